@@ -1,0 +1,40 @@
+# Every target sets up what it needs in .venv: a fresh clone needs Python 3.11 or newer
+# and `make`, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+WORKERS ?= 2
+
+.PHONY: demo test test-all lint type format install clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python demos/sequence.py --out out/sequence
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal \
+		--cov --cov-report=term
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(INSTALLED)
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
