@@ -1,0 +1,161 @@
+"""Shapes as data: what a picture holds, with no word on how it is drawn.
+
+All lengths are pixels of the finished picture. The origin is its top left corner, x
+grows to the right and y grows downwards. Later shapes cover earlier ones.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Colour: TypeAlias = tuple[int, int, int]
+"""Red, green and blue, each in 0..255."""
+
+Point: TypeAlias = tuple[float, float]
+"""x and y in pixels."""
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """A filled rectangle.
+
+    Attributes:
+        x: Left edge, in pixels.
+        y: Top edge, in pixels.
+        width: In pixels.
+        height: In pixels.
+        fill: Colour of the inside.
+        corner_radius: Radius of all four corners, in pixels; 0 is square.
+        outline: Colour of the border, which lies inside the edges; None for none.
+        outline_width: Thickness of the border, in pixels.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    fill: Colour
+    corner_radius: float = 0.0
+    outline: Colour | None = None
+    outline_width: float = 2.0
+
+
+@dataclass(frozen=True)
+class Circle:
+    """A disc, or a ring when it has no fill.
+
+    Attributes:
+        x: Centre, in pixels.
+        y: Centre, in pixels.
+        radius: Outer radius, in pixels.
+        fill: Colour of the inside; None leaves it open.
+        outline: Colour of the border, which lies inside the radius; None for none.
+        outline_width: Thickness of the border, in pixels.
+    """
+
+    x: float
+    y: float
+    radius: float
+    fill: Colour | None
+    outline: Colour | None = None
+    outline_width: float = 2.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """A straight line with round ends.
+
+    Attributes:
+        start: x and y of one end, in pixels.
+        end: x and y of the other end, in pixels.
+        colour: Its colour.
+        width: Thickness, in pixels; the round ends reach half of it further.
+    """
+
+    start: Point
+    end: Point
+    colour: Colour
+    width: float = 2.0
+
+
+@dataclass(frozen=True)
+class Polygon:
+    """A filled polygon.
+
+    Attributes:
+        points: Three or more corners in order, each x and y in pixels.
+        fill: Colour of the inside.
+    """
+
+    points: tuple[Point, ...]
+    fill: Colour
+
+
+@dataclass(frozen=True)
+class Text:
+    """One line of text.
+
+    Attributes:
+        text: What it says.
+        x: Where the anchor is, in pixels.
+        y: Middle of the line, in pixels.
+        size: Font size, in pixels.
+        colour: Its colour.
+        anchor: Which part of the text lies at x.
+        max_width: Widest it may get, in pixels; longer text is drawn smaller. None
+            sets no bound.
+    """
+
+    text: str
+    x: float
+    y: float
+    size: float
+    colour: Colour
+    anchor: Literal["left", "centre", "right"] = "centre"
+    max_width: float | None = None
+
+
+Shape: TypeAlias = Rectangle | Circle | Line | Polygon | Text
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A whole picture.
+
+    Attributes:
+        width: In pixels.
+        height: In pixels.
+        background: Colour behind all shapes.
+        shapes: What to draw, the backmost first.
+    """
+
+    width: int
+    height: int
+    background: Colour
+    shapes: tuple[Shape, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a viewer is handed; never the environment.
+
+    Attributes:
+        state: Index of the current state, 0 <= state < n_states.
+        action: Index of the action just taken; None right after reset.
+        reward: Reward just received; None right after reset.
+        step: Steps taken in this episode.
+        episode_return: Undiscounted sum of the rewards of this episode.
+        terminated: Whether the step just taken ended the episode.
+        action_probabilities: The policy's probability of each action in `state`,
+            [n_actions], each in 0..1; None when no policy was handed in.
+        previous_state: Index of the state in which `action` was taken. None when
+            unknown: at a wall, a move into the end and a bump look the same then.
+    """
+
+    state: int
+    action: int | None
+    reward: float | None
+    step: int
+    episode_return: float
+    terminated: bool = False
+    action_probabilities: tuple[float, ...] | None = None
+    previous_state: int | None = None
