@@ -1,0 +1,60 @@
+"""Small Gymnasium environments whose right answers are known exactly.
+
+Importing this package registers them. It imports neither torch nor pygame: the torch
+vector environment and the canvas are loaded when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+from pg_envs import bandit, sequence
+from pg_envs.bandit import BanditEnv, bandit_mdp
+from pg_envs.env import TabularEnv
+from pg_envs.mdp import TabularMDP
+from pg_envs.rendering.window_closed import WindowClosed
+from pg_envs.sequence import SequenceEnv, sequence_mdp
+from pg_envs.vector_env import TabularVectorEnv
+
+if TYPE_CHECKING:
+    from pg_envs.torch_vector_env import TorchTabularVectorEnv, make_torch_vec
+
+__all__ = [
+    "BanditEnv",
+    "SequenceEnv",
+    "TabularEnv",
+    "TabularMDP",
+    "TabularVectorEnv",
+    "TorchTabularVectorEnv",
+    "WindowClosed",
+    "bandit_mdp",
+    "make_torch_vec",
+    "sequence_mdp",
+]
+
+gymnasium.register(
+    id=bandit.ID,
+    entry_point="pg_envs.bandit:BanditEnv",
+    vector_entry_point="pg_envs.bandit:make_vector_env",
+    max_episode_steps=bandit.MAX_EPISODE_STEPS,
+)
+gymnasium.register(
+    id=sequence.ID,
+    entry_point="pg_envs.sequence:SequenceEnv",
+    vector_entry_point="pg_envs.sequence:make_vector_env",
+    max_episode_steps=sequence.MAX_EPISODE_STEPS,
+    reward_threshold=sequence.REWARD_THRESHOLD,
+)
+
+_TORCH_NAMES = ("TorchTabularVectorEnv", "make_torch_vec")
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Loads what needs torch when it is first asked for (PEP 562)."""
+    if name in _TORCH_NAMES:
+        from pg_envs import torch_vector_env
+
+        return getattr(torch_vector_env, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,234 @@
+"""A single environment that reads its dynamics from the tables of an MDP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import InvalidAction, ResetNeeded
+from numpy.typing import ArrayLike, NDArray
+
+from pg_envs.dynamics import add_noise, advance, initial_state, make_tables
+from pg_envs.mdp import TabularMDP, check_choice
+from pg_envs.rendering.scene import Scene, Snapshot
+
+if TYPE_CHECKING:
+    from pg_envs.rendering.canvas import Canvas
+
+Observation = NDArray[np.float32] | np.int64
+
+
+def observation_space(mdp: TabularMDP) -> spaces.Space[Any]:
+    """Returns `Discrete(S)` for observed indices, a float32 `Box` otherwise."""
+    if mdp.observations.dtype == np.int64:
+        return spaces.Discrete(mdp.n_states)
+    low, high = mdp.observation_bounds
+    return spaces.Box(low, high, mdp.observations.shape[1:], np.float32)
+
+
+class TabularEnv(gymnasium.Env[Observation, np.int64]):
+    """An environment whose every transition is drawn from a `TabularMDP`.
+
+    It has no time limit of its own: `gymnasium.make` adds one. A subclass that can be
+    drawn overrides `scene` and lists its render modes in `metadata`.
+
+    Args:
+        mdp: the tables.
+        render_mode: one of `metadata["render_modes"]`, or None.
+
+    Attributes:
+        mdp: the tables, for whoever wants the exact answer.
+
+    Raises:
+        ValueError: if `render_mode` is unknown.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 4}  # noqa: RUF012
+
+    def __init__(self, mdp: TabularMDP, render_mode: str | None = None) -> None:
+        check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        self.mdp = mdp
+        self.render_mode = render_mode
+        self.observation_space = observation_space(mdp)
+        self.action_space = spaces.Discrete(mdp.n_actions)
+        self._tables = make_tables(mdp)
+        # None: reset() has to come first. It is so again once an episode has ended.
+        self._state: np.int64 | None = None
+        self._snapshot: Snapshot | None = None
+        self._action_probabilities: NDArray[np.float64] | None = None
+        self._canvas: Canvas | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts an episode in a state drawn from the initial distribution.
+
+        Args:
+            seed: seeds the random numbers of the environment; None goes on with them.
+            options: not used.
+
+        Returns:
+            The observation, float32 `[*shape]` or an int64, and an empty info.
+        """
+        super().reset(seed=seed)
+        self._state = initial_state(self._tables, np.float64(self.np_random.random()))
+        self._show(Snapshot(int(self._state), None, None, 0, 0.0))
+        return self._observe(self._state), {}
+
+    def step(
+        self, action: np.int64
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Takes one action.
+
+        Args:
+            action: index of the action, an integer from 0 to A - 1.
+
+        Returns:
+            Observation, reward, whether the episode ended, False (the time limit is a
+            wrapper's business) and an empty info.
+
+        Raises:
+            ResetNeeded: before the first `reset`, and after an episode has ended.
+            InvalidAction: if the action is not in the action space.
+        """
+        if self._state is None:
+            raise ResetNeeded(
+                "step() was called while no episode is going on: call reset() first, "
+                "and again whenever step() has returned terminated=True"
+            )
+        if not self.action_space.contains(action):
+            raise InvalidAction(
+                f"action must be an integer from 0 to {self.mdp.n_actions - 1} "
+                f"({', '.join(self.mdp.action_names)}), got {action!r}"
+            )
+        # A policy's `predict` gives an array of no dimensions: it is a number here.
+        choice = int(action)
+        outcome = advance(
+            self._tables, self._state, choice, np.float64(self.np_random.random())
+        )
+        reward = float(outcome.reward)
+        if self._tables.reward_noise != "none":
+            reward = float(
+                add_noise(self._tables, outcome.reward, *self.np_random.random(2))
+            )
+        terminated = bool(outcome.terminated)
+        # Before the picture: a closed window leaves no half-taken step behind.
+        self._state = None if terminated else outcome.state
+        self._show(self._next_snapshot(int(outcome.state), choice, reward, terminated))
+        return self._observe(outcome.state), reward, terminated, False, {}
+
+    def set_action_probabilities(self, probabilities: ArrayLike | None) -> None:
+        """Hands in the policy's action probabilities, to be drawn as bars.
+
+        They stay until others are handed in. Through wrappers:
+        `env.unwrapped.set_action_probabilities(p)`; through an SB3 vector env:
+        `vec_env.env_method("set_action_probabilities", p)`.
+
+        Args:
+            probabilities: `[S, A]`, the whole policy, of which the present state's row
+                is drawn; or `[A]`, drawn in every state. At least 0 and summing to 1.
+                None takes them away.
+
+        Raises:
+            ValueError: if they are no distributions over the A actions.
+        """
+        if probabilities is None:
+            self._action_probabilities = None
+            return
+        given = np.array(probabilities, dtype=np.float64)
+        n_states, n_actions = self.mdp.n_states, self.mdp.n_actions
+        # The sum is that of single-precision probabilities.
+        if not (
+            given.shape in ((n_actions,), (n_states, n_actions))
+            and (given >= 0.0).all()
+            and (np.abs(given.sum(axis=-1) - 1.0) < 1e-4).all()
+        ):
+            raise ValueError(
+                f"probabilities must be {n_actions} numbers >= 0 that sum to 1, or "
+                f"{n_states} rows of them, one per state, got {given.tolist()}"
+            )
+        self._action_probabilities = np.broadcast_to(given, (n_states, n_actions))
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Draws the current situation.
+
+        Returns:
+            With `render_mode="rgb_array"` the frame, `[H, W, 3]` uint8; with `"human"`
+            None, the frame being shown in a window.
+
+        Raises:
+            ResetNeeded: before the first `reset`.
+            WindowClosed: if the user has closed the window.
+        """
+        if self.render_mode is None:
+            gymnasium.logger.warn(
+                "render() does nothing without a render_mode: pass render_mode='human' "
+                "or render_mode='rgb_array' when you make the environment"
+            )
+            return None
+        if self._snapshot is None:
+            raise ResetNeeded("render() was called before reset(): nothing to draw yet")
+        snapshot = self._snapshot
+        if self._action_probabilities is not None:
+            row = self._action_probabilities[snapshot.state]
+            snapshot = replace(snapshot, action_probabilities=tuple(row.tolist()))
+        if self.render_mode == "rgb_array":
+            return self.frame(snapshot)
+        self._get_canvas().show(self.scene(snapshot))
+        return None
+
+    def frame(self, snapshot: Snapshot) -> NDArray[np.uint8]:
+        """Returns the picture of any snapshot, `[H, W, 3]` uint8; needs no screen."""
+        return self._get_canvas().rgb_array(self.scene(snapshot))
+
+    def scene(self, snapshot: Snapshot) -> Scene:
+        """Returns the picture of a snapshot; a class with render modes overrides it."""
+        raise NotImplementedError(f"{type(self).__name__} has no picture")
+
+    def close(self) -> None:
+        """Closes the window, if there is one; may be called more than once."""
+        if self._canvas is not None:
+            self._canvas.close()
+            self._canvas = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out the canvas: copies and pickles draw on one of their own."""
+        return {**self.__dict__, "_canvas": None}
+
+    def _get_canvas(self) -> Canvas:
+        if self._canvas is None:
+            # Here and not above: to train, nobody needs pygame.
+            from pg_envs.rendering.canvas import Canvas
+
+            name = self.spec.id if self.spec is not None else type(self).__name__
+            self._canvas = Canvas(caption=name, fps=self.metadata["render_fps"])
+        return self._canvas
+
+    def _observe(self, state: np.int64) -> Observation:
+        # A row of the table is a view of it; users keep and change what they are given.
+        seen = self.mdp.observations[state]
+        return np.int64(seen) if np.ndim(seen) == 0 else np.array(seen)
+
+    def _next_snapshot(
+        self, state: int, action: int, reward: float, terminated: bool
+    ) -> Snapshot:
+        before = self._snapshot
+        assert before is not None, "reset() leaves a snapshot"
+        episode_return = before.episode_return + reward
+        return Snapshot(
+            state,
+            action,
+            reward,
+            before.step + 1,
+            episode_return,
+            terminated,
+            previous_state=before.state,
+        )
+
+    def _show(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        if self.render_mode == "human":
+            self.render()
