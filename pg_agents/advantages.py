@@ -1,0 +1,152 @@
+"""From the facts of a rollout to the weight of each action: estimator and baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pg_agents.baselines import leave_one_out_baseline, mean_baseline, standardize
+from pg_agents.returns import (
+    full_return,
+    generalized_advantage,
+    n_step_return,
+    reward_to_go,
+    td_target,
+)
+
+EstimatorName = Literal["reward_to_go", "full_return", "td", "n_step", "gae"]
+BaselineName = Literal["none", "mean", "leave_one_out", "value"]
+
+
+@dataclass(frozen=True)
+class AdvantageSettings:
+    """Which estimate of an action's worth.
+
+    Attributes:
+        gamma: discount factor in [0, 1].
+        estimator: what the return is, see `pg_agents.returns`.
+        baseline: what is subtracted from it, see `pg_agents.baselines`.
+        gae_lambda: lambda of `"gae"`, in [0, 1].
+        td_steps: n of `"n_step"`.
+        bootstrap: whether returns go on with the critic's value where the data stop
+            before the episode does. `"td"`, `"n_step"` and `"gae"` always do.
+        standardize_returns: whether returns are standardised over the batch before the
+            baseline is subtracted.
+        normalize_advantage: whether the differences are.
+        weight_by_gamma_t: whether step t of an episode counts gamma^t as much.
+    """
+
+    gamma: float
+    estimator: EstimatorName = "reward_to_go"
+    baseline: BaselineName = "none"
+    gae_lambda: float = 1.0
+    td_steps: int = 1
+    bootstrap: bool = False
+    standardize_returns: bool = False
+    normalize_advantage: bool = False
+    weight_by_gamma_t: bool = False
+
+    @property
+    def looks_beyond(self) -> bool:
+        """Whether values of states that followed are asked for."""
+        return self.bootstrap or self.estimator in ("td", "n_step", "gae")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A complete rollout of T steps of N environments, as it happened.
+
+    Attributes:
+        observations: `[T, N, *obs_shape]`.
+        actions: `[T, N, *action_shape]`.
+        rewards: `[T, N]` float32.
+        terminated: `[T, N]` bool.
+        truncated: `[T, N]` bool.
+        recorded: `[T, N]` bool, which steps are to be learnt from.
+        episode_steps: `[T, N]` int64, actions taken before in the same episode.
+        values: `[T, N]` float32, V(s_t).
+        next_values: `[T, N]` float32, V of the state that truly followed.
+        log_probs: `[T, N]` float32.
+        n_episodes: number of whole episodes recorded; None if cut into steps.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    recorded: Tensor
+    episode_steps: Tensor
+    values: Tensor
+    next_values: Tensor
+    log_probs: Tensor
+    n_episodes: int | None
+
+
+def estimate_advantages(
+    facts: Facts, settings: AdvantageSettings
+) -> tuple[Tensor, Tensor]:
+    """Returns what the critic should predict, and the weight of each action.
+
+    Args:
+        facts: a complete rollout.
+        settings: estimator, baseline and so on.
+
+    Returns:
+        Returns and advantages, `[T, N]` float32; 0 where a step is not recorded.
+    """
+    recorded = facts.recorded
+    returns = _returns(facts, settings)[recorded]
+    if settings.standardize_returns:
+        returns = standardize(returns)
+    advantages = returns - _baseline(facts, settings, returns)
+    if settings.normalize_advantage:
+        advantages = standardize(advantages)
+    if settings.weight_by_gamma_t:
+        advantages = advantages * settings.gamma ** facts.episode_steps[recorded]
+    return _unflatten(returns, recorded), _unflatten(advantages, recorded)
+
+
+def _returns(facts: Facts, settings: AdvantageSettings) -> Tensor:
+    rewards, gamma = facts.rewards, settings.gamma
+    end = facts.terminated, facts.truncated
+    beyond = facts.next_values
+    if settings.estimator == "td":
+        return td_target(rewards, gamma, *end, beyond)
+    if settings.estimator == "n_step":
+        return n_step_return(rewards, gamma, settings.td_steps, *end, beyond)
+    if settings.estimator == "gae":
+        values = facts.values
+        return values + generalized_advantage(
+            rewards, values, gamma, settings.gae_lambda, *end, beyond
+        )
+    monte_carlo = full_return if settings.estimator == "full_return" else reward_to_go
+    return monte_carlo(rewards, gamma, *end, beyond if settings.bootstrap else None)
+
+
+def _baseline(
+    facts: Facts, settings: AdvantageSettings, returns: Tensor
+) -> Tensor | float:
+    """Returns the baseline of each recorded step, `[B]`."""
+    recorded = facts.recorded
+    if settings.baseline == "none":
+        return 0.0
+    if settings.baseline == "value":
+        return facts.values[recorded]
+    n_rows, n_envs = recorded.shape
+    if facts.n_episodes is not None:
+        time_index, n_trajectories = facts.episode_steps[recorded], facts.n_episodes
+    else:
+        rows = torch.arange(n_rows, device=recorded.device)
+        time_index = rows[:, None].expand(n_rows, n_envs)[recorded]
+        n_trajectories = n_envs
+    average = mean_baseline if settings.baseline == "mean" else leave_one_out_baseline
+    return average(returns, time_index, n_trajectories)
+
+
+def _unflatten(values: Tensor, recorded: Tensor) -> Tensor:
+    table = torch.zeros(recorded.shape, dtype=values.dtype, device=values.device)
+    return table.masked_scatter(recorded, values)

@@ -1,0 +1,58 @@
+"""Refusals of arguments that do not fit together, and the default amount of data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
+from pg_agents.checks import check_choice, check_count, check_unit_interval
+
+# The default of an argument whose None means something.
+Unset = Literal["unset"]
+UNSET: Unset = "unset"
+
+
+def check_settings(settings: AdvantageSettings) -> None:
+    """Raises a ValueError naming the first setting that is out of range."""
+    check_unit_interval("gamma", settings.gamma)
+    check_unit_interval("gae_lambda", settings.gae_lambda)
+    check_choice("estimator", settings.estimator, get_args(EstimatorName))
+    check_choice("baseline", settings.baseline, get_args(BaselineName))
+    check_count("td_steps", settings.td_steps)
+    if settings.looks_beyond and settings.baseline != "value":
+        what = "bootstrap=True" if settings.bootstrap else settings.estimator
+        raise ValueError(
+            f"{what} looks beyond the data with a learned value and needs "
+            f"baseline='value', got baseline={settings.baseline!r}"
+        )
+    if settings.weight_by_gamma_t and settings.estimator == "full_return":
+        raise ValueError(
+            "weight_by_gamma_t=True with returns over the full episode would discount "
+            "twice: they are exact without it"
+        )
+
+
+def check_data(
+    n_steps: int | None, n_episodes: int | None, max_episode_steps: int
+) -> None:
+    """Raises a ValueError unless the amount of data per update is given once."""
+    if (n_steps is None) == (n_episodes is None):
+        raise ValueError(
+            "give either n_steps or n_episodes, the amount of data per environment and "
+            f"update; got n_steps={n_steps!r} and n_episodes={n_episodes!r}"
+        )
+    if n_steps is not None:
+        check_count("n_steps", n_steps)
+    if n_episodes is not None:
+        check_count("n_episodes", n_episodes)
+    check_count("max_episode_steps", max_episode_steps)
+
+
+def choose_data(
+    n_steps: int | Unset | None, n_episodes: int | Unset | None, default: dict[str, int]
+) -> dict[str, int | None]:
+    """Returns both arguments, with the default if neither was passed."""
+    given = {"n_steps": n_steps, "n_episodes": n_episodes}
+    passed = {name: value for name, value in given.items() if value != UNSET}
+    both: dict[str, Any] = {"n_steps": None, "n_episodes": None}
+    return both | (passed or default)

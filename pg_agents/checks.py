@@ -1,0 +1,43 @@
+"""Refusals of bad arguments: each says what was given and what is accepted."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import SupportsIndex
+
+
+def check_choice(name: str, given: object, accepted: tuple[object, ...]) -> None:
+    """Raises a ValueError unless `given` is one of `accepted`."""
+    if given not in accepted:
+        choices = ", ".join(repr(choice) for choice in accepted)
+        raise ValueError(f"{name} must be one of {choices}, got {given!r}")
+
+
+def check_count(name: str, given: object) -> None:
+    """Raises a ValueError unless `given` is an integer of at least 1."""
+    # NumPy's integers are integers too; True is not.
+    if (
+        not isinstance(given, SupportsIndex)
+        or isinstance(given, bool)
+        or operator.index(given) < 1
+    ):
+        raise ValueError(f"{name} must be an integer >= 1, got {given!r}")
+
+
+def check_unit_interval(name: str, given: float) -> None:
+    """Raises a ValueError unless `given` lies in [0, 1]."""
+    if not 0.0 <= given <= 1.0:
+        raise ValueError(f"{name} must lie in [0, 1], got {given!r}")
+
+
+def check_positive(name: str, given: float) -> None:
+    """Raises a ValueError unless `given` is a finite number above 0."""
+    if not (math.isfinite(given) and given > 0.0):
+        raise ValueError(f"{name} must be a finite number > 0, got {given!r}")
+
+
+def check_not_negative(name: str, given: float) -> None:
+    """Raises a ValueError unless `given` is a finite number of at least 0."""
+    if not (math.isfinite(given) and given >= 0.0):
+        raise ValueError(f"{name} must be a finite number >= 0, got {given!r}")

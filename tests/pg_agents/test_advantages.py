@@ -1,0 +1,112 @@
+"""Settings of estimator, baseline and weights, applied to hand-made facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from pg_agents.advantages import AdvantageSettings, Facts, estimate_advantages
+
+
+def facts(n_episodes: int | None = 2) -> Facts:
+    """Two environments, an episode each of 3 and 2 steps, then an idle step."""
+    recorded = torch.tensor([[1, 1], [1, 1], [1, 0]], dtype=torch.bool)
+    zeros = torch.zeros((3, 2))
+    return Facts(
+        observations=zeros,
+        actions=zeros,
+        rewards=torch.tensor([[1.0, 2.0], [4.0, 8.0], [16.0, 1000.0]]),
+        terminated=torch.tensor([[0, 0], [0, 1], [1, 0]], dtype=torch.bool),
+        truncated=zeros.bool(),
+        recorded=recorded,
+        episode_steps=torch.tensor([[0, 0], [1, 1], [2, 0]]),
+        values=torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 1e6]]),
+        next_values=torch.tensor([[2.0, 2.0], [3.0, 0.0], [0.0, 1e6]]),
+        log_probs=zeros,
+        n_episodes=n_episodes,
+    )
+
+
+def estimate(
+    n_episodes: int | None = 2, **settings: Any
+) -> tuple[list[Any], list[Any]]:
+    arguments = {"gamma": 0.5, **settings}
+    returns, advantages = estimate_advantages(
+        facts(n_episodes), AdvantageSettings(**arguments)
+    )
+    return returns.tolist(), advantages.tolist()
+
+
+# Rewards to go at gamma 0.5: 1 + (4 + 16/2)/2, 4 + 16/2, 16 and 2 + 8/2, 8.
+TO_GO = [[7.0, 6.0], [12.0, 8.0], [16.0, 0.0]]
+
+
+def test_reward_to_go_without_a_baseline() -> None:
+    returns, advantages = estimate()
+    assert returns == advantages == TO_GO
+
+
+def test_full_return_counts_the_whole_episode_for_every_action() -> None:
+    _, advantages = estimate(estimator="full_return")
+    assert advantages == [[7.0, 6.0], [7.0, 6.0], [7.0, 0.0]]
+
+
+def test_gamma_to_the_t_discounts_from_the_start_of_the_episode() -> None:
+    """Rule 2: without it step t counts 1 / gamma^t times too much."""
+    _, advantages = estimate(weight_by_gamma_t=True)
+    assert advantages == [[7.0, 6.0], [6.0, 4.0], [4.0, 0.0]]
+
+
+def test_baselines_of_other_episodes() -> None:
+    _, by_mean = estimate(baseline="mean")
+    assert by_mean == [[0.5, -0.5], [2.0, -2.0], [8.0, 0.0]]
+    _, by_others = estimate(baseline="leave_one_out")
+    assert by_others == [[1.0, -1.0], [4.0, -4.0], [16.0, 0.0]]
+
+
+def test_cut_into_steps_a_trajectory_is_an_environment() -> None:
+    """The last row has one recorded environment; the other counts as 0."""
+    _, by_others = estimate(n_episodes=None, baseline="leave_one_out")
+    assert by_others == [[1.0, -1.0], [4.0, -4.0], [16.0, 0.0]]
+
+
+def test_learned_value_is_subtracted_and_not_looked_beyond() -> None:
+    returns, advantages = estimate(baseline="value")
+    assert returns == TO_GO
+    assert advantages == [[6.0, 5.0], [10.0, 6.0], [13.0, 0.0]]
+
+
+def test_one_step_and_n_step_targets() -> None:
+    returns, _ = estimate(baseline="value", estimator="td")
+    assert returns == [[2.0, 3.0], [5.5, 8.0], [16.0, 0.0]]
+    returns, _ = estimate(baseline="value", estimator="n_step", td_steps=2)
+    assert returns == [[1 + 2.75, 6.0], [12.0, 8.0], [16.0, 0.0]]
+
+
+def test_gae_runs_from_the_one_step_advantage_to_the_monte_carlo_one() -> None:
+    _, td = estimate(baseline="value", estimator="td")
+    _, at_0 = estimate(baseline="value", estimator="gae", gae_lambda=0.0)
+    assert at_0 == td
+    _, monte_carlo = estimate(baseline="value")
+    _, at_1 = estimate(baseline="value", estimator="gae", gae_lambda=1.0)
+    assert at_1 == monte_carlo
+
+
+@pytest.mark.parametrize("which", ["standardize_returns", "normalize_advantage"])
+def test_standardised_over_the_recorded_steps(which: str) -> None:
+    _, advantages = estimate(**{which: True})
+    recorded = torch.tensor(advantages)[facts().recorded]
+    expected = torch.tensor(TO_GO)[facts().recorded].double()
+    expected = (expected - expected.mean()) / expected.std()
+    torch.testing.assert_close(recorded.double(), expected, atol=1e-6, rtol=0)
+
+
+def test_returns_are_standardised_before_the_value_advantages_after() -> None:
+    returns, advantages = estimate(baseline="value", standardize_returns=True)
+    difference = torch.tensor(returns) - facts().values
+    recorded = facts().recorded
+    torch.testing.assert_close(torch.tensor(advantages)[recorded], difference[recorded])
+    returns, _ = estimate(baseline="value", normalize_advantage=True)
+    assert returns == TO_GO
