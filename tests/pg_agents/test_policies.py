@@ -1,0 +1,184 @@
+"""Policies: how many parameters, who shares them, and what a table is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import A2C
+from torch import Tensor, nn
+
+from pg_agents import MlpPolicy, RandomPolicy, TabularPolicy
+
+BOX = spaces.Box(-1, 1, (4,), np.float32)
+TWO = spaces.Discrete(2)
+
+
+def n_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def mlp(**kwargs: Any) -> MlpPolicy:
+    torch.manual_seed(0)
+    return MlpPolicy(BOX, TWO, lambda _: 1e-3, **kwargs)
+
+
+def batch() -> Tensor:
+    return torch.linspace(-1, 1, 12).reshape(3, 4)
+
+
+def test_without_a_critic_there_are_no_parameters_but_the_policys() -> None:
+    """The 4-16-2 network of row cartpole-mc."""
+    policy = mlp(critic="none", net_arch=[16], activation_fn=nn.ReLU)
+    assert n_parameters(policy) == (4 * 16 + 16) + (16 * 2 + 2)
+    assert len(policy.optimizer.param_groups[0]["params"]) == 4
+    assert not policy.has_critic
+    _, values, _ = policy(batch())
+    assert values.tolist() == policy.predict_values(batch()).tolist() == [[0.0]] * 3
+
+
+def test_a_shared_critic_is_one_body_with_two_heads() -> None:
+    """The two-headed network of row cartpole-two-headed."""
+    policy = mlp(critic="shared", net_arch=[128])
+    assert n_parameters(policy) == (4 * 128 + 128) + (128 * 2 + 2) + (128 + 1)
+    policy.predict_values(batch()).sum().backward()
+    (gradient,) = (
+        parameter.grad
+        for name, parameter in policy.named_parameters()
+        if name == "mlp_extractor.policy_net.0.weight"
+    )
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
+
+
+def test_a_separate_critic_leaves_the_policys_body_alone() -> None:
+    policy = mlp(critic="separate", net_arch=[8])
+    assert n_parameters(policy) == 2 * (4 * 8 + 8) + (8 * 2 + 2) + (8 + 1)
+    policy.predict_values(batch()).sum().backward()
+    for name, parameter in policy.named_parameters():
+        assert (parameter.grad is None) == ("vf" not in name and "value" not in name)
+
+
+@pytest.mark.parametrize("critic", ["separate", "shared", "none"])
+def test_every_way_to_ask_gives_the_same_answer(critic: Any) -> None:
+    policy = mlp(critic=critic, net_arch=[8])
+    actions, values, log_prob = policy(batch())
+    again, log_prob_again, entropy = policy.evaluate_actions(batch(), actions)
+    torch.testing.assert_close(values, again)
+    torch.testing.assert_close(values, policy.predict_values(batch()))
+    torch.testing.assert_close(log_prob, log_prob_again)
+    probabilities = policy.get_distribution(batch()).distribution.probs  # type: ignore[union-attr]
+    torch.testing.assert_close(log_prob, probabilities.log()[torch.arange(3), actions])
+    torch.testing.assert_close(entropy, -(probabilities * probabilities.log()).sum(1))
+
+
+@pytest.mark.parametrize("critic", ["separate", "shared", "none"])
+@pytest.mark.parametrize("net_arch", [None, [], [5, 3]])
+def test_a_policy_saved_alone_comes_back(
+    critic: Any, net_arch: list[int] | None, tmp_path: Path
+) -> None:
+    policy = mlp(critic=critic, net_arch=net_arch)
+    policy.save(str(tmp_path / "policy"))
+    loaded = MlpPolicy.load(str(tmp_path / "policy"))
+    assert loaded.state_dict().keys() == policy.state_dict().keys()
+    torch.testing.assert_close(
+        loaded.get_distribution(batch()).distribution.probs,  # type: ignore[union-attr]
+        policy.get_distribution(batch()).distribution.probs,  # type: ignore[union-attr]
+    )
+
+
+def test_an_unknown_critic_and_a_shared_one_with_two_bodies_are_refused() -> None:
+    with pytest.raises(ValueError, match="critic must be one of 'separate', 'shared'"):
+        mlp(critic="both")
+    with pytest.raises(ValueError, match="net_arch must be a list of layer widths"):
+        mlp(critic="shared", net_arch={"pi": [4], "vf": [4]})
+
+
+def table(**kwargs: Any) -> TabularPolicy:
+    return TabularPolicy(spaces.Discrete(3), TWO, lambda _: 0.5, **kwargs)
+
+
+def test_a_table_is_the_softmax_of_its_rows() -> None:
+    policy = table()
+    logits = torch.tensor([[0.0, 1.0], [2.0, -1.0], [3.0, 3.0]])
+    policy.action_net.weight.data = logits.T.clone()
+    states = torch.tensor([2, 0, 1, 1])
+    got = policy.get_distribution(states).distribution.probs  # type: ignore[union-attr]
+    torch.testing.assert_close(got, torch.softmax(logits[states], 1))
+    torch.testing.assert_close(policy.logits, logits)
+    assert n_parameters(policy) == 3 * 2 + 3
+    assert n_parameters(table(critic="none")) == 3 * 2
+
+
+def test_a_table_starts_uniform_and_worth_nothing() -> None:
+    policy = table()
+    assert policy.logits.tolist() == [[0.0, 0.0]] * 3
+    assert policy.predict_values(torch.arange(3)).tolist() == [[0.0]] * 3
+
+
+def test_logits_are_clamped_after_every_update() -> None:
+    policy = table(max_logit=2.0)
+    for _ in range(3):
+        policy.optimizer.zero_grad()
+        (1000 * policy.action_net.weight[0].sum()).backward()
+        policy.optimizer.step()
+    assert policy.logits.tolist() == [[-2.0, 0.0]] * 3
+    # They come back when the gradient turns: clamped is not stuck.
+    policy.optimizer.zero_grad()
+    (-policy.action_net.weight[0].sum()).backward()
+    policy.optimizer.step()
+    assert policy.logits.tolist() == [[-1.5, 0.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("observation_space", "action_space", "kind"),
+    [(BOX, TWO, "observation"), (TWO, BOX, "action")],
+)
+def test_a_table_of_a_continuous_space_is_refused(
+    observation_space: spaces.Space[Any], action_space: spaces.Space[Any], kind: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"needs a Discrete {kind} space .* got Box"):
+        TabularPolicy(observation_space, action_space, lambda _: 0.1)
+
+
+def test_bad_arguments_of_a_table_are_refused() -> None:
+    with pytest.raises(ValueError, match="critic must be one of 'separate', 'none'"):
+        table(critic="shared")
+    with pytest.raises(ValueError, match="max_logit must be a finite number > 0"):
+        table(max_logit=0.0)
+
+
+def test_a_table_saved_alone_comes_back(tmp_path: Path) -> None:
+    policy = table(critic="none", max_logit=7.0)
+    policy.action_net.weight.data += 1.0
+    policy.save(str(tmp_path / "table"))
+    loaded = TabularPolicy.load(str(tmp_path / "table"))
+    assert loaded.logits.tolist() == policy.logits.tolist()
+    assert loaded.max_logit == 7.0
+
+
+def test_stable_baselines3_learns_with_a_table() -> None:
+    model = A2C(
+        TabularPolicy, "CliffWalking-v1", seed=0, policy_kwargs={"max_logit": 0.001}
+    )
+    model.learn(50)
+    assert isinstance(model.policy, TabularPolicy)
+    assert 0 < model.policy.logits.abs().max() <= 0.001
+
+
+def test_random_actions_are_uniform_and_follow_the_seed() -> None:
+    """A chi-square test, false alarm 1 in 1,000: 13.8 with 2 degrees of freedom."""
+    space = spaces.Discrete(3)
+    policy = RandomPolicy(BOX, space)
+    space.seed(1)
+    observations = np.zeros((3000, 4), dtype=np.float32)
+    actions, _ = policy.predict(observations, deterministic=True)
+    counts = np.bincount(actions)
+    assert ((counts - 1000) ** 2 / 1000).sum() < 13.8
+    space.seed(1)
+    again, _ = policy.predict(observations)
+    np.testing.assert_array_equal(actions, again)

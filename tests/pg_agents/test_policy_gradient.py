@@ -1,0 +1,278 @@
+"""What both agents share with SB3's: learn, log, save, load, seeds."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import A2C
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from pg_agents import REINFORCE, ActorCritic, RandomAgent
+from tests.pg_agents.envs import ScriptedEnv
+
+SEQUENCE = "pg_envs:PGToy-Sequence-v0"
+AGENTS = [REINFORCE, ActorCritic, RandomAgent]
+LEARNERS = [REINFORCE, ActorCritic]
+
+
+class Rows(KVWriter):
+    """Keeps what the logger writes."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def write(self, key_values: Any, key_excluded: Any, step: int = 0) -> None:
+        self.rows.append(dict(key_values))
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: p.clone() for name, p in model.policy.state_dict().items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first | second)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_learn_returns_the_model_and_takes_at_least_the_steps(agent: Any) -> None:
+    model = agent("MlpPolicy", SEQUENCE, seed=0)
+    assert model.learn(100) is model
+    assert 100 <= model.num_timesteps < 100 + 100
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_saved_and_loaded_it_predicts_the_same(agent: Any, tmp_path: Path) -> None:
+    model = agent("MlpPolicy", SEQUENCE, seed=0).learn(50)
+    model.save(tmp_path / "model")
+    loaded = agent.load(tmp_path / "model")
+    assert same(weights(model), weights(loaded))
+    if agent is not RandomAgent:
+        seen = np.linspace(-1, 1, 7, dtype=np.float32)[:, None]
+        first, _ = model.predict(seen, deterministic=True)
+        second, _ = loaded.predict(seen, deterministic=True)
+        np.testing.assert_array_equal(first, second)
+    loaded.set_env(gymnasium.make(SEQUENCE))
+    loaded.learn(20)
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+def test_loading_restores_every_argument(agent: Any, tmp_path: Path) -> None:
+    """Rule 9: load() passes policy, env, device and _init_setup_model alone."""
+    arguments: dict[str, Any] = {
+        "n_steps": 7,
+        "gamma": 0.5,
+        "ent_coef": 0.25,
+        "vf_coef": 0.125,
+        "max_grad_norm": 3.0,
+        "normalize_advantage": True,
+        "learning_rate": 0.01,
+        "policy_kwargs": {"net_arch": [3]},
+    }
+    agent("MlpPolicy", SEQUENCE, **arguments).save(tmp_path / "model")
+    loaded = agent.load(tmp_path / "model", env=gymnasium.make(SEQUENCE))
+    for name, value in arguments.items():
+        assert getattr(loaded, name) == value, name
+    assert loaded.n_episodes is None
+    loaded.learn(20)
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+def test_a_checkpoint_holds_no_tensors_buffers_or_generators(
+    agent: Any, tmp_path: Path
+) -> None:
+    """Rule 9: everything in __dict__ is pickled unless it is excluded."""
+    model = agent("MlpPolicy", SEQUENCE, seed=0).learn(50)
+    names, others = model._get_torch_save_params()
+    assert names[0] == "policy"
+    assert others == []
+    assert all("optim" in name for name in names[1:])
+    model.save(tmp_path / "model")
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        data = json.loads(archive.read("data"))
+    assert "rollout_buffer" not in data
+    assert "policy" not in data
+    pickled = [
+        name
+        for name, value in data.items()
+        if isinstance(value, dict)
+        and ":serialized:" in value
+        and any(word in value[":type:"] for word in ("Tensor", "Generator"))
+    ]
+    assert pickled == []
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_checkpoint_of_another_class_is_refused(agent: Any, tmp_path: Path) -> None:
+    """Must hold 7."""
+    for other in (*AGENTS, A2C):
+        if other is agent:
+            continue
+        other("MlpPolicy", SEQUENCE).save(tmp_path / "other")
+        by = other.__name__ if other is not A2C else "a class that is not one of"
+        says = f"was saved by {by}.*{agent.__name__}.load accepts"
+        with pytest.raises(ValueError, match=says):
+            agent.load(tmp_path / "other")
+
+
+def test_a_checkpoint_of_the_class_that_one_extends_is_accepted(
+    tmp_path: Path,
+) -> None:
+    class Mine(REINFORCE):
+        """A user's own."""
+
+    REINFORCE("MlpPolicy", SEQUENCE).save(tmp_path / "model")
+    assert isinstance(Mine.load(tmp_path / "model"), Mine)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.zip").write_text("no zip")
+    with pytest.raises(ValueError, match=r"text.zip is no checkpoint: expected a zip"):
+        REINFORCE.load(tmp_path / "text.zip")
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
+        archive.writestr("readme", "nothing")
+    with pytest.raises(ValueError, match=r"empty.zip is no checkpoint"):
+        REINFORCE.load(tmp_path / "empty.zip")
+    with pytest.raises(FileNotFoundError):
+        REINFORCE.load(tmp_path / "missing")
+
+
+def test_a_model_is_saved_to_and_loaded_from_a_file_object() -> None:
+    file = io.BytesIO()
+    model = REINFORCE("MlpPolicy", SEQUENCE, seed=0)
+    model.save(file)
+    file.seek(0)
+    assert same(weights(model), weights(REINFORCE.load(file)))
+
+
+def test_learning_without_an_environment_is_refused(tmp_path: Path) -> None:
+    REINFORCE("MlpPolicy", SEQUENCE).save(tmp_path / "model")
+    with pytest.raises(ValueError, match="no environment to learn in"):
+        REINFORCE.load(tmp_path / "model").learn(1)
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+def test_parameters_are_taken_out_and_put_in(agent: Any) -> None:
+    model = agent("MlpPolicy", SEQUENCE, seed=0).learn(50)
+    other = agent("MlpPolicy", SEQUENCE, seed=1)
+    assert not same(weights(model), weights(other))
+    other.set_parameters(model.get_parameters())
+    assert same(weights(model), weights(other))
+
+
+def logged(model: Any, steps: int, **arguments: Any) -> list[dict[str, Any]]:
+    rows = Rows()
+    model.set_logger(Logger(None, [rows]))
+    model.learn(steps, **arguments)
+    return rows.rows
+
+
+def test_logger_keys_are_those_of_a2c() -> None:
+    keys = {
+        agent.__name__: set().union(*logged(agent("MlpPolicy", SEQUENCE), 200))
+        for agent in (A2C, ActorCritic, REINFORCE)
+    }
+    # A2C's first lines are logged before anything was learnt.
+    a2c = keys["A2C"] | set()
+    assert a2c <= keys["ActorCritic"]
+    needs_a_critic = {"train/value_loss", "train/explained_variance"}
+    assert keys["ActorCritic"] - needs_a_critic <= keys["REINFORCE"]
+
+
+def test_the_last_update_is_logged() -> None:
+    rows = logged(REINFORCE("MlpPolicy", SEQUENCE, seed=0), 300, log_interval=1000)
+    model = REINFORCE("MlpPolicy", SEQUENCE, seed=0).learn(300)
+    assert rows[-1]["train/n_updates"] == model._n_updates > 1
+
+
+def test_learning_rate_schedules_run_from_1_to_0() -> None:
+    model = ActorCritic("MlpPolicy", ScriptedEnv([5]), learning_rate=lambda p: 0.1 * p)
+    rows = logged(model, 20, log_interval=1)
+    rates = [row["train/learning_rate"] for row in rows if "train/learning_rate" in row]
+    np.testing.assert_allclose(rates, [0.075, 0.05, 0.025, 0.0], atol=1e-9)
+
+
+def test_evaluate_policy_works() -> None:
+    model = REINFORCE("MlpPolicy", SEQUENCE, seed=0)
+    assert model.env is not None
+    mean, _ = evaluate_policy(model, model.env, n_eval_episodes=3)
+    assert isinstance(mean, float)
+
+
+def test_progress_bar_goes_with_other_callbacks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One callback, a list of them, a function, or none."""
+
+    class Count(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+    for callback in (None, Count(), [Count(), Count()], lambda *_: True):
+        model = REINFORCE("MlpPolicy", SEQUENCE, seed=0)
+        model.learn(50, callback=callback, progress_bar=True)  # type: ignore[arg-type]
+    assert "running" in capsys.readouterr().err
+
+
+def test_training_and_evaluation_mode_are_told_apart() -> None:
+    """Dropout is off while acting, on while learning."""
+    modes: dict[str, bool] = {}
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            modes["acting"] = self.model.policy.training
+            return True
+
+    model = REINFORCE("MlpPolicy", ScriptedEnv([3]))
+    model.learn(3, callback=Watch())
+    modes["learning"] = model.policy.training
+    assert modes == {"acting": False, "learning": True}
+
+
+def test_set_env_wants_the_same_spaces_and_number() -> None:
+    model = REINFORCE("MlpPolicy", SEQUENCE)
+    with pytest.raises(ValueError, match="spaces do not match"):
+        model.set_env(gymnasium.make("CartPole-v1"))
+    with pytest.raises(AssertionError, match="number of environments"):
+        model.set_env(DummyVecEnv([lambda: gymnasium.make(SEQUENCE)] * 2))
+
+
+def test_gsde_explores_continuous_actions() -> None:
+    for every in (-1, 2):
+        model = REINFORCE(
+            "MlpPolicy", "Pendulum-v1", use_sde=True, sde_sample_freq=every, seed=0
+        )
+        model.learn(1)
+        assert model._n_updates == 1
+
+
+def test_squashed_actions_reach_the_bounds_of_the_space() -> None:
+    model = REINFORCE(
+        "MlpPolicy",
+        "Pendulum-v1",
+        use_sde=True,
+        seed=0,
+        policy_kwargs={"squash_output": True, "log_std_init": 2.0},
+    )
+    actions: list[float] = []
+
+    def look(local: dict[str, Any], _: dict[str, Any]) -> bool:
+        actions.append(float(local["clipped_actions"][0, 0]))
+        return True
+
+    model.learn(1, callback=look)
+    # Pendulum's torque goes to 2, a squashed action to 1.
+    assert 1.0 < np.abs(actions).max() <= 2.0

@@ -1,0 +1,171 @@
+"""Gymnasium vector environments through SB3's interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+import pg_envs
+from pg_agents import REINFORCE, as_vec_env
+from pg_agents.vec_env import VectorEnvAdapter
+from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
+
+SEQUENCE = "PGToy-Sequence-v0"
+
+
+def steps_of(env: Any, n_steps: int) -> list[Any]:
+    """Returns what SB3 gets to see, with everything that can differ."""
+    seen: list[Any] = [env.reset().tolist()]
+    for _ in range(n_steps):
+        observations, rewards, dones, infos = env.step(np.zeros(env.num_envs, int))
+        ends = {
+            i: (
+                infos[i]["terminal_observation"].tolist(),
+                infos[i]["TimeLimit.truncated"],
+                infos[i]["episode"]["r"],
+                infos[i]["episode"]["l"],
+            )
+            for i in np.flatnonzero(dones)
+        }
+        seen.append((observations.tolist(), rewards.tolist(), dones.tolist(), ends))
+    return seen
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_same_step_is_what_stable_baselines3_makes_of_the_single_environments(
+    truncates: bool,
+) -> None:
+    ours = as_vec_env(StaggeredVectorEnv([2, 3], AutoresetMode.SAME_STEP, truncates))
+    theirs = VecMonitor(
+        DummyVecEnv(
+            [lambda: ScriptedEnv([2], truncates), lambda: ScriptedEnv([3], truncates)]
+        )
+    )
+    assert steps_of(ours, 13) == steps_of(theirs, 13)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_gymnasiums_own_vector_environment_in_every_mode(mode: AutoresetMode) -> None:
+    """NEXT_STEP and DISABLED become SB3's way by restarting what has ended."""
+
+    def makers(truncates: bool) -> list[Any]:
+        return [
+            lambda: ScriptedEnv([2], truncates),
+            lambda: ScriptedEnv([3], truncates),
+        ]
+
+    for truncates in (False, True):
+        env = gymnasium.vector.SyncVectorEnv(makers(truncates), autoreset_mode=mode)
+        theirs = VecMonitor(DummyVecEnv(makers(truncates)))
+        assert steps_of(as_vec_env(env), 13) == steps_of(theirs, 13)
+
+
+def test_dummy_steps_that_cannot_be_removed_are_refused_for_other_learners() -> None:
+    """Rule 7: SB3's algorithms would take them for real."""
+    env = gymnasium.make_vec("CartPole-v1", num_envs=2)
+    with pytest.raises(ValueError, match=r"dummy step.*vectorization_mode='sync'"):
+        as_vec_env(env)
+
+
+def test_dummy_steps_are_marked_for_a_learner_that_skips_them() -> None:
+    env = StaggeredVectorEnv([2, 3])
+    adapter = VectorEnvAdapter(env, learner_skips_dummy_steps=True)
+    adapter.reset()
+    marks = []
+    for _ in range(8):
+        adapter.step(np.zeros(2, int))
+        marks.append(adapter.dummy_steps.tolist())
+    no, first, second = [False, False], [True, False], [False, True]
+    assert marks == [no, no, first, second, no, first, no, second]
+
+
+def test_what_is_no_vector_environment_is_refused() -> None:
+    with pytest.raises(
+        TypeError, match=r"takes a gymnasium.vector.VectorEnv.*got Scri"
+    ):
+        as_vec_env(ScriptedEnv([3]))  # type: ignore[arg-type]
+
+
+def test_tensors_become_arrays() -> None:
+    env = as_vec_env(pg_envs.make_torch_vec(SEQUENCE, 3, "cpu"))
+    observations = env.reset()
+    assert isinstance(observations, np.ndarray)
+    observations, rewards, dones, _ = env.step(np.array([2, 2, 2]))
+    assert isinstance(observations, np.ndarray)
+    assert observations.tolist() == [[0.0]] * 3
+    assert rewards.tolist() == [pytest.approx(-0.05)] * 3
+    assert dones.dtype == np.bool_
+
+
+@pytest.mark.parametrize("algorithm", [A2C, PPO, REINFORCE])
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_algorithms_learn_on_it(algorithm: Any, kind: str) -> None:
+    env: Any = (
+        gymnasium.make_vec(SEQUENCE, num_envs=4)
+        if kind == "numpy"
+        else pg_envs.make_torch_vec(SEQUENCE, 4, "cpu")
+    )
+    given = env if algorithm is REINFORCE else as_vec_env(env)
+    more = {"n_steps": 16, "batch_size": 64} if algorithm is PPO else {}
+    model = algorithm("MlpPolicy", given, seed=0, **more).learn(300)
+    assert model.ep_info_buffer
+    assert all(-5.0 <= info["r"] <= 0.9 for info in model.ep_info_buffer)
+
+
+def test_seeds_are_handed_on() -> None:
+    env = as_vec_env(gymnasium.make_vec("PGToy-Bandit-v0", 3, reward_noise="gaussian"))
+    drawn = []
+    for seed in (1, 1, 2):
+        env.seed(seed)
+        env.reset()
+        drawn.append(env.step(np.zeros(3, int))[1].tolist())
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_attributes_and_methods_are_those_of_the_vector_environment() -> None:
+    env = gymnasium.make_vec(SEQUENCE, num_envs=2, render_mode="rgb_array")
+    adapter = as_vec_env(env)
+    spec = adapter.get_attr("spec")
+    assert [one.reward_threshold for one in spec] == [0.85, 0.85]
+    assert adapter.get_attr("spec", 0) == spec[:1]
+    adapter.set_attr("colour", "blue")
+    assert adapter.get_attr("colour") == ["blue", "blue"]
+    assert adapter.env_is_wrapped(Monitor) == [True, True]
+    assert adapter.env_is_wrapped(gymnasium.wrappers.TimeLimit) == [False, False]
+    assert adapter.env_method("__repr__") == [repr(env)] * 2
+    with pytest.raises(AttributeError, match="price"):
+        adapter.get_attr("price")
+    adapter.reset()
+    frames = adapter.get_images()
+    assert len(frames) == 2
+    assert frames[0] is not None
+    assert frames[0].dtype == np.uint8
+    adapter.close()
+
+
+def test_evaluation_finds_the_results_of_a_monitor() -> None:
+    env = as_vec_env(gymnasium.make_vec(SEQUENCE, num_envs=2))
+    model = REINFORCE("MlpPolicy", env, seed=0)
+    mean, _ = evaluate_policy(model, env, n_eval_episodes=4)
+    assert isinstance(mean, float)
+
+
+def test_a_wrapped_vector_environment_keeps_its_wrappers() -> None:
+    env = gymnasium.make_vec(SEQUENCE, num_envs=2)
+    wrapped = gymnasium.wrappers.vector.TransformReward(
+        env, lambda rewards: 10 * rewards
+    )
+    adapter = as_vec_env(wrapped)
+    adapter.reset()
+    _, rewards, _, _ = adapter.step(np.array([2, 2]))
+    assert rewards.tolist() == [pytest.approx(-0.5)] * 2
+    assert torch.is_tensor(torch.as_tensor(rewards))
