@@ -1,0 +1,254 @@
+"""What the demos share: their options, a watchable run, and the agent on show."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
+from tqdm import tqdm
+
+import pg_envs
+from pg_agents.callbacks import RunningReward
+from pg_agents.plots import save_figure, save_gif
+
+SLOW_ENOUGH_TO_WATCH_FPS = 2.0
+
+
+def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace:
+    """Reads `--seed`, `--out`, `--render` and what a demo adds to them.
+
+    Args:
+        doc: what the demo is about.
+        name: folder below `out/` where its pictures go by default.
+        **more: further options with their defaults, integers of at least 1.
+
+    Returns:
+        The options; the folder `out` exists.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first run")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out") / name,
+        metavar="DIR",
+        help="where pictures go (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--render",
+        choices=("human", "gif", "none"),
+        default="human" if has_screen() else "gif",
+        help="show the trained agent in a window, save it as a GIF, or neither "
+        "(default here: %(default)s)",
+    )
+    for option, default in more.items():
+        parser.add_argument(
+            f"--{option}", type=_count, default=default, help="default: %(default)s"
+        )
+    options = parser.parse_args()
+    if not 0 <= options.seed < 2**32 - 1000:
+        parser.error(f"--seed must be from 0 to {2**32 - 1001}, got {options.seed}")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {options.out} can't be made a folder: {error.strerror}")
+    if options.render == "human" and not has_screen():
+        print("There is no screen: the agent is saved as a GIF instead of shown.")
+        options.render = "gif"
+    # Networks this small lose time on a second thread.
+    torch.set_num_threads(1)
+    return options
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def has_screen() -> bool:
+    """Whether a window can be opened."""
+    if os.environ.get("SDL_VIDEODRIVER") in ("dummy", "offscreen"):
+        return False
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+class RunsBar:
+    """One progress bar over several runs, counting steps or episodes.
+
+    Args:
+        n_runs: number of runs.
+        n_each: steps or episodes of each run.
+        unit: `"step"` or `"episode"`.
+    """
+
+    def __init__(self, n_runs: int, n_each: int, unit: str) -> None:
+        self._bar: tqdm[Any] = tqdm(total=n_runs * n_each, unit=f" {unit}s")
+        self._n_runs, self._unit = n_runs, unit
+
+    def __enter__(self) -> RunsBar:
+        """Opens the bar."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the bar."""
+        self._bar.close()
+
+    def of_run(self, number: int) -> BaseCallback:
+        """Returns the callback that advances the bar in a run, counted from 0."""
+        self._bar.set_description(f"run {number + 1} of {self._n_runs}", refresh=False)
+        return _Tick(self._bar, self._unit == "episode")
+
+
+class _Tick(BaseCallback):
+    def __init__(self, bar: tqdm[Any], counts_episodes: bool) -> None:
+        super().__init__()
+        self._bar, self._counts_episodes = bar, counts_episodes
+        self._running = RunningReward()
+
+    def _on_step(self) -> bool:
+        dones = self.locals["dones"]
+        for info in self.locals["infos"]:
+            if "episode" in info:
+                running = self._running.update(info["episode"]["r"])
+                self._bar.set_postfix(running=f"{running:.2f}", refresh=False)
+        self._bar.update(int(dones.sum()) if self._counts_episodes else len(dones))
+        return True
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Saves a figure and says where."""
+    save_figure(figure, path)
+    say_saved(path)
+
+
+def say_saved(path: Path) -> None:
+    """Says that a file was written."""
+    print(f"  saved {path}")
+
+
+def policy_table(
+    model: BaseAlgorithm, observations: NDArray[np.generic]
+) -> NDArray[np.float64]:
+    """Returns the action probabilities of each observation, `[K, A]`.
+
+    Args:
+        model: an on-policy model with discrete actions.
+        observations: `[K, *obs_shape]`.
+    """
+    policy = model.policy
+    assert isinstance(policy, ActorCriticPolicy)
+    with torch.no_grad():
+        seen, _ = policy.obs_to_tensor(np.array(observations))
+        distribution = policy.get_distribution(seen).distribution
+    assert isinstance(distribution, torch.distributions.Categorical)
+    probabilities: NDArray[np.float64] = distribution.probs.double().numpy()
+    return probabilities
+
+
+def show_agent(
+    model: BaseAlgorithm,
+    env_id: str,
+    options: argparse.Namespace,
+    n_episodes: int,
+    max_steps: int = 60,
+    **env_arguments: Any,
+) -> None:
+    """Shows what the agent does, in a window or as `agent.gif`.
+
+    A closed window, and Ctrl-C, end the show and nothing else.
+
+    Args:
+        model: the trained agent; its actions are drawn from its policy.
+        env_id: id of the environment.
+        options: of `parse_options`.
+        n_episodes: how many episodes.
+        max_steps: steps shown of each.
+        **env_arguments: arguments of the environment.
+    """
+    if options.render == "none":
+        return
+    mode = "human" if options.render == "human" else "rgb_array"
+    env = gymnasium.make(env_id, render_mode=mode, **env_arguments)
+    if mode == "human" and isinstance(env.unwrapped, pg_envs.TabularEnv):
+        env.unwrapped.metadata = {
+            **env.unwrapped.metadata,
+            "render_fps": SLOW_ENOUGH_TO_WATCH_FPS,
+        }
+    print(f"\n{type(model).__name__} plays {n_episodes} episodes.")
+    try:
+        frames = _play(model, env, options.seed, n_episodes, max_steps)
+    except (pg_envs.WindowClosed, KeyboardInterrupt):
+        print("  The window was closed.")
+        return
+    finally:
+        env.close()
+    if frames:
+        path = options.out / "agent.gif"
+        save_gif(frames, path, fps=4 if len(frames) <= 100 else 30)
+        say_saved(path)
+
+
+def _play(
+    model: BaseAlgorithm,
+    env: gymnasium.Env[Any, Any],
+    seed: int,
+    n_episodes: int,
+    max_steps: int,
+) -> list[NDArray[np.uint8]]:
+    frames: list[NDArray[np.uint8]] = []
+    tabular = env.unwrapped
+    if isinstance(tabular, pg_envs.TabularEnv):
+        table = policy_table(model, tabular.mdp.observations)
+        tabular.set_action_probabilities(table)
+    for episode in range(n_episodes):
+        seen, _ = env.reset(seed=seed + episode)
+        _keep_frame(env, frames)
+        for _ in range(max_steps):
+            action, _ = model.predict(seen)
+            seen, _, terminated, truncated, _ = env.step(action)
+            _keep_frame(env, frames)
+            if terminated or truncated:
+                break
+    return frames
+
+
+def _keep_frame(env: gymnasium.Env[Any, Any], frames: list[NDArray[np.uint8]]) -> None:
+    if env.render_mode == "rgb_array":
+        frame: Any = env.render()
+        frames.append(frame)
+    elif not isinstance(env.unwrapped, pg_envs.TabularEnv):
+        _raise_if_closed()
+
+
+def _raise_if_closed() -> None:
+    """Gymnasium's own windows can't be closed; here they can."""
+    import pygame
+
+    if pygame.event.peek(pygame.QUIT):
+        raise pg_envs.WindowClosed
+
+
+def describe(actions: Sequence[int] | NDArray[np.int64], names: Sequence[str]) -> str:
+    """Returns actions by name, the many cut short."""
+    words = [names[int(action)] for action in actions]
+    if len(words) > 12:
+        words = [*words[:12], f"... ({len(words)} actions)"]
+    return ", ".join(words)

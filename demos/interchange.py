@@ -1,0 +1,64 @@
+"""REINFORCE, ActorCritic and Stable-Baselines3's A2C and PPO, by the same ten lines.
+
+Each trains on CartPole-v1 with its default settings, and the four learning curves are
+drawn together. With more `--runs` the curves are means with a band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from common import parse_options, save, show_agent
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from pg_agents import REINFORCE, ActorCritic
+from pg_agents.callbacks import (
+    ProgressCallback,
+    Recorder,
+    StopOnInterrupt,
+    TrainingRecord,
+)
+from pg_agents.plots import plot_learning_curves
+
+ENV_ID = "CartPole-v1"
+ALGORITHMS: tuple[type[OnPolicyAlgorithm], ...] = (REINFORCE, ActorCritic, A2C, PPO)
+
+
+def train(
+    algorithm: Callable[..., BaseAlgorithm], steps: int, seed: int
+) -> tuple[BaseAlgorithm, TrainingRecord, bool]:
+    """Trains any of the four; returns it, its record, and whether Ctrl-C ended it."""
+    model = algorithm("MlpPolicy", ENV_ID, seed=seed, device="cpu")
+    recorder, interrupt = Recorder(), StopOnInterrupt()
+    progress = ProgressCallback(description=f"{type(model).__name__}, seed {seed}")
+    model.learn(steps, callback=[progress, recorder, interrupt])
+    env = model.get_env()
+    assert env is not None
+    mean, deviation = evaluate_policy(model, env, n_eval_episodes=10)
+    print(f"  return over 10 episodes: {mean:.1f} +/- {deviation:.1f}")
+    return model, recorder.record, interrupt.interrupted
+
+
+def main() -> None:
+    """Trains, prints, draws and shows."""
+    options = parse_options(__doc__, "interchange", runs=1, steps=30_000)
+    curves: dict[str, list[TrainingRecord]] = {}
+    models: list[BaseAlgorithm] = []
+    interrupted = False
+    for algorithm in ALGORITHMS:
+        for seed in range(options.seed, options.seed + options.runs):
+            if interrupted:
+                break
+            model, record, interrupted = train(algorithm, options.steps, seed)
+            models.append(model)
+            curves.setdefault(algorithm.__name__, []).append(record)
+    save(plot_learning_curves(curves), options.out / "learning_curves.png")
+    # REINFORCE, of the first seed.
+    show_agent(models[0], ENV_ID, options, n_episodes=1, max_steps=200)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""REINFORCE learns three states in a row: right, right, centre.
+
+First one agent is trained until the task counts as solved, with a progress bar. Then
+the experiment is made ten times over 500 episodes each, as in the notebook that this
+project grew out of: a linear softmax policy, AdamW with step size 0.01, gamma 0.6, one
+update per episode. Ctrl-C stops the training and goes on with what was learnt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import (
+    RunsBar,
+    describe,
+    parse_options,
+    policy_table,
+    save,
+    say_saved,
+    show_agent,
+)
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
+
+from pg_agents import REINFORCE
+from pg_agents.callbacks import (
+    ProgressCallback,
+    Recorder,
+    StopOnInterrupt,
+    StopWhenSolved,
+    TrainingRecord,
+)
+from pg_agents.plots import (
+    animate_action_probabilities,
+    plot_action_probabilities,
+    plot_losses,
+    plot_returns,
+)
+
+ENV_ID = "pg_envs:PGToy-Sequence-v0"
+ACTIONS = ("left", "centre", "right")
+STATES = ("left state (-1)", "middle state (0)", "right state (1)")
+OBSERVATIONS = np.array([[-1.0], [0.0], [1.0]], dtype=np.float32)
+BEST = (2, 2, 1)
+MAX_STEPS = 50_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's result: final policy `[3, 3]`, last episode's actions, and its record."""
+
+    probabilities: NDArray[np.float64]
+    last_actions: list[int]
+    record: TrainingRecord
+    interrupted: bool
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the most probable actions are right, right, centre."""
+        return tuple(self.probabilities.argmax(axis=1)) == BEST
+
+
+class LastEpisode(BaseCallback):
+    """Keeps the actions of the last finished episode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.actions: list[int] = []
+        self._so_far: list[int] = []
+
+    def _on_step(self) -> bool:
+        self._so_far.append(int(self.locals["actions"][0]))
+        if self.locals["dones"][0]:
+            self.actions, self._so_far = self._so_far, []
+        return True
+
+
+def make_model(seed: int) -> REINFORCE:
+    """Returns the untrained agent of row sequence-reinforce."""
+    return REINFORCE(
+        "MlpPolicy",
+        ENV_ID,
+        learning_rate=0.01,
+        gamma=0.6,
+        # No hidden layer: a linear map from the observation to three logits.
+        policy_kwargs={"net_arch": [], "optimizer_class": torch.optim.AdamW},
+        seed=seed,
+    )
+
+
+def train_until_solved(seed: int) -> tuple[REINFORCE, TrainingRecord]:
+    """Trains one agent until its running reward reaches the threshold."""
+    model = make_model(seed)
+    recorder = Recorder(OBSERVATIONS)
+    callbacks: list[BaseCallback] = [
+        ProgressCallback(),
+        StopWhenSolved(),
+        StopOnInterrupt(),
+        recorder,
+    ]
+    model.learn(MAX_STEPS, callback=callbacks)
+    return model, recorder.record
+
+
+def train_for(n_episodes: int, seed: int, bar: BaseCallback) -> Run:
+    """Makes one run of a fixed number of episodes."""
+    model = make_model(seed)
+    recorder, last, interrupt = Recorder(OBSERVATIONS), LastEpisode(), StopOnInterrupt()
+    # By the episode, not by the step: the last one is then learnt from too.
+    enough = StopTrainingOnMaxEpisodes(n_episodes)
+    model.learn(100 * n_episodes, callback=[bar, recorder, last, interrupt, enough])
+    table = policy_table(model, OBSERVATIONS)
+    return Run(table, last.actions, recorder.record, interrupt.interrupted)
+
+
+def make_runs(n_runs: int, n_episodes: int, seed: int) -> list[Run]:
+    """Makes the runs, with consecutive seeds; fewer after a Ctrl-C."""
+    runs: list[Run] = []
+    with RunsBar(n_runs, n_episodes, "episode") as bar:
+        while len(runs) < n_runs and not (runs and runs[-1].interrupted):
+            number = len(runs)
+            runs.append(train_for(n_episodes, seed + number, bar.of_run(number)))
+    return runs
+
+
+def print_policy(table: NDArray[np.float64]) -> None:
+    """Prints the probability of each action in each state."""
+    print("  " + " " * 20 + "".join(f"{action:>9}" for action in ACTIONS) + "   best")
+    for name, row in zip(STATES, table, strict=True):
+        cells = "".join(f"{probability:9.3f}" for probability in row)
+        print(f"  {name:20}{cells}   {ACTIONS[row.argmax()]}")
+
+
+def print_runs(runs: list[Run], seed: int) -> None:
+    """Prints each run's policy and last actions, and how many are right."""
+    print("\nThe most probable action in each state, and the last episode's actions:")
+    for number, run in enumerate(runs):
+        best = run.probabilities.argmax(axis=1)
+        shares = run.probabilities.max(axis=1)
+        policy = ", ".join(
+            f"{ACTIONS[action]} {share:.2f}"
+            for action, share in zip(best, shares, strict=True)
+        )
+        last = describe(run.last_actions, ACTIONS) or "no episode ended"
+        print(f"  seed {seed + number:<3} {policy:<40} last: {last}")
+    n_right = sum(run.is_right for run in runs)
+    print(f"Right, right, centre in {n_right} of {len(runs)} runs.")
+
+
+def save_pictures(first: TrainingRecord, runs: list[Run], out: Path) -> None:
+    """Saves curves over the runs, and the first agent's policy as it changed."""
+    records = [run.record for run in runs]
+    print("\nPictures:")
+    save(plot_losses(records, window=10), out / "losses.png")
+    save(plot_returns(records), out / "returns.png")
+    figure = plot_action_probabilities(records, ACTIONS, STATES)
+    save(figure, out / "action_probabilities.png")
+    path = out / "action_probabilities.gif"
+    animate_action_probabilities(first, ACTIONS, path, STATES)
+    say_saved(path)
+
+
+def main() -> None:
+    """Trains, prints, draws and shows."""
+    options = parse_options(__doc__, "sequence", runs=10, episodes=500)
+    print("One agent, until it is solved (running reward of 0.85; the best is 0.90):")
+    model, first = train_until_solved(options.seed)
+    print("\nWhat it has learnt, the probability of each action in each state:")
+    print_policy(policy_table(model, OBSERVATIONS))
+    print(f"\n{options.runs} runs of {options.episodes} episodes:")
+    runs = make_runs(options.runs, options.episodes, options.seed)
+    print_runs(runs, options.seed)
+    save_pictures(first, runs, options.out)
+    show_agent(model, ENV_ID, options, n_episodes=4)
+
+
+if __name__ == "__main__":
+    main()

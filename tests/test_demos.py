@@ -1,0 +1,187 @@
+"""The demos: their figures at the stated numbers of runs, and as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import bandit
+import numpy as np
+import pytest
+import sequence
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_demo(
+    name: str, *arguments: str, out: Path, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a demo as a user does, without a screen."""
+    screenless = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    }
+    return subprocess.run(
+        [sys.executable, f"demos/{name}.py", "--out", str(out), *arguments],
+        cwd=ROOT,
+        env=screenless | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is an image that shows something, and the only one of its name."""
+    with Image.open(path) as image:
+        return len(set(image.convert("L").resize((64, 64)).tobytes())) > 4
+
+
+def test_sequence_is_learnt_in_ten_of_ten_runs() -> None:
+    """Must hold 1: row sequence-reinforce with the log-probability.
+
+    Deterministic by its seeds, so no false alarm on the pinned versions.
+    """
+    runs = sequence.make_runs(n_runs=10, n_episodes=500, seed=0)
+    assert [len(run.record.episode_returns) for run in runs] == [500] * 10
+    greedy = [run.probabilities.argmax(axis=1).tolist() for run in runs]
+    assert greedy == [[2, 2, 1]] * 10
+
+
+@pytest.mark.parametrize(
+    ("n_runs", "n_enough"), [(8, 8), pytest.param(100, 99, marks=pytest.mark.slow)]
+)
+def test_bandit_table_finds_the_paying_arm(n_runs: int, n_enough: int) -> None:
+    """Must hold 2: at least 0.95 after 500 pulls in at least 99 of 100 runs.
+
+    The full number is slow: 50,000 updates.
+    """
+    records, _ = bandit.make_runs(bandit.make_table, n_runs, n_pulls=500, seed=0)
+    final = bandit.final_probabilities(records)
+    assert final.shape == (n_runs,)
+    assert (final >= 0.95).sum() >= n_enough
+
+
+def test_bandit_table_follows_the_gradient_by_hand() -> None:
+    """Logits grow by 0.2 * r * (onehot(a) - pi), pull by pull."""
+    record, _ = bandit.train_for(bandit.make_table(seed=5), n_pulls=60)
+    logits = np.zeros(3)
+    for pull, reward in enumerate(record.rewards):
+        probabilities = np.exp(logits) / np.exp(logits).sum()
+        np.testing.assert_allclose(
+            record.action_probabilities[pull, 0], probabilities, atol=1e-5
+        )
+        # A reward of 1 tells the arm; a reward of 0 changes nothing.
+        logits += 0.2 * reward * (np.eye(3)[bandit.PAYING_ARM] - probabilities)
+
+
+def test_bandit_network_finds_the_paying_arm() -> None:
+    """Row bandit-network: once found, Adam with step size 1 keeps to it."""
+    records, _ = bandit.make_runs(bandit.make_network, n_runs=5, n_pulls=100, seed=0)
+    assert (bandit.final_probabilities(records) > 0.99).all()
+
+
+def test_sequence_saves_its_pictures_without_a_screen(tmp_path: Path) -> None:
+    done = run_demo("sequence", "--runs", "2", "--episodes", "30", out=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Solved after" in done.stdout
+    assert "best" in done.stdout
+    assert "of 2 runs" in done.stdout
+    names = {
+        "losses.png",
+        "returns.png",
+        "action_probabilities.png",
+        "action_probabilities.gif",
+        "agent.gif",
+    }
+    assert {path.name for path in tmp_path.iterdir()} == names
+    for name in names:
+        assert f"saved {tmp_path / name}" in done.stdout
+        assert is_picture(tmp_path / name), name
+    assert "running" in done.stderr
+
+
+def test_bandit_saves_its_pictures_without_a_screen(tmp_path: Path) -> None:
+    small = ["--table-runs", "2", "--table-pulls", "20"]
+    small += ["--network-runs", "2", "--network-pulls", "10", "--render", "none"]
+    done = run_demo("bandit", *small, out=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kinds = [f"action_probabilities.{ending}" for ending in ("png", "gif")]
+    kinds += ["rewards.png", "total_rewards.png"]
+    expected = {f"{name}_{kind}" for name in ("table", "network") for kind in kinds}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    assert all(is_picture(path) for path in tmp_path.iterdir())
+
+
+def test_interchange_trains_all_four(tmp_path: Path) -> None:
+    done = run_demo("interchange", "--steps", "600", out=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("return over 10 episodes") == 4
+    for name in ("REINFORCE", "ActorCritic", "A2C", "PPO"):
+        assert name in done.stderr
+    assert is_picture(tmp_path / "learning_curves.png")
+    assert is_picture(tmp_path / "agent.gif")
+
+
+def test_a_window_asked_for_without_a_screen_becomes_a_gif(tmp_path: Path) -> None:
+    arguments = ["--render", "human", "--runs", "1", "--episodes", "5"]
+    done = run_demo("sequence", *arguments, out=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "There is no screen" in done.stdout
+    assert (tmp_path / "agent.gif").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--seed", "-1"], "--seed must be from 0"),
+        (["--runs", "0"], "must be at least 1, got 0"),
+        (["--render", "ascii"], "invalid choice: 'ascii'"),
+    ],
+)
+def test_bad_options_are_refused_by_name(
+    arguments: list[str], says: str, tmp_path: Path
+) -> None:
+    done = run_demo("sequence", *arguments, out=tmp_path / "new")
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = run_demo("sequence", out=tmp_path / "file" / "out")
+    assert done.returncode == 2
+    assert "can't be made a folder" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_stops_training_and_draws_what_there_is(tmp_path: Path) -> None:
+    options = ["--out", str(tmp_path), "--render", "none", "--episodes", "100000"]
+    process = subprocess.Popen(
+        # Unbuffered: its lines are read as they come.
+        [sys.executable, "-u", "demos/sequence.py", *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # Until the runs of 100,000 episodes have begun.
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "runs of" in line:
+            break
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "Interrupted" in rest
+    assert "of 1 runs" in rest
+    assert is_picture(tmp_path / "returns.png")

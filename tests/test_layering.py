@@ -1,0 +1,154 @@
+"""Who may import whom: the arrows of the house, held by the syntax tree."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): (
+        path
+    )
+    for package in ("pg_envs", "pg_agents")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+STANDARD = sys.stdlib_module_names
+
+
+def imports(module: str) -> set[str]:
+    """Returns the names of what a module imports, wherever it does so."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            base = node.module or ""
+            # `from package import module` imports the module.
+            found |= {
+                f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base
+                for alias in node.names
+            }
+    return found
+
+
+def ours(module: str) -> set[str]:
+    """Returns the modules of the house that a module imports."""
+    return {name for name in imports(module) if name.split(".")[0].startswith("pg_")}
+
+
+def theirs(module: str) -> set[str]:
+    """Returns the other packages that a module imports, less the standard library."""
+    tops = {name.split(".")[0] for name in imports(module)}
+    return {top for top in tops if top not in STANDARD and not top.startswith("pg_")}
+
+
+# Each module of the core, and the modules of its package that it may import.
+PG_ENVS = {
+    "mdp": set(),
+    "dynamics": {"mdp"},
+    "env": {"mdp", "dynamics", "rendering.scene", "rendering.canvas"},
+    "vector_env": {"mdp", "dynamics", "env", "rendering.scene"},
+    "torch_vector_env": {"mdp", "dynamics", "env", "vector_env"},
+    "bandit": {"mdp", "env", "vector_env", "rendering.scene", "rendering.bandit_scene"},
+    "sequence": {
+        "mdp",
+        "env",
+        "vector_env",
+        "rendering.scene",
+        "rendering.sequence_scene",
+    },
+}
+PG_AGENTS = {
+    "returns": set(),
+    "baselines": set(),
+    "losses": set(),
+    "checks": set(),
+    "quotas": set(),
+    "checkpoints": set(),
+    "vec_env": set(),
+    "advantages": {"returns", "baselines"},
+    "arguments": {"advantages", "checks"},
+    "buffers": {"advantages"},
+    "policies": {"checks"},
+    "rollout": {"advantages", "buffers", "quotas", "vec_env"},
+    "policy_gradient": {
+        "advantages",
+        "arguments",
+        "buffers",
+        "callbacks.progress",
+        "checkpoints",
+        "checks",
+        "losses",
+        "policies",
+        "rollout",
+    },
+    "reinforce": {"advantages", "arguments", "buffers", "checks", "policy_gradient"},
+    "actor_critic": {"advantages", "arguments", "buffers", "checks", "policy_gradient"},
+    "random_agent": {"advantages", "policies", "policy_gradient"},
+}
+ALLOWED = {
+    f"{package}.{name}": {f"{package}.{other}" for other in others}
+    for package, table in (("pg_envs", PG_ENVS), ("pg_agents", PG_AGENTS))
+    for name, others in table.items()
+}
+
+
+@pytest.mark.parametrize("module", sorted(ALLOWED))
+def test_the_core_imports_what_lies_below_it(module: str) -> None:
+    assert ours(module) <= ALLOWED[module]
+
+
+def test_every_module_has_its_place() -> None:
+    """A new file is entered above, or lies in one of the folders with a rule below."""
+    free = ("pg_envs.rendering", "pg_agents.callbacks", "pg_agents.plots")
+    placed = set(ALLOWED) | {"pg_envs", "pg_agents"}
+    assert {m for m in MODULES if m not in placed and not m.startswith(free)} == set()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_packages_keep_apart(module: str) -> None:
+    package = module.split(".")[0]
+    other = {"pg_envs": "pg_agents", "pg_agents": "pg_envs"}[package]
+    assert not {name for name in ours(module) if name.split(".")[0] == other}
+    if package == "pg_envs":
+        assert "stable_baselines3" not in theirs(module)
+
+
+def test_mathematics_knows_no_libraries_but_its_own() -> None:
+    for module in ("pg_envs.mdp", "pg_envs.dynamics"):
+        assert theirs(module) == {"numpy"}
+    for module in ("pg_agents.returns", "pg_agents.baselines", "pg_agents.losses"):
+        assert theirs(module) == {"torch"}
+
+
+def test_one_module_of_pg_envs_imports_pygame_and_one_torch() -> None:
+    envs = [module for module in MODULES if module.startswith("pg_envs")]
+    assert [m for m in envs if "pygame" in theirs(m)] == ["pg_envs.rendering.canvas"]
+    assert [m for m in envs if "torch" in theirs(m)] == ["pg_envs.torch_vector_env"]
+
+
+def test_pictures_know_no_environment() -> None:
+    for module in MODULES:
+        if module.startswith("pg_envs.rendering"):
+            assert all(name.startswith("pg_envs.rendering") for name in ours(module))
+
+
+def test_callbacks_and_plots_know_no_agent() -> None:
+    """So they serve Stable-Baselines3's algorithms as well."""
+    for module in MODULES:
+        if module.startswith(("pg_agents.callbacks", "pg_agents.plots")):
+            assert all(
+                name.startswith(("pg_agents.callbacks", "pg_agents.plots"))
+                for name in ours(module)
+            )
+
+
+def test_nothing_switches_the_backend_of_matplotlib() -> None:
+    """Rule 14: gymnasium.utils.play does, and so may pyplot."""
+    for module in MODULES:
+        assert not imports(module) & {"gymnasium.utils.play", "matplotlib.pyplot"}
