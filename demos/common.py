@@ -192,7 +192,9 @@ def show_agent(
             **env.unwrapped.metadata,
             "render_fps": SLOW_ENOUGH_TO_WATCH_FPS,
         }
-    print(f"\n{type(model).__name__} plays {n_episodes} episodes.")
+    how_to_end = " Escape or the close button ends it." if mode == "human" else ""
+    many = "1 episode" if n_episodes == 1 else f"{n_episodes} episodes"
+    print(f"\n{type(model).__name__} plays {many}.{how_to_end}")
     try:
         frames = _play(model, env, options.seed, n_episodes, max_steps)
     except (pg_envs.WindowClosed, KeyboardInterrupt):
@@ -242,7 +244,8 @@ def _raise_if_closed() -> None:
     """Gymnasium's own windows can't be closed; here they can."""
     import pygame
 
-    if pygame.event.peek(pygame.QUIT):
+    keys = pygame.event.get(pygame.KEYDOWN)
+    if pygame.event.peek(pygame.QUIT) or any(k.key == pygame.K_ESCAPE for k in keys):
         raise pg_envs.WindowClosed
 
 

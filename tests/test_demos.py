@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -10,10 +11,14 @@ import time
 from pathlib import Path
 
 import bandit
+import common
 import numpy as np
+import pygame
 import pytest
 import sequence
 from PIL import Image
+
+from pg_agents import REINFORCE
 
 ROOT = Path(__file__).parent.parent
 
@@ -136,6 +141,27 @@ def test_a_window_asked_for_without_a_screen_becomes_a_gif(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert "There is no screen" in done.stdout
     assert (tmp_path / "agent.gif").exists()
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", sequence.ENV_ID])
+@pytest.mark.parametrize("how", ["close button", "escape"])
+def test_a_closed_window_ends_the_show_and_nothing_else(
+    env_id: str, how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On SDL's dummy screen; CartPole's window knows no closing of its own."""
+    model = REINFORCE("MlpPolicy", env_id, seed=0)
+    options = argparse.Namespace(render="human", seed=0, out=tmp_path)
+    pygame.display.init()
+    event = (
+        pygame.event.Event(pygame.QUIT)
+        if how == "close button"
+        else pygame.event.Event(pygame.KEYDOWN, key=pygame.K_ESCAPE)
+    )
+    pygame.event.post(event)
+    common.show_agent(model, env_id, options, n_episodes=1, max_steps=3)
+    assert "Escape or the close button ends it" in (said := capsys.readouterr().out)
+    assert "The window was closed" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
