@@ -140,10 +140,7 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
                 final_observations=ends.final_observations,
             )
             quota.update(dones, ends.capped)
-            self._episode_steps = np.where(
-                ends.dones | dummy, 0, self._episode_steps + 1
-            )
-            self._last_obs, self._last_episode_starts = new_obs, ends.dones
+            self._after_step(new_obs, ends.dones, dummy)
         if quota.filled:
             self._finish_rollout(rollout_buffer, quota)
             callback.update_locals(locals())
@@ -158,6 +155,15 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
         every = self.sde_sample_freq
         if self.use_sde and (n_steps == 0 or (every > 0 and n_steps % every == 0)):
             self.policy.reset_noise(env.num_envs)
+
+    def _after_step(
+        self,
+        new_obs: Any,  # noqa: ANN401
+        restarted: NDArray[np.bool_],
+        dummy: NDArray[np.bool_],
+    ) -> None:
+        self._episode_steps = np.where(restarted | dummy, 0, self._episode_steps + 1)
+        self._last_obs, self._last_episode_starts = new_obs, restarted
 
     def _begin_rollout(self, env: VecEnv, n_rollout_steps: int | None) -> Quota:
         if n_rollout_steps is not None:

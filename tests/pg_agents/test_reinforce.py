@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -127,6 +129,20 @@ def test_same_seed_same_weights_to_the_bit() -> None:
         weights.append([p.detach().clone() for p in model.policy.parameters()])
     for first, second in zip(*weights, strict=True):
         assert torch.equal(first, second)
+
+
+def test_the_line_that_users_type_first_works_with_nothing_else_imported() -> None:
+    code = (
+        "from pg_agents import REINFORCE; "
+        'REINFORCE("MlpPolicy", "pg_envs:PGToy-Sequence-v0").learn(500)'
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_gradient_clipping_bounds_the_step() -> None:
