@@ -110,3 +110,62 @@ def test_returns_are_standardised_before_the_value_advantages_after() -> None:
     torch.testing.assert_close(torch.tensor(advantages)[recorded], difference[recorded])
     returns, _ = estimate(baseline="value", normalize_advantage=True)
     assert returns == TO_GO
+
+
+def two_episodes_in_a_row() -> Facts:
+    """One environment, episodes of 1 and 2 steps; another with one of 2, cut off."""
+    return Facts(
+        observations=torch.zeros((3, 2)),
+        actions=torch.zeros((3, 2)),
+        rewards=torch.tensor([[2.0, 1.0], [4.0, 3.0], [8.0, 1000.0]]),
+        terminated=torch.tensor([[1, 0], [0, 0], [1, 0]], dtype=torch.bool),
+        truncated=torch.tensor([[0, 0], [0, 1], [0, 0]], dtype=torch.bool),
+        recorded=torch.tensor([[1, 1], [1, 1], [1, 0]], dtype=torch.bool),
+        episode_steps=torch.tensor([[0, 0], [0, 1], [1, 0]]),
+        values=torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 1e6]]),
+        next_values=torch.tensor([[0.0, 2.0], [3.0, 10.0], [0.0, 1e6]]),
+        log_probs=torch.zeros((3, 2)),
+        n_episodes=3,
+    )
+
+
+def estimate_row(**settings: Any) -> tuple[list[Any], list[Any]]:
+    arguments = {"gamma": 0.5, **settings}
+    returns, advantages = estimate_advantages(
+        two_episodes_in_a_row(), AdvantageSettings(**arguments)
+    )
+    return returns.tolist(), advantages.tolist()
+
+
+def test_time_is_counted_from_the_start_of_the_episode_not_of_the_rollout() -> None:
+    """Returns 2; 4 + 8/2, 8; and 1 + 3/2, 3."""
+    returns, advantages = estimate_row(weight_by_gamma_t=True)
+    assert returns == [[2.0, 2.5], [8.0, 3.0], [8.0, 0.0]]
+    assert advantages == [[2.0, 2.5], [8.0, 1.5], [4.0, 0.0]]
+
+
+def test_episodes_are_compared_at_the_same_step_of_the_episode() -> None:
+    """First steps: 2, 8 and 2.5; second steps: nothing, 8 and 3."""
+    _, by_others = estimate_row(baseline="leave_one_out")
+    assert by_others == [
+        [2 - (8 + 2.5) / 2, 2.5 - (2 + 8) / 2],
+        [8 - (2 + 2.5) / 2, 3 - (0 + 8) / 2],
+        [8 - (0 + 3) / 2, 0.0],
+    ]
+
+
+def test_the_weight_of_the_step_comes_after_standardising() -> None:
+    """It belongs to the state, and the critic's targets know nothing of it."""
+    plain_returns, plain = estimate_row(normalize_advantage=True)
+    returns, weighted = estimate_row(normalize_advantage=True, weight_by_gamma_t=True)
+    weights = 0.5 ** two_episodes_in_a_row().episode_steps
+    torch.testing.assert_close(torch.tensor(weighted), torch.tensor(plain) * weights)
+    assert returns == plain_returns
+
+
+def test_monte_carlo_returns_go_on_with_a_value_if_asked() -> None:
+    """Only where the data stop before the episode does: after 3, worth 10."""
+    stopped, _ = estimate_row(baseline="value")
+    assert stopped == [[2.0, 2.5], [8.0, 3.0], [8.0, 0.0]]
+    going_on, _ = estimate_row(baseline="value", bootstrap=True)
+    assert going_on == [[2.0, 1 + (3 + 5) / 2], [8.0, 3 + 5], [8.0, 0.0]]

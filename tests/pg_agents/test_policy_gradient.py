@@ -173,6 +173,36 @@ def test_parameters_are_taken_out_and_put_in(agent: Any) -> None:
     assert same(weights(model), weights(other))
 
 
+def test_every_setting_reaches_the_estimate() -> None:
+    """Each argument away from its default, one at a time."""
+    common: dict[str, Any] = {
+        "gamma": 0.5,
+        "standardize_returns": True,
+        "normalize_advantage": True,
+        "weight_by_gamma_t": True,
+    }
+    own: dict[Any, list[dict[str, Any]]] = {
+        REINFORCE: [
+            {"returns": "full_return"},
+            {"baseline": "value"},
+            {"baseline": "value", "bootstrap": True},
+        ],
+        ActorCritic: [
+            {"estimator": "td"},
+            {"estimator": "n_step", "td_steps": 3},
+            {"gae_lambda": 0.5},
+        ],
+    }
+    for agent, more in own.items():
+        for given in [*({name: value} for name, value in common.items()), *more]:
+            settings = agent("MlpPolicy", SEQUENCE, **given).advantage_settings()
+            for name, value in given.items():
+                field = "estimator" if name == "returns" else name
+                assert getattr(settings, field) == value, (agent, name)
+            default = agent("MlpPolicy", SEQUENCE).advantage_settings()
+            assert settings != default
+
+
 def logged(model: Any, steps: int, **arguments: Any) -> list[dict[str, Any]]:
     rows = Rows()
     model.set_logger(Logger(None, [rows]))

@@ -14,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pg_agents import REINFORCE, ActorCritic, TrajectoryBuffer
+from pg_agents.buffers import Batch
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
 from tests.pg_agents.envs import CoinLengthEnv, ScriptedEnv, StaggeredVectorEnv
 
@@ -78,6 +79,63 @@ def test_every_environment_gets_its_own_number_of_episodes() -> None:
     assert [row[0] for row in rollout["recorded"]] == [True, True] + [False] * 6
     assert [row[1] for row in rollout["recorded"]] == [True] * 8
     assert sorted(rollout["rewards"]) == [0, 0, 1, 2, 3, 10, 10, 11, 12, 13]
+
+
+class Batches(BaseCallback):
+    """Keeps what each update learns from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Batch] = []
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.kept.append(self.locals["rollout_buffer"].batch())
+
+
+def test_sums_are_divided_by_the_episodes_of_all_environments() -> None:
+    """Rule 3: 2 environments with 2 episodes each; idle ones add none."""
+    batches = Batches()
+    model = REINFORCE("MlpPolicy", scripted([1], [4]), n_episodes=2)
+    model.learn(30, callback=batches)
+    assert len(batches.kept) > 1
+    assert {batch.n_samples for batch in batches.kept} == {4}
+    assert {len(batch.actions) for batch in batches.kept} == {10}
+
+
+def test_an_episode_is_compared_with_those_of_all_environments() -> None:
+    """Rewards 0 and 10 of one environment, 0 + 1 and 10 + 11 of the other."""
+    batches = Batches()
+    model = REINFORCE(
+        "MlpPolicy",
+        scripted([1], [2]),
+        n_episodes=2,
+        gamma=1.0,
+        baseline="leave_one_out",
+    )
+    model.learn(1, callback=batches)
+    got = sorted(batches.kept[0].advantages.tolist())
+    first = [0.0, 10.0, 1.0, 21.0]
+    expected = [g - (sum(first) - g) / 3 for g in first]
+    expected += [g - (12.0 - g) / 3 for g in (1.0, 11.0)]
+    np.testing.assert_allclose(got, sorted(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_a_time_limit_is_no_termination(truncates: bool) -> None:
+    for kind in ("single", "vector"):
+        env: Any = (
+            ScriptedEnv([2], truncates)
+            if kind == "single"
+            else StaggeredVectorEnv([2], AutoresetMode.SAME_STEP, truncates)
+        )
+        model = ActorCritic("MlpPolicy", env, n_steps=4)
+        (rollout,) = collect(model, 1, "terminated", "truncated")
+        ends, never = [False, True, False, True], [False] * 4
+        assert rollout["truncated"] == (ends if truncates else never)
+        assert rollout["terminated"] == (never if truncates else ends)
 
 
 def test_share_of_steps_that_idle_environments_waste_is_logged() -> None:

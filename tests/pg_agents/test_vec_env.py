@@ -53,6 +53,19 @@ def test_same_step_is_what_stable_baselines3_makes_of_the_single_environments(
     assert steps_of(ours, 13) == steps_of(theirs, 13)
 
 
+def test_a_step_that_terminates_at_its_limit_terminates() -> None:
+    """Gymnasium reports both flags; SB3 speaks of a time limit only without the end."""
+
+    def make() -> Any:
+        return gymnasium.wrappers.TimeLimit(ScriptedEnv([2]), 2)
+
+    ours = as_vec_env(gymnasium.vector.SyncVectorEnv([make]))
+    assert steps_of(ours, 5) == steps_of(VecMonitor(DummyVecEnv([make])), 5)
+    ours.reset()
+    ours.step(np.zeros(1, int))
+    assert ours.step(np.zeros(1, int))[3][0]["TimeLimit.truncated"] is False
+
+
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_gymnasiums_own_vector_environment_in_every_mode(mode: AutoresetMode) -> None:
     """NEXT_STEP and DISABLED become SB3's way by restarting what has ended."""

@@ -254,6 +254,18 @@ def test_results_are_fresh(mode: AutoresetMode) -> None:
             array[:] = 1
 
 
+def test_what_reset_and_an_unlimited_step_return_is_fresh_too() -> None:
+    env = TabularVectorEnv(TabularEnv(random_mdp(5)), 4)
+    first, _ = env.reset(seed=0)
+    kept = first.copy()
+    second, _ = env.reset()
+    assert not np.shares_memory(first, second)
+    np.testing.assert_array_equal(first, kept)
+    truncated = [env.step(np.zeros(4, int))[3] for _ in range(2)]
+    assert not np.shares_memory(*truncated)
+    assert not np.concatenate(truncated).any()
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_two_environments_share_nothing(mode: AutoresetMode) -> None:
     mdp = random_mdp(7)
