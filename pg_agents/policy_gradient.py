@@ -124,6 +124,15 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
                     self.env.close()
                 raise
 
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name not in self.policy_aliases:
+            names = ", ".join(repr(name) for name in self.policy_aliases)
+            raise ValueError(
+                f"policy must be one of {names} or a class of SB3 policies, got "
+                f"{policy_name!r} (images and Dict observations are not supported yet)"
+            )
+        return self.policy_aliases[policy_name]
+
     def _setup_model(self) -> None:
         self._check_trajectories()
         self._setup_lr_schedule()
@@ -178,8 +187,11 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss and its terms by logger key."""
+        continuous = isinstance(self.action_space, spaces.Box)
         values, log_prob, entropy = self.policy.evaluate_actions(
-            batch.observations, batch.actions
+            batch.observations,
+            # SB3's Gaussian is over a vector, whatever the shape of the action space.
+            batch.actions.flatten(1) if continuous else batch.actions,
         )
         policy_loss = losses.policy_gradient_loss(
             log_prob, batch.advantages, batch.n_samples

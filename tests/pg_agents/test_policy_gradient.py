@@ -280,6 +280,18 @@ def test_set_env_wants_the_same_spaces_and_number() -> None:
         model.set_env(DummyVecEnv([lambda: gymnasium.make(SEQUENCE)] * 2))
 
 
+@pytest.mark.parametrize("agent", LEARNERS)
+@pytest.mark.parametrize("shape", [(1,), (2, 2)])
+def test_actions_of_any_shape_are_learnt_from(
+    agent: Any, shape: tuple[int, ...]
+) -> None:
+    env = ScriptedEnv([3])
+    env.action_space = gymnasium.spaces.Box(-1.0, 1.0, shape)  # type: ignore[assignment]
+    model = agent("MlpPolicy", env, seed=0).learn(12)
+    action, _ = model.predict(np.zeros(2, dtype=np.float32))
+    assert action.shape == shape
+
+
 def test_gsde_explores_continuous_actions() -> None:
     for every in (-1, 2):
         model = REINFORCE(

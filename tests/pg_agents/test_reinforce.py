@@ -234,7 +234,12 @@ def test_learns_continuous_actions() -> None:
             "baseline='value' needs a critic",
         ),
         ({"policy": "TabularPolicy"}, "needs a Discrete observation space"),
-        ({"policy": "TablePolicy"}, "Policy TablePolicy unknown"),
+        (
+            {"policy": "TablePolicy"},
+            "policy must be one of 'MlpPolicy', 'TabularPolicy' or a class .* got "
+            "'TablePolicy'",
+        ),
+        ({"policy": "MultiInputPolicy"}, "Dict observations are not supported yet"),
     ],
 )
 def test_bad_arguments_are_refused_by_name_and_leave_nothing_behind(

@@ -204,6 +204,29 @@ def test_an_episode_that_never_ends_is_stopped_with_a_warning() -> None:
         assert not any(rollout["terminated"])
 
 
+def test_what_lies_beyond_the_cap_is_valued_by_what_was_seen_there() -> None:
+    """Rule 5: a truncation, so bootstrapped where the estimator does."""
+    model = ActorCritic(
+        "MlpPolicy",
+        ScriptedEnv([0]),
+        n_episodes=1,
+        max_episode_steps=3,
+        learning_rate=0.0,
+    )
+    with pytest.warns(UserWarning, match="still going on after 3 steps"):
+        (rollout,) = collect(model, 1, "next_values")
+    followed = torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0]])
+    with torch.no_grad():
+        expected = model.policy.predict_values(followed).flatten()
+    np.testing.assert_allclose(rollout["next_values"], expected.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("agent", [REINFORCE, ActorCritic])
+def test_there_is_a_cap_unless_somebody_raises_it(agent: Any) -> None:
+    """Rule 5 holds for those who have not read of it."""
+    assert agent("MlpPolicy", ScriptedEnv([3])).max_episode_steps == 10_000
+
+
 def test_environments_stopped_at_the_cap_still_do_all_their_episodes() -> None:
     model = REINFORCE(
         "MlpPolicy", scripted([0, 2], [1]), n_episodes=2, max_episode_steps=3

@@ -355,6 +355,17 @@ def test_results_are_fresh(mode: AutoresetMode) -> None:
     assert (env.mdp.reward == random_mdp(5, terminal_share=0.3).reward).all()
 
 
+def test_what_reset_and_an_unlimited_step_return_is_fresh_too() -> None:
+    env = TorchTabularVectorEnv(TabularEnv(random_mdp(5)), 4, "cpu")
+    first, _ = env.reset(seed=0)
+    kept = first.clone()
+    second, _ = env.reset()
+    assert first.data_ptr() != second.data_ptr()
+    assert torch.equal(first, kept)
+    truncated = [env.step(torch.zeros(4, dtype=torch.int64))[3] for _ in range(2)]
+    assert truncated[0].data_ptr() != truncated[1].data_ptr()
+
+
 def test_the_tables_of_the_mdp_are_not_shared() -> None:
     env = _torch_env(two_step_mdp(), 2)
     env._tables.reward.fill_(99.0)
