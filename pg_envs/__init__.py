@@ -16,6 +16,7 @@ from pg_envs.env import TabularEnv
 from pg_envs.mdp import TabularMDP
 from pg_envs.rendering.window_closed import WindowClosed
 from pg_envs.sequence import SequenceEnv, sequence_mdp
+from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
 from pg_envs.vector_env import TabularVectorEnv
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ __all__ = [
     "WindowClosed",
     "bandit_mdp",
     "make_torch_vec",
+    "mdp_from_env",
+    "mdp_from_transitions",
     "sequence_mdp",
 ]
 

@@ -54,6 +54,8 @@ PG_ENVS = {
     "env": {"mdp", "dynamics", "rendering.scene", "rendering.canvas"},
     "vector_env": {"mdp", "dynamics", "env", "rendering.scene"},
     "torch_vector_env": {"mdp", "dynamics", "env", "vector_env"},
+    "oracle": {"mdp"},
+    "toy_text": {"mdp"},
     "bandit": {"mdp", "env", "vector_env", "rendering.scene", "rendering.bandit_scene"},
     "sequence": {
         "mdp",
@@ -120,7 +122,7 @@ def test_packages_keep_apart(module: str) -> None:
 
 
 def test_mathematics_knows_no_libraries_but_its_own() -> None:
-    for module in ("pg_envs.mdp", "pg_envs.dynamics"):
+    for module in ("pg_envs.mdp", "pg_envs.dynamics", "pg_envs.oracle"):
         assert theirs(module) == {"numpy"}
     for module in ("pg_agents.returns", "pg_agents.baselines", "pg_agents.losses"):
         assert theirs(module) == {"torch"}

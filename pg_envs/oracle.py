@@ -1,0 +1,314 @@
+"""The exact answer: values, occupancy, expected return and gradient in closed form.
+
+Everything is NumPy float64 and follows from the tables of a `TabularMDP` and a policy
+table pi, `[S, A]`, by a linear solve or, with a horizon, by as many matrix products.
+
+Notation: `R[s, a]` is the expected reward of an action, `P[s, a, s']` the probability
+that the episode goes on in s' (a transition that ends it has none), gamma the discount.
+A horizon H is a time limit: the episode is cut after H steps, and what would come later
+counts for nothing. A policy that looks at the state alone does not know how many steps
+are left; that the values do is why they have a row for each number of steps to go.
+
+    from pg_envs import oracle, sequence_mdp
+    mdp = sequence_mdp()
+    pi = oracle.uniform_policy(mdp)
+    J = oracle.expected_return(mdp, pi, gamma=0.6, horizon=100)
+    dJ = oracle.return_gradient(mdp, pi, gamma=0.6, horizon=100)
+
+With a neural policy, hand `dJ` to autograd at the policy's table of probabilities:
+`probabilities.backward(torch.as_tensor(dJ))` leaves the exact dJ/dtheta in the
+parameters.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pg_envs.mdp import TabularMDP
+
+Table = NDArray[np.float64]
+
+
+class Optimum(NamedTuple):
+    """The best that can be done.
+
+    Attributes:
+        values: `[S]` float64, V*; with a horizon H, with H steps to go.
+        policy: `[S, A]` float64, an optimal policy, deterministic, the first of equally
+            good actions; with a horizon, the one for the first step.
+    """
+
+    values: Table
+    policy: Table
+
+
+def uniform_policy(mdp: TabularMDP) -> Table:
+    """Returns the policy that takes every action with equal probability, `[S, A]`."""
+    return np.full((mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
+
+
+def state_values(
+    mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None
+) -> Table:
+    """Expected discounted return from each state.
+
+    `V = sum_a pi(a|s) (R[s, a] + gamma sum_s' P[s, a, s'] V[s'])`
+
+    Reference: Sutton and Barto (2018), equation 4.4.
+
+    Args:
+        mdp: the tables.
+        policy: `[S, A]`, pi(a|s). Rows need not sum to 1: the gradient is taken with
+            respect to every entry on its own.
+        gamma: discount factor in [0, 1].
+        horizon: number of steps to go, or None for no time limit.
+
+    Returns:
+        `[S]` float64, in units of reward.
+
+    Raises:
+        ValueError: if an argument is out of range, or if, with gamma 1 and no horizon,
+            the policy need not ever end the episode.
+    """
+    rewards, step = _under(mdp, _checked(mdp, policy, gamma, horizon))
+    if horizon is not None:
+        values: Table = _values_to_go(rewards, gamma * step, horizon)[horizon]
+        return values
+    return _solve(step, gamma, rewards)
+
+
+def action_values(
+    mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None
+) -> Table:
+    """Expected discounted return of each action, the policy being followed afterwards.
+
+    `Q[s, a] = R[s, a] + gamma sum_s' P[s, a, s'] V[s']`
+
+    Reference: Sutton and Barto (2018), equation 4.6.
+
+    Args:
+        mdp: the tables.
+        policy: `[S, A]`, pi(a|s).
+        gamma: discount factor in [0, 1].
+        horizon: number of steps to go, at least 1, or None for no time limit.
+
+    Returns:
+        `[S, A]` float64, in units of reward.
+
+    Raises:
+        ValueError: as `state_values`.
+    """
+    if horizon == 0:
+        raise ValueError("horizon must be at least 1 to take an action, got 0")
+    later = None if horizon is None else horizon - 1
+    values = state_values(mdp, policy, gamma, later)
+    returns: Table = _rewards(mdp) + gamma * _going_on(mdp) @ values
+    return returns
+
+
+def occupancy(
+    mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None
+) -> Table:
+    """How often each state is acted in during an episode.
+
+    `d[s] = sum_t gamma^t P(s_t = s)`, for t from 0; with gamma 1 the expected number of
+    actions taken in s.
+
+    Reference: Sutton et al. (2000), "Policy gradient methods for reinforcement learning
+    with function approximation", section 1.
+
+    Args:
+        mdp: the tables.
+        policy: `[S, A]`, pi(a|s).
+        gamma: discount factor in [0, 1]; 1 counts all steps alike.
+        horizon: time limit, or None.
+
+    Returns:
+        `[S]` float64, in expected (discounted) steps.
+
+    Raises:
+        ValueError: as `state_values`.
+    """
+    _, step = _under(mdp, _checked(mdp, policy, gamma, horizon))
+    if horizon is not None:
+        visits: Table = _visits(mdp, gamma * step, horizon).sum(axis=0)
+        return visits
+    return _solve(step.T, gamma, mdp.initial_distribution)
+
+
+def expected_return(
+    mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None
+) -> float:
+    """The objective, `J = sum_s mu(s) V(s)`, mu being the initial distribution.
+
+    Args:
+        mdp: the tables.
+        policy: `[S, A]`, pi(a|s).
+        gamma: discount factor in [0, 1].
+        horizon: time limit, or None.
+
+    Returns:
+        Expected discounted return of an episode, in units of reward.
+
+    Raises:
+        ValueError: as `state_values`.
+    """
+    values = state_values(mdp, policy, gamma, horizon)
+    return float(mdp.initial_distribution @ values)
+
+
+def return_gradient(
+    mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None
+) -> Table:
+    """The derivative of the objective by every entry of the policy table.
+
+    `dJ/dpi(a|s) = sum_t gamma^t P(s_t = s) Q_t(s, a)`, Q_t having H - t steps to go.
+    Without a horizon that is occupancy times action value.
+
+    Reference: Sutton et al. (2000), theorem 1.
+
+    Args:
+        mdp: the tables.
+        policy: `[S, A]`, pi(a|s).
+        gamma: discount factor in [0, 1].
+        horizon: time limit, or None.
+
+    Returns:
+        `[S, A]` float64, in units of reward.
+
+    Raises:
+        ValueError: as `state_values`.
+    """
+    pi = _checked(mdp, policy, gamma, horizon)
+    if horizon is None:
+        visits = occupancy(mdp, pi, gamma)
+        return visits[:, None] * action_values(mdp, pi, gamma)
+    rewards, step = _under(mdp, pi)
+    visits = _visits(mdp, gamma * step, horizon)
+    # What follows the step at time t is worth V with H - 1 - t steps to go.
+    later = _values_to_go(rewards, gamma * step, horizon)[horizon - 1 :: -1][:horizon]
+    # sum_t d_t(s) Q_t(s, a), the sum over t taken before the one over s'.
+    pairs = np.einsum("ts,tx->sx", visits, later)
+    going_on = gamma * np.einsum("sax,sx->sa", _going_on(mdp), pairs)
+    gradient: Table = visits.sum(axis=0)[:, None] * _rewards(mdp) + going_on
+    return gradient
+
+
+def optimal_values(
+    mdp: TabularMDP, gamma: float, horizon: int | None = None, tolerance: float = 1e-12
+) -> Optimum:
+    """The best values, and a policy that reaches them.
+
+    `V*[s] = max_a (R[s, a] + gamma sum_s' P[s, a, s'] V*[s'])`, by value iteration.
+
+    Reference: Sutton and Barto (2018), equation 4.10.
+
+    Args:
+        mdp: the tables.
+        gamma: discount factor in [0, 1].
+        horizon: number of steps to go, or None for no time limit.
+        tolerance: largest change of a value, in units of reward, that ends the
+            iteration where there is no horizon.
+
+    Returns:
+        V* and an optimal policy.
+
+    Raises:
+        ValueError: if an argument is out of range, or if the values grow without end,
+            as they can with gamma 1 and no horizon.
+    """
+    _check_numbers(gamma, horizon)
+    rewards, going_on = _rewards(mdp), gamma * _going_on(mdp)
+    values = np.zeros(mdp.n_states)
+    returns = rewards
+    # A discount below 1 contracts: so many sweeps reach rounding. With 1 they need not.
+    enough = 100_000 if gamma == 1.0 else int(50 / (1.0 - gamma)) + 10
+    for _ in range(enough if horizon is None else horizon):
+        returns = rewards + going_on @ values
+        change = np.abs(returns.max(axis=1) - values).max()
+        values = returns.max(axis=1)
+        if horizon is None and change <= tolerance * max(1.0, np.abs(values).max()):
+            break
+    else:
+        if horizon is None:
+            raise ValueError(
+                f"with gamma={gamma} and no horizon the values grow without end: an "
+                "episode need never end; pass a horizon or a gamma below 1"
+            )
+    # Rounding must not choose between equally good actions.
+    best = returns >= returns.max(axis=1, keepdims=True) - 1e-9
+    return Optimum(values, np.eye(mdp.n_actions)[best.argmax(axis=1)])
+
+
+def _rewards(mdp: TabularMDP) -> Table:
+    """R, `[S, A]`."""
+    expected: Table = (mdp.transition * mdp.reward).sum(axis=-1)
+    return expected
+
+
+def _going_on(mdp: TabularMDP) -> Table:
+    """P, `[S, A, S]`: what of each transition does not end the episode."""
+    return mdp.transition * ~mdp.terminal
+
+
+def _under(mdp: TabularMDP, pi: Table) -> tuple[Table, Table]:
+    """Returns expected rewards `[S]` and transitions `[S, S]` under a policy."""
+    rewards = np.einsum("sa,sa->s", pi, _rewards(mdp))
+    return rewards, np.einsum("sa,sax->sx", pi, _going_on(mdp))
+
+
+def _values_to_go(rewards: Table, discounted_step: Table, horizon: int) -> Table:
+    """V with 0 to H steps to go, `[H + 1, S]`."""
+    values = np.zeros((horizon + 1, len(rewards)))
+    for k in range(horizon):
+        values[k + 1] = rewards + discounted_step @ values[k]
+    return values
+
+
+def _visits(mdp: TabularMDP, discounted_step: Table, horizon: int) -> Table:
+    """`gamma^t P(s_t = s)` for t below H, `[H, S]`."""
+    visits = np.zeros((horizon, mdp.n_states))
+    present = np.array(mdp.initial_distribution)
+    for t in range(horizon):
+        visits[t] = present
+        present = present @ discounted_step
+    return visits
+
+
+def _solve(step: Table, gamma: float, right: Table) -> Table:
+    """Solves `x = right + gamma * step @ x`, if the sum that x stands for converges."""
+    # Rows that sum to less than 1 converge anyway; the eigenvalues cost more.
+    if gamma * np.abs(step).sum(axis=1).max() >= 1.0 and (
+        gamma * np.abs(np.linalg.eigvals(step)).max() >= 1.0 - 1e-12
+    ):
+        raise ValueError(
+            f"with gamma={gamma} and no horizon the return is an endless sum: under "
+            "this policy an episode need never end; pass a horizon or a gamma below 1"
+        )
+    solution = np.linalg.solve(np.eye(len(step)) - gamma * step, right)
+    return solution.astype(np.float64)
+
+
+def _checked(
+    mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None
+) -> Table:
+    _check_numbers(gamma, horizon)
+    pi = np.asarray(policy, dtype=np.float64)
+    if pi.shape != (mdp.n_states, mdp.n_actions) or not np.isfinite(pi).all():
+        raise ValueError(
+            f"policy must be [{mdp.n_states}, {mdp.n_actions}] finite probabilities, "
+            f"got shape {list(pi.shape)}"
+        )
+    return pi
+
+
+def _check_numbers(gamma: float, horizon: int | None) -> None:
+    if not 0.0 <= gamma <= 1.0:
+        raise ValueError(f"gamma must lie in [0, 1], got {gamma!r}")
+    if horizon is not None and (
+        not isinstance(horizon, int | np.integer) or horizon < 0
+    ):
+        raise ValueError(f"horizon must be None or an integer >= 0, got {horizon!r}")

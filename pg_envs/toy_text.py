@@ -1,0 +1,100 @@
+"""Gymnasium's toy-text environments read as tables: FrozenLake, CliffWalking, Taxi."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pg_envs.mdp import TabularMDP
+
+# (probability, next state, reward, terminated), Gymnasium's own layout.
+Outcome = tuple[float, int, float, bool]
+Transitions = Mapping[int, Mapping[int, Sequence[Outcome]]]
+
+_ACTION_NAMES = {
+    "FrozenLakeEnv": ("left", "down", "right", "up"),
+    "CliffWalkingEnv": ("up", "right", "down", "left"),
+    "TaxiEnv": ("south", "north", "east", "west", "pickup", "dropoff"),
+}
+
+
+def mdp_from_transitions(
+    transitions: Transitions,
+    initial_distribution: ArrayLike,
+    action_names: tuple[str, ...] = (),
+) -> TabularMDP:
+    """Returns the tables of `P[s][a] = [(probability, s', reward, done), ...]`.
+
+    Several outcomes may lead to the same state: their probabilities add up, and the
+    reward is their mean: the exact one for every expectation, though a step then pays
+    the mean. States are observed as their index.
+
+    Args:
+        transitions: for every state 0 to S - 1 and every action 0 to A - 1 the
+            outcomes, whose probabilities sum to 1.
+        initial_distribution: `[S]`, probability of starting in each state.
+        action_names: A names, for people.
+
+    Raises:
+        ValueError: if an outcome both ends the episode and does not, or if the tables
+            are no MDP; the message names the state and action, or the table.
+    """
+    n_states, n_actions = len(transitions), len(transitions[0])
+    shape = (n_states, n_actions, n_states)
+    transition, paid, ending = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    for state in range(n_states):
+        for action in range(n_actions):
+            for probability, later, pay, done in transitions[state][action]:
+                where = state, action, later
+                transition[where] += probability
+                paid[where] += probability * pay
+                ending[where] += probability * done
+    possible = transition > 0.0
+    mixed = possible & (ending > 0.0) & (ending < transition)
+    if mixed.any():
+        state, action, later = (int(i) for i in np.argwhere(mixed)[0])
+        raise ValueError(
+            f"action {action} in state {state} leads to state {later} both with and "
+            "without ending the episode: the tables tell them apart by the state alone"
+        )
+    reward = np.divide(paid, transition, out=np.zeros(shape), where=possible)
+    return TabularMDP(
+        # Sums of many probabilities miss 1 by rounding.
+        transition=transition / transition.sum(axis=-1, keepdims=True),
+        reward=reward,
+        terminal=ending > 0.0,
+        initial_distribution=np.asarray(initial_distribution, dtype=np.float64),
+        observations=np.arange(n_states),
+        action_names=action_names,
+    )
+
+
+def mdp_from_env(env: gymnasium.Env[Any, Any]) -> TabularMDP:
+    """Returns the tables of a toy-text environment that exposes them as `P`.
+
+    Args:
+        env: FrozenLake, CliffWalking or Taxi, wrapped or not.
+
+    Raises:
+        TypeError: if it has no `P` and `initial_state_distrib`.
+        ValueError: if its transitions depend on more than state and action, as those of
+            Taxi's fickle passenger do.
+    """
+    toy: Any = env.unwrapped
+    if not (hasattr(toy, "P") and hasattr(toy, "initial_state_distrib")):
+        raise TypeError(
+            "mdp_from_env needs an environment with tables, P and "
+            f"initial_state_distrib, such as FrozenLake-v1; {type(toy).__name__} has "
+            "none"
+        )
+    if getattr(toy, "fickle_passenger", False):
+        raise ValueError(
+            "fickle_passenger=True changes what happens once per episode, which P does "
+            "not say: make the environment with fickle_passenger=False"
+        )
+    names = _ACTION_NAMES.get(type(toy).__name__, ())
+    return mdp_from_transitions(toy.P, toy.initial_state_distrib, names)

@@ -1,0 +1,155 @@
+"""Gymnasium's toy-text environments as tables, step by step beside their own code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+
+from pg_envs import TabularEnv, TabularMDP, TabularVectorEnv, oracle
+from pg_envs.dynamics import make_tables
+from pg_envs.torch_vector_env import TorchTabularVectorEnv
+from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
+from tests.pg_envs.tabular_examples import Floats, feed_single, feed_vector
+
+TOY_TEXT: list[tuple[str, dict[str, Any]]] = [
+    ("FrozenLake-v1", {"is_slippery": True}),
+    ("FrozenLake-v1", {"is_slippery": False}),
+    ("FrozenLake8x8-v1", {"is_slippery": True}),
+    ("FrozenLake8x8-v1", {"is_slippery": False}),
+    ("CliffWalking-v1", {}),
+    ("Taxi-v4", {}),
+    ("Taxi-v4", {"is_rainy": True}),
+]
+N_STEPS = 10_000
+
+
+def draw_of(cdf: Floats, chosen: int) -> float:
+    """Returns a uniform number that selects an outcome, the middle of its share."""
+    low = float(cdf[chosen - 1]) if chosen else 0.0
+    return (low + float(cdf[chosen])) / 2
+
+
+@pytest.mark.parametrize(("env_id", "arguments"), TOY_TEXT)
+def test_all_three_agree_with_gymnasiums_own_step(
+    env_id: str, arguments: dict[str, Any]
+) -> None:
+    """10,000 random steps: the draws are those that lead where Gymnasium went."""
+    theirs = gymnasium.make(env_id, max_episode_steps=-1, **arguments).unwrapped
+    mdp = mdp_from_env(theirs)
+    tables = make_tables(mdp)
+    rng = np.random.default_rng(0)
+    state, _ = theirs.reset(seed=0)
+    start = draw_of(tables.initial_cdf, int(state))
+    singles, blocks = [start], [np.array([[start]])]
+    expected, actions, starts = [], [], [int(state)]
+    for _ in range(N_STEPS):
+        action = int(rng.integers(mdp.n_actions))
+        before = state
+        state, reward, terminated, _, _ = theirs.step(action)
+        expected.append((int(state), float(reward), bool(terminated)))
+        actions.append(action)
+        draw = draw_of(tables.cdf[before, action], int(state))
+        restart = 0.5
+        if terminated:
+            state, _ = theirs.reset()
+            starts.append(int(state))
+            restart = draw_of(tables.initial_cdf, int(state))
+        singles += [draw, restart] if terminated else [draw]
+        blocks.append(np.array([[draw], [restart]]))
+
+    single = TabularEnv(mdp)
+    feed_single(single, singles)
+    assert single.reset()[0] == starts[0]
+    for action, wanted in zip(actions, expected, strict=True):
+        seen, reward, terminated, _, _ = single.step(np.int64(action))
+        assert (int(seen), reward, terminated) == wanted
+        if terminated:
+            single.reset()
+    same = AutoresetMode.SAME_STEP
+    for env, convert in (
+        (TabularVectorEnv(TabularEnv(mdp), 1, None, same), np.asarray),
+        (TorchTabularVectorEnv(TabularEnv(mdp), 1, "cpu", None, same), torch.tensor),
+    ):
+        feed_vector(env, blocks, convert)
+        env.reset()
+        for action, wanted in zip(actions, expected, strict=True):
+            seen, rewards, ended, _, infos = env.step(np.array([action]))
+            last = infos["final_obs"] if ended[0] else seen
+            assert (int(last[0]), float(rewards[0]), bool(ended[0])) == wanted
+
+
+@pytest.mark.parametrize(("env_id", "arguments"), TOY_TEXT)
+def test_tables_hold_the_probabilities_of_p(
+    env_id: str, arguments: dict[str, Any]
+) -> None:
+    toy: Any = gymnasium.make(env_id, **arguments).unwrapped
+    mdp = mdp_from_env(toy)
+    for state in range(mdp.n_states):
+        for action in range(mdp.n_actions):
+            by_state: dict[int, float] = {}
+            for probability, later, reward, done in toy.P[state][action]:
+                by_state[int(later)] = by_state.get(int(later), 0.0) + probability
+                if probability > 0.0:
+                    assert mdp.reward[state, action, later] == pytest.approx(reward)
+                    assert mdp.terminal[state, action, later] == done
+            row = mdp.transition[state, action]
+            for later, probability in by_state.items():
+                assert row[later] == pytest.approx(probability, abs=1e-12)
+            assert row.sum() == pytest.approx(1.0, abs=1e-12)
+    np.testing.assert_allclose(mdp.initial_distribution, toy.initial_state_distrib)
+
+
+def test_rewards_that_differ_on_the_way_to_one_state_become_their_mean() -> None:
+    """At the start of the slippery cliff a bump costs 1 and a fall, back there, 100."""
+    toy: Any = gymnasium.make("CliffWalkingSlippery-v1").unwrapped
+    mdp = mdp_from_env(toy)
+    for state in range(mdp.n_states):
+        for action in range(mdp.n_actions):
+            expected = sum(p * reward for p, _, reward, _ in toy.P[state][action])
+            got = mdp.transition[state, action] @ mdp.reward[state, action]
+            assert got == pytest.approx(expected)
+
+
+def best_return(env_id: str, horizon: int, **arguments: Any) -> float:
+    """Returns the best expected return within a time limit, nothing discounted."""
+    mdp = mdp_from_env(gymnasium.make(env_id, **arguments))
+    best = oracle.optimal_values(mdp, 1.0, horizon).values
+    return float(mdp.initial_distribution @ best)
+
+
+def test_optimal_returns_are_those_that_gymnasium_states() -> None:
+    """The comments in Gymnasium's registry: 0.74 and 0.91 at their time limits."""
+    assert best_return("FrozenLake-v1", 100) == pytest.approx(0.74, abs=0.01)
+    assert best_return("FrozenLake8x8-v1", 200) == pytest.approx(0.91, abs=0.01)
+    # Thirteen steps along the cliff, at -1 each.
+    assert best_return("CliffWalking-v1", 100) == pytest.approx(-13.0)
+    assert best_return("FrozenLake-v1", 100, is_slippery=False) == pytest.approx(1.0)
+
+
+def test_outcomes_that_lead_to_the_same_state_are_added_up() -> None:
+    mdp = mdp_from_transitions(
+        {
+            0: {0: [(0.25, 1, 2.0, False), (0.25, 1, 4.0, False), (0.5, 0, 0.0, True)]},
+            1: {0: [(1.0, 1, 1.0, True)]},
+        },
+        [1.0, 0.0],
+    )
+    assert isinstance(mdp, TabularMDP)
+    assert mdp.transition[0, 0].tolist() == [0.5, 0.5]
+    assert mdp.reward[0, 0].tolist() == [0.0, 3.0]
+    assert mdp.terminal[:, 0].tolist() == [[True, False], [False, True]]
+
+
+def test_what_the_tables_cannot_say_is_refused() -> None:
+    mixed = {0: {0: [(0.5, 0, 0.0, True), (0.5, 0, 0.0, False)]}}
+    with pytest.raises(ValueError, match="action 0 in state 0 leads to state 0 both"):
+        mdp_from_transitions(mixed, [1.0])
+    with pytest.raises(ValueError, match="fickle_passenger=False"):
+        mdp_from_env(gymnasium.make("Taxi-v4", fickle_passenger=True))
+    with pytest.raises(TypeError, match=r"with tables, P and .* CartPoleEnv has none"):
+        mdp_from_env(gymnasium.make("CartPole-v1"))
