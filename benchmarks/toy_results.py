@@ -42,7 +42,7 @@ def known_values() -> Row:
         f"{loss.item():.7f}"
     )
     theirs = "-22.314354; [9.801496, 8.8904, 6.96, 4.0]; 3.1326165"
-    return "known-values", theirs, ours, "`pytest -k known_value`"
+    return "known-values", theirs, ours, "`.venv/bin/pytest -k known_value`"
 
 
 def random_baseline() -> Row:
@@ -66,7 +66,7 @@ def bandit_row(name: str, make: object, n_runs: int, n_pulls: int) -> Row:
         f"(seeds 0 to {n_runs - 1}); total reward {totals.mean():.1f} +/- "
         f"{totals.std():.1f}"
     )
-    return name, "plots, no figure", ours, "`python demos/bandit.py`"
+    return name, "plots, no figure", ours, "`.venv/bin/python demos/bandit.py`"
 
 
 def sequence_row() -> Row:
@@ -75,7 +75,8 @@ def sequence_row() -> Row:
     last = np.array([run.record.episode_returns[-100:].mean() for run in runs])
     n_right = sum(run.is_right for run in runs)
     ours = (
-        f"right, right, centre in {n_right} of 10 runs (seeds 0 to 9); mean return of "
+        f"the most probable actions of the three states are right, right, centre in "
+        f"{n_right} of 10 runs (seeds 0 to 9); mean return of "
         f"the last 100 episodes {last.mean():.3f}, from {last.min():.3f} to "
         f"{last.max():.3f} (best possible 0.900)"
     )
@@ -101,10 +102,11 @@ def main() -> None:
     lines = [
         "# Results",
         "",
-        "Written by `make results`; not by hand. Rows are those of the notebooks that",
-        "this project replaces; the others follow with their recipes.",
+        "Written by `make results`, which makes the runs and prints this page. A row",
+        "is an experiment of the notebooks that this project replaces; the last column",
+        "says how to watch it.",
         "",
-        "| row | the notebook reports | here | command |",
+        "| row | the notebook reports | here | watch it |",
         "|---|---|---|---|",
         *(f"| **{name}** | {a} | {b} | {command} |" for name, a, b, command in rows),
         "",

@@ -57,7 +57,7 @@ def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace
     )
     for option, default in more.items():
         parser.add_argument(
-            f"--{option}", type=_count, default=default, help="default: %(default)s"
+            f"--{option}", type=count, default=default, help="default: %(default)s"
         )
     options = parser.parse_args()
     if not 0 <= options.seed < 2**32 - 1000:
@@ -74,7 +74,8 @@ def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace
     return options
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Returns a number of at least 1, or refuses for argparse."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")

@@ -147,7 +147,10 @@ def print_runs(runs: list[Run], seed: int) -> None:
         last = describe(run.last_actions, ACTIONS) or "no episode ended"
         print(f"  seed {seed + number:<3} {policy:<40} last: {last}")
     n_right = sum(run.is_right for run in runs)
-    print(f"Right, right, centre in {n_right} of {len(runs)} runs.")
+    print(
+        "The most probable actions are right, right, centre in "
+        f"{n_right} of {len(runs)} runs."
+    )
 
 
 def save_pictures(first: TrainingRecord, runs: list[Run], out: Path) -> None:

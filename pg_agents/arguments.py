@@ -25,6 +25,16 @@ def check_settings(settings: AdvantageSettings) -> None:
             f"{what} looks beyond the data with a learned value and needs "
             f"baseline='value', got baseline={settings.baseline!r}"
         )
+    if settings.td_steps != 1 and settings.estimator != "n_step":
+        raise ValueError(
+            f"td_steps={settings.td_steps} belongs to estimator='n_step', got "
+            f"estimator={settings.estimator!r}"
+        )
+    if settings.gae_lambda != 1.0 and settings.estimator != "gae":
+        raise ValueError(
+            f"gae_lambda={settings.gae_lambda} belongs to estimator='gae', got "
+            f"estimator={settings.estimator!r}"
+        )
     if settings.weight_by_gamma_t and settings.estimator == "full_return":
         raise ValueError(
             "weight_by_gamma_t=True with returns over the full episode would discount "

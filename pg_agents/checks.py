@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import SupportsIndex
+from typing import SupportsFloat, SupportsIndex
 
 
 def check_choice(name: str, given: object, accepted: tuple[object, ...]) -> None:
@@ -25,19 +25,24 @@ def check_count(name: str, given: object) -> None:
         raise ValueError(f"{name} must be an integer >= 1, got {given!r}")
 
 
-def check_unit_interval(name: str, given: float) -> None:
-    """Raises a ValueError unless `given` lies in [0, 1]."""
-    if not 0.0 <= given <= 1.0:
+def check_unit_interval(name: str, given: object) -> None:
+    """Raises a ValueError unless `given` is a number in [0, 1]."""
+    if not 0.0 <= _number(given) <= 1.0:
         raise ValueError(f"{name} must lie in [0, 1], got {given!r}")
 
 
-def check_positive(name: str, given: float) -> None:
+def check_positive(name: str, given: object) -> None:
     """Raises a ValueError unless `given` is a finite number above 0."""
-    if not (math.isfinite(given) and given > 0.0):
+    if not 0.0 < _number(given) < math.inf:
         raise ValueError(f"{name} must be a finite number > 0, got {given!r}")
 
 
-def check_not_negative(name: str, given: float) -> None:
+def check_not_negative(name: str, given: object) -> None:
     """Raises a ValueError unless `given` is a finite number of at least 0."""
-    if not (math.isfinite(given) and given >= 0.0):
+    if not 0.0 <= _number(given) < math.inf:
         raise ValueError(f"{name} must be a finite number >= 0, got {given!r}")
+
+
+def _number(given: object) -> float:
+    """Returns it as a float; nan, which fails every check, if it is no number."""
+    return float(given) if isinstance(given, SupportsFloat) else math.nan

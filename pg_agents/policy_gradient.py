@@ -81,6 +81,8 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
         **sb3_arguments: Any,
     ) -> None:
         # Before anything is built: a refused argument leaves no environment behind.
+        if not isinstance(policy, str | type):
+            raise ValueError(f"policy must be a name or a class, got {policy!r}")
         check_settings(settings)
         check_data(n_steps, n_episodes, max_episode_steps)
         check_not_negative("ent_coef", ent_coef)
@@ -134,6 +136,10 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
         return self.policy_aliases[policy_name]
 
     def _setup_model(self) -> None:
+        # Again for load(), which writes what it is given over the attributes.
+        check_settings(self.advantage_settings())
+        check_data(self.n_steps, self.n_episodes, self.max_episode_steps)
+        self._check_spaces()
         self._check_trajectories()
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
@@ -160,6 +166,21 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
         ours = issubclass(self.policy_class, MlpPolicy | TabularPolicy)
         # No value is learnt: no parameters for it.
         return {"critic": "none"} if ours and self.baseline != "value" else {}
+
+    def _check_spaces(self) -> None:
+        if not hasattr(self, "observation_space"):
+            raise ValueError(
+                "env must be an environment or the id of one, got None: only load() "
+                "knows the spaces without it"
+            )
+        for space in (self.observation_space, self.action_space):
+            # SB3's networks count from 0 and would play, or fail on, other numbers.
+            if isinstance(space, spaces.Dict | spaces.Tuple):
+                raise ValueError(
+                    f"Dict and Tuple spaces are not supported, got {space}"
+                )
+            if isinstance(space, spaces.Discrete) and space.start != 0:
+                raise ValueError(f"Discrete spaces must start at 0, got {space}")
 
     def _check_trajectories(self) -> None:
         n = self.n_envs * (self.n_episodes or 1)

@@ -79,6 +79,9 @@ class RandomAgent(PolicyGradientAlgorithm):
             _init_setup_model=_init_setup_model,
         )
 
+    def _check_spaces(self) -> None:
+        """Samples from any space."""
+
     def train(self) -> None:
         """Learns nothing."""
 

@@ -62,7 +62,8 @@ class REINFORCE(PolicyGradientAlgorithm):
         weight_by_gamma_t: whether step t counts gamma^t as much, see above.
         max_episode_steps: an episode still going on after this many steps is cut off
             there, as by a time limit, with a warning; not used with `n_steps`.
-        ent_coef: weight of the entropy in the objective.
+        ent_coef: weight of the entropy in the objective; like the return it is summed
+            over an episode, and so is the logged `train/entropy_loss`.
         vf_coef: weight of the value loss; used with `baseline="value"`.
         max_grad_norm: largest norm of the gradient; None for no bound, which keeps it
             unbiased.

@@ -30,13 +30,13 @@ def bandit_mdp(
     observation: ObservationForm = "scalar",
 ) -> TabularMDP:
     """Returns the tables of a bandit: one state, one action per arm, no end."""
+    check_number("arm_rewards", arm_rewards)
     rewards = np.asarray(arm_rewards, dtype=np.float64)
     if rewards.ndim != 1 or rewards.size < 1:
         raise ValueError(
             "arm_rewards must be a sequence of at least one number, one per arm, got "
             f"{arm_rewards!r}"
         )
-    check_number("arm_rewards", rewards)
     n_arms = rewards.size
     observations, bounds = observation_table(observation, 1)
     names = ("left", "centre", "right") if n_arms == 3 else ()

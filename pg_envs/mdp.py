@@ -193,7 +193,11 @@ def check_choice(name: str, given: object, accepted: tuple[object, ...]) -> None
 
 def check_number(name: str, given: ArrayLike) -> None:
     """Raises a ValueError naming argument and value unless all numbers are finite."""
-    if not np.isfinite(np.asarray(given, dtype=np.float64)).all():
+    try:
+        numbers = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if not np.isfinite(numbers).all():
         raise ValueError(f"{name} must be finite, got {given!r}")
 
 

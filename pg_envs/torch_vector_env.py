@@ -50,7 +50,14 @@ class TorchTabularVectorEnv(TabularVectorEnv):
     ) -> None:
         self.device = torch.device(device)
         self.check_actions = check_actions
-        self._generator = torch.Generator(self.device)
+        try:
+            self._generator = torch.Generator(self.device)
+        except RuntimeError as error:
+            cuda = "'cuda' is too" if torch.cuda.is_available() else "'cuda' is not"
+            raise ValueError(
+                f"device must be one that torch can use here, got {str(device)!r}: "
+                f"'cpu' is one, {cuda}"
+            ) from error
         self._generator.seed()
         super().__init__(env, num_envs, max_episode_steps, autoreset_mode, render_mode)
         # For gymnasium's wrappers: this environment speaks in tensors.

@@ -154,6 +154,11 @@ def test_every_argument_of_a2c_is_accepted_with_the_same_default() -> None:
         ),
         ({"gae_lambda": 1.5}, r"gae_lambda must lie in \[0, 1\], got 1.5"),
         ({"td_steps": 0}, "td_steps must be an integer >= 1, got 0"),
+        ({"td_steps": 3}, "td_steps=3 belongs to estimator='n_step', got .*'gae'"),
+        (
+            {"estimator": "td", "gae_lambda": 0.5},
+            "gae_lambda=0.5 belongs to estimator='gae', got estimator='td'",
+        ),
         ({"gamma": 2.0}, r"gamma must lie in \[0, 1\], got 2.0"),
         ({"n_episodes": 0}, "n_episodes must be an integer >= 1, got 0"),
         ({"n_steps": None, "n_episodes": None}, "either n_steps or n_episodes"),

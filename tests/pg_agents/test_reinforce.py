@@ -5,15 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pg_agents import REINFORCE, TabularPolicy
+from pg_envs import mdp_from_transitions, oracle
 from tests.pg_agents.envs import ScriptedEnv
 from tests.pg_agents.two_step import (
     LOGITS,
@@ -68,6 +71,24 @@ def test_batch_mean_baseline_scales_the_gradient_by_1_minus_1_in_n(
         )
         got = expected_gradient(model, n)
         torch.testing.assert_close(got, factor * exact, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("gamma", [0.7, 1.0])
+def test_the_oracle_knows_the_same_gradient(gamma: float) -> None:
+    """Two ways to the exact gradient: by all episodes, and by the linear solve."""
+    mdp = mdp_from_transitions(
+        {
+            0: {0: [(1.0, 0, 2.0, True)], 1: [(1.0, 1, -1.0, False)]},
+            1: {0: [(1.0, 1, 5.0, True)], 1: [(1.0, 1, 1.0, True)]},
+        },
+        [1.0, 0.0],
+    )
+    logits = LOGITS.clone().requires_grad_()
+    pi = torch.softmax(logits, 1)
+    by_table = oracle.return_gradient(mdp, pi.detach().numpy(), gamma)
+    pi.backward(torch.as_tensor(by_table))
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, exact_gradient(gamma))
 
 
 def test_dropping_gamma_t_weights_later_steps_too_much() -> None:
@@ -199,6 +220,10 @@ def test_learns_continuous_actions() -> None:
     ("arguments", "says"),
     [
         ({"gamma": 1.1}, r"gamma must lie in \[0, 1\], got 1.1"),
+        ({"gamma": "0.9"}, r"gamma must lie in \[0, 1\], got '0.9'"),
+        ({"ent_coef": "x"}, "ent_coef must be a finite number >= 0, got 'x'"),
+        ({"policy": None}, "policy must be a name or a class, got None"),
+        ({"env": None}, "env must be an environment or the id of one, got None"),
         ({"gamma": -0.1}, r"gamma must lie in \[0, 1\], got -0.1"),
         ({"n_episodes": 0}, "n_episodes must be an integer >= 1, got 0"),
         ({"n_episodes": 1.5}, "n_episodes must be an integer >= 1, got 1.5"),
@@ -266,6 +291,26 @@ def test_bad_arguments_are_refused_by_name_and_leave_nothing_behind(
     with pytest.raises(ValueError, match=says):
         REINFORCE(**given)
     assert open_envs == []
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        (spaces.Discrete(3, start=2), "must start at 0, got Discrete"),
+        (spaces.Dict({"a": spaces.Discrete(2)}), "MultiInputPolicy|not supported yet"),
+    ],
+)
+def test_spaces_that_would_go_wrong_are_refused(space: Any, says: str) -> None:
+    env = ScriptedEnv([3])
+    env.observation_space = space
+    with pytest.raises(ValueError, match=says):
+        REINFORCE("MlpPolicy", env)
+
+
+def test_what_load_writes_over_is_checked_too(tmp_path: Path) -> None:
+    REINFORCE("MlpPolicy", SEQUENCE).save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\], got 2"):
+        REINFORCE.load(tmp_path / "model", gamma=2)
 
 
 def test_policy_kwargs_of_the_caller_stay_as_they_were() -> None:

@@ -355,6 +355,12 @@ def test_results_are_fresh(mode: AutoresetMode) -> None:
     assert (env.mdp.reward == random_mdp(5, terminal_share=0.3).reward).all()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs no GPU")
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="got 'cuda': 'cpu' is one, 'cuda' is not"):
+        make_torch_vec(SEQUENCE, 2, "cuda")
+
+
 def test_what_reset_and_an_unlimited_step_return_is_fresh_too() -> None:
     env = TorchTabularVectorEnv(TabularEnv(random_mdp(5)), 4, "cpu")
     first, _ = env.reset(seed=0)
