@@ -178,6 +178,9 @@ def test_policy_kwargs_of_the_caller_stay_as_they_were() -> None:
     policy_kwargs: dict[str, Any] = {}
     ActorCritic("MlpPolicy", SEQUENCE, policy_kwargs=policy_kwargs)
     assert policy_kwargs == {}
+    nested: dict[str, Any] = {"optimizer_kwargs": {"alpha": 0.9}}
+    ActorCritic("MlpPolicy", SEQUENCE, policy_kwargs=nested)
+    assert nested == {"optimizer_kwargs": {"alpha": 0.9}}
     A2C("MlpPolicy", SEQUENCE, policy_kwargs=policy_kwargs)
     assert policy_kwargs != {}
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from pg_agents import REINFORCE, ActorCritic, TrajectoryBuffer
 from pg_agents.buffers import Batch
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
+from pg_agents.vec_env import VectorEnvAdapter
 from tests.pg_agents.envs import CoinLengthEnv, ScriptedEnv, StaggeredVectorEnv
 
 
@@ -279,6 +280,15 @@ def test_dummy_steps_of_a_rollout_of_steps_are_left_out() -> None:
     by_env = np.array(rollout["recorded"])
     assert by_env[:, 0].tolist() == [True, True, False, True, True, False]
     assert by_env[:, 1].tolist() == [True] * 5 + [False]
+    # By rows; a dummy step is no step of the episode that follows it.
+    assert rollout["episode_steps"] == [0, 0, 1, 1, 2, 0, 3, 1, 4]
+
+
+def test_dummy_steps_are_seen_through_wrappers() -> None:
+    adapter = VectorEnvAdapter(StaggeredVectorEnv([2, 5]), True)
+    model = ActorCritic("MlpPolicy", VecNormalize(adapter), n_steps=6)
+    (rollout,) = collect(model, 1, "rewards")
+    assert np.array(rollout["recorded"])[:, 0].tolist() == [True, True, False] * 2
 
 
 def test_cartpoles_own_vector_environment_pays_one_for_every_recorded_step() -> None:
@@ -342,8 +352,6 @@ def test_callbacks_see_recorded_episodes_only() -> None:
     model.learn(1)
     assert model.ep_info_buffer is not None
     # No Monitor, no episodes: with one there are two.
-    from stable_baselines3.common.vec_env import VecMonitor
-
     model = REINFORCE("MlpPolicy", VecMonitor(scripted([1], [4])), n_episodes=1)
     dones: list[list[bool]] = []
 
@@ -416,3 +424,43 @@ def test_actions_of_a_gaussian_are_clipped_for_the_environment_alone() -> None:
     assert np.abs(env.seen).max() <= 0.1 + 1e-6
     assert np.abs(drawn).max() > 0.5
     np.testing.assert_allclose(np.clip(drawn, -0.1, 0.1), env.seen[:15], atol=1e-6)
+
+
+def test_a_rollout_of_steps_knows_no_cap() -> None:
+    model = ActorCritic("MlpPolicy", ScriptedEnv([0]), n_steps=5, max_episode_steps=2)
+    (rollout,) = collect(model, 1, "truncated", "episode_steps")
+    assert rollout["truncated"] == [False] * 5
+    assert rollout["episode_steps"] == [0, 1, 2, 3, 4]
+
+
+def test_idle_environments_are_not_stopped_at_the_cap() -> None:
+    """Nobody waits for them: no warning."""
+    model = REINFORCE(
+        "MlpPolicy", scripted([1, 1, 0], [4]), n_episodes=2, max_episode_steps=4
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collect(model, 1)
+
+
+def test_no_forward_of_the_policy_is_of_a_truncated_environment_alone() -> None:
+    """Rule 10, whatever method asks: 6 for the actions, one for what lies beyond."""
+    env = scripted([2], [2], [2], [3], truncates=True)
+    model = ActorCritic("MlpPolicy", env, n_steps=6, learning_rate=0.0)
+    sizes: list[int] = []
+
+    def count(_: Any, inputs: tuple[Any, ...]) -> None:
+        sizes.append(len(inputs[0]))
+
+    model.policy.value_net.register_forward_pre_hook(count)
+    collect(model, 1)
+    assert sizes[:7] == [4] * 6 + [3 * 3 + 2 + 4]
+
+
+def test_an_episode_that_ends_by_itself_at_the_cap_is_not_stopped_there() -> None:
+    model = REINFORCE("MlpPolicy", ScriptedEnv([3]), max_episode_steps=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (rollout,) = collect(model, 1, "terminated", "truncated")
+    assert rollout["terminated"] == [False, False, True]
+    assert rollout["truncated"] == [False] * 3

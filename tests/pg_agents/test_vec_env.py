@@ -101,6 +101,28 @@ def test_dummy_steps_are_marked_for_a_learner_that_skips_them() -> None:
     assert marks == [no, no, first, second, no, first, no, second]
 
 
+def test_a_dummy_step_is_no_step_of_an_episode() -> None:
+    adapter = VectorEnvAdapter(StaggeredVectorEnv([2, 3]), True)
+    adapter.reset()
+    lengths: list[set[int]] = [set(), set()]
+    for _ in range(12):
+        _, _, dones, infos = adapter.step(np.zeros(2, int))
+        for i in np.flatnonzero(dones):
+            lengths[i].add(infos[i]["episode"]["l"])
+    assert lengths == [{2}, {3}]
+
+
+def test_after_a_reset_there_is_no_dummy_step() -> None:
+    adapter = VectorEnvAdapter(StaggeredVectorEnv([1, 1]), True)
+    adapter.reset()
+    adapter.step(np.zeros(2, int))
+    adapter.reset()
+    _, rewards, dones, _ = adapter.step(np.zeros(2, int))
+    assert adapter.dummy_steps.tolist() == [False, False]
+    assert dones.all()
+    assert rewards.tolist() == [10.0, 10.0]
+
+
 def test_what_is_no_vector_environment_is_refused() -> None:
     with pytest.raises(
         TypeError, match=r"takes a gymnasium.vector.VectorEnv.*got Scri"
@@ -182,3 +204,11 @@ def test_a_wrapped_vector_environment_keeps_its_wrappers() -> None:
     _, rewards, _, _ = adapter.step(np.array([2, 2]))
     assert rewards.tolist() == [pytest.approx(-0.5)] * 2
     assert torch.is_tensor(torch.as_tensor(rewards))
+
+
+def test_an_environment_that_names_no_autoreset_mode_has_gymnasiums_default() -> None:
+    """Rule 7: that is NEXT_STEP, with its dummy steps."""
+    env = StaggeredVectorEnv([2, 3])
+    env.metadata = {}
+    with pytest.raises(ValueError, match="dummy step"):
+        as_vec_env(env)

@@ -22,6 +22,7 @@ from pg_envs.sequence import SequenceEnv, sequence_mdp
 from pg_envs.torch_vector_env import TorchTabularVectorEnv, make_torch_vec
 from pg_envs.vector_env import TabularVectorEnv
 from tests.pg_envs.tabular_examples import (
+    ALL_FORMS,
     BANDIT,
     SEQUENCE,
     Floats,
@@ -361,17 +362,6 @@ def test_a_device_that_is_not_there_is_named() -> None:
         make_torch_vec(SEQUENCE, 2, "cuda")
 
 
-def test_what_reset_and_an_unlimited_step_return_is_fresh_too() -> None:
-    env = TorchTabularVectorEnv(TabularEnv(random_mdp(5)), 4, "cpu")
-    first, _ = env.reset(seed=0)
-    kept = first.clone()
-    second, _ = env.reset()
-    assert first.data_ptr() != second.data_ptr()
-    assert torch.equal(first, kept)
-    truncated = [env.step(torch.zeros(4, dtype=torch.int64))[3] for _ in range(2)]
-    assert truncated[0].data_ptr() != truncated[1].data_ptr()
-
-
 def test_the_tables_of_the_mdp_are_not_shared() -> None:
     env = _torch_env(two_step_mdp(), 2)
     env._tables.reward.fill_(99.0)
@@ -548,3 +538,19 @@ def test_a_wrong_reset_mask_is_refused(mask: list[Any]) -> None:
 def test_an_environment_without_tables_is_refused() -> None:
     with pytest.raises(TypeError, match=r"TabularEnv; 'CartPole-v1' is a Cart"):
         make_torch_vec("CartPole-v1", 2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("env_id", "form"), ALL_FORMS)
+def test_resets_and_steps_without_a_limit_are_fresh(
+    env_id: str, form: dict[str, Any], mode: AutoresetMode
+) -> None:
+    """Rule 8, for every form of observation and for what never changes."""
+    arguments: dict[str, Any] = {"autoreset_mode": mode, "max_episode_steps": -1}
+    env = make_torch_vec(env_id, 3, **arguments, **form)
+    mask = {"reset_mask": torch.tensor([True, False, True])}
+    kept = [env.reset(seed=0)[0], env.reset()[0], env.reset(options=mask)[0]]
+    for _ in range(3):
+        kept += env.step(torch.zeros(3, dtype=torch.int64))[:4]
+    kept.append(env.reset()[0])
+    assert len({tensor.data_ptr() for tensor in kept}) == len(kept)

@@ -4,6 +4,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import gymnasium
@@ -252,18 +253,6 @@ def test_results_are_fresh(mode: AutoresetMode) -> None:
         # A caller who changes what it was given, or what it gave, changes no more.
         for array in [*fresh, actions]:
             array[:] = 1
-
-
-def test_what_reset_and_an_unlimited_step_return_is_fresh_too() -> None:
-    env = TabularVectorEnv(TabularEnv(random_mdp(5)), 4)
-    first, _ = env.reset(seed=0)
-    kept = first.copy()
-    second, _ = env.reset()
-    assert not np.shares_memory(first, second)
-    np.testing.assert_array_equal(first, kept)
-    truncated = [env.step(np.zeros(4, int))[3] for _ in range(2)]
-    assert not np.shares_memory(*truncated)
-    assert not np.concatenate(truncated).any()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -535,3 +524,20 @@ def test_render_without_a_mode_is_none() -> None:
     env = _vector(two_step_mdp(), 2)
     env.reset(seed=0)
     assert env.render() is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("env_id", "form"), ALL_FORMS)
+def test_resets_and_steps_without_a_limit_are_fresh(
+    env_id: str, form: dict[str, Any], mode: AutoresetMode
+) -> None:
+    """Rule 8, for every form of observation and for what never changes."""
+    arguments: dict[str, Any] = {"autoreset_mode": mode, "max_episode_steps": -1}
+    env = gymnasium.make_vec(env_id, 3, **arguments, **form)
+    mask = {"reset_mask": np.array([True, False, True])}
+    kept = [env.reset(seed=0)[0], env.reset()[0], env.reset(options=mask)[0]]
+    for _ in range(3):
+        kept += env.step(np.zeros(3, int))[:4]
+    kept.append(env.reset()[0])
+    assert env.reset()[1] is not env.reset()[1]
+    assert not any(np.shares_memory(*pair) for pair in combinations(kept, 2))
