@@ -38,7 +38,8 @@ def train(
     env = model.get_env()
     assert env is not None
     mean, deviation = evaluate_policy(model, env, n_eval_episodes=10)
-    print(f"  return over 10 episodes: {mean:.1f} +/- {deviation:.1f}")
+    name = type(model).__name__
+    print(f"{name}: return over 10 episodes {mean:.1f} +/- {deviation:.1f}")
     return model, recorder.record, interrupt.interrupted
 
 

@@ -220,7 +220,9 @@ def plot_learning_curves(
     axes.set_ylabel(f"Episode return{average}")
     axes.set_xlim(left=0)
     count_axis(axes)
-    legend_beside(figure, axes, "mean ± 1 sd")
+    # A single run has no band to explain.
+    has_bands = any(len(runs) > 1 for runs in records.values())
+    legend_beside(figure, axes, "mean ± 1 sd" if has_bands else None)
     return figure
 
 

@@ -117,6 +117,7 @@ def test_fewer_than_two_states_are_refused(n_states: Any) -> None:
         ({"step_cost": np.nan}, "step_cost must be finite, got nan"),
         ({"goal_reward": np.inf}, "goal_reward must be finite, got inf"),
         ({"goal_reward": None}, "goal_reward must be finite, got None"),
+        ({"step_cost": "x"}, "step_cost must be finite, got 'x'"),
         (
             {"observation": "pixels"},
             "observation must be one of 'scalar', 'one_hot', 'index', got 'pixels'",
