@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+from gymnasium import spaces
+
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
 from pg_agents.checks import check_choice, check_count, check_unit_interval
 
@@ -56,6 +58,30 @@ def check_data(
     if n_episodes is not None:
         check_count("n_episodes", n_episodes)
     check_count("max_episode_steps", max_episode_steps)
+
+
+def check_trajectories(
+    baseline: BaselineName, n_envs: int, n_episodes: int | None
+) -> None:
+    """Raises a ValueError if a baseline of others would have no others."""
+    if baseline in ("mean", "leave_one_out") and n_envs * (n_episodes or 1) < 2:
+        raise ValueError(
+            f"baseline={baseline!r} compares trajectories and needs at least 2 per "
+            f"update, got n_envs={n_envs} and n_episodes={n_episodes}: use more "
+            "environments or episodes, or baseline='none' or 'value'"
+        )
+
+
+def check_spaces(*given: spaces.Space[Any]) -> None:
+    """Raises a ValueError for a space that SB3's networks would get wrong."""
+    for space in given:
+        if isinstance(space, spaces.Dict | spaces.Tuple):
+            raise ValueError(
+                f"Dict and Tuple spaces are not supported yet, got {space}"
+            )
+        # The networks count from 0 and would play, or fail on, other numbers.
+        if isinstance(space, spaces.Discrete) and space.start != 0:
+            raise ValueError(f"Discrete spaces must start at 0, got {space}")
 
 
 def choose_data(

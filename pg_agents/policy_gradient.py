@@ -19,7 +19,12 @@ from torch import Tensor
 
 from pg_agents import losses
 from pg_agents.advantages import AdvantageSettings
-from pg_agents.arguments import check_data, check_settings
+from pg_agents.arguments import (
+    check_data,
+    check_settings,
+    check_spaces,
+    check_trajectories,
+)
 from pg_agents.buffers import Batch, TrajectoryBuffer
 from pg_agents.callbacks.progress import ProgressCallback
 from pg_agents.checkpoints import refuse_foreign_checkpoint
@@ -140,7 +145,7 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
         check_settings(self.advantage_settings())
         check_data(self.n_steps, self.n_episodes, self.max_episode_steps)
         self._check_spaces()
-        self._check_trajectories()
+        check_trajectories(self.baseline, self.n_envs, self.n_episodes)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         buffer_class: Any = self.rollout_buffer_class
@@ -173,24 +178,7 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
                 "env must be an environment or the id of one, got None: only load() "
                 "knows the spaces without it"
             )
-        for space in (self.observation_space, self.action_space):
-            # SB3's networks count from 0 and would play, or fail on, other numbers.
-            if isinstance(space, spaces.Dict | spaces.Tuple):
-                raise ValueError(
-                    f"Dict and Tuple spaces are not supported, got {space}"
-                )
-            if isinstance(space, spaces.Discrete) and space.start != 0:
-                raise ValueError(f"Discrete spaces must start at 0, got {space}")
-
-    def _check_trajectories(self) -> None:
-        n = self.n_envs * (self.n_episodes or 1)
-        if self.baseline in ("mean", "leave_one_out") and n < 2:
-            raise ValueError(
-                f"baseline={self.baseline!r} compares trajectories and needs at least "
-                f"2 per update, got n_envs={self.n_envs} and "
-                f"n_episodes={self.n_episodes}: use more environments or episodes, or "
-                "baseline='none' or 'value'"
-            )
+        check_spaces(self.observation_space, self.action_space)
 
     def train(self) -> None:
         """Takes one step of the optimiser on the recorded steps of the rollout."""

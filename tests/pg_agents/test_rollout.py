@@ -464,3 +464,19 @@ def test_an_episode_that_ends_by_itself_at_the_cap_is_not_stopped_there() -> Non
         (rollout,) = collect(model, 1, "terminated", "truncated")
     assert rollout["terminated"] == [False, False, True]
     assert rollout["truncated"] == [False] * 3
+
+
+def test_beyond_the_cap_is_not_what_a_reset_of_all_showed() -> None:
+    """Rule 5: stopped in mid-rollout, the next row belongs to another episode."""
+    model = ActorCritic(
+        "MlpPolicy",
+        scripted([0, 2]),
+        n_episodes=2,
+        max_episode_steps=3,
+        learning_rate=0.0,
+    )
+    with pytest.warns(UserWarning, match="still going on after 3 steps"):
+        (rollout,) = collect(model, 1, "next_values")
+    with torch.no_grad():
+        expected = model.policy.predict_values(torch.tensor([[0.0, 3.0]])).item()
+    assert rollout["next_values"][2] == pytest.approx(expected, abs=1e-6)

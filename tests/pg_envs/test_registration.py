@@ -170,3 +170,15 @@ assert "torch" in sys.modules and "stable_baselines3" not in sys.modules
     assert _python(program) == ""
     with pytest.raises(AttributeError, match="'pg_envs' has no attribute 'nothing'"):
         pg_envs.nothing  # noqa: B018
+
+
+def test_sb3_subprocesses_know_every_id() -> None:
+    """Rule 11: a worker that is not forked knows only what the id itself imports."""
+    for env_id in IDS:
+        env = make_vec_env(
+            f"pg_envs:{env_id}",
+            vec_env_cls=SubprocVecEnv,
+            vec_env_kwargs={"start_method": "forkserver"},
+        )
+        env.reset()
+        env.close()
