@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 import pg_envs
 from pg_agents.callbacks import RunningReward
+from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.plots import save_figure, save_gif
 
 SLOW_ENOUGH_TO_WATCH_FPS = 2.0
@@ -126,10 +127,9 @@ class _Tick(BaseCallback):
 
     def _on_step(self) -> bool:
         dones = self.locals["dones"]
-        for info in self.locals["infos"]:
-            if "episode" in info:
-                running = self._running.update(info["episode"]["r"])
-                self._bar.set_postfix(running=f"{running:.2f}", refresh=False)
+        for episode in finished_episodes(self.locals):
+            running = self._running.update(episode.episode_return)
+            self._bar.set_postfix(running=f"{running:.2f}", refresh=False)
         self._bar.update(int(dones.sum()) if self._counts_episodes else len(dones))
         return True
 

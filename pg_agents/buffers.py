@@ -144,7 +144,8 @@ class TrajectoryBuffer:
         Raises:
             RuntimeError: if the rollout is not complete.
         """
-        facts, recorded = self._complete(), self._complete().recorded
+        facts = self._complete()
+        recorded = facts.recorded
         return Batch(
             observations=facts.observations[recorded],
             actions=facts.actions[recorded],

@@ -126,7 +126,6 @@ class VectorEnvAdapter(VecEnv):
                 "episode": self._result(int(i)),
             }
         if self._restarts and dones.any():
-            final_observations = observations
             restarted, _ = self.env.reset(options={"reset_mask": dones})
             observations = _numpy(restarted)
         self._returns[dones] = 0.0
