@@ -73,11 +73,35 @@ def state_values(
         ValueError: if an argument is out of range, or if, with gamma 1 and no horizon,
             the policy need not ever end the episode.
     """
-    rewards, step = _under(mdp, _checked(mdp, policy, gamma, horizon))
     if horizon is not None:
-        values: Table = _values_to_go(rewards, gamma * step, horizon)[horizon]
+        values: Table = values_to_go(mdp, policy, gamma, horizon)[horizon]
         return values
+    rewards, step = _under(mdp, _checked(mdp, policy, gamma, horizon))
     return _solve(step, gamma, rewards)
+
+
+def values_to_go(
+    mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int
+) -> Table:
+    """Expected discounted return from each state with 0 to H steps to go.
+
+    Args:
+        mdp: the tables.
+        policy: `[S, A]`, pi(a|s).
+        gamma: discount factor in [0, 1].
+        horizon: H, the largest number of steps to go.
+
+    Returns:
+        `[H + 1, S]` float64, in units of reward; row k has k steps to go, row 0 is 0.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    rewards, step = _under(mdp, _checked(mdp, policy, gamma, horizon))
+    values = np.zeros((horizon + 1, mdp.n_states))
+    for k in range(horizon):
+        values[k + 1] = rewards + gamma * step @ values[k]
+    return values
 
 
 def action_values(
@@ -186,10 +210,10 @@ def return_gradient(
     if horizon is None:
         visits = occupancy(mdp, pi, gamma)
         return visits[:, None] * action_values(mdp, pi, gamma)
-    rewards, step = _under(mdp, pi)
+    _, step = _under(mdp, pi)
     visits = _visits(mdp, gamma * step, horizon)
     # What follows the step at time t is worth V with H - 1 - t steps to go.
-    later = _values_to_go(rewards, gamma * step, horizon)[horizon - 1 :: -1][:horizon]
+    later = values_to_go(mdp, pi, gamma, horizon)[horizon - 1 :: -1][:horizon]
     # sum_t d_t(s) Q_t(s, a), the sum over t taken before the one over s'.
     pairs = np.einsum("ts,tx->sx", visits, later)
     going_on = gamma * np.einsum("sax,sx->sa", _going_on(mdp), pairs)
@@ -258,14 +282,6 @@ def _under(mdp: TabularMDP, pi: Table) -> tuple[Table, Table]:
     """Returns expected rewards `[S]` and transitions `[S, S]` under a policy."""
     rewards = np.einsum("sa,sa->s", pi, _rewards(mdp))
     return rewards, np.einsum("sa,sax->sx", pi, _going_on(mdp))
-
-
-def _values_to_go(rewards: Table, discounted_step: Table, horizon: int) -> Table:
-    """V with 0 to H steps to go, `[H + 1, S]`."""
-    values = np.zeros((horizon + 1, len(rewards)))
-    for k in range(horizon):
-        values[k + 1] = rewards + discounted_step @ values[k]
-    return values
 
 
 def _visits(mdp: TabularMDP, discounted_step: Table, horizon: int) -> Table:

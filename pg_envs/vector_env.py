@@ -179,6 +179,11 @@ class TabularVectorEnv(VectorEnv[Array, Array, Array]):
         self._returns = self._returns * ~self._done
         return infos
 
+    @property
+    def state(self) -> Array:
+        """Present state of every environment, `[N]` int64; None before `reset`."""
+        return deepcopy(self._state)
+
     def render(self) -> tuple[Any, ...] | None:
         """Returns N frames, `[H, W, 3]` uint8 each; None without a render mode."""
         if self.render_mode is None:

@@ -268,3 +268,20 @@ def test_nothing_happens_within_no_steps() -> None:
     assert oracle.expected_return(mdp, pi, 0.9, 0) == 0.0
     assert oracle.occupancy(mdp, pi, 0.9, 0).tolist() == [0.0, 0.0, 0.0]
     assert not oracle.return_gradient(mdp, pi, 0.9, 0).any()
+
+
+@pytest.mark.parametrize("gamma", [0.9, 1.0])
+def test_values_to_go_are_the_values_at_every_horizon(gamma: float) -> None:
+    mdp = small_mdp()
+    policy = random_policy(mdp)
+    table = oracle.values_to_go(mdp, policy, gamma, 6)
+    assert table.shape == (7, mdp.n_states)
+    # By hand: nothing to go is worth nothing, one step its expected reward.
+    assert not table[0].any()
+    rewards = (mdp.transition * mdp.reward).sum(axis=-1)
+    np.testing.assert_allclose(table[1], (policy * rewards).sum(axis=1), atol=1e-12)
+    for k in range(2, 7):
+        worth = oracle.action_values(mdp, policy, gamma, k)
+        np.testing.assert_allclose(table[k], (policy * worth).sum(axis=1), atol=1e-12)
+    with pytest.raises(ValueError, match="horizon"):
+        oracle.values_to_go(mdp, policy, gamma, -1)

@@ -541,3 +541,15 @@ def test_resets_and_steps_without_a_limit_are_fresh(
     kept.append(env.reset()[0])
     assert env.reset()[1] is not env.reset()[1]
     assert not any(np.shares_memory(*pair) for pair in combinations(kept, 2))
+
+
+def test_the_state_is_shown_and_nobody_can_write_into_it() -> None:
+    env = TabularVectorEnv(SequenceEnv(), 3)
+    assert env.state is None
+    env.reset(seed=0)
+    assert env.state.tolist() == [0, 0, 0]
+    env.step(np.array([2, 1, 2]))
+    assert env.state.tolist() == [1, 0, 1]
+    env.state[:] = 2
+    env.step(np.array([2, 2, 0]))
+    assert env.state.tolist() == [2, 1, 0]
