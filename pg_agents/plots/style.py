@@ -25,21 +25,22 @@ DPI = 120
 
 
 def new_figure(
-    width: float, height: float, n_panels: int = 1
+    width: float, height: float, n_panels: int = 1, *, share: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of panels side by side, which share both axes.
+    """A figure of panels side by side.
 
     Args:
         width: In inches.
         height: In inches.
         n_panels: Number of panels.
+        share: Whether they share both axes.
 
     Returns:
         The figure and its panels from left to right.
     """
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, n_panels, sharex=True, sharey=True, squeeze=False)
+    panels = figure.subplots(1, n_panels, sharex=share, sharey=share, squeeze=False)
     for axes in panels[0]:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(_GREY)

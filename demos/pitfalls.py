@@ -1,0 +1,170 @@
+"""Sixteen policy gradients: one is right, and fifteen make a well-known mistake each.
+
+Every one is what `pgtoy check` takes: a function from a batch of episodes and a policy
+to a loss. Try them, from this folder:
+
+    pgtoy check pitfalls:right
+    pgtoy check pitfalls:sign_flipped
+
+docs/pitfalls.md says what each mistake does, and how large it is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical
+
+from pg_agents.checker import Episode, EpisodeBatch
+
+Policy = Callable[[Tensor], Categorical]
+
+
+def reward_to_go(episode: Episode) -> Tensor:
+    """Returns `G_t = r_t + gamma G_{t+1}` of every step, `[T]`."""
+    total, returns = 0.0, []
+    for reward in reversed(episode.rewards.tolist()):
+        total = reward + episode.gamma * total
+        returns.append(total)
+    return torch.tensor(returns[::-1])
+
+
+def weights(batch: Iterable[Episode]) -> Tensor:
+    """Returns `gamma^t G_t` of all steps, `[B]`."""
+    return torch.cat([e.gamma**e.time * reward_to_go(e) for e in batch])
+
+
+def log_probs(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Returns log pi(a|s) of all steps, `[B]`."""
+    log_prob: Tensor = policy(batch.observations).log_prob(batch.actions)
+    return log_prob
+
+
+def td_loss(target: Tensor, batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Returns the loss of a one-step actor-critic, whose critic is exact here."""
+    weight: Tensor = batch.gamma**batch.time * (target - batch.values)
+    return -(weight * log_probs(batch, policy)).sum() / len(batch)
+
+
+def right(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """REINFORCE as it should be."""
+    return -(weights(batch) * log_probs(batch, policy)).sum() / len(batch)
+
+
+def probability(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """The probability where its logarithm belongs."""
+    probs = log_probs(batch, policy).exp()
+    return -(weights(batch) * probs).sum() / len(batch)
+
+
+def sign_flipped(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """The minus forgotten."""
+    return (weights(batch) * log_probs(batch, policy)).sum() / len(batch)
+
+
+def off_by_one(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """The return stored before the reward is added to it."""
+    shifted = []
+    for episode in batch:
+        total, returns = 0.0, []
+        for reward in reversed(episode.rewards.tolist()):
+            returns.append(total)
+            total = reward + episode.gamma * total
+        shifted.append(episode.gamma**episode.time * torch.tensor(returns[::-1]))
+    return -(torch.cat(shifted) * log_probs(batch, policy)).sum() / len(batch)
+
+
+def next_state(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """The action remembered beside the observation that it led to."""
+    log_prob: Tensor = policy(batch.next_observations).log_prob(batch.actions)
+    return -(weights(batch) * log_prob).sum() / len(batch)
+
+
+def gamma_dropped(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """What nearly everybody does."""
+    returns = torch.cat([reward_to_go(e) for e in batch])
+    return -(returns * log_probs(batch, policy)).sum() / len(batch)
+
+
+def gamma_twice(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Rewards discounted from the start, and the step discounted once more."""
+    twice = batch.gamma**batch.time * weights(batch)
+    return -(twice * log_probs(batch, policy)).sum() / len(batch)
+
+
+def mean_over_steps(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """`mean()` where a sum over steps belongs."""
+    return -(weights(batch) * log_probs(batch, policy)).mean()
+
+
+def batch_mean_baseline(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Compared with the mean of all episodes at the same time, the own one included."""
+    returns = torch.zeros(len(batch), max(batch.lengths))
+    for i, episode in enumerate(batch):
+        returns[i, : len(episode)] = reward_to_go(episode)
+    advantages = (returns - returns.mean(dim=0))[batch.episode, batch.time]
+    weighted = batch.gamma**batch.time * advantages * log_probs(batch, policy)
+    return -weighted.sum() / len(batch)
+
+
+def standardized(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Returns with their mean subtracted, divided by their standard deviation."""
+    returns = torch.cat([reward_to_go(e) for e in batch])
+    returns = (returns - returns.mean()) / (returns.std() + 1e-8)
+    weighted = batch.gamma**batch.time * returns * log_probs(batch, policy)
+    return -weighted.sum() / len(batch)
+
+
+def rounded(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Returns in an integer tensor."""
+    returns = torch.cat([reward_to_go(e) for e in batch]).long()
+    weighted = batch.gamma**batch.time * returns * log_probs(batch, policy)
+    return -weighted.sum() / len(batch)
+
+
+def through_terminal(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """The value of what was seen at the end, where nothing follows."""
+    target: Tensor = batch.rewards + batch.gamma * batch.next_values
+    return td_loss(target, batch, policy)
+
+
+def no_bootstrap_at_truncation(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """A time limit taken for an end; run it with `--horizon 6 --bootstrap`."""
+    done = batch.terminated | batch.truncated
+    target: Tensor = batch.rewards + batch.gamma * batch.next_values * ~done
+    return td_loss(target, batch, policy)
+
+
+def first_finished(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Of episodes played side by side, the first that finish."""
+    by_end = sorted(batch, key=lambda episode: episode.started + len(episode))
+    chosen = by_end[: len(batch) // 2]
+    log_prob = torch.cat([policy(e.observations).log_prob(e.actions) for e in chosen])
+    return -(weights(chosen) * log_prob).sum() / len(chosen)
+
+
+class Replay:
+    """REINFORCE from a memory of the last 32 episodes, whoever played them."""
+
+    def __init__(self) -> None:
+        self.memory: deque[Episode] = deque(maxlen=32)
+
+    def __call__(self, batch: EpisodeBatch, policy: Policy) -> Tensor:
+        """Learns from all that is remembered as if the policy had just played it."""
+        self.memory.extend(batch)
+        observations = torch.cat([e.observations for e in self.memory])
+        actions = torch.cat([e.actions for e in self.memory])
+        log_prob: Tensor = policy(observations).log_prob(actions)
+        return -(weights(self.memory) * log_prob).sum() / len(self.memory)
+
+
+replay = Replay()
+
+
+def entropy_sign(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """The entropy added to the loss instead of subtracted."""
+    entropy: Tensor = policy(batch.observations).entropy().sum() / len(batch)
+    return right(batch, policy) + 0.05 * entropy

@@ -1,0 +1,152 @@
+"""check_policy_gradient: a subject in, a verdict out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+import gymnasium
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from torch import nn
+
+from pg_agents.checker.conclusion import conclude
+from pg_agents.checker.function_subject import Plan, Subject, measure_function
+from pg_agents.checker.model_subject import measure_model
+from pg_agents.checker.progress import progress_bar as show_progress
+from pg_agents.checker.report import GradientReport
+from pg_agents.checker.table_policy import TablePolicy
+from pg_agents.checker.task import resolve_task
+from pg_agents.checks import check_choice, check_count
+from pg_envs import TabularMDP
+
+DEFAULT_ENV = "PGToy-Sequence-v0"
+DEFAULT_GAMMA = 0.9
+_N_EPISODES = {"function": 16_384, "model": 2_048}
+
+
+def check_policy_gradient(
+    subject: Subject | OnPolicyAlgorithm,
+    env: str | TabularMDP | gymnasium.Env[Any, Any] = DEFAULT_ENV,
+    *,
+    gamma: float | None = None,
+    horizon: int | None = None,
+    bootstrap: bool = False,
+    policy: nn.Module | None = None,
+    n_episodes: int | None = None,
+    batch_size: int = 8,
+    n_envs: int = 4,
+    critic: Literal["own", "exact"] = "own",
+    seed: int = 0,
+    progress_bar: bool = True,
+) -> GradientReport:
+    r"""Compares the expected gradient of anyone's code with the exact one.
+
+    The exact gradient of `J = E[sum_t gamma^t r_t]` is known from the tables of the
+    environment. The subject's gradient is sampled, with the noise that can be computed
+    taken away (control variates), and compared: the angle, the bias and its interval,
+    and a test of whether there is a bias at all. Where there is, its gradient is held
+    against those of well-known mistakes.
+
+    Args:
+        subject: what to check.
+            A function `(batch, policy)`: the batch is an `EpisodeBatch`, the policy
+            gives a torch `Categorical` for observations. It returns a scalar loss, or
+            the gradient of the return by the policy's parameters.
+            Or a model with Stable-Baselines3's interface, of an on-policy algorithm: a
+            copy rolls out and trains on the environment, and what reaches the optimiser
+            is compared. TRPO's gradient is taken before it is turned into the natural
+            one. The model itself stays as it is.
+        env: id of a tabular environment, such an environment, or a `TabularMDP`.
+        gamma: discount factor of the objective; None for the model's own, or 0.9.
+        horizon: time limit; None for the environment's own.
+        bootstrap: False: the time limit is part of the task. True: it only cuts the
+            data, and a right return goes on behind it with a value.
+        policy: for functions, a module from observations to a `Categorical` or logits;
+            None for a table of logits that are neither uniform nor certain.
+        n_episodes: about as many episodes are sampled; None for 16,384 for a function
+            and 2,048 for a model.
+        batch_size: episodes per call of a function.
+        n_envs: environments that those are shared out over; divides `batch_size`.
+        critic: for models. `"exact"` puts the exact values in place of the model's
+            critic, to tell a wrong critic from a wrong gradient.
+        seed: of the sampling.
+        progress_bar: whether to show one, if on a terminal.
+
+    Returns:
+        The report.
+
+    Raises:
+        CannotCheckError: if the subject gives no gradient: a loss that is detached, of
+            the wrong shape or NaN; a policy that ignores its observations; a model that
+            does not fit the environment. It is a ValueError.
+        ValueError: if an argument is out of range.
+        TypeError: if the subject can't be checked, or the environment is not tabular.
+
+    Example:
+        >>> from pg_agents import check_policy_gradient
+        >>> def loss(batch, policy):
+        ...     log_prob = policy(batch.observations).log_prob(batch.actions)
+        ...     returns = [
+        ...         sum(e.gamma**k * e.rewards[k] for k in range(t, len(e)))
+        ...         for e in batch
+        ...         for t in range(len(e))
+        ...     ]
+        ...     return -(torch.stack(returns) * log_prob).sum() / len(batch)
+        >>> report = check_policy_gradient(loss)
+    """
+    is_model = _check_subject(subject)
+    check_choice("critic", critic, ("own", "exact"))
+    check_count("batch_size", batch_size)
+    check_count("n_envs", n_envs)
+    if batch_size % n_envs:
+        raise ValueError(
+            f"batch_size must be a multiple of n_envs, got {batch_size} and {n_envs}"
+        )
+    wanted = n_episodes or _N_EPISODES["model" if is_model else "function"]
+    check_count("n_episodes", wanted)
+    if gamma is None:
+        gamma = (
+            float(subject.gamma)
+            if isinstance(subject, OnPolicyAlgorithm)
+            else DEFAULT_GAMMA
+        )
+    task = resolve_task(env, gamma, horizon, bootstrap)
+    started = time.perf_counter()
+    with show_progress(progress_bar) as progress:
+        if isinstance(subject, OnPolicyAlgorithm):
+            measured = measure_model(
+                subject, task, wanted, seed, critic == "exact", progress
+            )
+        else:
+            # Enough gradients for a covariance, each of whole batches.
+            n_rounds = max(-(-wanted // batch_size), 256)
+            plan = Plan(n_rounds * batch_size, batch_size, n_envs, seed)
+            policy = policy or TablePolicy(task.mdp.observations, task.mdp.n_actions)
+            measured = measure_function(subject, policy, task, plan, progress)
+    seconds = time.perf_counter() - started
+    return conclude(measured, _name(subject), seed, seconds)
+
+
+def _check_subject(subject: object) -> bool:
+    """Returns whether it is a model; raises unless it is that or a function."""
+    if isinstance(subject, OnPolicyAlgorithm):
+        return True
+    if isinstance(subject, BaseAlgorithm):
+        raise TypeError(
+            f"{type(subject).__name__} is no on-policy algorithm: its updates follow "
+            "no policy gradient of the return. Checked can be subclasses of SB3's "
+            "OnPolicyAlgorithm, and functions (batch, policy)"
+        )
+    if isinstance(subject, type) or not callable(subject):
+        raise TypeError(
+            "the subject must be a model with Stable-Baselines3's interface or a "
+            f"function (batch, policy), got {subject!r}"
+        )
+    return False
+
+
+def _name(subject: object) -> str:
+    if isinstance(subject, BaseAlgorithm):
+        return type(subject).__name__
+    return getattr(subject, "__qualname__", type(subject).__name__)

@@ -1,0 +1,130 @@
+"""From what was measured to a verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pg_agents.checker.catalogue import MISTAKES
+from pg_agents.checker.diagnosis import Diagnosis, diagnose, remembers
+from pg_agents.checker.measurement import Measurement
+from pg_agents.checker.report import GradientReport, Spread, Verdict
+from pg_agents.checker.statistics import (
+    Mean,
+    cosine,
+    difference_p_value,
+    relative_bias,
+)
+
+# An unbiased subject is called biased with about this probability.
+SIGNIFICANCE = 1e-4
+# cos of 26 degrees: below, a biased gradient is called wrong.
+ALIGNED = 0.9
+# Above, the sample says little either way.
+_WIDE = 0.2
+
+
+def conclude(
+    measured: Measurement, subject: str, seed: int, seconds: float
+) -> GradientReport:
+    """Returns the report on a measurement.
+
+    Args:
+        measured: what was measured.
+        subject: its name.
+        seed: of the sampling.
+        seconds: time it took.
+    """
+    exact, series = measured.exact, measured.steady
+    found = series.mean()
+    scale = float(np.linalg.norm(exact))
+    memory = measured.disturbed is not None and remembers(
+        found, measured.disturbed.mean(), scale
+    )
+    if memory and measured.disturbed is not None:
+        # What it computes while it learns, when the policy has just changed.
+        series = measured.disturbed
+        found = series.mean()
+    p_value = difference_p_value(found, exact, scale)
+    angle, angle_interval = cosine(found, exact)
+    bias, bias_interval = relative_bias(found, exact)
+    verdict = _verdict(p_value, angle, memory)
+    task = measured.task
+    return GradientReport(
+        subject=subject,
+        env=task.name,
+        gamma=task.gamma,
+        horizon=task.horizon,
+        bootstrap=task.bootstrap,
+        per="episode" if measured.steps_per_unit is None else "step",
+        n_episodes=round(len(series.gradients) * measured.episodes_per_round),
+        n_rounds=len(series.gradients),
+        seed=seed,
+        verdict=verdict,
+        cosine=angle,
+        cosine_interval=angle_interval,
+        relative_bias=bias,
+        relative_bias_interval=bias_interval,
+        factor=float(found.value @ exact) / scale**2,
+        variance_per_episode=_variance(measured) / scale**2,
+        p_value=p_value,
+        diagnosis=_diagnosis(measured, found, verdict, memory, seed),
+        notes=_notes(measured, verdict, bias_interval[1]),
+        seconds=seconds,
+        spread=_spread(series.gradients, found, scale),
+    )
+
+
+def _verdict(p_value: float, angle: float, memory: bool) -> Verdict:
+    if p_value >= SIGNIFICANCE and not memory:
+        return "unbiased"
+    return "biased but aligned" if angle >= ALIGNED else "wrong"
+
+
+def _diagnosis(
+    measured: Measurement, found: Mean, verdict: Verdict, memory: bool, seed: int
+) -> Diagnosis | None:
+    if memory:
+        mistake = MISTAKES["replay"]
+        return Diagnosis(mistake.key, mistake.title, mistake.explanation, "equal", 1.0)
+    return None if verdict == "unbiased" else diagnose(measured, found, seed)
+
+
+def _variance(measured: Measurement) -> float:
+    gradients = measured.steady.gradients
+    return float(gradients.var(axis=0, ddof=1).sum() * measured.episodes_per_round)
+
+
+def _notes(
+    measured: Measurement, verdict: Verdict, largest_bias: float
+) -> tuple[str, ...]:
+    notes = list(measured.notes)
+    if verdict == "unbiased" and largest_bias > _WIDE:
+        notes.append(
+            f"a bias of up to {largest_bias:.0%} can't be excluded with this sample: "
+            "raise n_episodes to know more"
+        )
+    if not measured.geometry.complete:
+        notes.append(
+            f"the policy can change in more directions than are looked at: "
+            f"{len(measured.exact)}, the exact gradient's and others at random"
+        )
+    elif measured.outside > 0.1:
+        notes.append(
+            f"the mean gradient has a part, {measured.outside:.2g} times as long as "
+            "the exact gradient, that no weighting of log-probabilities gives; it is "
+            "not judged here. A value loss on parameters that the policy shares does "
+            "this"
+        )
+    return tuple(notes)
+
+
+def _spread(
+    gradients: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    found: Mean,
+    scale: float,
+) -> Spread:
+    return Spread(
+        along=gradients[:, 0] / scale,
+        mean=found.value / scale,
+        deviation=np.sqrt(np.diag(found.covariance)) / scale,
+    )

@@ -1,0 +1,190 @@
+"""Where the exact gradient lies, and the few directions in which estimates are judged.
+
+An estimate has as many numbers as the policy has parameters. Every estimator that is a
+weighted sum of scores `grad log pi(a|s)` lies in the span of the scores, which has at
+most `S (A - 1)` dimensions. Estimates are judged by their coordinates there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pg_agents.checker.task import Table, Task
+
+# log pi(a|o) of every state's observation, [S, A], differentiable.
+LogProbs = Callable[[], Tensor]
+
+# More directions would need more samples than anybody waits for.
+MAX_DIRECTIONS = 64
+# In float32 a direction this much shorter than the longest is rounding.
+_TINY = 1e-4
+
+
+class CannotCheckError(ValueError):
+    """The subject, or the question, has no answer; the message says why."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The policy as a table, and its scores in coordinates.
+
+    Attributes:
+        policy: `[S, A]` float64, pi(a|s).
+        directions: `[P, D]` float64, orthonormal; the first is that of the exact
+            gradient.
+        scores: `[S, A, D]` float64, grad log pi(a|s).
+        exact: `[D]` float64, the exact gradient: its norm, then zeros.
+    """
+
+    policy: Table
+    directions: Tensor
+    scores: Table
+    exact: Table
+
+    @property
+    def complete(self) -> bool:
+        """Whether the directions span all scores."""
+        n_states, n_actions = self.policy.shape
+        return bool(n_states * (n_actions - 1) <= MAX_DIRECTIONS)
+
+    @property
+    def norm(self) -> float:
+        """Length of the exact gradient."""
+        return float(self.exact[0])
+
+    def coordinates(self, gradient: Tensor) -> Table:
+        """Returns the coordinates `[D]` of a gradient `[P]`."""
+        found: Table = (gradient.double() @ self.directions).numpy()
+        return found
+
+
+def make_geometry(
+    task: Task, log_probs: LogProbs, parameters: Sequence[nn.Parameter]
+) -> Geometry:
+    """Returns the geometry of a policy on a task.
+
+    Args:
+        task: MDP and objective.
+        log_probs: returns log pi(a|s), `[S, A]`.
+        parameters: the ones that log_probs depends on.
+
+    Raises:
+        CannotCheckError: if the policy ignores its observations, or the exact gradient
+            is zero.
+    """
+    table = log_probs()
+    policy = _normalized(table)
+    seen = task.mdp.observations
+    if len(np.unique(seen, axis=0)) > 1 and _ignores(table, parameters):
+        raise CannotCheckError(
+            "the policy ignores its observations: the same probabilities "
+            f"{np.round(policy[0], 3).tolist()} in all {len(policy)} states, whatever "
+            "its parameters. Is the observation lost on the way?"
+        )
+    weights = torch.as_tensor(task.return_gradient(policy) * policy)
+    exact = _pull_back(table, weights.to(table.dtype), parameters)
+    norm = float(exact.norm())
+    # Signs at random, so that nothing cancels: what the gradient is small against.
+    signs = torch.randn(weights.shape, generator=torch.Generator().manual_seed(2))
+    mixed = (weights * signs).to(table.dtype)
+    largest = float(_pull_back(table, mixed, parameters).norm())
+    if norm <= 1e-6 * max(largest, 1e-30):
+        raise CannotCheckError(
+            "the exact gradient is zero at this policy, so there is no direction to "
+            "compare with: choose another policy, seed or environment"
+        )
+    directions = _directions(table, exact, parameters)
+    scores = _scores(table, directions, parameters)
+    in_first = np.zeros(scores.shape[-1])
+    in_first[0] = norm
+    return Geometry(policy, directions, scores, in_first)
+
+
+def _normalized(log_probs: Tensor) -> Table:
+    policy: NDArray[np.float64] = log_probs.detach().double().exp().numpy()
+    if not np.isfinite(policy).all() or np.abs(policy.sum(axis=1) - 1.0).max() > 1e-4:
+        raise CannotCheckError(
+            "the policy's probabilities are not finite or do not sum to 1: "
+            f"{np.round(policy, 4).tolist()}"
+        )
+    normalized: Table = policy / policy.sum(axis=1, keepdims=True)
+    return normalized
+
+
+def _ignores(table: Tensor, parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether all rows are equal, and stay so whatever the parameters do."""
+    if (table - table[0]).detach().abs().max() > 1e-6:
+        return False
+    # A random mix of differences between rows has a gradient unless all move alike.
+    mix = torch.randn(table.shape, generator=torch.Generator().manual_seed(0))
+    weights = (mix - mix.mean(dim=0)).to(table.dtype)
+    moved = _pull_back(table, weights, parameters).norm()
+    return bool(moved <= 1e-6 * _pull_back(table, mix, parameters).norm())
+
+
+def _pull_back(
+    table: Tensor, weights: Tensor, parameters: Sequence[nn.Parameter]
+) -> Tensor:
+    """Returns `sum_{s, a} weights[s, a] grad log pi(a|s)`, `[P]` float64."""
+    gradients = torch.autograd.grad(
+        table, parameters, weights, retain_graph=True, allow_unused=True
+    )
+    return torch.cat(
+        [
+            torch.zeros(p.numel(), dtype=torch.float64)
+            if g is None
+            else g.detach().double().flatten()
+            for p, g in zip(parameters, gradients, strict=True)
+        ]
+    )
+
+
+def _directions(
+    table: Tensor, exact: Tensor, parameters: Sequence[nn.Parameter]
+) -> Tensor:
+    """Returns an orthonormal basis `[P, D]` of the scores, the exact gradient first."""
+    n_states, n_actions = table.shape
+    n_others = min(MAX_DIRECTIONS, n_states * (n_actions - 1))
+    generator = torch.Generator().manual_seed(1)
+    basis = [exact / exact.norm()]
+    for _ in range(n_others):
+        mix = torch.randn(table.shape, generator=generator).to(table.dtype)
+        vector = _pull_back(table, mix, parameters)
+        length = vector.norm()
+        # Twice: once leaves rounding behind.
+        for _ in range(2):
+            for known in basis:
+                vector = vector - (known @ vector) * known
+        if vector.norm() > _TINY * length:
+            basis.append(vector / vector.norm())
+    return torch.stack(basis[:MAX_DIRECTIONS], dim=1)
+
+
+def _scores(
+    table: Tensor, directions: Tensor, parameters: Sequence[nn.Parameter]
+) -> Table:
+    """Returns `[S, A, D]`: how log pi(a|s) changes along each direction."""
+    # Linear in `dual`, so its derivative there is the Jacobian times a direction.
+    dual = torch.zeros_like(table, requires_grad=True)
+    gradients = torch.autograd.grad(
+        table, parameters, dual, create_graph=True, allow_unused=True
+    )
+    sizes = [p.numel() for p in parameters]
+    columns = []
+    for direction in directions.T:
+        parts = direction.to(table.dtype).split(sizes)
+        along = sum(
+            (g.flatten() @ part).sum()
+            for g, part in zip(gradients, parts, strict=True)
+            if g is not None
+        )
+        assert isinstance(along, Tensor)
+        (column,) = torch.autograd.grad(along, dual, retain_graph=True)
+        columns.append(column.detach().double())
+    return torch.stack(columns, dim=-1).numpy()

@@ -1,0 +1,336 @@
+"""Right gradients pass, every planted mistake is flagged and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pitfalls
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.right_estimators import LOSSES, discounted_to_go, loss_of
+from pg_agents import check_policy_gradient
+from pg_agents.checker import (
+    CATALOGUE,
+    CannotCheckError,
+    EpisodeBatch,
+    GradientReport,
+)
+from pg_agents.checker.diagnosis import Diagnosis
+from pg_envs import TabularEnv, TabularMDP, mdp_from_env, sequence_mdp
+
+KEYS = [mistake.key for mistake in CATALOGUE]
+AT_TRUNCATION: dict[str, Any] = {"horizon": 6, "bootstrap": True}
+
+
+def settings(key: str) -> dict[str, Any]:
+    return AT_TRUNCATION if key == "no_bootstrap_at_truncation" else {}
+
+
+def planted(key: str) -> Callable[..., Tensor]:
+    found: Callable[..., Tensor] = (
+        # With a memory of its own: the tests' order doesn't matter.
+        pitfalls.Replay() if key == "replay" else getattr(pitfalls, key)
+    )
+    return found
+
+
+def named(report: GradientReport) -> Diagnosis:
+    assert report.diagnosis is not None, str(report)
+    return report.diagnosis
+
+
+def test_every_mistake_of_the_issue_is_in_the_catalogue_and_planted() -> None:
+    assert len(set(KEYS)) == len(CATALOGUE) == 15
+    assert all(hasattr(pitfalls, key) for key in KEYS)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_planted_mistake_is_flagged_and_named(key: str) -> None:
+    """At the default sample size; that it takes under 30 s is in docs/pitfalls.md."""
+    report = check_policy_gradient(planted(key), **settings(key))
+    assert not report.unbiased
+    assert named(report).key == key
+    assert named(report).match == "equal"
+
+
+def test_a_right_gradient_is_unbiased_and_has_no_name() -> None:
+    report = check_policy_gradient(pitfalls.right)
+    assert report.unbiased and report.diagnosis is None
+    # The textbook's own noise is taken away whole: what is left is rounding.
+    assert report.relative_bias_interval[1] < 1e-5
+    assert report.cosine == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("env", ["PGToy-Sequence-v0", "FrozenLake-v1"])
+def test_right_estimators_are_unbiased(name: str, env: str) -> None:
+    """A right one is called biased in 1 of 10,000 runs; docs/pitfalls.md counts."""
+    report = check_policy_gradient(LOSSES[name], env)
+    assert report.unbiased
+    assert report.relative_bias_interval[0] == 0.0
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_other_discounts(gamma: float) -> None:
+    assert check_policy_gradient(pitfalls.right, gamma=gamma, n_episodes=2048).unbiased
+    dropped = check_policy_gradient(
+        pitfalls.gamma_dropped, gamma=gamma, n_episodes=2048
+    )
+    assert dropped.unbiased == (gamma == 1.0)
+
+
+def test_bootstrapping_at_the_time_limit_is_right_where_it_is_no_part_of_the_task() -> (
+    None
+):
+    def bootstrapped(batch: EpisodeBatch, policy: Any) -> Tensor:
+        later = batch.gamma * batch.next_values * ~batch.terminated
+        weight = batch.gamma**batch.time * (batch.rewards + later - batch.values)
+        return loss_of(weight, batch, policy)
+
+    assert check_policy_gradient(bootstrapped, **AT_TRUNCATION).unbiased
+    # Part of the task: what would come after it counts for nothing.
+    assert check_policy_gradient(bootstrapped, horizon=6).unbiased
+
+
+# The same mistakes made another way, or on top of another habit.
+
+
+def sum_for_mean(batch: EpisodeBatch, policy: Any) -> Tensor:
+    return pitfalls.right(batch, policy) * len(batch)
+
+
+def sign_and_gamma(batch: EpisodeBatch, policy: Any) -> Tensor:
+    return -pitfalls.gamma_dropped(batch, policy)
+
+
+def probability_and_gamma(batch: EpisodeBatch, policy: Any) -> Tensor:
+    returns = torch.cat([pitfalls.reward_to_go(e) for e in batch])
+    probs = pitfalls.log_probs(batch, policy).exp()
+    return -(returns * probs).sum() / len(batch)
+
+
+def flipped_with_baseline(batch: EpisodeBatch, policy: Any) -> Tensor:
+    weight = discounted_to_go(batch) - 0.3 * batch.gamma**batch.time
+    return -loss_of(weight, batch, policy)
+
+
+def mean_of_all_steps(batch: EpisodeBatch, policy: Any) -> Tensor:
+    returns = torch.cat([pitfalls.reward_to_go(e) for e in batch])
+    return loss_of(returns - returns.mean(), batch, policy)
+
+
+def standardized_per_episode(batch: EpisodeBatch, policy: Any) -> Tensor:
+    def scaled(returns: Tensor) -> Tensor:
+        if len(returns) < 2:
+            return returns
+        return (returns - returns.mean()) / (returns.std() + 1e-8)
+
+    weight = torch.cat([scaled(pitfalls.reward_to_go(e)) for e in batch])
+    return loss_of(weight, batch, policy)
+
+
+def rounded_half(batch: EpisodeBatch, policy: Any) -> Tensor:
+    weight = torch.cat([pitfalls.reward_to_go(e) for e in batch]).round()
+    return loss_of(weight, batch, policy)
+
+
+def right_bonus(batch: EpisodeBatch, policy: Any) -> Tensor:
+    entropy: Tensor = policy(batch.observations).entropy().sum() / len(batch)
+    return pitfalls.right(batch, policy) - 0.05 * entropy
+
+
+@pytest.mark.parametrize(
+    ("loss", "key"),
+    [
+        (sum_for_mean, "scaled"),
+        (sign_and_gamma, "sign_flipped"),
+        (probability_and_gamma, "probability"),
+        (flipped_with_baseline, "sign_flipped"),
+        (mean_of_all_steps, "batch_mean_baseline"),
+        (standardized_per_episode, "standardized"),
+        (rounded_half, "rounded"),
+        (right_bonus, "entropy_bonus"),
+    ],
+)
+def test_mistakes_made_another_way_are_named_too(
+    loss: Callable[..., Tensor], key: str
+) -> None:
+    assert named(check_policy_gradient(loss, n_episodes=4096)).key == key
+
+
+def test_what_is_in_no_catalogue_is_called_closest_and_no_more() -> None:
+    def only_first_step(batch: EpisodeBatch, policy: Any) -> Tensor:
+        weight = discounted_to_go(batch) * (batch.time == 0)
+        return loss_of(weight, batch, policy)
+
+    report = check_policy_gradient(only_first_step, n_episodes=4096)
+    assert named(report).match == "closest"
+    assert "No mistake of the catalogue fits" in str(report)
+
+
+def test_gradients_are_accepted_in_every_form() -> None:
+    def flat(batch: EpisodeBatch, policy: nn.Module) -> Tensor:
+        gradient: Tensor = torch.autograd.grad(
+            -pitfalls.right(batch, policy), list(policy.parameters())
+        )[0]
+        return gradient.flatten()
+
+    def in_parts(batch: EpisodeBatch, policy: nn.Module) -> list[Tensor]:
+        return [flat(batch, policy).reshape(3, 3)]
+
+    def numpy(batch: EpisodeBatch, policy: nn.Module) -> np.ndarray[Any, Any]:
+        return flat(batch, policy).numpy()
+
+    for form in (flat, in_parts, numpy):
+        assert check_policy_gradient(form, n_episodes=2048).unbiased
+
+
+def test_environments_are_accepted_in_every_form() -> None:
+    tables = sequence_mdp()
+    for env in (tables, TabularEnv(tables), gymnasium.make("PGToy-Sequence-v0")):
+        report = check_policy_gradient(pitfalls.right, env, n_episodes=2048)
+        assert report.unbiased
+    lake = mdp_from_env(gymnasium.make("FrozenLake-v1", is_slippery=False))
+    assert check_policy_gradient(pitfalls.right, lake, n_episodes=2048).unbiased
+    assert isinstance(lake, TabularMDP)
+
+
+def test_a_policy_of_the_users_own_is_used_and_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 3))
+    before = [p.detach().clone() for p in network.parameters()]
+
+    def loss(batch: EpisodeBatch, policy: nn.Module) -> Tensor:
+        assert policy is network
+        chosen = torch.log_softmax(policy(batch.observations), 1).gather(
+            1, batch.actions[:, None]
+        )
+        return -(discounted_to_go(batch) * chosen[:, 0]).sum() / len(batch)
+
+    assert check_policy_gradient(loss, policy=network, n_episodes=2048).unbiased
+    after = list(network.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_the_same_seed_gives_the_same_report() -> None:
+    def strip(report: GradientReport) -> dict[str, Any]:
+        return {k: v for k, v in report.to_dict().items() if k != "seconds"}
+
+    loss = LOSSES["leave-one-out"]
+    one = check_policy_gradient(loss, n_episodes=2048, seed=3)
+    assert strip(one) == strip(check_policy_gradient(loss, n_episodes=2048, seed=3))
+    assert one.p_value != check_policy_gradient(loss, n_episodes=2048, seed=4).p_value
+
+
+def test_global_random_numbers_are_left_alone() -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)
+    expected = torch.rand(3).tolist(), np.random.rand(3).tolist()
+    torch.manual_seed(1)
+    np.random.seed(1)
+    check_policy_gradient(pitfalls.right, n_episodes=2048)
+    assert (torch.rand(3).tolist(), np.random.rand(3).tolist()) == expected
+
+
+def test_a_small_sample_says_so() -> None:
+    report = check_policy_gradient(
+        LOSSES["full return"], "FrozenLake-v1", n_episodes=2048
+    )
+    assert report.relative_bias_interval[1] > 0.2
+    assert any("raise n_episodes" in note for note in report.notes)
+
+
+def returning(result: Callable[[EpisodeBatch, Any], Any]) -> Callable[..., Any]:
+    return result
+
+
+def backward_itself(batch: EpisodeBatch, policy: Any) -> Tensor:
+    loss = pitfalls.right(batch, policy)
+    loss.backward()
+    return loss
+
+
+def optimizer_inside(batch: EpisodeBatch, policy: nn.Module) -> Tensor:
+    loss = pitfalls.right(batch, policy)
+    torch.optim.SGD(policy.parameters(), lr=0.1)
+    for p in policy.parameters():
+        p.data += 0.1
+    return loss
+
+
+def other_parameters(batch: EpisodeBatch, policy: Any) -> Tensor:
+    return torch.ones(2, requires_grad=True).sum()
+
+
+@pytest.mark.parametrize(
+    ("subject", "message"),
+    [
+        (lambda b, p: None, "returned NoneType; accepted are a scalar loss"),
+        (lambda b, p: p(b.observations).log_prob(b.actions), "has to be summed"),
+        (lambda b, p: [torch.zeros(2)], r"in parts \[\[2\]\].*\[\[3, 3\]\]"),
+        (lambda b, p: ["x"], "in parts"),
+        (lambda b, p: pitfalls.right(b, p) * float("nan"), "loss is NaN"),
+        (lambda b, p: torch.full((9,), torch.inf), "gradient is NaN or infinite in 9"),
+        (lambda b, p: pitfalls.right(b, p).detach(), "detached"),
+        (lambda b, p: pitfalls.right(b, p).item(), "detached"),
+        (other_parameters, "no gradient: it depends on other parameters"),
+        (backward_itself, "return the loss instead"),
+        (optimizer_inside, "changed the policy's parameters"),
+    ],
+)
+def test_bad_functions_are_named(subject: Callable[..., Any], message: str) -> None:
+    with pytest.raises(CannotCheckError, match=message):
+        check_policy_gradient(subject, n_episodes=2048)
+
+
+def test_what_the_function_raises_is_raised() -> None:
+    def broken(batch: EpisodeBatch, policy: Any) -> Tensor:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        check_policy_gradient(broken)
+
+
+class Blind(nn.Module):
+    """Logits that have nothing to do with what is seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([0.1, 0.2, 0.3]))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return self.logits.expand(len(observations), 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"env": "CartPole-v1"}, TypeError, "CartPole-v1 is not tabular"),
+        ({"env": 3}, TypeError, "the id of one, a Gymnasium environment or"),
+        ({"env": "No-Such-v0"}, gymnasium.error.Error, "No-Such"),
+        ({"policy": Blind()}, CannotCheckError, "ignores its observations"),
+        ({"gamma": 1.5}, ValueError, r"gamma must lie in \[0, 1\], got 1.5"),
+        ({"horizon": 0}, ValueError, "horizon must be an integer >= 1, got 0"),
+        ({"batch_size": 6}, ValueError, "multiple of n_envs, got 6 and 4"),
+        ({"n_episodes": -1}, ValueError, "n_episodes must be an integer >= 1, got -1"),
+        ({"n_envs": 0}, ValueError, "n_envs must be an integer >= 1"),
+        ({"critic": "mine"}, ValueError, "critic must be one of 'own', 'exact'"),
+        ({"subject": 3}, TypeError, r"function \(batch, policy\), got 3"),
+    ],
+)
+def test_bad_arguments_are_named(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        check_policy_gradient(**{"subject": pitfalls.right, **arguments})
+
+
+def test_a_task_without_rewards_has_no_gradient_to_compare_with() -> None:
+    nothing = sequence_mdp(step_cost=0.0, goal_reward=0.0)
+    with pytest.raises(CannotCheckError, match="exact gradient is zero"):
+        check_policy_gradient(pitfalls.right, nothing)

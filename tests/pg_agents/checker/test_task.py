@@ -1,0 +1,206 @@
+"""The question and its exact answer, against sums and differences of our own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pg_agents.checker.task import DEFAULT_HORIZON, Task, resolve_task
+from pg_envs import SequenceEnv, TabularMDP, sequence_mdp
+from tests.pg_envs.tabular_examples import random_mdp, two_step_mdp
+
+Floats = NDArray[np.float64]
+
+
+def random_policy(mdp: TabularMDP, seed: int = 0) -> Floats:
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
+
+
+def tasks(bootstrap: bool) -> list[Task]:
+    return [
+        Task(random_mdp(3), "random", 0.9, 5, bootstrap),
+        Task(random_mdp(4, n_states=3, n_actions=2), "small", 0.7, 1, bootstrap),
+        Task(sequence_mdp(), "sequence", 0.95, 7, bootstrap),
+    ]
+
+
+def under(mdp: TabularMDP, policy: Floats) -> tuple[Floats, Floats]:
+    """Expected rewards `[S]` and transitions that go on `[S, S]`, by plain loops."""
+    rewards = np.zeros(mdp.n_states)
+    step = np.zeros((mdp.n_states, mdp.n_states))
+    for s, a, later in np.ndindex(mdp.transition.shape):
+        p = policy[s, a] * mdp.transition[s, a, later]
+        rewards[s] += p * mdp.reward[s, a, later]
+        step[s, later] += 0.0 if mdp.terminal[s, a, later] else p
+    return rewards, step
+
+
+def endless_values(task: Task, policy: Floats) -> Floats:
+    """V without a limit, by as many sweeps as rounding needs."""
+    rewards, step = under(task.mdp, policy)
+    values = np.zeros(task.mdp.n_states)
+    for _ in range(3_000):
+        values = rewards + task.gamma * step @ values
+    return values
+
+
+def limited_return(task: Task, policy: Floats, behind: Floats) -> float:
+    """J of H steps, with `behind` as the value of the state after them."""
+    rewards, step = under(task.mdp, policy)
+    values = behind
+    for _ in range(task.horizon):
+        values = rewards + task.gamma * step @ values
+    return float(task.mdp.initial_distribution @ values)
+
+
+def differences(task: Task, policy: Floats, behind: Floats) -> Floats:
+    """Central differences of `limited_return` by each entry of the policy."""
+    slope = np.zeros_like(policy)
+    for s, a in np.ndindex(*policy.shape):
+        nudge = np.zeros_like(policy)
+        nudge[s, a] = 1e-5
+        up = limited_return(task, policy + nudge, behind)
+        down = limited_return(task, policy - nudge, behind)
+        slope[s, a] = (up - down) / 2e-5
+    return slope
+
+
+def test_an_id_gives_the_tables_and_the_limit_it_was_registered_with() -> None:
+    task = resolve_task("PGToy-Sequence-v0", 0.9, None, False)
+    assert (task.name, task.horizon) == ("PGToy-Sequence-v0", 100)
+    assert (task.gamma, task.bootstrap) == (0.9, False)
+    np.testing.assert_array_equal(task.mdp.reward, sequence_mdp().reward)
+    frozen = resolve_task("FrozenLake8x8-v1", 1.0, None, True)
+    assert (frozen.mdp.n_states, frozen.horizon, frozen.bootstrap) == (64, 200, True)
+
+
+def test_an_environment_gives_its_own_tables_and_limit() -> None:
+    env = gymnasium.make("PGToy-Sequence-v0", max_episode_steps=17, n_states=5)
+    task = resolve_task(env, 0.5, None, False)
+    assert (task.mdp.n_states, task.horizon) == (5, 17)
+    env.close()
+
+
+def test_the_callers_environment_is_not_closed() -> None:
+    closed = []
+
+    class Noted(SequenceEnv):
+        def close(self) -> None:
+            closed.append(self)
+
+    resolve_task(Noted(), 0.5, None, False)
+    assert not closed
+
+
+def test_an_environment_without_a_limit_and_an_mdp_get_the_default() -> None:
+    mdp = two_step_mdp()
+    assert resolve_task(SequenceEnv(), 0.5, None, False).horizon == DEFAULT_HORIZON
+    task = resolve_task(mdp, 0.5, None, False)
+    assert (task.mdp, task.name, task.horizon) == (mdp, "TabularMDP", DEFAULT_HORIZON)
+
+
+@pytest.mark.parametrize("env", ["PGToy-Bandit-v0", SequenceEnv(), two_step_mdp()])
+def test_the_horizon_argument_goes_before_the_environments_own(env: Any) -> None:
+    assert resolve_task(env, 0.5, 3, False).horizon == 3
+
+
+def test_cartpole_is_refused_because_it_has_no_tables() -> None:
+    with pytest.raises(TypeError, match="CartPole-v1 is not tabular"):
+        resolve_task("CartPole-v1", 0.9, None, False)
+
+
+@pytest.mark.parametrize("env", [None, 3, gymnasium.Env, np.zeros(3)])
+def test_what_is_no_environment_is_refused(env: Any) -> None:
+    with pytest.raises(TypeError, match=f"TabularMDP, got {type(env).__name__}"):
+        resolve_task(env, 0.9, None, False)
+
+
+@pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan"), "0.9"])
+def test_a_discount_out_of_range_is_refused(gamma: Any) -> None:
+    with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\]"):
+        resolve_task("PGToy-Sequence-v0", gamma, None, False)
+
+
+@pytest.mark.parametrize("horizon", [0, -1, 2.5, True])
+def test_a_horizon_that_is_no_count_is_refused(horizon: Any) -> None:
+    with pytest.raises(ValueError, match="horizon must be an integer >= 1"):
+        resolve_task("PGToy-Sequence-v0", 0.9, horizon, False)
+
+
+def test_the_limit_of_an_environment_that_was_never_registered_is_its_own() -> None:
+    env = gymnasium.wrappers.TimeLimit(SequenceEnv(), 10)
+    assert resolve_task(env, 0.9, None, False).horizon == 10
+
+
+@pytest.mark.parametrize("task", tasks(False), ids=lambda t: str(t.name))
+def test_row_t_of_the_values_has_h_minus_t_steps_to_go(task: Task) -> None:
+    policy = random_policy(task.mdp)
+    rewards, step = under(task.mdp, policy)
+    values = task.values(policy)
+    assert values.shape == (task.horizon + 1, task.mdp.n_states)
+    np.testing.assert_array_equal(values[-1], 0.0)
+    for t in range(task.horizon):
+        later = task.gamma * step @ values[t + 1]
+        np.testing.assert_allclose(values[t], rewards + later, atol=1e-12)
+
+
+@pytest.mark.parametrize("task", tasks(True), ids=lambda t: str(t.name))
+def test_with_bootstrap_every_row_holds_the_values_without_a_limit(task: Task) -> None:
+    policy = random_policy(task.mdp)
+    values = task.values(policy)
+    assert values.shape == (task.horizon + 1, task.mdp.n_states)
+    expected = np.tile(endless_values(task, policy), (task.horizon + 1, 1))
+    np.testing.assert_allclose(values, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("task", tasks(False), ids=lambda t: str(t.name))
+def test_the_gradient_is_the_derivative_of_the_return_in_h_steps(task: Task) -> None:
+    """By central differences: their error is of the order of 1e-9 here."""
+    policy = random_policy(task.mdp)
+    expected = differences(task, policy, np.zeros(task.mdp.n_states))
+    np.testing.assert_allclose(task.return_gradient(policy), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("task", tasks(True), ids=lambda t: str(t.name))
+def test_with_bootstrap_the_value_behind_the_limit_does_not_move(task: Task) -> None:
+    """The gradient is the derivative of `E[sum_{t < H} gamma^t r_t + gamma^H V(s_H)]`.
+
+    V is held at what it is worth now: states behind the limit are never seen, so
+    nothing can be learnt there.
+    """
+    policy = random_policy(task.mdp)
+    expected = differences(task, policy, endless_values(task, policy))
+    np.testing.assert_allclose(task.return_gradient(policy), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("task", tasks(True), ids=lambda t: str(t.name))
+def test_with_bootstrap_the_gradient_sums_visits_times_values(task: Task) -> None:
+    """`sum_{t < H} gamma^t P(s_t = s) Q(s, a)`, by plain loops."""
+    mdp, policy = task.mdp, random_policy(task.mdp)
+    values = endless_values(task, policy)
+    going_on = np.where(mdp.terminal, 0.0, 1.0)
+    worth = (mdp.transition * (mdp.reward + task.gamma * going_on * values)).sum(-1)
+    _, step = under(mdp, policy)
+    expected, present = np.zeros_like(policy), mdp.initial_distribution
+    for t in range(task.horizon):
+        expected = expected + task.gamma**t * present[:, None] * worth
+        present = present @ step
+    np.testing.assert_allclose(task.return_gradient(policy), expected, atol=1e-9)
+
+
+def test_the_mean_length_counts_steps_without_discount() -> None:
+    """Every step ends the episode with probability q: (1 - (1-q)^H) / q steps."""
+    q, horizon = 0.25, 6
+    stay = np.array([[[1.0 - q, q]], [[1.0 - q, q]]])
+    ends = np.zeros((2, 1, 2), dtype=np.bool_)
+    ends[:, :, 1] = True
+    mdp = TabularMDP(stay, np.ones((2, 1, 2)), ends, np.array([1.0, 0.0]), np.arange(2))
+    policy = np.ones((2, 1))
+    for bootstrap in (False, True):
+        length = Task(mdp, "", 0.3, horizon, bootstrap).mean_length(policy)
+        assert length == pytest.approx((1.0 - (1.0 - q) ** horizon) / q)
