@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: demo test test-all lint type format results install clean
+.PHONY: demo test test-all lint type format install clean
+.PHONY: results estimators checker false-alarms
 
 install: $(INSTALLED)
 
@@ -38,6 +39,16 @@ format: $(INSTALLED)
 
 results: $(INSTALLED)
 	$(BIN)/python benchmarks/toy_results.py
+
+estimators: $(INSTALLED)
+	$(BIN)/python benchmarks/estimators.py
+
+checker: $(INSTALLED)
+	$(BIN)/python benchmarks/checker_tables.py
+
+# About an hour; what it has counted so far is kept.
+false-alarms: $(INSTALLED)
+	$(BIN)/python benchmarks/false_alarms.py
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage

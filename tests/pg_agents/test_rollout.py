@@ -148,9 +148,9 @@ def test_share_of_steps_that_idle_environments_waste_is_logged() -> None:
 
 
 def test_episode_quota_keeps_the_true_share_of_short_episodes() -> None:
-    """Rule 4: half of the episodes are short; the first 8 of 4 envs have 0.62.
+    """Rule 4: half of the episodes are short; the first 8 of 4 envs have more.
 
-    1,600 episodes: standard error 0.0125; a share beyond 4 of them, as 0.62 is,
+    1,600 episodes: standard error 0.0125; a share beyond 4 of them, as 0.61 is,
     has a false-alarm rate of 6 in 100,000.
     """
     env = DummyVecEnv([lambda: CoinLengthEnv(long=5)] * 4)

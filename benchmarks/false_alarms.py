@@ -1,0 +1,108 @@
+"""How often the checker calls a right gradient biased, or wrong.
+
+Right estimators that are not the textbook's are checked over and over, each time with
+another policy and other episodes, at the default sample size, and the verdicts are
+counted. Most runs compute the estimates for all batches at once, which a test shows to
+be the same numbers; some go all the way through `check_policy_gradient`. `make
+false-alarms` takes about an hour; it writes docs/false_alarms.json, from which `make
+checker` takes its figures. What has been counted is kept: it can be stopped and taken
+up again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.right_estimators import ESTIMATORS, LOSSES
+from pg_agents.checker import check_policy_gradient
+from pg_agents.checker.conclusion import conclude
+from pg_agents.checker.episodes import sample_episodes
+from pg_agents.checker.estimators import Estimator, Sample, estimates, known_noise
+from pg_agents.checker.geometry import Geometry, make_geometry
+from pg_agents.checker.measurement import Measurement, Series
+from pg_agents.checker.table_policy import TablePolicy
+from pg_agents.checker.task import Task, resolve_task
+
+OUT = ROOT / "docs" / "false_alarms.json"
+TASKS = ("PGToy-Sequence-v0", "FrozenLake-v1")
+GAMMA, SIZE, N_ENVS = 0.9, 8, 4
+N_BATCHES, N_PROBES = 2_048, 512
+
+
+def series_of(
+    estimator: Estimator, task: Task, geometry: Geometry, n: int, seed: list[int]
+) -> Series:
+    """Returns the estimates of n batches, as `check_policy_gradient` samples them."""
+    rng = np.random.default_rng(seed)
+    steps = sample_episodes(task, geometry.policy, n * SIZE, rng)
+    sample = Sample(steps, task, geometry.policy, SIZE, N_ENVS)
+    rows = estimates(sample, estimator, geometry.scores, sample.gamma_t)
+    return Series(rows, known_noise(sample, geometry.scores, geometry.exact))
+
+
+def verdict_at_once(estimator: Estimator, task: Task, seed: int) -> str:
+    """Returns the verdict on an estimator, all batches computed at once."""
+    observations = torch.tensor(task.mdp.observations)
+    policy = TablePolicy(task.mdp.observations, task.mdp.n_actions, seed)
+    geometry = make_geometry(task, lambda: policy(observations).logits, [policy.logits])
+    measured = Measurement(
+        task,
+        geometry,
+        series_of(estimator, task, geometry, N_BATCHES, [seed, 0]),
+        series_of(estimator, task, geometry, N_PROBES, [seed, 1]),
+        episodes_per_round=SIZE,
+        n_envs=N_ENVS,
+    )
+    return conclude(measured, "", seed, 0.0).verdict
+
+
+def verdict_end_to_end(name: str, task: Task, env: str, seed: int) -> str:
+    """Returns what `check_policy_gradient` says of a loss."""
+    policy = TablePolicy(task.mdp.observations, task.mdp.n_actions, seed)
+    report = check_policy_gradient(
+        LOSSES[name], env, gamma=GAMMA, policy=policy, seed=seed, progress_bar=False
+    )
+    return report.verdict
+
+
+def main() -> None:
+    """Counts verdicts, and writes them down after every seed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=1000, help="seeds, all at once")
+    parser.add_argument("--end-to-end", type=int, default=50, help="seeds, end to end")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    known: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {}
+    for kind, runs in (("end_to_end", options.end_to_end), ("at_once", options.runs)):
+        done = known.setdefault(kind, {"seeds": 0, "verdicts": {}})
+        for seed in tqdm(range(done["seeds"], runs), desc=kind, disable=None):
+            for env in TASKS:
+                task = resolve_task(env, GAMMA, None, bootstrap=False)
+                for name, estimator in ESTIMATORS.items():
+                    verdict = (
+                        verdict_at_once(estimator, task, seed)
+                        if kind == "at_once"
+                        else verdict_end_to_end(name, task, env, seed)
+                    )
+                    counts = Counter(done["verdicts"].get(f"{name}, {env}", {}))
+                    counts[verdict] += 1
+                    done["verdicts"][f"{name}, {env}"] = dict(counts)
+            done["seeds"] = seed + 1
+            OUT.write_text(json.dumps(known, indent=2) + "\n")
+    print(json.dumps(known, indent=2))
+
+
+if __name__ == "__main__":
+    main()
