@@ -545,7 +545,8 @@ def test_resets_and_steps_without_a_limit_are_fresh(
 
 def test_the_state_is_shown_and_nobody_can_write_into_it() -> None:
     env = TabularVectorEnv(SequenceEnv(), 3)
-    assert env.state is None
+    before: Any = env.state
+    assert before is None
     env.reset(seed=0)
     assert env.state.tolist() == [0, 0, 0]
     env.step(np.array([2, 1, 2]))
