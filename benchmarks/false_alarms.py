@@ -3,7 +3,8 @@
 Right estimators that are not the textbook's are checked over and over, each time with
 another policy and other episodes, at the default sample size, and the verdicts are
 counted. Most runs compute the estimates for all batches at once, which a test shows to
-be the same numbers; some go all the way through `check_policy_gradient`. `make
+be the same numbers; some go all the way through `check_policy_gradient`, and so do two
+agents whose gradient is right. `make
 false-alarms` takes about an hour; it writes docs/false_alarms.json, from which `make
 checker` takes its figures. What has been counted is kept: it can be stopped and taken
 up again.
@@ -15,17 +16,21 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3 import A2C
+from stable_baselines3.common.env_util import make_vec_env
 from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.right_estimators import ESTIMATORS, LOSSES
+from pg_agents import REINFORCE
 from pg_agents.checker import check_policy_gradient
 from pg_agents.checker.conclusion import conclude
 from pg_agents.checker.episodes import sample_episodes
@@ -77,28 +82,56 @@ def verdict_end_to_end(name: str, task: Task, env: str, seed: int) -> str:
     return report.verdict
 
 
+def verdicts_on_losses(kind: str, seed: int) -> Iterator[tuple[str, str]]:
+    """Yields what was checked and the verdict, for every right estimator and task."""
+    for env in TASKS:
+        task = resolve_task(env, GAMMA, None, bootstrap=False)
+        for name, estimator in ESTIMATORS.items():
+            yield (
+                f"{name}, {env}",
+                verdict_at_once(estimator, task, seed)
+                if kind == "at_once"
+                else verdict_end_to_end(name, task, env, seed),
+            )
+
+
+def verdicts_on_models(seed: int) -> Iterator[tuple[str, str]]:
+    """Yields the verdicts on agents whose gradient is right, in their own units."""
+    env = make_vec_env(f"pg_envs:{TASKS[0]}", 8)
+    whole = REINFORCE("MlpPolicy", env, gamma=GAMMA, weight_by_gamma_t=True, seed=seed)
+    few: dict[str, Any] = {"n_episodes": 768, "seed": seed, "progress_bar": False}
+    yield "REINFORCE", check_policy_gradient(whole, **few).verdict
+    steps = A2C("MlpPolicy", env, gamma=1.0, max_grad_norm=1e9, seed=seed)
+    report = check_policy_gradient(steps, bootstrap=True, critic="exact", **few)
+    yield "A2C without discount and clipping, exact critic", report.verdict
+
+
 def main() -> None:
     """Counts verdicts, and writes them down after every seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1000, help="seeds, all at once")
     parser.add_argument("--end-to-end", type=int, default=50, help="seeds, end to end")
+    parser.add_argument("--models", type=int, default=50, help="seeds of models")
     options = parser.parse_args()
     torch.set_num_threads(1)
     known: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {}
-    for kind, runs in (("end_to_end", options.end_to_end), ("at_once", options.runs)):
+    kinds = {
+        "end_to_end": options.end_to_end,
+        "models": options.models,
+        "at_once": options.runs,
+    }
+    for kind, runs in kinds.items():
         done = known.setdefault(kind, {"seeds": 0, "verdicts": {}})
         for seed in tqdm(range(done["seeds"], runs), desc=kind, disable=None):
-            for env in TASKS:
-                task = resolve_task(env, GAMMA, None, bootstrap=False)
-                for name, estimator in ESTIMATORS.items():
-                    verdict = (
-                        verdict_at_once(estimator, task, seed)
-                        if kind == "at_once"
-                        else verdict_end_to_end(name, task, env, seed)
-                    )
-                    counts = Counter(done["verdicts"].get(f"{name}, {env}", {}))
-                    counts[verdict] += 1
-                    done["verdicts"][f"{name}, {env}"] = dict(counts)
+            made = (
+                verdicts_on_models(seed)
+                if kind == "models"
+                else verdicts_on_losses(kind, seed)
+            )
+            for name, verdict in made:
+                counts = Counter(done["verdicts"].get(name, {}))
+                counts[verdict] += 1
+                done["verdicts"][name] = dict(counts)
             done["seeds"] = seed + 1
             OUT.write_text(json.dumps(known, indent=2) + "\n")
     print(json.dumps(known, indent=2))

@@ -147,7 +147,11 @@ def install_exact_critic(copy: Any, task: Task, policy: Table) -> None:  # noqa:
         same = (flat[:, None] == seen.reshape(len(seen), -1)).all(-1)
         return values[same.float().argmax(-1)][:, None]
 
-    forward = copy.policy.forward
+    forward, predict = copy.policy.forward, copy.policy.predict_values
+
+    def exact_or_learning(obs: Tensor) -> Tensor:
+        # With gradients it is the critic's own loss that asks (TRPO's does).
+        return predict(obs) if torch.is_grad_enabled() else look_up(obs)
 
     def with_values(
         obs: Tensor, deterministic: bool = False
@@ -156,7 +160,7 @@ def install_exact_critic(copy: Any, task: Task, policy: Table) -> None:  # noqa:
         return actions, look_up(obs), log_probs
 
     copy.policy.forward = with_values
-    copy.policy.predict_values = look_up
+    copy.policy.predict_values = exact_or_learning
 
 
 @contextmanager

@@ -156,6 +156,13 @@ def test_a2c_is_biased_by_its_critic_and_by_gamma_t_alone() -> None:
     assert not ideal.unbiased and key(ideal) == "gamma_dropped"
 
 
+def test_trpo_learns_its_critic_beside_an_exact_one() -> None:
+    """Its critic's loss asks for values too, and needs them to have a gradient."""
+    model = TRPO("MlpPolicy", envs(), n_steps=8, batch_size=64, n_critic_updates=1)
+    report = checked(model, bootstrap=True, critic="exact", n_episodes=64)
+    assert report.per == "step"
+
+
 @pytest.mark.slow
 def test_a2c_is_unbiased_with_exact_values_and_without_a_discount() -> None:
     model = A2C("MlpPolicy", envs(), gamma=1.0, max_grad_norm=1e9, seed=0)
