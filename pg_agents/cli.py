@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -37,8 +38,8 @@ examples:
 
 The object is a function (batch, policy) -> loss or gradient, a model with
 Stable-Baselines3's interface, or the class of one, which is made with "MlpPolicy" and
-its defaults. The exit status is 0 if the gradient is unbiased, 1 if it is not, and 2 if
-it could not be checked.
+its defaults. The exit status is 0 if the gradient is unbiased, 1 if it is not, 2 if it
+could not be checked, and 3 if the sample was too small to tell.
 """
 
 
@@ -54,11 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return _check(options)
-    except _REFUSALS as error:
-        # What the user's own code raises is theirs to read in full.
-        if not _raised_here(error):
-            raise
-        print(f"pgtoy: error: {error}", file=sys.stderr)
+    except Exception as error:
+        if isinstance(error, _REFUSALS) and _raised_here(error):
+            print(f"pgtoy: error: {error}", file=sys.stderr)
+        else:
+            # What the user's own code raises is theirs to read in full.
+            traceback.print_exc()
         return 2
     except KeyboardInterrupt:
         print("pgtoy: interrupted", file=sys.stderr)
@@ -87,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the time limit is no part of the task: returns go on behind it",
     )
-    add("--episodes", type=int, help="episodes to sample (16384, or 2048 for a model)")
+    add("--episodes", type=int, help="to sample (16384; 2048 or fewer for a model)")
     add("--batch-size", type=int, default=8, help="episodes per call (%(default)s)")
     add("--envs", type=int, default=4, help="environments they come from (%(default)s)")
     add(
@@ -121,7 +123,7 @@ def _check(options: argparse.Namespace) -> int:
     if options.plot is not None:
         save_figure(draw_report(report), options.plot)
         print(f"plot: {options.plot}", file=sys.stderr)
-    return 0 if report.unbiased else 1
+    return {"unbiased": 0, "undecided": 3}.get(report.verdict, 1)
 
 
 def _check_picture(path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import Any, Literal
 
 import gymnasium
+import numpy as np
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import nn
 
 from pg_agents.checker.conclusion import conclude
 from pg_agents.checker.function_subject import Plan, Subject, measure_function
+from pg_agents.checker.model_copy import random_state_kept
 from pg_agents.checker.model_subject import measure_model
 from pg_agents.checker.progress import progress_bar as show_progress
 from pg_agents.checker.report import GradientReport
@@ -22,7 +26,9 @@ from pg_envs import TabularMDP
 
 DEFAULT_ENV = "PGToy-Sequence-v0"
 DEFAULT_GAMMA = 0.9
-_N_EPISODES = {"function": 16_384, "model": 2_048}
+_N_EPISODES = 16_384
+# Enough gradients for a covariance.
+_FEWEST_BATCHES = 256
 
 
 def check_policy_gradient(
@@ -62,10 +68,12 @@ def check_policy_gradient(
         horizon: time limit; None for the environment's own.
         bootstrap: False: the time limit is part of the task. True: it only cuts the
             data, and a right return goes on behind it with a value.
-        policy: for functions, a module from observations to a `Categorical` or logits;
-            None for a table of logits that are neither uniform nor certain.
-        n_episodes: about as many episodes are sampled; None for 16,384 for a function
-            and 2,048 for a model.
+        policy: for functions, a module from observations to a `Categorical` or logits,
+            which is handed to the function as it is; None for a table of logits that
+            are neither uniform nor certain.
+        n_episodes: about as many episodes are sampled, and 256 batches, or 64 rollouts
+            of a model, at least; None for 16,384 for a function, and for a model 2,048
+            or 50,000 steps, whichever is less.
         batch_size: episodes per call of a function.
         n_envs: environments that those are shared out over; divides `batch_size`.
         critic: for models. `"exact"` puts the exact values in place of the model's
@@ -95,7 +103,7 @@ def check_policy_gradient(
         ...     return -(torch.stack(returns) * log_prob).sum() / len(batch)
         >>> report = check_policy_gradient(loss)
     """
-    is_model = _check_subject(subject)
+    _check_subject(subject)
     check_choice("critic", critic, ("own", "exact"))
     check_count("batch_size", batch_size)
     check_count("n_envs", n_envs)
@@ -103,8 +111,8 @@ def check_policy_gradient(
         raise ValueError(
             f"batch_size must be a multiple of n_envs, got {batch_size} and {n_envs}"
         )
-    wanted = n_episodes or _N_EPISODES["model" if is_model else "function"]
-    check_count("n_episodes", wanted)
+    if n_episodes is not None:
+        check_count("n_episodes", n_episodes)
     if gamma is None:
         gamma = (
             float(subject.gamma)
@@ -116,34 +124,49 @@ def check_policy_gradient(
     with show_progress(progress_bar) as progress:
         if isinstance(subject, OnPolicyAlgorithm):
             measured = measure_model(
-                subject, task, wanted, seed, critic == "exact", progress
+                subject, task, n_episodes, seed, critic == "exact", progress
             )
         else:
-            # Enough gradients for a covariance, each of whole batches.
-            n_rounds = max(-(-wanted // batch_size), 256)
+            wanted = n_episodes or _N_EPISODES
+            n_rounds = max(-(-wanted // batch_size), _FEWEST_BATCHES)
             plan = Plan(n_rounds * batch_size, batch_size, n_envs, seed)
             policy = policy or TablePolicy(task.mdp.observations, task.mdp.n_actions)
-            measured = measure_function(subject, policy, task, plan, progress)
+            with random_state_kept():
+                # For subjects that draw random numbers of their own.
+                torch.manual_seed(seed)
+                np.random.seed(seed)
+                measured = measure_function(subject, policy, task, plan, progress)
     seconds = time.perf_counter() - started
     return conclude(measured, _name(subject), seed, seconds)
 
 
-def _check_subject(subject: object) -> bool:
-    """Returns whether it is a model; raises unless it is that or a function."""
+def _check_subject(subject: object) -> None:
     if isinstance(subject, OnPolicyAlgorithm):
-        return True
-    if isinstance(subject, BaseAlgorithm):
+        return
+    kind = subject if isinstance(subject, type) else type(subject)
+    if issubclass(kind, BaseAlgorithm) and not issubclass(kind, OnPolicyAlgorithm):
         raise TypeError(
-            f"{type(subject).__name__} is no on-policy algorithm: its updates follow "
-            "no policy gradient of the return. Checked can be subclasses of SB3's "
+            f"{kind.__name__} is no on-policy algorithm: its updates follow no policy "
+            "gradient of the return. Checked can be subclasses of SB3's "
             "OnPolicyAlgorithm, and functions (batch, policy)"
         )
+    if issubclass(kind, OnPolicyAlgorithm):
+        raise TypeError(f"the subject must be an instance, got the {subject!r}")
     if isinstance(subject, type) or not callable(subject):
         raise TypeError(
             "the subject must be a model with Stable-Baselines3's interface or a "
             f"function (batch, policy), got {subject!r}"
         )
-    return False
+    try:
+        inspect.signature(subject).bind("batch", "policy")
+    except TypeError as error:
+        raise TypeError(
+            f"the subject is called with two arguments, (batch, policy); {subject!r} "
+            f"takes others: {error}"
+        ) from error
+    except ValueError:
+        # Some callables have no signature to look at.
+        return
 
 
 def _name(subject: object) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from pg_agents.checker.catalogue import MISTAKES
 from pg_agents.checker.diagnosis import Diagnosis, diagnose, remembers
 from pg_agents.checker.measurement import Measurement
-from pg_agents.checker.report import GradientReport, Spread, Verdict
+from pg_agents.checker.report import GradientReport, Interval, Spread, Verdict
 from pg_agents.checker.statistics import (
     Mean,
     cosine,
@@ -19,8 +19,12 @@ from pg_agents.checker.statistics import (
 SIGNIFICANCE = 1e-4
 # cos of 26 degrees: below, a biased gradient is called wrong.
 ALIGNED = 0.9
-# Above, the sample says little either way.
-_WIDE = 0.2
+# Above, a note says that the sample could say more; far above, it says too little.
+_WIDE, _TOO_WIDE = 0.2, 0.5
+# So far may the interval of the cosine reach below ALIGNED.
+_SLACK = 0.1
+# A mean is taken for zero unless chance is this improbable an explanation.
+_ZERO = 1e-3
 
 
 def conclude(
@@ -47,7 +51,15 @@ def conclude(
     p_value = difference_p_value(found, exact, scale)
     angle, angle_interval = cosine(found, exact)
     bias, bias_interval = relative_bias(found, exact)
-    verdict = _verdict(p_value, angle, memory)
+    biased = p_value < SIGNIFICANCE or memory
+    nothing = difference_p_value(found, np.zeros(len(exact)), scale) > _ZERO
+    verdict = _verdict(
+        measured.adequate,
+        biased=biased,
+        nothing=nothing,
+        angle=(angle, angle_interval),
+        largest_bias=bias_interval[1],
+    )
     task = measured.task
     return GradientReport(
         subject=subject,
@@ -67,26 +79,50 @@ def conclude(
         factor=float(found.value @ exact) / scale**2,
         variance_per_episode=_variance(measured) / scale**2,
         p_value=p_value,
-        diagnosis=_diagnosis(measured, found, verdict, memory, seed),
+        diagnosis=_diagnosis(measured, found, verdict, biased, memory, seed),
         notes=_notes(measured, verdict, bias_interval[1]),
         seconds=seconds,
         spread=_spread(series.gradients, found, scale),
     )
 
 
-def _verdict(p_value: float, angle: float, memory: bool) -> Verdict:
-    if p_value >= SIGNIFICANCE and not memory:
-        return "unbiased"
-    return "biased but aligned" if angle >= ALIGNED else "wrong"
+def _verdict(
+    adequate: bool,
+    *,
+    biased: bool,
+    nothing: bool,
+    angle: tuple[float, Interval],
+    largest_bias: float,
+) -> Verdict:
+    cosine_found, (low, high) = angle
+    if not adequate:
+        return "undecided"
+    if not biased:
+        return "undecided" if largest_bias > _TOO_WIDE else "unbiased"
+    if nothing:
+        # Shorter than the exact gradient for certain, and perhaps not there at all.
+        return "wrong"
+    if cosine_found >= ALIGNED:
+        return "biased but aligned" if low >= ALIGNED - _SLACK else "undecided"
+    return "wrong" if high < ALIGNED + _SLACK / 2 else "undecided"
 
 
 def _diagnosis(
-    measured: Measurement, found: Mean, verdict: Verdict, memory: bool, seed: int
+    measured: Measurement,
+    found: Mean,
+    verdict: Verdict,
+    biased: bool,
+    memory: bool,
+    seed: int,
 ) -> Diagnosis | None:
-    if memory:
+    if memory and measured.adequate:
         mistake = MISTAKES["replay"]
         return Diagnosis(mistake.key, mistake.title, mistake.explanation, "equal", 1.0)
-    return None if verdict == "unbiased" else diagnose(measured, found, seed)
+    if verdict == "unbiased" or not measured.adequate:
+        return None
+    if verdict == "undecided" and not biased:
+        return None
+    return diagnose(measured, found, seed)
 
 
 def _variance(measured: Measurement) -> float:
@@ -98,7 +134,13 @@ def _notes(
     measured: Measurement, verdict: Verdict, largest_bias: float
 ) -> tuple[str, ...]:
     notes = list(measured.notes)
-    if verdict == "unbiased" and largest_bias > _WIDE:
+    if not measured.adequate:
+        notes.append(
+            "too few of the episodes matter: from a sample like this not even the "
+            "textbook's estimator is seen to be right. Raise n_episodes, or, if the "
+            "policy is nearly certain of its actions, check it with one that explores"
+        )
+    elif verdict in ("unbiased", "undecided") and largest_bias > _WIDE:
         notes.append(
             f"a bias of up to {largest_bias:.0%} can't be excluded with this sample: "
             "raise n_episodes to know more"

@@ -35,8 +35,20 @@ REMEMBERS = 1e-5
 # Episodes that the known gradients are computed from.
 _N_EPISODES = 32_768
 
-Match = Literal["equal", "equal up to a factor", "closest"]
+Match = Literal["equal", "equal up to a factor", "one of several", "closest"]
 
+# As good an explanation as the best of them.
+_GOOD = 0.05
+# More of them than these, and it is not known which.
+_MOST_EQUALS = 3
+
+# Mistakes that are made with batches of whole episodes.
+_OF_EPISODES = (
+    "mean_over_steps",
+    "batch_mean_baseline",
+    "standardized",
+    "first_finished",
+)
 SCALED = "scaled"
 ENTROPY = "entropy_bonus"
 
@@ -46,12 +58,14 @@ class Diagnosis:
     """What a biased gradient looks like.
 
     Attributes:
-        key: of the catalogue's mistake, `"scaled"` for a mere factor, or
-            `"entropy_bonus"` for a bonus of the right sign.
+        key: of the catalogue's mistake; `"scaled"` for a mere factor,
+            `"entropy_bonus"` for a bonus of the right sign, `"critic"` and
+            `"standardized_advantages"` for what a model's own critic leads to.
         title: the same for people, with what comes on top of it.
         explanation: what it means.
         match: `"equal"`: the mistake's gradient, within noise. `"equal up to a
-            factor"`: its direction. `"closest"`: neither; the most similar there is.
+            factor"`: its direction. `"one of several"`: too many are equal.
+            `"closest"`: none is; the most similar there is.
         cosine: of the subject's and the mistake's gradient.
         also: titles of further mistakes that would give the same within noise.
     """
@@ -149,20 +163,35 @@ def _candidates(measurement: Measurement, sample: Sample) -> Iterator[Candidate]
             continue
         if mistake.key == "first_finished" and sample.n_envs == 1:
             continue
+        # What learns from a number of steps has no batches of whole episodes.
+        if measurement.steps_per_unit is not None and mistake.key in _OF_EPISODES:
+            continue
         for estimator in mistake.estimators:
             yield from known(mistake, estimator)
 
 
 def _equal(found: Mean, fits: list[tuple[float, Candidate]]) -> Diagnosis | None:
-    consistent = sorted(
-        (fit for fit in fits if fit[0] > CONSISTENT and fit[1].key != SCALED),
-        key=lambda fit: -fit[0],
-    )
+    # In the order of the catalogue: the commonest first, one before two together.
+    consistent = [fit for fit in fits if fit[0] > CONSISTENT and fit[1].key != SCALED]
     if not consistent:
         return None
-    best = consistent[0][1]
-    others = dict.fromkeys(c.title for _, c in consistent[1:] if c.key != best.key)
-    return _diagnosis(best, found, "equal", tuple(others))
+    good = [c for p, c in consistent if p > _GOOD]
+    best = min(good, key=_complexity) if good else max(consistent, key=_p_value)[1]
+    others = [c for _, c in consistent if c.key != best.key]
+    also = tuple(dict.fromkeys(c.title for c in others))
+    if len({c.key for c in others}) < _MOST_EQUALS:
+        return _diagnosis(best, found, "equal", also)
+    titled = replace(best, title="; ".join((best.title, *also)), explanation="")
+    return _diagnosis(titled, found, "one of several")
+
+
+def _p_value(fit: tuple[float, Candidate]) -> float:
+    return fit[0]
+
+
+def _complexity(candidate: Candidate) -> int:
+    """How many mistakes it takes."""
+    return 1 + ("(and " in candidate.title)
 
 
 def _up_to_a_factor(
@@ -234,8 +263,9 @@ _ENTROPY_TEXT = (
 )
 _SCALED = "right, but for a constant factor"
 _SCALED_TEXT = (
-    "The direction is exact and the length is not: the step size makes up for it. A "
-    "sum where a mean belongs does this, or the other way about."
+    "The direction is exact, within noise, and the length is not: the step size makes "
+    "up for it. A sum where a mean belongs does this, or the other way about; so do "
+    "the clipping of gradients and a product of [B, 1] and [B], which is [B, B]."
 )
 
 

@@ -15,10 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pg_agents.checker.episodes import Steps
-from pg_agents.checker.statistics import MAX_TESTED
+from pg_agents.checker.statistics import (
+    MAX_TESTED,
+    contradicts_itself,
+    controlled_mean,
+    difference_p_value,
+)
 from pg_agents.checker.task import Table, Task
 
 Array = NDArray[np.float64]
+# A right estimator is this improbable to look so wrong by chance.
+INADEQUATE = 1e-3
+# Effective samples that a test is trusted with.
+FEWEST_DEGREES = 25
+
 # Weights [B], or weights and the states [B] whose scores they weight.
 Weights = Array | tuple[Array, NDArray[np.int64]]
 Estimator = Callable[["Sample", Array], Weights]
@@ -278,6 +288,23 @@ def score_sums(
     table = np.bincount(cell, weight, minlength=n_batches * n_pairs)
     sums: Array = table.reshape(-1, n_pairs) @ scores.reshape(-1, n_directions)
     return sums
+
+
+def is_adequate(sample: Sample, scores: Table, exact_gradient: Array) -> bool:
+    """Whether a sample shows the textbook's estimator, which is right, to be right.
+
+    Where the policy is nearly certain all episodes are the same, and the gradient sits
+    in those that were not played: the sample then contradicts even a right estimator.
+    Where rewards are rare, few episodes carry all the noise, and it is not known well.
+    """
+    if contradicts_itself(known_noise(sample, scores, exact_gradient)):
+        return False
+    tested, goal = scores[..., :MAX_TESTED], exact_gradient[:MAX_TESTED]
+    rows = estimates(sample, exact, tested, sample.gamma_t)
+    mean = controlled_mean(rows, rows[:, :0])
+    scale = float(np.linalg.norm(goal))
+    enough = mean.degrees >= FEWEST_DEGREES
+    return enough and difference_p_value(mean, goal, scale) > INADEQUATE
 
 
 def known_noise(sample: Sample, scores: Table, exact_gradient: Array) -> Array:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from pg_agents.checker.episodes import EpisodeBatch, Steps, batches, sample_episodes
-from pg_agents.checker.estimators import Sample, known_noise
+from pg_agents.checker.estimators import Sample, is_adequate, known_noise
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
 from pg_agents.checker.measurement import Measurement, Series
 from pg_agents.checker.perturbation import Disturbance
@@ -73,9 +73,8 @@ def measure_function(
     n_probes = max(1, plan.n_episodes // plan.batch_size // 4) * plan.batch_size
     progress.begin(plan.n_episodes + n_probes)
     here = _Rounds(function, policy, parameters, task, geometry)
-    steady = here.series(
-        sample_episodes(task, geometry.policy, plan.n_episodes, rng), plan, progress
-    )
+    played = sample_episodes(task, geometry.policy, plan.n_episodes, rng)
+    steady = here.series(played, plan, progress)
     other = Disturbance(parameters, log_probs, plan.seed)
     away = sample_episodes(task, other.policy, n_probes, rng)
     back = sample_episodes(task, geometry.policy, n_probes, rng)
@@ -86,14 +85,32 @@ def measure_function(
             here.gradient(next(interludes))
 
     probe = here.series(back, plan, progress, before_each)
+
+    def adequate(steps: Steps) -> bool:
+        sample = Sample(steps, task, geometry.policy, plan.batch_size, plan.n_envs)
+        return is_adequate(sample, geometry.scores, geometry.exact)
+
     return Measurement(
         task,
         geometry,
         steady,
-        probe,
+        # Few as they are, they may show nothing.
+        probe if adequate(back) else None,
         episodes_per_round=plan.batch_size,
         n_envs=plan.n_envs,
         outside=here.outside(),
+        notes=_notes(played, task),
+        adequate=adequate(played),
+    )
+
+
+def _notes(played: Steps, task: Task) -> tuple[str, ...]:
+    share = float(played.truncated.sum()) / played.n_episodes
+    if share < 0.01 or task.bootstrap:
+        return ()
+    return (
+        f"{share:.0%} of the episodes were cut off by the time limit, which is part of "
+        "the task here: with bootstrap=True (--bootstrap) it is not",
     )
 
 
@@ -184,6 +201,12 @@ def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # n
             )
         gradient = result.detach()
     elif isinstance(result, list | tuple):
+        first = result[0] if result else None
+        if isinstance(first, Tensor) and first.numel() == 1 and first.requires_grad:
+            raise CannotCheckError(
+                f"the function returned {len(result)} things, the first of them a "
+                "loss: return the loss alone"
+            )
         gradient = _from_parts(result, parameters, accepted)
     else:
         raise CannotCheckError(

@@ -79,6 +79,12 @@ def make_geometry(
             is zero.
     """
     table = log_probs()
+    wanted = task.mdp.n_states, task.mdp.n_actions
+    if table.shape != wanted:
+        raise CannotCheckError(
+            f"the environment has {wanted[1]} actions, and the policy gives "
+            f"{table.shape[-1]} probabilities per observation"
+        )
     policy = _normalized(table)
     seen = task.mdp.observations
     if len(np.unique(seen, axis=0)) > 1 and _ignores(table, parameters):

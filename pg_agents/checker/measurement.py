@@ -74,6 +74,8 @@ class Measurement:
             the exact gradient.
         candidates: gradients to expect of this subject in particular.
         notes: what the reader should know.
+        adequate: whether a sample like this one shows the textbook's estimator, which
+            is right, to be right.
     """
 
     task: Task
@@ -86,6 +88,7 @@ class Measurement:
     outside: float = 0.0
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
+    adequate: bool = True
 
     @property
     def exact(self) -> Array:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from pg_agents.checker.capture import GradientTap, tap_gradients
 from pg_agents.checker.critic_gradient import critic_candidates
+from pg_agents.checker.episodes import sample_episodes
+from pg_agents.checker.estimators import Sample, is_adequate
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
 from pg_agents.checker.measurement import Array, Candidate, Measurement, Series
 from pg_agents.checker.model_copy import (
@@ -33,12 +35,15 @@ from pg_agents.checker.task import Task
 # treated as independent.
 _EPISODES_PER_STRETCH = 5
 _FEWEST_SAMPLES = 64
+# By default, and no more steps than these: a thousand a second is what to expect.
+N_EPISODES = 2_048
+_N_STEPS = 50_000
 
 
 def measure_model(
     model: OnPolicyAlgorithm,
     task: Task,
-    n_episodes: int,
+    n_episodes: int | None,
     seed: int,
     exact_critic: bool,
     progress: Progress,
@@ -48,7 +53,8 @@ def measure_model(
     Args:
         model: the subject; nothing of it changes.
         task: MDP and objective.
-        n_episodes: about as many episodes are played.
+        n_episodes: about as many episodes are played; None for 2,048, or fewer where
+            they are long.
         seed: of everything random.
         exact_critic: whether the exact values stand in for the model's critic.
         progress: told how far it has come.
@@ -75,7 +81,11 @@ def measure_model(
             copy.learn(10**12, callback=rounds, log_interval=None)  # type: ignore[arg-type]
         known = critic_candidates(copy, task, geometry, worth, exact_critic, seed)
         measured = rounds.measurement(task, model.n_envs, tuple(known))
-        return replace(measured, notes=_notes(copy, tap))
+        return replace(
+            measured,
+            notes=_notes(copy, tap),
+            adequate=_is_adequate(task, geometry, plan.n_episodes, seed),
+        )
 
 
 @dataclass(frozen=True)
@@ -108,9 +118,11 @@ class ModelPlan:
 
 
 def _plan(
-    copy: OnPolicyAlgorithm, task: Task, geometry: Geometry, n_episodes: int
+    copy: OnPolicyAlgorithm, task: Task, geometry: Geometry, n_episodes: int | None
 ) -> ModelPlan:
     length = task.mean_length(geometry.policy)
+    if n_episodes is None:
+        n_episodes = min(N_EPISODES, math.ceil(_N_STEPS / length))
     fewest = _FEWEST_SAMPLES
     whole = getattr(copy, "n_episodes", None)
     if whole is not None:
@@ -124,6 +136,14 @@ def _plan(
     # What another policy did stays behind in the states of the environments: where
     # rollouts don't begin at the beginning, it can't be told from a memory.
     return ModelPlan(n_rounds, 0, per_round, n_rounds // stretch, length)
+
+
+def _is_adequate(task: Task, geometry: Geometry, n: int, seed: int) -> bool:
+    """Whether as many episodes would show a right estimator to be right."""
+    rng = np.random.default_rng([seed, 3])
+    steps = sample_episodes(task, geometry.policy, max(n, _FEWEST_SAMPLES), rng)
+    sample = Sample(steps, task, geometry.policy, size=1, n_envs=1)
+    return is_adequate(sample, geometry.scores, geometry.exact)
 
 
 class _Rounds(BaseCallback):

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from pg_agents.checker.diagnosis import Diagnosis
 
-Verdict = Literal["unbiased", "biased but aligned", "wrong"]
+Verdict = Literal["unbiased", "biased but aligned", "wrong", "undecided"]
 Interval = tuple[float, float]
 
 _MEANING = {
     "unbiased": "the expected gradient is the exact one, within the interval",
     "biased but aligned": "not the exact gradient, but within 26 degrees of it",
-    "wrong": "more than 26 degrees away from the exact gradient",
+    "wrong": "more than 26 degrees away from the exact gradient, or no gradient at all",
+    "undecided": "the sample says too little; see the notes",
 }
 _WIDTH = 78
 
@@ -53,8 +54,9 @@ class GradientReport:
         n_episodes: episodes played with the policy that was checked.
         n_rounds: gradients that they gave.
         seed: of the sampling.
-        verdict: `"unbiased"`, `"biased but aligned"` (a cosine of 0.9 or more), or
-            `"wrong"`.
+        verdict: `"unbiased"`, `"biased but aligned"` (a cosine of 0.9 or more),
+            `"wrong"`, or `"undecided"` where the sample says too little for any of
+            them.
         cosine: of the angle between expected and exact gradient.
         cosine_interval: 95 % interval.
         relative_bias: length of their difference, relative to the exact gradient.
@@ -137,7 +139,8 @@ class GradientReport:
         lines += ["", f"  {self.verdict.upper()}: {_MEANING[self.verdict]}"]
         if self.diagnosis is not None:
             lines += ["", *_paragraph(_diagnosed(self.diagnosis))]
-            lines += _paragraph(self.diagnosis.explanation)
+            if self.diagnosis.match != "closest":
+                lines += _paragraph(self.diagnosis.explanation)
         for note in self.notes:
             lines += ["", *_paragraph(f"Note: {note}")]
         return "\n".join(lines)
@@ -151,6 +154,7 @@ def _diagnosed(diagnosis: Diagnosis) -> str:
     said = {
         "equal": "It looks like: {title}.",
         "equal up to a factor": "It looks like: {title}.",
+        "one of several": "It looks like one of: {title}.",
         "closest": "No mistake of the catalogue fits. Closest (cosine {cosine:.3f}): "
         "{title}.",
     }[diagnosis.match].format(title=diagnosis.title, cosine=diagnosis.cosine)

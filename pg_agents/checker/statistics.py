@@ -20,6 +20,8 @@ ROUNDING = 1e-4
 # and 512 batches of FrozenLake, where one episode in a hundred pays, it calls every
 # tenth right gradient wrong at the 1 % level; at 8 it keeps the level.
 MAX_TESTED = 8
+# Of the largest variance: less is rounding.
+_NULL = 1e-9
 # Fewer samples than so many times the controls, and they are left out.
 _SAMPLES_PER_CONTROL = 5
 
@@ -213,16 +215,40 @@ def fit_along(
     return c, rest
 
 
+def contradicts_itself(controls: Array) -> bool:
+    """Whether noise of mean 0 shows a mean that, going by its spread, is impossible.
+
+    Some combination of the controls is then the same in every sample, and not 0: what
+    would make up for it has not been sampled.
+
+    Args:
+        controls: `[R, K]`, of mean 0.
+    """
+    scaled, values, vectors = _directions(controls)
+    if not scaled.size:
+        return False
+    # In standard deviations of single samples.
+    means = scaled.mean(axis=0) @ vectors[:, values <= _NULL * values.max()]
+    return bool((np.abs(means) > 1e-3).any())
+
+
 def _independent(controls: Array) -> Array:
     """Drops the directions of the controls that are combinations of the others."""
+    scaled, values, vectors = _directions(controls)
+    if not scaled.size:
+        return scaled
+    kept: Array = scaled @ vectors[:, values > _NULL * values.max()]
+    return kept
+
+
+def _directions(controls: Array) -> tuple[Array, Array, Array]:
+    """Returns the controls that vary, scaled, and their principal components."""
     if not controls.size:
-        return controls
+        return controls, np.zeros(0), np.zeros((0, 0))
     # One that does not vary knows no noise, and would stand in for the constant.
     spread = controls.std(axis=0)
     varying = spread > 1e-6 * np.abs(controls).max(axis=0)
-    if not varying.any():
-        return controls[:, :0]
     scaled = controls[:, varying] / spread[varying]
-    values, vectors = np.linalg.eigh(scaled.T @ scaled)
-    kept: Array = scaled @ vectors[:, values > 1e-9 * max(values.max(), 1e-30)]
-    return kept
+    centred = scaled - scaled.mean(axis=0)
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    return scaled, values, vectors

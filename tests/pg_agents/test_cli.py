@@ -72,7 +72,10 @@ def test_a_plot_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         (["pitfalls:right", "--gamma", "2"], "gamma must lie in [0, 1], got 2.0"),
         (["pitfalls:right", "--plot", "x.gif"], "--plot must end in .png, .pdf, .svg"),
         (["pitfalls:right", "--plot", "no/x.png"], "there is no folder no"),
+        (["pitfalls:right", "--episodes", "0"], "n_episodes must be an integer >= 1"),
         (["math:pi"], "the subject must be a model"),
+        (["math:sqrt"], "is called with two arguments, (batch, policy)"),
+        (["stable_baselines3:DQN"], "DQN is no on-policy algorithm"),
     ],
 )
 def test_bad_input_exits_with_2_and_says_why(
@@ -84,11 +87,20 @@ def test_bad_input_exits_with_2_and_says_why(
     assert printed.err.startswith("pgtoy: error: ") and message in printed.err
 
 
-def test_an_error_of_the_subject_is_shown_whole(tmp_path: Path) -> None:
+def test_an_error_of_the_subject_is_shown_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def loss(batch, policy):\n    raise ValueError('mine')\n")
-    with pytest.raises(ValueError, match="mine"):
-        main(["check", f"{file}:loss"])
+    assert main(["check", f"{file}:loss"]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" in said and "mine.py" in said and "ValueError: mine" in said
+
+
+def test_too_small_a_sample_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--env", "FrozenLake-v1", *FEW]
+    assert main(["check", "pitfalls:gamma_dropped", *arguments]) == 3
+    assert "UNDECIDED" in capsys.readouterr().out
 
 
 def test_without_a_command_it_says_how(capsys: pytest.CaptureFixture[str]) -> None:

@@ -281,7 +281,7 @@ def test_models_that_do_not_fit_are_named() -> None:
         checked(RandomAgent("MlpPolicy", ID))
     with pytest.raises(TypeError, match="DQN is no on-policy algorithm"):
         check_policy_gradient(DQN("MlpPolicy", ID, buffer_size=10))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="got <class"):
+    with pytest.raises(TypeError, match="must be an instance, got the <class"):
         check_policy_gradient(A2C)  # type: ignore[arg-type]
 
 

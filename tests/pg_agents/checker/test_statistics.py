@@ -16,6 +16,7 @@ from pg_agents.checker.statistics import (
     MAX_TESTED,
     ROUNDING,
     Mean,
+    contradicts_itself,
     controlled_mean,
     cosine,
     difference_p_value,
@@ -97,6 +98,15 @@ def test_a_control_that_does_not_vary_changes_nothing(wobble: float) -> None:
     constant = 1e-8 + wobble * rng.normal(size=(60, 1))
     found = controlled_mean(samples, np.column_stack([control, constant]))
     np.testing.assert_allclose(found.value, intercept(samples, control))
+
+
+def test_noise_that_is_off_zero_in_every_sample_contradicts_itself() -> None:
+    """Two controls of mean 0 whose difference is always 0.3: one of them is not."""
+    noise = np.random.default_rng(0).normal(size=(200, 1))
+    assert not contradicts_itself(np.column_stack([noise, 2.0 * noise]))
+    assert contradicts_itself(np.column_stack([noise, noise + 0.3]))
+    assert not contradicts_itself(noise[:, :0])
+    assert not contradicts_itself(np.random.default_rng(1).normal(size=(200, 5)))
 
 
 def test_controls_are_left_out_where_there_are_too_few_samples() -> None:
