@@ -39,6 +39,8 @@ Match = Literal["equal", "equal up to a factor", "one of several", "closest"]
 
 # As good an explanation as the best of them.
 _GOOD = 0.05
+# No telling candidates apart by less of a cosine.
+_NEAR = 0.01
 # More of them than these, and it is not known which.
 _MOST_EQUALS = 3
 
@@ -270,8 +272,9 @@ _SCALED_TEXT = (
 
 
 def _closest(found: Mean, candidates: list[Candidate]) -> Diagnosis:
-    best = max(candidates, key=lambda candidate: _cosine(found, candidate))
-    return _diagnosis(best, found, "closest")
+    highest = max(_cosine(found, candidate) for candidate in candidates)
+    near = [c for c in candidates if _cosine(found, c) >= highest - _NEAR]
+    return _diagnosis(min(near, key=_complexity), found, "closest")
 
 
 def _diagnosis(
