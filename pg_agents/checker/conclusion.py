@@ -6,7 +6,7 @@ import numpy as np
 
 from pg_agents.checker.catalogue import MISTAKES
 from pg_agents.checker.diagnosis import Diagnosis, diagnose, remembers
-from pg_agents.checker.measurement import Measurement
+from pg_agents.checker.measurement import Measurement, Series
 from pg_agents.checker.report import GradientReport, Interval, Spread, Verdict
 from pg_agents.checker.statistics import (
     Mean,
@@ -38,16 +38,9 @@ def conclude(
         seed: of the sampling.
         seconds: time it took.
     """
-    exact, series = measured.exact, measured.steady
-    found = series.mean()
+    exact = measured.exact
     scale = float(np.linalg.norm(exact))
-    memory = measured.disturbed is not None and remembers(
-        found, measured.disturbed.mean(), scale
-    )
-    if memory and measured.disturbed is not None:
-        # What it computes while it learns, when the policy has just changed.
-        series = measured.disturbed
-        found = series.mean()
+    series, found, memory = _judged(measured, scale)
     p_value = difference_p_value(found, exact, scale)
     angle, angle_interval = cosine(found, exact)
     bias, bias_interval = relative_bias(found, exact)
@@ -84,6 +77,17 @@ def conclude(
         seconds=seconds,
         spread=_spread(series.gradients, found, scale),
     )
+
+
+def _judged(measured: Measurement, scale: float) -> tuple[Series, Mean, bool]:
+    """Returns the rounds to judge, their mean, and whether there is a memory."""
+    steady, disturbed = measured.steady.mean(), measured.disturbed
+    if disturbed is not None:
+        mean = disturbed.mean()
+        if remembers(steady, mean, scale):
+            # What it computes while it learns, when the policy has just changed.
+            return disturbed, mean, True
+    return measured.steady, steady, False
 
 
 def _verdict(
