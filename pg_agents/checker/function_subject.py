@@ -85,22 +85,17 @@ def measure_function(
             here.gradient(next(interludes))
 
     probe = here.series(back, plan, progress, before_each)
-
-    def adequate(steps: Steps) -> bool:
-        sample = Sample(steps, task, geometry.policy, plan.batch_size, plan.n_envs)
-        return is_adequate(sample, geometry.scores, geometry.exact)
-
     return Measurement(
         task,
         geometry,
         steady,
         # Few as they are, they may show nothing.
-        probe if adequate(back) else None,
+        probe if is_adequate(probe.controls, geometry.norm) else None,
         episodes_per_round=plan.batch_size,
         n_envs=plan.n_envs,
         outside=here.outside(),
         notes=_notes(played, task),
-        adequate=adequate(played),
+        adequate=is_adequate(steady.controls, geometry.norm),
     )
 
 
@@ -173,11 +168,7 @@ class _Rounds:
 
     def outside(self) -> float:
         """Returns the length outside the span of the scores, relative to the exact."""
-        mean = self._total / max(1, self._n)
-        directions = self.geometry.directions
-        return float((mean - directions @ (directions.T @ mean)).norm()) / (
-            self.geometry.norm
-        )
+        return self.geometry.outside(self._total / max(1, self._n))
 
 
 def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # noqa: ANN401

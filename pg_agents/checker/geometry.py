@@ -63,6 +63,11 @@ class Geometry:
         found: Table = (gradient.double() @ self.directions).numpy()
         return found
 
+    def outside(self, gradient: Tensor) -> float:
+        """Returns the length of what no coordinates say, relative to the exact."""
+        within = self.directions @ (self.directions.T @ gradient)
+        return float((gradient - within).norm()) / self.norm
+
 
 def make_geometry(
     task: Task, log_probs: LogProbs, parameters: Sequence[nn.Parameter]

@@ -14,7 +14,7 @@ from torch import Tensor
 from pg_agents.checker.capture import GradientTap, tap_gradients
 from pg_agents.checker.critic_gradient import critic_candidates
 from pg_agents.checker.episodes import sample_episodes
-from pg_agents.checker.estimators import Sample, is_adequate
+from pg_agents.checker.estimators import Sample, is_adequate, known_noise
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
 from pg_agents.checker.measurement import Array, Candidate, Measurement, Series
 from pg_agents.checker.model_copy import (
@@ -30,6 +30,7 @@ from pg_agents.checker.perturbation import Disturbance
 from pg_agents.checker.progress import Progress
 from pg_agents.checker.statistics import MAX_TESTED
 from pg_agents.checker.task import Task
+from pg_envs import oracle
 
 # A chain of rollouts is cut into stretches of so many mean episode lengths, which are
 # treated as independent.
@@ -123,16 +124,17 @@ def _plan(
     length = task.mean_length(geometry.policy)
     if n_episodes is None:
         n_episodes = min(N_EPISODES, math.ceil(_N_STEPS / length))
-    fewest = _FEWEST_SAMPLES
     whole = getattr(copy, "n_episodes", None)
     if whole is not None:
         per_round = float(copy.n_envs * whole)
-        n_rounds = max(fewest, math.ceil(n_episodes / per_round))
-        return ModelPlan(n_rounds, max(fewest, n_rounds // 4), per_round, None, None)
+        n_rounds = max(_FEWEST_SAMPLES, math.ceil(n_episodes / per_round))
+        return ModelPlan(
+            n_rounds, max(_FEWEST_SAMPLES, n_rounds // 4), per_round, None, None
+        )
     per_round = copy.n_envs * copy.n_steps / length
     # Every group takes so many steps of each environment.
     stretch = max(1, math.ceil(_EPISODES_PER_STRETCH * length / copy.n_steps))
-    n_rounds = max(fewest * stretch, math.ceil(n_episodes / per_round))
+    n_rounds = max(_FEWEST_SAMPLES * stretch, math.ceil(n_episodes / per_round))
     # What another policy did stays behind in the states of the environments: where
     # rollouts don't begin at the beginning, it can't be told from a memory.
     return ModelPlan(n_rounds, 0, per_round, n_rounds // stretch, length)
@@ -143,7 +145,8 @@ def _is_adequate(task: Task, geometry: Geometry, n: int, seed: int) -> bool:
     rng = np.random.default_rng([seed, 3])
     steps = sample_episodes(task, geometry.policy, max(n, _FEWEST_SAMPLES), rng)
     sample = Sample(steps, task, geometry.policy, size=1, n_envs=1)
-    return is_adequate(sample, geometry.scores, geometry.exact)
+    noise = known_noise(sample, geometry.scores, geometry.exact)
+    return is_adequate(noise, geometry.norm)
 
 
 class _Rounds(BaseCallback):
@@ -224,9 +227,6 @@ class _Rounds(BaseCallback):
         n, plan = self._plan.n_rounds, self._plan
         probes = slice(n + 1, None, 2)
         assert self._total is not None
-        mean = self._total / n
-        directions = self._geometry.directions
-        outside = float((mean - directions @ (directions.T @ mean)).norm())
         unit = plan.steps_per_unit
         return Measurement(
             task,
@@ -236,17 +236,15 @@ class _Rounds(BaseCallback):
             plan.episodes_per_round,
             n_envs,
             unit,
-            outside * (unit or 1.0) / self._geometry.norm,
+            self._geometry.outside(self._total / n) * (unit or 1.0),
             candidates,
         )
 
 
 def _worth_of_actions(task: Task, geometry: Geometry) -> Array:
     """Returns `Q(s, a) score(s, a)`, less its mean over the state's actions."""
-    values = task.values(geometry.policy)[0]
-    mdp = task.mdp
-    later = (mdp.transition * ~mdp.terminal) @ values
-    worth = (mdp.transition * mdp.reward).sum(axis=-1) + task.gamma * later
+    limit = None if task.bootstrap else task.horizon
+    worth = oracle.action_values(task.mdp, geometry.policy, task.gamma, limit)
     weighted = worth[..., None] * geometry.scores
     mean = np.einsum("sa,sad->sd", geometry.policy, weighted)
     centred: Array = weighted - mean[:, None]
