@@ -100,24 +100,21 @@ def sample_episodes(
 
 
 @dataclass(frozen=True)
-class Episode:
-    """One whole episode of T steps, as tensors.
+class StepColumns:
+    """What happened in T steps, as tensors.
 
     Attributes:
         observations: `[T, *obs_shape]`, what was seen before each action.
         actions: `[T]` int64.
         rewards: `[T]` float32; `rewards[t]` follows `actions[t]`.
         next_observations: `[T, *obs_shape]`, what was truly seen after each action.
-        terminated: `[T]` bool; the last is True if the task itself ended the episode.
-        truncated: `[T]` bool; the last is True if the time limit cut it off.
+        terminated: `[T]` bool; True where the task itself ended the episode.
+        truncated: `[T]` bool; True where the time limit cut it off.
         values: `[T]` float32, the exact value of each state: an ideal critic.
         next_values: `[T]` float32, that of the state that truly followed, whether or
             not the episode ended there; 0 where the time limit is part of the task and
             no step is left.
-        time: `[T]` int64, 0 to T - 1.
-        env: the number of the environment it was played in.
-        started: steps that environment had taken before the episode.
-        gamma: discount factor.
+        time: `[T]` int64, steps before it in the episode.
     """
 
     observations: Tensor
@@ -129,6 +126,20 @@ class Episode:
     values: Tensor
     next_values: Tensor
     time: Tensor
+
+
+@dataclass(frozen=True)
+class Episode(StepColumns):
+    """One whole episode of T steps, as tensors.
+
+    Attributes:
+        observations, actions, rewards, next_observations, terminated, truncated,
+        values, next_values, time: its steps, `[T, ...]`, see `StepColumns`.
+        env: the number of the environment it was played in.
+        started: steps that environment had taken before the episode.
+        gamma: discount factor.
+    """
+
     env: int
     started: int
     gamma: float
@@ -139,7 +150,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class EpisodeBatch:
+class EpisodeBatch(StepColumns):
     """E whole episodes: a sequence of `Episode`, or all their B steps in a row.
 
     The episodes were played in `n_envs` environments side by side, as many in each, one
@@ -147,7 +158,7 @@ class EpisodeBatch:
 
     Attributes:
         observations, actions, rewards, next_observations, terminated, truncated,
-        values, next_values, time: as in `Episode`, for all steps, `[B, ...]`.
+        values, next_values, time: all steps, `[B, ...]`, see `StepColumns`.
         episode: `[B]` int64, which episode each step belongs to, 0 to E - 1.
         lengths: E numbers of steps.
         started: E starting times.
@@ -155,15 +166,6 @@ class EpisodeBatch:
         gamma: discount factor.
     """
 
-    observations: Tensor
-    actions: Tensor
-    rewards: Tensor
-    next_observations: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    values: Tensor
-    next_values: Tensor
-    time: Tensor
     episode: Tensor
     lengths: tuple[int, ...]
     started: tuple[int, ...]
@@ -194,11 +196,7 @@ class EpisodeBatch:
         )
 
 
-_COLUMNS = tuple(
-    field.name
-    for field in fields(Episode)
-    if field.name not in ("env", "started", "gamma")
-)
+_COLUMNS = tuple(field.name for field in fields(StepColumns))
 
 
 def batches(
