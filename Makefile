@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# With the extras that the slow tests need.
+ALL_INSTALLED := $(VENV)/.all-installed
 WORKERS ?= 2
 
 .PHONY: demo test test-all lint type format install clean
@@ -16,6 +18,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+$(ALL_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,video,zoo]"
+	touch $@
+
 demo: $(INSTALLED)
 	$(BIN)/python demos/sequence.py --out out/sequence
 
@@ -23,7 +29,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal \
 		--cov --cov-report=term
 
-test-all: $(INSTALLED)
+test-all: $(ALL_INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
 
 lint: $(INSTALLED)
