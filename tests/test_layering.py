@@ -113,6 +113,7 @@ def test_every_module_has_its_place() -> None:
         "pg_agents.callbacks",
         "pg_agents.checker",
         "pg_agents.plots",
+        "pg_agents.zoo",
     )
     placed = set(ALLOWED) | {"pg_envs", "pg_agents"}
     assert {m for m in MODULES if m not in placed and not m.startswith(free)} == set()
@@ -122,8 +123,8 @@ def test_every_module_has_its_place() -> None:
 def test_packages_keep_apart(module: str) -> None:
     package = module.split(".")[0]
     other = {"pg_envs": "pg_agents", "pg_agents": "pg_envs"}[package]
-    # The gradient checker alone may ask the oracle.
-    if not module.startswith("pg_agents.checker."):
+    # The gradient checker alone may ask the oracle; the zoo offers the environments.
+    if not module.startswith(("pg_agents.checker.", "pg_agents.zoo.")):
         assert not {name for name in ours(module) if name.split(".")[0] == other}
     if package == "pg_envs":
         assert "stable_baselines3" not in theirs(module)
@@ -153,6 +154,15 @@ def test_nothing_but_the_command_and_the_package_knows_the_checker() -> None:
         if not module.startswith("pg_agents.checker"):
             asks = {name for name in ours(module) if "pg_agents.checker" in name}
             assert not asks or module in ("pg_agents", "pg_agents.cli")
+
+
+def test_nobody_knows_the_zoo() -> None:
+    """rl_zoo3 is an extra, and two modules alone know it."""
+    zoo = {module for module in MODULES if module.startswith("pg_agents.zoo")}
+    for module in MODULES.keys() - zoo:
+        assert not ours(module) & zoo, module
+    asks = {module for module in MODULES if "rl_zoo3" in theirs(module)}
+    assert asks == {"pg_agents.zoo.register", "pg_agents.zoo.manager"}
 
 
 def test_the_mathematics_of_the_checker_knows_no_libraries_but_its_own() -> None:

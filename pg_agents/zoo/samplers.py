@@ -1,0 +1,155 @@
+"""What Optuna may try: hyperparameters of our algorithms, drawn and converted.
+
+A trial's parameters are numbers and names, so that a storage can hold them. A converter
+turns them into arguments of the constructor, for a new trial and for one that is
+reloaded. To tune one more argument, suggest it under its own name: a converter passes
+on what it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+if TYPE_CHECKING:
+    import optuna
+
+Params = dict[str, Any]
+
+# One list for policy and critic: a shared body has no two.
+NET_ARCHS = {"linear": [], "tiny": [16], "small": [64], "medium": [64, 64]}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+def sample_reinforce_params(
+    trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: Params
+) -> Params:
+    """Draws arguments of `REINFORCE` with `MlpPolicy`.
+
+    Args:
+        trial: what is asked for values.
+        n_actions: of continuous actions; not used.
+        n_envs: environments; not used: episodes are counted per environment.
+        additional_args: rl_zoo3's, about replay buffers; not used.
+
+    Returns:
+        Arguments of the constructor.
+    """
+    params = _sample_shared(trial)
+    # Two at least: a baseline of other episodes needs another one.
+    params["n_episodes_pow"] = trial.suggest_int("n_episodes_pow", 1, 5)
+    params["returns"] = trial.suggest_categorical(
+        "returns", ["reward_to_go", "full_return"]
+    )
+    params["baseline"] = trial.suggest_categorical(
+        "baseline", ["none", "mean", "leave_one_out", "value"]
+    )
+    return _show(trial, convert_reinforce_params(params))
+
+
+def convert_reinforce_params(sampled_params: Params) -> Params:
+    """Returns arguments of `REINFORCE` from the parameters of a trial.
+
+    What a drawn value would contradict, had the hyperparameter file set it, is part of
+    them: `n_steps`, `bootstrap` and `weight_by_gamma_t`.
+
+    Args:
+        sampled_params: as `trial.params`; it stays as it is.
+    """
+    params = _convert_shared(sampled_params)
+    if params["baseline"] != "value":
+        # Nothing is learnt by a critic that nobody asks.
+        params["policy_kwargs"]["critic"] = "none"
+    return {"n_steps": None, "bootstrap": False, "weight_by_gamma_t": False, **params}
+
+
+def sample_actor_critic_params(
+    trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: Params
+) -> Params:
+    """Draws arguments of `ActorCritic` with `MlpPolicy`.
+
+    The estimator is GAE: its lambda goes from `"td"` (0) to whole returns (1).
+
+    Args:
+        trial: what is asked for values.
+        n_actions: of continuous actions; not used.
+        n_envs: environments; not used: steps are counted per environment.
+        additional_args: rl_zoo3's, about replay buffers; not used.
+
+    Returns:
+        Arguments of the constructor.
+    """
+    params = _sample_shared(trial)
+    params["n_steps_pow"] = trial.suggest_int("n_steps_pow", 2, 9)
+    params["gae_lambda"] = trial.suggest_categorical(
+        "gae_lambda", [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 1.0]
+    )
+    params["use_rms_prop"] = trial.suggest_categorical("use_rms_prop", [False, True])
+    return _show(trial, convert_actor_critic_params(params))
+
+
+def convert_actor_critic_params(sampled_params: Params) -> Params:
+    """Returns arguments of `ActorCritic` from the parameters of a trial.
+
+    What a drawn value would contradict, had the hyperparameter file set it, is part of
+    them: `n_episodes`, `estimator` and `td_steps`.
+
+    Args:
+        sampled_params: as `trial.params`; it stays as it is.
+    """
+    params = _convert_shared(sampled_params)
+    return {"n_episodes": None, "estimator": "gae", "td_steps": 1, **params}
+
+
+def _sample_shared(trial: optuna.Trial) -> Params:
+    """Draws what both algorithms have. The space is the same for every trial.
+
+    (Optuna's multivariate sampler draws parameters that only some trials have from
+    nothing but chance.)
+    """
+    number, choice = trial.suggest_float, trial.suggest_categorical
+    return {
+        "learning_rate": number("learning_rate", 1e-4, 3e-2, log=True),
+        # Drawn near 0 on a logarithmic scale: 0.99 and 0.999 are far apart.
+        "one_minus_gamma": number("one_minus_gamma", 1e-4, 0.1, log=True),
+        "ent_coef": number("ent_coef", 1e-8, 0.1, log=True),
+        "vf_coef": number("vf_coef", 0.1, 1.0),
+        "max_grad_norm": number("max_grad_norm", 0.3, 5.0, log=True),
+        "normalize_advantage": choice("normalize_advantage", [False, True]),
+        "critic": choice("critic", ["separate", "shared"]),
+        "net_arch": choice("net_arch", list(NET_ARCHS)),
+        "activation_fn": choice("activation_fn", list(ACTIVATIONS)),
+    }
+
+
+def _convert_shared(sampled_params: Params) -> Params:
+    params = dict(sampled_params)
+    params["gamma"] = 1.0 - params.pop("one_minus_gamma")
+    for name in [name for name in params if name.endswith("_pow")]:
+        params[name.removesuffix("_pow")] = 2 ** params.pop(name)
+    params["policy_kwargs"] = {
+        "net_arch": list(NET_ARCHS[params.pop("net_arch")]),
+        "activation_fn": ACTIVATIONS[params.pop("activation_fn")],
+        "critic": params.pop("critic"),
+    }
+    return params
+
+
+def _show(trial: optuna.Trial, arguments: Params) -> Params:
+    """Notes what the powers and complements of a trial stand for."""
+    for name in ("gamma", "n_steps", "n_episodes"):
+        if arguments.get(name) is not None:
+            trial.set_user_attr(name, arguments[name])
+    return arguments
+
+
+SAMPLERS: dict[str, Callable[[optuna.Trial, int, int, Params], Params]] = {
+    "reinforce": sample_reinforce_params,
+    "actor_critic": sample_actor_critic_params,
+}
+CONVERTERS: dict[str, Callable[[Params], Params]] = {
+    "reinforce": convert_reinforce_params,
+    "actor_critic": convert_actor_critic_params,
+}

@@ -1,0 +1,108 @@
+"""The command: what it passes on, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import pytest
+
+from pg_agents.zoo.__main__ import COMMANDS, main
+from pg_envs import WindowClosed
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert exit_.value.code == 0
+    for name, command in COMMANDS.items():
+        assert f"  {name}" in said and command.help in said
+    assert {"train", "enjoy", "record_video", "all_plots"} <= COMMANDS.keys()
+
+
+@pytest.mark.parametrize("arguments", [[], ["record"]])
+def test_another_command_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: python -m pg_agents.zoo COMMAND" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "absent", "extra"),
+    [
+        ("train", ["rl_zoo3"], "zoo"),
+        ("train", ["pandas"], "zoo"),
+        ("enjoy", ["requests"], "zoo"),
+        ("record_video", ["moviepy"], "video"),
+        ("record_video", ["rl_zoo3", "moviepy"], "video,zoo"),
+        ("all_plots", ["seaborn"], "zoo"),
+    ],
+)
+def test_a_missing_extra_exits_with_2_and_says_how_to_get_it(
+    command: str,
+    absent: list[str],
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def find(name: str) -> object:
+        return None if name in absent else object()
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    assert main([command]) == 2
+    sentence = f'{", ".join(absent)} must be installed: pip install "pgtoy[{extra}]"'
+    assert capsys.readouterr().err == f"python -m pg_agents.zoo: error: {sentence}\n"
+
+
+@pytest.fixture
+def enjoyed(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines that rl_zoo3's `enjoy` sees, which does nothing else."""
+    pytest.importorskip("requests", reason="the extra zoo brings it")
+    lines: list[list[str]] = []
+    module = importlib.import_module("rl_zoo3.enjoy")
+    monkeypatch.setattr(module, "enjoy", lambda: lines.append(list(sys.argv)))
+    return lines
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        ["--env", "PGToy-Sequence-v0"],
+        ["--env", "pg_envs:PGToy-Sequence-v0"],
+        ["--env=pg_envs:PGToy-Sequence-v0"],
+    ],
+)
+def test_the_script_gets_what_it_is_given_and_a_plain_id(
+    env: list[str], enjoyed: list[list[str]]
+) -> None:
+    before = list(sys.argv)
+    assert main(["enjoy", *env, "--figure", "x", "--help"]) == 0
+    plain = [text.replace("pg_envs:", "") for text in env]
+    # The plots alone take --figure.
+    assert enjoyed == [
+        ["python -m pg_agents.zoo enjoy", *plain, "--figure", "x", "--help"]
+    ]
+    assert sys.argv == before
+
+
+def test_a_closed_window_is_no_error(
+    zoo: Any, enjoyed: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close() -> None:
+        raise WindowClosed
+
+    monkeypatch.setattr(importlib.import_module("rl_zoo3.enjoy"), "enjoy", close)
+    before = list(sys.argv)
+    assert main(["enjoy"]) == 0
+    assert sys.argv == before
+
+
+def test_an_unknown_environment_is_answered_with_the_nearest_one(zoo: Any) -> None:
+    pytest.importorskip("pandas", reason="the extra zoo brings it")
+    with pytest.raises(ValueError, match="you maybe meant PGToy-Sequence-v0"):
+        main(["train", "--algo", "reinforce", "--env", "PGToy-Sequnce-v0"])
