@@ -58,7 +58,7 @@ false-alarms: $(INSTALLED)
 
 # 350 runs of CartPole, about an hour on two cores; goes on where it was stopped.
 ablation: $(INSTALLED)
-	$(BIN)/python -W ignore benchmarks/ablation.py
+	$(BIN)/python benchmarks/ablation.py
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
