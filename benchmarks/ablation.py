@@ -38,6 +38,20 @@ LAST = 100
 PACKAGES = ("gymnasium", "stable-baselines3", "torch", "numpy")
 
 
+HEAD = f"""\
+CartPole-v1, {N_SEEDS} seeds (0 to {N_SEEDS - 1}) a row. *Speed* is the return of an
+episode averaged over all steps of the training, the area under the learning curve;
+*end* the mean of the last {LAST} training episodes. Each is the interquartile mean over
+the seeds, with its 95 % percentile bootstrap interval (9,999 resamples); 500 is the most
+there is. Intervals that overlap say that ten seeds don't tell the two apart; with 30 of
+them beside each other, one or two that don't overlap mean little by themselves."""
+BODY = f"""\
+{N_STEPS:,} steps, {N_ENVS} environments. *Plain* is one step of Adam (0.001) on 32 steps
+of each environment, with returns to the end of the rollout minus the critic's value
+(`gae_lambda=1`), and none of the improvements; *all* has every one of them. Each row
+adds one to *plain*, and takes it out of *all*."""
+
+
 class EpisodeReturns(BaseCallback):
     """Keeps the return of every training episode, in the order of their ends."""
 
@@ -147,22 +161,13 @@ def page(found: dict[str, dict[str, list[float]]], setup_line: str) -> str:
         "",
         "Written by `make ablation` from the runs in `ablation.json`; do not edit.",
         "",
-        f"CartPole-v1, {N_SEEDS} seeds (0 to {N_SEEDS - 1}) a row. *Speed* is the "
-        "return of an episode averaged over all steps of the training, the area "
-        f"under the learning curve; *end* the mean of the last {LAST} training "
-        "episodes. Each is the interquartile mean over the seeds, with its 95 % "
-        "percentile bootstrap interval (9,999 resamples); "
-        "500 is the most there is. Intervals that overlap say that ten seeds don't tell the two apart; with 30 of them beside each "
-        "other, one or two that don't overlap mean little by themselves.",
+        HEAD,
         "",
         f"{setup_line}.",
         "",
         "## Actor-critic",
         "",
-        f"{N_STEPS:,} steps, {N_ENVS} environments. *Plain* is one step of Adam "
-        "(0.001) on 32 steps of each environment, with returns to the end of the "
-        "rollout minus the critic's value (`gae_lambda=1`), and none of "
-        "the improvements; *all* has every one of them. Each row adds one to *plain*, and takes it out of *all*.",
+        BODY,
         "",
         "| | | plain, with it | | all, without it | |",
         "|---|---|---|---|---|---|",
