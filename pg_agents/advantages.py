@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pg_agents.baselines import leave_one_out_baseline, mean_baseline, standardize
+from pg_agents.observations import Observation
 from pg_agents.returns import (
     full_return,
     generalized_advantage,
@@ -33,6 +34,8 @@ class AdvantageSettings:
         td_steps: n of `"n_step"`.
         bootstrap: whether returns go on with the critic's value where the data stop
             before the episode does. `"td"`, `"n_step"` and `"gae"` always do.
+        bootstrap_truncated: whether they do so where an episode was truncated as well;
+            if not, a time limit counts as an end by the task's own rules.
         standardize_returns: whether returns are standardised over the batch before the
             baseline is subtracted.
         normalize_advantage: whether the differences are.
@@ -45,6 +48,7 @@ class AdvantageSettings:
     gae_lambda: float = 1.0
     td_steps: int = 1
     bootstrap: bool = False
+    bootstrap_truncated: bool = True
     standardize_returns: bool = False
     normalize_advantage: bool = False
     weight_by_gamma_t: bool = False
@@ -54,13 +58,50 @@ class AdvantageSettings:
         """Whether values of states that followed are asked for."""
         return self.bootstrap or self.estimator in ("td", "n_step", "gae")
 
+    def ends(self, facts: Facts) -> tuple[Tensor, Tensor]:
+        """Returns which steps count as terminated, and which as truncated, `[T, N]`."""
+        if self.bootstrap_truncated:
+            return facts.terminated, facts.truncated
+        return facts.terminated | facts.truncated, torch.zeros_like(facts.truncated)
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """What was seen last, where the value of the successor is not in the next row.
+
+    Attributes:
+        observations: `[N + K, *obs_shape]`, or a dict of such tensors: of every
+            environment after the last row, then of every truncated episode.
+        rows: `[K]` int64, the truncated steps.
+        envs: `[K]` int64, their environments.
+    """
+
+    observations: Observation
+    rows: Tensor
+    envs: Tensor
+
+    def successor_values(self, values: Tensor, beyond: Tensor) -> Tensor:
+        """Returns the value of the state that truly followed each step.
+
+        Args:
+            values: `[T, N]`, V(s_t).
+            beyond: `[N + K]`, V of `observations`.
+
+        Returns:
+            `[T, N]`.
+        """
+        n_envs = values.shape[1]
+        following = torch.cat([values[1:], beyond[None, :n_envs]])
+        following[self.rows, self.envs] = beyond[n_envs:]
+        return following
+
 
 @dataclass(frozen=True)
 class Facts:
     """A complete rollout of T steps of N environments, as it happened.
 
     Attributes:
-        observations: `[T, N, *obs_shape]`.
+        observations: `[T, N, *obs_shape]`, or a dict of such tensors.
         actions: `[T, N, *action_shape]`.
         rewards: `[T, N]` float32.
         terminated: `[T, N]` bool.
@@ -71,9 +112,11 @@ class Facts:
         next_values: `[T, N]` float32, V of the state that truly followed.
         log_probs: `[T, N]` float32.
         n_episodes: number of whole episodes recorded; None if cut into steps.
+        beyond: what was seen where the data stop before the episode does; None if
+            nobody will ask again.
     """
 
-    observations: Tensor
+    observations: Observation
     actions: Tensor
     rewards: Tensor
     terminated: Tensor
@@ -84,6 +127,7 @@ class Facts:
     next_values: Tensor
     log_probs: Tensor
     n_episodes: int | None
+    beyond: Beyond | None = None
 
 
 def estimate_advantages(
@@ -112,7 +156,7 @@ def estimate_advantages(
 
 def _returns(facts: Facts, settings: AdvantageSettings) -> Tensor:
     rewards, gamma = facts.rewards, settings.gamma
-    end = facts.terminated, facts.truncated
+    end = settings.ends(facts)
     beyond = facts.next_values
     if settings.estimator == "td":
         return td_target(rewards, gamma, *end, beyond)
