@@ -6,13 +6,14 @@ import json
 import zipfile
 from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
 from stable_baselines3.common.save_util import open_path
 
 
 def refuse_foreign_checkpoint(
     path: str | Path | BufferedIOBase, algorithm: type
-) -> None:
+) -> dict[str, Any]:
     """Raises unless a file was saved by `algorithm` or by a class that it extends.
 
     Nothing of the file is executed: the name of the class is plain text in it.
@@ -21,6 +22,9 @@ def refuse_foreign_checkpoint(
         path: as given to SB3's `load`; a file-like object is put back to its start.
         algorithm: the class that is to load it.
 
+    Returns:
+        The model's attributes as they stand in the file, in JSON.
+
     Raises:
         ValueError: if it was saved by another class, or is no checkpoint at all.
         FileNotFoundError: if there is no such file.
@@ -28,7 +32,7 @@ def refuse_foreign_checkpoint(
     file = open_path(path, "r", verbose=0, suffix="zip")
     try:
         with zipfile.ZipFile(file) as archive:
-            data = json.loads(archive.read("data"))
+            data: dict[str, Any] = json.loads(archive.read("data"))
     except (zipfile.BadZipFile, KeyError) as error:
         raise ValueError(
             f"{path} is no checkpoint: expected a zip file with an entry 'data', as "
@@ -47,3 +51,4 @@ def refuse_foreign_checkpoint(
             f"{saved_by or 'a class that is not one of pg_agents'}, and "
             f"{algorithm.__name__}.load accepts what {algorithm.__name__}.save wrote"
         )
+    return data

@@ -290,8 +290,15 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
     ) -> Self:
         """Loads a model that was saved by the same class; else as SB3's `load`.
 
+        An entry of `custom_objects` takes the place of what the file has by that name;
+        where the model had None, such as for `clip_range`, it is None again.
+
         Raises:
             ValueError: if the file was saved by another class, or is no checkpoint.
         """
-        refuse_foreign_checkpoint(path, cls)
+        saved = refuse_foreign_checkpoint(path, cls)
+        given = kwargs.get("custom_objects")
+        if given:
+            kept = {k: v for k, v in given.items() if saved.get(k, v) is not None}
+            kwargs["custom_objects"] = kept
         return super().load(path, *args, **kwargs)

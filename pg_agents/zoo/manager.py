@@ -57,25 +57,12 @@ class ExperimentManager(BaseExperimentManager):  # type: ignore[misc]
                 "policy:\"'MlpPolicy'\""
             )
 
-    def _preprocess_hyperparams(self, hyperparams: Hyperparams) -> Any:  # noqa: ANN401
-        if self.algo in SAMPLERS and isinstance(hyperparams.get("ent_coef"), str):
-            start = linear_start("ent_coef", hyperparams["ent_coef"])
-            hyperparams["ent_coef"] = start
-            # A search draws a constant weight, which the callback would write over.
-            if not self.optimize_hyperparameters:
-                given = hyperparams.get("callback") or []
-                hyperparams["callback"] = [
-                    *(given if isinstance(given, list) else [given]),
-                    {"pg_agents.zoo.schedules.LinearEntCoef": {"initial_value": start}},
-                ]
-        return super()._preprocess_hyperparams(hyperparams)
-
     @staticmethod
     def _preprocess_schedules(hyperparams: Hyperparams) -> Hyperparams:
-        name = "critic_learning_rate"
-        if isinstance(hyperparams.get(name), str):
-            start = linear_start(name, hyperparams[name])
-            hyperparams[name] = SimpleLinearSchedule(start)
+        for name in ("ent_coef", "critic_learning_rate"):
+            if isinstance(hyperparams.get(name), str):
+                start = linear_start(name, hyperparams[name])
+                hyperparams[name] = SimpleLinearSchedule(start)
         # rl_zoo3 refuses None, which means "no clipping" to our constructors.
         absent = {name for name, value in hyperparams.items() if value is None}
         given = {k: v for k, v in hyperparams.items() if k not in absent}

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 Params = dict[str, Any]
 
+# Settings of a file that some trials would contradict: off in all of them.
+_UNCONTRADICTED: Params = {
+    "weight_by_gamma_t": False,
+    "standardize_returns": False,
+    "clip_range_vf": None,
+    "memory_size": None,
+    "learning_starts": 1,
+    "gradient_steps": 1,
+}
+
 # One list for policy and critic: a shared body has no two.
 NET_ARCHS = {"linear": [], "tiny": [16], "small": [64], "medium": [64, 64]}
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
@@ -53,7 +63,7 @@ def convert_reinforce_params(sampled_params: Params) -> Params:
     """Returns arguments of `REINFORCE` from the parameters of a trial.
 
     What a drawn value would contradict, had the hyperparameter file set it, is part of
-    them: `n_steps`, `bootstrap` and `weight_by_gamma_t`.
+    them: `n_steps`, `bootstrap` and so on.
 
     Args:
         sampled_params: as `trial.params`; it stays as it is.
@@ -62,7 +72,10 @@ def convert_reinforce_params(sampled_params: Params) -> Params:
     if params["baseline"] != "value":
         # Nothing is learnt by a critic that nobody asks.
         params["policy_kwargs"]["critic"] = "none"
-    return {"n_steps": None, "bootstrap": False, "weight_by_gamma_t": False, **params}
+        params |= {"critic_learning_rate": None, "critic_loss": "squared"}
+    # Without bootstrapping a target network has nothing to value.
+    params |= {"target_update_interval": None, "tau": 1.0}
+    return {**_UNCONTRADICTED, "n_steps": None, "bootstrap": False, **params}
 
 
 def sample_actor_critic_params(
@@ -86,6 +99,10 @@ def sample_actor_critic_params(
     params["gae_lambda"] = trial.suggest_categorical(
         "gae_lambda", [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 1.0]
     )
+    params["target_update_interval"] = trial.suggest_categorical(
+        "target_update_interval", [None, 1, 10, 100]
+    )
+    params["tau"] = trial.suggest_float("tau", 0.005, 1.0, log=True)
     params["use_rms_prop"] = trial.suggest_categorical("use_rms_prop", [False, True])
     return _show(trial, convert_actor_critic_params(params))
 
@@ -94,13 +111,16 @@ def convert_actor_critic_params(sampled_params: Params) -> Params:
     """Returns arguments of `ActorCritic` from the parameters of a trial.
 
     What a drawn value would contradict, had the hyperparameter file set it, is part of
-    them: `n_episodes`, `estimator` and `td_steps`.
+    them: `n_episodes`, `estimator` and so on.
 
     Args:
         sampled_params: as `trial.params`; it stays as it is.
     """
     params = _convert_shared(sampled_params)
-    return {"n_episodes": None, "estimator": "gae", "td_steps": 1, **params}
+    if params["target_update_interval"] is None:
+        params["tau"] = 1.0
+    fixed = {"n_episodes": None, "estimator": "gae", "td_steps": 1}
+    return {**_UNCONTRADICTED, **fixed, **params}
 
 
 def _sample_shared(trial: optuna.Trial) -> Params:
@@ -111,6 +131,7 @@ def _sample_shared(trial: optuna.Trial) -> Params:
     """
     number, choice = trial.suggest_float, trial.suggest_categorical
     return {
+        **_sample_update(trial),
         "learning_rate": number("learning_rate", 1e-4, 3e-2, log=True),
         # Drawn near 0 on a logarithmic scale: 0.99 and 0.999 are far apart.
         "one_minus_gamma": number("one_minus_gamma", 1e-4, 0.1, log=True),
@@ -124,11 +145,27 @@ def _sample_shared(trial: optuna.Trial) -> Params:
     }
 
 
+def _sample_update(trial: optuna.Trial) -> Params:
+    """Draws how often, and how carefully, a rollout is learnt from."""
+    choice = trial.suggest_categorical
+    return {
+        "n_epochs": choice("n_epochs", [1, 2, 4, 10]),
+        "batch_size": choice("batch_size", [None, 32, 64, 256]),
+        "clip_range": choice("clip_range", [None, 0.1, 0.2, 0.3]),
+        "target_kl": choice("target_kl", [None, 0.01, 0.03, 0.1]),
+        "critic_loss": choice("critic_loss", ["squared", "huber"]),
+        # Of the critic's step size to the policy's.
+        "critic_rate_ratio": choice("critic_rate_ratio", [0.5, 1, 2, 5]),
+    }
+
+
 def _convert_shared(sampled_params: Params) -> Params:
     params = dict(sampled_params)
     params["gamma"] = 1.0 - params.pop("one_minus_gamma")
     for name in [name for name in params if name.endswith("_pow")]:
         params[name.removesuffix("_pow")] = 2 ** params.pop(name)
+    ratio = params.pop("critic_rate_ratio")
+    params["critic_learning_rate"] = ratio * params["learning_rate"]
     params["policy_kwargs"] = {
         "net_arch": list(NET_ARCHS[params.pop("net_arch")]),
         "activation_fn": ACTIVATIONS[params.pop("activation_fn")],

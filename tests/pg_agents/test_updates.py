@@ -304,7 +304,10 @@ def refused(algorithm: Any, **arguments: Any) -> str:
         ({"n_epochs": 0}, "n_epochs must be an integer >= 1, got 0"),
         ({"batch_size": 2.5}, "batch_size must be an integer >= 1, got 2.5"),
         ({"clip_range": 0.0}, "clip_range must be a finite number > 0, got 0.0"),
-        ({"clip_range": lambda _: -1.0}, "clip_range(1.0) must be a finite number > 0"),
+        (
+            {"clip_range": lambda _: -1.0},
+            "clip_range(1.0) must be a finite number >= 0",
+        ),
         ({"ent_coef": lambda p: p - 0.5}, "ent_coef(0.0) must be a finite number >= 0"),
         ({"target_kl": -1}, "target_kl must be a finite number > 0, got -1"),
         ({"critic_loss": "l1"}, "critic_loss must be one of 'squared', 'huber'"),

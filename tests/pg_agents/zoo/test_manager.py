@@ -37,12 +37,7 @@ def schedules(zoo: Any, hyperparams: dict[str, Any]) -> dict[str, Any]:
     return processed
 
 
-def test_a_critic_has_a_linear_schedule_as_well(zoo: Any) -> None:
-    rates = schedules(
-        zoo, {"critic_learning_rate": "lin_0.5", "learning_rate": "lin_2"}
-    )
-    assert rates["critic_learning_rate"](0.25) == 0.125
-    assert rates["learning_rate"](0.25) == 0.5
+def test_a_number_or_none_is_no_schedule(zoo: Any) -> None:
     same = {"critic_learning_rate": 0.5, "clip_range": None, "gamma": 0.9}
     assert schedules(zoo, dict(same)) == same
 
@@ -53,34 +48,20 @@ def test_a_schedule_in_another_form_is_refused(zoo: Any, text: str) -> None:
         schedules(zoo, {"critic_learning_rate": text})
 
 
-def test_a_linear_entropy_weight_brings_its_callback(
-    experiment: Callable[..., Any],
-) -> None:
-    """Beside the callbacks that were asked for; a plain number brings none."""
-    own = "stable_baselines3.common.callbacks.StopTrainingOnMaxEpisodes"
-    mine = {"ent_coef": "lin_0.5", "callback": [{own: {"max_episodes": 3}}]}
-    manager = experiment("actor_critic", hyperparams=mine)
-    model, _ = manager.setup_experiment()
-    names = [type(callback).__name__ for callback in manager.callbacks]
-    assert names == ["StopTrainingOnMaxEpisodes", "LinearEntCoef"]
-    assert manager.callbacks[1].initial_value == model.ent_coef == 0.5
+@pytest.mark.parametrize("algo", ["reinforce", "actor_critic"])
+def test_schedules_reach_the_model(experiment: Callable[..., Any], algo: str) -> None:
+    names = ("ent_coef", "critic_learning_rate", "clip_range", "learning_rate")
+    falling: dict[str, Any] = dict.fromkeys(names, "lin_0.5")
+    if algo == "reinforce":
+        falling["baseline"] = "value"
+    model, _ = experiment(algo, hyperparams=falling).setup_experiment()
+    for name in names:
+        assert [getattr(model, name)(left) for left in (1, 0.5)] == [0.5, 0.25]
     model.env.close()
-    manager = experiment("actor_critic", hyperparams={"ent_coef": 0.5})
-    model, _ = manager.setup_experiment()
-    assert (manager.callbacks, model.ent_coef) == ([], 0.5)
+    fixed = experiment(algo, hyperparams={"ent_coef": 0.5})
+    model, _ = fixed.setup_experiment()
+    assert model.ent_coef == 0.5
     model.env.close()
-
-
-def test_a_search_is_not_disturbed_by_a_schedule(
-    experiment: Callable[..., Any],
-) -> None:
-    """The file's schedule would write over the weights that are tried."""
-    falling = {"ent_coef": "lin_0.5"}
-    named = {"hyperparams": falling, "optimize_hyperparameters": True}
-    manager = experiment("actor_critic", n_timesteps=100, n_evaluations=1, **named)
-    assert manager.setup_experiment() is None
-    assert manager.specified_callbacks == []
-    assert manager._hyperparams["ent_coef"] == 0.5
 
 
 @pytest.fixture

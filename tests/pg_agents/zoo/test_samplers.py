@@ -15,8 +15,16 @@ from pg_envs import SequenceEnv
 N_TRIALS = 200
 # Settings of a file that some values would contradict, if they were left as they are.
 CONTRARY: dict[str, dict[str, Any]] = {
-    "reinforce": {"n_steps": 8, "bootstrap": True, "weight_by_gamma_t": True},
+    "reinforce": {"n_steps": 8, "bootstrap": True, "target_update_interval": 4},
     "actor_critic": {"n_episodes": 3, "estimator": "n_step", "td_steps": 4},
+}
+FOR_BOTH = {
+    "weight_by_gamma_t": True,
+    "clip_range_vf": 0.2,
+    "tau": 0.5,
+    "memory_size": 500,
+    "learning_starts": 100,
+    "gradient_steps": 2,
 }
 
 
@@ -42,7 +50,7 @@ def test_every_trial_builds_a_model(algo: str, trials: Any) -> None:
     env = SequenceEnv()
     for _, arguments in trials[algo]:
         assert arguments.keys() <= accepted.keys()
-        given = {**CONTRARY[algo], **arguments}
+        given = {**FOR_BOTH, **CONTRARY[algo], **arguments}
         model: Any = ALGORITHMS[algo]("MlpPolicy", env, **given, device="cpu")
         for name in arguments.keys() - {"policy_kwargs", "learning_rate"}:
             kept_as = {"returns": "estimator"}.get(name, name)
