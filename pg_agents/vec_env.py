@@ -14,14 +14,13 @@ from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnvStepReturn,
 )
 
+from pg_agents.observations import Observation, copy_observation, select
 from pg_agents.restarts import After, after_an_end, restart_some
 from pg_agents.sub_environments import SubEnvironmentAccess
 from pg_agents.vector_results import (
     FINAL_INFO,
     FINAL_OBS,
     check_spaces,
-    copied,
-    row_of,
     single_observation,
     split_infos,
     to_numpy,
@@ -163,12 +162,12 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         self,
         i: int,
         info: dict[str, Any],
-        observations: Any,  # noqa: ANN401
+        observations: Observation,
     ) -> dict[str, Any]:
         """Returns the info of an episode's last step, with SB3's keys."""
         seen = info.pop(FINAL_OBS, None)
         if seen is None:
-            seen = row_of(observations, i)
+            seen = select(observations, i)
         episode = info.get("episode")
         if FINAL_INFO in info:
             # The rest is what the restart said, but for a wrapper's result.
@@ -183,8 +182,8 @@ class VectorEnvAdapter(SubEnvironmentAccess):
     def _restart(
         self,
         dones: NDArray[np.bool_],
-        observations: Any,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
+        observations: Observation,
+    ) -> Observation:
         """Starts new episodes; returns observations with what is seen first in them."""
         restarted, infos = restart_some(self.env, dones)
         rows = split_infos(infos, self.num_envs)
@@ -194,7 +193,7 @@ class VectorEnvAdapter(SubEnvironmentAccess):
 
     def _handed_out(self, observations: Any) -> VecEnvObs:  # noqa: ANN401
         arrays: VecEnvObs = to_numpy(observations)
-        return copied(arrays) if self._copies else arrays
+        return copy_observation(arrays) if self._copies else arrays
 
     def _begin_statistics(self) -> None:
         self._started = time.time()

@@ -9,6 +9,8 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from pg_agents.observations import Observation, map_observation
+
 Space = spaces.Space[Any]
 
 _SIMPLE = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -47,28 +49,16 @@ def check_spaces(observation_space: Space, action_space: Space) -> None:
 
 def to_numpy(values: Any) -> Any:  # noqa: ANN401
     """Returns tensors, arrays or lists, or a dict of these, as NumPy arrays."""
-    if isinstance(values, dict):
-        return {key: to_numpy(value) for key, value in values.items()}
+    return map_observation(_array, values)
+
+
+def _array(values: Any) -> NDArray[Any]:  # noqa: ANN401
     if isinstance(values, torch.Tensor):
-        return values.cpu().numpy()
+        values = values.cpu().numpy()
     return np.asarray(values)
 
 
-def copied(observations: Any) -> Any:  # noqa: ANN401
-    """Returns a copy of an array or of a dict of arrays."""
-    if isinstance(observations, dict):
-        return {key: value.copy() for key, value in observations.items()}
-    return observations.copy()
-
-
-def row_of(observations: Any, i: int) -> Any:  # noqa: ANN401
-    """Returns what environment i saw, out of `[N, ...]` or a dict of such."""
-    if isinstance(observations, dict):
-        return {key: value[i] for key, value in observations.items()}
-    return observations[i]
-
-
-def single_observation(seen: Any, space: Space) -> Any:  # noqa: ANN401
+def single_observation(seen: Observation, space: Space) -> Observation:
     """Returns one environment's observation as fresh arrays of the space's dtype."""
     if isinstance(space, spaces.Dict):
         return {
@@ -79,19 +69,16 @@ def single_observation(seen: Any, space: Space) -> Any:  # noqa: ANN401
 
 
 def with_rows(
-    observations: Any,  # noqa: ANN401
-    others: Any,  # noqa: ANN401
-    mask: NDArray[np.bool_],
-) -> Any:  # noqa: ANN401
+    observations: Observation, others: Observation, mask: NDArray[np.bool_]
+) -> Observation:
     """Returns observations with the rows of a mask `[N]` taken from others."""
-    if isinstance(observations, dict):
-        return {
-            key: with_rows(value, others[key], mask)
-            for key, value in observations.items()
-        }
-    merged = observations.copy()
-    merged[mask] = others[mask]
-    return merged
+
+    def merge(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
+        merged = before.copy()
+        merged[mask] = after[mask]
+        return merged
+
+    return map_observation(merge, observations, others)
 
 
 def split_infos(infos: Any, num_envs: int) -> list[dict[str, Any]]:  # noqa: ANN401

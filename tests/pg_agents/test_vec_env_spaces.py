@@ -17,7 +17,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import pg_envs
-from pg_agents import REINFORCE, as_vec_env
+from pg_agents import REINFORCE, ActorCritic, as_vec_env
 from tests.pg_agents.envs import SampleEnv
 
 # Python 3.12 and later warn of it; a fork is Gymnasium's default.
@@ -137,9 +137,9 @@ def test_actions_of_every_policy_are_from_the_space(name: str, algorithm: Any) -
     algorithm("MlpPolicy", env, seed=0, **more).learn(16)
 
 
-@pytest.mark.parametrize("algorithm", [A2C, PPO])
+@pytest.mark.parametrize("algorithm", [A2C, PPO, ActorCritic])
 @pytest.mark.parametrize("mode", MODES)
-def test_dicts_and_time_limits_reach_stable_baselines3(
+def test_dicts_and_time_limits_reach_the_learner(
     algorithm: Any, mode: AutoresetMode
 ) -> None:
     """It asks its critic for the value of every last observation of a truncation."""
