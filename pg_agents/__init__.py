@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pg_agents.actor_critic import ActorCritic
 from pg_agents.buffers import TrajectoryBuffer
+from pg_agents.cloning import clone_behaviour
+from pg_agents.demonstrations import Demonstrations, record_demonstrations
 from pg_agents.policies import MlpPolicy, RandomPolicy, TabularPolicy
 from pg_agents.random_agent import RandomAgent
 from pg_agents.reinforce import REINFORCE
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "REINFORCE",
     "ActorCritic",
+    "Demonstrations",
     "MlpPolicy",
     "RandomAgent",
     "RandomPolicy",
@@ -28,6 +31,8 @@ __all__ = [
     "TrajectoryBuffer",
     "as_vec_env",
     "check_policy_gradient",
+    "clone_behaviour",
+    "record_demonstrations",
 ]
 
 

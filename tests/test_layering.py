@@ -72,6 +72,7 @@ PG_AGENTS = {
     "checks": set(),
     "quotas": set(),
     "checkpoints": set(),
+    "space_arrays": set(),
     "vec_env": set(),
     "advantages": {"returns", "baselines"},
     "arguments": {"advantages", "checks"},
@@ -92,6 +93,17 @@ PG_AGENTS = {
     "reinforce": {"advantages", "arguments", "buffers", "checks", "policy_gradient"},
     "actor_critic": {"advantages", "arguments", "buffers", "checks", "policy_gradient"},
     "random_agent": {"advantages", "policies", "policy_gradient"},
+    "demonstrations": {"checks", "quotas", "space_arrays", "vec_env"},
+    "likelihood_fit": {"checks", "policies", "space_arrays"},
+    "cloning_data": {"space_arrays"},
+    "cloning": {
+        "checks",
+        "cloning_data",
+        "demonstrations",
+        "likelihood_fit",
+        "policies",
+        "space_arrays",
+    },
     "cli": {"checker.check", "checker.figure", "plots"},
 }
 ALLOWED = {
