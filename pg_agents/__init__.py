@@ -12,9 +12,11 @@ from pg_agents.actor_critic import ActorCritic
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.cloning import clone_behaviour
 from pg_agents.demonstrations import Demonstrations, record_demonstrations
-from pg_agents.policies import MlpPolicy, RandomPolicy, TabularPolicy
+from pg_agents.policies import MlpPolicy
 from pg_agents.random_agent import RandomAgent
+from pg_agents.random_policy import RandomPolicy
 from pg_agents.reinforce import REINFORCE
+from pg_agents.tabular_policy import TabularPolicy
 from pg_agents.vec_env import as_vec_env
 
 if TYPE_CHECKING:

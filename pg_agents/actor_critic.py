@@ -13,7 +13,10 @@ from pg_agents.advantages import AdvantageSettings
 from pg_agents.arguments import UNSET, Unset, choose_data
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.checks import check_choice
+from pg_agents.losses import CriticLoss
+from pg_agents.memory import MemorySettings
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
+from pg_agents.updates import UpdateSettings
 
 CriticEstimator = Literal["td", "n_step", "gae"]
 
@@ -39,8 +42,9 @@ class ActorCritic(PolicyGradientAlgorithm):
     continuous control using generalized advantage estimation".
 
     Args:
-        policy: `"MlpPolicy"`, `"TabularPolicy"` (for `Discrete` observations) or a
-            class of SB3 policies.
+        policy: `"MlpPolicy"`, `"CnnPolicy"` (images), `"MultiInputPolicy"` (`Dict`
+            observations), `"TabularPolicy"` (`Discrete` observations) or a class of SB3
+            policies.
         env: environment, id such as `"pg_envs:PGToy-Sequence-v0"`, SB3 vector
             environment or Gymnasium vector environment.
         learning_rate: step size, or a function of the remaining progress, 1 to 0.
@@ -48,7 +52,7 @@ class ActorCritic(PolicyGradientAlgorithm):
             given.
         gamma: discount factor in [0, 1].
         gae_lambda: lambda of `estimator="gae"`, in [0, 1].
-        ent_coef: weight of the entropy in the objective.
+        ent_coef: weight of the entropy in the objective, or a schedule.
         vf_coef: weight of the value loss.
         max_grad_norm: largest norm of the gradient; None for no bound.
         rms_prop_eps: epsilon of RMSprop.
@@ -76,6 +80,31 @@ class ActorCritic(PolicyGradientAlgorithm):
             gradient of the discounted return demands and hardly anybody does.
         max_episode_steps: an episode still going on after this many steps is cut off
             there, as by a time limit, with a warning; used with `n_episodes` only.
+        n_epochs: passes over each rollout. Without `clip_range` only the first step
+            follows the gradient: the data grow old.
+        batch_size: steps of a mini-batch, drawn without replacement; None for the whole
+            rollout at once.
+        clip_range: epsilon of PPO's clipped surrogate, or a schedule; None for the
+            plain policy gradient.
+        clip_range_vf: likewise for the values, in units of reward; None for none.
+        target_kl: epochs stop where the KL divergence from the policy that took the
+            actions exceeds 1.5 times this, in nats; None for no bound.
+        critic_loss: `"squared"` or `"huber"` (smooth L1).
+        critic_learning_rate: step size of the critic's own parameters, or a schedule;
+            None for `learning_rate`.
+        target_update_interval: updates between two of a target network, a slow copy of
+            the critic that values the states that follow; None for none.
+        tau: share of the critic that each such update takes over; 1 copies it.
+        memory_size: steps of earlier rollouts to remember and to learn from instead of
+            the last rollout alone; None for no memory.
+        learning_starts: steps that the memory must hold before the first update.
+        gradient_steps: steps of the optimiser after each rollout, with a memory.
+        replay: what is learnt from the memory. `"v_trace"`: at each step one remembered
+            rollout, corrected by V-trace with `gae_lambda`. `"returns"`: `batch_size`
+            random steps with the advantages they had then, as if the policy had not
+            changed since: biased.
+        rho_clip: largest weight of a temporal difference in V-trace.
+        c_clip: largest weight of what lies beyond it in V-trace.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.
@@ -94,7 +123,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         n_steps: int | Unset | None = UNSET,
         gamma: float = 0.99,
         gae_lambda: float = 1.0,
-        ent_coef: float = 0.0,
+        ent_coef: float | Schedule = 0.0,
         vf_coef: float = 0.5,
         max_grad_norm: float | None = 0.5,
         rms_prop_eps: float = 1e-5,
@@ -118,8 +147,24 @@ class ActorCritic(PolicyGradientAlgorithm):
         standardize_returns: bool = False,
         weight_by_gamma_t: bool = False,
         max_episode_steps: int = 10_000,
+        n_epochs: int = 1,
+        batch_size: int | None = None,
+        clip_range: float | Schedule | None = None,
+        clip_range_vf: float | Schedule | None = None,
+        target_kl: float | None = None,
+        critic_loss: CriticLoss = "squared",
+        critic_learning_rate: float | Schedule | None = None,
+        target_update_interval: int | None = None,
+        tau: float = 1.0,
+        memory_size: int | None = None,
+        learning_starts: int = 1,
+        gradient_steps: int = 1,
+        replay: Literal["v_trace", "returns"] = "v_trace",
+        rho_clip: float = 1.0,
+        c_clip: float = 1.0,
     ) -> None:
         check_choice("estimator", estimator, ("td", "n_step", "gae"))
+        check_choice("replay", replay, ("v_trace", "returns"))
         self.use_rms_prop = use_rms_prop
         self.rms_prop_eps = rms_prop_eps
         super().__init__(
@@ -135,12 +180,31 @@ class ActorCritic(PolicyGradientAlgorithm):
                 normalize_advantage=normalize_advantage,
                 weight_by_gamma_t=weight_by_gamma_t,
             ),
+            update=UpdateSettings(
+                n_epochs=n_epochs,
+                batch_size=batch_size,
+                clip_range=clip_range,
+                clip_range_vf=clip_range_vf,
+                target_kl=target_kl,
+                critic_loss=critic_loss,
+                critic_learning_rate=critic_learning_rate,
+                target_update_interval=target_update_interval,
+                tau=tau,
+                ent_coef=ent_coef,
+                vf_coef=vf_coef,
+                max_grad_norm=max_grad_norm,
+            ),
+            memory=MemorySettings(
+                memory_size=memory_size,
+                learning_starts=learning_starts,
+                gradient_steps=gradient_steps,
+                replay=replay,
+                rho_clip=rho_clip,
+                c_clip=c_clip,
+            ),
             **choose_data(n_steps, n_episodes, {"n_steps": 5}),
             learning_rate=learning_rate,
             max_episode_steps=max_episode_steps,
-            ent_coef=ent_coef,
-            vf_coef=vf_coef,
-            max_grad_norm=max_grad_norm,
             use_sde=use_sde,
             sde_sample_freq=sde_sample_freq,
             rollout_buffer_class=rollout_buffer_class,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pg_agents.baselines import leave_one_out_baseline, mean_baseline, standardize
+from pg_agents.observations import Observation
 from pg_agents.returns import (
     full_return,
     generalized_advantage,
@@ -56,11 +57,42 @@ class AdvantageSettings:
 
 
 @dataclass(frozen=True)
+class Beyond:
+    """What was seen last, where the value of the successor is not in the next row.
+
+    Attributes:
+        observations: `[N + K, *obs_shape]`, or a dict of such tensors: of every
+            environment after the last row, then of every truncated episode.
+        rows: `[K]` int64, the truncated steps.
+        envs: `[K]` int64, their environments.
+    """
+
+    observations: Observation
+    rows: Tensor
+    envs: Tensor
+
+    def successor_values(self, values: Tensor, beyond: Tensor) -> Tensor:
+        """Returns the value of the state that truly followed each step.
+
+        Args:
+            values: `[T, N]`, V(s_t).
+            beyond: `[N + K]`, V of `observations`.
+
+        Returns:
+            `[T, N]`.
+        """
+        n_envs = values.shape[1]
+        following = torch.cat([values[1:], beyond[None, :n_envs]])
+        following[self.rows, self.envs] = beyond[n_envs:]
+        return following
+
+
+@dataclass(frozen=True)
 class Facts:
     """A complete rollout of T steps of N environments, as it happened.
 
     Attributes:
-        observations: `[T, N, *obs_shape]`.
+        observations: `[T, N, *obs_shape]`, or a dict of such tensors.
         actions: `[T, N, *action_shape]`.
         rewards: `[T, N]` float32.
         terminated: `[T, N]` bool.
@@ -71,9 +103,11 @@ class Facts:
         next_values: `[T, N]` float32, V of the state that truly followed.
         log_probs: `[T, N]` float32.
         n_episodes: number of whole episodes recorded; None if cut into steps.
+        beyond: what was seen where the data stop before the episode does; None if
+            nobody will ask again.
     """
 
-    observations: Tensor
+    observations: Observation
     actions: Tensor
     rewards: Tensor
     terminated: Tensor
@@ -84,6 +118,7 @@ class Facts:
     next_values: Tensor
     log_probs: Tensor
     n_episodes: int | None
+    beyond: Beyond | None = None
 
 
 def estimate_advantages(

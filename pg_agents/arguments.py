@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+import numpy as np
 from gymnasium import spaces
 
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
@@ -72,16 +73,33 @@ def check_trajectories(
         )
 
 
-def check_spaces(*given: spaces.Space[Any]) -> None:
-    """Raises a ValueError for a space that SB3's networks would get wrong."""
-    for space in given:
-        if isinstance(space, spaces.Dict | spaces.Tuple):
+def check_spaces(
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+    counts_from_zero: bool,
+) -> None:
+    """Raises a ValueError for a space that the networks would get wrong.
+
+    Args:
+        observation_space: observation space.
+        action_space: action space.
+        counts_from_zero: whether the policy takes every number of a discrete space as
+            it is, as SB3's policies do.
+    """
+    parts = [observation_space]
+    if isinstance(observation_space, spaces.Dict):
+        parts = list(observation_space.spaces.values())
+    # SB3 has refused spaces within spaces before this.
+    if isinstance(observation_space, spaces.Tuple):
+        raise ValueError(
+            f"observations can be an array or a Dict of arrays, got {observation_space}"
+        )
+    for space in (*parts, action_space):
+        if counts_from_zero and np.any(getattr(space, "start", 0)):
             raise ValueError(
-                f"Dict and Tuple spaces are not supported yet, got {space}"
+                f"the policy counts from 0, got {space}: the policies of pg_agents "
+                "take spaces that start elsewhere"
             )
-        # The networks count from 0 and would play, or fail on, other numbers.
-        if isinstance(space, spaces.Discrete) and space.start != 0:
-            raise ValueError(f"Discrete spaces must start at 0, got {space}")
 
 
 def choose_data(

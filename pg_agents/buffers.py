@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,29 +11,57 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pg_agents.advantages import AdvantageSettings, Facts, estimate_advantages
+from pg_agents.advantages import AdvantageSettings, Beyond, Facts, estimate_advantages
+from pg_agents.observations import (
+    Observation,
+    concatenate_observations,
+    copy_observation,
+    map_observation,
+    select,
+    stack_observations,
+)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The recorded steps of a rollout, flat, ready for the update.
+    """Recorded steps of a rollout, flat, ready for the update.
 
     Attributes:
-        observations: `[B, *obs_shape]`, dtype of the observation space.
-        actions: `[B]` int64 for discrete actions, `[B, *action_shape]` float otherwise.
+        observations: `[B, *obs_shape]`, dtype of the observation space; a dict of such
+            tensors if that is one.
+        actions: `[B, *action_shape]`, int64 for discrete actions, float otherwise.
         advantages: `[B]` float32, the weight of each action's log-probability.
         returns: `[B]` float32, what the critic should have predicted.
-        values: `[B]` float32, what it predicted when the action was taken.
+        old_values: `[B]` float32, what it predicted when the action was taken.
+        old_log_prob: `[B]` float32, log-probability of the action when it was taken.
         n_samples: what a sum over the batch is divided by: the number of episodes of a
-            rollout of whole episodes, else the number of steps, B.
+            rollout of whole episodes, else the number of steps, B. A part of a batch
+            has its share, which need not be whole.
     """
 
-    observations: Tensor
+    observations: Observation
     actions: Tensor
     advantages: Tensor
     returns: Tensor
-    values: Tensor
-    n_samples: int
+    old_values: Tensor
+    old_log_prob: Tensor
+    n_samples: float
+
+    def __len__(self) -> int:
+        """Number of steps, B."""
+        return len(self.actions)
+
+    def take(self, index: Tensor) -> Batch:
+        """Returns the steps at `index`, `[B']` int64."""
+        return Batch(
+            observations=select(self.observations, index),
+            actions=self.actions[index],
+            advantages=self.advantages[index],
+            returns=self.returns[index],
+            old_values=self.old_values[index],
+            old_log_prob=self.old_log_prob[index],
+            n_samples=self.n_samples * len(index) / len(self),
+        )
 
 
 class TrajectoryBuffer:
@@ -57,7 +86,7 @@ class TrajectoryBuffer:
         """Forgets the rollout."""
         self._columns: dict[str, list[Any]] = {}
         self._facts: Facts | None = None
-        self._final: list[tuple[int, int, NDArray[Any]]] = []
+        self._final: list[tuple[int, int, Observation]] = []
         self._returns = self._advantages = torch.empty(0)
         self.full = False
 
@@ -68,7 +97,7 @@ class TrajectoryBuffer:
     def add(
         self,
         *,
-        observations: NDArray[Any],
+        observations: Observation,
         actions: NDArray[Any],
         rewards: NDArray[np.float32],
         terminated: NDArray[np.bool_],
@@ -77,12 +106,13 @@ class TrajectoryBuffer:
         episode_steps: NDArray[np.int64],
         values: Tensor,
         log_probs: Tensor,
-        final_observations: dict[int, NDArray[Any]],
+        final_observations: dict[int, Observation],
     ) -> None:
         """Adds a row. The arrays are copied.
 
         Args:
-            observations: `[N, *obs_shape]`, what was seen before the actions.
+            observations: `[N, *obs_shape]`, what was seen before the actions; a dict of
+                arrays for a Dict space.
             actions: `[N, *action_shape]`, as the policy drew them.
             rewards: `[N]` float32, what followed.
             terminated: `[N]` bool, whether the episode ended by the task's own rules.
@@ -95,7 +125,6 @@ class TrajectoryBuffer:
             final_observations: by environment, what was seen last of a truncated one.
         """
         row = {
-            "observations": observations,
             "actions": actions,
             "rewards": rewards,
             "terminated": terminated,
@@ -104,58 +133,70 @@ class TrajectoryBuffer:
             "episode_steps": episode_steps,
         }
         self._final += [(len(self), i, seen) for i, seen in final_observations.items()]
+        columns = self._columns
         for name, values_of_row in row.items():
-            self._columns.setdefault(name, []).append(np.array(values_of_row))
-        self._columns.setdefault("values", []).append(values)
-        self._columns.setdefault("log_probs", []).append(log_probs)
+            columns.setdefault(name, []).append(np.array(values_of_row))
+        columns.setdefault("observations", []).append(copy_observation(observations))
+        columns.setdefault("values", []).append(values)
+        columns.setdefault("log_probs", []).append(log_probs)
 
-    def final_observations(self) -> NDArray[Any] | None:
+    def final_observations(self) -> Observation | None:
         """Returns what was seen last of truncated episodes, `[K, *obs_shape]`."""
-        return np.stack([seen for _, _, seen in self._final]) if self._final else None
+        if not self._final:
+            return None
+        return stack_observations([seen for _, _, seen in self._final])
+
+    def observations_beyond(self, last_observations: Observation) -> Beyond:
+        """Returns what was seen where the data stop, on the model's device.
+
+        Args:
+            last_observations: `[N, *obs_shape]`, what was seen after the last row.
+        """
+        final = self.final_observations()
+        seen = last_observations
+        if final is not None:
+            seen = concatenate_observations(last_observations, final)
+        places = np.array([(t, i) for t, i, _ in self._final], dtype=np.int64)
+        rows, envs = torch.as_tensor(places.reshape(-1, 2), device=self.device).T
+        return Beyond(map_observation(self._tensor, seen), rows, envs)
 
     def finish(
         self,
-        last_values: Tensor,
-        final_values: Tensor | None,
+        values_beyond: Tensor,
+        beyond: Beyond,
         settings: AdvantageSettings,
         n_episodes: int | None,
+        target_values: Tensor | None = None,
     ) -> None:
         """Completes the rollout and computes returns and advantages from it.
 
         Args:
-            last_values: `[N]`, V of what was seen after the last row.
-            final_values: `[K]`, V of `final_observations()`.
+            values_beyond: `[N + K]`, V of the observations beyond.
+            beyond: what `observations_beyond` returned.
             settings: estimator, baseline and so on.
             n_episodes: number of whole episodes recorded, or None if the rollout is a
                 number of steps.
+            target_values: `[T, N]`, V of the recorded observations by the critic that
+                values successors, if that is another one.
         """
         columns = {name: self._stack(rows) for name, rows in self._columns.items()}
-        next_values = torch.cat([columns["values"][1:], last_values[None]])
-        if final_values is not None:
-            rows, envs = zip(*((t, i) for t, i, _ in self._final), strict=True)
-            next_values[list(rows), list(envs)] = final_values
-        self._facts = Facts(**columns, next_values=next_values, n_episodes=n_episodes)
+        values = columns["values"] if target_values is None else target_values
+        self._facts = Facts(
+            **columns,
+            next_values=beyond.successor_values(values, values_beyond),
+            n_episodes=n_episodes,
+            beyond=beyond,
+        )
         self._returns, self._advantages = estimate_advantages(self._facts, settings)
         self.full = True
 
-    def batch(self) -> Batch:
-        """Returns the recorded steps, flat, in order of time.
+    @property
+    def facts(self) -> Facts:
+        """The complete rollout.
 
         Raises:
-            RuntimeError: if the rollout is not complete.
+            RuntimeError: if it is not complete.
         """
-        facts = self._complete()
-        recorded = facts.recorded
-        return Batch(
-            observations=facts.observations[recorded],
-            actions=facts.actions[recorded],
-            advantages=self._advantages[recorded],
-            returns=self._returns[recorded],
-            values=facts.values[recorded],
-            n_samples=facts.n_episodes or int(recorded.sum()),
-        )
-
-    def _complete(self) -> Facts:
         if self._facts is None:
             raise RuntimeError(
                 "the rollout is not complete: there is nothing to learn from before "
@@ -163,24 +204,102 @@ class TrajectoryBuffer:
             )
         return self._facts
 
-    def _stack(self, rows: list[Any]) -> Tensor:
+    def batch(self) -> Batch:
+        """Returns the recorded steps, flat, in order of time.
+
+        Raises:
+            RuntimeError: if the rollout is not complete.
+        """
+        return flat_batch(self.facts, self._returns, self._advantages)
+
+    def get(self, batch_size: int | None = None) -> Iterator[Batch]:
+        """Yields every recorded step once, in mini-batches.
+
+        The steps are shuffled by NumPy's global generator, environment by environment
+        as in SB3: from the same seed the mini-batches are the same. The last one has
+        what is left.
+
+        Args:
+            batch_size: steps of a mini-batch; None for all of them, in order of time.
+
+        Raises:
+            RuntimeError: if the rollout is not complete.
+        """
+        batch = self.batch()
+        if batch_size is None:
+            yield batch
+            return
+        recorded = self.facts.recorded
+        place = torch.zeros(recorded.shape, dtype=torch.int64, device=self.device)
+        place[recorded] = torch.arange(len(batch), device=self.device)
+        by_environment = place.T[recorded.T]
+        shuffled = torch.as_tensor(
+            np.random.permutation(len(batch)),
+            device=self.device,
+        )
+        for index in by_environment[shuffled].split(batch_size):
+            yield batch.take(index)
+
+    def _stack(self, rows: list[Any]) -> Any:  # noqa: ANN401
         if isinstance(rows[0], Tensor):
             return torch.stack(rows)
-        return torch.as_tensor(np.stack(rows), device=self.device)
+        return map_observation(self._tensor, stack_observations(rows))
 
-    def __getattr__(self, name: str) -> NDArray[Any]:
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(values, device=self.device)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         """Returns a column `[T, N]`, or `returns` or `advantages`, as NumPy."""
         columns = self.__dict__.get("_columns", {})
         if name in ("returns", "advantages"):
-            return self._numpy(self.__dict__[f"_{name}"])
+            return _numpy(self.__dict__[f"_{name}"])
         if name == "next_values":
-            return self._numpy(self._complete().next_values)
+            return _numpy(self.facts.next_values)
         if name == "episode_starts":
-            return self._numpy(self._stack(columns["episode_steps"]) == 0)
+            return _numpy(self._stack(columns["episode_steps"]) == 0)
         if name in columns:
-            return self._numpy(self._stack(columns[name]))
+            return map_observation(_numpy, self._stack(columns[name]))
         raise AttributeError(f"{type(self).__name__!r} has no column {name!r}")
 
-    @staticmethod
-    def _numpy(tensor: Tensor) -> NDArray[Any]:
-        return tensor.detach().cpu().numpy()
+
+def flat_batch(facts: Facts, returns: Tensor, advantages: Tensor) -> Batch:
+    """Returns the recorded steps, flat, in order of time.
+
+    Args:
+        facts: a complete rollout of T steps of N environments.
+        returns: `[T, N]`, targets of the critic.
+        advantages: `[T, N]`, weights of the actions.
+    """
+    recorded = facts.recorded
+    return Batch(
+        observations=select(facts.observations, recorded),
+        actions=facts.actions[recorded],
+        advantages=advantages[recorded],
+        returns=returns[recorded],
+        old_values=facts.values[recorded],
+        old_log_prob=facts.log_probs[recorded],
+        n_samples=facts.n_episodes or int(recorded.sum()),
+    )
+
+
+def join_batches(batches: list[Batch]) -> Batch:
+    """Returns the steps of several batches as one, in their order."""
+    first, *others = batches
+    if not others:
+        return first
+    joined = {
+        name: torch.cat([getattr(each, name) for each in batches])
+        for name in ("actions", "advantages", "returns", "old_values", "old_log_prob")
+    }
+    return replace(
+        first,
+        observations=map_observation(
+            lambda *each: torch.cat(each), *(each.observations for each in batches)
+        ),
+        **joined,
+        n_samples=sum(each.n_samples for each in batches),
+    )
+
+
+def _numpy(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().cpu().numpy()

@@ -31,10 +31,13 @@ def check_unit_interval(name: str, given: object) -> None:
         raise ValueError(f"{name} must lie in [0, 1], got {given!r}")
 
 
-def check_positive(name: str, given: object) -> None:
-    """Raises a ValueError unless `given` is a finite number above 0."""
+def check_positive(name: str, given: object, or_infinite: bool = False) -> None:
+    """Raises a ValueError unless `given` is a number above 0, finite by default."""
+    if or_infinite and _number(given) == math.inf:
+        return
     if not 0.0 < _number(given) < math.inf:
-        raise ValueError(f"{name} must be a finite number > 0, got {given!r}")
+        what = "a number" if or_infinite else "a finite number"
+        raise ValueError(f"{name} must be {what} > 0, got {given!r}")
 
 
 def check_not_negative(name: str, given: object) -> None:

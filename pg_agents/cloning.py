@@ -22,8 +22,9 @@ from pg_agents.likelihood_fit import (
     LikelihoodFit,
     copy_weights,
 )
-from pg_agents.policies import MlpPolicy, TabularPolicy
-from pg_agents.space_arrays import Observations, n_rows
+from pg_agents.observations import count
+from pg_agents.policies import OurPolicy
+from pg_agents.space_arrays import Observations
 
 
 def clone_behaviour(
@@ -64,7 +65,7 @@ def clone_behaviour(
 
     Args:
         model: REINFORCE, ActorCritic, SB3's A2C, PPO or any other whose `policy` is an
-            `ActorCriticPolicy` without memory.
+            `ActorCriticPolicy` that is not recurrent.
         observations: `Demonstrations`; or `[B, *obs_shape]` as the environment returns
             them: not normalised, images with channels first or last; a dict of these
             for Dict spaces.
@@ -116,7 +117,7 @@ def clone_behaviour(
         actions = observations.actions
         observations = observations.observations
     seen = as_the_policy_sees(model, observations)
-    done = as_the_policy_acts(policy, actions, n_rows(seen))
+    done = as_the_policy_acts(policy, actions, count(seen))
     rng = np.random.default_rng(seed)
     training, held_out = _split(len(done), held_out_fraction, rng)
     with _kept_from_harm(policy, rng):
@@ -138,7 +139,7 @@ def _policy_of(model: BaseAlgorithm, ent_coef: float) -> ActorCriticPolicy:
         )
     if hasattr(policy, "lstm_actor"):
         raise TypeError(
-            "model must have a policy without memory, got the recurrent "
+            "model must have a policy that is not recurrent, got "
             f"{type(policy).__name__}"
         )
     if ent_coef > 0 and policy.squash_output:
@@ -146,7 +147,7 @@ def _policy_of(model: BaseAlgorithm, ent_coef: float) -> ActorCriticPolicy:
             "ent_coef must be 0 for a policy with squash_output=True, whose entropy is "
             f"not known, got {ent_coef}"
         )
-    if not isinstance(policy, MlpPolicy | TabularPolicy):
+    if not isinstance(policy, OurPolicy):
         for space in (policy.observation_space, policy.action_space):
             _check_counts_from_zero(space, policy)
     return policy

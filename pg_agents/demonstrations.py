@@ -22,13 +22,9 @@ from stable_baselines3.common.vec_env import (
 )
 
 from pg_agents.checks import check_count
+from pg_agents.observations import copy_observation, count, select
 from pg_agents.quotas import EpisodeQuota, Quota, StepQuota
-from pg_agents.space_arrays import (
-    Observations,
-    check_actions,
-    n_rows,
-    take_rows,
-)
+from pg_agents.space_arrays import Observations, check_actions
 from pg_agents.vec_env import VectorEnvAdapter
 
 Controller = Callable[[Any], Any] | PolicyPredictor
@@ -59,7 +55,7 @@ class Demonstrations:
 
     def __post_init__(self) -> None:
         """Raises a ValueError unless there is an action for each observation."""
-        n_observations, n_actions = n_rows(self.observations), len(self.actions)
+        n_observations, n_actions = count(self.observations), len(self.actions)
         if n_observations != n_actions:
             raise ValueError(
                 "there must be one action for each observation, got "
@@ -153,7 +149,7 @@ def _asker(controller: Controller, deterministic: bool) -> _Ask:
     if predict is None:
         function: Any = controller
         return lambda observations, _: [
-            function(take_rows(observations, i)) for i in range(n_rows(observations))
+            function(select(observations, i)) for i in range(count(observations))
         ]
     normalizer = (
         controller.get_vec_normalize_env()
@@ -253,7 +249,7 @@ class _Recording:
     def _step(self, ask: _Ask) -> None:
         # A copy: the controller may write into what it is given, and so may a vector
         # environment into what it has returned.
-        before = take_rows(self._seen, np.arange(self._env.num_envs))
+        before = copy_observation(self._seen)
         answer = ask(self._seen, self._starts)
         actions = check_actions(
             self._env.action_space, answer, "the controller's actions"

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pg_agents.checks import check_count, check_not_negative, check_positive
-from pg_agents.policies import TabularPolicy
-from pg_agents.space_arrays import Observations, take_rows
+from pg_agents.observations import Observation, select
+from pg_agents.tabular_policy import TabularPolicy
 
 if TYPE_CHECKING:
     Bar = tqdm[Never]  # tqdm is generic for the type checker alone
@@ -98,7 +98,7 @@ class LikelihoodFit:
         self,
         policy: ActorCriticPolicy,
         settings: FitSettings,
-        observations: Observations,
+        observations: Observation,
         actions: NDArray[Any],
         training: Index,
         held_out: Index,
@@ -253,7 +253,7 @@ class LikelihoodFit:
 
     def _batch(self, rows: Index) -> tuple[Any, Tensor]:
         """Returns observations and actions of some rows, on the policy's device."""
-        seen, _ = self._policy.obs_to_tensor(take_rows(self._observations, rows))
+        seen, _ = self._policy.obs_to_tensor(select(self._observations, rows))
         return seen, self._actions[torch.as_tensor(rows)].to(self._policy.device)
 
 

@@ -1,23 +1,20 @@
-"""The one rollout loop and the one update behind REINFORCE and ActorCritic."""
+"""What REINFORCE and ActorCritic share beside the rollout and the update."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import explained_variance
-from torch import Tensor
 
-from pg_agents import losses
 from pg_agents.advantages import AdvantageSettings
 from pg_agents.arguments import (
     check_data,
@@ -25,32 +22,38 @@ from pg_agents.arguments import (
     check_spaces,
     check_trajectories,
 )
-from pg_agents.buffers import Batch, TrajectoryBuffer
+from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.callbacks.progress import ProgressCallback
 from pg_agents.checkpoints import refuse_foreign_checkpoint
-from pg_agents.checks import check_not_negative, check_positive
-from pg_agents.policies import MlpPolicy, TabularPolicy
-from pg_agents.rollout import RolloutAlgorithm
+from pg_agents.checks import check_not_negative
+from pg_agents.memory import MemorySettings
+from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, OurPolicy
+from pg_agents.tabular_policy import TabularPolicy
+from pg_agents.update_arguments import check_memory, check_update
+from pg_agents.updates import UpdateAlgorithm, UpdateSettings
+
+# SB3's own buffers mean "the ordinary one" here.
+_STOCK_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer)
 
 
-class PolicyGradientAlgorithm(RolloutAlgorithm):
+class PolicyGradientAlgorithm(UpdateAlgorithm):
     """What REINFORCE and ActorCritic share: everything but the defaults.
 
     A rollout is either `n_steps` steps of every environment or `n_episodes` whole
     episodes of every environment. It is stored as facts, turned into one advantage per
-    action (`pg_agents.advantages`), and used for one step of the optimiser.
+    action (`pg_agents.advantages`), and learnt from (`pg_agents.updates`).
 
     Args:
-        policy: `"MlpPolicy"`, `"TabularPolicy"` or a class of SB3 policies.
+        policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, `"TabularPolicy"` or
+            a class of SB3 policies.
         env: environment, id, SB3 vector env or Gymnasium vector env.
         settings: estimator, baseline and so on.
+        update: what is done with a rollout.
+        memory: how much of earlier rollouts is remembered, and how it is used.
         learning_rate: step size, or a function of the remaining progress, 1 to 0.
         n_steps: steps per environment and update, or None.
         n_episodes: whole episodes per environment and update, or None.
         max_episode_steps: cap on the length of an episode where `n_episodes` is given.
-        ent_coef: weight of the entropy loss.
-        vf_coef: weight of the value loss.
-        max_grad_norm: largest norm of the gradient; None for no bound.
         rollout_buffer_class: a subclass of `TrajectoryBuffer`.
         rollout_buffer_kwargs: further arguments of that class.
         _init_setup_model: whether to build the networks now.
@@ -62,10 +65,10 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
         "TabularPolicy": TabularPolicy,
     }
-
-    max_grad_norm: float | None  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -73,13 +76,12 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None,
         *,
         settings: AdvantageSettings,
+        update: UpdateSettings,
+        memory: MemorySettings,
         learning_rate: float | Schedule,
         n_steps: int | None,
         n_episodes: int | None,
         max_episode_steps: int,
-        ent_coef: float,
-        vf_coef: float,
-        max_grad_norm: float | None,
         rollout_buffer_class: type[TrajectoryBuffer] | None,
         rollout_buffer_kwargs: dict[str, Any] | None,
         _init_setup_model: bool,
@@ -89,12 +91,14 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
         if not isinstance(policy, str | type):
             raise ValueError(f"policy must be a name or a class, got {policy!r}")
         check_settings(settings)
+        check_update(update, settings)
+        check_memory(memory, update, settings)
         check_data(n_steps, n_episodes, max_episode_steps)
-        check_not_negative("ent_coef", ent_coef)
-        check_not_negative("vf_coef", vf_coef)
-        if max_grad_norm is not None:
-            check_positive("max_grad_norm", max_grad_norm)
-        buffer_class = rollout_buffer_class or TrajectoryBuffer
+        if not callable(learning_rate):
+            check_not_negative("learning_rate", learning_rate)
+        buffer_class: Any = rollout_buffer_class
+        if buffer_class in _STOCK_BUFFERS:
+            buffer_class = TrajectoryBuffer
         if not issubclass(buffer_class, TrajectoryBuffer):
             raise ValueError(
                 "rollout_buffer_class must be a subclass of pg_agents.TrajectoryBuffer,"
@@ -107,17 +111,23 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
             n_steps=n_steps,  # type: ignore[arg-type]
             gamma=settings.gamma,
             gae_lambda=settings.gae_lambda,
-            ent_coef=ent_coef,
-            vf_coef=vf_coef,
-            max_grad_norm=max_grad_norm,  # type: ignore[arg-type]
-            rollout_buffer_class=buffer_class,  # type: ignore[arg-type]
+            ent_coef=update.ent_coef,  # type: ignore[arg-type]
+            vf_coef=update.vf_coef,
+            max_grad_norm=update.max_grad_norm,  # type: ignore[arg-type]
+            rollout_buffer_class=buffer_class,
             rollout_buffer_kwargs=rollout_buffer_kwargs,
             _init_setup_model=False,
-            supported_action_spaces=(spaces.Discrete, spaces.Box),
+            supported_action_spaces=(
+                spaces.Discrete,
+                spaces.Box,
+                spaces.MultiDiscrete,
+                spaces.MultiBinary,
+            ),
             **sb3_arguments,
         )
-        for field in fields(settings):
-            setattr(self, field.name, getattr(settings, field.name))
+        for group in (settings, update, memory):
+            for field in fields(group):
+                setattr(self, field.name, getattr(group, field.name))
         self.n_episodes = n_episodes
         self.max_episode_steps = max_episode_steps
         self._episode_steps = np.zeros(0, dtype=np.int64)
@@ -136,13 +146,17 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
             names = ", ".join(repr(name) for name in self.policy_aliases)
             raise ValueError(
                 f"policy must be one of {names} or a class of SB3 policies, got "
-                f"{policy_name!r} (images and Dict observations are not supported yet)"
+                f"{policy_name!r}"
             )
         return self.policy_aliases[policy_name]
 
     def _setup_model(self) -> None:
         # Again for load(), which writes what it is given over the attributes.
-        check_settings(self.advantage_settings())
+        settings, update = self.advantage_settings(), self.update_settings()
+        check_settings(settings)
+        # Of a model at hand the entropy's weight may be changed to anything, as in SB3.
+        check_update(replace(update, ent_coef=0.0), settings)
+        check_memory(self.memory_settings(), update, settings)
         check_data(self.n_steps, self.n_episodes, self.max_episode_steps)
         self._check_spaces()
         check_trajectories(self.baseline, self.n_envs, self.n_episodes)
@@ -165,10 +179,11 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
         self.policy = policy_class(
             self.observation_space, self.action_space, self.lr_schedule, **arguments
         ).to(self.device)
+        self._setup_update()
 
     def _default_policy_kwargs(self) -> dict[str, Any]:
         """Returns what the policy is built with unless the user says otherwise."""
-        ours = issubclass(self.policy_class, MlpPolicy | TabularPolicy)
+        ours = issubclass(self.policy_class, OurPolicy)
         # No value is learnt: no parameters for it.
         return {"critic": "none"} if ours and self.baseline != "value" else {}
 
@@ -178,53 +193,8 @@ class PolicyGradientAlgorithm(RolloutAlgorithm):
                 "env must be an environment or the id of one, got None: only load() "
                 "knows the spaces without it"
             )
-        check_spaces(self.observation_space, self.action_space)
-
-    def train(self) -> None:
-        """Takes one step of the optimiser on the recorded steps of the rollout."""
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        batch = self.rollout_buffer.batch()
-        loss, terms = self.loss(batch)
-        self.policy.optimizer.zero_grad()
-        loss.backward()
-        if self.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        self.policy.optimizer.step()
-        self._n_updates += 1
-        self._log_update(batch, terms)
-
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the loss and its terms by logger key."""
-        continuous = isinstance(self.action_space, spaces.Box)
-        values, log_prob, entropy = self.policy.evaluate_actions(
-            batch.observations,
-            # SB3's Gaussian is over a vector, whatever the shape of the action space.
-            batch.actions.flatten(1) if continuous else batch.actions,
-        )
-        policy_loss = losses.policy_gradient_loss(
-            log_prob, batch.advantages, batch.n_samples
-        )
-        entropy_loss = losses.entropy_loss(entropy, log_prob, batch.n_samples)
-        terms = {"policy_loss": policy_loss, "entropy_loss": entropy_loss}
-        loss = policy_loss + self.ent_coef * entropy_loss
-        if self.baseline == "value":
-            terms["value_loss"] = losses.value_loss(values.flatten(), batch.returns)
-            loss = loss + self.vf_coef * terms["value_loss"]
-        return loss, terms
-
-    def _log_update(self, batch: Batch, terms: dict[str, Tensor]) -> None:
-        record = self.logger.record
-        record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name, value in terms.items():
-            record(f"train/{name}", value.item())
-        if self.baseline == "value":
-            explained = explained_variance(
-                batch.values.cpu().numpy(), batch.returns.cpu().numpy()
-            )
-            record("train/explained_variance", float(explained))
-        if hasattr(self.policy, "log_std"):
-            record("train/std", torch.exp(self.policy.log_std).mean().item())
+        ours = issubclass(self.policy_class, OurPolicy)
+        check_spaces(self.observation_space, self.action_space, not ours)
 
     def learn(
         self,

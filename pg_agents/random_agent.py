@@ -10,8 +10,10 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from pg_agents.advantages import AdvantageSettings
-from pg_agents.policies import RandomPolicy
+from pg_agents.memory import MemorySettings
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
+from pg_agents.random_policy import RandomPolicy
+from pg_agents.updates import UpdateSettings
 
 
 class RandomAgent(PolicyGradientAlgorithm):
@@ -59,13 +61,12 @@ class RandomAgent(PolicyGradientAlgorithm):
             policy,  # type: ignore[arg-type]
             env,
             settings=AdvantageSettings(gamma=1.0),
+            update=UpdateSettings(vf_coef=0.0),
+            memory=MemorySettings(),
             learning_rate=0.0,
             n_steps=1,
             n_episodes=None,
             max_episode_steps=1,
-            ent_coef=0.0,
-            vf_coef=0.0,
-            max_grad_norm=None,
             use_sde=False,
             sde_sample_freq=-1,
             rollout_buffer_class=None,

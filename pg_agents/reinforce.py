@@ -13,7 +13,10 @@ from pg_agents.advantages import AdvantageSettings, BaselineName
 from pg_agents.arguments import UNSET, Unset, choose_data
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.checks import check_choice
+from pg_agents.losses import CriticLoss
+from pg_agents.memory import MemorySettings
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
+from pg_agents.updates import UpdateSettings
 
 ReturnName = Literal["reward_to_go", "full_return"]
 
@@ -37,8 +40,9 @@ class REINFORCE(PolicyGradientAlgorithm):
     connectionist reinforcement learning"; Sutton and Barto (2018), section 13.3.
 
     Args:
-        policy: `"MlpPolicy"`, `"TabularPolicy"` (for `Discrete` observations) or a
-            class of SB3 policies.
+        policy: `"MlpPolicy"`, `"CnnPolicy"` (images), `"MultiInputPolicy"` (`Dict`
+            observations), `"TabularPolicy"` (`Discrete` observations) or a class of SB3
+            policies.
         env: environment, id such as `"pg_envs:PGToy-Sequence-v0"`, SB3 vector
             environment or Gymnasium vector environment.
         learning_rate: step size, or a function of the remaining progress, 1 to 0.
@@ -62,8 +66,8 @@ class REINFORCE(PolicyGradientAlgorithm):
         weight_by_gamma_t: whether step t counts gamma^t as much, see above.
         max_episode_steps: an episode still going on after this many steps is cut off
             there, as by a time limit, with a warning; not used with `n_steps`.
-        ent_coef: weight of the entropy in the objective; like the return it is summed
-            over an episode, and so is the logged `train/entropy_loss`.
+        ent_coef: weight of the entropy in the objective, or a schedule; like the return
+            it is summed over an episode, and so is the logged `train/entropy_loss`.
         vf_coef: weight of the value loss; used with `baseline="value"`.
         max_grad_norm: largest norm of the gradient; None for no bound, which keeps it
             unbiased.
@@ -79,6 +83,30 @@ class REINFORCE(PolicyGradientAlgorithm):
         seed: seeds Python, NumPy, torch, the action space and the environments.
         device: `"auto"`, `"cpu"`, `"cuda"` or the like.
         _init_setup_model: whether to build the networks now.
+        n_epochs: passes over each rollout. Without `clip_range` only the first step
+            follows the gradient: the data grow old.
+        batch_size: steps of a mini-batch, drawn without replacement; None for the whole
+            rollout at once.
+        clip_range: epsilon of PPO's clipped surrogate, or a schedule; None for the
+            plain policy gradient.
+        clip_range_vf: likewise for the values, in units of reward; None for none.
+        target_kl: epochs stop where the KL divergence from the policy that took the
+            actions exceeds 1.5 times this, in nats; None for no bound.
+        critic_loss: `"squared"` or `"huber"` (smooth L1).
+        critic_learning_rate: step size of the critic's own parameters, or a schedule;
+            None for `learning_rate`.
+        target_update_interval: updates between two of a target network, a slow copy of
+            the critic that values the states that follow; None for none.
+        tau: share of the critic that each such update takes over; 1 copies it.
+        memory_size: steps of earlier rollouts to remember and to learn from instead of
+            the last rollout alone; None for no memory.
+        learning_starts: steps that the memory must hold before the first update.
+        gradient_steps: steps of the optimiser after each rollout, with a memory.
+        replay: what is learnt from the memory. `"importance"`: at each step one
+            remembered rollout, weighted by the ratios of the policies' probabilities,
+            which keeps the estimate exact for whole episodes, at a price in variance.
+            `"returns"`: `batch_size` random steps with the advantages they had then, as
+            if the policy had not changed since: biased.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.
@@ -104,7 +132,7 @@ class REINFORCE(PolicyGradientAlgorithm):
         normalize_advantage: bool = False,
         weight_by_gamma_t: bool = False,
         max_episode_steps: int = 10_000,
-        ent_coef: float = 0.0,
+        ent_coef: float | Schedule = 0.0,
         vf_coef: float = 0.5,
         max_grad_norm: float | None = None,
         use_sde: bool = False,
@@ -118,8 +146,23 @@ class REINFORCE(PolicyGradientAlgorithm):
         seed: int | None = None,
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
+        *,
+        n_epochs: int = 1,
+        batch_size: int | None = None,
+        clip_range: float | Schedule | None = None,
+        clip_range_vf: float | Schedule | None = None,
+        target_kl: float | None = None,
+        critic_loss: CriticLoss = "squared",
+        critic_learning_rate: float | Schedule | None = None,
+        target_update_interval: int | None = None,
+        tau: float = 1.0,
+        memory_size: int | None = None,
+        learning_starts: int = 1,
+        gradient_steps: int = 1,
+        replay: Literal["importance", "returns"] = "importance",
     ) -> None:
         check_choice("returns", returns, ("reward_to_go", "full_return"))
+        check_choice("replay", replay, ("importance", "returns"))
         super().__init__(
             policy,
             env,
@@ -132,12 +175,29 @@ class REINFORCE(PolicyGradientAlgorithm):
                 normalize_advantage=normalize_advantage,
                 weight_by_gamma_t=weight_by_gamma_t,
             ),
+            update=UpdateSettings(
+                n_epochs=n_epochs,
+                batch_size=batch_size,
+                clip_range=clip_range,
+                clip_range_vf=clip_range_vf,
+                target_kl=target_kl,
+                critic_loss=critic_loss,
+                critic_learning_rate=critic_learning_rate,
+                target_update_interval=target_update_interval,
+                tau=tau,
+                ent_coef=ent_coef,
+                vf_coef=vf_coef,
+                max_grad_norm=max_grad_norm,
+            ),
+            memory=MemorySettings(
+                memory_size=memory_size,
+                learning_starts=learning_starts,
+                gradient_steps=gradient_steps,
+                replay=replay,
+            ),
             **choose_data(n_steps, n_episodes, {"n_episodes": 1}),
             learning_rate=learning_rate,
             max_episode_steps=max_episode_steps,
-            ent_coef=ent_coef,
-            vf_coef=vf_coef,
-            max_grad_norm=max_grad_norm,
             use_sde=use_sde,
             sde_sample_freq=sde_sample_freq,
             rollout_buffer_class=rollout_buffer_class,

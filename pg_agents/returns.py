@@ -83,7 +83,7 @@ def full_return(
         ValueError: if shapes differ or gamma is out of range.
     """
     to_go = reward_to_go(rewards, gamma, terminated, truncated, next_values)
-    goes_on, _ = _continuation(rewards, terminated, truncated, next_values)
+    goes_on, _ = continuation(rewards, terminated, truncated, next_values)
     whole = to_go.clone()
     for t in range(1, len(rewards)):
         whole[t] = torch.where(goes_on[t - 1], whole[t - 1], to_go[t])
@@ -138,8 +138,8 @@ def n_step_return(
     """
     if n < 1:
         raise ValueError(f"n must be an integer >= 1, got {n}")
-    _check_unit_interval("gamma", gamma)
-    goes_on, beyond = _continuation(rewards, terminated, truncated, next_values)
+    check_unit_interval("gamma", gamma)
+    goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
     target = rewards + gamma * beyond
     # More than T steps change nothing.
     for _ in range(min(n, len(rewards)) - 1):
@@ -177,9 +177,9 @@ def lambda_return(
     Raises:
         ValueError: if shapes differ, or gamma or lambda_ is out of range.
     """
-    _check_unit_interval("gamma", gamma)
-    _check_unit_interval("lambda_", lambda_)
-    goes_on, beyond = _continuation(rewards, terminated, truncated, next_values)
+    check_unit_interval("gamma", gamma)
+    check_unit_interval("lambda_", lambda_)
+    goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
     returns = torch.empty_like(rewards)
     later = beyond[-1]
     for t in reversed(range(len(rewards))):
@@ -220,12 +220,12 @@ def generalized_advantage(
     Raises:
         ValueError: if shapes differ, or gamma or gae_lambda is out of range.
     """
-    _check_unit_interval("gamma", gamma)
-    _check_unit_interval("gae_lambda", gae_lambda)
-    goes_on, beyond = _continuation(rewards, terminated, truncated, next_values)
-    _check_shape("values", values, rewards)
+    check_unit_interval("gamma", gamma)
+    check_unit_interval("gae_lambda", gae_lambda)
+    goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
+    check_shape("values", values, rewards)
     delta = rewards + gamma * beyond - values
-    decay = gamma * gae_lambda * goes_on
+    decay = gamma * gae_lambda * goes_on.to(rewards.dtype)
     advantages = torch.empty_like(rewards)
     later = torch.zeros_like(rewards[0])
     for t in reversed(range(len(rewards))):
@@ -234,7 +234,7 @@ def generalized_advantage(
     return advantages
 
 
-def _continuation(
+def continuation(
     rewards: Tensor,
     terminated: Tensor | None,
     truncated: Tensor | None,
@@ -249,13 +249,13 @@ def _continuation(
     terminated = no if terminated is None else terminated
     truncated = no if truncated is None else truncated
     beyond = torch.zeros_like(rewards) if next_values is None else next_values
-    _check_shape("terminated", terminated, rewards)
-    _check_shape("truncated", truncated, rewards)
-    _check_shape("next_values", beyond, rewards)
+    check_shape("terminated", terminated, rewards)
+    check_shape("truncated", truncated, rewards)
+    check_shape("next_values", beyond, rewards)
     return ~(terminated | truncated), torch.where(terminated, 0.0, beyond)
 
 
-def _check_shape(name: str, given: Tensor, rewards: Tensor) -> None:
+def check_shape(name: str, given: Tensor, rewards: Tensor) -> None:
     if given.shape != rewards.shape:
         raise ValueError(
             f"{name} must have the shape of rewards, {list(rewards.shape)}, got "
@@ -263,6 +263,6 @@ def _check_shape(name: str, given: Tensor, rewards: Tensor) -> None:
         )
 
 
-def _check_unit_interval(name: str, given: float) -> None:
+def check_unit_interval(name: str, given: float) -> None:
     if not 0.0 <= given <= 1.0:
         raise ValueError(f"{name} must lie in [0, 1], got {given}")

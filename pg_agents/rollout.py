@@ -13,12 +13,21 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
 
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
 from pg_agents.buffers import TrajectoryBuffer
+from pg_agents.observations import (
+    Observation,
+    count,
+    flatten_time,
+    map_observation,
+    select,
+)
 from pg_agents.quotas import EpisodeQuota, Quota, StepQuota
 from pg_agents.vec_env import VectorEnvAdapter
 
@@ -39,7 +48,7 @@ class StepEnds:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     capped: NDArray[np.bool_]
-    final_observations: dict[int, NDArray[Any]]
+    final_observations: dict[int, Observation]
 
 
 class RolloutAlgorithm(OnPolicyAlgorithm):
@@ -65,6 +74,8 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
     standardize_returns: bool
     normalize_advantage: bool
     weight_by_gamma_t: bool
+    # A slow copy of the policy, whose critic values what follows; or none.
+    target_policy: ActorCriticPolicy | None
     # Actions taken in each environment's present episode, [N].
     _episode_steps: NDArray[np.int64]
 
@@ -128,7 +139,7 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
             going_on = callback.on_step()
             self._update_info_buffer(infos, dones)
             rollout_buffer.add(
-                observations=self._last_obs,  # type: ignore[arg-type]
+                observations=self._last_obs,
                 actions=actions,
                 rewards=rewards,
                 terminated=ends.terminated,
@@ -181,7 +192,10 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
         self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
 
     def _for_environment(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Returns actions within the bounds of the action space."""
+        """Returns actions within the bounds of the action space, of its dtype."""
+        if isinstance(self.action_space, spaces.MultiBinary):
+            # Samples of a Bernoulli distribution are floats.
+            return actions.astype(self.action_space.dtype)
         if not isinstance(self.action_space, spaces.Box):
             return actions
         if self.policy.squash_output:
@@ -202,7 +216,7 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
     def _ends(
         self,
         recorded: NDArray[np.bool_],
-        new_obs: NDArray[Any],
+        new_obs: Observation,
         dones: NDArray[np.bool_],
         infos: list[dict[str, Any]],
     ) -> StepEnds:
@@ -228,7 +242,7 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
                 "ends",
                 stacklevel=2,
             )
-            final |= {int(i): new_obs[i] for i in np.flatnonzero(capped)}
+            final |= {int(i): select(new_obs, i) for i in np.flatnonzero(capped)}
         return StepEnds(dones, dones & ~limited, limited | capped, capped, final)
 
     def advantage_settings(self) -> AdvantageSettings:
@@ -239,24 +253,29 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
 
     def _finish_rollout(self, buffer: TrajectoryBuffer, quota: Quota) -> None:
         settings = self.advantage_settings()
-        last = np.asarray(self._last_obs)
-        final = buffer.final_observations()
-        values = torch.zeros(len(last) + (0 if final is None else len(final)))
+        beyond = buffer.observations_beyond(self._last_obs)
+        values = torch.zeros(count(beyond.observations), device=self.device)
+        target_values = None
         if self.baseline == "value" and settings.looks_beyond:
             # All truncated episodes and all unfinished ones in a single forward.
-            seen = last if final is None else np.concatenate([last, final])
-            with torch.no_grad():
-                values = self.policy.predict_values(obs_as_tensor(seen, self.device))
-        values = values.flatten().to(self.device)
+            values = self._successor_value(beyond.observations)
+            if self.target_policy is not None:
+                seen = map_observation(self._to_device, buffer.observations)
+                rows = self._successor_value(flatten_time(seen))
+                target_values = rows.reshape(len(buffer), -1)
         n_episodes = None if self.n_episodes is None else self.n_episodes * self.n_envs
-        buffer.finish(
-            values[: len(last)],
-            None if final is None else values[len(last) :],
-            settings,
-            n_episodes,
-        )
+        buffer.finish(values, beyond, settings, n_episodes, target_values)
         if self.n_episodes is not None and self.n_envs > 1:
             self.logger.record("rollout/idle_fraction", quota.idle_fraction)
+
+    def _successor_value(self, observations: Observation) -> Tensor:
+        """Returns V of observations `[B, ...]` by the critic that values successors."""
+        critic = self.policy if self.target_policy is None else self.target_policy
+        with torch.no_grad():
+            return critic.predict_values(observations).flatten()
+
+    def _to_device(self, values: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(values, device=self.device)
 
 
 def _only_recorded(

@@ -14,24 +14,6 @@ Array = NDArray[Any]
 Observations = Array | dict[str, Array]
 
 
-def n_rows(observations: Observations) -> int:
-    """Returns the number B of observations in arrays `[B, ...]`."""
-    some = (
-        next(iter(observations.values()))
-        if isinstance(observations, dict)
-        else observations
-    )
-    return len(some)
-
-
-def take_rows(observations: Observations, index: Any) -> Observations:  # noqa: ANN401
-    """Returns what NumPy's `array[index]` returns, of every array of a dict."""
-    if isinstance(observations, dict):
-        return {key: array[index] for key, array in observations.items()}
-    taken: Array = observations[index]
-    return taken
-
-
 def check_observations(
     space: spaces.Space[Any],
     observations: Any,  # noqa: ANN401

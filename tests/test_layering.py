@@ -65,6 +65,17 @@ PG_ENVS = {
         "rendering.sequence_scene",
     },
 }
+# REINFORCE and ActorCritic: arguments and defaults, no more.
+AGENT = {
+    "advantages",
+    "arguments",
+    "buffers",
+    "checks",
+    "losses",
+    "memory",
+    "policy_gradient",
+    "updates",
+}
 PG_AGENTS = {
     "returns": set(),
     "baselines": set(),
@@ -72,13 +83,30 @@ PG_AGENTS = {
     "checks": set(),
     "quotas": set(),
     "checkpoints": set(),
+    "critics": set(),
+    "observations": set(),
+    "random_policy": set(),
     "space_arrays": set(),
     "vec_env": set(),
-    "advantages": {"returns", "baselines"},
+    "off_policy": {"returns"},
+    "advantages": {"returns", "baselines", "observations"},
     "arguments": {"advantages", "checks"},
-    "buffers": {"advantages"},
-    "policies": {"checks"},
-    "rollout": {"advantages", "buffers", "quotas", "vec_env"},
+    "buffers": {"advantages", "observations"},
+    "memory": {"advantages", "baselines", "buffers", "observations", "off_policy"},
+    "policies": {"checks", "observations"},
+    "tabular_policy": {"checks", "policies"},
+    "rollout": {"advantages", "buffers", "observations", "quotas", "vec_env"},
+    "updates": {
+        "advantages",
+        "baselines",
+        "buffers",
+        "critics",
+        "losses",
+        "memory",
+        "observations",
+        "rollout",
+    },
+    "update_arguments": {"advantages", "checks", "losses", "memory", "updates"},
     "policy_gradient": {
         "advantages",
         "arguments",
@@ -86,21 +114,30 @@ PG_AGENTS = {
         "callbacks.progress",
         "checkpoints",
         "checks",
-        "losses",
+        "memory",
         "policies",
-        "rollout",
+        "tabular_policy",
+        "update_arguments",
+        "updates",
     },
-    "reinforce": {"advantages", "arguments", "buffers", "checks", "policy_gradient"},
-    "actor_critic": {"advantages", "arguments", "buffers", "checks", "policy_gradient"},
-    "random_agent": {"advantages", "policies", "policy_gradient"},
-    "demonstrations": {"checks", "quotas", "space_arrays", "vec_env"},
-    "likelihood_fit": {"checks", "policies", "space_arrays"},
+    "reinforce": AGENT,
+    "actor_critic": AGENT,
+    "random_agent": {
+        "advantages",
+        "memory",
+        "policy_gradient",
+        "random_policy",
+        "updates",
+    },
+    "demonstrations": {"checks", "observations", "quotas", "space_arrays", "vec_env"},
+    "likelihood_fit": {"checks", "observations", "tabular_policy"},
     "cloning_data": {"space_arrays"},
     "cloning": {
         "checks",
         "cloning_data",
         "demonstrations",
         "likelihood_fit",
+        "observations",
         "policies",
         "space_arrays",
     },
@@ -141,10 +178,15 @@ def test_packages_keep_apart(module: str) -> None:
         assert "stable_baselines3" not in theirs(module)
 
 
+MATHEMATICS = [
+    f"pg_agents.{name}" for name in ("returns", "baselines", "losses", "off_policy")
+]
+
+
 def test_mathematics_knows_no_libraries_but_its_own() -> None:
     for module in ("pg_envs.mdp", "pg_envs.dynamics", "pg_envs.oracle"):
         assert theirs(module) == {"numpy"}
-    for module in ("pg_agents.returns", "pg_agents.baselines", "pg_agents.losses"):
+    for module in MATHEMATICS:
         assert theirs(module) == {"torch"}
 
 

@@ -40,8 +40,8 @@ def filled_buffer() -> TrajectoryBuffer:
 def finished_buffer(**settings: Any) -> TrajectoryBuffer:
     buffer = filled_buffer()
     buffer.finish(
-        last_values=torch.tensor([7.0, 8.0]),
-        final_values=torch.tensor([50.0]),
+        values_beyond=torch.tensor([7.0, 8.0, 50.0]),
+        beyond=buffer.observations_beyond(np.full((2, 3), 3.0)),
         settings=AdvantageSettings(gamma=0.5, baseline="value", **settings),
         n_episodes=None,
     )
@@ -71,8 +71,8 @@ def test_batch_holds_the_recorded_steps_in_order_of_time() -> None:
     assert batch.actions.tolist() == [0, 10, 1, 2, 12]
     assert batch.observations.shape == (5, 3)
     assert batch.n_samples == 5
-    assert batch.values.tolist() == [1.0, 2.0, 3.0, 5.0, 6.0]
-    torch.testing.assert_close(batch.advantages, batch.returns - batch.values)
+    assert batch.old_values.tolist() == [1.0, 2.0, 3.0, 5.0, 6.0]
+    torch.testing.assert_close(batch.advantages, batch.returns - batch.old_values)
 
 
 def test_a_step_that_is_not_recorded_counts_for_nothing() -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pg_agents.losses import entropy_loss, policy_gradient_loss, value_loss
+from pg_agents.losses import (
+    approximate_kl,
+    clipped_surrogate_loss,
+    clipped_values,
+    entropy_loss,
+    policy_gradient_loss,
+    value_loss,
+)
 
 
 def test_known_value_of_the_weighted_log_probability() -> None:
@@ -73,3 +80,51 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
         policy_gradient_loss(torch.zeros(3, 1), torch.zeros(3), 1)
     with pytest.raises(ValueError, match=r"returns must have the shape of values"):
         value_loss(torch.zeros(3, 1), torch.zeros(3))
+
+
+def test_clipped_surrogate_by_hand() -> None:
+    """Ratios 1.5, 1.5, 0.5 and 0.5 at epsilon 0.2; the smaller of the two counts."""
+    old = torch.zeros(4)
+    log_prob = torch.tensor([1.5, 1.5, 0.5, 0.5]).log().requires_grad_()
+    advantages = torch.tensor([2.0, -2.0, 2.0, -2.0])
+    loss = clipped_surrogate_loss(log_prob, old, advantages, 0.2, n_samples=4)
+    assert loss.item() == pytest.approx(-(2.4 - 3.0 + 1.0 - 1.6) / 4)
+    (gradient,) = torch.autograd.grad(loss, log_prob)
+    # Nothing is gained by going further up, or down, in the first and the last.
+    torch.testing.assert_close(gradient, -torch.tensor([0.0, -3.0, 1.0, 0.0]) / 4)
+
+
+def test_on_fresh_data_the_clipped_surrogate_has_the_policy_gradient() -> None:
+    log_prob = torch.tensor([-0.3, -1.2, -0.7], requires_grad=True)
+    advantages = torch.tensor([1.0, -2.0, 0.5])
+    clipped = clipped_surrogate_loss(log_prob, log_prob.detach(), advantages, 0.1, 2)
+    plain = policy_gradient_loss(log_prob, advantages, 2)
+    torch.testing.assert_close(
+        torch.autograd.grad(clipped, log_prob), torch.autograd.grad(plain, log_prob)
+    )
+
+
+def test_huber_is_half_a_square_up_to_1_and_linear_from_there() -> None:
+    values = torch.tensor([0.0, 0.0, 0.0])
+    returns = torch.tensor([0.5, -1.0, 3.0])
+    loss = value_loss(values, returns, "huber")
+    assert loss.item() == pytest.approx((0.125 + 0.5 + 2.5) / 3)
+    assert value_loss(values, returns).item() == pytest.approx((0.25 + 1 + 9) / 3)
+
+
+def test_clipped_values_go_no_further_than_the_range() -> None:
+    values = torch.tensor([1.0, 1.0, -3.0])
+    old = torch.tensor([0.9, 0.0, 0.0])
+    got = clipped_values(values, old, 0.5)
+    torch.testing.assert_close(got, torch.tensor([1.0, 0.5, -0.5]))
+
+
+def test_approximate_kl_has_the_kl_as_its_mean() -> None:
+    """Over both outcomes of a coin, weighted by the old policy."""
+    old, new = torch.tensor([0.3, 0.7]), torch.tensor([0.6, 0.4])
+    each = torch.stack(
+        [approximate_kl(n.log(), o.log()) for n, o in zip(new, old, strict=True)]
+    )
+    exact = (old * (old / new).log()).sum()
+    torch.testing.assert_close((old * each).sum(), exact)
+    assert (each >= 0).all()

@@ -182,3 +182,42 @@ def test_random_actions_are_uniform_and_follow_the_seed() -> None:
     space.seed(1)
     again, _ = policy.predict(observations)
     np.testing.assert_array_equal(actions, again)
+
+
+@pytest.mark.parametrize("critic", ["separate", "shared", "none"])
+def test_layer_norm_stands_between_each_linear_layer_and_its_activation(
+    critic: Any,
+) -> None:
+    """Beside the same network written out by hand (Ba, Kiros and Hinton, 2016)."""
+    policy = mlp(critic=critic, net_arch=[8, 5], layer_norm=True)
+    latent = batch()
+    for layer in policy.mlp_extractor.policy_net:
+        if isinstance(layer, torch.nn.Linear):
+            latent = latent @ layer.weight.T + layer.bias
+            mean = latent.mean(1, keepdim=True)
+            variance = ((latent - mean) ** 2).mean(1, keepdim=True)
+            latent = torch.tanh((latent - mean) / (variance + 1e-5).sqrt())
+    logits = policy.action_net(latent)
+    got = policy.get_distribution(batch()).distribution.logits  # type: ignore[union-attr]
+    torch.testing.assert_close(got, torch.log_softmax(logits, 1))
+    n_norms = sum(isinstance(m, torch.nn.LayerNorm) for m in policy.modules())
+    assert n_norms == (4 if critic == "separate" else 2)
+
+
+def weights(layer: torch.nn.Module) -> torch.Tensor:
+    assert isinstance(layer, torch.nn.Linear)
+    return layer.weight
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_orthogonal_initialisation_gives_orthogonal_weights(layer_norm: bool) -> None:
+    """W W^T = 2 I in the body, 0.01^2 I in the policy head (gains sqrt 2, 0.01)."""
+    policy = mlp(net_arch=[3, 3], layer_norm=layer_norm)
+    first, head = (
+        weights(policy.mlp_extractor.policy_net[0]),
+        weights(policy.action_net),
+    )
+    torch.testing.assert_close(first @ first.T, 2.0 * torch.eye(3))
+    torch.testing.assert_close(head @ head.T, 1e-4 * torch.eye(2))
+    plain = weights(mlp(net_arch=[3, 3], ortho_init=False).mlp_extractor.policy_net[0])
+    assert (plain @ plain.T - 2.0 * torch.eye(3)).abs().max() > 0.1

@@ -261,10 +261,10 @@ def test_learns_continuous_actions() -> None:
         ({"policy": "TabularPolicy"}, "needs a Discrete observation space"),
         (
             {"policy": "TablePolicy"},
-            "policy must be one of 'MlpPolicy', 'TabularPolicy' or a class .* got "
+            "policy must be one of 'MlpPolicy', .*, 'TabularPolicy' or a class .* got "
             "'TablePolicy'",
         ),
-        ({"policy": "MultiInputPolicy"}, "Dict observations are not supported yet"),
+        ({"policy": "MultiInputPolicy"}, "MultiInputPolicy needs a Dict observation"),
     ],
 )
 def test_bad_arguments_are_refused_by_name_and_leave_nothing_behind(
@@ -296,8 +296,8 @@ def test_bad_arguments_are_refused_by_name_and_leave_nothing_behind(
 @pytest.mark.parametrize(
     ("space", "says"),
     [
-        (spaces.Discrete(3, start=2), "must start at 0, got Discrete"),
-        (spaces.Dict({"a": spaces.Discrete(2)}), "MultiInputPolicy|not supported yet"),
+        (spaces.Tuple((spaces.Discrete(2),)), "an array or a Dict of arrays, got Tup"),
+        (spaces.Dict({"a": spaces.Discrete(2)}), "must use `MultiInputPolicy`"),
     ],
 )
 def test_spaces_that_would_go_wrong_are_refused(space: Any, says: str) -> None:

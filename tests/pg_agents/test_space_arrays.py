@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from pg_agents.space_arrays import (
-    check_actions,
-    check_observations,
-    n_rows,
-    take_rows,
-)
+from pg_agents.space_arrays import check_actions, check_observations
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
 IMAGE = spaces.Box(0, 255, (3, 40, 36), np.uint8)
@@ -104,10 +99,6 @@ def test_a_dict_of_arrays_has_the_keys_of_its_space() -> None:
     got = check_observations(PAIR, good)
     assert isinstance(got, dict)
     assert got["room"].tolist() == [0, 2, 1]
-    assert n_rows(got) == 3
-    taken = take_rows(got, np.array([1]))
-    assert isinstance(taken, dict)
-    assert taken["room"].tolist() == [2]
     with pytest.raises(TypeError, match=r"dict of arrays .*'place', 'room'.* list"):
         check_observations(PAIR, [good])
     with pytest.raises(ValueError, match=r"keys \['place', 'room'\], got \['room'\]"):

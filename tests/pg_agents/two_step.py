@@ -115,8 +115,9 @@ def gradient_of(model: PolicyGradientAlgorithm, episodes: Sequence[Episode]) -> 
             log_probs=torch.zeros(len(episodes)),
             final_observations={},
         )
+    beyond = buffer.observations_beyond(np.zeros(len(episodes), dtype=np.int64))
     nothing = torch.zeros(len(episodes))
-    buffer.finish(nothing, None, model.advantage_settings(), len(episodes))
+    buffer.finish(nothing, beyond, model.advantage_settings(), len(episodes))
     model.policy.zero_grad()
     model.loss(buffer.batch())[0].backward()
     gradient = model.policy.action_net.weight.grad

@@ -124,13 +124,13 @@ class Flipped(REINFORCE):
 class WithMemory(REINFORCE):
     """A user's subclass that learns from the last eight rollouts as from new ones."""
 
-    memory: deque[Batch]
+    kept: deque[Batch]
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        if not hasattr(self, "memory"):
-            self.memory = deque(maxlen=8)
-        self.memory.append(batch)
-        losses = [super(WithMemory, self).loss(old) for old in self.memory]
+        if not hasattr(self, "kept"):
+            self.kept = deque(maxlen=8)
+        self.kept.append(batch)
+        losses = [super(WithMemory, self).loss(old) for old in self.kept]
         return torch.stack([loss for loss, _ in losses]).mean(), losses[-1][1]
 
 

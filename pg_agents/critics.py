@@ -1,0 +1,59 @@
+"""A critic with a step size of its own, and a slow copy of it."""
+
+from __future__ import annotations
+
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+
+def update_target(
+    target: ActorCriticPolicy, policy: ActorCriticPolicy, tau: float
+) -> None:
+    """Moves the slow copy towards the policy: `target += tau * (policy - target)`.
+
+    Reference: Mnih et al. (2015), "Human-level control through deep reinforcement
+    learning", with tau 1; Lillicrap et al. (2016), "Continuous control with deep
+    reinforcement learning", with tau below (Polyak averaging).
+
+    Args:
+        target: the copy, changed in place.
+        policy: the one that learns.
+        tau: in (0, 1]; 1 copies it.
+    """
+    source = policy.state_dict()
+    with torch.no_grad():
+        for name, slow in target.state_dict().items():
+            # Counters, of batch norm for one, have no mean.
+            if tau == 1.0 or not slow.is_floating_point():
+                slow.copy_(source[name])
+            else:
+                slow.lerp_(source[name], tau)
+
+
+def split_critic(policy: ActorCriticPolicy) -> None:
+    """Gives what belongs to the critic alone a parameter group of its own, the last.
+
+    What the critic shares with the policy, a body or an extractor, stays with the
+    policy. The optimiser itself stays: its state and hooks are kept.
+
+    Args:
+        policy: one with a critic.
+
+    Raises:
+        ValueError: if nothing belongs to the critic.
+    """
+    actor = {id(p) for p in policy.action_net.parameters()}
+    modules = [policy.value_net, policy.mlp_extractor.value_net]
+    if not policy.share_features_extractor:
+        modules.append(policy.vf_features_extractor)
+    own = [p for module in modules for p in module.parameters() if id(p) not in actor]
+    if not own:
+        raise ValueError(
+            "critic_learning_rate needs a critic with parameters of its own, and "
+            f"{type(policy).__name__} has none here"
+        )
+    ours = {id(p) for p in own}
+    (group,) = policy.optimizer.param_groups
+    critic_group = {**group, "params": own}
+    group["params"] = [p for p in group["params"] if id(p) not in ours]
+    policy.optimizer.add_param_group(critic_group)
