@@ -9,7 +9,7 @@ ALL_INSTALLED := $(VENV)/.all-installed
 WORKERS ?= 2
 
 .PHONY: demo test test-all lint type format install clean
-.PHONY: results estimators checker false-alarms
+.PHONY: results estimators checker false-alarms ablation
 
 install: $(INSTALLED)
 
@@ -55,6 +55,10 @@ checker: $(INSTALLED)
 # About an hour; what it has counted so far is kept.
 false-alarms: $(INSTALLED)
 	$(BIN)/python benchmarks/false_alarms.py
+
+# 350 runs of CartPole, about an hour on two cores; goes on where it was stopped.
+ablation: $(INSTALLED)
+	$(BIN)/python benchmarks/ablation.py
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage

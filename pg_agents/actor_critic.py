@@ -78,6 +78,9 @@ class ActorCritic(PolicyGradientAlgorithm):
             batch before the value is subtracted.
         weight_by_gamma_t: whether step t of an episode counts gamma^t as much, as the
             gradient of the discounted return demands and hardly anybody does.
+        bootstrap_truncated: whether what was seen last of a truncated episode is valued
+            by the critic. If not, a time limit counts as the task's own end, as in many
+            older implementations.
         max_episode_steps: an episode still going on after this many steps is cut off
             there, as by a time limit, with a warning; used with `n_episodes` only.
         n_epochs: passes over each rollout. Without `clip_range` only the first step
@@ -146,6 +149,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         n_episodes: int | Unset | None = UNSET,
         standardize_returns: bool = False,
         weight_by_gamma_t: bool = False,
+        bootstrap_truncated: bool = True,
         max_episode_steps: int = 10_000,
         n_epochs: int = 1,
         batch_size: int | None = None,
@@ -176,6 +180,7 @@ class ActorCritic(PolicyGradientAlgorithm):
                 baseline="value",
                 gae_lambda=gae_lambda,
                 td_steps=td_steps,
+                bootstrap_truncated=bootstrap_truncated,
                 standardize_returns=standardize_returns,
                 normalize_advantage=normalize_advantage,
                 weight_by_gamma_t=weight_by_gamma_t,

@@ -34,6 +34,8 @@ class AdvantageSettings:
         td_steps: n of `"n_step"`.
         bootstrap: whether returns go on with the critic's value where the data stop
             before the episode does. `"td"`, `"n_step"` and `"gae"` always do.
+        bootstrap_truncated: whether they do so where an episode was truncated as well;
+            if not, a time limit counts as an end by the task's own rules.
         standardize_returns: whether returns are standardised over the batch before the
             baseline is subtracted.
         normalize_advantage: whether the differences are.
@@ -46,6 +48,7 @@ class AdvantageSettings:
     gae_lambda: float = 1.0
     td_steps: int = 1
     bootstrap: bool = False
+    bootstrap_truncated: bool = True
     standardize_returns: bool = False
     normalize_advantage: bool = False
     weight_by_gamma_t: bool = False
@@ -54,6 +57,12 @@ class AdvantageSettings:
     def looks_beyond(self) -> bool:
         """Whether values of states that followed are asked for."""
         return self.bootstrap or self.estimator in ("td", "n_step", "gae")
+
+    def ends(self, facts: Facts) -> tuple[Tensor, Tensor]:
+        """Returns which steps count as terminated, and which as truncated, `[T, N]`."""
+        if self.bootstrap_truncated:
+            return facts.terminated, facts.truncated
+        return facts.terminated | facts.truncated, torch.zeros_like(facts.truncated)
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,7 @@ def estimate_advantages(
 
 def _returns(facts: Facts, settings: AdvantageSettings) -> Tensor:
     rewards, gamma = facts.rewards, settings.gamma
-    end = facts.terminated, facts.truncated
+    end = settings.ends(facts)
     beyond = facts.next_values
     if settings.estimator == "td":
         return td_target(rewards, gamma, *end, beyond)

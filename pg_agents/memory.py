@@ -139,7 +139,7 @@ def corrected_batch(
         settings: estimator, baseline and so on.
         memory: which correction.
     """
-    end = facts.terminated, facts.truncated
+    end = settings.ends(facts)
     log_ratios = torch.where(facts.recorded, log_prob - facts.log_probs, 0.0)
     rewards, gamma = facts.rewards, settings.gamma
     if memory.replay == "v_trace":

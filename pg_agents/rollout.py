@@ -59,8 +59,8 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
         n_episodes: whole episodes per environment and rollout, or None.
         max_episode_steps: cap on the length of an episode where `n_episodes` is given.
         gamma, gae_lambda, estimator, baseline, td_steps, bootstrap,
-        standardize_returns, normalize_advantage, weight_by_gamma_t: see
-            `AdvantageSettings`.
+        bootstrap_truncated, standardize_returns, normalize_advantage,
+        weight_by_gamma_t: see `AdvantageSettings`.
     """
 
     rollout_buffer: TrajectoryBuffer  # type: ignore[assignment]
@@ -71,6 +71,7 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
     baseline: BaselineName
     td_steps: int
     bootstrap: bool
+    bootstrap_truncated: bool
     standardize_returns: bool
     normalize_advantage: bool
     weight_by_gamma_t: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -169,3 +170,18 @@ def test_monte_carlo_returns_go_on_with_a_value_if_asked() -> None:
     assert stopped == [[2.0, 2.5], [8.0, 3.0], [8.0, 0.0]]
     going_on, _ = estimate_row(baseline="value", bootstrap=True)
     assert going_on == [[2.0, 1 + (3 + 5) / 2], [8.0, 3 + 5], [8.0, 0.0]]
+
+
+@pytest.mark.parametrize("estimator", ["td", "gae"])
+def test_a_time_limit_can_be_taken_for_an_end(estimator: Any) -> None:
+    """Truncated in row 1 with 3 to follow: its value counts, or nothing does."""
+    given = facts()
+    truncated = torch.tensor([[0, 0], [1, 0], [0, 0]], dtype=torch.bool)
+    given = replace(given, truncated=truncated)
+    arguments: Any = {"gamma": 0.5, "estimator": estimator, "baseline": "value"}
+    told_apart, _ = estimate_advantages(given, AdvantageSettings(**arguments))
+    the_same, _ = estimate_advantages(
+        given, AdvantageSettings(**arguments, bootstrap_truncated=False)
+    )
+    assert told_apart[1, 0] == 4.0 + 0.5 * 3.0
+    assert the_same[1, 0] == 4.0
