@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pg_agents.actor_critic import ActorCritic
 from pg_agents.buffers import TrajectoryBuffer
-from pg_agents.policies import MlpPolicy
+from pg_agents.cloning import clone_behaviour
+from pg_agents.demonstrations import Demonstrations, record_demonstrations
+from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from pg_agents.random_agent import RandomAgent
 from pg_agents.random_policy import RandomPolicy
 from pg_agents.reinforce import REINFORCE
@@ -23,13 +25,18 @@ if TYPE_CHECKING:
 __all__ = [
     "REINFORCE",
     "ActorCritic",
+    "CnnPolicy",
+    "Demonstrations",
     "MlpPolicy",
+    "MultiInputPolicy",
     "RandomAgent",
     "RandomPolicy",
     "TabularPolicy",
     "TrajectoryBuffer",
     "as_vec_env",
     "check_policy_gradient",
+    "clone_behaviour",
+    "record_demonstrations",
 ]
 
 

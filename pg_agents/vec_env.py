@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from gymnasium import Wrapper
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import (
-    VecEnvIndices,
+    VecEnvObs,
     VecEnvStepReturn,
+)
+
+from pg_agents.observations import Observation, copy_observation, select
+from pg_agents.restarts import After, after_an_end, restart_some
+from pg_agents.sub_environments import SubEnvironmentAccess
+from pg_agents.vector_results import (
+    FINAL_INFO,
+    FINAL_OBS,
+    check_spaces,
+    single_observation,
+    split_infos,
+    to_numpy,
+    with_rows,
 )
 
 
@@ -31,20 +40,26 @@ def as_vec_env(env: VectorEnv[Any, Any, Any]) -> VecEnv:
 
     Raises:
         ValueError: if the environment inserts dummy steps (NEXT_STEP) and can't restart
-            environments one by one, which would remove them.
+            environments one by one, which would remove them; or if SB3 has no policy
+            for its spaces.
         TypeError: if `env` is no vector environment.
     """
     return VectorEnvAdapter(env)
 
 
-class VectorEnvAdapter(VecEnv):
+class VectorEnvAdapter(SubEnvironmentAccess):
     """What `as_vec_env` returns.
 
     Gymnasium has three ways of going on after an episode. SAME_STEP is SB3's own. With
     DISABLED, and with NEXT_STEP where the environment can restart some of its copies
-    (`options={"reset_mask": ...}`), the adapter restarts them at once. With NEXT_STEP
-    elsewhere, Gymnasium's CartPole for one, the step after an end is a dummy, whose
-    action is ignored: `dummy_steps` marks it, for a learner that skips it.
+    (see `restarts`), the adapter restarts them at once. With NEXT_STEP elsewhere, the
+    step after an end is a dummy, whose action is ignored: `dummy_steps` marks it, for a
+    learner that skips it. SB3's wrappers know nothing of it: VecMonitor would count it
+    and VecNormalize average its reward.
+
+    Infos of the step are handed on as one dict per environment, those of a restart as
+    `reset_infos`. A result under `"episode"` that the environment gives itself, from a
+    Monitor or from Gymnasium's RecordEpisodeStatistics, is left as it is.
 
     Args:
         env: a Gymnasium vector environment.
@@ -56,9 +71,15 @@ class VectorEnvAdapter(VecEnv):
         dummy_steps: `[N]` bool, which results of the last step are to be skipped.
 
     Raises:
-        ValueError: if there would be dummy steps that the learner does not skip.
+        ValueError: if there would be dummy steps that the learner does not skip, or if
+            SB3 has no policy for its spaces.
         TypeError: if `env` is no vector environment.
     """
+
+    _last_dones: NDArray[np.bool_]
+    # Of each environment's present episode, [N]: return and number of steps.
+    _returns: NDArray[np.float64]
+    _lengths: NDArray[np.int64]
 
     def __init__(
         self,
@@ -70,35 +91,37 @@ class VectorEnvAdapter(VecEnv):
                 "as_vec_env takes a gymnasium.vector.VectorEnv, such as gym.make_vec "
                 f"returns, got {type(env).__name__}"
             )
+        check_spaces(env.single_observation_space, env.single_action_space)
         self.env = env
-        mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        self._restarts = mode is not AutoresetMode.SAME_STEP and _can_restart_some(env)
-        self._has_dummies = mode is not AutoresetMode.SAME_STEP and not self._restarts
-        if self._has_dummies and not learner_skips_dummy_steps:
-            raise ValueError(
-                f"{env} inserts a dummy step after every episode "
-                f"(autoreset_mode={mode.value}), which this learner would take for a "
-                "real one. Make it with vectorization_mode='sync', or with "
-                "AutoresetMode.SAME_STEP if it has it"
-            )
+        after = after_an_end(env, learner_skips_dummy_steps)
+        self._restarts, self._has_dummies = after is After.RESTART, after is After.DUMMY
         super().__init__(
             env.num_envs, env.single_observation_space, env.single_action_space
         )
+        # As in SB3's DummyVecEnv, for VecVideoRecorder, which reads render_fps.
+        self.metadata = dict(env.metadata)
+        # Environments that hand out their own memory write the next step over it.
+        self._copies = not getattr(env.unwrapped, "copy", True)
         self.dummy_steps = np.zeros(env.num_envs, dtype=np.bool_)
         self._actions: NDArray[Any] = np.zeros(0)
         self._begin_statistics()
 
-    def reset(self) -> NDArray[Any]:
-        """Restarts all environments; returns observations `[N, *obs_shape]`."""
-        # One generator, seeded by the first of SB3's consecutive seeds.
-        options = self._options[0] if self._options else None
-        observations, _ = self.env.reset(seed=self._seeds[0], options=options or None)
+    def reset(self) -> VecEnvObs:
+        """Restarts all environments; returns observations `[N, *obs_shape]`.
+
+        Seeds and options are those last given to `seed` and `set_options`, once.
+        """
+        # The first of SB3's consecutive seeds: where an environment has several
+        # generators, Gymnasium gives them the consecutive ones as well.
+        seed = self._seeds[0]
+        options = dict(self._options[0]) if self._options else None
+        observations, infos = self.env.reset(seed=seed, options=options or None)
         self._reset_seeds()
         self._reset_options()
+        self.reset_infos = split_infos(infos, self.num_envs)
         self.dummy_steps = np.zeros(self.num_envs, dtype=np.bool_)
-        self._last_dones = np.zeros(self.num_envs, dtype=np.bool_)
         self._begin_statistics()
-        return _numpy(observations)
+        return self._handed_out(observations)
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Remembers the actions `[N, *action_shape]` for `step_wait`."""
@@ -108,30 +131,69 @@ class VectorEnvAdapter(VecEnv):
         """Steps all environments.
 
         Returns:
-            Observations `[N, *obs_shape]`, rewards `[N]` float32, dones `[N]` bool and
-            a list of N infos, with SB3's keys for those that are done.
+            Observations `[N, *obs_shape]`, or a dict of them, rewards `[N]` float32,
+            dones `[N]` bool and a list of N infos, with SB3's keys for those that are
+            done.
         """
-        results = self.env.step(self._actions)
-        observations, rewards, terminated, truncated = map(_numpy, results[:4])
-        final_observations = _numpy(results[4].get("final_obs", observations))
+        # SB3's policy for MultiBinary, for one, gives floats.
+        actions = np.asarray(self._actions, dtype=self.action_space.dtype)
+        results = self.env.step(actions)
+        observations = self._handed_out(results[0])
+        rewards, terminated, truncated = map(to_numpy, results[1:4])
         dones = terminated | truncated
-        self.dummy_steps = self._last_dones & self._has_dummies
+        infos = split_infos(results[4], self.num_envs)
+        if self._has_dummies:
+            self.dummy_steps = self._last_dones
+            for i in np.flatnonzero(self.dummy_steps):
+                self.reset_infos[i], infos[i] = infos[i], {}
         self._returns += rewards
         self._lengths += ~self.dummy_steps
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(dones):
-            infos[i] = {
-                "terminal_observation": final_observations[i],
-                "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
-                "episode": self._result(int(i)),
-            }
+            infos[i] = self._info_of_end(int(i), infos[i], observations)
+            infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
         if self._restarts and dones.any():
-            restarted, _ = self.env.reset(options={"reset_mask": dones})
-            observations = _numpy(restarted)
+            observations = self._restart(dones, observations)
         self._returns[dones] = 0.0
         self._lengths[dones] = 0
         self._last_dones = dones
         return observations, rewards.astype(np.float32), dones, infos
+
+    def _info_of_end(
+        self,
+        i: int,
+        info: dict[str, Any],
+        observations: Observation,
+    ) -> dict[str, Any]:
+        """Returns the info of an episode's last step, with SB3's keys."""
+        seen = info.pop(FINAL_OBS, None)
+        if seen is None:
+            seen = select(observations, i)
+        episode = info.get("episode")
+        if FINAL_INFO in info:
+            # The rest is what the restart said, but for a wrapper's result.
+            ended = dict(info.pop(FINAL_INFO))
+            self.reset_infos[i] = info
+            info, episode = ended, episode or ended.get("episode")
+        given = isinstance(episode, dict) and "r" in episode
+        info["episode"] = episode if given else self._result(i)
+        info["terminal_observation"] = single_observation(seen, self.observation_space)
+        return info
+
+    def _restart(
+        self,
+        dones: NDArray[np.bool_],
+        observations: Observation,
+    ) -> Observation:
+        """Starts new episodes; returns observations with what is seen first in them."""
+        restarted, infos = restart_some(self.env, dones)
+        rows = split_infos(infos, self.num_envs)
+        for i in np.flatnonzero(dones):
+            self.reset_infos[i] = rows[i]
+        return with_rows(observations, to_numpy(restarted), dones)
+
+    def _handed_out(self, observations: Any) -> VecEnvObs:  # noqa: ANN401
+        arrays: VecEnvObs = to_numpy(observations)
+        return copy_observation(arrays) if self._copies else arrays
 
     def _begin_statistics(self) -> None:
         self._started = time.time()
@@ -146,63 +208,3 @@ class VectorEnvAdapter(VecEnv):
             "l": int(self._lengths[i]),
             "t": round(time.time() - self._started, 6),
         }
-
-    def close(self) -> None:
-        """Closes the environments."""
-        self.env.close()
-
-    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """Returns a frame per environment."""
-        frames: Any = self.env.render()
-        return [None] * self.num_envs if frames is None else list(frames)
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Returns an attribute of the vector environment, once per environment."""
-        return [self._find(attr_name)] * len(list(self._get_indices(indices)))
-
-    def set_attr(
-        self,
-        attr_name: str,
-        value: Any,  # noqa: ANN401
-        indices: VecEnvIndices = None,
-    ) -> None:
-        """Sets an attribute of the vector environment, which has it for all."""
-        setattr(self.env.unwrapped, attr_name, value)
-
-    def env_method(
-        self,
-        method_name: str,
-        *method_args: Any,
-        indices: VecEnvIndices = None,
-        **method_kwargs: Any,
-    ) -> list[Any]:
-        """Calls a method of the vector environment, once for all."""
-        method: Callable[..., Any] = self._find(method_name)
-        result = method(*method_args, **method_kwargs)
-        return [result] * len(list(self._get_indices(indices)))
-
-    def env_is_wrapped(
-        self,
-        wrapper_class: type[Wrapper[Any, Any, Any, Any]],
-        indices: VecEnvIndices = None,
-    ) -> list[bool]:
-        """Says yes to Monitor, whose results the infos carry, and to nothing else."""
-        is_monitor = wrapper_class is Monitor
-        return [is_monitor] * len(list(self._get_indices(indices)))
-
-    def _find(self, name: str) -> Any:  # noqa: ANN401
-        if hasattr(self.env, name):
-            return getattr(self.env, name)
-        return getattr(self.env.unwrapped, name)
-
-
-def _can_restart_some(env: VectorEnv[Any, Any, Any]) -> bool:
-    return isinstance(env.unwrapped, SyncVectorEnv | AsyncVectorEnv) or bool(
-        env.metadata.get("reset_mask", False)
-    )
-
-
-def _numpy(values: Any) -> NDArray[Any]:  # noqa: ANN401
-    if isinstance(values, torch.Tensor):
-        return values.cpu().numpy()
-    return np.asarray(values)

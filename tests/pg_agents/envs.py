@@ -129,3 +129,63 @@ class StaggeredVectorEnv(VectorEnv[Any, Any, Any]):
         if self.mode is AutoresetMode.SAME_STEP and self.ended.any():
             infos = {"final_obs": final, "_final_obs": self.ended.copy()}
         return seen, rewards, terminated, truncated, infos
+
+
+class SampleEnv(gymnasium.Env[Any, Any]):
+    """Observations of any space, the same whenever it is at the same step.
+
+    Info of every step has "steps"; that of the last has "is_success", true in episodes
+    of an odd number, and a dict; that of a reset has "episode_number".
+
+    Args:
+        observation_space: what is seen is a sample of it, by episode and step.
+        action_space: what actions must be from.
+        lengths: steps of each episode, over and over.
+        truncates: whether episodes end by truncation instead of termination.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lengths: Sequence[int],
+        truncates: bool = False,
+    ) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.lengths = lengths
+        self.truncates = truncates
+        self.episode = -1
+        self.steps = 0
+        self.seeds: list[int | None] = []
+        self.options: dict[str, Any] | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.seeds.append(seed)
+        self.options = options
+        self.episode += 1
+        self.steps = 0
+        return self._seen(), {"episode_number": self.episode}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), (action, type(action))
+        assert np.asarray(action).dtype == self.action_space.dtype
+        self.steps += 1
+        ended = self.steps == self.lengths[self.episode % len(self.lengths)]
+        info: dict[str, Any] = {"steps": self.steps}
+        if ended:
+            info |= {"is_success": self.episode % 2 == 1, "end": {"at": self.steps}}
+        return (
+            self._seen(),
+            float(self.steps),
+            ended and not self.truncates,
+            ended and self.truncates,
+            info,
+        )
+
+    def _seen(self) -> Any:
+        self.observation_space.seed(100 * self.episode + self.steps)
+        return self.observation_space.sample()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -9,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import NormalizeReward
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 import pg_envs
-from pg_agents import REINFORCE, as_vec_env
+from pg_agents import REINFORCE, ActorCritic, as_vec_env
 from pg_agents.vec_env import VectorEnvAdapter
-from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
+from tests.pg_agents.envs import SampleEnv, ScriptedEnv, StaggeredVectorEnv
 
 SEQUENCE = "PGToy-Sequence-v0"
 
@@ -84,9 +85,8 @@ def test_gymnasiums_own_vector_environment_in_every_mode(mode: AutoresetMode) ->
 
 def test_dummy_steps_that_cannot_be_removed_are_refused_for_other_learners() -> None:
     """Rule 7: SB3's algorithms would take them for real."""
-    env = gymnasium.make_vec("CartPole-v1", num_envs=2)
     with pytest.raises(ValueError, match=r"dummy step.*vectorization_mode='sync'"):
-        as_vec_env(env)
+        as_vec_env(StaggeredVectorEnv([2, 3]))
 
 
 def test_dummy_steps_are_marked_for_a_learner_that_skips_them() -> None:
@@ -110,6 +110,20 @@ def test_a_dummy_step_is_no_step_of_an_episode() -> None:
         for i in np.flatnonzero(dones):
             lengths[i].add(infos[i]["episode"]["l"])
     assert lengths == [{2}, {3}]
+
+
+def test_infos_of_a_dummy_step_are_those_of_a_restart() -> None:
+    single = SampleEnv(gymnasium.spaces.Discrete(3), gymnasium.spaces.Discrete(2), [2])
+    # A wrapper that can't be told of a restart: the dummy steps remain.
+    env = NormalizeReward(gymnasium.vector.SyncVectorEnv([lambda: single]))
+    adapter = VectorEnvAdapter(env, learner_skips_dummy_steps=True)
+    adapter.reset()
+    told = []
+    for _ in range(5):
+        _, _, _, infos = adapter.step(np.zeros(1, int))
+        told.append((infos[0].get("steps"), adapter.reset_infos[0]["episode_number"]))
+    assert told == [(1, 0), (2, 0), (None, 1), (1, 1), (2, 1)]
+    assert infos[0]["episode"]["l"] == 2
 
 
 def test_after_a_reset_there_is_no_dummy_step() -> None:
@@ -156,6 +170,32 @@ def test_algorithms_learn_on_it(algorithm: Any, kind: str) -> None:
     assert all(-5.0 <= info["r"] <= 0.9 for info in model.ep_info_buffer)
 
 
+@pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
+@pytest.mark.parametrize("mode", ["native", "SameStep", "NextStep"])
+def test_our_agents_take_it_as_it_is(algorithm: Any, mode: str, tmp_path: Path) -> None:
+    def make() -> Any:
+        if mode == "native":
+            return gymnasium.make_vec("CartPole-v1", num_envs=8)
+        return gymnasium.make_vec(
+            "CartPole-v1",
+            num_envs=8,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": mode},
+        )
+
+    model = algorithm("MlpPolicy", make(), seed=0, n_steps=60).learn(480)
+    # A dummy step would have brought nothing.
+    assert (model.rollout_buffer.rewards == 1.0).all()
+    results = list(model.ep_info_buffer)
+    assert len(results) > 5
+    assert all(info["r"] == info["l"] for info in results)
+    model.save(tmp_path / "model")
+    again = algorithm.load(tmp_path / "model", env=make()).learn(480)
+    assert (again.rollout_buffer.rewards == 1.0).all()
+    again.set_env(make())
+    again.learn(480)
+
+
 def test_seeds_are_handed_on() -> None:
     env = as_vec_env(gymnasium.make_vec("PGToy-Bandit-v0", 3, reward_noise="gaussian"))
     drawn = []
@@ -164,27 +204,6 @@ def test_seeds_are_handed_on() -> None:
         env.reset()
         drawn.append(env.step(np.zeros(3, int))[1].tolist())
     assert drawn[0] == drawn[1] != drawn[2]
-
-
-def test_attributes_and_methods_are_those_of_the_vector_environment() -> None:
-    env = gymnasium.make_vec(SEQUENCE, num_envs=2, render_mode="rgb_array")
-    adapter = as_vec_env(env)
-    spec = adapter.get_attr("spec")
-    assert [one.reward_threshold for one in spec] == [0.85, 0.85]
-    assert adapter.get_attr("spec", 0) == spec[:1]
-    adapter.set_attr("colour", "blue")
-    assert adapter.get_attr("colour") == ["blue", "blue"]
-    assert adapter.env_is_wrapped(Monitor) == [True, True]
-    assert adapter.env_is_wrapped(gymnasium.wrappers.TimeLimit) == [False, False]
-    assert adapter.env_method("__repr__") == [repr(env)] * 2
-    with pytest.raises(AttributeError, match="price"):
-        adapter.get_attr("price")
-    adapter.reset()
-    frames = adapter.get_images()
-    assert len(frames) == 2
-    assert frames[0] is not None
-    assert frames[0].dtype == np.uint8
-    adapter.close()
 
 
 def test_evaluation_finds_the_results_of_a_monitor() -> None:
