@@ -14,6 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from pg_envs.dynamics import add_noise, advance, initial_state, make_tables
 from pg_envs.mdp import TabularMDP, check_choice
 from pg_envs.rendering.scene import Scene, Snapshot
+from pg_envs.state import (
+    check_index,
+    check_state,
+    digest,
+    generator_from,
+    snapshot_data,
+    snapshot_from,
+)
 
 if TYPE_CHECKING:
     from pg_envs.rendering.canvas import Canvas
@@ -119,6 +127,47 @@ class TabularEnv(gymnasium.Env[Observation, np.int64]):
         self._state = None if terminated else outcome.state
         self._show(self._next_snapshot(int(outcome.state), choice, reward, terminated))
         return self._observe(outcome.state), reward, terminated, False, {}
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns all that the next steps depend on, as plain data for `set_state`.
+
+        Of a wrapped environment: `env.unwrapped.get_state()`. What wrappers remember,
+        such as the steps that a time limit has counted, is not in it.
+
+        Returns:
+            A dict: `mdp`, SHA-256 of the tables; `state`, index of the present state,
+            None while no episode is going on; `snapshot`, fields of the picture; and
+            `generator`, the state of the random number generator.
+        """
+        return {
+            "mdp": digest(self.mdp),
+            "state": None if self._state is None else int(self._state),
+            "snapshot": snapshot_data(self._snapshot),
+            "generator": self.np_random.bit_generator.state,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on as the environment did of which `get_state` returned `state`.
+
+        Args:
+            state: what `get_state` returned, of an environment with the same tables.
+
+        Raises:
+            TypeError: if it is no dict.
+            ValueError: if it is incomplete, damaged or of another environment; nothing
+                has changed then.
+        """
+        names = {"state", "snapshot", "generator"}
+        check_state(state, {"mdp": digest(self.mdp)}, names)
+        n_states, n_actions = self.mdp.n_states, self.mdp.n_actions
+        check_index("state", state["state"], n_states)
+        snapshot = snapshot_from(state["snapshot"], n_states, n_actions)
+        generator = generator_from(state["generator"])
+        if state["state"] is not None and snapshot is None:
+            raise ValueError("state['snapshot'] must be there while an episode goes on")
+        self._state = None if state["state"] is None else np.int64(state["state"])
+        self._snapshot = snapshot
+        self.np_random = generator
 
     def set_action_probabilities(self, probabilities: ArrayLike | None) -> None:
         """Hands in the policy's action probabilities, to be drawn as bars.

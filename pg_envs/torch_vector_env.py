@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 from pg_envs.dynamics import Array, DynamicsTables, make_tables
 from pg_envs.env import TabularEnv
 from pg_envs.mdp import TabularMDP
+from pg_envs.state import check_state
 from pg_envs.vector_env import TabularVectorEnv
 
 _DTYPES = {np.int64: torch.int64, np.float64: torch.float64, np.bool_: torch.bool}
@@ -76,6 +77,37 @@ class TorchTabularVectorEnv(TabularVectorEnv):
     def _seed(self, seed: int) -> None:
         super()._seed(seed)
         self._generator.manual_seed(seed)
+
+    def _device_type(self) -> str:
+        return self.device.type
+
+    def _generator_state(self) -> dict[str, Any]:
+        return {
+            # Torch's own draws, and NumPy's, which nothing here draws from but which
+            # reset() seeds too.
+            "torch": self._generator.get_state().numpy().copy(),
+            "numpy": super()._generator_state(),
+        }
+
+    def _set_generator_state(self, given: Any) -> None:  # noqa: ANN401
+        check_state(given, {}, {"torch", "numpy"})
+        trial = torch.Generator(self.device)
+        try:
+            trial.set_state(torch.from_numpy(given["torch"].copy()))
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise ValueError(
+                "state['generator']['torch'] must be the state of a generator of torch "
+                f"on {self.device.type}, as get_state() returns, got {given['torch']!r}"
+            ) from error
+        super()._set_generator_state(given["numpy"])
+        # The same object, which a CUDA graph may know.
+        self._generator.set_state(trial.get_state())
+
+    def _to_numpy(self, values: Array) -> Array:
+        return values.cpu().numpy()
+
+    def _from_numpy(self, values: Array) -> Array:
+        return torch.as_tensor(values, device=self.device)
 
     def _uniform(self, n_rows: int) -> Array:
         return torch.rand(

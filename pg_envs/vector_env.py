@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import InvalidAction, ResetNeeded
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from pg_envs.dynamics import (
@@ -22,11 +22,12 @@ from pg_envs.dynamics import (
 from pg_envs.env import TabularEnv, observation_space
 from pg_envs.mdp import TabularMDP, check_choice
 from pg_envs.rendering.scene import Snapshot
+from pg_envs.vector_state import KeptVectorEnv
 
 AUTORESET_MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
 
 
-class TabularVectorEnv(VectorEnv[Array, Array, Array]):
+class TabularVectorEnv(KeptVectorEnv):
     """N independent copies of a tabular environment, as one batch of states.
 
     Every step draws the same number of uniforms for every environment, in rows: one for

@@ -51,9 +51,11 @@ def theirs(module: str) -> set[str]:
 PG_ENVS = {
     "mdp": set(),
     "dynamics": {"mdp"},
-    "env": {"mdp", "dynamics", "rendering.scene", "rendering.canvas"},
-    "vector_env": {"mdp", "dynamics", "env", "rendering.scene"},
-    "torch_vector_env": {"mdp", "dynamics", "env", "vector_env"},
+    "state": {"mdp", "rendering.scene"},
+    "vector_state": {"mdp", "dynamics", "state"},
+    "env": {"mdp", "dynamics", "rendering.scene", "rendering.canvas", "state"},
+    "vector_env": {"mdp", "dynamics", "env", "rendering.scene", "vector_state"},
+    "torch_vector_env": {"mdp", "dynamics", "env", "state", "vector_env"},
     "oracle": {"mdp"},
     "toy_text": {"mdp"},
     "bandit": {"mdp", "env", "vector_env", "rendering.scene", "rendering.bandit_scene"},
@@ -82,7 +84,23 @@ PG_AGENTS = {
     "losses": set(),
     "checks": set(),
     "quotas": set(),
+    "files": set(),
     "checkpoints": set(),
+    "random_states": set(),
+    "devices": set(),
+    "env_layers": {"devices", "vec_env"},
+    "env_state": {"env_layers", "vec_env"},
+    "resume_point": set(),
+    "resuming": {
+        "checkpoints",
+        "devices",
+        "env_layers",
+        "env_state",
+        "files",
+        "random_states",
+        "resume_point",
+    },
+    "weights": {"checkpoints", "files"},
     "critics": set(),
     "observations": set(),
     "random_policy": set(),
@@ -103,7 +121,14 @@ PG_AGENTS = {
     "memory": {"advantages", "baselines", "buffers", "observations", "off_policy"},
     "policies": {"checks", "observations"},
     "tabular_policy": {"checks", "policies"},
-    "rollout": {"advantages", "buffers", "observations", "quotas", "vec_env"},
+    "rollout": {
+        "advantages",
+        "buffers",
+        "observations",
+        "quotas",
+        "resuming",
+        "vec_env",
+    },
     "updates": {
         "advantages",
         "baselines",
@@ -120,7 +145,6 @@ PG_AGENTS = {
         "arguments",
         "buffers",
         "callbacks.progress",
-        "checkpoints",
         "checks",
         "memory",
         "policies",
@@ -234,10 +258,12 @@ def test_the_mathematics_of_the_checker_knows_no_libraries_but_its_own() -> None
 
 def test_callbacks_and_plots_know_no_agent() -> None:
     """So they serve Stable-Baselines3's algorithms as well."""
+    # Files know no agent either.
+    also = ("pg_agents.checkpoints", "pg_agents.files")
     for module in MODULES:
         if module.startswith(("pg_agents.callbacks", "pg_agents.plots")):
             assert all(
-                name.startswith(("pg_agents.callbacks", "pg_agents.plots"))
+                name.startswith(("pg_agents.callbacks", "pg_agents.plots", *also))
                 for name in ours(module)
             )
 
