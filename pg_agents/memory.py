@@ -79,6 +79,10 @@ class Memory(Generic[Kept]):
         """The rollouts, oldest first."""
         return [rollout for rollout, _ in self._kept]
 
+    def to(self, device: torch.device | str) -> None:
+        """Moves everything to a device."""
+        self._kept = deque((move(rollout, device), n) for rollout, n in self._kept)
+
     def __getstate__(self) -> dict[str, Any]:
         """Returns what is saved: everything, on the CPU."""
         kept = [(move(rollout, "cpu"), n_steps) for rollout, n_steps in self._kept]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from io import BufferedIOBase
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,7 +22,6 @@ from pg_agents.arguments import (
 )
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.callbacks.progress import ProgressCallback
-from pg_agents.checkpoints import refuse_foreign_checkpoint
 from pg_agents.checks import check_not_negative
 from pg_agents.memory import MemorySettings
 from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, OurPolicy
@@ -243,6 +240,8 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
             if log_interval is not None and iteration % log_interval == 0:
                 self.dump_logs(iteration)
             self.train()
+        # What learn() leaves behind can be saved, even if it stopped within a rollout.
+        self._mid_rollout = False
         callbacks.on_training_end()
         if log_interval is not None:
             # The last update would be missing otherwise.
@@ -262,6 +261,7 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
                 "the model has no environment to learn in: pass one to load(), or to "
                 "set_env()"
             )
+        self._resume(reset_num_timesteps)
         if reset_num_timesteps or self._last_obs is None:
             # SB3 resets the environments in these cases.
             self._episode_steps = np.zeros(self.env.num_envs, dtype=np.int64)
@@ -280,25 +280,3 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
                 if c is not None
             ]
         return super()._init_callback(callback)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path | BufferedIOBase,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Self:
-        """Loads a model that was saved by the same class; else as SB3's `load`.
-
-        An entry of `custom_objects` takes the place of what the file has by that name;
-        where the model had None, such as for `clip_range`, it is None again.
-
-        Raises:
-            ValueError: if the file was saved by another class, or is no checkpoint.
-        """
-        saved = refuse_foreign_checkpoint(path, cls)
-        given = kwargs.get("custom_objects")
-        if given:
-            kept = {k: v for k, v in given.items() if saved.get(k, v) is not None}
-            kwargs["custom_objects"] = kept
-        return super().load(path, *args, **kwargs)

@@ -29,6 +29,7 @@ from pg_agents.observations import (
     select,
 )
 from pg_agents.quotas import EpisodeQuota, Quota, StepQuota
+from pg_agents.resuming import ResumableAlgorithm
 from pg_agents.vec_env import VectorEnvAdapter
 
 
@@ -51,7 +52,7 @@ class StepEnds:
     final_observations: dict[int, Observation]
 
 
-class RolloutAlgorithm(OnPolicyAlgorithm):
+class RolloutAlgorithm(ResumableAlgorithm):
     """Collects rollouts as facts, and completes them with returns and advantages.
 
     Attributes:
@@ -120,7 +121,9 @@ class RolloutAlgorithm(OnPolicyAlgorithm):
         quota = self._begin_rollout(env, n_rollout_steps)
         n_steps, going_on = 0, True
         new_obs: Any
+        self._mid_rollout = False
         callback.on_rollout_start()
+        self._mid_rollout = True
         while going_on and not quota.filled:
             self._before_step(env, quota, n_steps)
             with torch.no_grad():

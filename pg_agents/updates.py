@@ -99,6 +99,7 @@ class UpdateAlgorithm(RolloutAlgorithm):
     rho_clip: float
     c_clip: float
     memory: Memory[Batch] | Memory[Facts] | None
+    _kept_apart = ("memory",)
 
     def train(self) -> None:
         """Learns from the rollout, or from the memory that it goes into."""
@@ -227,6 +228,21 @@ class UpdateAlgorithm(RolloutAlgorithm):
         self.memory = None
         if self.memory_size is not None:
             self.memory = Memory(self.memory_size)
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        names, others = super()._get_torch_save_params()
+        if self.target_policy is not None:
+            names = [*names, "target_policy"]
+        return names, others
+
+    def _after_load(self, forget_observations: bool) -> None:
+        super()._after_load(forget_observations)
+        # load() may have been asked for another size, or for none.
+        if self.memory_size is None:
+            self.memory = None
+        elif self.memory is not None:
+            self.memory.size = self.memory_size
+            self.memory.to(self.device)
 
     def _update_target(self, n_updates_before: int) -> None:
         interval = self.target_update_interval
