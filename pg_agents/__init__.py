@@ -18,6 +18,7 @@ from pg_agents.random_policy import RandomPolicy
 from pg_agents.reinforce import REINFORCE
 from pg_agents.tabular_policy import TabularPolicy
 from pg_agents.vec_env import as_vec_env
+from pg_agents.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from pg_agents.checker.check import check_policy_gradient
@@ -36,7 +37,9 @@ __all__ = [
     "as_vec_env",
     "check_policy_gradient",
     "clone_behaviour",
+    "load_weights",
     "record_demonstrations",
+    "save_weights",
 ]
 
 

@@ -1,0 +1,228 @@
+"""Checkpoints of a run that may be killed at any moment, and going on from them."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecNormalize
+
+from pg_agents.checkpoints import (
+    DamagedCheckpointError,
+    check_entries,
+    read_content,
+    with_manifest,
+)
+from pg_agents.files import remove_temporaries, write_whole
+
+Model = TypeVar("Model", bound=BaseAlgorithm)
+
+# Entry of a checkpoint: the VecNormalize of the run, as its own save() writes it.
+NORMALIZATION = "vec_normalize.pkl"
+
+
+class KeepCheckpoints(BaseCallback):
+    """Saves the model every so many steps, and keeps the last few files.
+
+    It saves between rollouts, where nothing is lost by stopping: at the first beginning
+    of a rollout at or after every `save_freq` steps, and when training ends, be it
+    early. Whoever is killed loses at most `save_freq` steps and one rollout. A file is
+    there whole or not at all, and holds the statistics of a `VecNormalize` too, so that
+    the two fit together.
+
+    An exception that leaves ``learn``, KeyboardInterrupt for one, gives a callback no
+    time to save: together with ``StopOnInterrupt``, Ctrl-C ends training, and saves.
+
+    A folder and a prefix belong to one run. ``resume`` goes on with it.
+
+    Attributes:
+        saved: The file that was saved last; None before the first.
+    """
+
+    def __init__(
+        self,
+        save_freq: int,
+        folder: str | Path,
+        keep: int = 3,
+        name_prefix: str = "model",
+        verbose: int = 0,
+    ) -> None:
+        """Prepare; the folder is made when training starts.
+
+        Args:
+            save_freq: Steps between two checkpoints, summed over environments.
+            folder: Where they are kept, as ``<name_prefix>_<steps>_steps.zip``.
+            keep: How many of them, at least 1.
+            name_prefix: Beginning of their names.
+            verbose: At 1 or more, says what is saved.
+
+        Raises:
+            ValueError: If ``save_freq`` or ``keep`` is no integer of at least 1, or
+                ``name_prefix`` is empty or a path.
+        """
+        super().__init__(verbose)
+        for name, given in (("save_freq", save_freq), ("keep", keep)):
+            if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+                raise ValueError(f"{name} must be an integer >= 1, got {given!r}")
+        if not name_prefix or Path(name_prefix).name != name_prefix:
+            raise ValueError(
+                "name_prefix must be the beginning of a file's name, got "
+                f"{name_prefix!r}"
+            )
+        self.save_freq = save_freq
+        self.folder = Path(folder)
+        self.keep = keep
+        self.name_prefix = name_prefix
+        self.saved: Path | None = None
+        self._saved_at = 0
+
+    def _on_training_start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(self.folder, f"{self.name_prefix}_")
+        self._saved_at = self.model.num_timesteps
+        newest = newest_checkpoint(self.folder, self.name_prefix)
+        if newest is not None and _steps(newest) > self.model.num_timesteps:
+            raise ValueError(
+                f"folder {self.folder} holds a later moment, {newest.name}, and this "
+                f"run is at {self.model.num_timesteps} steps: go on from that with "
+                "pg_agents.callbacks.resume(), or choose another folder or name_prefix"
+            )
+
+    def _on_rollout_start(self) -> None:
+        steps = self.model.num_timesteps
+        if steps // self.save_freq > self._saved_at // self.save_freq:
+            self._save()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        self._save()
+
+    def _save(self) -> None:
+        steps = self.model.num_timesteps
+        path = self.folder / f"{self.name_prefix}_{steps}_steps.zip"
+        file = io.BytesIO()
+        self.model.save(file)
+        normalize = self.model.get_vec_normalize_env()
+        extra = {} if normalize is None else {NORMALIZATION: pickle.dumps(normalize)}
+        content = with_manifest(file.getvalue(), type(self.model), extra)
+        self.saved, self._saved_at = write_whole(path, content, "zip"), steps
+        # Only now: an older one is of use until the new one is there.
+        for old in checkpoints(self.folder, self.name_prefix)[self.keep :]:
+            old.unlink(missing_ok=True)
+        if self.verbose >= 1:
+            print(f"Saved {path}")
+
+
+def checkpoints(folder: str | Path, name_prefix: str = "model") -> list[Path]:
+    """Returns the checkpoints in a folder, the newest first.
+
+    Args:
+        folder: As given to ``KeepCheckpoints``; it need not be there.
+        name_prefix: As given to ``KeepCheckpoints``.
+
+    Returns:
+        Paths; none is looked into.
+    """
+    pattern = re.compile(rf"{re.escape(name_prefix)}_(\d+)_steps\.zip")
+    there = Path(folder)
+    found = [p for p in there.glob("*.zip") if pattern.fullmatch(p.name)]
+    return sorted(found, key=_steps, reverse=True)
+
+
+def newest_checkpoint(folder: str | Path, name_prefix: str = "model") -> Path | None:
+    """Returns the newest checkpoint in a folder; None if there is none."""
+    return next(iter(checkpoints(folder, name_prefix)), None)
+
+
+def resume(
+    algorithm: type[Model],
+    folder: str | Path,
+    env: Any,  # noqa: ANN401
+    name_prefix: str = "model",
+    **load_arguments: Any,
+) -> Model:
+    """Loads the newest checkpoint that can be read, to go on with its run.
+
+    ``model.learn(remaining_timesteps(model), reset_num_timesteps=False)`` then does the
+    rest. A damaged file is renamed to ``<name>.damaged``, and the one before is taken.
+
+    Args:
+        algorithm: The class that saved it, of SB3's or ours.
+        folder: As given to ``KeepCheckpoints``.
+        env: The environment to go on in, made as the first one was. The statistics of
+            the run are put into its ``VecNormalize``, if it has one.
+        name_prefix: As given to ``KeepCheckpoints``.
+        **load_arguments: Further arguments of ``algorithm.load``.
+
+    Returns:
+        The model.
+
+    Raises:
+        FileNotFoundError: If no checkpoint there can be read.
+        ValueError: If it does not fit the algorithm or the environment.
+    """
+    for path in checkpoints(folder, name_prefix):
+        content = read_content(path)
+        try:
+            check_entries(content, str(path))
+        except DamagedCheckpointError as error:
+            warnings.warn(
+                f"{error}; it is renamed to {path.name}.damaged, and the checkpoint "
+                "before it is taken",
+                stacklevel=2,
+            )
+            path.replace(f"{path}.damaged")
+            continue
+        model = algorithm.load(path, env=env, **load_arguments)
+        _put_normalization(model, content)
+        return model
+    raise FileNotFoundError(
+        f"{folder} holds no checkpoint {name_prefix}_<steps>_steps.zip that can be read"
+    )
+
+
+def remaining_timesteps(
+    model: BaseAlgorithm, total_timesteps: int | None = None
+) -> int:
+    """Returns how many steps are left of a run, for ``learn``.
+
+    Args:
+        model: As ``resume`` returns it, or a new one.
+        total_timesteps: What the run was to take in all; None for what the ``learn``
+            was called with that saved the model.
+
+    Returns:
+        Steps, at least 0. With ``reset_num_timesteps=False``, schedules go on as well.
+    """
+    total = model._total_timesteps if total_timesteps is None else total_timesteps
+    return max(0, total - model.num_timesteps)
+
+
+def _put_normalization(model: BaseAlgorithm, content: bytes) -> None:
+    normalize = model.get_vec_normalize_env()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if normalize is None or NORMALIZATION not in archive.namelist():
+            return
+        kept = pickle.loads(archive.read(NORMALIZATION))
+    if not isinstance(kept, VecNormalize):
+        raise ValueError(
+            f"{NORMALIZATION} in the checkpoint is a {type(kept).__name__}, expected a "
+            "VecNormalize"
+        )
+    for name in ("obs_rms", "ret_rms"):
+        # vars(): asked for what it has not, a wrapper without environment recurses.
+        if name in vars(kept):
+            setattr(normalize, name, vars(kept)[name])
+
+
+def _steps(path: Path) -> int:
+    return int(path.stem.split("_")[-2])

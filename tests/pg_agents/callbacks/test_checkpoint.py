@@ -1,0 +1,297 @@
+"""Checkpoints of a run that is stopped, killed, or damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from pg_agents import REINFORCE, ActorCritic
+from pg_agents.callbacks import (
+    KeepCheckpoints,
+    newest_checkpoint,
+    remaining_timesteps,
+    resume,
+)
+from pg_agents.callbacks.checkpoint import checkpoints
+from pg_agents.checkpoints import DamagedCheckpointError, check_entries, read_content
+from pg_agents.files import _TEMPORARY
+from tests.pg_agents.callbacks import killed_run
+from tests.pg_agents.resuming_examples import (
+    MAKERS,
+    assert_same,
+    equal,
+    remains,
+    scramble,
+    single,
+)
+
+
+def new(agent: Any, env: Any, **arguments: Any) -> Any:
+    kwargs = {"net_arch": [8]}
+    return agent("MlpPolicy", env, seed=3, policy_kwargs=kwargs, **arguments)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in checkpoints(folder)]
+
+
+class StopAt(BaseCallback):
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def _on_step(self) -> bool:
+        return self.num_timesteps < self.steps
+
+
+def test_it_saves_between_rollouts_and_keeps_the_last_few(tmp_path: Path) -> None:
+    """Rollouts of 7 steps: the first beginnings at or after 10, 20, 30, ..."""
+    seen: list[list[str]] = []
+
+    class Watch(BaseCallback):
+        def _on_rollout_start(self) -> None:
+            seen.append(names(tmp_path))
+
+        def _on_step(self) -> bool:
+            return True
+
+    callback = KeepCheckpoints(10, tmp_path, keep=2, name_prefix="a_b")
+    new(ActorCritic, single(), n_steps=7).learn(50, [callback, Watch()])
+
+    def files(*steps: int) -> list[str]:
+        return [f"a_b_{step}_steps.zip" for step in steps]
+
+    assert checkpoints(tmp_path) == []
+    found = [p.name for p in checkpoints(tmp_path, "a_b")]
+    # Begun at 0, 7, 14, 21, 28, 35, 42, 49; ended at 56.
+    assert found == files(56, 42)
+    assert callback.saved == tmp_path / "a_b_56_steps.zip"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_each_of_them_is_of_its_own_step(tmp_path: Path) -> None:
+    callback = KeepCheckpoints(10, tmp_path, keep=9)
+    new(ActorCritic, single(), n_steps=7).learn(50, callback)
+    at = [14, 21, 35, 42, 56]
+    assert names(tmp_path) == [f"model_{steps}_steps.zip" for steps in at[::-1]]
+    for steps in at:
+        model = ActorCritic.load(tmp_path / f"model_{steps}_steps.zip")
+        assert model.num_timesteps == steps
+
+
+def test_a_run_that_is_stopped_early_is_saved_where_it_stopped(tmp_path: Path) -> None:
+    callbacks = [KeepCheckpoints(1000, tmp_path), StopAt(23)]
+    new(ActorCritic, single(), n_steps=7).learn(50, callbacks)
+    assert names(tmp_path) == ["model_23_steps.zip"]
+
+
+@pytest.mark.parametrize("agent", [REINFORCE, ActorCritic])
+def test_a_run_taken_up_again_ends_like_one_that_never_stopped(
+    agent: Any, tmp_path: Path
+) -> None:
+    make = MAKERS["normalized"]
+    rate = {"learning_rate": lambda progress: 0.02 * progress}
+    end = remains(new(agent, make(), **rate).learn(150))
+    # As if the process had ended: the last checkpoint alone is left.
+    stopped = new(agent, make(), **rate)
+    stopped.learn(150, KeepCheckpoints(25, tmp_path, keep=99))
+    late, *_ = [p for p in checkpoints(tmp_path) if killed_steps(p) < 100]
+    for path in checkpoints(tmp_path):
+        if killed_steps(path) > killed_steps(late):
+            path.unlink()
+    scramble()
+    model = resume(agent, tmp_path, make())
+    assert 50 <= model.num_timesteps < 100
+    assert remaining_timesteps(model) == 150 - model.num_timesteps
+    assert remaining_timesteps(model, 40) == 0
+    keep = KeepCheckpoints(50, tmp_path)
+    model.learn(remaining_timesteps(model), keep, reset_num_timesteps=False)
+    assert_same(end, remains(model))
+    assert remaining_timesteps(model) == 0
+
+
+def killed_steps(path: Path) -> int:
+    return int(path.stem.split("_")[1])
+
+
+@pytest.mark.parametrize("agent", [A2C, PPO])
+def test_it_serves_the_algorithms_of_sb3(agent: Any, tmp_path: Path) -> None:
+    def make() -> VecNormalize:
+        return VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
+
+    steps = {"n_steps": 8} | ({"batch_size": 8} if agent is PPO else {})
+    model = new(agent, make(), **steps).learn(40, KeepCheckpoints(16, tmp_path))
+    assert len(names(tmp_path)) == 3
+    again = resume(agent, tmp_path, make(), tensorboard_log=None)
+    assert again.num_timesteps == model.num_timesteps == 40
+    kept, found = model.get_vec_normalize_env(), again.get_vec_normalize_env()
+    assert equal(kept.obs_rms.mean, found.obs_rms.mean)
+    assert kept.ret_rms.var == found.ret_rms.var
+    again.learn(8, reset_num_timesteps=False)
+
+
+def test_statistics_fit_the_weights_though_the_environment_starts_anew(
+    tmp_path: Path,
+) -> None:
+    def make() -> VecNormalize:
+        return VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
+
+    counts = {}
+
+    class Note(BaseCallback):
+        def _on_rollout_start(self) -> None:
+            env: Any = self.training_env
+            counts[self.num_timesteps] = env.obs_rms.count
+
+        def _on_step(self) -> bool:
+            return True
+
+    new(ActorCritic, make()).learn(50, [Note(), KeepCheckpoints(20, tmp_path, keep=9)])
+    for path in checkpoints(tmp_path)[1:]:
+        for later in checkpoints(tmp_path):
+            if killed_steps(later) > killed_steps(path):
+                later.unlink()
+        model = resume(ActorCritic, tmp_path, make())
+        normalize: Any = model.get_vec_normalize_env()
+        # At once, so that the model can be evaluated as well.
+        assert normalize.obs_rms.count == counts[model.num_timesteps]
+
+
+def test_a_damaged_file_is_set_aside_and_the_one_before_is_taken(
+    tmp_path: Path,
+) -> None:
+    new(ActorCritic, single(), n_steps=7).learn(50, KeepCheckpoints(20, tmp_path))
+    newest, second, _ = checkpoints(tmp_path)
+    newest.write_bytes(newest.read_bytes()[:-100])
+    says = rf"{newest.name} is cut off.*renamed to {newest.name}.damaged"
+    with pytest.warns(UserWarning, match=says):
+        model = resume(ActorCritic, tmp_path, single())
+    assert model.num_timesteps == killed_steps(second)
+    assert Path(f"{newest}.damaged").exists() and not newest.exists()
+    # Nothing stands in the way of going on.
+    model.learn(10, KeepCheckpoints(20, tmp_path), reset_num_timesteps=False)
+
+
+def test_with_nothing_to_read_it_says_so(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path / "missing") is None
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(FileNotFoundError, match=r"holds no checkpoint model_<step"):
+            resume(ActorCritic, folder, single())
+    (tmp_path / "model_1_steps.zip").write_bytes(b"")
+    with (
+        pytest.warns(UserWarning, match="is no checkpoint: expected a zip"),
+        pytest.raises(FileNotFoundError, match="holds no checkpoint"),
+    ):
+        resume(ActorCritic, tmp_path, single())
+
+
+def test_a_file_of_another_class_is_not_passed_over(tmp_path: Path) -> None:
+    new(ActorCritic, single()).learn(20, KeepCheckpoints(10, tmp_path))
+    with pytest.raises(ValueError, match="was saved by ActorCritic"):
+        resume(REINFORCE, tmp_path, single())
+    assert len(names(tmp_path)) == 2
+
+
+def test_another_run_does_not_mix_with_one_that_is_there(tmp_path: Path) -> None:
+    new(ActorCritic, single()).learn(20, KeepCheckpoints(10, tmp_path))
+    there = names(tmp_path)
+    with pytest.raises(ValueError, match="holds a later moment, model_20"):
+        new(ActorCritic, single()).learn(20, KeepCheckpoints(10, tmp_path))
+    assert names(tmp_path) == there
+    other = KeepCheckpoints(10, tmp_path, name_prefix="other")
+    new(ActorCritic, single()).learn(20, other)
+    assert names(tmp_path) == there
+
+
+def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:
+    left = tmp_path / f".model_5_steps.zip.0a{_TEMPORARY}"
+    left.write_bytes(b"half")
+    new(ActorCritic, single()).learn(10, KeepCheckpoints(10, tmp_path))
+    assert not left.exists()
+
+
+def test_a_write_that_fails_keeps_the_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callback = KeepCheckpoints(10, tmp_path, keep=1)
+    model = new(ActorCritic, single(), n_steps=5).learn(10, callback)
+
+    def fail(_: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space left"):
+        model.learn(10, callback, reset_num_timesteps=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["model_10_steps.zip"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"save_freq": 0}, "save_freq must be an integer >= 1, got 0"),
+        ({"save_freq": 1.5}, "save_freq must be an integer >= 1, got 1.5"),
+        ({"keep": True}, "keep must be an integer >= 1, got True"),
+        ({"name_prefix": "a/b"}, "name_prefix must be the beginning .* got 'a/b'"),
+        ({"name_prefix": ""}, "name_prefix must be the beginning"),
+    ],
+)
+def test_wrong_arguments_are_refused(
+    arguments: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        KeepCheckpoints(**{"save_freq": 1, "folder": tmp_path, **arguments})
+
+
+def test_saying_what_is_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    callback = KeepCheckpoints(100, tmp_path, verbose=1)
+    new(ActorCritic, single()).learn(10, callback)
+    assert capsys.readouterr().out == f"Saved {callback.saved}\n"
+
+
+def test_fifty_kills_cost_an_interval_each_and_change_nothing(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, killed_run.__file__, tmp_path / "run", "50"],
+        check=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found = json.loads(done.stdout)
+    kills = found["kills"]
+    assert len(kills) == 50
+    rollout = killed_run.N_STEPS * killed_run.N_ENVS
+    for kill in kills:
+        # The step under way is not told yet.
+        lost = kill["steps"] - kill["kept"]
+        assert -killed_run.N_ENVS <= lost <= killed_run.SAVE_FREQ + rollout
+        assert kill["files"] <= 4 and kill["temporaries"] <= 1
+    # It did get on, and was killed at all kinds of moments.
+    assert kills[-1]["kept"] > 10 * killed_run.SAVE_FREQ
+    assert len({kill["steps"] - kill["kept"] for kill in kills}) > 5
+    # While a file was being written, too.
+    assert sum(kill["temporaries"] for kill in kills) > 0
+    assert found["killed"] == found["straight"]
+    leftovers = [p.name for p in (tmp_path / "run").iterdir()]
+    assert len(leftovers) == 3
+
+
+def test_the_test_of_kills_would_notice_damage(tmp_path: Path) -> None:
+    new(ActorCritic, single()).learn(10, KeepCheckpoints(10, tmp_path))
+    (path,) = checkpoints(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedCheckpointError):
+        check_entries(read_content(path), str(path))
