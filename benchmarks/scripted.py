@@ -17,6 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
 from benchmarks.enumeration import Step, Table, Task, rollouts
@@ -84,12 +85,13 @@ class ScriptedPolicy(TabularPolicy):
     script: ScriptedVectorEnv
 
     def forward(
-        self, obs: Tensor, deterministic: bool = False
+        self, obs: PyTorchObs, deterministic: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the scripted actions, their values and log-probabilities."""
         actions = torch.tensor([step.action for step in self.script.steps()])
         # Looked up: the distribution that would draw them takes most of the time.
         log_pi = torch.log_softmax(self.action_net.weight.T, dim=1)
+        assert isinstance(obs, Tensor), "the observations are numbers of states"
         return actions, self.predict_values(obs), log_pi[obs.long(), actions]
 
 
