@@ -10,14 +10,15 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from pg_agents.advantages import AdvantageSettings
-from pg_agents.arguments import UNSET, Unset, choose_data
+from pg_agents.arguments import DefaultInt, choose_data
 from pg_agents.buffers import TrajectoryBuffer
-from pg_agents.checks import check_choice
+from pg_agents.checks import check_choice, check_positive
 from pg_agents.losses import CriticLoss
 from pg_agents.memory import MemorySettings
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
 from pg_agents.updates import UpdateSettings
 
+N_STEPS = DefaultInt(5)
 CriticEstimator = Literal["td", "n_step", "gae"]
 
 
@@ -48,8 +49,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         env: environment, id such as `"pg_envs:PGToy-Sequence-v0"`, SB3 vector
             environment or Gymnasium vector environment.
         learning_rate: step size, or a function of the remaining progress, 1 to 0.
-        n_steps: steps per environment and update; 5 if neither this nor `n_episodes` is
-            given.
+        n_steps: steps per environment and update, unless `n_episodes` is given.
         gamma: discount factor in [0, 1].
         gae_lambda: lambda of `estimator="gae"`, in [0, 1].
         ent_coef: weight of the entropy in the objective, or a schedule.
@@ -123,7 +123,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         policy: str | type[ActorCriticPolicy],
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None,
         learning_rate: float | Schedule = 7e-4,
-        n_steps: int | Unset | None = UNSET,
+        n_steps: int | None = N_STEPS,
         gamma: float = 0.99,
         gae_lambda: float = 1.0,
         ent_coef: float | Schedule = 0.0,
@@ -146,7 +146,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         *,
         estimator: CriticEstimator = "gae",
         td_steps: int = 1,
-        n_episodes: int | Unset | None = UNSET,
+        n_episodes: int | None = None,
         standardize_returns: bool = False,
         weight_by_gamma_t: bool = False,
         bootstrap_truncated: bool = True,
@@ -169,6 +169,8 @@ class ActorCritic(PolicyGradientAlgorithm):
     ) -> None:
         check_choice("estimator", estimator, ("td", "n_step", "gae"))
         check_choice("replay", replay, ("v_trace", "returns"))
+        check_choice("use_rms_prop", use_rms_prop, (True, False))
+        check_positive("rms_prop_eps", rms_prop_eps)
         self.use_rms_prop = use_rms_prop
         self.rms_prop_eps = rms_prop_eps
         super().__init__(
@@ -207,7 +209,7 @@ class ActorCritic(PolicyGradientAlgorithm):
                 rho_clip=rho_clip,
                 c_clip=c_clip,
             ),
-            **choose_data(n_steps, n_episodes, {"n_steps": 5}),
+            **choose_data(n_steps, n_episodes),
             learning_rate=learning_rate,
             max_episode_steps=max_episode_steps,
             use_sde=use_sde,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -10,9 +10,9 @@ from gymnasium import spaces
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
 from pg_agents.checks import check_choice, check_count, check_unit_interval
 
-# The default of an argument whose None means something.
-Unset = Literal["unset"]
-UNSET: Unset = "unset"
+
+class DefaultInt(int):
+    """A default that gives way where another argument is passed in its place."""
 
 
 def check_settings(settings: AdvantageSettings) -> None:
@@ -22,6 +22,14 @@ def check_settings(settings: AdvantageSettings) -> None:
     check_choice("estimator", settings.estimator, get_args(EstimatorName))
     check_choice("baseline", settings.baseline, get_args(BaselineName))
     check_count("td_steps", settings.td_steps)
+    for name in (
+        "bootstrap",
+        "bootstrap_truncated",
+        "standardize_returns",
+        "normalize_advantage",
+        "weight_by_gamma_t",
+    ):
+        check_choice(name, getattr(settings, name), (True, False))
     if settings.looks_beyond and settings.baseline != "value":
         what = "bootstrap=True" if settings.bootstrap else settings.estimator
         raise ValueError(
@@ -89,11 +97,6 @@ def check_spaces(
     parts = [observation_space]
     if isinstance(observation_space, spaces.Dict):
         parts = list(observation_space.spaces.values())
-    # SB3 has refused spaces within spaces before this.
-    if isinstance(observation_space, spaces.Tuple):
-        raise ValueError(
-            f"observations can be an array or a Dict of arrays, got {observation_space}"
-        )
     for space in (*parts, action_space):
         if counts_from_zero and np.any(getattr(space, "start", 0)):
             raise ValueError(
@@ -102,11 +105,10 @@ def check_spaces(
             )
 
 
-def choose_data(
-    n_steps: int | Unset | None, n_episodes: int | Unset | None, default: dict[str, int]
-) -> dict[str, int | None]:
-    """Returns both arguments, with the default if neither was passed."""
-    given = {"n_steps": n_steps, "n_episodes": n_episodes}
-    passed = {name: value for name, value in given.items() if value != UNSET}
-    both: dict[str, Any] = {"n_steps": None, "n_episodes": None}
-    return both | (passed or default)
+def choose_data(n_steps: int | None, n_episodes: int | None) -> dict[str, int | None]:
+    """Returns both arguments, without the default that the other one displaces."""
+    if isinstance(n_steps, DefaultInt):
+        n_steps = int(n_steps) if n_episodes is None else None
+    if isinstance(n_episodes, DefaultInt):
+        n_episodes = int(n_episodes) if n_steps is None else None
+    return {"n_steps": n_steps, "n_episodes": n_episodes}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pg_agents.advantages import AdvantageSettings, Beyond, Facts, estimate_advantages
+from pg_agents.buffer_view import BufferView
 from pg_agents.observations import (
     Observation,
     concatenate_observations,
@@ -64,12 +65,12 @@ class Batch:
         )
 
 
-class TrajectoryBuffer:
+class TrajectoryBuffer(BufferView):
     """The steps of N environments, row by row, on the model's device.
 
     Rewards are as the environment gave them: what lies beyond a time limit is kept
-    apart, as a value (SB3's buffer adds it to the reward). Read from outside, every
-    column is a NumPy array `[T, N]`, as users of SB3's `RolloutBuffer` expect.
+    apart, as a value (SB3's buffer adds it to the reward). Read from outside it is
+    SB3's `RolloutBuffer`: see `BufferView`.
 
     Args:
         device: where the tensors live.
@@ -89,10 +90,6 @@ class TrajectoryBuffer:
         self._final: list[tuple[int, int, Observation]] = []
         self._returns = self._advantages = torch.empty(0)
         self.full = False
-
-    def __len__(self) -> int:
-        """Number of rows so far, T."""
-        return len(self._columns.get("rewards", ()))
 
     def add(
         self,
@@ -179,7 +176,8 @@ class TrajectoryBuffer:
             target_values: `[T, N]`, V of the recorded observations by the critic that
                 values successors, if that is another one.
         """
-        columns = {name: self._stack(rows) for name, rows in self._columns.items()}
+        self._settings = settings
+        columns = {name: self.column(name) for name in self._columns}
         values = columns["values"] if target_values is None else target_values
         self._facts = Facts(
             **columns,
@@ -233,33 +231,34 @@ class TrajectoryBuffer:
         place = torch.zeros(recorded.shape, dtype=torch.int64, device=self.device)
         place[recorded] = torch.arange(len(batch), device=self.device)
         by_environment = place.T[recorded.T]
-        shuffled = torch.as_tensor(
-            np.random.permutation(len(batch)),
-            device=self.device,
-        )
-        for index in by_environment[shuffled].split(batch_size):
+        order = torch.as_tensor(np.random.permutation(len(batch)), device=self.device)
+        for index in by_environment[order].split(batch_size):
             yield batch.take(index)
 
-    def _stack(self, rows: list[Any]) -> Any:  # noqa: ANN401
+    def sample(self, batch_size: int, env: object = None) -> Batch:
+        """Returns recorded steps, drawn with replacement by NumPy's global generator.
+
+        Args:
+            batch_size: number of steps.
+            env: not used; SB3's buffers have it.
+        """
+        batch = self.batch()
+        drawn = np.random.randint(len(batch), size=batch_size)
+        return batch.take(torch.as_tensor(drawn, device=self.device))
+
+    def column(self, name: str) -> Any:  # noqa: ANN401
+        """Returns what `add` was given, `[T, N, ...]`, as tensors.
+
+        Args:
+            name: an argument of `add`; not `final_observations`.
+        """
+        rows = self._columns[name]
         if isinstance(rows[0], Tensor):
             return torch.stack(rows)
         return map_observation(self._tensor, stack_observations(rows))
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.as_tensor(values, device=self.device)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        """Returns a column `[T, N]`, or `returns` or `advantages`, as NumPy."""
-        columns = self.__dict__.get("_columns", {})
-        if name in ("returns", "advantages"):
-            return _numpy(self.__dict__[f"_{name}"])
-        if name == "next_values":
-            return _numpy(self.facts.next_values)
-        if name == "episode_starts":
-            return _numpy(self._stack(columns["episode_steps"]) == 0)
-        if name in columns:
-            return map_observation(_numpy, self._stack(columns[name]))
-        raise AttributeError(f"{type(self).__name__!r} has no column {name!r}")
 
 
 def flat_batch(facts: Facts, returns: Tensor, advantages: Tensor) -> Batch:
@@ -299,7 +298,3 @@ def join_batches(batches: list[Batch]) -> Batch:
         **joined,
         n_samples=sum(each.n_samples for each in batches),
     )
-
-
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().numpy()

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable, Hashable
 from typing import SupportsFloat, SupportsIndex
 
 
 def check_choice(name: str, given: object, accepted: tuple[object, ...]) -> None:
     """Raises a ValueError unless `given` is one of `accepted`."""
-    if given not in accepted:
+    # An array has no answer to whether it is one of them; it has no hash either.
+    if not isinstance(given, Hashable) or given not in accepted:
         choices = ", ".join(repr(choice) for choice in accepted)
         raise ValueError(f"{name} must be one of {choices}, got {given!r}")
 
 
+def check_integer(name: str, given: object, lowest: int) -> None:
+    """Raises a ValueError unless `given` is an integer of at least `lowest`."""
+    # NumPy's integers are integers too; True is not.
+    if not isinstance(given, SupportsIndex) or isinstance(given, bool):
+        number = None
+    else:
+        try:
+            number = operator.index(given)
+        except TypeError:
+            # An array, say: it can be an index only if it has one element.
+            number = None
+    if number is None or number < lowest:
+        raise ValueError(f"{name} must be an integer >= {lowest}, got {given!r}")
+
+
 def check_count(name: str, given: object) -> None:
     """Raises a ValueError unless `given` is an integer of at least 1."""
-    # NumPy's integers are integers too; True is not.
-    if (
-        not isinstance(given, SupportsIndex)
-        or isinstance(given, bool)
-        or operator.index(given) < 1
-    ):
-        raise ValueError(f"{name} must be an integer >= 1, got {given!r}")
+    check_integer(name, given, 1)
 
 
 def check_unit_interval(name: str, given: object) -> None:
@@ -46,6 +57,30 @@ def check_not_negative(name: str, given: object) -> None:
         raise ValueError(f"{name} must be a finite number >= 0, got {given!r}")
 
 
+def check_schedule(name: str, given: object, check: Callable[..., None]) -> None:
+    """Checks a number, or the two ends of a schedule."""
+    if callable(given):
+        for progress in (1.0, 0.0):
+            try:
+                value = given(progress)
+            except TypeError as error:
+                raise TypeError(
+                    f"{name} must be a number or a function of the remaining progress, "
+                    f"got {given!r}, which does not take a number: {error}"
+                ) from error
+            # A schedule may be 0, where a number may not: at its end, and all along in
+            # a model loaded to be watched, with custom_objects of SB3's users.
+            check_not_negative(f"{name}({progress})", value)
+    else:
+        check(name, given)
+
+
 def _number(given: object) -> float:
     """Returns it as a float; nan, which fails every check, if it is no number."""
-    return float(given) if isinstance(given, SupportsFloat) else math.nan
+    if not isinstance(given, SupportsFloat):
+        return math.nan
+    try:
+        return float(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        # More than one number.
+        return math.nan

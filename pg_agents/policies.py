@@ -168,7 +168,7 @@ class MlpPolicy(OurPolicy):
             super()._build_mlp_extractor()
         else:
             given = self.net_arch
-            body = given["pi"] if isinstance(given, dict) else given
+            body = given.get("pi", []) if isinstance(given, dict) else given
             # What a saved policy is made again from.
             self.net_arch = body
             extractor = _SharedBody if self._critic == "shared" else MlpExtractor
@@ -241,7 +241,7 @@ class MultiInputPolicy(MlpPolicy):
     ) -> None:
         if not isinstance(observation_space, spaces.Dict):
             raise ValueError(
-                f"MultiInputPolicy needs a Dict observation space, got "
+                f"policy MultiInputPolicy needs a Dict observation space, got "
                 f"{observation_space}"
             )
         kwargs = {**kwargs, "features_extractor_class": features_extractor_class}

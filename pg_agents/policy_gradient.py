@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
@@ -22,9 +21,20 @@ from pg_agents.arguments import (
 )
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.callbacks.progress import ProgressCallback
-from pg_agents.checks import check_not_negative
+from pg_agents.checks import check_choice, check_not_negative, check_schedule
 from pg_agents.memory import MemorySettings
 from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, OurPolicy
+from pg_agents.policy_arguments import build_policy, check_policy_kwargs
+from pg_agents.sb3_arguments import (
+    check_env,
+    check_mapping,
+    check_policy,
+    check_sb3_arguments,
+    closed_on_error,
+    make_buffer,
+    make_env,
+    plain_integers,
+)
 from pg_agents.tabular_policy import TabularPolicy
 from pg_agents.update_arguments import check_memory, check_update
 from pg_agents.updates import UpdateAlgorithm, UpdateSettings
@@ -85,58 +95,46 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         **sb3_arguments: Any,
     ) -> None:
         # Before anything is built: a refused argument leaves no environment behind.
-        if not isinstance(policy, str | type):
-            raise ValueError(f"policy must be a name or a class, got {policy!r}")
+        check_policy(policy)
         check_settings(settings)
         check_update(update, settings)
         check_memory(memory, update, settings)
         check_data(n_steps, n_episodes, max_episode_steps)
-        if not callable(learning_rate):
-            check_not_negative("learning_rate", learning_rate)
+        check_schedule("learning_rate", learning_rate, check_not_negative)
+        check_sb3_arguments(**sb3_arguments)
+        check_mapping("rollout_buffer_kwargs", rollout_buffer_kwargs)
+        check_choice("_init_setup_model", _init_setup_model, (True, False))
         buffer_class: Any = rollout_buffer_class
         if buffer_class in _STOCK_BUFFERS:
             buffer_class = TrajectoryBuffer
-        if not issubclass(buffer_class, TrajectoryBuffer):
-            raise ValueError(
-                "rollout_buffer_class must be a subclass of pg_agents.TrajectoryBuffer,"
-                f" got {buffer_class!r}"
+        made = make_env(env, sb3_arguments["verbose"], self._wrap_env)
+        with closed_on_error(made if isinstance(env, str) else None):
+            check_env(made, policy, sb3_arguments["use_sde"])
+            super().__init__(
+                policy,
+                made,  # type: ignore[arg-type]
+                learning_rate=learning_rate,
+                n_steps=n_steps,  # type: ignore[arg-type]
+                gamma=settings.gamma,
+                gae_lambda=settings.gae_lambda,
+                ent_coef=update.ent_coef,  # type: ignore[arg-type]
+                vf_coef=update.vf_coef,
+                max_grad_norm=update.max_grad_norm,  # type: ignore[arg-type]
+                rollout_buffer_class=buffer_class,
+                rollout_buffer_kwargs=rollout_buffer_kwargs,
+                _init_setup_model=False,
+                **plain_integers(sb3_arguments),
             )
-        super().__init__(
-            policy,
-            env,  # type: ignore[arg-type]
-            learning_rate=learning_rate,
-            n_steps=n_steps,  # type: ignore[arg-type]
-            gamma=settings.gamma,
-            gae_lambda=settings.gae_lambda,
-            ent_coef=update.ent_coef,  # type: ignore[arg-type]
-            vf_coef=update.vf_coef,
-            max_grad_norm=update.max_grad_norm,  # type: ignore[arg-type]
-            rollout_buffer_class=buffer_class,
-            rollout_buffer_kwargs=rollout_buffer_kwargs,
-            _init_setup_model=False,
-            supported_action_spaces=(
-                spaces.Discrete,
-                spaces.Box,
-                spaces.MultiDiscrete,
-                spaces.MultiBinary,
-            ),
-            **sb3_arguments,
-        )
-        for group in (settings, update, memory):
-            for field in fields(group):
-                setattr(self, field.name, getattr(group, field.name))
-        self.n_episodes = n_episodes
-        self.max_episode_steps = max_episode_steps
-        self._episode_steps = np.zeros(0, dtype=np.int64)
-        # Kept in the checkpoint, for load() to know its own.
-        self.algorithm = type(self).__name__
-        if _init_setup_model:
-            try:
+            for group in (settings, update, memory):
+                for field in fields(group):
+                    setattr(self, field.name, getattr(group, field.name))
+            self.n_episodes = n_episodes
+            self.max_episode_steps = max_episode_steps
+            self._episode_steps = np.zeros(0, dtype=np.int64)
+            # Kept in the checkpoint, for load() to know its own.
+            self.algorithm = type(self).__name__
+            if _init_setup_model:
                 self._setup_model()
-            except Exception:
-                if isinstance(env, str) and self.env is not None:
-                    self.env.close()
-                raise
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:
@@ -157,24 +155,35 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         check_data(self.n_steps, self.n_episodes, self.max_episode_steps)
         self._check_spaces()
         check_trajectories(self.baseline, self.n_envs, self.n_episodes)
+        check_schedule("learning_rate", self.learning_rate, check_not_negative)
+        if not callable(self.learning_rate):
+            # SB3 takes no other numbers than Python's.
+            self.learning_rate = float(self.learning_rate)
         self._setup_lr_schedule()
-        self.set_random_seed(self.seed)
-        buffer_class: Any = self.rollout_buffer_class
-        self.rollout_buffer = buffer_class(self.device, **self.rollout_buffer_kwargs)
-        policy_class: Any = self.policy_class
         # Into a dict of its own: the caller's policy_kwargs stay as they were.
         arguments = {
             "use_sde": self.use_sde,
             **self._default_policy_kwargs(),
             **self.policy_kwargs,
         }
+        spaces_given = self.observation_space, self.action_space
+        check_policy_kwargs(
+            self.policy_class, self.policy_kwargs, arguments, *spaces_given[:1]
+        )
         if self.baseline == "value" and arguments.get("critic") == "none":
             raise ValueError(
                 "policy_kwargs has critic='none', but baseline='value' needs a critic: "
                 "accepted are 'separate' and 'shared'"
             )
-        self.policy = policy_class(
-            self.observation_space, self.action_space, self.lr_schedule, **arguments
+        self.set_random_seed(self.seed)
+        self.rollout_buffer = make_buffer(
+            self.rollout_buffer_class, self.device, self.rollout_buffer_kwargs
+        )
+        self.rollout_buffer.describe(
+            *spaces_given, self.n_envs, self.n_steps, self.advantage_settings()
+        )
+        self.policy = build_policy(
+            self.policy_class, *spaces_given, self.lr_schedule, arguments
         ).to(self.device)
         self._setup_update()
 
@@ -191,6 +200,11 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
                 "knows the spaces without it"
             )
         ours = issubclass(self.policy_class, OurPolicy)
+        if not hasattr(self.policy_class, "evaluate_actions"):
+            raise ValueError(
+                f"policy must be able to evaluate actions, as SB3's ActorCriticPolicy, "
+                f"got {self.policy_class!r}"
+            )
         check_spaces(self.observation_space, self.action_space, not ours)
 
     def learn(
@@ -219,19 +233,20 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         Returns:
             The model itself.
         """
-        total_timesteps, callbacks = self._setup_learn(
+        tb_log_name = tb_log_name or type(self).__name__
+        total_timesteps, callback = self._setup_learn(
             total_timesteps,
             callback,
             reset_num_timesteps,
-            tb_log_name or type(self).__name__,
+            tb_log_name,
             progress_bar,
         )
         iteration, going_on = 0, True
-        callbacks.on_training_start(locals(), globals())
+        callback.on_training_start(locals(), globals())
         assert self.env is not None
         while going_on and self.num_timesteps < total_timesteps:
             going_on = self.collect_rollouts(
-                self.env, callbacks, self.rollout_buffer, self.n_steps
+                self.env, callback, self.rollout_buffer, self.n_steps
             )
             if not self.rollout_buffer.full:
                 break
@@ -242,7 +257,7 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
             self.train()
         # What learn() leaves behind can be saved, even if it stopped within a rollout.
         self._mid_rollout = False
-        callbacks.on_training_end()
+        callback.on_training_end()
         if log_interval is not None:
             # The last update would be missing otherwise.
             self.dump_logs(iteration)

@@ -10,7 +10,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from pg_agents.advantages import AdvantageSettings, BaselineName
-from pg_agents.arguments import UNSET, Unset, choose_data
+from pg_agents.arguments import DefaultInt, choose_data
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.checks import check_choice
 from pg_agents.losses import CriticLoss
@@ -18,6 +18,7 @@ from pg_agents.memory import MemorySettings
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
 from pg_agents.updates import UpdateSettings
 
+N_EPISODES = DefaultInt(1)
 ReturnName = Literal["reward_to_go", "full_return"]
 
 
@@ -46,9 +47,9 @@ class REINFORCE(PolicyGradientAlgorithm):
         env: environment, id such as `"pg_envs:PGToy-Sequence-v0"`, SB3 vector
             environment or Gymnasium vector environment.
         learning_rate: step size, or a function of the remaining progress, 1 to 0.
-        n_episodes: whole episodes per environment and update; 1 if neither this nor
-            `n_steps` is given. Every environment does its own number: the first to
-            finish would be the short ones. See the log's `rollout/idle_fraction`.
+        n_episodes: whole episodes per environment and update, unless `n_steps` is
+            given. Every environment does its own number: the first to finish would be
+            the short ones. See the log's `rollout/idle_fraction`.
         n_steps: steps per environment and update instead, for tasks that never end.
             Returns stop, or are bootstrapped, at the end of these steps, and the
             gradient is a mean over steps.
@@ -122,8 +123,8 @@ class REINFORCE(PolicyGradientAlgorithm):
         policy: str | type[ActorCriticPolicy],
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None,
         learning_rate: float | Schedule = 3e-3,
-        n_episodes: int | Unset | None = UNSET,
-        n_steps: int | Unset | None = UNSET,
+        n_episodes: int | None = N_EPISODES,
+        n_steps: int | None = None,
         gamma: float = 0.99,
         returns: ReturnName = "reward_to_go",
         baseline: BaselineName = "none",
@@ -195,7 +196,7 @@ class REINFORCE(PolicyGradientAlgorithm):
                 gradient_steps=gradient_steps,
                 replay=replay,
             ),
-            **choose_data(n_steps, n_episodes, {"n_episodes": 1}),
+            **choose_data(n_steps, n_episodes),
             learning_rate=learning_rate,
             max_episode_steps=max_episode_steps,
             use_sde=use_sde,

@@ -25,7 +25,6 @@ from pg_agents.observations import (
     Observation,
     count,
     flatten_time,
-    map_observation,
     select,
 )
 from pg_agents.quotas import EpisodeQuota, Quota, StepQuota
@@ -133,7 +132,6 @@ class RolloutAlgorithm(ResumableAlgorithm):
             clipped_actions = self._for_environment(actions)
             new_obs, rewards, dones, infos = env.step(clipped_actions)
             self.num_timesteps += env.num_envs
-            n_steps += 1
             dummy = self._dummy_steps(env)
             recorded = quota.recorded & ~dummy
             ends = self._ends(recorded, new_obs, dones, infos)
@@ -141,6 +139,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
             infos = _only_recorded(infos, recorded)
             callback.update_locals(locals())
             going_on = callback.on_step()
+            n_steps += 1
             self._update_info_buffer(infos, dones)
             rollout_buffer.add(
                 observations=self._last_obs,
@@ -157,7 +156,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
             quota.update(dones, ends.capped)
             self._after_step(new_obs, ends.dones, dummy)
         if quota.filled:
-            self._finish_rollout(rollout_buffer, quota)
+            values = self._finish_rollout(rollout_buffer, quota)
             callback.update_locals(locals())
             callback.on_rollout_end()
         return going_on
@@ -255,7 +254,8 @@ class RolloutAlgorithm(ResumableAlgorithm):
             **{f.name: getattr(self, f.name) for f in fields(AdvantageSettings)}
         )
 
-    def _finish_rollout(self, buffer: TrajectoryBuffer, quota: Quota) -> None:
+    def _finish_rollout(self, buffer: TrajectoryBuffer, quota: Quota) -> Tensor:
+        """Completes the rollout; returns the values `[N, 1]` of where it stopped."""
         settings = self.advantage_settings()
         beyond = buffer.observations_beyond(self._last_obs)
         values = torch.zeros(count(beyond.observations), device=self.device)
@@ -264,22 +264,20 @@ class RolloutAlgorithm(ResumableAlgorithm):
             # All truncated episodes and all unfinished ones in a single forward.
             values = self._successor_value(beyond.observations)
             if self.target_policy is not None:
-                seen = map_observation(self._to_device, buffer.observations)
-                rows = self._successor_value(flatten_time(seen))
+                seen = flatten_time(buffer.column("observations"))
+                rows = self._successor_value(seen)
                 target_values = rows.reshape(len(buffer), -1)
         n_episodes = None if self.n_episodes is None else self.n_episodes * self.n_envs
         buffer.finish(values, beyond, settings, n_episodes, target_values)
         if self.n_episodes is not None and self.n_envs > 1:
             self.logger.record("rollout/idle_fraction", quota.idle_fraction)
+        return values[: self.n_envs, None]
 
     def _successor_value(self, observations: Observation) -> Tensor:
         """Returns V of observations `[B, ...]` by the critic that values successors."""
         critic = self.policy if self.target_policy is None else self.target_policy
         with torch.no_grad():
             return critic.predict_values(observations).flatten()
-
-    def _to_device(self, values: NDArray[Any]) -> Tensor:
-        return torch.as_tensor(values, device=self.device)
 
 
 def _only_recorded(

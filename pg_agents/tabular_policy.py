@@ -54,8 +54,8 @@ class TabularPolicy(OurPolicy):
         ):
             if not isinstance(space, spaces.Discrete):
                 raise ValueError(
-                    f"TabularPolicy needs a Discrete {name} space to have a finite "
-                    f"table, got {space}"
+                    f"policy TabularPolicy needs a Discrete {name} space to have a "
+                    f"finite table, got {space}"
                 )
         check_choice("critic", critic, ("separate", "none"))
         check_positive("max_logit", max_logit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import get_args
 
 from pg_agents.advantages import AdvantageSettings
@@ -11,6 +10,7 @@ from pg_agents.checks import (
     check_count,
     check_not_negative,
     check_positive,
+    check_schedule,
     check_unit_interval,
 )
 from pg_agents.losses import CriticLoss
@@ -25,9 +25,13 @@ def check_update(update: UpdateSettings, settings: AdvantageSettings) -> None:
         if getattr(update, name) is not None:
             check_count(name, getattr(update, name))
     for name in ("clip_range", "clip_range_vf"):
-        _check_schedule(name, getattr(update, name), check_positive)
-    for name in ("ent_coef", "critic_learning_rate"):
-        _check_schedule(name, getattr(update, name), check_not_negative)
+        if getattr(update, name) is not None:
+            check_schedule(name, getattr(update, name), check_positive)
+    check_schedule("ent_coef", update.ent_coef, check_not_negative)
+    if update.critic_learning_rate is not None:
+        check_schedule(
+            "critic_learning_rate", update.critic_learning_rate, check_not_negative
+        )
     for name in ("target_kl", "max_grad_norm"):
         if getattr(update, name) is not None:
             check_positive(name, getattr(update, name))
@@ -136,14 +140,3 @@ def _check_correction(
             f"{what} needs rewards to go, and baseline 'none' or 'value'; got "
             f"{settings.estimator!r} and baseline={settings.baseline!r}"
         )
-
-
-def _check_schedule(name: str, given: object, check: Callable[..., None]) -> None:
-    """Checks a number, or the two ends of a schedule; None is nothing to check."""
-    if callable(given):
-        # A schedule may be 0, where a number may not: at its end, and all along in a
-        # model loaded to be watched, with custom_objects={"clip_range": lambda _: 0.0}.
-        for remaining in (1.0, 0.0):
-            check_not_negative(f"{name}({remaining})", given(remaining))
-    elif given is not None:
-        check(name, given)

@@ -149,7 +149,7 @@ class UpdateAlgorithm(RolloutAlgorithm):
         values, log_prob, entropy = self.policy.evaluate_actions(
             batch.observations,
             # SB3's Gaussian is over a vector, whatever the shape of the action space.
-            batch.actions.flatten(1) if continuous else batch.actions,
+            batch.actions.reshape(len(batch), -1) if continuous else batch.actions,
         )
         policy_loss, terms = self._policy_loss(batch, log_prob)
         entropy_loss = losses.entropy_loss(entropy, log_prob, batch.n_samples)
@@ -277,7 +277,7 @@ class UpdateAlgorithm(RolloutAlgorithm):
         continuous = isinstance(self.action_space, spaces.Box)
         with torch.no_grad():
             values, log_prob, _ = self.policy.evaluate_actions(
-                seen, actions.flatten(1) if continuous else actions
+                seen, actions.reshape(len(actions), -1) if continuous else actions
             )
             values = slow = values.reshape(shape)
             if self.target_policy is not None:

@@ -384,7 +384,7 @@ def test_callbacks_find_the_locals_of_stable_baselines3() -> None:
 
 def test_a_callback_that_stops_in_mid_rollout_learns_nothing_from_it() -> None:
     model = REINFORCE("MlpPolicy", ScriptedEnv([4]))
-    model.learn(100, callback=lambda local, _: local["n_steps"] < 3)
+    model.learn(100, callback=lambda local, _: local["n_steps"] < 2)
     assert model.num_timesteps == 3
     assert model._n_updates == 0
 
@@ -400,7 +400,7 @@ def test_learning_on_begins_whole_episodes_at_their_beginning() -> None:
     """After a stop in mid-episode, without a new count of steps."""
     env = ScriptedEnv([4])
     model = REINFORCE("MlpPolicy", env)
-    model.learn(100, callback=lambda local, _: local["n_steps"] < 3)
+    model.learn(100, callback=lambda local, _: local["n_steps"] < 2)
     kept = Rollouts(("episode_steps",))
     model.learn(1, callback=kept, reset_num_timesteps=False)
     assert kept.kept[0]["episode_steps"] == [0, 1, 2, 3]

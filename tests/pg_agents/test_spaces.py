@@ -156,7 +156,8 @@ def test_a_dict_observation_is_stored_entry_by_entry() -> None:
     assert shapes == {
         "image": (7, 1, 3, 36, 36),
         "vector": (7, 1, 2),
-        "number": (7, 1),
+        # As in SB3: an axis for the one number.
+        "number": (7, 1, 1),
     }
     assert stored["image"].dtype == np.uint8
     # The episode was truncated in row 4: what was seen last has its value.
