@@ -9,7 +9,7 @@ ALL_INSTALLED := $(VENV)/.all-installed
 WORKERS ?= 2
 
 .PHONY: demo test test-all lint type format install clean
-.PHONY: results estimators checker false-alarms ablation
+.PHONY: results estimators checker false-alarms ablation sb3-table
 
 install: $(INSTALLED)
 
@@ -51,6 +51,9 @@ estimators: $(INSTALLED)
 
 checker: $(INSTALLED)
 	$(BIN)/python benchmarks/checker_tables.py
+
+sb3-table: $(INSTALLED)
+	$(BIN)/python benchmarks/sb3_table.py
 
 # About an hour; what it has counted so far is kept.
 false-alarms: $(INSTALLED)
