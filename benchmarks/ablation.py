@@ -155,6 +155,22 @@ def cells(found: dict[str, dict[str, list[float]]], name: str) -> str:
     return f"{cell(speed)} | {cell(end)}"
 
 
+def improvement_rows(found: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Returns a row for each improvement, and for the memories."""
+    rows = [
+        f"| {i.name} | `{i.argument}` | {cells(found, f'plain + {i.name}')} | "
+        f"{cells(found, f'all - {i.name}')} |".replace(" (the default)`", "` (default)")
+        for i in IMPROVEMENTS
+    ]
+    return rows + [
+        f"| {name} | `{argument}` | {cells(found, f'plain + {name}')} | | |"
+        for name, argument in (
+            ("memory, V-trace", "memory_size=2048, gradient_steps=4"),
+            ("memory, uncorrected", 'replay="returns", batch_size=256'),
+        )
+    ]
+
+
 def page(found: dict[str, dict[str, list[float]]], setup_line: str) -> str:
     """Returns docs/ablation.md."""
     lines = [
@@ -170,23 +186,12 @@ def page(found: dict[str, dict[str, list[float]]], setup_line: str) -> str:
         "",
         BODY,
         "",
-        "| | | plain, with it | | all, without it | |",
+        "| improvement | argument | plain with it: speed | plain with it: end "
+        "| all without it: speed | all without it: end |",
         "|---|---|---|---|---|---|",
-        "| improvement | argument | **speed** | **end** | **speed** | **end** |",
         f"| (neither) | | {cells(found, 'plain')} | {cells(found, 'all')} |",
     ]
-    lines += [
-        f"| {i.name} | `{i.argument}` | {cells(found, f'plain + {i.name}')} | "
-        f"{cells(found, f'all - {i.name}')} |".replace(" (the default)`", "` (default)")
-        for i in IMPROVEMENTS
-    ]
-    lines += [
-        f"| {name} | `{argument}` | {cells(found, f'plain + {name}')} | | |"
-        for name, argument in (
-            ("memory, V-trace", "memory_size=2048, gradient_steps=4"),
-            ("memory, uncorrected", 'replay="returns", batch_size=256'),
-        )
-    ]
+    lines += improvement_rows(found)
     lines += [
         "",
         "A memory goes with neither clipping nor epochs: it is beside *plain* only.",

@@ -10,7 +10,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from pg_agents.advantages import AdvantageSettings
-from pg_agents.arguments import DefaultInt, choose_data
+from pg_agents.arguments import DefaultInt, choose_data, settings_among
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.checks import check_choice, check_positive
 from pg_agents.losses import CriticLoss
@@ -167,6 +167,8 @@ class ActorCritic(PolicyGradientAlgorithm):
         rho_clip: float = 1.0,
         c_clip: float = 1.0,
     ) -> None:
+        # The groups of settings are picked from it, by their names.
+        given = {**locals()}
         check_choice("estimator", estimator, ("td", "n_step", "gae"))
         check_choice("replay", replay, ("v_trace", "returns"))
         check_choice("use_rms_prop", use_rms_prop, (True, False))
@@ -176,39 +178,9 @@ class ActorCritic(PolicyGradientAlgorithm):
         super().__init__(
             policy,
             env,
-            settings=AdvantageSettings(
-                gamma=gamma,
-                estimator=estimator,
-                baseline="value",
-                gae_lambda=gae_lambda,
-                td_steps=td_steps,
-                bootstrap_truncated=bootstrap_truncated,
-                standardize_returns=standardize_returns,
-                normalize_advantage=normalize_advantage,
-                weight_by_gamma_t=weight_by_gamma_t,
-            ),
-            update=UpdateSettings(
-                n_epochs=n_epochs,
-                batch_size=batch_size,
-                clip_range=clip_range,
-                clip_range_vf=clip_range_vf,
-                target_kl=target_kl,
-                critic_loss=critic_loss,
-                critic_learning_rate=critic_learning_rate,
-                target_update_interval=target_update_interval,
-                tau=tau,
-                ent_coef=ent_coef,
-                vf_coef=vf_coef,
-                max_grad_norm=max_grad_norm,
-            ),
-            memory=MemorySettings(
-                memory_size=memory_size,
-                learning_starts=learning_starts,
-                gradient_steps=gradient_steps,
-                replay=replay,
-                rho_clip=rho_clip,
-                c_clip=c_clip,
-            ),
+            settings=settings_among(AdvantageSettings, given, baseline="value"),
+            update=settings_among(UpdateSettings, given),
+            memory=settings_among(MemorySettings, given),
             **choose_data(n_steps, n_episodes),
             learning_rate=learning_rate,
             max_episode_steps=max_episode_steps,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -10,9 +12,30 @@ from gymnasium import spaces
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
 from pg_agents.checks import check_choice, check_count, check_unit_interval
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
+
 
 class DefaultInt(int):
     """A default that gives way where another argument is passed in its place."""
+
+
+def settings_among(
+    kind: type[Settings], arguments: Mapping[str, Any], **others: Any
+) -> Settings:
+    """Returns the settings that a constructor was given by their own names.
+
+    Args:
+        kind: a dataclass of settings.
+        arguments: all arguments of the constructor, by name.
+        **others: settings that the constructor has by another name, or decides.
+    """
+    names = {field.name for field in fields(kind)}
+    given = {name: value for name, value in arguments.items() if name in names}
+    return kind(**(given | others))
 
 
 def check_settings(settings: AdvantageSettings) -> None:

@@ -10,7 +10,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from pg_agents.advantages import AdvantageSettings, BaselineName
-from pg_agents.arguments import DefaultInt, choose_data
+from pg_agents.arguments import DefaultInt, choose_data, settings_among
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.checks import check_choice
 from pg_agents.losses import CriticLoss
@@ -162,40 +162,16 @@ class REINFORCE(PolicyGradientAlgorithm):
         gradient_steps: int = 1,
         replay: Literal["importance", "returns"] = "importance",
     ) -> None:
+        # The groups of settings are picked from it, by their names.
+        given = {**locals()}
         check_choice("returns", returns, ("reward_to_go", "full_return"))
         check_choice("replay", replay, ("importance", "returns"))
         super().__init__(
             policy,
             env,
-            settings=AdvantageSettings(
-                gamma=gamma,
-                estimator=returns,
-                baseline=baseline,
-                bootstrap=bootstrap,
-                standardize_returns=standardize_returns,
-                normalize_advantage=normalize_advantage,
-                weight_by_gamma_t=weight_by_gamma_t,
-            ),
-            update=UpdateSettings(
-                n_epochs=n_epochs,
-                batch_size=batch_size,
-                clip_range=clip_range,
-                clip_range_vf=clip_range_vf,
-                target_kl=target_kl,
-                critic_loss=critic_loss,
-                critic_learning_rate=critic_learning_rate,
-                target_update_interval=target_update_interval,
-                tau=tau,
-                ent_coef=ent_coef,
-                vf_coef=vf_coef,
-                max_grad_norm=max_grad_norm,
-            ),
-            memory=MemorySettings(
-                memory_size=memory_size,
-                learning_starts=learning_starts,
-                gradient_steps=gradient_steps,
-                replay=replay,
-            ),
+            settings=settings_among(AdvantageSettings, given, estimator=returns),
+            update=settings_among(UpdateSettings, given),
+            memory=settings_among(MemorySettings, given),
             **choose_data(n_steps, n_episodes),
             learning_rate=learning_rate,
             max_episode_steps=max_episode_steps,
