@@ -8,6 +8,14 @@ from collections.abc import Callable, Hashable
 from typing import SupportsFloat, SupportsIndex
 
 
+class RefusedError(ValueError, AssertionError):
+    """A bad argument where SB3 has an assertion, for scripts that count on it."""
+
+
+class UnsupportedError(ValueError, NotImplementedError):
+    """A space that nothing is implemented for, in SB3 neither."""
+
+
 def check_choice(name: str, given: object, accepted: tuple[object, ...]) -> None:
     """Raises a ValueError unless `given` is one of `accepted`."""
     # An array has no answer to whether it is one of them; it has no hash either.

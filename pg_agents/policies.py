@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
@@ -97,6 +98,21 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         """Returns values `[B, 1]`, log-probabilities `[B]` and entropies `[B]`."""
         return super().evaluate_actions(obs, self._counted(actions, -1))
 
+    def predict(
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
+        """As SB3's, but binary actions have the dtype of their space (SB3: float)."""
+        actions, state = super().predict(
+            observation, state, episode_start, deterministic
+        )
+        if isinstance(self.action_space, spaces.MultiBinary):
+            actions = actions.astype(self.action_space.dtype)
+        return actions, state
+
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         return self._counted(super()._predict(observation, deterministic), 1)
 
@@ -140,16 +156,21 @@ class MlpPolicy(OurPolicy):
         check_choice("critic", critic, get_args(Critic))
         check_choice("layer_norm", layer_norm, (True, False))
         net_arch = kwargs.get("net_arch")
-        if critic == "shared" and isinstance(net_arch, dict):
+        # SB3 still takes [{"pi": ..., "vf": ...}], its way before 1.8.
+        parts = net_arch if isinstance(net_arch, list) else [net_arch]
+        if critic == "shared" and any(isinstance(part, dict) for part in parts):
             raise ValueError(
                 "critic='shared' has one body for policy and value: net_arch must be a "
                 f"list of layer widths, got {net_arch!r}"
             )
-        if critic != "separate" and not kwargs.get("share_features_extractor", True):
+        if critic == "shared" and not kwargs.get("share_features_extractor", True):
             raise ValueError(
                 "share_features_extractor=False gives the critic an extractor of its "
-                f"own and needs critic='separate', got critic={critic!r}"
+                "own and needs critic='separate', got critic='shared'"
             )
+        if critic == "none":
+            # Nobody would use an extractor of the critic's.
+            kwargs = {**kwargs, "share_features_extractor": True}
         self._critic = critic
         self._layer_norm = layer_norm
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)

@@ -17,7 +17,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
-from pg_agents.checks import check_choice, check_count
+from pg_agents.checks import RefusedError, check_choice, check_count
 
 _FLAGS = (
     "ortho_init",
@@ -66,7 +66,7 @@ def check_policy_kwargs(
         if name in chosen:
             check_choice(name, chosen[name], (True, False))
     if chosen.get("squash_output") and not chosen.get("use_sde"):
-        raise ValueError("policy_kwargs: squash_output=True needs use_sde=True")
+        raise RefusedError("policy_kwargs: squash_output=True needs use_sde=True")
     for name, check in _CHECKS.items():
         if name in given:
             check(given[name])
@@ -110,13 +110,20 @@ def build_policy(
         f"policy {policy_class.__name__} with policy_kwargs={arguments!r} can't be "
         f"built for observations {observation_space} and actions {action_space}"
     )
+    # SB3 writes to some of the dicts within, which are the caller's.
+    own = {
+        name: given.copy() if isinstance(given, dict) else given
+        for name, given in arguments.items()
+    }
     try:
         policy: ActorCriticPolicy = policy_class(
-            observation_space, action_space, lr_schedule, **arguments
+            observation_space, action_space, lr_schedule, **own
         )
     except torch.OutOfMemoryError:
         raise
-    except (AssertionError, RuntimeError) as error:
+    except AssertionError as error:
+        raise RefusedError(f"{what}: {error}") from error
+    except RuntimeError as error:
         raise ValueError(f"{what}: {error}") from error
     except TypeError as error:
         raise TypeError(f"{what}: {error}") from error

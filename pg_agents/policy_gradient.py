@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from gymnasium.vector import VectorEnv
-from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
@@ -19,6 +18,7 @@ from pg_agents.arguments import (
     check_spaces,
     check_trajectories,
 )
+from pg_agents.buffer_choice import check_buffer_class, make_buffer
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.callbacks.progress import ProgressCallback
 from pg_agents.checks import check_choice, check_not_negative, check_schedule
@@ -31,16 +31,12 @@ from pg_agents.sb3_arguments import (
     check_policy,
     check_sb3_arguments,
     closed_on_error,
-    make_buffer,
     make_env,
     plain_integers,
 )
 from pg_agents.tabular_policy import TabularPolicy
 from pg_agents.update_arguments import check_memory, check_update
 from pg_agents.updates import UpdateAlgorithm, UpdateSettings
-
-# SB3's own buffers mean "the ordinary one" here.
-_STOCK_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer)
 
 
 class PolicyGradientAlgorithm(UpdateAlgorithm):
@@ -104,9 +100,7 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         check_sb3_arguments(**sb3_arguments)
         check_mapping("rollout_buffer_kwargs", rollout_buffer_kwargs)
         check_choice("_init_setup_model", _init_setup_model, (True, False))
-        buffer_class: Any = rollout_buffer_class
-        if buffer_class in _STOCK_BUFFERS:
-            buffer_class = TrajectoryBuffer
+        check_buffer_class(rollout_buffer_class)
         made = make_env(env, sb3_arguments["verbose"], self._wrap_env)
         with closed_on_error(made if isinstance(env, str) else None):
             check_env(made, policy, sb3_arguments["use_sde"])
@@ -120,7 +114,7 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
                 ent_coef=update.ent_coef,  # type: ignore[arg-type]
                 vf_coef=update.vf_coef,
                 max_grad_norm=update.max_grad_norm,  # type: ignore[arg-type]
-                rollout_buffer_class=buffer_class,
+                rollout_buffer_class=rollout_buffer_class,  # type: ignore[arg-type]
                 rollout_buffer_kwargs=rollout_buffer_kwargs,
                 _init_setup_model=False,
                 **plain_integers(sb3_arguments),
@@ -177,8 +171,12 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
             )
         self.set_random_seed(self.seed)
         self.rollout_buffer = make_buffer(
-            self.rollout_buffer_class, self.device, self.rollout_buffer_kwargs
+            self.rollout_buffer_class,
+            self.rollout_buffer_kwargs,
+            self.observation_space,
+            self.device,
         )
+        self.rollout_buffer_class = type(self.rollout_buffer)  # type: ignore[assignment]
         self.rollout_buffer.describe(
             *spaces_given, self.n_envs, self.n_steps, self.advantage_settings()
         )

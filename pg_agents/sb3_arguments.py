@@ -22,11 +22,9 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.buffers import TrajectoryBuffer
-from pg_agents.checks import check_choice, check_integer
+from pg_agents.checks import RefusedError, UnsupportedError, check_choice, check_integer
 
 LARGEST_SEED = 2**32 - 1
-# Spaces of the old gym have the same names.
 _NAMES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
 
 
@@ -78,29 +76,6 @@ def check_policy(policy: object) -> None:
             f"policy must be a name or a class, got {policy!r}: a name of the "
             "algorithm's policy_aliases, or a subclass of SB3's ActorCriticPolicy"
         )
-
-
-def make_buffer(
-    buffer_class: Any,  # noqa: ANN401
-    device: torch.device,
-    arguments: dict[str, Any],
-) -> TrajectoryBuffer:
-    """Returns a buffer; raises a ValueError or TypeError that names the argument."""
-    check_mapping("rollout_buffer_kwargs", arguments)
-    if not isinstance(buffer_class, type) or not issubclass(
-        buffer_class, TrajectoryBuffer
-    ):
-        raise ValueError(
-            "rollout_buffer_class must be a subclass of pg_agents.TrajectoryBuffer, "
-            f"got {buffer_class!r}"
-        )
-    try:
-        return buffer_class(device, **arguments)
-    except TypeError as error:
-        raise TypeError(
-            f"rollout_buffer_kwargs={arguments!r} do not go with "
-            f"rollout_buffer_class={buffer_class.__name__}: {error}"
-        ) from error
 
 
 def make_env(env: Any, verbose: int, wrap: Any) -> VecEnv | None:  # noqa: ANN401
@@ -172,22 +147,27 @@ def plain_integers(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _known(space: object) -> bool:
+    # By name: spaces of the old gym have the same. A user's own kind extends one.
+    return any(base.__name__ in _NAMES for base in type(space).__mro__)
+
+
 def _check_observation_space(space: Any) -> None:  # noqa: ANN401
     parts = [space]
     if isinstance(space, spaces.Dict):
         parts = list(space.spaces.values())
     for part in parts:
-        if type(part).__name__ not in _NAMES:
-            raise ValueError(
+        if not _known(part):
+            raise UnsupportedError(
                 f"env: observations can be an array or a Dict of arrays, got {part}: "
-                f"accepted are {', '.join(_NAMES)}"
+                f"accepted are {', '.join(_NAMES)}. Nested spaces are not supported"
             )
         _check_shape("observation", part)
 
 
 def _check_action_space(space: Any) -> None:  # noqa: ANN401
-    if type(space).__name__ not in _NAMES:
-        raise ValueError(f"env: actions can be {', '.join(_NAMES)}, got {space}")
+    if not _known(space):
+        raise RefusedError(f"env: actions can be {', '.join(_NAMES)}, got {space}")
     _check_shape("action", space)
     if isinstance(space, spaces.Box) and not np.isfinite([space.low, space.high]).all():
         raise ValueError(f"env: continuous actions need finite bounds, got {space}")
@@ -196,7 +176,11 @@ def _check_action_space(space: Any) -> None:  # noqa: ANN401
 def _check_shape(kind: str, space: Any) -> None:  # noqa: ANN401
     flat = np.ndim(getattr(space, "nvec", [0])) == 1
     if isinstance(space, spaces.MultiBinary) and kind == "action":
-        flat = len(space.shape) == 1
+        if len(space.shape) != 1:
+            raise RefusedError(
+                f"env: Multi-dimensional {space} action space is not supported, got "
+                f"shape {space.shape}: flatten it"
+            )
     if not flat:
         raise ValueError(
             f"env: discrete {kind}s of several dimensions are unknown here, got "

@@ -117,7 +117,8 @@ PG_AGENTS = {
     "off_policy": {"returns"},
     "advantages": {"returns", "baselines", "observations"},
     "arguments": {"advantages", "checks"},
-    "sb3_arguments": {"buffers", "checks"},
+    "sb3_arguments": {"checks"},
+    "buffer_choice": {"buffers", "checks", "sb3_arguments"},
     "policy_arguments": {"checks"},
     "buffer_view": {"advantages", "observations"},
     "buffers": {"advantages", "buffer_view", "observations"},
@@ -146,6 +147,7 @@ PG_AGENTS = {
     "policy_gradient": {
         "advantages",
         "arguments",
+        "buffer_choice",
         "buffers",
         "callbacks.progress",
         "checks",
