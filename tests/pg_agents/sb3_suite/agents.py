@@ -1,0 +1,64 @@
+"""Agents, spaces and weights that the conformance tests share."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.logger import KVWriter, Logger
+from torch import Tensor, equal
+
+from pg_agents import REINFORCE, ActorCritic
+from tests.pg_agents.envs import SampleEnv
+
+AGENTS = [REINFORCE, ActorCritic]
+# A network that costs next to nothing.
+SMALL: dict[str, Any] = {"net_arch": [8]}
+
+VECTOR = spaces.Box(-1.0, 1.0, (2,), np.float32)
+VECTOR64 = spaces.Box(-1.0, 1.0, (2,), np.float64)
+TWO = spaces.Discrete(2)
+THREE = spaces.Discrete(3)
+IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
+IMAGE_LAST = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+
+
+def sample_env(
+    observation_space: spaces.Space[Any] = VECTOR,
+    action_space: spaces.Space[Any] = TWO,
+    length: int = 8,
+    truncates: bool = False,
+) -> SampleEnv:
+    """Returns an environment that insists on actions of its space and their dtype."""
+    return SampleEnv(observation_space, action_space, [length], truncates)
+
+
+def weights(model: Any) -> dict[str, Tensor]:
+    """Returns a copy."""
+    return copy.deepcopy(model.policy.state_dict())
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
+
+
+class Rows(KVWriter):
+    """Keeps what the logger writes, as a list of (step, row)."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, dict[str, Any]]] = []
+
+    def write(self, key_values: Any, key_excluded: Any, step: int = 0) -> None:
+        self.rows.append((step, dict(key_values)))
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def rows_of(model: Any) -> Rows:
+    """Gives the model a logger whose rows are kept, and returns them."""
+    rows = Rows()
+    model.set_logger(Logger(folder=None, output_formats=[rows]))
+    return rows
