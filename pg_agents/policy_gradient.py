@@ -36,7 +36,8 @@ from pg_agents.sb3_arguments import (
 )
 from pg_agents.tabular_policy import TabularPolicy
 from pg_agents.update_arguments import check_memory, check_update
-from pg_agents.updates import UpdateAlgorithm, UpdateSettings
+from pg_agents.update_settings import UpdateSettings
+from pg_agents.updates import UpdateAlgorithm
 
 
 class PolicyGradientAlgorithm(UpdateAlgorithm):

@@ -13,7 +13,7 @@ from pg_agents.advantages import AdvantageSettings
 from pg_agents.memory import MemorySettings
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
 from pg_agents.random_policy import RandomPolicy
-from pg_agents.updates import UpdateSettings
+from pg_agents.update_settings import UpdateSettings
 
 
 class RandomAgent(PolicyGradientAlgorithm):

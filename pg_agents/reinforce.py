@@ -16,7 +16,7 @@ from pg_agents.checks import check_choice
 from pg_agents.losses import CriticLoss
 from pg_agents.memory import MemorySettings
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
-from pg_agents.updates import UpdateSettings
+from pg_agents.update_settings import UpdateSettings
 
 N_EPISODES = DefaultInt(1)
 ReturnName = Literal["reward_to_go", "full_return"]

@@ -15,7 +15,7 @@ from pg_agents.checks import (
 )
 from pg_agents.losses import CriticLoss
 from pg_agents.memory import MemorySettings, ReplayName
-from pg_agents.updates import UpdateSettings
+from pg_agents.update_settings import UpdateSettings
 
 
 def check_update(update: UpdateSettings, settings: AdvantageSettings) -> None:
