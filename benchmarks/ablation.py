@@ -41,10 +41,11 @@ PACKAGES = ("gymnasium", "stable-baselines3", "torch", "numpy")
 HEAD = f"""\
 CartPole-v1, {N_SEEDS} seeds (0 to {N_SEEDS - 1}) a row. *Speed* is the return of an
 episode averaged over all steps of the training, the area under the learning curve;
-*end* the mean of the last {LAST} training episodes. Each is the interquartile mean
-over the seeds, with its 95 % percentile bootstrap interval (9,999 resamples); 500 is
-the most there is. Intervals that overlap say that ten seeds don't tell the two apart;
-with 30 of them beside each other, one or two that don't overlap mean little by
+*end* the mean of the last {LAST} training episodes, which in a run that learns fast
+reach back almost to its start: *end* can lie below *speed*. Each is the interquartile
+mean over the seeds, with its 95 % percentile bootstrap interval (9,999 resamples);
+500 is the most there is. Intervals that overlap say that ten seeds don't tell the two
+apart; with 30 of them beside each other, one or two that don't overlap mean little by
 themselves."""
 BODY = f"""\
 {N_STEPS:,} steps, {N_ENVS} environments. *Plain* is one step of Adam (0.001) on 32
