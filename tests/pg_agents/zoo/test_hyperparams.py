@@ -55,8 +55,12 @@ def test_a_file_builds_the_model_it_describes(
     assert type(model.policy).__name__ == given["policy"]
     kept = given.keys() - {"n_timesteps", "n_envs", "normalize", "policy"}
     # Checked by what they lead to, below and in test_manager.py.
-    for name in kept - {"learning_rate", "ent_coef", "policy_kwargs"}:
+    for name in kept - {"learning_rate", "ent_coef", "clip_range", "policy_kwargs"}:
         assert getattr(model, name) == given[name], name
+    clip = given.get("clip_range")
+    if clip is not None:
+        first = float(clip.removeprefix("lin_"))
+        assert (model.clip_range(1), model.clip_range(0.25)) == (first, 0.25 * first)
     rate = given.get("learning_rate")
     if isinstance(rate, str):
         first = float(rate.removeprefix("lin_"))
