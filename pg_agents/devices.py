@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +29,9 @@ def _in_containers(value: Any, change: Callable[[Any], Any]) -> Any:  # noqa: AN
         return {name: change(part) for name, part in value.items()}
     if type(value) in (list, tuple):
         return type(value)(change(part) for part in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        return replace(value, **{name: change(part) for name, part in parts.items()})
     return deepcopy(value)
 
 

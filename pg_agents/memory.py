@@ -8,7 +8,7 @@ notebooks do; the other two correct it by the ratio of probabilities, see
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from pg_agents.advantages import AdvantageSettings, Facts
 from pg_agents.baselines import standardize
 from pg_agents.buffers import Batch, flat_batch, join_batches
-from pg_agents.observations import map_observation
+from pg_agents.devices import to_device
 from pg_agents.off_policy import (
     importance_sampled_return,
     trajectory_weights,
@@ -81,25 +81,12 @@ class Memory(Generic[Kept]):
 
     def to(self, device: torch.device | str) -> None:
         """Moves everything to a device."""
-        self._kept = deque((move(rollout, device), n) for rollout, n in self._kept)
+        self._kept = deque((to_device(rollout, device), n) for rollout, n in self._kept)
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns what is saved: everything, on the CPU."""
-        kept = [(move(rollout, "cpu"), n_steps) for rollout, n_steps in self._kept]
+        kept = [(to_device(rollout, "cpu"), n_steps) for rollout, n_steps in self._kept]
         return {**self.__dict__, "_kept": deque(kept)}
-
-
-def move(rollout: Any, device: torch.device | str) -> Any:  # noqa: ANN401
-    """Returns tensors, dicts and dataclasses of them on another device."""
-    if isinstance(rollout, Tensor):
-        return rollout.to(device)
-    if isinstance(rollout, dict):
-        return map_observation(lambda each: each.to(device), rollout)
-    if is_dataclass(rollout) and not isinstance(rollout, type):
-        parts = {f.name: getattr(rollout, f.name) for f in fields(rollout)}
-        moved = {name: move(part, device) for name, part in parts.items()}
-        return replace(rollout, **moved)
-    return rollout
 
 
 def random_steps(memory: Memory[Batch], batch_size: int | None) -> Batch:

@@ -163,7 +163,7 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         }
         spaces_given = self.observation_space, self.action_space
         check_policy_kwargs(
-            self.policy_class, self.policy_kwargs, arguments, *spaces_given[:1]
+            self.policy_class, self.policy_kwargs, arguments, self.observation_space
         )
         if self.baseline == "value" and arguments.get("critic") == "none":
             raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
+from pg_agents.arguments import settings_among
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.observations import (
     Observation,
@@ -250,9 +251,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
 
     def advantage_settings(self) -> AdvantageSettings:
         """Returns the estimator, baseline and so on, as they stand now."""
-        return AdvantageSettings(
-            **{f.name: getattr(self, f.name) for f in fields(AdvantageSettings)}
-        )
+        return settings_among(AdvantageSettings, vars(self))
 
     def _finish_rollout(self, buffer: TrajectoryBuffer, quota: Quota) -> Tensor:
         """Completes the rollout; returns the values `[N, 1]` of where it stopped."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from gymnasium import spaces
@@ -14,20 +14,21 @@ from torch import Tensor, nn
 
 from pg_agents import losses
 from pg_agents.advantages import AdvantageSettings, Facts
+from pg_agents.arguments import settings_among
 from pg_agents.baselines import standardize
 from pg_agents.buffers import Batch
 from pg_agents.critics import split_critic, update_target
+from pg_agents.devices import to_device
 from pg_agents.losses import CriticLoss
 from pg_agents.memory import (
     Memory,
     MemorySettings,
     ReplayName,
     corrected_batch,
-    move,
     random_rollout,
     random_steps,
 )
-from pg_agents.observations import flatten_time
+from pg_agents.observations import Observation, flatten_time
 from pg_agents.rollout import RolloutAlgorithm
 from pg_agents.update_settings import UpdateSettings
 
@@ -109,12 +110,7 @@ class UpdateAlgorithm(RolloutAlgorithm):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss and its terms by logger key."""
-        continuous = isinstance(self.action_space, spaces.Box)
-        values, log_prob, entropy = self.policy.evaluate_actions(
-            batch.observations,
-            # SB3's Gaussian is over a vector, whatever the shape of the action space.
-            batch.actions.reshape(len(batch), -1) if continuous else batch.actions,
-        )
+        values, log_prob, entropy = self._evaluate(batch.observations, batch.actions)
         policy_loss, terms = self._policy_loss(batch, log_prob)
         entropy_loss = losses.entropy_loss(entropy, log_prob, batch.n_samples)
         terms |= {"policy_loss": policy_loss, "entropy_loss": entropy_loss}
@@ -131,6 +127,17 @@ class UpdateAlgorithm(RolloutAlgorithm):
             loss = loss + self.vf_coef * terms["value_loss"]
         terms["loss"] = loss
         return loss, terms
+
+    def _evaluate(
+        self, observations: Observation, actions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns values, log-probabilities and entropies of B steps."""
+        if isinstance(self.action_space, spaces.Box):
+            # SB3's Gaussian is over a vector, whatever the shape of the action space.
+            actions = actions.reshape(len(actions), -1)
+        evaluated: tuple[Tensor, Tensor, Tensor | None]
+        evaluated = self.policy.evaluate_actions(observations, actions)
+        return evaluated
 
     def _policy_loss(
         self, batch: Batch, log_prob: Tensor
@@ -229,20 +236,17 @@ class UpdateAlgorithm(RolloutAlgorithm):
         """Returns remembered steps with the weights that the policy of now gives."""
         if self.replay == "returns":
             batch = random_steps(self.memory, self.batch_size)  # type: ignore[arg-type]
-            moved: Batch = move(batch, self.device)
+            moved: Batch = to_device(batch, self.device)
             return moved
-        facts: Facts = move(random_rollout(self.memory), self.device)  # type: ignore[arg-type]
+        drawn = random_rollout(self.memory)  # type: ignore[arg-type]
+        facts: Facts = to_device(drawn, self.device)
         assert facts.beyond is not None, "collect_rollouts keeps what lies beyond"
         # Ratios of probabilities are those of the policy that acts: no dropout.
         self.policy.set_training_mode(False)
         seen = flatten_time(facts.observations)
         shape = facts.recorded.shape
-        actions = facts.actions.flatten(0, 1)
-        continuous = isinstance(self.action_space, spaces.Box)
         with torch.no_grad():
-            values, log_prob, _ = self.policy.evaluate_actions(
-                seen, actions.reshape(len(actions), -1) if continuous else actions
-            )
+            values, log_prob, _ = self._evaluate(seen, facts.actions.flatten(0, 1))
             values = slow = values.reshape(shape)
             if self.target_policy is not None:
                 slow = self._successor_value(seen).reshape(shape)
@@ -255,15 +259,11 @@ class UpdateAlgorithm(RolloutAlgorithm):
 
     def update_settings(self) -> UpdateSettings:
         """Returns what is done with a rollout, as of now."""
-        return UpdateSettings(
-            **{f.name: getattr(self, f.name) for f in fields(UpdateSettings)}
-        )
+        return settings_among(UpdateSettings, vars(self))
 
     def memory_settings(self) -> MemorySettings:
         """Returns how much is remembered and how it is learnt from, as of now."""
-        return MemorySettings(
-            **{f.name: getattr(self, f.name) for f in fields(MemorySettings)}
-        )
+        return settings_among(MemorySettings, vars(self))
 
     def _log_update(self, logs: list[dict[str, Tensor]], last_pass: int) -> None:
         record = self.logger.record
@@ -274,9 +274,11 @@ class UpdateAlgorithm(RolloutAlgorithm):
             seen = torch.stack([each[name] for each in logs[start:]])
             record(f"train/{name}", seen.mean().item())
         if self.baseline == "value":
-            batch = self.rollout_buffer.batch()
-            values, returns = batch.old_values.cpu(), batch.returns.cpu()
-            explained = explained_variance(values.numpy(), returns.numpy())
+            facts = self.rollout_buffer.facts
+            recorded = facts.recorded.cpu().numpy()
+            values = facts.values.cpu().numpy()[recorded]
+            returns = self.rollout_buffer.returns[recorded]
+            explained = explained_variance(values, returns)
             record("train/explained_variance", float(explained))
         for name in ("clip_range", "clip_range_vf", "ent_coef"):
             given = getattr(self, name)

@@ -123,7 +123,7 @@ PG_AGENTS = {
     "policy_arguments": {"checks"},
     "buffer_view": {"advantages", "observations"},
     "buffers": {"advantages", "buffer_view", "observations"},
-    "memory": {"advantages", "baselines", "buffers", "observations", "off_policy"},
+    "memory": {"advantages", "baselines", "buffers", "devices", "off_policy"},
     "policies": {"checks", "observations"},
     "tabular_policy": {"checks", "policies"},
     "rollout": {
@@ -133,6 +133,7 @@ PG_AGENTS = {
         "quotas",
         "resuming",
         "vec_env",
+        "arguments",
     },
     "updates": {
         "advantages",
@@ -144,6 +145,8 @@ PG_AGENTS = {
         "observations",
         "rollout",
         "update_settings",
+        "arguments",
+        "devices",
     },
     "update_arguments": {"advantages", "checks", "losses", "memory", "update_settings"},
     "policy_gradient": {
