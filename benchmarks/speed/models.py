@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -109,20 +111,22 @@ class LearningTask:
         self.settings = settings
         self.extras = tuple(settings.get("extras", ()))
         self.env = make_algorithm_env(settings)
-        self._folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.mkdtemp(prefix="pgtoy-")
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
 
     def __call__(self, seed: int) -> Attempt:
         """Returns the attempt of a fresh model."""
         model = make_model(self.settings, self.env, seed)
         callbacks: list[BaseCallback] = []
         if "callbacks" in self.extras:
-            never = CheckpointCallback(10**12, self._folder.name)
+            never = CheckpointCallback(10**12, self.folder)
             callbacks += [Idle(), CallbackList([Idle(), Idle()]), never]
         if "logger" in self.extras:
-            model.set_logger(configure(self._folder.name, ["csv"]))
+            model.set_logger(configure(self.folder, ["csv"]))
 
         def attempt(n_steps: int) -> Facts:
             model.learn(n_steps, callback=callbacks or None)
+            model.logger.close()
             updates = float(model._n_updates)
             return {"steps": float(model.num_timesteps), "updates": updates}
 

@@ -62,8 +62,9 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
+            self.close()
             raise RuntimeError(
-                f"the process that measures ended with {self._process.wait()}: its "
+                f"the process that measures ended with {self._process.returncode}: its "
                 "words are above"
             )
         answer: dict[str, Any] = json.loads(line)
