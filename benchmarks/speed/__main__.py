@@ -7,6 +7,7 @@ file as it is, the page is only written anew.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from benchmarks.speed.profiling import profile_side
 from benchmarks.speed.results import Results
 
 NAMES = (*(run.name for run in RUNS), solve_bench.SECTION, scaling.SECTION)
-QUICK_SIZES = (1, 64, 1_024)
+QUICK_SIZES = (1, 64)
 
 
 def parse() -> argparse.Namespace:
@@ -55,14 +56,22 @@ def wanted_runs(only: list[str] | None, results: Results) -> list[Run]:
     return [run for run in RUNS if run.name not in results.section("runs")]
 
 
-def measure_runs(runs: list[Run], patience: Patience, results: Results) -> None:
-    """Measures runs, and adds each to the results."""
+def measure_runs(runs: list[Run], patience: Patience, results: Results) -> list[str]:
+    """Measures runs, and adds each to the results; returns those that failed."""
+    failed = []
     for run in runs:
-        entry = {"setup": setup(), **measure(run, patience)}
+        try:
+            entry = {"setup": setup(), **measure(run, patience)}
+        except RuntimeError as error:
+            # The others are worth having all the same.
+            print(f"{run.name}: {error}", flush=True)
+            failed.append(run.name)
+            continue
         results.add("runs", run.name, entry)
         # A profile of other code than that of the figures would mislead.
         results.found.get("profiles", {}).pop(run.name, None)
         print(report(run, entry), flush=True)
+    return failed
 
 
 def add_profiles(names: list[str], seconds: float, results: Results) -> None:
@@ -88,27 +97,30 @@ def main() -> None:
         patience = QUICK
         if not options.quick:
             patience = Patience(repeats=options.repeats, seconds=options.seconds)
+        failed: list[str] = []
         if options.profile:
             add_profiles(options.profile, patience.seconds, results)
         else:
-            measure_wanted(options, patience, results)
+            failed = measure_wanted(options, patience, results)
         if scaling.SECTION in results.found:
             scaling.draw(results.section(scaling.SECTION), folder / "speed.png")
         (folder / "speed.md").write_text(page(results.found))
         if options.quick:
             print(page(results.found))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def measure_wanted(
     options: argparse.Namespace, patience: Patience, results: Results
-) -> None:
-    """Measures what is asked for, or else what is missing."""
+) -> list[str]:
+    """Measures what is asked for, or else what is missing; returns what failed."""
     only = options.only
     if only:
         for section in (solve_bench.SECTION, scaling.SECTION):
             if section in only:
                 results.found.pop(section, None)
-    measure_runs(wanted_runs(only, results), patience, results)
+    failed = measure_runs(wanted_runs(only, results), patience, results)
     if only is None or solve_bench.SECTION in only:
         if options.quick:
             solve_bench.run_missing(results, 1, n_timesteps=6_000)
@@ -116,9 +128,10 @@ def measure_wanted(
             solve_bench.run_missing(results, solve_bench.N_SEEDS)
     if only is None or scaling.SECTION in only:
         if options.quick:
-            scaling.run_missing(results, patience, QUICK_SIZES, 100_000)
+            scaling.run_missing(results, patience, QUICK_SIZES, 20_000)
         else:
             scaling.run_missing(results, patience)
+    return failed
 
 
 if __name__ == "__main__":

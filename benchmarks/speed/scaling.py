@@ -23,6 +23,8 @@ SIZES = tuple(4**k for k in range(9))
 THEIR_SIZES = tuple(4**k for k in range(6))
 GROWTH_STEPS, GROWTH_ENVS = 10_000_000, 1_024
 ROLLOUTS = 6
+# From so many environments on, ours is given all cores.
+WIDE = 1_024
 # Sizes and rollout lengths that the memory is measured at.
 SMALL, LARGE, SHORT, LONG = 16_384, 65_536, 5, 20
 MEMORY_POINTS = {
@@ -35,6 +37,12 @@ MEMORY_POINTS = {
 def ours(n_envs: int, **more: Any) -> Settings:
     """Returns ActorCritic on the torch CartPole."""
     return learning("ActorCritic", "torch", n_envs, **more)
+
+
+def threads(settings: Settings) -> int:
+    """Returns the better number of threads: SB3 and small batches want one."""
+    wide = settings["env"] == "torch" and settings["n_envs"] >= WIDE
+    return ALL_CORES if wide else 1
 
 
 def run_missing(
@@ -53,7 +61,7 @@ def run_missing(
     found = results.section(SECTION)
     for name, settings in sides.items():
         if name not in found:
-            with closing(start(settings, ALL_CORES)) as worker:
+            with closing(start(settings, threads(settings))) as worker:
                 entry = rates(curve_turns(worker.ask, patience))
             results.add(SECTION, name, entry)
             say(f"scaling: {name} environments: {number(median(entry))} steps/s")
@@ -148,7 +156,11 @@ def growth_line(resident: list[int]) -> str:
 def table(found: Mapping[str, Any], picture: str) -> list[str]:
     """Returns the lines of the page."""
     lines = [f"![steps a second by number of environments]({picture})", ""]
-    lines += [f"{found['setup']}; {ALL_CORES} threads.", ""]
+    lines += [
+        f"{found['setup']}. One thread; from {WIDE:,} environments on, {ALL_CORES} for "
+        "ActorCritic.",
+        "",
+    ]
     lines += ["| environments | ActorCritic, torch CartPole | A2C, `DummyVecEnv` |"]
     lines += ["|---|---|---|"]
     for size in SIZES:
