@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.speed import scaling, solve_bench
@@ -120,7 +121,11 @@ def measure_wanted(
         for section in (solve_bench.SECTION, scaling.SECTION):
             if section in only:
                 results.found.pop(section, None)
-    failed = measure_runs(wanted_runs(only, results), patience, results)
+    runs = wanted_runs(only, results)
+    if options.quick:
+        # Two threads on a busy machine wait for each other most of the time.
+        runs = [replace(run, threads=1) for run in runs]
+    failed = measure_runs(runs, patience, results)
     if only is None or solve_bench.SECTION in only:
         if options.quick:
             solve_bench.run_missing(results, 1, n_timesteps=6_000)
