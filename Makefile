@@ -9,7 +9,7 @@ ALL_INSTALLED := $(VENV)/.all-installed
 WORKERS ?= 2
 
 .PHONY: demo test test-all lint type format install clean
-.PHONY: results estimators checker false-alarms ablation sb3-table
+.PHONY: results estimators checker false-alarms ablation sb3-table bench bench-gpu
 
 install: $(INSTALLED)
 
@@ -62,6 +62,14 @@ false-alarms: $(INSTALLED)
 # 350 runs of CartPole, about an hour on two cores; goes on where it was stopped.
 ablation: $(INSTALLED)
 	$(BIN)/python benchmarks/ablation.py
+
+# Goes on where it was stopped; BENCH="--only NAME" measures a line anew, BENCH=--quick
+# tries everything out and keeps nothing.
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.speed $(BENCH)
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python -m benchmarks.speed.gpu $(BENCH)
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -6,6 +6,7 @@ vector environment and the canvas are loaded when they are first asked for.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -20,7 +21,9 @@ from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
 from pg_envs.vector_env import TabularVectorEnv
 
 if TYPE_CHECKING:
-    from pg_envs.torch_vector_env import TorchTabularVectorEnv, make_torch_vec
+    from pg_envs.make_torch import make_torch_vec
+    from pg_envs.torch_cartpole import TorchCartPoleVectorEnv
+    from pg_envs.torch_vector_env import TorchTabularVectorEnv
 
 __all__ = [
     "BanditEnv",
@@ -28,6 +31,7 @@ __all__ = [
     "TabularEnv",
     "TabularMDP",
     "TabularVectorEnv",
+    "TorchCartPoleVectorEnv",
     "TorchTabularVectorEnv",
     "WindowClosed",
     "bandit_mdp",
@@ -51,13 +55,16 @@ gymnasium.register(
     reward_threshold=sequence.REWARD_THRESHOLD,
 )
 
-_TORCH_NAMES = ("TorchTabularVectorEnv", "make_torch_vec")
+# What needs torch, and where it is.
+_TORCH_NAMES = {
+    "TorchCartPoleVectorEnv": "torch_cartpole",
+    "TorchTabularVectorEnv": "torch_vector_env",
+    "make_torch_vec": "make_torch",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """Loads what needs torch when it is first asked for (PEP 562)."""
     if name in _TORCH_NAMES:
-        from pg_envs import torch_vector_env
-
-        return getattr(torch_vector_env, name)
+        return getattr(import_module(f"pg_envs.{_TORCH_NAMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
@@ -22,9 +22,13 @@ from pg_envs.dynamics import (
 from pg_envs.env import TabularEnv, observation_space
 from pg_envs.mdp import TabularMDP, check_choice
 from pg_envs.rendering.scene import Snapshot
+from pg_envs.vector_arguments import (
+    check_count,
+    checked_actions,
+    checked_autoreset_mode,
+    checked_mask,
+)
 from pg_envs.vector_state import KeptVectorEnv
-
-AUTORESET_MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
 
 
 class TabularVectorEnv(KeptVectorEnv):
@@ -64,7 +68,7 @@ class TabularVectorEnv(KeptVectorEnv):
         check_choice("render_mode", render_mode, (None, "rgb_array"))
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.autoreset_mode = checked_autoreset_mode(autoreset_mode)
         # `reset_mask`: reset(options={"reset_mask": mask}) restarts some and not all,
         # which lets an adapter turn NEXT_STEP into SAME_STEP.
         self.metadata = {
@@ -86,6 +90,8 @@ class TabularVectorEnv(KeptVectorEnv):
         self._elapsed: Array = None
         self._returns: Array = None
         self._done: Array = None
+        # The state before any restart.
+        self._last_state: Array = None
         # What was done last, for the pictures: state before, action, reward, end.
         self._last: tuple[Array, Array, Array, Array] | None = None
 
@@ -110,18 +116,8 @@ class TabularVectorEnv(KeptVectorEnv):
             mask = self._checked_mask(mask)
         if seed is not None:
             self._seed(seed)
-        start = initial_state(self._tables, self._uniform(1)[0])
-        if mask is None:
-            self._state = start
-            self._elapsed = self._zeros(np.int64)
-            self._returns = self._zeros(np.float64)
-            self._done = self._zeros(np.bool_)
-        else:
-            self._state = self._where(mask, start, self._state)
-            self._elapsed = self._elapsed * ~mask
-            self._returns = self._returns * ~mask
-            self._done = self._done & ~mask
-        return self._observe(self._state), {}
+        self._start(mask)
+        return self._seen(), {}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Takes one action in every environment.
@@ -139,16 +135,34 @@ class TabularVectorEnv(KeptVectorEnv):
             ResetNeeded: before the first `reset`.
             InvalidAction: if the actions are not N integers within the action space.
         """
-        if self._state is None:
-            raise ResetNeeded("step() was called before reset(): call reset() first")
-        actions = self._checked_actions(actions)
-        draws = self._uniform(2 if self._tables.reward_noise == "none" else 4)
+        self._check_was_reset()
+        return self.step_unchecked(self._checked_actions(actions))
+
+    def step_unchecked(
+        self, actions: Array
+    ) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """Takes a step as `step` does, with actions that are known to be right.
+
+        For a learner that draws them itself: on a GPU, looking at them would wait for
+        the device. What other actions do is undefined.
+
+        Args:
+            actions: `[N]` int64 from 0 to A - 1, where the environment is.
+
+        Returns:
+            What `step` returns.
+
+        Raises:
+            ResetNeeded: before the first `reset`.
+        """
+        self._check_was_reset()
+        transition, again, *noise = self._draws()
         state, reward, terminated = advance(
-            self._tables, self._state, actions, draws[0]
+            self._tables, self._state, actions, transition
         )
-        if len(draws) == 4:
-            reward = add_noise(self._tables, reward, draws[2], draws[3])
-        restart = initial_state(self._tables, draws[1])
+        if noise:
+            reward = add_noise(self._tables, reward, *noise)
+        restart = initial_state(self._tables, again)
         elapsed = self._elapsed + 1
         truncated = elapsed >= (self.max_episode_steps or np.inf)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
@@ -159,16 +173,39 @@ class TabularVectorEnv(KeptVectorEnv):
                 column * live
                 for column in (reward, terminated, truncated, elapsed, self._returns)
             )
-        self._returns = self._returns + reward
         if self.render_mode is not None:
+            self._returns = self._returns + reward
             # Copied: the caller owns the actions and is handed the rest.
             self._last = deepcopy((self._state, actions, reward, terminated))
-        self._state, self._elapsed, self._done = state, elapsed, terminated | truncated
+        self._state = self._last_state = state
+        self._elapsed, self._done = elapsed, terminated | truncated
         infos = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             infos = self._restart_ended(restart)
         rewards = self._rewards(reward)
         return self._observe(self._state), rewards, terminated, truncated, infos
+
+    def _check_was_reset(self) -> None:
+        if not self._was_reset:
+            raise ResetNeeded("step() was called before reset(): call reset() first")
+
+    @property
+    def _was_reset(self) -> bool:
+        return self._state is not None
+
+    def _start(self, mask: Array | None) -> None:
+        """Starts an episode in the environments of a mask, None for all."""
+        start = initial_state(self._tables, self._uniform(1)[0])
+        if mask is None:
+            self._state = start
+            self._elapsed = self._zeros(np.int64)
+            self._returns = self._zeros(np.float64)
+            self._done = self._zeros(np.bool_)
+        else:
+            self._state = self._where(mask, start, self._state)
+            self._elapsed = self._elapsed * ~mask
+            self._returns = self._returns * ~mask
+            self._done = self._done & ~mask
 
     def _restart_ended(self, restart: Array) -> dict[str, Any]:
         """Restarts what has just ended; returns what was seen before, as infos."""
@@ -183,13 +220,14 @@ class TabularVectorEnv(KeptVectorEnv):
     @property
     def state(self) -> Array:
         """Present state of every environment, `[N]` int64; None before `reset`."""
-        return deepcopy(self._state)
+        columns = self._columns()
+        return None if columns is None else deepcopy(columns[0])
 
     def render(self) -> tuple[Any, ...] | None:
         """Returns N frames, `[H, W, 3]` uint8 each; None without a render mode."""
         if self.render_mode is None:
             return None
-        if self._state is None:
+        if not self._was_reset:
             raise ResetNeeded("render() was called before reset(): nothing to draw yet")
         snapshots = (self._snapshot(i) for i in range(self.num_envs))
         return tuple(self._painter.frame(snapshot) for snapshot in snapshots)
@@ -214,17 +252,6 @@ class TabularVectorEnv(KeptVectorEnv):
             previous_state=before,
         )
 
-    def _checked_mask(self, mask: Array) -> Array:
-        if self._state is None:
-            raise ResetNeeded("reset_mask was given before the first whole reset()")
-        given = np.asarray(mask)
-        if given.shape != (self.num_envs,) or given.dtype != np.bool_:
-            raise ValueError(
-                f"reset_mask must be [{self.num_envs}] bool, got {list(given.shape)} "
-                f"{given.dtype}"
-            )
-        return given
-
     # What a vector env on another kind of array does in its own way.
 
     def _make_tables(self, mdp: TabularMDP) -> DynamicsTables:
@@ -236,6 +263,10 @@ class TabularVectorEnv(KeptVectorEnv):
     def _uniform(self, n_rows: int) -> Array:
         """Returns `[n_rows, N]` float64 draws, uniform on [0, 1)."""
         return self.np_random.random((n_rows, self.num_envs))
+
+    def _draws(self) -> tuple[Array, ...]:
+        """Returns the draws of a step, `[N]` each: transition, restart, then noise."""
+        return tuple(self._uniform(2 if self._tables.reward_noise == "none" else 4))
 
     def _zeros(self, dtype: type[np.generic]) -> Array:
         return np.zeros(self.num_envs, dtype=dtype)
@@ -251,23 +282,17 @@ class TabularVectorEnv(KeptVectorEnv):
         # Indexing with an array copies: what is handed out is nobody else's.
         return self._tables.observations[state]
 
+    def _seen(self) -> Array:
+        return self._observe(self._state)
+
     def _rewards(self, reward: Array) -> Array:
         return reward
 
+    def _checked_mask(self, mask: Array) -> Array:
+        return checked_mask(mask, self.num_envs, self._was_reset)
+
     def _checked_actions(self, actions: Array) -> Array:
-        given = np.asarray(actions)
-        n_actions = self.mdp.n_actions
-        if given.shape != (self.num_envs,) or given.dtype.kind not in "iu":
-            raise InvalidAction(
-                f"actions must be {self.num_envs} integers, one per environment, got "
-                f"shape {list(given.shape)} of {given.dtype}"
-            )
-        if ((given < 0) | (given >= n_actions)).any():
-            raise InvalidAction(
-                f"actions must be integers from 0 to {n_actions - 1}, got "
-                f"{given.min()} to {given.max()}"
-            )
-        return given
+        return checked_actions(actions, self.num_envs, self.mdp.n_actions)
 
 
 def vector_entry_point(env_class: Callable[..., TabularEnv]) -> Any:  # noqa: ANN401
@@ -289,19 +314,3 @@ def vector_entry_point(env_class: Callable[..., TabularEnv]) -> Any:  # noqa: AN
         return TabularVectorEnv(env, num_envs, limit, autoreset_mode, render_mode)
 
     return make
-
-
-def check_count(name: str, given: int) -> None:
-    """Raises a ValueError naming argument and value unless it is an integer >= 1."""
-    if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {given!r}")
-
-
-def _autoreset_mode(given: AutoresetMode | str) -> AutoresetMode:
-    accepted = {mode.value: mode for mode in AUTORESET_MODES}
-    mode = accepted.get(given.value if isinstance(given, AutoresetMode) else given)
-    if mode is None:
-        raise ValueError(
-            f"autoreset_mode must be one of {', '.join(accepted)}, got {given!r}"
-        )
-    return mode

@@ -55,12 +55,13 @@ class KeptVectorEnv(VectorEnv[Array, Array, Array]):
             A dict: which environment it is of (`mdp`, SHA-256 of the tables,
             `num_envs`, `max_episode_steps`, `autoreset_mode`, `device`); `columns`, by
             name an array `[N]`, None before `reset`; `last`, likewise for the pictures;
-            and `generator`, the state of the random number generator.
+            and `generator`, the state of the random number generator. Without a render
+            mode nobody counts what pictures alone show: it is zero then.
         """
-        values = (self._state, self._elapsed, self._returns, self._done)
+        columns = self._columns()
         return {
             **self._identity(),
-            "columns": None if self._state is None else self._plain(COLUMNS, values),
+            "columns": None if columns is None else self._plain(COLUMNS, columns),
             "last": None if self._last is None else self._plain(LAST, self._last),
             "generator": self._generator_state(),
         }
@@ -82,7 +83,7 @@ class KeptVectorEnv(VectorEnv[Array, Array, Array]):
         last = self._restored("last", LAST, state["last"])
         # It is the last that can refuse.
         self._set_generator_state(state["generator"])
-        self._state, self._elapsed, self._returns, self._done = columns or (None,) * 4
+        self._set_columns(columns)
         self._last = last
 
     def _identity(self) -> dict[str, Any]:
@@ -126,6 +127,15 @@ class KeptVectorEnv(VectorEnv[Array, Array, Array]):
             arrays.append(self._from_numpy(values))
         first, second, third, fourth = arrays
         return first, second, third, fourth
+
+    def _columns(self) -> tuple[Array, Array, Array, Array] | None:
+        """Returns what `COLUMNS` names, each `[N]`; None before the first reset."""
+        if self._state is None:
+            return None
+        return self._state, self._elapsed, self._returns, self._done
+
+    def _set_columns(self, columns: tuple[Array, Array, Array, Array] | None) -> None:
+        self._state, self._elapsed, self._returns, self._done = columns or (None,) * 4
 
     def _device_type(self) -> str:
         return "numpy"

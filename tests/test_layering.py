@@ -54,8 +54,36 @@ PG_ENVS = {
     "state": {"mdp", "rendering.scene"},
     "vector_state": {"mdp", "dynamics", "state"},
     "env": {"mdp", "dynamics", "rendering.scene", "rendering.canvas", "state"},
-    "vector_env": {"mdp", "dynamics", "env", "rendering.scene", "vector_state"},
-    "torch_vector_env": {"mdp", "dynamics", "env", "state", "vector_env"},
+    "vector_arguments": set(),
+    "vector_env": {
+        "mdp",
+        "dynamics",
+        "env",
+        "rendering.scene",
+        "vector_arguments",
+        "vector_state",
+    },
+    "timetable": {"dynamics"},
+    "torch_device": {"vector_arguments"},
+    "torch_timetable": {"timetable", "torch_device"},
+    "torch_vector_env": {
+        "mdp",
+        "dynamics",
+        "env",
+        "state",
+        "timetable",
+        "torch_device",
+        "torch_timetable",
+        "vector_env",
+    },
+    "cartpole_physics": set(),
+    "torch_cartpole": {
+        "cartpole_physics",
+        "state",
+        "torch_device",
+        "vector_arguments",
+    },
+    "make_torch": {"env", "torch_cartpole", "torch_vector_env", "toy_text"},
     "oracle": {"mdp"},
     "toy_text": {"mdp"},
     "bandit": {"mdp", "env", "vector_env", "rendering.scene", "rendering.bandit_scene"},
@@ -236,10 +264,17 @@ def test_mathematics_knows_no_libraries_but_its_own() -> None:
         assert theirs(module) == {"torch"}
 
 
-def test_one_module_of_pg_envs_imports_pygame_and_one_torch() -> None:
+def test_one_module_of_pg_envs_imports_pygame_and_the_torch_ones_torch() -> None:
     envs = [module for module in MODULES if module.startswith("pg_envs")]
     assert [m for m in envs if "pygame" in theirs(m)] == ["pg_envs.rendering.canvas"]
-    assert [m for m in envs if "torch" in theirs(m)] == ["pg_envs.torch_vector_env"]
+    named = [m for m in envs if "torch" in m]
+    assert [m for m in envs if "torch" in theirs(m)] == [
+        "pg_envs.cartpole_physics",
+        *named,
+    ]
+    # Nothing but these asks for them, so that importing the package loads no torch.
+    for module in set(envs) - {*named, "pg_envs"}:
+        assert not ours(module) & {"pg_envs.cartpole_physics", *named}, module
 
 
 def test_pictures_know_no_environment() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pg_envs.env import TabularEnv
 from pg_envs.mdp import RewardNoise, TabularMDP
+from pg_envs.torch_vector_env import TorchTabularVectorEnv
 from pg_envs.vector_env import TabularVectorEnv
 
 Floats = NDArray[np.float64]
@@ -119,12 +120,17 @@ def feed_vector(
 ) -> None:
     """Makes a vector environment draw these blocks, `[rows, N]`: one a reset or step.
 
-    In a step, row 0 is the transition, row 1 the restart, rows 2 and 3 the noise.
+    In a step, row 0 is the transition, row 1 the restart, rows 2 and 3 the noise. The
+    torch environment draws no row of which the tables decide.
     """
     waiting = iter(blocks)
+    tables = env._tables
 
     def draw(n_rows: int) -> Any:
         block = next(waiting)
+        if isinstance(env, TorchTabularVectorEnv) and len(block) > 1:
+            needless = [0] * tables.is_deterministic + [1] * (tables.start is not None)
+            block = np.delete(block, needless, axis=0)
         assert block.shape == (n_rows, env.num_envs)
         return convert(block)
 

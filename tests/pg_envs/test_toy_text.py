@@ -11,7 +11,6 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from pg_envs import TabularEnv, TabularMDP, TabularVectorEnv, oracle
-from pg_envs.dynamics import make_tables
 from pg_envs.torch_vector_env import TorchTabularVectorEnv
 from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
 from tests.pg_envs.tabular_examples import Floats, feed_single, feed_vector
@@ -28,10 +27,9 @@ TOY_TEXT: list[tuple[str, dict[str, Any]]] = [
 N_STEPS = 10_000
 
 
-def draw_of(cdf: Floats, chosen: int) -> float:
+def draw_of(probabilities: Floats, chosen: int) -> float:
     """Returns a uniform number that selects an outcome, the middle of its share."""
-    low = float(cdf[chosen - 1]) if chosen else 0.0
-    return (low + float(cdf[chosen])) / 2
+    return float(probabilities[:chosen].sum() + probabilities[chosen] / 2)
 
 
 @pytest.mark.parametrize(("env_id", "arguments"), TOY_TEXT)
@@ -41,10 +39,9 @@ def test_all_three_agree_with_gymnasiums_own_step(
     """10,000 random steps: the draws are those that lead where Gymnasium went."""
     theirs = gymnasium.make(env_id, max_episode_steps=-1, **arguments).unwrapped
     mdp = mdp_from_env(theirs)
-    tables = make_tables(mdp)
     rng = np.random.default_rng(0)
     state, _ = theirs.reset(seed=0)
-    start = draw_of(tables.initial_cdf, int(state))
+    start = draw_of(mdp.initial_distribution, int(state))
     singles, blocks = [start], [np.array([[start]])]
     expected, actions, starts = [], [], [int(state)]
     for _ in range(N_STEPS):
@@ -53,12 +50,12 @@ def test_all_three_agree_with_gymnasiums_own_step(
         state, reward, terminated, _, _ = theirs.step(action)
         expected.append((int(state), float(reward), bool(terminated)))
         actions.append(action)
-        draw = draw_of(tables.cdf[before, action], int(state))
+        draw = draw_of(mdp.transition[before, action], int(state))
         restart = 0.5
         if terminated:
             state, _ = theirs.reset()
             starts.append(int(state))
-            restart = draw_of(tables.initial_cdf, int(state))
+            restart = draw_of(mdp.initial_distribution, int(state))
         singles += [draw, restart] if terminated else [draw]
         blocks.append(np.array([[draw], [restart]]))
 

@@ -1,0 +1,81 @@
+"""make_torch_vec(): from a registered id to a vector environment on a torch device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import torch
+from gymnasium.envs.classic_control import CartPoleEnv
+from gymnasium.vector import AutoresetMode
+
+from pg_envs.env import TabularEnv
+from pg_envs.torch_cartpole import TorchCartPoleVectorEnv
+from pg_envs.torch_vector_env import TorchTabularVectorEnv
+from pg_envs.toy_text import mdp_from_env
+
+
+def make_torch_vec(
+    id: str,
+    num_envs: int,
+    device: torch.device | str = "cpu",
+    *,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+    render_mode: str | None = None,
+    check_actions: bool = True,
+    **arguments: Any,
+) -> TorchTabularVectorEnv | TorchCartPoleVectorEnv:
+    """Makes N copies of a registered environment on a torch device.
+
+    Served are the environments of tables, those of `pg_envs` and Gymnasium's
+    FrozenLake, CliffWalking and Taxi, and CartPole.
+
+    Args:
+        id: a registered id, such as `"PGToy-Sequence-v0"`, `"FrozenLake-v1"` or
+            `"CartPole-v1"`.
+        num_envs: N, at least 1.
+        device: where the tensors live, such as `"cpu"` or `"cuda"`.
+        autoreset_mode: `SAME_STEP` or `NEXT_STEP`, see `TabularVectorEnv`.
+        render_mode: None, or `"rgb_array"` for the environments of `pg_envs`.
+        check_actions: whether to refuse actions outside the space, which on a GPU costs
+            a wait in every step.
+        **arguments: `max_episode_steps` (-1 for no limit) and the environment's own,
+            such as `is_slippery` and `map_name`.
+
+    Returns:
+        The vector environment; every episode has the time limit of the registered id.
+
+    Raises:
+        TypeError: if the environment is none of these.
+        ValueError: if an argument is out of range; the message names it.
+    """
+    env = gymnasium.make(id, render_mode=render_mode, **arguments)
+    spec, single = env.spec, env.unwrapped
+    limit = spec.max_episode_steps if spec is not None else None
+    if isinstance(single, CartPoleEnv):
+        return TorchCartPoleVectorEnv(
+            num_envs,
+            device,
+            -1 if limit is None else limit,
+            autoreset_mode,
+            render_mode,
+            single._sutton_barto_reward,
+            check_actions,
+        )
+    if not isinstance(single, TabularEnv):
+        if not hasattr(single, "P"):
+            env.close()
+            raise TypeError(
+                "make_torch_vec needs an environment of tables, a pg_envs.TabularEnv, "
+                "FrozenLake, CliffWalking or Taxi, or else CartPole; "
+                f"{id!r} is a {type(single).__name__}"
+            )
+        if render_mode is not None:
+            raise ValueError(
+                f"render_mode must be None for {id!r}, whose tables have no picture "
+                f"here, got {render_mode!r}"
+            )
+        single = TabularEnv(mdp_from_env(single))
+    return TorchTabularVectorEnv(
+        single, num_envs, device, limit, autoreset_mode, render_mode, check_actions
+    )
