@@ -54,8 +54,7 @@ class CartPolePhysics:
         self._make_views()
 
     def _make_views(self) -> None:
-        self._columns = self.rows.unbind()
-        _, _, self._theta, self._theta_speed = self._columns
+        _, _, self._theta, self._theta_speed = self.rows.unbind()
         self._positions, self._velocities = self.rows.view(2, 2, -1).unbind(1)
         # Every quantity has a row, which is written anew in each step.
         self._sin, self._cos, self._temp, self._inertia = self._scratch[:4].unbind()
@@ -107,7 +106,6 @@ class CartPolePhysics:
     def observations(self) -> Tensor:
         """Returns x, x', theta and theta', `[N, 4]` float32, a fresh tensor."""
         seen = self.rows.new_empty(self.rows.shape[1], 4)
-        # Twice as fast as torch.stack, which looks at every number.
-        for column, row in zip(seen.unbind(1), self._columns, strict=True):
-            column.copy_(row)
+        # Written along the rows, in half the time of torch.stack.
+        seen.t().copy_(self.rows)
         return seen
