@@ -99,7 +99,7 @@ class TimetableSteps:
     def set_columns(self, columns: Columns, has_dummy_steps: bool) -> None:
         """Goes on from there; `done` counts where a dummy step follows an end."""
         state, elapsed, _, done = columns
-        place = elapsed.clamp(max=self._n_times - 1) * self._n_states + state
+        place = elapsed.clamp(0, self._n_times - 1) * self._n_states + state
         if has_dummy_steps:
             waiting = self._n_times * self._n_states + state
             place = torch.where(done, waiting, place)
