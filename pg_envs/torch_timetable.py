@@ -68,11 +68,10 @@ class TimetableSteps:
         row = torch.add(actions, self._place, alpha=self._n_actions, out=self._row)
         torch.index_select(self._next_place, 0, row, out=self._place)
         ending = self._ending.index_select(0, row)
-        # A byte of 0 or 1 is a bool as it stands: nothing is converted.
-        terminated = (ending & TERMINATED).view(torch.bool)
-        truncated = (ending // TRUNCATED).view(torch.bool)
+        terminated = (ending & TERMINATED).bool()
+        truncated = (ending & TRUNCATED).bool()
         reward = self._reward.index_select(0, row)
-        return reward, terminated, truncated, terminated | truncated
+        return reward, terminated, truncated, ending.bool()
 
     def seen(self) -> Tensor:
         """Returns what is seen now, `[N, *shape]`."""
@@ -100,7 +99,7 @@ class TimetableSteps:
     def set_columns(self, columns: Columns, has_dummy_steps: bool) -> None:
         """Goes on from there; `done` counts where a dummy step follows an end."""
         state, elapsed, _, done = columns
-        place = elapsed.clamp(max=self._n_times - 1) * self._n_states + state
+        place = elapsed.clamp(0, self._n_times - 1) * self._n_states + state
         if has_dummy_steps:
             waiting = self._n_times * self._n_states + state
             place = torch.where(done, waiting, place)

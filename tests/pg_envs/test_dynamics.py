@@ -127,6 +127,41 @@ def test_scalars_batches_and_tensors_agree_with_a_search() -> None:
     assert starts.tolist() == [_searched(mdp.initial_distribution, x) for x in u]
 
 
+def test_pairs_with_different_numbers_of_outcomes() -> None:
+    """The tables are as wide as the widest pair; no draw leads to what fills up."""
+    mdp = random_mdp(3, n_states=5, n_actions=4)
+    # Action a leads to state a or beyond: 5 outcomes, 4, 3 and 2; state 0 to one alone.
+    transition = np.triu(np.ones((5, 5)))[:4] * mdp.transition
+    transition[0] = np.eye(5)[2]
+    transition /= transition.sum(axis=-1, keepdims=True)
+    mdp = replace(mdp, transition=transition)
+    tables = make_tables(mdp)
+    on_torch = _torch_tables(tables)
+    draws = np.append(np.arange(100) / 100, LARGEST)
+    for s, a in np.ndindex(5, 4):
+        states, actions = np.full(len(draws), s), np.full(len(draws), a)
+        step = advance(tables, states, actions, draws)
+        wanted = [_searched(transition[s, a], u) for u in draws]
+        assert step.state.tolist() == wanted
+        assert step.reward.tolist() == mdp.reward[s, a, wanted].tolist()
+        assert step.terminated.tolist() == mdp.terminal[s, a, wanted].tolist()
+        given = (torch.tensor(x) for x in (states, actions, draws))
+        assert advance(on_torch, *given).state.tolist() == wanted
+
+
+def test_nothing_is_drawn_of_what_is_certain() -> None:
+    tables = make_tables(_chain([0.0, 1.0, 0.0]))
+    assert tables.is_deterministic
+    assert tables.start == initial_state(tables, None) == 1
+    assert advance(tables, np.array([0, 2]), np.array([0, 0]), None).state.tolist() == [
+        1,
+        1,
+    ]
+    dense = make_tables(random_mdp(0))
+    assert not dense.is_deterministic
+    assert dense.start is None
+
+
 def test_bernoulli_noise_pays_one_below_the_expected_reward() -> None:
     tables = make_tables(random_mdp(0, reward_noise="bernoulli"))
     reward = np.array([0.0, 0.3, 0.3, 1.0])
