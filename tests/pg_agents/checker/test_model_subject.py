@@ -46,6 +46,8 @@ def checked(model: OnPolicyAlgorithm, **arguments: Any) -> GradientReport:
 
 # Where the verdict does not matter: the fewest rollouts, and short ones.
 QUICK: dict[str, Any] = {"n_episodes": 64, "horizon": 3}
+# What the slow ones can afford.
+LONG: dict[str, Any] = {"n_episodes": 768, "horizon": 12}
 
 
 def key(report: GradientReport) -> str | None:
@@ -124,7 +126,7 @@ def test_the_batch_mean_baseline_is_short_by_one_in_n() -> None:
         baseline="mean",
         seed=0,
     )
-    report = checked(model, n_episodes=768, horizon=12)
+    report = checked(model, **LONG)
     assert report.verdict == "biased but aligned"
     assert report.factor == pytest.approx(0.5, abs=0.12)
     assert key(report) == "batch_mean_baseline"
@@ -183,8 +185,8 @@ def test_trpo_learns_its_critic_beside_an_exact_one() -> None:
 
 @pytest.mark.slow
 def test_a2c_is_unbiased_with_exact_values_and_without_a_discount() -> None:
-    model = A2C("MlpPolicy", envs(), gamma=1.0, max_grad_norm=1e9, seed=0)
-    assert checked(model, bootstrap=True, critic="exact").unbiased
+    model = A2C("MlpPolicy", envs(8), gamma=1.0, max_grad_norm=1e9, seed=0)
+    assert checked(model, **LONG, bootstrap=True, critic="exact").unbiased
 
 
 def test_clipping_of_the_gradient_is_said() -> None:
@@ -197,10 +199,10 @@ def test_clipping_of_the_gradient_is_said() -> None:
 def test_ppo_and_trpo_are_measured() -> None:
     settings: dict[str, Any] = {"n_steps": 16, "gamma": 0.9, "seed": 0}
     for model in (
-        PPO("MlpPolicy", envs(), batch_size=128, max_grad_norm=1e9, **settings),
-        TRPO("MlpPolicy", envs(), batch_size=128, n_critic_updates=1, **settings),
+        PPO("MlpPolicy", envs(8), batch_size=128, max_grad_norm=1e9, **settings),
+        TRPO("MlpPolicy", envs(8), batch_size=128, n_critic_updates=1, **settings),
     ):
-        report = checked(model, bootstrap=True)
+        report = checked(model, **LONG, bootstrap=True)
         # Standardised advantages: the direction is about right, the length is not.
         assert report.verdict == "biased but aligned"
         assert report.factor > 1.2
