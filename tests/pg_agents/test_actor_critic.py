@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pg_agents import ActorCritic
 from tests.pg_agents.envs import ScriptedEnv
@@ -107,13 +108,16 @@ def test_one_step_updates_by_hand() -> None:
 @pytest.mark.parametrize("critic", ["separate", "shared"])
 def test_critic_of_either_kind_learns_the_value(critic: str) -> None:
     """Scripted rewards 0, 1, 2 at gamma 0: the values of the states seen."""
-    env = gymnasium.wrappers.TransformReward(
-        gymnasium.make(SEQUENCE), lambda reward: 1.0
-    )
+
+    def one() -> gymnasium.Env[Any, Any]:
+        env = gymnasium.make(SEQUENCE)
+        return gymnasium.wrappers.TransformReward(env, lambda reward: 1.0)
+
+    # Side by side: a third of the time for as many steps and updates.
     model = ActorCritic(
         "MlpPolicy",
-        env,
-        n_steps=20,
+        DummyVecEnv([one] * 5),
+        n_steps=4,
         gamma=0.0,
         learning_rate=0.02,
         use_rms_prop=False,

@@ -41,12 +41,12 @@ def test_the_time_limit_can_be_taken_out_of_the_task(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     limit = ["--horizon", "6", "--bootstrap"]
-    main(["check", "pitfalls:no_bootstrap_at_truncation", *limit])
+    main(["check", "pitfalls:no_bootstrap_at_truncation", *FEW, *limit])
     assert "no bootstrap at a truncation" in capsys.readouterr().out
 
 
 def test_a_class_is_made_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--episodes", "32", "--critic", "exact"]
+    few = ["--episodes", "32", "--horizon", "3", "--critic", "exact"]
     main(["check", "stable_baselines3:A2C", *few])
     assert "A2C" in capsys.readouterr().out
 

@@ -25,7 +25,7 @@ ID = "pg_envs:PGToy-Sequence-v0"
 INDEXED = sequence_mdp(observation="index")
 
 
-def envs(n: int = 8) -> Any:
+def envs(n: int = 16) -> Any:
     return make_vec_env(ID, n)
 
 
@@ -35,9 +35,19 @@ def reinforce(**arguments: Any) -> REINFORCE:
 
 
 def checked(model: OnPolicyAlgorithm, **arguments: Any) -> GradientReport:
-    """Checks it at a time limit of 12 steps, part of the task: short episodes."""
-    few: dict[str, Any] = {"n_episodes": 768, "horizon": 12, "progress_bar": False}
+    """Checks it at a time limit of 6 steps, part of the task: short episodes.
+
+    What a check takes is rollouts times steps, 64 rollouts at least; episodes side by
+    side cost next to nothing.
+    """
+    few: dict[str, Any] = {"n_episodes": 1024, "horizon": 6, "progress_bar": False}
     return check_policy_gradient(model, **{**few, **arguments})
+
+
+# Where the verdict does not matter: the fewest rollouts, and short ones.
+QUICK: dict[str, Any] = {"n_episodes": 64, "horizon": 3}
+# What the slow ones can afford.
+LONG: dict[str, Any] = {"n_episodes": 768, "horizon": 12}
 
 
 def key(report: GradientReport) -> str | None:
@@ -48,8 +58,13 @@ def key(report: GradientReport) -> str | None:
     "arguments",
     [
         {},
-        {"returns": "full_return", "weight_by_gamma_t": False},
-        {"baseline": "leave_one_out"},
+        # tests/test_unbiasedness.py has their exact gradients, and the checker goes the
+        # way of the other two to them.
+        pytest.param(
+            {"returns": "full_return", "weight_by_gamma_t": False},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"baseline": "leave_one_out"}, marks=pytest.mark.slow),
         {"baseline": "value"},
     ],
 )
@@ -97,6 +112,10 @@ def test_the_entropys_sign_is_seen(ent_coef: float, expected: str) -> None:
     assert key(checked(model)) == expected
 
 
+# What makes it dear is the factor's standard error. The agent's own factor is exact in
+# test_reinforce.py, test_batch_mean_baseline_scales_the_gradient_by_1_minus_1_in_n; the
+# name is found in test_check.py (batch_mean_baseline, mean_of_all_steps).
+@pytest.mark.slow
 def test_the_batch_mean_baseline_is_short_by_one_in_n() -> None:
     """Two episodes per update: half the gradient. Standard error of the factor 0.03."""
     model = REINFORCE(
@@ -107,7 +126,7 @@ def test_the_batch_mean_baseline_is_short_by_one_in_n() -> None:
         baseline="mean",
         seed=0,
     )
-    report = checked(model)
+    report = checked(model, **LONG)
     assert report.verdict == "biased but aligned"
     assert report.factor == pytest.approx(0.5, abs=0.12)
     assert key(report) == "batch_mean_baseline"
@@ -158,19 +177,20 @@ def test_a2c_is_biased_by_its_critic_and_by_gamma_t_alone() -> None:
 
 def test_trpo_learns_its_critic_beside_an_exact_one() -> None:
     """Its critic's loss asks for values too, and needs them to have a gradient."""
-    model = TRPO("MlpPolicy", envs(), n_steps=8, batch_size=64, n_critic_updates=1)
-    report = checked(model, bootstrap=True, critic="exact", n_episodes=64)
+    # Rollouts of five episodes and more: the fewest of them will do.
+    model = TRPO("MlpPolicy", envs(2), n_steps=16, batch_size=32, n_critic_updates=1)
+    report = checked(model, **QUICK, bootstrap=True, critic="exact")
     assert report.per == "step"
 
 
 @pytest.mark.slow
 def test_a2c_is_unbiased_with_exact_values_and_without_a_discount() -> None:
-    model = A2C("MlpPolicy", envs(), gamma=1.0, max_grad_norm=1e9, seed=0)
-    assert checked(model, bootstrap=True, critic="exact").unbiased
+    model = A2C("MlpPolicy", envs(8), gamma=1.0, max_grad_norm=1e9, seed=0)
+    assert checked(model, **LONG, bootstrap=True, critic="exact").unbiased
 
 
 def test_clipping_of_the_gradient_is_said() -> None:
-    report = checked(A2C("MlpPolicy", envs(), max_grad_norm=0.01, seed=0))
+    report = checked(A2C("MlpPolicy", envs(), max_grad_norm=0.01, seed=0), **QUICK)
     assert any("100% of the updates" in note for note in report.notes)
     assert any("max_grad_norm=0.01" in note for note in report.notes)
 
@@ -179,10 +199,10 @@ def test_clipping_of_the_gradient_is_said() -> None:
 def test_ppo_and_trpo_are_measured() -> None:
     settings: dict[str, Any] = {"n_steps": 16, "gamma": 0.9, "seed": 0}
     for model in (
-        PPO("MlpPolicy", envs(), batch_size=128, max_grad_norm=1e9, **settings),
-        TRPO("MlpPolicy", envs(), batch_size=128, n_critic_updates=1, **settings),
+        PPO("MlpPolicy", envs(8), batch_size=128, max_grad_norm=1e9, **settings),
+        TRPO("MlpPolicy", envs(8), batch_size=128, n_critic_updates=1, **settings),
     ):
-        report = checked(model, bootstrap=True)
+        report = checked(model, **LONG, bootstrap=True)
         # Standardised advantages: the direction is about right, the length is not.
         assert report.verdict == "biased but aligned"
         assert report.factor > 1.2
@@ -215,7 +235,7 @@ def state_of(model: OnPolicyAlgorithm) -> dict[str, Any]:
 def test_the_subject_does_not_change(algorithm: type[OnPolicyAlgorithm]) -> None:
     model = algorithm("MlpPolicy", envs(4), seed=0).learn(500)  # type: ignore[call-arg]
     before, random = state_of(model), torch.get_rng_state()
-    checked(model, n_episodes=64)
+    checked(model, **QUICK)
     after = state_of(model)
     assert torch.equal(torch.get_rng_state(), random)
     assert all(
@@ -230,7 +250,7 @@ def test_the_subject_does_not_change(algorithm: type[OnPolicyAlgorithm]) -> None
 
 
 def test_the_same_seed_gives_the_same_report() -> None:
-    one, two = (checked(reinforce(), n_episodes=64, seed=5) for _ in range(2))
+    one, two = (checked(reinforce(), **QUICK, seed=5) for _ in range(2))
     assert one.cosine == two.cosine and one.p_value == two.p_value
 
 
@@ -244,7 +264,7 @@ def test_a_value_loss_on_shared_parameters_is_said() -> None:
         vf_coef=5.0,
         seed=0,
     )
-    report = checked(model)
+    report = checked(model, **QUICK)
     assert any("A value loss on parameters" in note for note in report.notes)
 
 

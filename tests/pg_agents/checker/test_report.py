@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 
@@ -54,9 +55,15 @@ def test_the_verdict_follows_bias_and_angle(mean: list[float], verdict: str) -> 
     assert (report.diagnosis is None) == report.unbiased
 
 
+@functools.cache
+def concluded() -> GradientReport:
+    """What the tests below read, and none of them changes."""
+    return conclude(measurement([1.0, 1.0]), "subject", seed=0, seconds=1.0)
+
+
 def test_figures_are_those_of_the_estimates() -> None:
     """Standard error of each coordinate 0.5 / sqrt(4000) = 0.008, 4 of them 0.032."""
-    report = conclude(measurement([1.0, 1.0]), "subject", seed=0, seconds=1.0)
+    report = concluded()
     assert report.factor == pytest.approx(0.5, abs=0.016)
     assert report.relative_bias == pytest.approx(np.sqrt(2) / 2, abs=0.02)
     assert report.cosine == pytest.approx(np.sqrt(0.5), abs=0.02)
@@ -66,7 +73,7 @@ def test_figures_are_those_of_the_estimates() -> None:
 
 
 def test_json_holds_everything_but_the_picture() -> None:
-    report = conclude(measurement([1.0, 1.0]), "subject", seed=0, seconds=1.0)
+    report = concluded()
     plain = json.loads(report.to_json())
     assert plain == report.to_dict()
     assert plain["verdict"] == report.verdict
@@ -76,7 +83,7 @@ def test_json_holds_everything_but_the_picture() -> None:
 
 
 def some_report() -> GradientReport:
-    report = conclude(measurement([1.0, 1.0]), "subject", seed=0, seconds=1.0)
+    report = concluded()
     found = Diagnosis("x", "the title", "the explanation", "equal", 1.0, ("another",))
     return replace(report, diagnosis=found, notes=("a note",))
 

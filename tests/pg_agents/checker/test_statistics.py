@@ -239,13 +239,13 @@ def test_the_bias_is_the_length_of_the_difference_without_its_noise() -> None:
 
 
 def test_the_squared_bias_is_estimated_without_bias() -> None:
-    """20,000 draws; within 4 standard errors of their mean: one failure in 16,000.
+    """5,000 draws; within 4 standard errors of their mean: one failure in 16,000.
 
     The difference is long enough that no estimate is cut off at 0. Without the trace
-    the mean would be 0.14 too large, 30 standard errors.
+    the mean would be 0.14 too large, 15 standard errors.
     """
     truth = EXACT + np.array([1.0, -1.0, 1.0])
-    means = draws(np.random.default_rng(11), truth, NOISE, 20_000)
+    means = draws(np.random.default_rng(11), truth, NOISE, 5_000)
     squares = np.array([(2.0 * relative_bias(m, EXACT)[0]) ** 2 for m in means])
     assert squares.min() > 0.0
     error = squares.std() / len(squares) ** 0.5
