@@ -23,7 +23,7 @@ from pg_agents.likelihood_fit import (
     copy_weights,
 )
 from pg_agents.observations import count
-from pg_agents.policies import OurPolicy
+from pg_agents.our_policy import OurPolicy
 from pg_agents.space_arrays import Observations
 
 

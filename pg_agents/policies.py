@@ -4,123 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-import numpy as np
-import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
-from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
     CombinedExtractor,
     MlpExtractor,
     NatureCNN,
 )
-from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from pg_agents.checks import check_choice
-from pg_agents.observations import map_observation
+from pg_agents.our_policy import OurPolicy
 
 Critic = Literal["separate", "shared", "none"]
-
-
-class _CountsFromZero(BaseModel):
-    """Shifts discrete observations so that the one-hot code counts from 0.
-
-    It stands behind `ActorCriticPolicy` in the order of inheritance: that is where all
-    of SB3's methods, `forward` as well as `predict_values`, come to for the features.
-    """
-
-    def extract_features(
-        self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor
-    ) -> Tensor:
-        space = self.observation_space
-        starts: Any = _start(space)
-        if isinstance(space, spaces.Dict):
-            starts = {key: _start(part) for key, part in space.spaces.items()}
-            if not any(np.any(start) for start in starts.values()):
-                return super().extract_features(obs, features_extractor)
-        elif not np.any(starts):
-            return super().extract_features(obs, features_extractor)
-        return super().extract_features(
-            map_observation(_minus, obs, starts), features_extractor
-        )
-
-
-class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
-    """What the policies of pg_agents share beyond Stable-Baselines3's.
-
-    Discrete spaces may start at any number: actions are taken, returned and evaluated
-    as the environment counts them (SB3 counts from 0, whatever the space says). `save`
-    and `load` keep every argument of the constructor.
-
-    Args:
-        observation_space: observation space.
-        action_space: action space.
-        lr_schedule: step size as a function of the remaining progress, 1 to 0.
-        **kwargs: as SB3's `ActorCriticPolicy`.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Schedule,
-        **kwargs: Any,
-    ) -> None:
-        # SB3 forgets these where gSDE is off.
-        self._gsde = {
-            "full_std": kwargs.get("full_std", True),
-            "use_expln": kwargs.get("use_expln", False),
-        }
-        start = _start(action_space)
-        self._action_start = start if np.any(start) else None
-        super().__init__(observation_space, action_space, lr_schedule, **kwargs)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {
-            **super()._get_constructor_parameters(),
-            **self._gsde,
-            "squash_output": self.squash_output,
-            "share_features_extractor": self.share_features_extractor,
-        }
-
-    def forward(
-        self, obs: PyTorchObs, deterministic: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns actions `[N, ...]`, values `[N, 1]` and log-probabilities `[N]`."""
-        actions, values, log_prob = super().forward(obs, deterministic)  # type: ignore[arg-type]
-        return self._counted(actions, 1), values, log_prob
-
-    def evaluate_actions(
-        self, obs: PyTorchObs, actions: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Returns values `[B, 1]`, log-probabilities `[B]` and entropies `[B]`."""
-        return super().evaluate_actions(obs, self._counted(actions, -1))
-
-    def predict(
-        self,
-        observation: NDArray[Any] | dict[str, NDArray[Any]],
-        state: tuple[NDArray[Any], ...] | None = None,
-        episode_start: NDArray[Any] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
-        """As SB3's, but binary actions have the dtype of their space (SB3: float)."""
-        actions, state = super().predict(
-            observation, state, episode_start, deterministic
-        )
-        if isinstance(self.action_space, spaces.MultiBinary):
-            actions = actions.astype(self.action_space.dtype)
-        return actions, state
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
-        return self._counted(super()._predict(observation, deterministic), 1)
-
-    def _counted(self, actions: Tensor, sign: int) -> Tensor:
-        """Returns the environment's numbers (sign 1), or the network's (sign -1)."""
-        if self._action_start is None:
-            return actions
-        return actions + sign * torch.as_tensor(self._action_start).to(actions)
 
 
 class MlpPolicy(OurPolicy):
@@ -300,14 +197,3 @@ def _normalized(layers: nn.Sequential) -> nn.Sequential:
         if isinstance(layer, nn.Linear):
             parts.append(nn.LayerNorm(layer.out_features, device=layer.weight.device))
     return nn.Sequential(*parts)
-
-
-def _start(space: spaces.Space[Any]) -> Any:  # noqa: ANN401
-    """Returns the first number of a discrete space, or their array; 0 elsewhere."""
-    return getattr(space, "start", 0)
-
-
-def _minus(observations: Tensor, start: Any) -> Tensor:  # noqa: ANN401
-    if not np.any(start):
-        return observations
-    return observations - torch.as_tensor(start).to(observations)

@@ -10,7 +10,8 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from pg_agents.checks import check_choice, check_positive
-from pg_agents.policies import NoCritic, OurPolicy
+from pg_agents.our_policy import OurPolicy
+from pg_agents.policies import NoCritic
 
 
 class TabularPolicy(OurPolicy):

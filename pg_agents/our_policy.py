@@ -1,0 +1,243 @@
+"""What the policies of pg_agents share beyond Stable-Baselines3's."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.distributions import (
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+)
+from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    FlattenExtractor,
+)
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import Tensor, nn
+
+from pg_agents.distributions import ActionDistribution, Categorical, Gaussian
+from pg_agents.observations import map_observation
+
+# Layers of torch that do something else in training.
+_HEEDS_MODE = (
+    nn.modules.dropout._DropoutNd,
+    nn.modules.batchnorm._NormBase,
+    nn.RReLU,
+    nn.MultiheadAttention,
+)
+
+
+class _CountsFromZero(BaseModel):
+    """Shifts discrete observations so that the one-hot code counts from 0.
+
+    It stands behind `ActorCriticPolicy` in the order of inheritance: that is where all
+    of SB3's methods, `forward` as well as `predict_values`, come to for the features.
+    """
+
+    @cached_property
+    def _sees_features(self) -> bool:
+        """Whether observations are their features: nothing to scale or to flatten."""
+        space = self.observation_space
+        plain = isinstance(space, spaces.Box) and len(space.shape) == 1
+        extractors = [m for m in self.modules() if isinstance(m, BaseFeaturesExtractor)]
+        return plain and all(type(m) is FlattenExtractor for m in extractors)
+
+    def extract_features(
+        self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor
+    ) -> Tensor:
+        if self._sees_features and getattr(obs, "dtype", None) is torch.float32:
+            return obs  # type: ignore[return-value]
+        space = self.observation_space
+        starts: Any = _start(space)
+        if isinstance(space, spaces.Dict):
+            starts = {key: _start(part) for key, part in space.spaces.items()}
+            if not any(np.any(start) for start in starts.values()):
+                return super().extract_features(obs, features_extractor)
+        elif not np.any(starts):
+            return super().extract_features(obs, features_extractor)
+        return super().extract_features(
+            map_observation(_minus, obs, starts), features_extractor
+        )
+
+
+class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
+    """What the policies of pg_agents share beyond Stable-Baselines3's.
+
+    Discrete spaces may start at any number: actions are taken, returned and evaluated
+    as the environment counts them (SB3 counts from 0, whatever the space says). `save`
+    and `load` keep every argument of the constructor.
+
+    Args:
+        observation_space: observation space.
+        action_space: action space.
+        lr_schedule: step size as a function of the remaining progress, 1 to 0.
+        **kwargs: as SB3's `ActorCriticPolicy`.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        **kwargs: Any,
+    ) -> None:
+        # SB3 forgets these where gSDE is off.
+        self._gsde = {
+            "full_std": kwargs.get("full_std", True),
+            "use_expln": kwargs.get("use_expln", False),
+        }
+        start = _start(action_space)
+        self._action_start = start if np.any(start) else None
+        super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            **super()._get_constructor_parameters(),
+            **self._gsde,
+            "squash_output": self.squash_output,
+            "share_features_extractor": self.share_features_extractor,
+        }
+
+    def forward(
+        self, obs: PyTorchObs, deterministic: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns actions `[N, ...]`, values `[N, 1]` and log-probabilities `[N]`."""
+        actions, values, log_prob = super().forward(obs, deterministic)  # type: ignore[arg-type]
+        return self._counted(actions, 1), values, log_prob
+
+    def act(
+        self, obs: PyTorchObs, with_log_prob: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Draws actions as `forward` does, without asking the critic.
+
+        Args:
+            obs: `[N, *obs_shape]`, or a dict of such tensors.
+            with_log_prob: whether the log-probabilities are wanted.
+
+        Returns:
+            Actions `[N, *action_shape]`, and log-probabilities `[N]` or None.
+        """
+        features: Any = self._features(obs, self.pi_features_extractor)
+        latent = self.mlp_extractor.forward_actor(features)
+        distribution = self._distribution(latent)
+        actions = distribution.sample()
+        log_prob = distribution.log_prob(actions) if with_log_prob else None
+        shape = self.action_space.shape
+        if actions.shape[1:] != shape:
+            actions = actions.reshape(-1, *shape)  # type: ignore[misc]
+        return self._counted(actions, 1), log_prob
+
+    def all_log_probs(self, obs: PyTorchObs) -> Tensor:
+        """Returns log-probabilities of all actions, `[B, A]`, in nats.
+
+        Args:
+            obs: `[B, *obs_shape]`, or a dict of such tensors.
+
+        Raises:
+            TypeError: if the actions are not finitely many.
+        """
+        features: Any = self._features(obs, self.pi_features_extractor)
+        latent = self.mlp_extractor.forward_actor(features)
+        distribution = self._distribution(latent)
+        if not isinstance(distribution, Categorical):
+            raise TypeError(f"there is no list of the actions of {self.action_space}")
+        return distribution.log_probs
+
+    def evaluate_actions(
+        self, obs: PyTorchObs, actions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns values `[B, 1]`, log-probabilities `[B]` and entropies `[B]`."""
+        if self.share_features_extractor:
+            features: Any = self._features(obs, self.pi_features_extractor)
+            latent_pi, latent_vf = self.mlp_extractor(features)
+        else:
+            for_policy: Any = self._features(obs, self.pi_features_extractor)
+            for_critic: Any = self._features(obs, self.vf_features_extractor)
+            latent_pi = self.mlp_extractor.forward_actor(for_policy)
+            latent_vf = self.mlp_extractor.forward_critic(for_critic)
+        distribution = self._distribution(latent_pi)
+        log_prob = distribution.log_prob(self._counted(actions, -1))
+        return self.value_net(latent_vf), log_prob, distribution.entropy()
+
+    @property
+    def takes_shortcuts(self) -> bool:
+        """Whether `act` and `evaluate_actions` stand for all that `forward` does.
+
+        Not where a subclass, or somebody in between, has put another method in the
+        place of one that they pass by.
+        """
+        return all(
+            getattr(getattr(self, name), "__func__", None) is getattr(owner, name)
+            for name, owner in (
+                ("forward", OurPolicy),
+                ("evaluate_actions", OurPolicy),
+                ("predict_values", ActorCriticPolicy),
+                ("get_distribution", ActorCriticPolicy),
+            )
+        )
+
+    @property
+    def heeds_mode(self) -> bool:
+        """Whether training and acting may be two modes, as dropout has them.
+
+        A layer that nobody here knows may.
+        """
+        return any(
+            isinstance(module, _HEEDS_MODE)
+            or type(module).__module__.split(".")[0]
+            not in ("torch", "stable_baselines3", "pg_agents")
+            for module in self.modules()
+        )
+
+    def _features(self, obs: PyTorchObs, extractor: BaseFeaturesExtractor) -> Tensor:
+        # What ActorCriticPolicy has in between returns a pair, and warns of a choice.
+        return super(ActorCriticPolicy, self).extract_features(obs, extractor)
+
+    def _distribution(self, latent: Tensor) -> ActionDistribution:
+        """Returns the distribution over actions, counted from 0."""
+        if type(self.action_dist) is CategoricalDistribution:
+            return Categorical(self.action_net(latent))
+        if type(self.action_dist) is DiagGaussianDistribution:
+            return Gaussian(self.action_net(latent), self.log_std)
+        return self._get_action_dist_from_latent(latent)
+
+    def predict(
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
+        """As SB3's, but binary actions have the dtype of their space (SB3: float)."""
+        actions, state = super().predict(
+            observation, state, episode_start, deterministic
+        )
+        if isinstance(self.action_space, spaces.MultiBinary):
+            actions = actions.astype(self.action_space.dtype)
+        return actions, state
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        return self._counted(super()._predict(observation, deterministic), 1)
+
+    def _counted(self, actions: Tensor, sign: int) -> Tensor:
+        """Returns the environment's numbers (sign 1), or the network's (sign -1)."""
+        if self._action_start is None:
+            return actions
+        return actions + sign * torch.as_tensor(self._action_start).to(actions)
+
+
+def _start(space: spaces.Space[Any]) -> Any:  # noqa: ANN401
+    """Returns the first number of a discrete space, or their array; 0 elsewhere."""
+    return getattr(space, "start", 0)
+
+
+def _minus(observations: Tensor, start: Any) -> Tensor:  # noqa: ANN401
+    if not np.any(start):
+        return observations
+    return observations - torch.as_tensor(start).to(observations)
