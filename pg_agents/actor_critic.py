@@ -15,6 +15,7 @@ from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.checks import check_choice, check_positive
 from pg_agents.losses import CriticLoss
 from pg_agents.memory import MemorySettings
+from pg_agents.optimizers import FlatRMSprop
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
 from pg_agents.update_settings import UpdateSettings
 
@@ -201,7 +202,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         defaults = super()._default_policy_kwargs()
         if self.use_rms_prop and "optimizer_class" not in self.policy_kwargs:
             defaults |= {
-                "optimizer_class": torch.optim.RMSprop,
+                "optimizer_class": FlatRMSprop,
                 "optimizer_kwargs": {"alpha": 0.99, "eps": self.rms_prop_eps},
             }
         return defaults

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -58,6 +58,11 @@ class AdvantageSettings:
         """Whether values of states that followed are asked for."""
         return self.bootstrap or self.estimator in ("td", "n_step", "gae")
 
+    @property
+    def asks_for_time(self) -> bool:
+        """Whether it matters how far an episode had come at a step."""
+        return self.weight_by_gamma_t or self.baseline in ("mean", "leave_one_out")
+
     def ends(self, facts: Facts) -> tuple[Tensor, Tensor]:
         """Returns which steps count as terminated, and which as truncated, `[T, N]`."""
         if self.bootstrap_truncated:
@@ -92,7 +97,8 @@ class Beyond:
         """
         n_envs = values.shape[1]
         following = torch.cat([values[1:], beyond[None, :n_envs]])
-        following[self.rows, self.envs] = beyond[n_envs:]
+        if len(self.rows) > 0:
+            following[self.rows, self.envs] = beyond[n_envs:]
         return following
 
 
@@ -107,13 +113,17 @@ class Facts:
         terminated: `[T, N]` bool.
         truncated: `[T, N]` bool.
         recorded: `[T, N]` bool, which steps are to be learnt from.
-        episode_steps: `[T, N]` int64, actions taken before in the same episode.
+        episode_steps: `[T, N]` int64, actions taken before in the same episode; None if
+            nobody will ask, see `AdvantageSettings.asks_for_time`.
         values: `[T, N]` float32, V(s_t).
-        next_values: `[T, N]` float32, V of the state that truly followed.
+        next_values: `[T, N]` float32, V of the state that truly followed; 0 if nobody
+            will ask, see `AdvantageSettings.looks_beyond`.
         log_probs: `[T, N]` float32.
         n_episodes: number of whole episodes recorded; None if cut into steps.
         beyond: what was seen where the data stop before the episode does; None if
             nobody will ask again.
+        all_recorded: whether `recorded` is known to be True everywhere, without asking
+            the device.
     """
 
     observations: Observation
@@ -122,12 +132,62 @@ class Facts:
     terminated: Tensor
     truncated: Tensor
     recorded: Tensor
-    episode_steps: Tensor
     values: Tensor
     next_values: Tensor
     log_probs: Tensor
     n_episodes: int | None
+    episode_steps: Tensor | None = None
     beyond: Beyond | None = None
+    all_recorded: bool = False
+
+    @property
+    def time(self) -> Tensor:
+        """`episode_steps`, which somebody asks for."""
+        assert self.episode_steps is not None, "AdvantageSettings.asks_for_time"
+        return self.episode_steps
+
+    def flat(self, values: Tensor) -> Tensor:
+        """Returns what belongs to the recorded steps, `[B, ...]` of `[T, N, ...]`."""
+        return values.flatten(0, 1) if self.all_recorded else values[self.recorded]
+
+    def unflat(self, values: Tensor) -> Tensor:
+        """Returns `[T, N]` of `[B]`, with 0 where a step is not recorded."""
+        if self.all_recorded:
+            return values.reshape(self.recorded.shape)
+        table = values.new_zeros(self.recorded.shape)
+        return table.masked_scatter(self.recorded, values)
+
+
+def complete_facts(
+    columns: dict[str, Any],
+    known: dict[str, Tensor | None],
+    beyond: Beyond,
+    n_episodes: int | None,
+    all_recorded: bool,
+) -> Facts:
+    """Returns facts from columns, and from what came to be known of recorded steps.
+
+    Args:
+        columns: fields of `Facts` by name, `[T, N, ...]`; without `values` and
+            `log_probs`, those are 0.
+        known: `[B]` by name, for recorded steps; None where the column has it.
+        beyond: what was seen where the data stop.
+        n_episodes: number of whole episodes, or None.
+        all_recorded: whether all steps are recorded.
+    """
+    rewards: Tensor = columns["rewards"]
+    nothing = torch.zeros((), device=rewards.device).expand(rewards.shape)
+    facts = Facts(
+        **{"values": nothing, "log_probs": nothing, **columns},
+        next_values=nothing,
+        n_episodes=n_episodes,
+        beyond=beyond,
+        all_recorded=all_recorded,
+    )
+    told: dict[str, Any] = {
+        name: facts.unflat(each) for name, each in known.items() if each is not None
+    }
+    return replace(facts, **told) if told else facts
 
 
 def estimate_advantages(
@@ -142,16 +202,17 @@ def estimate_advantages(
     Returns:
         Returns and advantages, `[T, N]` float32; 0 where a step is not recorded.
     """
-    recorded = facts.recorded
-    returns = _returns(facts, settings)[recorded]
+    returns = facts.flat(_returns(facts, settings))
     if settings.standardize_returns:
         returns = standardize(returns)
-    advantages = returns - _baseline(facts, settings, returns)
+    advantages = returns
+    if settings.baseline != "none":
+        advantages = returns - _baseline(facts, settings, returns)
     if settings.normalize_advantage:
         advantages = standardize(advantages)
     if settings.weight_by_gamma_t:
-        advantages = advantages * settings.gamma ** facts.episode_steps[recorded]
-    return _unflatten(returns, recorded), _unflatten(advantages, recorded)
+        advantages = advantages * settings.gamma ** facts.flat(facts.time)
+    return facts.unflat(returns), facts.unflat(advantages)
 
 
 def _returns(facts: Facts, settings: AdvantageSettings) -> Tensor:
@@ -171,26 +232,16 @@ def _returns(facts: Facts, settings: AdvantageSettings) -> Tensor:
     return monte_carlo(rewards, gamma, *end, beyond if settings.bootstrap else None)
 
 
-def _baseline(
-    facts: Facts, settings: AdvantageSettings, returns: Tensor
-) -> Tensor | float:
+def _baseline(facts: Facts, settings: AdvantageSettings, returns: Tensor) -> Tensor:
     """Returns the baseline of each recorded step, `[B]`."""
-    recorded = facts.recorded
-    if settings.baseline == "none":
-        return 0.0
     if settings.baseline == "value":
-        return facts.values[recorded]
-    n_rows, n_envs = recorded.shape
+        return facts.flat(facts.values)
+    n_rows, n_envs = facts.recorded.shape
     if facts.n_episodes is not None:
-        time_index, n_trajectories = facts.episode_steps[recorded], facts.n_episodes
+        time_index, n_trajectories = facts.flat(facts.time), facts.n_episodes
     else:
-        rows = torch.arange(n_rows, device=recorded.device)
-        time_index = rows[:, None].expand(n_rows, n_envs)[recorded]
+        rows = torch.arange(n_rows, device=facts.recorded.device)
+        time_index = facts.flat(rows[:, None].expand(n_rows, n_envs))
         n_trajectories = n_envs
     average = mean_baseline if settings.baseline == "mean" else leave_one_out_baseline
     return average(returns, time_index, n_trajectories)
-
-
-def _unflatten(values: Tensor, recorded: Tensor) -> Tensor:
-    table = torch.zeros(recorded.shape, dtype=values.dtype, device=values.device)
-    return table.masked_scatter(recorded, values)

@@ -13,15 +13,15 @@ from stable_baselines3.common.preprocessing import get_action_dim, get_obs_shape
 from torch import Tensor
 
 from pg_agents.advantages import AdvantageSettings, Facts
-from pg_agents.observations import map_observation
+from pg_agents.observations import Observation, flatten_time, map_observation, select
 
 
 class BufferView:
     """The names, shapes and dtypes of SB3's `RolloutBuffer`, for `TrajectoryBuffer`.
 
     Columns are read as NumPy arrays `[T, N, ...]`: `observations`, `actions`,
-    `rewards`, `values`, `log_probs`, `episode_starts`, and `returns` and `advantages`
-    once the rollout is complete; beyond SB3's, `terminated`, `truncated`, `recorded`,
+    `rewards`, `episode_starts`, and once the rollout is complete `values`, `log_probs`,
+    `returns` and `advantages`; beyond SB3's, `terminated`, `truncated`, `recorded`,
     `episode_steps` and `next_values`. What happened is read as a copy: nothing can be
     written to it. `returns` and `advantages` are, on the CPU, the very numbers that
     will be learnt from, as SB3's are.
@@ -44,8 +44,9 @@ class BufferView:
     generator_ready = False
     _n_steps: int | None = None
     _settings: AdvantageSettings | None = None
-    _columns: dict[str, list[Any]]
+    _columns: dict[str, Any]
     _facts: Facts | None
+    _masks: dict[int, Any]
     _returns: Tensor
     _advantages: Tensor
 
@@ -120,13 +121,41 @@ class BufferView:
         """Returns a column `[T, N, ...]` as tensors."""
         raise NotImplementedError
 
+    @property
+    def estimates(self) -> tuple[Tensor, Tensor]:
+        """Returns, and advantages, `[T, N]`, of the complete rollout."""
+        return self._returns, self._advantages
+
+    @property
+    def targets(self) -> Tensor:
+        """What the critic should have predicted of the recorded steps, `[B]`."""
+        assert self._facts is not None, "the rollout is complete"
+        return self._facts.flat(self._returns)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there are steps that are not recorded."""
+        return bool(self._masks)
+
+    def tells(self, name: str) -> bool:
+        """Whether `add` was told of `name`, one of its arguments."""
+        return name in self._columns
+
+    def taken(self) -> tuple[Observation, Tensor]:
+        """Returns observations and actions of the recorded steps, `[B, ...]`."""
+        seen, actions = self.column("observations"), self.column("actions")
+        if not self.has_masks:
+            return flatten_time(seen), actions.flatten(0, 1)
+        recorded = self.column("recorded")
+        return select(seen, recorded), actions[recorded]
+
     def __dir__(self) -> list[str]:
         """Names the columns, too."""
         read = ["returns", "advantages"]
         if self._columns:
-            read += ["episode_starts", *self._columns]
+            read += ["episode_starts", "recorded", *self._columns]
         if self._facts is not None:
-            read.append("next_values")
+            read += ["values", "log_probs", "next_values"]
         return sorted({*super().__dir__(), *read})
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
@@ -140,9 +169,13 @@ class BufferView:
             return _numpy(own["_facts"].next_values)
         if name == "episode_starts" and columns:
             return (_numpy(self.column("episode_steps")) == 0).astype(np.float32)
-        if name not in columns:
+        known = {"recorded", *columns} if columns else set()
+        if own.get("_facts") is not None:
+            known |= {"values", "log_probs"}
+        if name not in known:
             raise AttributeError(f"{type(self).__name__!r} has no column {name!r}")
-        arrays = map_observation(_numpy, self.column(name))
+        # Copied: on the CPU they share their memory with what happened.
+        arrays = map_observation(lambda each: _numpy(each).copy(), self.column(name))
         if name == "actions":
             return self._as_actions(arrays)
         return self._as_observations(arrays) if name == "observations" else arrays

@@ -3,66 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pg_agents.advantages import AdvantageSettings, Beyond, Facts, estimate_advantages
-from pg_agents.buffer_view import BufferView
-from pg_agents.observations import (
-    Observation,
-    concatenate_observations,
-    copy_observation,
-    map_observation,
-    select,
-    stack_observations,
+from pg_agents.advantages import (
+    AdvantageSettings,
+    Beyond,
+    Facts,
+    complete_facts,
+    estimate_advantages,
 )
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Recorded steps of a rollout, flat, ready for the update.
-
-    Attributes:
-        observations: `[B, *obs_shape]`, dtype of the observation space; a dict of such
-            tensors if that is one.
-        actions: `[B, *action_shape]`, int64 for discrete actions, float otherwise.
-        advantages: `[B]` float32, the weight of each action's log-probability.
-        returns: `[B]` float32, what the critic should have predicted.
-        old_values: `[B]` float32, what it predicted when the action was taken.
-        old_log_prob: `[B]` float32, log-probability of the action when it was taken.
-        n_samples: what a sum over the batch is divided by: the number of episodes of a
-            rollout of whole episodes, else the number of steps, B. A part of a batch
-            has its share, which need not be whole.
-    """
-
-    observations: Observation
-    actions: Tensor
-    advantages: Tensor
-    returns: Tensor
-    old_values: Tensor
-    old_log_prob: Tensor
-    n_samples: float
-
-    def __len__(self) -> int:
-        """Number of steps, B."""
-        return len(self.actions)
-
-    def take(self, index: Tensor) -> Batch:
-        """Returns the steps at `index`, `[B']` int64."""
-        return Batch(
-            observations=select(self.observations, index),
-            actions=self.actions[index],
-            advantages=self.advantages[index],
-            returns=self.returns[index],
-            old_values=self.old_values[index],
-            old_log_prob=self.old_log_prob[index],
-            n_samples=self.n_samples * len(index) / len(self),
-        )
+from pg_agents.batches import Batch, flat_batch, shuffled_by_environment
+from pg_agents.buffer_view import BufferView
+from pg_agents.columns import Column, Rows
+from pg_agents.final_observations import FinalObservations
+from pg_agents.finite import PAIRS, FinitePolicy
+from pg_agents.observations import (
+    LookedUp,
+    Observation,
+    map_observation,
+)
 
 
 class TrajectoryBuffer(BufferView):
@@ -77,71 +41,123 @@ class TrajectoryBuffer(BufferView):
 
     Attributes:
         full: whether the rollout is complete and its advantages are computed.
+        mark: tells this rollout from all others.
+        finite: the policy that acts in it, where observations are few; else None.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
+        self._columns: dict[str, Any] = {}
         self.reset()
 
-    def reset(self) -> None:
-        """Forgets the rollout."""
-        self._columns: dict[str, list[Any]] = {}
+    def reset(self, reuse: bool = False) -> None:
+        """Forgets the rollout.
+
+        Args:
+            reuse: whether tensors of the next one may lie where those of this one are:
+                whatever has been taken out, and not copied, is then written over.
+        """
+        self._spare = self._columns if reuse else {}
+        self.finite: FinitePolicy | None = None
+        self._columns = {}
         self._facts: Facts | None = None
-        self._final: list[tuple[int, int, Observation]] = []
+        self._final = FinalObservations()
+        # Of rows in which a step may not be recorded: most rollouts have none.
+        self._masks: dict[int, Rows] = {}
         self._returns = self._advantages = torch.empty(0)
         self.full = False
+        # Another object for each rollout, which nothing else is.
+        self.mark = object()
+
+    def expect(self, finite: FinitePolicy) -> None:
+        """Takes note that observations will be numbers of rows of a table.
+
+        Args:
+            finite: the policy that acts in this rollout.
+        """
+        self.finite = finite
+        self._columns = finite.columns(self._column(PAIRS))
 
     def add(
         self,
         *,
         observations: Observation,
-        actions: NDArray[Any],
-        rewards: NDArray[np.float32],
-        terminated: NDArray[np.bool_],
-        truncated: NDArray[np.bool_],
-        recorded: NDArray[np.bool_],
-        episode_steps: NDArray[np.int64],
-        values: Tensor,
-        log_probs: Tensor,
-        final_observations: dict[int, Observation],
+        actions: Rows,
+        rewards: Rows,
+        terminated: Rows,
+        truncated: Rows,
+        episode_steps: Rows,
+        recorded: Rows | None = None,
+        values: Tensor | None = None,
+        log_probs: Tensor | None = None,
+        final_observations: Observation | None = None,
     ) -> None:
-        """Adds a row. The arrays are copied.
+        """Adds a row. It is copied, but for `recorded` and `final_observations`.
+
+        These are kept, and must stay as they are.
 
         Args:
-            observations: `[N, *obs_shape]`, what was seen before the actions; a dict of
-                arrays for a Dict space.
+            observations: `[N, *obs_shape]`, what was seen before the actions; a dict
+                for a Dict space.
             actions: `[N, *action_shape]`, as the policy drew them.
-            rewards: `[N]` float32, what followed.
+            rewards: `[N]`, what followed; kept as float32, as SB3 keeps them.
             terminated: `[N]` bool, whether the episode ended by the task's own rules.
             truncated: `[N]` bool, whether it was cut off, by a time limit or the cap.
+            episode_steps: `[N]` integers, actions taken before this one in the episode.
             recorded: `[N]` bool, False for steps that are not the learner's business:
-                of idle environments, and the dummy step of NEXT_STEP autoreset.
-            episode_steps: `[N]` int64, actions taken before this one in the episode.
-            values: `[N]` float32, V of the observations.
-            log_probs: `[N]` float32, log-probability of the actions.
-            final_observations: by environment, what was seen last of a truncated one.
+                of idle environments, and the dummy step of NEXT_STEP autoreset. None:
+                all are.
+            values: `[N]` float32, V of the observations, if it is known by now.
+            log_probs: `[N]` float32, log-probability of the actions, likewise.
+            final_observations: `[N, *obs_shape]`, what was seen last where `truncated`
+                and anything elsewhere; None if nothing was truncated.
         """
-        row = {
+        if final_observations is not None:
+            self._final.add(len(self), final_observations)
+        if recorded is not None:
+            self._masks[len(self)] = recorded
+        row: dict[str, Any] = {
+            "observations": observations,
             "actions": actions,
-            "rewards": rewards,
+            "rewards": _single(rewards),
             "terminated": terminated,
             "truncated": truncated,
-            "recorded": recorded,
             "episode_steps": episode_steps,
+            "values": values,
+            "log_probs": log_probs,
         }
-        self._final += [(len(self), i, seen) for i, seen in final_observations.items()]
-        columns = self._columns
+        if self.finite is not None:
+            # One column says what was seen and what was done.
+            row[PAIRS] = self.finite.pairs(observations, row.pop("actions"))
+            del row["observations"]
         for name, values_of_row in row.items():
-            columns.setdefault(name, []).append(np.array(values_of_row))
-        columns.setdefault("observations", []).append(copy_observation(observations))
-        columns.setdefault("values", []).append(values)
-        columns.setdefault("log_probs", []).append(log_probs)
+            if values_of_row is not None:
+                self._append(name, values_of_row)
+
+    def _append(self, name: str, row: Observation) -> None:
+        column = self._columns.get(name)
+        if column is None:
+            column = self._columns[name] = self._column(name, row)
+        if isinstance(row, dict):
+            for key, part in row.items():
+                column[key].append(part)
+        else:
+            column.append(row)
+
+    def _column(self, name: str, row: Observation = None) -> Any:  # noqa: ANN401
+        """Returns an empty column, or columns for a row that is a dict."""
+        spare = self._spare.pop(name, None)
+        if isinstance(spare, Column):
+            spare.clear()
+            return spare
+        return map_observation(lambda _: Column(self._n_steps), row)
 
     def final_observations(self) -> Observation | None:
         """Returns what was seen last of truncated episodes, `[K, *obs_shape]`."""
-        if not self._final:
-            return None
-        return stack_observations([seen for _, _, seen in self._final])
+        final = self._final.at(self._truncations(), self.device)
+        if final is None or self.finite is None:
+            return final
+        return self.finite.table[final]
 
     def observations_beyond(self, last_observations: Observation) -> Beyond:
         """Returns what was seen where the data stop, on the model's device.
@@ -149,13 +165,22 @@ class TrajectoryBuffer(BufferView):
         Args:
             last_observations: `[N, *obs_shape]`, what was seen after the last row.
         """
-        final = self.final_observations()
-        seen = last_observations
+        places = self._truncations()
+        seen = map_observation(self._tensor, last_observations)
+        final = self._final.at(places, self.device)
         if final is not None:
-            seen = concatenate_observations(last_observations, final)
-        places = np.array([(t, i) for t, i, _ in self._final], dtype=np.int64)
-        rows, envs = torch.as_tensor(places.reshape(-1, 2), device=self.device).T
-        return Beyond(map_observation(self._tensor, seen), rows, envs)
+            seen = map_observation(lambda *each: torch.cat(each), seen, final)
+        return Beyond(self._looked_up(seen), *places.unbind(1))
+
+    def _truncations(self) -> Tensor:
+        """Returns rows and environments of the recorded truncations, `[K, 2]`."""
+        if not self._final:
+            return torch.empty((0, 2), dtype=torch.int64, device=self.device)
+        truncated = self.column("truncated")
+        if self._masks:
+            truncated = truncated & self.column("recorded")
+        places: Tensor = truncated.nonzero()
+        return places
 
     def finish(
         self,
@@ -163,6 +188,8 @@ class TrajectoryBuffer(BufferView):
         beyond: Beyond,
         settings: AdvantageSettings,
         n_episodes: int | None,
+        values: Tensor | None = None,
+        log_probs: Tensor | None = None,
         target_values: Tensor | None = None,
     ) -> None:
         """Completes the rollout and computes returns and advantages from it.
@@ -173,18 +200,28 @@ class TrajectoryBuffer(BufferView):
             settings: estimator, baseline and so on.
             n_episodes: number of whole episodes recorded, or None if the rollout is a
                 number of steps.
+            values: `[B]`, V of the recorded observations, where `add` was not told.
+            log_probs: `[B]`, log-probabilities of the recorded actions, likewise.
             target_values: `[T, N]`, V of the recorded observations by the critic that
                 values successors, if that is another one.
         """
         self._settings = settings
-        columns = {name: self.column(name) for name in self._columns}
-        values = columns["values"] if target_values is None else target_values
-        self._facts = Facts(
-            **columns,
-            next_values=beyond.successor_values(values, values_beyond),
-            n_episodes=n_episodes,
-            beyond=beyond,
+        names = {*self._columns, "recorded"} - {PAIRS}
+        if not settings.asks_for_time:
+            names.discard("episode_steps")
+        columns = {name: self.column(name) for name in names}
+        known = {"values": values, "log_probs": log_probs}
+        facts = complete_facts(
+            columns, known, beyond, n_episodes, all_recorded=not self._masks
         )
+        if settings.baseline == "value":
+            # What can be looked up, is, once.
+            facts = replace(facts, values=facts.values.detach())
+        if settings.looks_beyond:
+            following = facts.values if target_values is None else target_values
+            next_values = beyond.successor_values(following, values_beyond)
+            facts = replace(facts, next_values=next_values)
+        self._facts = facts
         self._returns, self._advantages = estimate_advantages(self._facts, settings)
         self.full = True
 
@@ -208,14 +245,16 @@ class TrajectoryBuffer(BufferView):
         Raises:
             RuntimeError: if the rollout is not complete.
         """
-        return flat_batch(self.facts, self._returns, self._advantages)
+        flat = flat_batch(self.facts, self._returns, self._advantages)
+        return replace(flat, rollout=self.mark)
 
     def get(self, batch_size: int | None = None) -> Iterator[Batch]:
         """Yields every recorded step once, in mini-batches.
 
         The steps are shuffled by NumPy's global generator, environment by environment
         as in SB3: from the same seed the mini-batches are the same. The last one has
-        what is left.
+        what is left. All of them at once may lie where the next rollout will: see
+        `reset`.
 
         Args:
             batch_size: steps of a mini-batch; None for all of them, in order of time.
@@ -227,12 +266,8 @@ class TrajectoryBuffer(BufferView):
         if batch_size is None:
             yield batch
             return
-        recorded = self.facts.recorded
-        place = torch.zeros(recorded.shape, dtype=torch.int64, device=self.device)
-        place[recorded] = torch.arange(len(batch), device=self.device)
-        by_environment = place.T[recorded.T]
-        order = torch.as_tensor(np.random.permutation(len(batch)), device=self.device)
-        for index in by_environment[order].split(batch_size):
+        order = shuffled_by_environment(self.facts, len(batch))
+        for index in order.split(batch_size):
             yield batch.take(index)
 
     def sample(self, batch_size: int, env: object = None) -> Batch:
@@ -250,51 +285,36 @@ class TrajectoryBuffer(BufferView):
         """Returns what `add` was given, `[T, N, ...]`, as tensors.
 
         Args:
-            name: an argument of `add`; not `final_observations`.
+            name: an argument of `add`; not `final_observations`. `values` and
+                `log_probs` may be unknown until the rollout is complete.
         """
-        rows = self._columns[name]
-        if isinstance(rows[0], Tensor):
-            return torch.stack(rows)
-        return map_observation(self._tensor, stack_observations(rows))
+        if name == "recorded" and self._columns:
+            return self._recorded()
+        if name in ("values", "log_probs") and self._facts is not None:
+            return getattr(self._facts, name)
+        column = self._columns[name]
+        return map_observation(lambda one: one.tensor(self.device), column)
 
-    def _tensor(self, values: NDArray[Any]) -> Tensor:
+    def _looked_up(self, seen: Observation) -> Observation:
+        """Returns observations of which the numbers are known, or already they are."""
+        return seen if self.finite is None else LookedUp(self.finite.table, seen)
+
+    def _recorded(self) -> Tensor:
+        shape = self.column("terminated").shape
+        everything = torch.ones((), dtype=torch.bool, device=self.device).expand(shape)
+        if not self._masks:
+            return everything
+        recorded = everything.clone()
+        for t, mask in self._masks.items():
+            recorded[t] = self._tensor(mask)
+        return recorded
+
+    def _tensor(self, values: Rows) -> Tensor:
         return torch.as_tensor(values, device=self.device)
 
 
-def flat_batch(facts: Facts, returns: Tensor, advantages: Tensor) -> Batch:
-    """Returns the recorded steps, flat, in order of time.
-
-    Args:
-        facts: a complete rollout of T steps of N environments.
-        returns: `[T, N]`, targets of the critic.
-        advantages: `[T, N]`, weights of the actions.
-    """
-    recorded = facts.recorded
-    return Batch(
-        observations=select(facts.observations, recorded),
-        actions=facts.actions[recorded],
-        advantages=advantages[recorded],
-        returns=returns[recorded],
-        old_values=facts.values[recorded],
-        old_log_prob=facts.log_probs[recorded],
-        n_samples=facts.n_episodes or int(recorded.sum()),
-    )
-
-
-def join_batches(batches: list[Batch]) -> Batch:
-    """Returns the steps of several batches as one, in their order."""
-    first, *others = batches
-    if not others:
-        return first
-    joined = {
-        name: torch.cat([getattr(each, name) for each in batches])
-        for name in ("actions", "advantages", "returns", "old_values", "old_log_prob")
-    }
-    return replace(
-        first,
-        observations=map_observation(
-            lambda *each: torch.cat(each), *(each.observations for each in batches)
-        ),
-        **joined,
-        n_samples=sum(each.n_samples for each in batches),
-    )
+def _single(rewards: Rows) -> Rows:
+    """Returns float32: what SubprocVecEnv hands on is float64."""
+    if isinstance(rewards, Tensor):
+        return rewards.float()
+    return np.asarray(rewards, dtype=np.float32)

@@ -113,21 +113,23 @@ def record_demonstrations(
             f"{n_episodes!r} and n_steps={n_steps!r}"
         )
     check_count("max_episode_steps", max_episode_steps)
-    quota_class: Callable[[int, int], Quota]
     if n_steps is not None:
         check_count("n_steps", n_steps)
-        quota_class, amount = StepQuota, n_steps
     else:
         check_count("n_episodes", n_episodes)
-        assert n_episodes is not None
-        quota_class, amount = EpisodeQuota, n_episodes
     ask = _asker(controller, deterministic)
     vec_env = _raw_vec_env(env)
     try:
         if seed is not None:
             vec_env.seed(seed)
         cap = max_episode_steps if n_steps is None else None
-        recording = _Recording(vec_env, quota_class(vec_env.num_envs, amount), cap)
+        quota: Quota
+        if n_steps is not None:
+            quota = StepQuota(n_steps)
+        else:
+            assert n_episodes is not None, "it is one of the two"
+            quota = EpisodeQuota(vec_env.num_envs, n_episodes)
+        recording = _Recording(vec_env, quota, cap)
         return recording.run(ask)
     finally:
         if isinstance(env, str):
@@ -261,7 +263,8 @@ class _Recording:
             if isinstance(adapter, VectorEnvAdapter)
             else np.zeros(len(dones), dtype=np.bool_)
         )
-        recorded = self._quota.recorded & ~dummy
+        wanted = self._quota.recorded
+        recorded = ~dummy if wanted is None else wanted & ~dummy
         self._observations.append(before)
         self._actions.append(actions)
         self._recorded.append(recorded)
@@ -287,7 +290,7 @@ class _Recording:
             (int(i), float(self._returns[i]), int(self._lengths[i]))
             for i in np.flatnonzero(ended)
         ]
-        self._quota.update(ended, capped)
+        self._quota.update(ended, dones)
         self._returns[dones] = 0.0
         self._lengths[dones] = 0
         self._starts = dones

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pg_agents.advantages import AdvantageSettings, Facts
 from pg_agents.baselines import standardize
-from pg_agents.buffers import Batch, flat_batch, join_batches
+from pg_agents.batches import Batch, flat_batch, join_batches
 from pg_agents.devices import to_device
 from pg_agents.off_policy import (
     importance_sampled_return,
@@ -155,5 +155,5 @@ def corrected_batch(
             facts.recorded, standardize(weights[facts.recorded])
         )
     if settings.weight_by_gamma_t:
-        weights = weights * gamma**facts.episode_steps
+        weights = weights * gamma**facts.time
     return flat_batch(replace(facts, values=values), returns, weights)

@@ -23,7 +23,8 @@ from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.callbacks.progress import ProgressCallback
 from pg_agents.checks import check_choice, check_not_negative, check_schedule
 from pg_agents.memory import MemorySettings
-from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, OurPolicy
+from pg_agents.our_policy import OurPolicy
+from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from pg_agents.policy_arguments import build_policy, check_policy_kwargs
 from pg_agents.sb3_arguments import (
     check_env,
@@ -276,6 +277,10 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
                 "set_env()"
             )
         self._resume(reset_num_timesteps)
+        self.policy.set_training_mode(False)
+        self._heeds_mode = not isinstance(self.policy, OurPolicy) or (
+            self.policy.heeds_mode
+        )
         if reset_num_timesteps or self._last_obs is None:
             # SB3 resets the environments in these cases.
             self._episode_steps = np.zeros(self.env.num_envs, dtype=np.int64)

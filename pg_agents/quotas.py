@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,14 @@ class Quota(Protocol):
     """What `collect_rollouts` asks.
 
     Attributes:
-        recorded: `[N]` bool, whose next step belongs to the rollout.
+        recorded: `[N]` bool, whose next step belongs to the rollout; None: everybody's.
         filled: whether the rollout is full.
         stalled: whether nobody can go on until the environments are reset.
         idle_fraction: share of the environment steps so far that were not recorded.
     """
 
-    recorded: Mask
+    @property
+    def recorded(self) -> Mask | None: ...  # noqa: D102
 
     @property
     def filled(self) -> bool: ...  # noqa: D102
@@ -31,7 +32,7 @@ class Quota(Protocol):
     @property
     def idle_fraction(self) -> float: ...  # noqa: D102
 
-    def update(self, ended: Mask, capped: Mask) -> None:
+    def update(self, ended: Any, restarted: Any) -> None:  # noqa: ANN401
         """Takes note of a step."""
 
     def restart(self) -> None:
@@ -42,15 +43,14 @@ class StepQuota:
     """A fixed number of steps of every environment.
 
     Args:
-        n_envs: number of environments, N.
-        n_steps: steps of each.
+        n_steps: steps of each environment.
     """
 
+    recorded = None
     stalled = False
     idle_fraction = 0.0
 
-    def __init__(self, n_envs: int, n_steps: int) -> None:
-        self.recorded: Mask = np.ones(n_envs, dtype=np.bool_)
+    def __init__(self, n_steps: int) -> None:
         self._n_left = n_steps
 
     @property
@@ -58,7 +58,7 @@ class StepQuota:
         """Whether the rollout is full."""
         return self._n_left == 0
 
-    def update(self, ended: Mask, capped: Mask) -> None:
+    def update(self, ended: object, restarted: object) -> None:
         """Takes note of a step."""
         self._n_left -= 1
 
@@ -78,10 +78,16 @@ class EpisodeQuota:
     """
 
     def __init__(self, n_envs: int, n_episodes: int) -> None:
-        self.recorded: Mask = np.ones(n_envs, dtype=np.bool_)
+        self._live: Mask = np.ones(n_envs, dtype=np.bool_)
+        self._all_live = True
         self._n_left = np.full(n_envs, n_episodes)
         self._n_steps = 0
         self._n_recorded = 0
+
+    @property
+    def recorded(self) -> Mask | None:
+        """Whose next step belongs to the rollout, `[N]` bool; None: everybody's."""
+        return None if self._all_live else self._live
 
     @property
     def filled(self) -> bool:
@@ -95,25 +101,31 @@ class EpisodeQuota:
         An SB3 vector environment can't restart one environment alone: one that was
         stopped in mid-episode waits until nobody else is under way.
         """
-        return not self.filled and not self.recorded.any()
+        return not self._all_live and not self._live.any() and not self.filled
 
     @property
     def idle_fraction(self) -> float:
         """Share of the environment steps so far that were not recorded."""
         return 1.0 - self._n_recorded / self._n_steps if self._n_steps else 0.0
 
-    def update(self, ended: Mask, capped: Mask) -> None:
+    def update(self, ended: Mask, restarted: Mask) -> None:
         """Takes note of a step.
 
         Args:
             ended: `[N]` bool, recorded episodes that ended, for whatever reason.
-            capped: `[N]` bool, those among them that the environment goes on with.
+            restarted: `[N]` bool, environments that have begun another episode. One
+                that was stopped at the cap has not.
         """
-        self._n_steps += self.recorded.size
-        self._n_recorded += int(self.recorded.sum())
-        self._n_left -= ended
-        self.recorded = self.recorded & ~capped & (self._n_left > 0)
+        live = self._live
+        self._n_steps += live.size
+        self._n_recorded += live.size if self._all_live else int(live.sum())
+        if ended.any():
+            self._n_left -= ended
+            self._set(live & ~(ended & ~restarted) & (self._n_left > 0))
 
     def restart(self) -> None:
         """Takes note of a reset of all environments."""
-        self.recorded = self._n_left > 0
+        self._set(self._n_left > 0)
+
+    def _set(self, live: Mask) -> None:
+        self._live, self._all_live = live, bool(live.all())

@@ -180,13 +180,13 @@ def lambda_return(
     check_unit_interval("gamma", gamma)
     check_unit_interval("lambda_", lambda_)
     goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
-    returns = torch.empty_like(rewards)
-    later = beyond[-1]
-    for t in reversed(range(len(rewards))):
-        mixed = (1.0 - lambda_) * beyond[t] + lambda_ * later
-        later = rewards[t] + gamma * torch.where(goes_on[t], mixed, beyond[t])
-        returns[t] = later
-    return returns
+    if next_values is None:
+        decay = gamma * lambda_ * _as_numbers(goes_on, rewards)
+        return _discounted_sum(rewards, decay, torch.zeros_like(rewards[0]))
+    # What does not wait for the next row is done for all rows at once.
+    now = rewards + gamma * torch.where(goes_on, (1.0 - lambda_) * beyond, beyond)
+    decay = gamma * lambda_ * _as_numbers(goes_on, rewards)
+    return _discounted_sum(now, decay, beyond[-1])
 
 
 def generalized_advantage(
@@ -225,13 +225,25 @@ def generalized_advantage(
     goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
     check_shape("values", values, rewards)
     delta = rewards + gamma * beyond - values
-    decay = gamma * gae_lambda * goes_on.to(rewards.dtype)
-    advantages = torch.empty_like(rewards)
-    later = torch.zeros_like(rewards[0])
-    for t in reversed(range(len(rewards))):
-        later = delta[t] + decay[t] * later
-        advantages[t] = later
-    return advantages
+    decay = gamma * gae_lambda * _as_numbers(goes_on, rewards)
+    return _discounted_sum(delta, decay, torch.zeros_like(rewards[0]))
+
+
+def _as_numbers(mask: Tensor, like: Tensor) -> Tensor:
+    """Returns 1 where a mask is True and 0 elsewhere, of the dtype of another."""
+    # By way of the bytes: torch is many times slower with bools.
+    return mask.view(torch.uint8).to(like.dtype)
+
+
+def _discounted_sum(now: Tensor, decay: Tensor, later: Tensor) -> Tensor:
+    """Returns `[T, N]`, `S_t = now_t + decay_t S_{t+1}` with `S_T = later`."""
+    sums = []
+    for row, factor in zip(
+        reversed(now.unbind()), reversed(decay.unbind()), strict=True
+    ):
+        later = torch.addcmul(row, factor, later)
+        sums.append(later)
+    return torch.stack(sums[::-1])
 
 
 def continuation(
@@ -245,14 +257,16 @@ def continuation(
         raise ValueError(
             f"rewards must be [T] or [T, N] with T >= 1, got {list(rewards.shape)}"
         )
-    no = torch.zeros_like(rewards, dtype=torch.bool)
+    no = torch.zeros((), dtype=torch.bool, device=rewards.device).expand(rewards.shape)
     terminated = no if terminated is None else terminated
     truncated = no if truncated is None else truncated
-    beyond = torch.zeros_like(rewards) if next_values is None else next_values
     check_shape("terminated", terminated, rewards)
     check_shape("truncated", truncated, rewards)
-    check_shape("next_values", beyond, rewards)
-    return ~(terminated | truncated), torch.where(terminated, 0.0, beyond)
+    goes_on = ~(terminated | truncated)
+    if next_values is None:
+        return goes_on, torch.zeros_like(rewards[:1]).expand(rewards.shape)
+    check_shape("next_values", next_values, rewards)
+    return goes_on, torch.where(terminated, 0.0, next_values)
 
 
 def check_shape(name: str, given: Tensor, rewards: Tensor) -> None:

@@ -2,54 +2,39 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from pg_agents.acting import Actor, act_alone, act_and_value, act_by_table
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
 from pg_agents.arguments import settings_among
 from pg_agents.buffers import TrajectoryBuffer
+from pg_agents.finite import FinitePolicy
 from pg_agents.observations import (
+    LookedUp,
     Observation,
     count,
     flatten_time,
-    select,
+    map_observation,
 )
+from pg_agents.our_policy import OurPolicy
+from pg_agents.outcomes import readable, recorded_steps, reported, stopped_at_the_cap
 from pg_agents.quotas import EpisodeQuota, Quota, StepQuota
 from pg_agents.resuming import ResumableAlgorithm
+from pg_agents.stepping import Steps, steps_of
 from pg_agents.vec_env import VectorEnvAdapter
-
-
-@dataclass(frozen=True)
-class StepEnds:
-    """How the episodes stand after a step of N environments.
-
-    Attributes:
-        dones: `[N]` bool, environments that restart by themselves.
-        terminated: `[N]` bool, ended by the task's own rules.
-        truncated: `[N]` bool, cut off by a time limit or by the cap.
-        capped: `[N]` bool, cut off by the cap; the environment knows nothing of it.
-        final_observations: by environment, what was seen last of a truncated episode.
-    """
-
-    dones: NDArray[np.bool_]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    capped: NDArray[np.bool_]
-    final_observations: dict[int, Observation]
+from pg_agents.vector_results import to_numpy
 
 
 class RolloutAlgorithm(ResumableAlgorithm):
@@ -78,8 +63,10 @@ class RolloutAlgorithm(ResumableAlgorithm):
     weight_by_gamma_t: bool
     # A slow copy of the policy, whose critic values what follows; or none.
     target_policy: ActorCriticPolicy | None
+    # Whether training and acting are two modes of the policy, as far as is known.
+    _heeds_mode = True
     # Actions taken in each environment's present episode, [N].
-    _episode_steps: NDArray[np.int64]
+    _episode_steps: Any
 
     @staticmethod
     def _wrap_env(
@@ -103,9 +90,10 @@ class RolloutAlgorithm(ResumableAlgorithm):
     ) -> bool:
         """Fills the buffer with one rollout by the current policy.
 
-        Callbacks see in `locals` what they see in SB3's. `dones` and `infos` are those
-        of recorded episodes: an episode of an idle environment is nobody's result, and
-        one that was stopped at the cap counts as done.
+        Callbacks see in `locals` what they see in SB3's; values and log-probabilities
+        that acting did not need are None, and in the buffer in the end. `dones` and
+        `infos` are those of recorded episodes: an episode of an idle environment is
+        nobody's result, and one that was stopped at the cap counts as done.
 
         Args:
             env: the training environment.
@@ -116,73 +104,108 @@ class RolloutAlgorithm(ResumableAlgorithm):
         Returns:
             False if a callback asked to stop.
         """
-        self.policy.set_training_mode(False)
-        rollout_buffer.reset()
+        self._set_mode(training=False)
+        rollout_buffer.reset(reuse=self._reuses_memory)
         quota = self._begin_rollout(env, n_rollout_steps)
         n_steps, going_on = 0, True
-        new_obs: Any
         self._mid_rollout = False
         callback.on_rollout_start()
         self._mid_rollout = True
+        steps = self._stepped(env, n_rollout_steps)
+        act = self._actor(rollout_buffer, steps)
         while going_on and not quota.filled:
-            self._before_step(env, quota, n_steps)
+            self._before_step(env, steps, quota, n_steps)
+            seen = steps.seen(self._last_obs)
+            obs_tensor = map_observation(self._on_device, seen)
             with torch.no_grad():
-                obs_tensor = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
-                actions_tensor, values, log_probs = self.policy(obs_tensor)
-            actions = actions_tensor.cpu().numpy()
+                actions_tensor, values, log_probs = act(obs_tensor)
+            actions = steps.taken(actions_tensor)
             clipped_actions = self._for_environment(actions)
-            new_obs, rewards, dones, infos = env.step(clipped_actions)
+            outcome = steps.step(clipped_actions)
+            if self.n_episodes is not None:
+                outcome = stopped_at_the_cap(outcome, quota, self.max_episode_steps)
+            new_obs, rewards = outcome.observations, outcome.rewards
             self.num_timesteps += env.num_envs
-            dummy = self._dummy_steps(env)
-            recorded = quota.recorded & ~dummy
-            ends = self._ends(recorded, new_obs, dones, infos)
-            dones = recorded & (ends.terminated | ends.truncated)
-            infos = _only_recorded(infos, recorded)
-            callback.update_locals(locals())
-            going_on = callback.on_step()
-            n_steps += 1
-            self._update_info_buffer(infos, dones)
+            recorded = recorded_steps(quota, outcome)
+            dones, infos = reported(outcome, recorded)
+            callback.update_locals(readable(locals()))
+            n_steps, going_on = n_steps + 1, callback.on_step()
+            if steps.tells_infos and dones.any():
+                self._update_info_buffer(infos, dones)  # type: ignore[arg-type]
             rollout_buffer.add(
-                observations=self._last_obs,
+                observations=seen,
                 actions=actions,
-                rewards=rewards,
-                terminated=ends.terminated,
-                truncated=ends.truncated,
                 recorded=recorded,
-                episode_steps=self._episode_steps,
-                values=values.flatten(),
+                values=values,
                 log_probs=log_probs,
-                final_observations=ends.final_observations,
+                **outcome.facts(),
             )
-            quota.update(dones, ends.capped)
-            self._after_step(new_obs, ends.dones, dummy)
+            quota.update(dones, outcome.dones)
+            self._last_obs, self._last_episode_starts = new_obs, outcome.dones  # type: ignore[assignment]
+            self._episode_steps = steps.episode_steps
+        self._leave(rollout_buffer, steps)
         if quota.filled:
-            values = self._finish_rollout(rollout_buffer, quota)
-            callback.update_locals(locals())
+            values = self._finish_rollout(rollout_buffer, quota, steps)
+            callback.update_locals(readable(locals()))
             callback.on_rollout_end()
         return going_on
 
-    def _before_step(self, env: VecEnv, quota: Quota, n_steps: int) -> None:
+    def _stepped(self, env: VecEnv, n_rollout_steps: int | None) -> Steps:
+        """Returns the way to step the environment, where it stands now."""
+        as_tensors = n_rollout_steps is not None
+        steps = steps_of(env, self.device, self._episode_steps, as_tensors)
+        self._last_obs = steps.begin(self._last_obs)
+        return steps
+
+    def _actor(self, buffer: TrajectoryBuffer, steps: Steps) -> Actor:
+        """Returns how to act in this rollout."""
+        policy = self.policy
+        if not isinstance(policy, OurPolicy) or not policy.takes_shortcuts:
+            return partial(act_and_value, policy)
+        if steps.table is not None and self.n_steps is not None:
+            finite = self._finite_policy(steps.table, self.n_steps * self.n_envs)
+            if finite is not None:
+                steps.indexed = True
+                buffer.expect(finite)
+                return partial(act_by_table, finite)
+        return partial(act_alone, policy, not self._keeps_forward)
+
+    def _finite_policy(self, table: Tensor, n_steps: int) -> FinitePolicy | None:
+        """Returns the policy by a table `[S, *obs_shape]`, if the update can use it."""
+        return None
+
+    def _before_step(
+        self, env: VecEnv, steps: Steps, quota: Quota, n_steps: int
+    ) -> None:
         if quota.stalled:
             self._restart(env)
+            steps.restarted()
             quota.restart()
         # As in SB3: a new noise matrix per rollout, or every few steps.
         every = self.sde_sample_freq
         if self.use_sde and (n_steps == 0 or (every > 0 and n_steps % every == 0)):
             self.policy.reset_noise(env.num_envs)
 
-    def _after_step(
-        self,
-        new_obs: Any,  # noqa: ANN401
-        restarted: NDArray[np.bool_],
-        dummy: NDArray[np.bool_],
-    ) -> None:
-        self._episode_steps = np.where(restarted | dummy, 0, self._episode_steps + 1)
-        self._last_obs, self._last_episode_starts = new_obs, restarted
+    def _leave(self, buffer: TrajectoryBuffer, steps: Steps) -> None:
+        """Keeps what the next rollout, or a checkpoint, asks for; as plain arrays."""
+        if self.device.type == "cpu":
+            # From a GPU they are fetched when somebody wants to keep them.
+            self._last_obs = to_numpy(self._last_obs)
+        self._episode_steps = to_numpy(self._episode_steps)
+        self._last_episode_starts = to_numpy(self._last_episode_starts)
+        assert self.ep_info_buffer is not None, "_setup_learn makes it"
+        self.ep_info_buffer.extend(steps.results(buffer, self._stats_window_size))
+
+    def _on_device(self, values: Any) -> Tensor:  # noqa: ANN401
+        return torch.as_tensor(values, device=self.device)
+
+    def _set_mode(self, training: bool) -> None:
+        if self._heeds_mode:
+            self.policy.set_training_mode(training)
 
     def _begin_rollout(self, env: VecEnv, n_rollout_steps: int | None) -> Quota:
         if n_rollout_steps is not None:
-            return StepQuota(env.num_envs, n_rollout_steps)
+            return StepQuota(n_rollout_steps)
         assert self.n_episodes is not None, "check_data wants one of the two"
         # Whole episodes begin at their beginning. Environments that idled, or were
         # stopped at the cap, are in the middle of one.
@@ -195,68 +218,35 @@ class RolloutAlgorithm(ResumableAlgorithm):
         self._last_episode_starts = np.ones(env.num_envs, dtype=np.bool_)
         self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
 
-    def _for_environment(self, actions: NDArray[Any]) -> NDArray[Any]:
+    def _for_environment(self, actions: Any) -> Any:  # noqa: ANN401
         """Returns actions within the bounds of the action space, of its dtype."""
-        if isinstance(self.action_space, spaces.MultiBinary):
+        space = self.action_space
+        if isinstance(space, spaces.MultiBinary):
             # Samples of a Bernoulli distribution are floats.
-            return actions.astype(self.action_space.dtype)
-        if not isinstance(self.action_space, spaces.Box):
+            return to_numpy(actions).astype(space.dtype)
+        if not isinstance(space, spaces.Box):
             return actions
         if self.policy.squash_output:
-            return self.policy.unscale_action(actions)
+            return self.policy.unscale_action(to_numpy(actions))
         # A Gaussian has no bounds.
-        clipped: NDArray[Any] = np.clip(
-            actions, self.action_space.low, self.action_space.high
-        )
-        return clipped
-
-    @staticmethod
-    def _dummy_steps(env: VecEnv) -> NDArray[np.bool_]:
-        adapter = env.unwrapped
-        if isinstance(adapter, VectorEnvAdapter):
-            return adapter.dummy_steps
-        return np.zeros(env.num_envs, dtype=np.bool_)
-
-    def _ends(
-        self,
-        recorded: NDArray[np.bool_],
-        new_obs: Observation,
-        dones: NDArray[np.bool_],
-        infos: list[dict[str, Any]],
-    ) -> StepEnds:
-        """Tells termination from truncation, and stops episodes at the cap."""
-        limited = np.zeros(len(dones), dtype=np.bool_)
-        final = {}
-        for i in np.flatnonzero(dones):
-            seen = infos[i].get("terminal_observation")
-            # Without what was seen last there is no value to go on with.
-            if infos[i].get("TimeLimit.truncated", False) and seen is not None:
-                limited[i] = True
-                if recorded[i]:
-                    final[int(i)] = seen
-        capped = np.zeros(len(dones), dtype=np.bool_)
-        if self.n_episodes is not None:
-            too_long = self._episode_steps + 1 >= self.max_episode_steps
-            capped = recorded & ~dones & too_long
-        if capped.any():
-            warnings.warn(
-                f"an episode was still going on after {self.max_episode_steps} steps "
-                "and was stopped there, as if by a time limit: raise max_episode_steps "
-                "if it should go on, or pass n_steps (and no n_episodes) if it never "
-                "ends",
-                stacklevel=2,
+        if isinstance(actions, Tensor):
+            low, high = (
+                torch.as_tensor(each).to(actions) for each in (space.low, space.high)
             )
-            final |= {int(i): select(new_obs, i) for i in np.flatnonzero(capped)}
-        return StepEnds(dones, dones & ~limited, limited | capped, capped, final)
+            return actions.clamp(low, high)
+        return np.clip(actions, space.low, space.high)
 
     def advantage_settings(self) -> AdvantageSettings:
         """Returns the estimator, baseline and so on, as they stand now."""
         return settings_among(AdvantageSettings, vars(self))
 
-    def _finish_rollout(self, buffer: TrajectoryBuffer, quota: Quota) -> Tensor:
+    def _finish_rollout(
+        self, buffer: TrajectoryBuffer, quota: Quota, steps: Steps
+    ) -> Tensor:
         """Completes the rollout; returns the values `[N, 1]` of where it stopped."""
         settings = self.advantage_settings()
-        beyond = buffer.observations_beyond(self._last_obs)
+        values_seen, log_probs = self._evaluate_rollout(buffer)
+        beyond = buffer.observations_beyond(steps.seen(self._last_obs))
         values = torch.zeros(count(beyond.observations), device=self.device)
         target_values = None
         if self.baseline == "value" and settings.looks_beyond:
@@ -267,27 +257,36 @@ class RolloutAlgorithm(ResumableAlgorithm):
                 rows = self._successor_value(seen)
                 target_values = rows.reshape(len(buffer), -1)
         n_episodes = None if self.n_episodes is None else self.n_episodes * self.n_envs
-        buffer.finish(values, beyond, settings, n_episodes, target_values)
+        buffer.finish(
+            values, beyond, settings, n_episodes, values_seen, log_probs, target_values
+        )
         if self.n_episodes is not None and self.n_envs > 1:
             self.logger.record("rollout/idle_fraction", quota.idle_fraction)
         return values[: self.n_envs, None]
+
+    # Whether nobody keeps what the buffer held in the rollout before.
+    _reuses_memory = False
+
+    @property
+    def _keeps_forward(self) -> bool:
+        """Whether the rollout is evaluated once: the update learns from that."""
+        raise NotImplementedError
+
+    def _evaluate_rollout(
+        self, buffer: TrajectoryBuffer
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Returns values and log-probabilities `[B]` of the recorded steps.
+
+        None where the buffer was told of them, or nobody will ask.
+        """
+        raise NotImplementedError
 
     def _successor_value(self, observations: Observation) -> Tensor:
         """Returns V of observations `[B, ...]` by the critic that values successors."""
         critic = self.policy if self.target_policy is None else self.target_policy
         with torch.no_grad():
+            if isinstance(observations, LookedUp):
+                return critic.predict_values(observations.table).flatten()[
+                    observations.index
+                ]
             return critic.predict_values(observations).flatten()
-
-
-def _only_recorded(
-    infos: list[dict[str, Any]], recorded: NDArray[np.bool_]
-) -> list[dict[str, Any]]:
-    """Returns infos without the episode results of steps that are not recorded."""
-    if recorded.all():
-        return infos
-    return [
-        info
-        if keep
-        else {name: value for name, value in info.items() if name != "episode"}
-        for info, keep in zip(infos, recorded, strict=True)
-    ]

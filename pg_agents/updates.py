@@ -7,18 +7,17 @@ from copy import deepcopy
 from dataclasses import replace
 
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.utils import explained_variance
-from torch import Tensor, nn
+from torch import Tensor
 
 from pg_agents import losses
 from pg_agents.advantages import AdvantageSettings, Facts
 from pg_agents.arguments import settings_among
 from pg_agents.baselines import standardize
-from pg_agents.buffers import Batch
+from pg_agents.batches import Batch
 from pg_agents.critics import split_critic, update_target
 from pg_agents.devices import to_device
+from pg_agents.evaluation import EvaluatingAlgorithm
 from pg_agents.losses import CriticLoss
 from pg_agents.memory import (
     Memory,
@@ -28,12 +27,13 @@ from pg_agents.memory import (
     random_rollout,
     random_steps,
 )
-from pg_agents.observations import Observation, flatten_time
-from pg_agents.rollout import RolloutAlgorithm
+from pg_agents.observations import flatten_time
+from pg_agents.optimizers import clip_gradients
+from pg_agents.update_logs import explained_variance, mean_terms, numbers_of
 from pg_agents.update_settings import UpdateSettings
 
 
-class UpdateAlgorithm(RolloutAlgorithm):
+class UpdateAlgorithm(EvaluatingAlgorithm):
     """Learns from complete rollouts.
 
     Attributes:
@@ -84,37 +84,76 @@ class UpdateAlgorithm(RolloutAlgorithm):
     def _passes(self) -> Iterator[Iterator[Batch]]:
         """Yields the batches of each epoch, or of each step on remembered data."""
         if self.memory is None:
+            summary = self._summary()
             for _ in range(self.n_epochs):
-                yield self.rollout_buffer.get(self.batch_size)
+                if summary is not None:
+                    yield iter([summary])
+                else:
+                    yield self.rollout_buffer.get(self.batch_size)
         elif len(self.memory) >= self.learning_starts:
             for _ in range(self.gradient_steps):
                 yield iter([self._recall()])
+
+    def _summary(self) -> Batch | None:
+        """Returns a short batch with the loss of the whole rollout, if there is one."""
+        buffer = self.rollout_buffer
+        if buffer.finite is None:
+            return None
+        # What a callback has made of them, as in SB3.
+        estimates = buffer.estimates
+        by_sign, critic = self.clip_range is not None, self.baseline == "value"
+        return buffer.finite.batch(
+            buffer.facts, *estimates, by_sign=by_sign, critic=critic
+        )
 
     def _learn_from(
         self, batches: Iterator[Batch], logs: list[dict[str, Tensor]]
     ) -> bool:
         """Takes a step on each batch; returns False if the policy has moved too far."""
-        self.policy.set_training_mode(True)
+        self._set_mode(training=True)
+        parameters = self._parameters()
         for batch in batches:
-            loss, terms = self.loss(batch)
-            logs.append({name: term.detach() for name, term in terms.items()})
+            for parameter in parameters:
+                parameter.grad = None
+            terms = self._gradient(batch)
+            logs.append(terms)
             if self.target_kl is not None:
                 if terms["approx_kl"] > 1.5 * self.target_kl:
                     return False
-            self.policy.optimizer.zero_grad()
-            loss.backward()
             if self.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                clip_gradients(parameters, self.max_grad_norm)
             self.policy.optimizer.step()
         return True
 
+    def _gradient(self, batch: Batch) -> dict[str, Tensor]:
+        """Adds the gradient of the loss up; returns its terms by logger key."""
+        total: dict[str, Tensor] = {}
+        whole = self._standardized(batch)
+        # What has been evaluated as a whole is not evaluated again in parts, and
+        # somebody else's loss need not be a sum over steps.
+        ours = type(self).loss is UpdateAlgorithm.loss
+        parts = whole.parts() if ours and self._evaluation is None else [whole]
+        for part in parts:
+            loss, terms = self.loss(part)
+            share = len(part) / len(batch)
+            (loss if share == 1.0 else loss * share).backward()
+            for name, term in terms.items():
+                own = term.detach() * share
+                total[name] = total[name] + own if name in total else own
+        return total
+
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss and its terms by logger key."""
-        values, log_prob, entropy = self._evaluate(batch.observations, batch.actions)
+        batch = self._standardized(batch)
+        values, log_prob, entropy = self._evaluate_batch(batch)
         policy_loss, terms = self._policy_loss(batch, log_prob)
-        entropy_loss = losses.entropy_loss(entropy, log_prob, batch.n_samples)
+        entropy_loss = losses.entropy_loss(
+            entropy, log_prob, batch.n_samples, batch.counts
+        )
         terms |= {"policy_loss": policy_loss, "entropy_loss": entropy_loss}
-        loss = policy_loss + self._now("ent_coef") * entropy_loss
+        loss, ent_coef = policy_loss, self._now("ent_coef")
+        if ent_coef != 0.0:
+            loss = loss + ent_coef * entropy_loss
         if self.baseline == "value":
             values = values.flatten()
             if self.clip_range_vf is not None:
@@ -122,38 +161,37 @@ class UpdateAlgorithm(RolloutAlgorithm):
                     values, batch.old_values, self._now("clip_range_vf")
                 )
             terms["value_loss"] = losses.value_loss(
-                values, batch.returns, self.critic_loss
+                values, batch.returns, self.critic_loss, batch.counts, batch.spread
             )
             loss = loss + self.vf_coef * terms["value_loss"]
         terms["loss"] = loss
         return loss, terms
 
-    def _evaluate(
-        self, observations: Observation, actions: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Returns values, log-probabilities and entropies of B steps."""
-        if isinstance(self.action_space, spaces.Box):
-            # SB3's Gaussian is over a vector, whatever the shape of the action space.
-            actions = actions.reshape(len(actions), -1)
-        evaluated: tuple[Tensor, Tensor, Tensor | None]
-        evaluated = self.policy.evaluate_actions(observations, actions)
-        return evaluated
+    def _standardized(self, batch: Batch) -> Batch:
+        """Returns a mini-batch with standardised advantages, if that is asked for."""
+        asked_for = self.normalize_advantage and self._standardizes_mini_batches
+        if batch.standardized or not asked_for:
+            return batch
+        advantages = standardize(batch.advantages)
+        return replace(batch, advantages=advantages, standardized=True)
 
     def _policy_loss(
         self, batch: Batch, log_prob: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         advantages = batch.advantages
-        if self.normalize_advantage and self._standardizes_mini_batches:
-            advantages = standardize(advantages)
         terms = {}
         if self.clip_range is not None or self.target_kl is not None:
-            terms["approx_kl"] = losses.approximate_kl(log_prob, batch.old_log_prob)
+            terms["approx_kl"] = losses.approximate_kl(
+                log_prob, batch.old_log_prob, batch.counts
+            )
         if self.clip_range is None:
             loss = losses.policy_gradient_loss(log_prob, advantages, batch.n_samples)
             return loss, terms
         clip_range = self._now("clip_range")
         ratio = torch.exp(log_prob - batch.old_log_prob)
-        terms["clip_fraction"] = ((ratio - 1.0).abs() > clip_range).float().mean()
+        terms["clip_fraction"] = losses.mean_over_steps(
+            ((ratio - 1.0).abs() > clip_range).float(), batch.counts
+        )
         loss = losses.clipped_surrogate_loss(
             log_prob, batch.old_log_prob, advantages, clip_range, batch.n_samples
         )
@@ -242,7 +280,7 @@ class UpdateAlgorithm(RolloutAlgorithm):
         facts: Facts = to_device(drawn, self.device)
         assert facts.beyond is not None, "collect_rollouts keeps what lies beyond"
         # Ratios of probabilities are those of the policy that acts: no dropout.
-        self.policy.set_training_mode(False)
+        self._set_mode(training=False)
         seen = flatten_time(facts.observations)
         shape = facts.recorded.shape
         with torch.no_grad():
@@ -268,18 +306,13 @@ class UpdateAlgorithm(RolloutAlgorithm):
     def _log_update(self, logs: list[dict[str, Tensor]], last_pass: int) -> None:
         record = self.logger.record
         record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name in logs[-1] if logs else ():
-            # As in PPO: the last loss, the distance of the last pass, all of the rest.
-            start = {"loss": -1, "approx_kl": last_pass}.get(name, 0)
-            seen = torch.stack([each[name] for each in logs[start:]])
-            record(f"train/{name}", seen.mean().item())
+        means = mean_terms(logs, last_pass)
         if self.baseline == "value":
-            facts = self.rollout_buffer.facts
-            recorded = facts.recorded.cpu().numpy()
-            values = facts.values.cpu().numpy()[recorded]
-            returns = self.rollout_buffer.returns[recorded]
-            explained = explained_variance(values, returns)
-            record("train/explained_variance", float(explained))
+            buffer = self.rollout_buffer
+            values = buffer.facts.flat(buffer.facts.values)
+            means["explained_variance"] = explained_variance(values, buffer.targets)
+        for name, number in numbers_of(means).items():
+            record(f"train/{name}", number)
         for name in ("clip_range", "clip_range_vf", "ent_coef"):
             given = getattr(self, name)
             if callable(given) or (given is not None and name != "ent_coef"):

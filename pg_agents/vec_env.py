@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
+import torch
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import (
@@ -14,6 +15,9 @@ from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnvStepReturn,
 )
 
+from pg_agents.array_steps import ArrayStep, has_quick_step, is_any, not_any
+from pg_agents.columns import Rows
+from pg_agents.empty_info import NO_INFO
 from pg_agents.observations import Observation, copy_observation, select
 from pg_agents.restarts import After, after_an_end, restart_some
 from pg_agents.sub_environments import SubEnvironmentAccess
@@ -76,10 +80,11 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         TypeError: if `env` is no vector environment.
     """
 
-    _last_dones: NDArray[np.bool_]
-    # Of each environment's present episode, [N]: return and number of steps.
-    _returns: NDArray[np.float64]
-    _lengths: NDArray[np.int64]
+    _last_dones: Any
+    # Of each environment's present episode, [N]: return and number of steps. Tensors,
+    # while a learner steps a torch environment in its own kind.
+    _returns: Any
+    _lengths: Any
 
     def __init__(
         self,
@@ -135,6 +140,7 @@ class VectorEnvAdapter(SubEnvironmentAccess):
             dones `[N]` bool and a list of N infos, with SB3's keys for those that are
             done.
         """
+        self.begin_arrays(None)
         # SB3's policy for MultiBinary, for one, gives floats.
         actions = np.asarray(self._actions, dtype=self.action_space.dtype)
         results = self.env.step(actions)
@@ -145,11 +151,11 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         if self._has_dummies:
             self.dummy_steps = self._last_dones
             for i in np.flatnonzero(self.dummy_steps):
-                self.reset_infos[i], infos[i] = infos[i], {}
+                self.reset_infos[i], infos[i] = infos[i], NO_INFO
         self._returns += rewards
         self._lengths += ~self.dummy_steps
         for i in np.flatnonzero(dones):
-            infos[i] = self._info_of_end(int(i), infos[i], observations)
+            infos[i] = self._info_of_end(int(i), dict(infos[i]), observations)
             infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
         if self._restarts and dones.any():
             observations = self._restart(dones, observations)
@@ -157,6 +163,106 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         self._lengths[dones] = 0
         self._last_dones = dones
         return observations, rewards.astype(np.float32), dones, infos
+
+    @property
+    def steps_arrays(self) -> bool:
+        """Whether `step_arrays` can be called: the environment is no list of others.
+
+        It restarts by itself, with what was seen before in `infos["final_obs"]`, or
+        restarts some of its copies on demand; nothing is wrapped around it.
+        """
+        env = self.env
+        if env.unwrapped is not env or self._copies:
+            return False
+        if isinstance(env, SyncVectorEnv | AsyncVectorEnv):
+            return False
+        return self._restarts or bool(env.metadata.get("reset_mask", False))
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether the environment takes and returns tensors."""
+        return bool(self.env.metadata.get("torch", False))
+
+    def step_arrays(self, actions: Rows) -> ArrayStep:
+        """Steps all environments as `step` does, in their own kind of arrays.
+
+        Nothing is asked of the device, unless the environment restarts on demand.
+
+        Args:
+            actions: `[N, *action_shape]`, within the action space.
+        """
+        step: Any = self.env.step
+        if has_quick_step(type(self.env)):
+            step = self.env.step_unchecked  # type: ignore[attr-defined]
+        observations, rewards, terminated, truncated, infos = step(actions)
+        dones = terminated | truncated
+        dummy = self._last_dones if self._has_dummies else None
+        returns = self._returns + rewards
+        lengths = self._lengths + (1 if dummy is None else ~dummy)
+        final = infos.get(FINAL_OBS, observations)
+        if self._restarts and is_any(dones):
+            observations, _ = restart_some(self.env, dones)
+        alive = not_any(dones)
+        self._returns, self._lengths = returns * alive, lengths * alive
+        self._last_dones = dones
+        return ArrayStep(
+            observations,
+            final,
+            rewards,
+            terminated,
+            truncated,
+            dones,
+            dummy,
+            returns,
+            lengths,
+            infos,
+        )
+
+    @property
+    def statistics(self) -> tuple[Any, Any]:
+        """Return and length, `[N]` each, of each environment's present episode."""
+        return self._returns, self._lengths
+
+    @property
+    def episode_steps(self) -> Any:  # noqa: ANN401
+        """Actions taken in each environment's present episode, `[N]` integers."""
+        return self._lengths
+
+    def begin_arrays(self, device: torch.device | None) -> None:
+        """Keeps statistics as float32 on a device from now on; None: as arrays."""
+        if device is not None:
+            for name in ("_returns", "_lengths"):
+                kept = torch.as_tensor(getattr(self, name), device=device)
+                setattr(self, name, kept.float())
+        elif isinstance(self._returns, torch.Tensor):
+            self._returns = to_numpy(self._returns).astype(np.float64)
+            self._lengths = to_numpy(self._lengths).astype(np.int64)
+            self._last_dones = to_numpy(self._last_dones)
+
+    def infos_of(self, step: ArrayStep) -> list[dict[str, Any]]:
+        """Returns the infos that `step` would have returned with the same results."""
+        own = {FINAL_OBS, f"_{FINAL_OBS}"}
+        infos = split_infos(
+            {name: each for name, each in step.infos.items() if name not in own},
+            self.num_envs,
+        )
+        truncated, terminated = to_numpy(step.truncated), to_numpy(step.terminated)
+        for i in np.flatnonzero(to_numpy(step.dones)):
+            seen = select(step.final_observations, int(i))
+            infos[i] = {
+                **infos[i],
+                "episode": self._result(step.returns[i], step.lengths[i]),
+                "terminal_observation": single_observation(
+                    seen, self.observation_space
+                ),
+                "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
+            }
+        return infos
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the last reset of all environments."""
+        return time.time() - self._started
 
     def _info_of_end(
         self,
@@ -175,7 +281,9 @@ class VectorEnvAdapter(SubEnvironmentAccess):
             self.reset_infos[i] = info
             info, episode = ended, episode or ended.get("episode")
         given = isinstance(episode, dict) and "r" in episode
-        info["episode"] = episode if given else self._result(i)
+        if not given:
+            episode = self._result(self._returns[i], self._lengths[i])
+        info["episode"] = episode
         info["terminal_observation"] = single_observation(seen, self.observation_space)
         return info
 
@@ -201,10 +309,10 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         self._returns = np.zeros(self.num_envs, dtype=np.float64)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
 
-    def _result(self, i: int) -> dict[str, float]:
+    def _result(self, episode_return: Any, length: Any) -> dict[str, float]:  # noqa: ANN401
         """Returns what SB3's Monitor says of a finished episode, rounded likewise."""
         return {
-            "r": round(float(self._returns[i]), 6),
-            "l": int(self._lengths[i]),
-            "t": round(time.time() - self._started, 6),
+            "r": round(float(episode_return), 6),
+            "l": int(length),
+            "t": round(self.seconds, 6),
         }

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from pg_agents.empty_info import NO_INFO
 from pg_agents.observations import Observation, map_observation
 
 Space = spaces.Space[Any]
@@ -69,7 +70,9 @@ def single_observation(seen: Observation, space: Space) -> Observation:
 
 
 def with_rows(
-    observations: Observation, others: Observation, mask: NDArray[np.bool_]
+    observations: Observation,
+    others: Observation,
+    mask: Any,  # noqa: ANN401
 ) -> Observation:
     """Returns observations with the rows of a mask `[N]` taken from others."""
 
@@ -94,11 +97,12 @@ def split_infos(infos: Any, num_envs: int) -> list[dict[str, Any]]:  # noqa: ANN
         num_envs: N.
 
     Returns:
-        N new dicts; numbers in them are Python's.
+        N dicts; numbers in them are Python's. Those with nothing in them are one and
+        the same.
     """
     if isinstance(infos, list):
         return [dict(info) for info in infos]
-    rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    rows = [NO_INFO] * num_envs
     for key, values in infos.items():
         if key.startswith("_") and key[1:] in infos:
             continue
@@ -108,6 +112,8 @@ def split_infos(infos: Any, num_envs: int) -> list[dict[str, Any]]:  # noqa: ANN
         if len(has) > 0:
             column = _column(values, num_envs)
             for i in has:
+                if rows[i] is NO_INFO:
+                    rows[i] = {}
                 rows[i][key] = column[i]
     return rows
 

@@ -20,7 +20,7 @@ def finished_episodes(locals_: Mapping[str, Any]) -> list[FinishedEpisode]:
     """Read the episodes that ended in the last step from a callback's ``locals``.
 
     Args:
-        locals_: The ``locals`` of an SB3 callback. Its ``"infos"`` is a list of one
+        locals_: The ``locals`` of an SB3 callback. Its ``"infos"`` has one
             dictionary for each environment; Monitor and VecMonitor put the key
             ``"episode"`` into it when an episode of that environment ends.
 

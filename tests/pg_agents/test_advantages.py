@@ -159,7 +159,7 @@ def test_the_weight_of_the_step_comes_after_standardising() -> None:
     """It belongs to the state, and the critic's targets know nothing of it."""
     plain_returns, plain = estimate_row(normalize_advantage=True)
     returns, weighted = estimate_row(normalize_advantage=True, weight_by_gamma_t=True)
-    weights = 0.5 ** two_episodes_in_a_row().episode_steps
+    weights = 0.5 ** two_episodes_in_a_row().time
     torch.testing.assert_close(torch.tensor(weighted), torch.tensor(plain) * weights)
     assert returns == plain_returns
 

@@ -32,7 +32,7 @@ def filled_buffer() -> TrajectoryBuffer:
             episode_steps=np.array([t, 0]),
             values=VALUES[t],
             log_probs=torch.zeros(2),
-            final_observations={0: np.full(3, 99.0)} if t == 1 else {},
+            final_observations=np.full((2, 3), 99.0) if t == 1 else None,
         )
     return buffer
 
@@ -53,6 +53,24 @@ def test_rewards_at_a_time_limit_stay_what_the_environment_gave() -> None:
     buffer = finished_buffer(estimator="td")
     np.testing.assert_array_equal(buffer.rewards, REWARDS)
     assert isinstance(buffer.rewards, np.ndarray)
+
+
+@pytest.mark.parametrize(
+    "rewards", [np.array([0.1, 2.0]), torch.tensor([0.1, 2.0], dtype=torch.double)]
+)
+def test_rewards_in_double_precision_are_kept_in_single(rewards: Any) -> None:
+    """SubprocVecEnv's are such."""
+    buffer = TrajectoryBuffer()
+    buffer.add(
+        observations=np.zeros((2, 3), dtype=np.float32),
+        actions=np.zeros(2, dtype=np.int64),
+        rewards=rewards,
+        terminated=np.zeros(2, dtype=np.bool_),
+        truncated=np.zeros(2, dtype=np.bool_),
+        episode_steps=np.zeros(2, dtype=np.int64),
+    )
+    assert buffer.column("rewards").dtype is torch.float32
+    np.testing.assert_array_equal(buffer.rewards, np.array([[0.1, 2.0]], np.float32))
 
 
 def test_the_successor_of_a_truncated_state_is_what_was_seen_last() -> None:
@@ -105,7 +123,6 @@ def test_rows_are_copies() -> None:
         episode_steps=np.zeros(1, dtype=np.int64),
         values=torch.zeros(1),
         log_probs=torch.zeros(1),
-        final_observations={},
     )
     rewards[0] = 5.0
     assert buffer.rewards[0, 0] == 0.0

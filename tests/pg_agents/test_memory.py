@@ -11,7 +11,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.buffers import Batch
+from pg_agents.batches import Batch
 from pg_agents.memory import Memory, random_steps
 from pg_envs import make_torch_vec, oracle
 from pg_envs.sequence import sequence_mdp

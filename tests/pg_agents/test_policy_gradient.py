@@ -275,7 +275,8 @@ def test_training_and_evaluation_mode_are_told_apart() -> None:
             modes["acting"] = self.model.policy.training
             return True
 
-    model = REINFORCE("MlpPolicy", ScriptedEnv([3]))
+    dropout = {"activation_fn": torch.nn.Dropout}
+    model = REINFORCE("MlpPolicy", ScriptedEnv([3]), policy_kwargs=dropout)
     model.learn(3, callback=Watch())
     modes["learning"] = model.policy.training
     assert modes == {"acting": False, "learning": True}

@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
@@ -37,8 +38,6 @@ def one_update(
     algorithm: Any, env: str, n_steps: int, n_envs: int = 2, **settings: Any
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
     """Returns the weights before and after an update, and what was logged of it."""
-    from stable_baselines3.common.env_util import make_vec_env
-
     venv = make_vec_env(env, n_envs=n_envs, seed=5)
     model = algorithm(
         "MlpPolicy", venv, n_steps=n_steps, seed=3, device="cpu", **settings
@@ -344,3 +343,37 @@ def test_what_is_about_a_critic_needs_one(arguments: dict[str, Any]) -> None:
 def test_a_target_network_that_nobody_asks_is_refused() -> None:
     said = refused(REINFORCE, baseline="value", target_update_interval=2)
     assert "needs bootstrap=True" in said
+
+
+@pytest.mark.parametrize("clip_range", [None, 0.2])
+@pytest.mark.parametrize("batch_size", [None, 90])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int | None, clip_range: float | None
+) -> None:
+    """Parts of 8, 8, ... and a rest, of 100 steps or of mini-batches of 90 and 10."""
+    weights = []
+    for most in (1000, 16):
+        monkeypatch.setattr("pg_agents.batches.PART", 8)
+        monkeypatch.setattr("pg_agents.evaluation.PART", 8)
+        monkeypatch.setattr("pg_agents.batches.MOST_AT_ONCE", most)
+        monkeypatch.setattr("pg_agents.evaluation.MOST_AT_ONCE", most)
+        model = ActorCritic(
+            "MlpPolicy",
+            make_vec_env("CartPole-v1", 4, seed=0),
+            n_steps=25,
+            n_epochs=2,
+            batch_size=batch_size,
+            clip_range=clip_range,
+            ent_coef=0.1,
+            normalize_advantage=True,
+            learning_rate=1e-2,
+            seed=0,
+        )
+        keys = ("loss", "policy_loss", "value_loss", "entropy_loss")
+        model.learn(200, log_interval=None)
+        logged = model.logger.name_to_value
+        weights.append(torch.nn.utils.parameters_to_vector(model.policy.parameters()))
+        weights[-1] = torch.cat(
+            [weights[-1].detach(), torch.tensor([logged[f"train/{k}"] for k in keys])]
+        )
+    torch.testing.assert_close(*weights, rtol=2e-4, atol=2e-5)

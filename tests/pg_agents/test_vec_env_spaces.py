@@ -77,6 +77,7 @@ def lived(env: Any, n_steps: int = 9) -> list[Any]:
     for _ in range(n_steps):
         actions = np.stack([env.action_space.sample() for _ in range(env.num_envs)])
         observations, rewards, dones, infos = env.step(actions)
+        infos = [dict(info) for info in infos]
         for info in infos:
             info.setdefault("TimeLimit.truncated", False)
             if "terminal_observation" in info:

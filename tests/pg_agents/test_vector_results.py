@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from pg_agents.empty_info import NO_INFO, EmptyInfo
 from pg_agents.vector_results import (
     check_spaces,
     single_observation,
@@ -95,8 +98,20 @@ def test_infos_in_a_list_are_copied() -> None:
 
 def test_nothing_is_made_of_no_infos() -> None:
     rows = split_infos({}, 2)
-    rows[0]["mine"] = 1
+    assert rows == [{}, {}]
+    with pytest.raises(TypeError, match=r"replace it in the list, infos\[i\] = "):
+        rows[0]["mine"] = 1
+    rows[0] = {**rows[0], "mine": 1}
     assert rows == [{"mine": 1}, {}]
+
+
+@pytest.mark.parametrize("copied", [dict, copy.copy, copy.deepcopy, EmptyInfo.copy])
+def test_a_copy_of_an_empty_info_can_be_written_to(copied: Any) -> None:
+    own = copied(NO_INFO)
+    own["mine"] = 1
+    assert own == {"mine": 1}
+    assert NO_INFO == {}
+    assert pickle.loads(pickle.dumps([NO_INFO])) == [{}]
 
 
 def test_an_observation_is_fresh_and_of_the_dtype_of_its_space() -> None:

@@ -113,7 +113,6 @@ def gradient_of(model: PolicyGradientAlgorithm, episodes: Sequence[Episode]) -> 
             episode_steps=np.full(len(episodes), t),
             values=torch.zeros(len(episodes)),
             log_probs=torch.zeros(len(episodes)),
-            final_observations={},
         )
     beyond = buffer.observations_beyond(np.zeros(len(episodes), dtype=np.int64))
     nothing = torch.zeros(len(episodes))

@@ -13,6 +13,7 @@ from stable_baselines3.common.callbacks import (
     BaseCallback,
     CallbackList,
     CheckpointCallback,
+    ConvertCallback,
     EvalCallback,
     EventCallback,
     EveryNTimesteps,
@@ -26,6 +27,7 @@ from stable_baselines3.common.envs import IdentityEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+import pg_envs
 from pg_agents import REINFORCE
 from tests.pg_agents.sb3_suite.agents import (
     AGENTS,
@@ -150,6 +152,27 @@ def test_training_stops_at_the_episode_that_is_the_last_one(agent: Any) -> None:
     assert model.num_timesteps == 2 * 2 * 13
     # SB3 forgets those that ended in the very step that stopped it.
     assert len(model.ep_info_buffer) == 4
+
+
+@pytest.mark.parametrize("make", [pg_envs.make_torch_vec, gymnasium.make_vec])
+@pytest.mark.parametrize("agent", AGENTS)
+def test_callbacks_read_native_vector_environments_too(agent: Any, make: Any) -> None:
+    """Those that step in tensors among them: SB3's callbacks ask for arrays."""
+    env = make("PGToy-Bandit-v0", num_envs=2, max_episode_steps=13)
+    model = small(agent, env, n_steps=5, seed=0)
+    stop, seen = StopTrainingOnMaxEpisodes(max_episodes=2), []
+
+    def look(local: dict[str, Any], _globals: object) -> bool:
+        seen.append({type(local[name]) for name in ("actions", "rewards", "new_obs")})
+        assert [info.get("episode", {}).get("l") for info in local["infos"]] == [
+            13 if done else None for done in local["dones"]
+        ]
+        return True
+
+    model.learn(500, callback=CallbackList([ConvertCallback(look), stop]))
+    assert stop.n_episodes == 4
+    assert model.num_timesteps == len(seen) * 2 == 2 * 2 * 13
+    assert all(types == {np.ndarray} for types in seen)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
