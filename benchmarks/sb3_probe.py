@@ -90,13 +90,17 @@ def probe_env(observation: str = "Box", action: str = "Discrete") -> DummyVecEnv
 
 
 def probe_model(
-    algorithm: Algorithm, observation: str = "Box", action: str = "Discrete"
+    algorithm: Algorithm,
+    observation: str = "Box",
+    action: str = "Discrete",
+    **arguments: Any,
 ) -> Any:  # noqa: ANN401
-    """Returns a model with the algorithm's own defaults."""
+    """Returns a model with the algorithm's own defaults, but for `arguments`."""
     names = {"image": "CnnPolicy", "Dict": "MultiInputPolicy"}
     make: Any = algorithm
     policy = names.get(observation, "MlpPolicy")
-    return make(policy, probe_env(observation, action), seed=0, device="cpu")
+    env = probe_env(observation, action)
+    return make(policy, env, seed=0, device="cpu", **arguments)
 
 
 def describe(value: Any) -> str:  # noqa: ANN401

@@ -18,6 +18,10 @@ _VALUED_AT_ONCE = (
     "valued at once after the rollout: `rollout_buffer.final_observations()` and "
     "`.next_values`"
 )
+_AT_ONCE = (
+    "acting does not need it; computed for all steps at once when the rollout is over: "
+    "`rollout_buffer.{}` in `_on_rollout_end`"
+)
 _FACTS = (
     "the buffer stores what happened and edits nothing; it is filled by "
     "`collect_rollouts` and completed by `finish()`"
@@ -60,6 +64,8 @@ REASONS: Texts = {
     ("locals", "idx"): _LEFT_OVER,
     ("locals", "terminal_obs"): _VALUED_AT_ONCE,
     ("locals", "terminal_value"): _VALUED_AT_ONCE,
+    ("locals", "values"): _AT_ONCE.format("values"),
+    ("locals", "log_probs"): _AT_ONCE.format("log_probs"),
     ("locals", "n_rollout_steps"): "None: the rollout is a number of episodes",
     ("locals", "rollout_buffer"): _OWN_BUFFER,
     ("locals", "tb_log_name"): "the name of the class",
@@ -72,6 +78,9 @@ REASONS: Texts = {
     ("buffer", "add()"): _FACTS,
     ("buffer", "extend()"): _FACTS,
     ("buffer", "compute_returns_and_advantage()"): _FACTS,
+    ("buffer", "reset()"): (
+        "`reuse` lets the next rollout lie where this one was; without it, as SB3's"
+    ),
     ("samples", "actions, Discrete"): _INTEGERS,
     ("samples", "actions, MultiDiscrete"): _INTEGERS,
     ("samples", "observations, Discrete"): "a number has no axis of its own",
@@ -94,13 +103,34 @@ EXTRAS: Texts = {
     ("attributes", "memory"): "remembered rollouts, or None",
     ("attributes", "target_policy"): "slow copy of the policy, or None",
     ("policies", "TabularPolicy"): "a table of logits, for `Discrete` observations",
+    ("locals", "act"): "the function that draws the actions in this rollout",
     ("locals", "actions_tensor"): "`actions` before they left the device",
-    ("locals", "dummy"): "whose step is the dummy of NEXT_STEP autoreset",
-    ("locals", "ends"): "which episodes terminated, were truncated, met the cap",
     ("locals", "going_on"): "False once a callback has asked to stop",
     ("locals", "quota"): "when the rollout is full, and whose steps belong to it",
-    ("locals", "recorded"): "whose step belongs to the rollout",
+    ("locals", "outcome"): (
+        "all that followed the actions: who terminated, was truncated, met the cap, "
+        "took a dummy step"
+    ),
+    ("locals", "recorded"): "whose step belongs to the rollout; None: everybody's",
+    ("locals", "seen"): (
+        "the observations as the buffer stores them: themselves, or numbers of rows of "
+        "a table"
+    ),
+    ("locals", "steps"): "what steps the environment: by SB3's interface or in arrays",
     ("logger", "train/loss"): "the whole loss, as PPO logs it",
+    ("logger", "train/approx_kl"): (
+        "with `clip_range` or `target_kl`: how far the policy has moved, as PPO logs it"
+    ),
+    ("logger", "train/clip_fraction"): (
+        "with `clip_range`: share of ratios beyond it, as PPO logs it"
+    ),
+    ("logger", "train/clip_range"): "with `clip_range`: what it is now",
+    ("logger", "train/clip_range_vf"): "with `clip_range_vf`: what it is now",
+    ("logger", "train/ent_coef"): "with a schedule as `ent_coef`: what it is now",
+    ("logger", "train/critic_learning_rate"): (
+        "with `critic_learning_rate`: what it is now"
+    ),
+    ("logger", "train/memory_steps"): "with `memory_size`: steps in the memory",
     ("logger", "rollout/idle_fraction"): (
         "share of steps of environments that had done their episodes"
     ),
@@ -110,5 +140,21 @@ EXTRAS: Texts = {
     ("buffer", "episode_steps"): "actions taken before in the same episode",
     ("buffer", "next_values"): "value of the state that truly followed",
     ("buffer", "facts"): "the complete rollout as tensors",
+    ("buffer", "estimates"): "returns and advantages as tensors, `[T, N]`",
+    ("buffer", "finite"): (
+        "the policy as a table, where it acts by one because observations are few; "
+        "else None"
+    ),
+    ("buffer", "has_masks"): "whether there are steps that are not learnt from",
+    ("buffer", "mark"): "an object that tells this rollout from all others",
+    ("buffer", "targets"): "returns of the steps that are learnt from, `[B]`",
     ("samples", "n_samples"): "what a sum over the batch is divided by",
+    ("samples", "standardized"): "whether that has been done to a mini-batch",
+    ("samples", "counts"): (
+        "how many steps each row stands for; None, as in all of `get()`: one"
+    ),
+    ("samples", "spread"): (
+        "variance of the returns within rows that stand for several steps; None: 0"
+    ),
+    ("samples", "rollout"): "`mark` of the rollout that this is all of; None: of none",
 }

@@ -122,9 +122,16 @@ class _Keys(KVWriter):
         """Holds nothing."""
 
 
-def logged(algorithm: Algorithm) -> Rows:
+# Of ActorCritic: what is logged only where it is asked for.
+ASKED_FOR: tuple[dict[str, Any], ...] = (
+    {"clip_range": 0.2, "clip_range_vf": 0.2, "ent_coef": lambda _: 0.01},
+    {"critic_learning_rate": 0.001, "memory_size": N_ENVS * N_STEPS},
+)
+
+
+def logged(algorithm: Algorithm, **arguments: Any) -> Rows:
     """Rows of the logger's keys, with continuous actions."""
-    model, keys = probe_model(algorithm, action="Box"), _Keys()
+    model, keys = probe_model(algorithm, action="Box", **arguments), _Keys()
     model.set_logger(Logger(None, [keys]))
     model.learn(3 * N_ENVS * N_STEPS, log_interval=1)
     return dict(sorted(keys.rows.items()))

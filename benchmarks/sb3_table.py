@@ -58,7 +58,15 @@ them. Discrete spaces may start at any number. The log has a last line at the en
 beyond a time limit to them, and so to the `rewards` that a callback sees at the end of
 a rollout. A callback that stops the training at the very step that completes a rollout
 still sees `_on_rollout_end`, and that rollout is learnt from. `REINFORCE` takes whole
-episodes, so the number of its steps per update varies. All else is below.
+episodes, so the number of its steps per update varies. Acting needs neither the critic
+nor the log-probability: both are computed for all steps of a rollout at once, so
+`values` and `log_probs` are None in `_on_step`, and `rollout_buffer.values` and
+`.log_probs` hold them in `_on_rollout_end`. A policy that puts a method of its own in
+the place of `forward` is called at every step as in A2C, and both are there. Native
+vector environments make `infos` when somebody looks at them. With `n_steps`, an
+environment of `make_torch_vec` and a model on a GPU, the arrays in `locals` are tensors
+there: convert what you read. What `rollout_buffer.get()` yields may be written over in
+the next rollout: clone what you keep. All else is below.
 
 Written by `make sb3-table`, which runs the three on the same environments; a test
 compares this page with the installed Stable-Baselines3. N is the number of
@@ -143,7 +151,9 @@ def extras() -> dict[tuple[str, str], str]:
     arguments = {**looks(SECTIONS[0])[1], **looks(SECTIONS[0])[2]}
     for section in SECTIONS:
         theirs, *ours = looks(section)
-        for name in {**ours[0], **ours[1]}:
+        if section.group == "logger":
+            ours += [runs.logged(ActorCritic, **each) for each in runs.ASKED_FOR]
+        for name in dict.fromkeys(name for own in ours for name in own):
             function, argument = _split(name)
             if section.group == "policy_kwargs":
                 told, key = name in theirs, argument
