@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
+from benchmarks.speed.notes import ALONE, FEW, JAX, LOOP, TABLES
 from benchmarks.speed.settings import (
     CARTPOLE,
     NETWORKS,
@@ -80,7 +81,7 @@ def a2c_runs() -> list[Run]:
                 "ActorCritic": learning("ActorCritic", "dummy", n_envs),
                 "A2C": learning("A2C", "dummy", n_envs),
             },
-            (Line("ActorCritic", "A2C", target),),
+            (Line("ActorCritic", "A2C", target, note=FEW),),
         )
         for n_envs, target in ((1, 2.0), (8, 2.0), (64, 1.5))
     ]
@@ -103,7 +104,7 @@ def notebook_run() -> Run:
         "4-16-2, Adam (0.01), one update an episode, 10,000 steps from fresh weights",
         1,
         {"REINFORCE": ours, "notebook's loop": {"work": "notebook"}},
-        (Line("REINFORCE", "notebook's loop", 2.5),),
+        (Line("REINFORCE", "notebook's loop", 2.5, note=LOOP),),
         # From scratch and equally long: episodes grow as the policy learns.
         n_steps=10_000,
     )
@@ -137,8 +138,8 @@ def wide_runs() -> list[Run]:
                 ALL_CORES,
                 sides,
                 (
-                    *(Line(each, "A2C, 1,024", 10.0) for each in ours),
-                    *(Line(each, "torch alone", 0.7) for each in ours),
+                    *(Line(each, "A2C, 1,024", 10.0, note=ALONE) for each in ours),
+                    *(Line(each, "torch alone", 0.7, note=ALONE) for each in ours),
                 ),
             )
         )
@@ -157,7 +158,7 @@ def pure_jax_runs() -> list[Run]:
                 "ActorCritic": like_pure_jax(n_envs, n_epochs, n_minibatches),
                 "PureJaxRL": pure_jax(n_envs, n_epochs, n_minibatches),
             },
-            (Line("ActorCritic", "PureJaxRL", target),),
+            (Line("ActorCritic", "PureJaxRL", target, note=JAX),),
         )
         for n_epochs, n_minibatches, target in ((1, 1, 1.5), (4, 4, 1.3))
         for n_envs in (64, 1_024, 4_096)
@@ -200,7 +201,7 @@ def table_runs() -> list[Run]:
             ALL_CORES,
             {"REINFORCE": learner, "stepping alone": alone},
             tuple(
-                Line(side, None, aim)
+                Line(side, None, aim, note=TABLES if aim else "")
                 for side, aim in zip(("REINFORCE", "stepping alone"), aims, strict=True)
             ),
         )

@@ -84,37 +84,40 @@ def pure_jax(n_envs: int, n_epochs: int, n_minibatches: int) -> Settings:
     }
 
 
-# CartPole-v1 solved. The first two are the lead's to tune; `n_timesteps` is the budget,
-# over which schedules fall.
+# CartPole-v1 solved; `n_timesteps` is the budget, over which schedules fall. The first
+# two were tuned on seeds 0 to 9; seeds 10 to 19 are new to them.
 RECIPES: dict[str, Settings] = {
     "ActorCritic": {
         **learning(
             "ActorCritic",
-            "torch",
-            16,
-            n_steps=32,
+            "gymnasium",
+            32,
+            n_steps=16,
             n_epochs=8,
             batch_size=256,
             clip_range="lin_0.2",
-            learning_rate="lin_2e-3",
-            gamma=0.98,
-            gae_lambda=0.8,
+            learning_rate="lin_6e-3",
+            gamma=0.99,
+            gae_lambda=0.9,
             normalize_advantage=True,
             use_rms_prop=False,
         ),
         "n_timesteps": 100_000,
     },
+    # With a learned baseline, and what lies beyond the last step valued by it.
     "REINFORCE": {
         **learning(
             "REINFORCE",
-            "torch",
-            16,
-            n_episodes=1,
+            "gymnasium",
+            32,
+            n_steps=16,
             n_epochs=8,
             batch_size=256,
             clip_range=0.2,
-            learning_rate="lin_5e-3",
+            learning_rate="lin_6e-3",
+            gamma=0.98,
             baseline="value",
+            bootstrap=True,
             normalize_advantage=True,
             max_grad_norm=0.5,
         ),
