@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,16 +60,6 @@ def map_observation(
     if isinstance(first, dict):
         return {key: function(*(each[key] for each in observations)) for key in first}
     return function(*observations)
-
-
-def stack_observations(rows: Sequence[Observation]) -> Observation:
-    """Returns NumPy observations `[K, ...]` from K of them."""
-    return map_observation(lambda *each: np.stack(each), *rows)
-
-
-def concatenate_observations(*parts: Observation) -> Observation:
-    """Returns NumPy observations one after the other, along their first axis."""
-    return map_observation(lambda *each: np.concatenate(each), *parts)
 
 
 def copy_observation(observation: Observation) -> Observation:

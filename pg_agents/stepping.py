@@ -133,7 +133,8 @@ class ArraySteps:
     @property
     def episode_steps(self) -> Rows:
         """Actions taken in each environment's episode so far, `[N]` integers."""
-        steps: Rows = self._rows(self._adapter.episode_steps)
+        _, lengths = self._adapter.statistics
+        steps: Rows = self._rows(lengths)
         return steps
 
     def restarted(self) -> None:

@@ -223,11 +223,6 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         """Return and length, `[N]` each, of each environment's present episode."""
         return self._returns, self._lengths
 
-    @property
-    def episode_steps(self) -> Any:  # noqa: ANN401
-        """Actions taken in each environment's present episode, `[N]` integers."""
-        return self._lengths
-
     def begin_arrays(self, device: torch.device | None) -> None:
         """Keeps statistics as float32 on a device from now on; None: as arrays."""
         if device is not None:
