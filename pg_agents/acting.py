@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from pg_agents.our_policy import OurPolicy
 # Actions `[N, ...]`, and values and log-probabilities `[N]`, or None.
 Drawn = tuple[Tensor, Tensor | None, Tensor | None]
 Actor = Callable[[Observation], Drawn]
+# Values `[B, 1]`, log-probabilities `[B]`, and entropies `[B]` or None.
+Evaluated = tuple[Tensor, Tensor, Tensor | None]
 
 
 def act_alone(
@@ -22,6 +25,42 @@ def act_alone(
     """Acts without asking the critic."""
     actions, log_prob = policy.act(observations, with_log_prob)
     return actions, None, log_prob
+
+
+class ActAndKeep:
+    """Acts, and keeps the way back from what it found to the parameters.
+
+    What will be learnt from has then been computed, a vector step at a time, which a
+    processor's cache has room for.
+
+    Args:
+        policy: of the rollout.
+    """
+
+    def __init__(self, policy: OurPolicy) -> None:
+        self._policy = policy
+        self._kept: list[Evaluated] = []
+
+    def __call__(self, observations: Observation) -> Drawn:
+        """Returns actions, values and log-probabilities."""
+        with torch.enable_grad():
+            actions, evaluated = self._policy.act_and_evaluate(observations)
+        self._kept.append(evaluated)
+        values, log_prob, _ = evaluated
+        return actions, values.detach().flatten(), log_prob.detach()
+
+    def evaluated(self) -> Evaluated:
+        """Returns what was found in all steps, in order of time."""
+        return joined(self._kept)
+
+
+def joined(parts: list[Evaluated]) -> Evaluated:
+    """Returns what was found of several batches, as of one."""
+    if len(parts) == 1:
+        return parts[0]
+    values, log_probs, entropies = zip(*parts, strict=True)
+    entropy = None if entropies[0] is None else torch.cat(entropies)
+    return torch.cat(values), torch.cat(log_probs), entropy
 
 
 def act_by_table(finite: FinitePolicy, index: Tensor) -> Drawn:

@@ -12,8 +12,8 @@ from torch import Tensor
 from pg_agents.advantages import Facts
 from pg_agents.observations import Observation, map_observation, select
 
-# Steps of a part, and steps that are not worth to be parted.
-PART, MOST_AT_ONCE = 8_192, 65_536
+# Steps of a part: their activations fit into a processor's cache.
+PART = 8_192
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Batch:
         weighted by its share of the steps.
         """
         on_gpu = self.actions.device.type != "cpu"
-        if on_gpu or self.counts is not None or len(self) <= MOST_AT_ONCE:
+        if on_gpu or self.counts is not None or len(self) < 2 * PART:
             return [self]
-        parts = (self.take(slice(i, i + PART)) for i in range(0, len(self), PART))
+        parts = (self.take(part) for part in parts_of(len(self)))
         return [replace(part, standardized=self.standardized) for part in parts]
 
     def take(self, index: Tensor | slice) -> Batch:
@@ -81,6 +81,13 @@ class Batch:
             old_log_prob=self.old_log_prob[index],
             n_samples=self.n_samples * len(actions) / len(self),
         )
+
+
+def parts_of(n_steps: int) -> list[slice]:
+    """Returns the parts that so many steps are computed in."""
+    n_parts = max(n_steps // PART, 1)
+    size = -(-n_steps // n_parts)
+    return [slice(i, i + size) for i in range(0, n_steps, size)]
 
 
 def flat_batch(facts: Facts, returns: Tensor, advantages: Tensor) -> Batch:

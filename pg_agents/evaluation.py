@@ -8,13 +8,21 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from pg_agents.batches import MOST_AT_ONCE, PART, Batch
+from pg_agents.acting import Actor, Evaluated, joined
+from pg_agents.batches import Batch, parts_of
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.finite import FinitePolicy
 from pg_agents.losses import CriticLoss
 from pg_agents.observations import Observation, select
 from pg_agents.our_policy import OurPolicy
 from pg_agents.rollout import RolloutAlgorithm
+from pg_agents.stepping import Steps
+
+# Environments from which on a vector step is worth a way back of its own.
+MANY = 512
+# Steps that have one at the same time, about a kilobyte each with SB3's networks. A
+# longer rollout is learnt from part by part, each evaluated once more.
+MOST_KEPT = 1_048_576
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Evaluation:
 
     rollout: object
     versions: list[tuple[int, int]]
-    evaluated: tuple[Tensor, Tensor, Tensor | None]
+    evaluated: Evaluated
 
 
 class EvaluatingAlgorithm(RolloutAlgorithm):
@@ -43,6 +51,8 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
     batch_size: int | None
     memory_size: int | None
     critic_loss: CriticLoss
+    # Versions of the parameters that acted in the rollout, where `_kept` did.
+    _acted_by: list[tuple[int, int]]
     # What the policy made of the rollout, until it is learnt from.
     _evaluation: Evaluation | None = None
 
@@ -57,10 +67,20 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
 
     @property
     def _keeps_forward(self) -> bool:
-        # More steps are learnt from part by part.
         n_steps = (self.n_steps or 0) * self.n_envs
-        at_once = self._learns_at_once and n_steps <= MOST_AT_ONCE
+        at_once = self._learns_at_once and n_steps <= MOST_KEPT
         return at_once and not self._heeds_mode
+
+    @property
+    def _keeps_acting(self) -> bool:
+        many = self.n_steps is not None and self.n_envs >= MANY
+        return many and self._keeps_forward and not self.use_sde
+
+    def _actor(self, buffer: TrajectoryBuffer, steps: Steps) -> Actor:
+        act = super()._actor(buffer, steps)
+        if self._kept is not None:
+            self._acted_by = self._versions()
+        return act
 
     def _finite_policy(self, table: Tensor, n_steps: int) -> FinitePolicy | None:
         # The loss of a step has to be one of a few, or linear in what differs.
@@ -78,14 +98,21 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
     def _evaluate_rollout(
         self, buffer: TrajectoryBuffer
     ) -> tuple[Tensor | None, Tensor | None]:
-        self._evaluation = None
+        kept, self._evaluation, self._kept = self._kept, None, None
+        if kept is not None and not buffer.has_masks:
+            self._evaluation = Evaluation(buffer.mark, self._acted_by, kept.evaluated())
         if buffer.tells("values"):
             # By a policy that was asked for everything, or by a table.
             return None, None
         seen, actions = buffer.taken()
         if self._keeps_forward:
             # The forward that will be learnt from: there is no need for another one.
-            evaluated = self._evaluate(seen, actions)
+            evaluated = joined(
+                [
+                    self._evaluate(select(seen, part), actions[part])
+                    for part in parts_of(len(actions))
+                ]
+            )
             self._evaluation = Evaluation(buffer.mark, self._versions(), evaluated)
             values, log_prob, _ = evaluated
             return values.detach().flatten(), log_prob.detach()
@@ -94,12 +121,12 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
             return None, None
         with torch.no_grad():
             parts = [
-                self.policy.predict_values(select(seen, slice(i, i + PART))).flatten()
-                for i in range(0, len(actions), PART)
+                self.policy.predict_values(select(seen, part)).flatten()
+                for part in parts_of(len(actions))
             ]
         return torch.cat(parts), None
 
-    def _evaluate_batch(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _evaluate_batch(self, batch: Batch) -> Evaluated:
         done, self._evaluation = self._evaluation, None
         if done is not None and done.rollout is batch.rollout:
             # A callback may have put other weights into the policy since.
@@ -117,15 +144,12 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
         return [parameter for group in groups for parameter in group["params"]]
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_evaluation"]
+        return [*super()._excluded_save_params(), "_evaluation", "_kept", "_acted_by"]
 
-    def _evaluate(
-        self, observations: Observation, actions: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _evaluate(self, observations: Observation, actions: Tensor) -> Evaluated:
         """Returns values, log-probabilities and entropies of B steps."""
         if isinstance(self.action_space, spaces.Box):
             # SB3's Gaussian is over a vector, whatever the shape of the action space.
             actions = actions.reshape(len(actions), -1)
-        evaluated: tuple[Tensor, Tensor, Tensor | None]
-        evaluated = self.policy.evaluate_actions(observations, actions)
+        evaluated: Evaluated = self.policy.evaluate_actions(observations, actions)
         return evaluated

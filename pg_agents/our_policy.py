@@ -133,6 +133,29 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
             actions = actions.reshape(-1, *shape)  # type: ignore[misc]
         return self._counted(actions, 1), log_prob
 
+    def act_and_evaluate(
+        self, obs: PyTorchObs
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor | None]]:
+        """Draws actions, and evaluates them by the same forward.
+
+        Args:
+            obs: `[N, *obs_shape]`, or a dict of such tensors.
+
+        Returns:
+            Actions `[N, *action_shape]`, and what `evaluate_actions` says of them.
+        """
+        latent_pi, latent_vf = self._latents(obs)
+        distribution = self._distribution(latent_pi)
+        with torch.no_grad():
+            actions = distribution.sample()
+        evaluated = (
+            self.value_net(latent_vf),
+            distribution.log_prob(actions),
+            distribution.entropy(),
+        )
+        shape: Any = self.action_space.shape
+        return self._counted(actions.reshape(-1, *shape), 1), evaluated
+
     def all_log_probs(self, obs: PyTorchObs) -> Tensor:
         """Returns log-probabilities of all actions, `[B, A]`, in nats.
 
@@ -153,14 +176,7 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         self, obs: PyTorchObs, actions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Returns values `[B, 1]`, log-probabilities `[B]` and entropies `[B]`."""
-        if self.share_features_extractor:
-            features: Any = self._features(obs, self.pi_features_extractor)
-            latent_pi, latent_vf = self.mlp_extractor(features)
-        else:
-            for_policy: Any = self._features(obs, self.pi_features_extractor)
-            for_critic: Any = self._features(obs, self.vf_features_extractor)
-            latent_pi = self.mlp_extractor.forward_actor(for_policy)
-            latent_vf = self.mlp_extractor.forward_critic(for_critic)
+        latent_pi, latent_vf = self._latents(obs)
         distribution = self._distribution(latent_pi)
         log_prob = distribution.log_prob(self._counted(actions, -1))
         return self.value_net(latent_vf), log_prob, distribution.entropy()
@@ -198,6 +214,16 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
     def _features(self, obs: PyTorchObs, extractor: BaseFeaturesExtractor) -> Tensor:
         # What ActorCriticPolicy has in between returns a pair, and warns of a choice.
         return super(ActorCriticPolicy, self).extract_features(obs, extractor)
+
+    def _latents(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
+        """Returns what the last layers of policy and critic see, `[B, D]` each."""
+        extractor = self.mlp_extractor
+        for_policy: Any = self._features(obs, self.pi_features_extractor)
+        if self.share_features_extractor:
+            pair: tuple[Tensor, Tensor] = extractor(for_policy)
+            return pair
+        for_critic: Any = self._features(obs, self.vf_features_extractor)
+        return extractor.forward_actor(for_policy), extractor.forward_critic(for_critic)
 
     def _distribution(self, latent: Tensor) -> ActionDistribution:
         """Returns the distribution over actions, counted from 0."""

@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from pg_agents.acting import Actor, act_alone, act_and_value, act_by_table
+from pg_agents.acting import ActAndKeep, Actor, act_alone, act_and_value, act_by_table
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
 from pg_agents.arguments import settings_among
 from pg_agents.buffers import TrajectoryBuffer
@@ -65,6 +65,8 @@ class RolloutAlgorithm(ResumableAlgorithm):
     target_policy: ActorCriticPolicy | None
     # Whether training and acting are two modes of the policy, as far as is known.
     _heeds_mode = True
+    # Acts in this rollout, and remembers; or None.
+    _kept: ActAndKeep | None = None
     # Actions taken in each environment's present episode, [N].
     _episode_steps: Any
 
@@ -159,7 +161,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
 
     def _actor(self, buffer: TrajectoryBuffer, steps: Steps) -> Actor:
         """Returns how to act in this rollout."""
-        policy = self.policy
+        policy, self._kept = self.policy, None
         if not isinstance(policy, OurPolicy) or not policy.takes_shortcuts:
             return partial(act_and_value, policy)
         if steps.table is not None and self.n_steps is not None:
@@ -168,6 +170,9 @@ class RolloutAlgorithm(ResumableAlgorithm):
                 steps.indexed = True
                 buffer.expect(finite)
                 return partial(act_by_table, finite)
+        if self._keeps_acting:
+            self._kept = ActAndKeep(policy)
+            return self._kept
         return partial(act_alone, policy, not self._keeps_forward)
 
     def _finite_policy(self, table: Tensor, n_steps: int) -> FinitePolicy | None:
@@ -270,6 +275,11 @@ class RolloutAlgorithm(ResumableAlgorithm):
     @property
     def _keeps_forward(self) -> bool:
         """Whether the rollout is evaluated once: the update learns from that."""
+        raise NotImplementedError
+
+    @property
+    def _keeps_acting(self) -> bool:
+        """Whether it is evaluated by acting."""
         raise NotImplementedError
 
     def _evaluate_rollout(

@@ -159,6 +159,7 @@ PG_AGENTS = {
         "vector_results",
     },
     "evaluation": {
+        "acting",
         "batches",
         "buffers",
         "finite",
@@ -166,6 +167,7 @@ PG_AGENTS = {
         "observations",
         "our_policy",
         "rollout",
+        "stepping",
     },
     "vector_results": {"empty_info", "observations"},
     "vec_env": {

@@ -9,12 +9,14 @@ import gymnasium
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
 from torch import Tensor, nn
 
 from pg_agents import REINFORCE, ActorCritic
 from pg_agents.policies import MlpPolicy
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
 from pg_envs import make_torch_vec
+from tests.pg_agents.envs import StaggeredVectorEnv
 
 N_ENVS, N_STEPS = 4, 8
 
@@ -131,6 +133,75 @@ def test_weights_changed_by_a_callback_are_evaluated_again(
     change: Callable[[Any], None],
 ) -> None:
     assert forwards(change=change) == ON_BATCH + BEYOND + ON_BATCH
+
+
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pg_agents.evaluation.MANY", N_ENVS)
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_what_many_environments_do_is_learnt_from_as_it_was_acted() -> None:
+    """No forward of the rollout: `forwards` notes what follows the last step's own."""
+    assert forwards() == BEYOND
+    assert forwards(REINFORCE, baseline="value") == []
+    assert forwards(n_epochs=2, clip_range=0.2) == BEYOND + ON_BATCH
+
+
+@pytest.mark.usefixtures("few_are_many")
+@pytest.mark.parametrize("change", [_add, _load, _replace])
+def test_weights_changed_since_they_acted_are_evaluated_again(
+    change: Callable[[Any], None],
+) -> None:
+    assert forwards(change=change) == BEYOND + ON_BATCH
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_weights_changed_in_mid_rollout_are_evaluated_again() -> None:
+    class InTheMiddle(Forwards):
+        def _on_step(self) -> bool:
+            if self.n_done == 2:
+                _add(self.model)
+            return super()._on_step()
+
+    env = make_torch_vec("CartPole-v1", N_ENVS, "cpu")
+    model = ActorCritic("MlpPolicy", env, n_steps=N_STEPS, seed=0, device="cpu")
+    noted = InTheMiddle()
+    model.learn(N_ENVS * N_STEPS, callback=noted)
+    assert noted.batches == BEYOND + ON_BATCH
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_both_ways_of_acting_learn_the_same(
+    monkeypatch: pytest.MonkeyPatch, env_id: str
+) -> None:
+    """Discrete and Gaussian actions; the sums of the gradient differ in order only."""
+    weights = []
+    for many in (N_ENVS + 1, N_ENVS):
+        monkeypatch.setattr("pg_agents.evaluation.MANY", many)
+        env = make_vec_env(env_id, N_ENVS, seed=0)
+        settings: dict[str, Any] = {"ent_coef": 0.1, "seed": 0, "device": "cpu"}
+        model = ActorCritic("MlpPolicy", env, n_steps=N_STEPS, **settings)
+        model.learn(5 * N_ENVS * N_STEPS)
+        weights.append(torch.nn.utils.parameters_to_vector(model.policy.parameters()))
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
+
+
+def test_a_rollout_with_gaps_is_evaluated_where_it_was_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The dummy steps of NEXT_STEP are left out of the batch: 3 of 12 here."""
+    monkeypatch.setattr("pg_agents.evaluation.MANY", 2)
+    env = StaggeredVectorEnv([2, 5])
+    model = ActorCritic("MlpPolicy", env, n_steps=6, seed=0, device="cpu")
+    noted = Forwards()
+    model.learn(12, callback=noted)
+    behind_the_step = noted.batches[-3:]
+    assert behind_the_step == [
+        ("value_net", 2, False),
+        ("policy_net", 9, True),
+        ("value_net", 9, True),
+    ]
 
 
 def test_another_batch_is_evaluated_by_itself() -> None:

@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from pg_agents import ActorCritic, finite, rollout
+from pg_agents.evaluation import MANY
 from pg_agents.rollout import RolloutAlgorithm
 from pg_agents.stepping import ArraySteps
 from pg_envs import TorchCartPoleVectorEnv, make_torch_vec
@@ -176,7 +177,7 @@ def n_calls(env: tuple[str, dict[str, Any]], n_envs: int) -> int:
 
 
 def check_equal_calls(env: tuple[str, dict[str, Any]]) -> None:
-    few, many = n_calls(env, 64), n_calls(env, 4096)
+    few, many = n_calls(env, MANY), n_calls(env, 8 * MANY)
     assert few == many
     assert N_STEPS * 10 < few < N_STEPS * 500
 

@@ -347,16 +347,18 @@ def test_a_target_network_that_nobody_asks_is_refused() -> None:
 
 @pytest.mark.parametrize("clip_range", [None, 0.2])
 @pytest.mark.parametrize("batch_size", [None, 90])
+@pytest.mark.parametrize("most_kept", [0, 100])
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(
-    monkeypatch: pytest.MonkeyPatch, batch_size: int | None, clip_range: float | None
+    monkeypatch: pytest.MonkeyPatch,
+    batch_size: int | None,
+    clip_range: float | None,
+    most_kept: int,
 ) -> None:
-    """Parts of 8, 8, ... and a rest, of 100 steps or of mini-batches of 90 and 10."""
+    """Parts of 9, 9, ... and a rest, of 100 steps or of mini-batches of 90 and 10."""
     weights = []
-    for most in (1000, 16):
-        monkeypatch.setattr("pg_agents.batches.PART", 8)
-        monkeypatch.setattr("pg_agents.evaluation.PART", 8)
-        monkeypatch.setattr("pg_agents.batches.MOST_AT_ONCE", most)
-        monkeypatch.setattr("pg_agents.evaluation.MOST_AT_ONCE", most)
+    for part in (1000, 8):
+        monkeypatch.setattr("pg_agents.batches.PART", part)
+        monkeypatch.setattr("pg_agents.evaluation.MOST_KEPT", most_kept)
         model = ActorCritic(
             "MlpPolicy",
             make_vec_env("CartPole-v1", 4, seed=0),
