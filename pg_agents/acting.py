@@ -39,19 +39,27 @@ class ActAndKeep:
 
     def __init__(self, policy: OurPolicy) -> None:
         self._policy = policy
-        self._kept: list[Evaluated] = []
+        self._kept: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, observations: Observation) -> Drawn:
-        """Returns actions, values and log-probabilities."""
+        """Returns actions; the rest is for later."""
         with torch.enable_grad():
-            actions, evaluated = self._policy.act_and_evaluate(observations)
-        self._kept.append(evaluated)
-        values, log_prob, _ = evaluated
-        return actions, values.detach().flatten(), log_prob.detach()
+            actions, *found = self._policy.act_and_value(observations)
+        self._kept.append((found[0], found[1]))
+        return actions, None, None
 
-    def evaluated(self) -> Evaluated:
-        """Returns what was found in all steps, in order of time."""
-        return joined(self._kept)
+    def evaluated(self, actions: Tensor, recorded: Tensor | None) -> Evaluated:
+        """Returns what the policy made of the steps of a rollout.
+
+        Args:
+            actions: `[B, *action_shape]`, those of recorded steps, in order of time.
+            recorded: `[T, N]` bool, which these are; None: all.
+        """
+        values, outputs = (torch.cat(each) for each in zip(*self._kept, strict=True))
+        if recorded is not None:
+            steps = recorded.flatten().nonzero().flatten()
+            values, outputs = values[steps], outputs[steps]
+        return values, *self._policy.evaluate_outputs(outputs, actions)
 
 
 def joined(parts: list[Evaluated]) -> Evaluated:

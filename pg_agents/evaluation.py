@@ -74,7 +74,9 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
     @property
     def _keeps_acting(self) -> bool:
         many = self.n_steps is not None and self.n_envs >= MANY
-        return many and self._keeps_forward and not self.use_sde
+        policy = self.policy
+        bare = isinstance(policy, OurPolicy) and policy.distribution_follows_outputs
+        return many and bare and self._keeps_forward
 
     def _actor(self, buffer: TrajectoryBuffer, steps: Steps) -> Actor:
         act = super()._actor(buffer, steps)
@@ -99,21 +101,18 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
         self, buffer: TrajectoryBuffer
     ) -> tuple[Tensor | None, Tensor | None]:
         kept, self._evaluation, self._kept = self._kept, None, None
-        if kept is not None and not buffer.has_masks:
-            self._evaluation = Evaluation(buffer.mark, self._acted_by, kept.evaluated())
         if buffer.tells("values"):
             # By a policy that was asked for everything, or by a table.
             return None, None
         seen, actions = buffer.taken()
-        if self._keeps_forward:
+        if kept is not None or self._keeps_forward:
             # The forward that will be learnt from: there is no need for another one.
-            evaluated = joined(
-                [
-                    self._evaluate(select(seen, part), actions[part])
-                    for part in parts_of(len(actions))
-                ]
-            )
-            self._evaluation = Evaluation(buffer.mark, self._versions(), evaluated)
+            if kept is not None:
+                recorded = buffer.column("recorded") if buffer.has_masks else None
+                evaluated, versions = kept.evaluated(actions, recorded), self._acted_by
+            else:
+                evaluated, versions = self._evaluated_by_parts(seen, actions)
+            self._evaluation = Evaluation(buffer.mark, versions, evaluated)
             values, log_prob, _ = evaluated
             return values.detach().flatten(), log_prob.detach()
         # Acting has told the log-probabilities.
@@ -125,6 +124,15 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
                 for part in parts_of(len(actions))
             ]
         return torch.cat(parts), None
+
+    def _evaluated_by_parts(
+        self, seen: Observation, actions: Tensor
+    ) -> tuple[Evaluated, list[tuple[int, int]]]:
+        parts = [
+            self._evaluate(select(seen, part), actions[part])
+            for part in parts_of(len(actions))
+        ]
+        return joined(parts), self._versions()
 
     def _evaluate_batch(self, batch: Batch) -> Evaluated:
         done, self._evaluation = self._evaluation, None

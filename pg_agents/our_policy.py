@@ -31,6 +31,8 @@ _HEEDS_MODE = (
     nn.RReLU,
     nn.MultiheadAttention,
 )
+# SB3's distributions that stand for arithmetic of ours.
+_BARE = (CategoricalDistribution, DiagGaussianDistribution)
 
 
 class _CountsFromZero(BaseModel):
@@ -133,28 +135,44 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
             actions = actions.reshape(-1, *shape)  # type: ignore[misc]
         return self._counted(actions, 1), log_prob
 
-    def act_and_evaluate(
-        self, obs: PyTorchObs
-    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor | None]]:
-        """Draws actions, and evaluates them by the same forward.
+    def act_and_value(self, obs: PyTorchObs) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws actions, with all that `evaluate_outputs` needs to know of them.
 
         Args:
             obs: `[N, *obs_shape]`, or a dict of such tensors.
 
         Returns:
-            Actions `[N, *action_shape]`, and what `evaluate_actions` says of them.
+            Actions `[N, *action_shape]`, and the networks' outputs: values `[N, 1]`,
+            and logits or means `[N, D]`.
         """
         latent_pi, latent_vf = self._latents(obs)
-        distribution = self._distribution(latent_pi)
+        outputs = self.action_net(latent_pi)
         with torch.no_grad():
-            actions = distribution.sample()
-        evaluated = (
-            self.value_net(latent_vf),
-            distribution.log_prob(actions),
-            distribution.entropy(),
-        )
+            actions = self._distribution_by(outputs).sample()
         shape: Any = self.action_space.shape
-        return self._counted(actions.reshape(-1, *shape), 1), evaluated
+        if actions.shape[1:] != shape:
+            actions = actions.reshape(-1, *shape)
+        return self._counted(actions, 1), self.value_net(latent_vf), outputs
+
+    def evaluate_outputs(
+        self, outputs: Tensor, actions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Returns log-probabilities and entropies of actions, `[B]` each.
+
+        Args:
+            outputs: `[B, D]`, logits or means, from `act_and_value`.
+            actions: `[B, *action_shape]`, of the same steps.
+        """
+        distribution = self._distribution_by(outputs)
+        if isinstance(distribution, Gaussian):
+            actions = actions.flatten(1)
+        log_prob = distribution.log_prob(self._counted(actions, -1))
+        return log_prob, distribution.entropy()
+
+    @property
+    def distribution_follows_outputs(self) -> bool:
+        """Whether a layer's outputs are all that the actions depend on."""
+        return type(self.action_dist) in _BARE
 
     def all_log_probs(self, obs: PyTorchObs) -> Tensor:
         """Returns log-probabilities of all actions, `[B, A]`, in nats.
@@ -227,11 +245,14 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
 
     def _distribution(self, latent: Tensor) -> ActionDistribution:
         """Returns the distribution over actions, counted from 0."""
-        if type(self.action_dist) is CategoricalDistribution:
-            return Categorical(self.action_net(latent))
-        if type(self.action_dist) is DiagGaussianDistribution:
-            return Gaussian(self.action_net(latent), self.log_std)
+        if self.distribution_follows_outputs:
+            return self._distribution_by(self.action_net(latent))
         return self._get_action_dist_from_latent(latent)
+
+    def _distribution_by(self, outputs: Tensor) -> Categorical | Gaussian:
+        if type(self.action_dist) is CategoricalDistribution:
+            return Categorical(outputs)
+        return Gaussian(outputs, self.log_std)
 
     def predict(
         self,
