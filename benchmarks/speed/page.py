@@ -56,7 +56,8 @@ def page(found: Mapping[str, Any]) -> str:
 
 def or_missing(found: Mapping[str, Any], section: str, table: Any) -> list[str]:  # noqa: ANN401
     """Returns the table of a section, or that there is none yet."""
-    if section not in found:
+    # The setup is what a section gets last.
+    if "setup" not in found.get(section, {}):
         return ["Not measured yet."]
     lines: list[str] = table(found[section])
     return lines
@@ -99,7 +100,10 @@ def section_lines(
     lines.append("")
     for run in here:
         lines += facts_lines(run, runs[run.name])
-        lines += [f"{line.note}\n" for line in run.lines if line.note]
+    # What was tried is the same for several lines, and said once.
+    notes = dict.fromkeys(line.note for run in here for line in run.lines)
+    lines += [f"{note}\n" for note in notes if note]
+    for run in here:
         if run.name in profiles:
             lines += [f"Where the time goes, `{run.name}`:", "", profiles[run.name], ""]
     return lines

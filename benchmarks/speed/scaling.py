@@ -26,7 +26,7 @@ ROLLOUTS = 6
 # From so many environments on, ours is given all cores.
 WIDE = 1_024
 # Sizes and rollout lengths that the memory is measured at.
-SMALL, LARGE, SHORT, LONG = 16_384, 65_536, 5, 20
+SMALL, LARGE, SHORT, LONG = 16_384, 65_536, 5, 15
 MEMORY_POINTS = {
     "small": (SMALL, SHORT),
     "large": (LARGE, SHORT),
