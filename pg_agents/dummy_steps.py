@@ -38,4 +38,5 @@ def step_in_turn(env: Any, actions: Any) -> VecEnvStepReturn:  # noqa: ANN401
         infos.append(info)
     env.buf_infos = infos
     # The arrays are written over in the next step.
-    return env._obs_from_buf(), np.copy(env.buf_rews), np.copy(env.buf_dones), infos
+    seen = np.copy(env.buf_obs[None]) if env.keys == [None] else env._obs_from_buf()
+    return seen, np.copy(env.buf_rews), np.copy(env.buf_dones), infos
