@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from pg_envs import bandit, sequence
+from pg_envs import bandit, pixelcopter, sequence
 from pg_envs.bandit import BanditEnv, bandit_mdp
 from pg_envs.env import TabularEnv
 from pg_envs.mdp import TabularMDP
+from pg_envs.pixelcopter import PixelcopterEnv
+from pg_envs.pixelcopter_vector import PixelcopterVectorEnv
 from pg_envs.rendering.window_closed import WindowClosed
 from pg_envs.sequence import SequenceEnv, sequence_mdp
 from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
@@ -23,15 +25,19 @@ from pg_envs.vector_env import TabularVectorEnv
 if TYPE_CHECKING:
     from pg_envs.make_torch import make_torch_vec
     from pg_envs.torch_cartpole import TorchCartPoleVectorEnv
+    from pg_envs.torch_pixelcopter import TorchPixelcopterVectorEnv
     from pg_envs.torch_vector_env import TorchTabularVectorEnv
 
 __all__ = [
     "BanditEnv",
+    "PixelcopterEnv",
+    "PixelcopterVectorEnv",
     "SequenceEnv",
     "TabularEnv",
     "TabularMDP",
     "TabularVectorEnv",
     "TorchCartPoleVectorEnv",
+    "TorchPixelcopterVectorEnv",
     "TorchTabularVectorEnv",
     "WindowClosed",
     "bandit_mdp",
@@ -54,10 +60,22 @@ gymnasium.register(
     max_episode_steps=sequence.MAX_EPISODE_STEPS,
     reward_threshold=sequence.REWARD_THRESHOLD,
 )
+gymnasium.register(
+    id=pixelcopter.ID,
+    entry_point="pg_envs.pixelcopter:PixelcopterEnv",
+    vector_entry_point="pg_envs.pixelcopter_vector:PixelcopterVectorEnv",
+)
+gymnasium.register(
+    id=pixelcopter.LIMITED_ID,
+    entry_point="pg_envs.pixelcopter:PixelcopterEnv",
+    vector_entry_point="pg_envs.pixelcopter_vector:PixelcopterVectorEnv",
+    max_episode_steps=pixelcopter.MAX_EPISODE_STEPS,
+)
 
 # What needs torch, and where it is.
 _TORCH_NAMES = {
     "TorchCartPoleVectorEnv": "torch_cartpole",
+    "TorchPixelcopterVectorEnv": "torch_pixelcopter",
     "TorchTabularVectorEnv": "torch_vector_env",
     "make_torch_vec": "make_torch",
 }

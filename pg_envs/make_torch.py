@@ -10,7 +10,9 @@ from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.vector import AutoresetMode
 
 from pg_envs.env import TabularEnv
+from pg_envs.pixelcopter import PixelcopterEnv
 from pg_envs.torch_cartpole import TorchCartPoleVectorEnv
+from pg_envs.torch_pixelcopter import TorchPixelcopterVectorEnv
 from pg_envs.torch_vector_env import TorchTabularVectorEnv
 from pg_envs.toy_text import mdp_from_env
 
@@ -24,11 +26,11 @@ def make_torch_vec(
     render_mode: str | None = None,
     check_actions: bool = True,
     **arguments: Any,
-) -> TorchTabularVectorEnv | TorchCartPoleVectorEnv:
+) -> TorchTabularVectorEnv | TorchCartPoleVectorEnv | TorchPixelcopterVectorEnv:
     """Makes N copies of a registered environment on a torch device.
 
     Served are the environments of tables, those of `pg_envs` and Gymnasium's
-    FrozenLake, CliffWalking and Taxi, and CartPole.
+    FrozenLake, CliffWalking and Taxi, and CartPole and Pixelcopter.
 
     Args:
         id: a registered id, such as `"PGToy-Sequence-v0"`, `"FrozenLake-v1"` or
@@ -62,12 +64,22 @@ def make_torch_vec(
             single._sutton_barto_reward,
             check_actions,
         )
+    if isinstance(single, PixelcopterEnv):
+        return TorchPixelcopterVectorEnv(
+            num_envs,
+            device,
+            limit,
+            autoreset_mode,
+            render_mode,
+            single.reward_scheme,
+            check_actions,
+        )
     if not isinstance(single, TabularEnv):
         if not hasattr(single, "P"):
             env.close()
             raise TypeError(
                 "make_torch_vec needs an environment of tables, a pg_envs.TabularEnv, "
-                "FrozenLake, CliffWalking or Taxi, or else CartPole; "
+                "FrozenLake, CliffWalking or Taxi, or else CartPole or Pixelcopter; "
                 f"{id!r} is a {type(single).__name__}"
             )
         if render_mode is not None:

@@ -5,6 +5,10 @@ something is about to be drawn.
 """
 
 from pg_envs.rendering.bandit_scene import bandit_scene
+from pg_envs.rendering.pixelcopter_scene import (
+    PixelcopterSnapshot,
+    pixelcopter_scene,
+)
 from pg_envs.rendering.scene import (
     Circle,
     Line,
@@ -21,6 +25,7 @@ from pg_envs.rendering.window_closed import WindowClosed
 __all__ = [
     "Circle",
     "Line",
+    "PixelcopterSnapshot",
     "Polygon",
     "Rectangle",
     "Scene",
@@ -29,5 +34,6 @@ __all__ = [
     "Text",
     "WindowClosed",
     "bandit_scene",
+    "pixelcopter_scene",
     "sequence_scene",
 ]

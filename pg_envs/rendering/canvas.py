@@ -49,6 +49,9 @@ class Canvas:
         self.caption = caption
         self.fps = fps
         self._clock = pygame.time.Clock()
+        # Names of the keys that are held, and of those pressed since `keys` was asked.
+        self._held: set[str] = set()
+        self._pressed: set[str] = set()
 
     def rgb_array(self, scene: Scene) -> npt.NDArray[np.uint8]:
         """Draw a scene off screen.
@@ -80,12 +83,29 @@ class Canvas:
             if event.type == pygame.QUIT or escape:
                 self.close()
                 raise WindowClosed("The window was closed.")
+            if event.type == pygame.KEYDOWN:
+                self._held.add(pygame.key.name(event.key))
+                self._pressed.add(pygame.key.name(event.key))
+            elif event.type == pygame.KEYUP:
+                self._held.discard(pygame.key.name(event.key))
         window.blit(_draw_scene(scene), (0, 0))
         pygame.display.flip()
         self._clock.tick(self.fps)
 
+    def keys(self) -> set[str]:
+        """Tell which keys are held in the window, as of the last `show`.
+
+        Returns:
+            Their names, such as "up", "w" and "space"; also of those that were let go
+            again but pressed since this was asked last.
+        """
+        keys = self._held | self._pressed
+        self._pressed = set()
+        return keys
+
     def close(self) -> None:
         """Close the window if this canvas was the last to use it; safe to repeat."""
+        self._held, self._pressed = set(), set()
         Canvas._showing.discard(self)
         if not Canvas._showing and Canvas._started_display:
             pygame.display.quit()

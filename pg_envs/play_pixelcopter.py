@@ -1,0 +1,97 @@
+"""Pixelcopter by hand: `python -m pg_envs.play_pixelcopter`.
+
+The arrow up, w or the space bar climbs for as long as it is held; everything else
+falls. Escape or the close button ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from pg_envs import pixelcopter_rules as rules
+from pg_envs.pixelcopter import PixelcopterEnv
+from pg_envs.rendering.window_closed import WindowClosed
+
+CLIMB_KEYS = {"up", "w", "space"}
+
+
+def play(env: PixelcopterEnv, seed: int | None = None) -> list[float]:
+    """Plays games by keyboard until the window is closed.
+
+    Each begins when a key is pressed, so that nobody crashes while reading.
+
+    Args:
+        env: with `render_mode="human"`.
+        seed: of the first game; the others go on from there.
+
+    Returns:
+        The score of every game that was played to its end.
+
+    Raises:
+        RuntimeError: if there is no screen to open a window on.
+    """
+    scores: list[float] = []
+    message = "Hold up, w or space to climb. Press it to begin."
+    try:
+        env.reset(seed=seed)
+        while True:
+            _wait(env, message)
+            scores.append(_fly(env))
+            _wait(env, f"Score {scores[-1]:g}. Press up, w or space.")
+            env.reset()
+            message = "Press it again to begin."
+    except (WindowClosed, KeyboardInterrupt):
+        return scores
+    finally:
+        env.close()
+
+
+def _wait(env: PixelcopterEnv, message: str) -> None:
+    """Shows a message until a key is let go and pressed anew."""
+    was_held = True
+    while True:
+        env.canvas.show(env.scene(message))
+        is_held = bool(env.canvas.keys() & CLIMB_KEYS)
+        if is_held and not was_held:
+            return
+        was_held = is_held
+
+
+def _fly(env: PixelcopterEnv) -> float:
+    """Flies until the crash; returns the score."""
+    score, terminated = 0.0, False
+    while not terminated:
+        # Each step draws the picture and keeps the pace.
+        climbs = bool(env.canvas.keys() & CLIMB_KEYS)
+        action = rules.CLIMBS if climbs else rules.IDLES
+        _, reward, terminated, _, _ = env.step(action)
+        score += reward
+    return score
+
+
+def main() -> None:
+    """Reads the arguments and plays."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pg_envs.play_pixelcopter", description=__doc__
+    )
+    parser.add_argument("--seed", type=int, help="of the first game; default: chance")
+    parser.add_argument(
+        "--reward-scheme",
+        choices=sorted(rules.LOSS),
+        default="original",
+        help="a crash costs 5 or, in the course, 1; default: %(default)s",
+    )
+    options = parser.parse_args()
+    if options.seed is not None and options.seed < 0:
+        parser.error(f"--seed must be at least 0, got {options.seed}")
+    env = PixelcopterEnv(options.reward_scheme, render_mode="human")
+    try:
+        scores = play(env, options.seed)
+    except RuntimeError as error:
+        parser.exit(1, f"{error}\n")
+    if scores:
+        print(f"Games: {len(scores)}, best score: {max(scores):g}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Players of Pixelcopter for tests: by a simple rule, and by looking ahead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pg_envs import pixelcopter_rules as rules
+
+
+def careful(seen: NDArray[Any]) -> NDArray[np.int64]:
+    """Aims at the middle of the corridor, or past the next block on the wider side.
+
+    Args:
+        seen: observations `[N, 7]`.
+
+    Returns:
+        Actions `[N]`.
+    """
+    y, momentum, above, below, distance, block, _ = np.asarray(seen, np.float64).T
+    ceiling, floor = y - above, y + below
+    middle = (ceiling + floor) / 2
+    over, under = (ceiling + block - 4) / 2 + 1, (floor + block + 5) / 2
+    aim = np.where(distance < 26, np.where(block > middle, over, under), middle)
+    # Where it would be a few steps later: it falls slowly and climbs fast.
+    return np.where(y + 6 * momentum > aim + 1, rules.CLIMBS, rules.IDLES)
