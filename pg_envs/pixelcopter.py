@@ -282,7 +282,7 @@ class PixelcopterEnv(gymnasium.Env[Observation, np.int64]):
         return self.np_random.random((n_rows, 1))
 
     def _observation(self) -> Observation:
-        return self._copters.seen[:, 0].astype(np.float32)
+        return np.array(self._copters.seen[:, 0], dtype=np.float32)
 
     def _show(self) -> None:
         if self.render_mode == "human":

@@ -110,7 +110,7 @@ def _block_rows(
     """Returns the rows of `numbers` that tell of blocks, `[n]` each."""
     xp = copters.arrays.xp
     # As many whole numbers either way.
-    place = xp.floor(draws * rules.BLOCK_COUNT) + copters.block_start
+    place = xp.floor(draws * copters.block_count) + copters.block_start
     x, y = place
     distance, bottom = place + copters.block_offsets
     # How far the player is below them is computed when it moves.
@@ -129,17 +129,16 @@ def lay_terrain(copters: Copters, which: Array, draws: Array) -> None:
         draws: `[49, n]` float64, uniform on [0, 1).
     """
     arrays, xp = copters.arrays, copters.arrays.xp
-    spread = rules.FREQUENCY_SPREAD
-    frequency = rules.FREQUENCY + (2.0 * spread * draws[0] - spread)
     clock = arrays.pick(copters.clock, which)
-    x = copters.column_x + rules.SIDE * (clock > 0)
-    angle = frequency * x + rules.PHASE_SPREAD * draws[1:]
-    # int() rounds down here, where all is above 0.
-    laid = xp.floor(rules.SIDE / 2 + rules.WAVE * xp.sin(angle)).T
-    before = centres_of(copters, arrays.pick(copters.corridors, which))
-    put_centres(copters, which, xp.concatenate([before[:, rules.BATCH :], laid], 1))
-    last, repeated = len(rules.schedule().fresh) - 1, rules.schedule().repeated
-    arrays.put(copters.clock, which, clock - (last - repeated) * (clock == last), 0)
+    frequency = copters.lowest_frequency + copters.frequency_spread * draws[0]
+    x = copters.column_x + arrays.take(copters.start, clock)
+    angle = frequency * x + copters.phase_spread * draws[1:]
+    centres = copters.middle + copters.wave * xp.sin(angle)
+    # A conversion to integers cuts off what is behind the point, as int() does.
+    laid = xp.asarray(centres.T, dtype=xp.int32)
+    kept = centres_of(arrays.pick(copters.kept_corridors, which))
+    put_centres(copters, which, xp.concatenate([kept, laid], 1))
+    arrays.put(copters.clock, which, arrays.take(copters.canonical, clock), 0)
 
 
 def restart(copters: Copters, which: Array, draws: Array) -> None:
@@ -153,7 +152,7 @@ def restart(copters: Copters, which: Array, draws: Array) -> None:
         draws: `[2, n]` float64, uniform on [0, 1).
     """
     arrays, xp = copters.arrays, copters.arrays.xp
-    kinds = arrays.pick(copters.corridors[:, rules.schedule().touched[0]], which)
+    kinds = arrays.pick(copters.first_corridor, which)
     ceiling, floor = arrays.take(copters.kinds, kinds).T[:2]
     y = xp.full_like(ceiling, rules.START_Y)
     gone = xp.full_like(ceiling, -rules.SIDE)

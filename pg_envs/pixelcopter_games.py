@@ -102,7 +102,10 @@ class Copters:
         self.arrays, self.num_envs = arrays, num_envs
         self.numbers = arrays.table(np.zeros((N_NUMBERS, num_envs)))
         self.clock = arrays.table(np.zeros(num_envs, np.int64))
-        self.corridors = arrays.table(np.zeros((num_envs, 2 * rules.SLOTS), np.int32))
+        # What a first batch leaves unused is a corridor too, so that all states are.
+        middle = int(rules.START_Y) * (rules.PAIR + 1)
+        corridors = np.full((num_envs, 2 * rules.SLOTS), middle, np.int32)
+        self.corridors = arrays.table(corridors)
         self._make_tables()
 
     def _make_tables(self) -> None:
@@ -110,7 +113,8 @@ class Copters:
         table, number = self.arrays.table, self.arrays.number
         plan = rules.schedule()
         self.touched, self.leaving = table(plan.touched), table(plan.leaving)
-        self.fresh = table(plan.fresh)
+        self.fresh, self.start = table(plan.fresh), table(plan.start)
+        self.canonical = table(plan.canonical)
         self.kinds = table(rules.corridors())
         self.offsets = table(np.arange(self.num_envs) * 2 * rules.SLOTS)
         self.thrusts = table(np.array([rules.CLIMB, rules.FALL]))
@@ -119,6 +123,12 @@ class Copters:
         self.block_offsets = table(
             np.array([[-float(rules.PLAYER_X)], [float(rules.BLOCK_HEIGHT)]])
         )
+        self.wave, self.middle = number(rules.WAVE), number(rules.SIDE / 2)
+        self.phase_spread = number(rules.PHASE_SPREAD)
+        spread = rules.FREQUENCY_SPREAD
+        self.lowest_frequency = number(rules.FREQUENCY - spread)
+        self.frequency_spread = number(2.0 * spread)
+        self.block_count = number(rules.BLOCK_COUNT)
         low, high = _windows()
         self.window_low, self.window_high = table(low), table(high)
         self.shift, self.damping = number(rules.SHIFT), number(rules.DAMPING)
@@ -132,6 +142,9 @@ class Copters:
         self.below_blocks = numbers[BELOW_BLOCK : BELOW_PASSED + 1]
         self.windows = numbers[BLOCK_X : BELOW_PASSED + 1]
         self.flat_corridors = self.corridors.reshape(-1)
+        self.kept_corridors = self.corridors[:, 2 * rules.BATCH :]
+        first = int(plan.touched[0])
+        self.first_corridor = self.corridors[:, first]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the views, which a copy would take for arrays of their own."""
@@ -157,10 +170,10 @@ def _windows() -> tuple[Array, Array]:
     return np.repeat(low, 2)[:, None], np.repeat(high, 2)[:, None]
 
 
-def centres_of(copters: Copters, corridors: Array) -> Array:
+def centres_of(corridors: Array) -> Array:
     """Returns the centres of columns, `[n, SLOTS]` int32, of corridors of `Copters`."""
-    # 14 times the centre is the row for that column and itself.
-    return corridors[:, ::2] // (rules.N_CENTRES + 1) + rules.HIGHEST_CENTRE
+    # Every second one is that of a column alone.
+    return corridors[:, ::2] // (rules.PAIR + 1)
 
 
 def put_centres(copters: Copters, which: Array, centres: Array) -> None:
@@ -169,11 +182,10 @@ def put_centres(copters: Copters, which: Array, centres: Array) -> None:
     Args:
         copters: the games.
         which: the environments, n of them.
-        centres: `[n, SLOTS]`, whole numbers.
+        centres: `[n, SLOTS]` int32.
     """
     xp = copters.arrays.xp
-    kinds = xp.asarray(centres - rules.HIGHEST_CENTRE, dtype=xp.int32)
-    following = xp.concatenate([kinds[:, 1:], kinds[:, -1:]], 1)
-    alone, together = kinds * (rules.N_CENTRES + 1), kinds * rules.N_CENTRES + following
-    both = xp.stack([alone, together], 2).reshape(len(kinds), -1)
+    following = xp.concatenate([centres[:, 1:], centres[:, -1:]], 1)
+    alone, together = centres * (rules.PAIR + 1), centres * rules.PAIR + following
+    both = xp.stack([alone, together], 2).reshape(len(centres), -1)
     copters.arrays.put(copters.corridors, which, both, 0)

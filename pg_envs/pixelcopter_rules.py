@@ -62,7 +62,9 @@ _PLAYER_RIGHT = _PLAYER_LEFT + int(PLAYER_SIZE)
 
 # A centre is int(24 + 6 sin(...)).
 HIGHEST_CENTRE, LOWEST_CENTRE = int(SIDE / 2 - WAVE), int(SIDE / 2 + WAVE)
-N_CENTRES = LOWEST_CENTRE - HIGHEST_CENTRE + 1
+PAIR = 32
+"""Two columns at the player are known by 32 times the first one's centre plus the
+second one's; one column alone is its own second."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +79,21 @@ class Schedule:
 
     Attributes:
         x: `[C, SLOTS]` float64, where the columns are; NaN where there is none.
+        canonical: `[C]` int64, the clock itself, and 519 for 816.
         touched: `[C]` int64, which columns the player touches: 2 s for that of slot s
             alone, 2 s + 1 for those of s and s + 1, of which s was laid first. Where a
             batch has to be laid, these are the slots of before.
         leaving: `[C]` float64, how many columns have left in the step that leads here.
         fresh: `[C]` bool, whether a batch has to be laid here.
-        repeated: the clock that the last one stands for.
+        start: `[C]` float64, where such a batch starts.
     """
 
     x: NDArray[np.float64]
+    canonical: NDArray[np.int64]
     touched: NDArray[np.int64]
     leaving: NDArray[np.float64]
     fresh: NDArray[np.bool_]
-    repeated: int
+    start: NDArray[np.float64]
 
 
 @cache
@@ -112,8 +116,10 @@ def schedule() -> Schedule:
         places.append(_places(columns))
     x = np.array(places)
     assert np.array_equal(x[-1], x[laid[2]], equal_nan=True)
+    canonical, start = np.arange(len(x)), np.full(len(x), float(SIDE))
+    canonical[-1], start[0] = laid[2], 0.0
     fresh = np.isin(np.arange(len(x)), laid)
-    return Schedule(x, np.array(touched), np.array(leaving), fresh, laid[2])
+    return Schedule(x, canonical, np.array(touched), np.array(leaving), fresh, start)
 
 
 def batch(start: int) -> list[float]:
@@ -143,18 +149,18 @@ def _touched(columns: dict[int, float]) -> int:
 
 @cache
 def corridors() -> NDArray[np.float64]:
-    """Returns what two columns at the player leave free, `[13 * 13, 4]` float64.
+    """Returns what two columns at the player leave free, `[PAIR**2, 4]` float64.
 
-    Rows: 13 times the first one's centre plus the second one's, counted from the
-    highest centre. Columns: ceiling and floor of the first, then the y up to which and
-    the y from which on the player crashes. Of both columns the game tests
+    Rows: see `PAIR`; NaN where there is no such centre. Columns: ceiling and floor of
+    the first, then the y up to which and the y from which on the player crashes. Of
+    both columns the game tests
 
         y - height <= centre - 12,  y >= centre + 12,  y < 6,  y > 42;
 
     the last y for which the first of these holds is looked for among the float64.
     """
     half, infinity = HALF_CORRIDOR, math.inf
-    rows = []
+    rows = np.full((PAIR**2, 4), math.nan)
     for first in range(HIGHEST_CENTRE, LOWEST_CENTRE + 1):
         for second in range(HIGHEST_CENTRE, LOWEST_CENTRE + 1):
             ceiling = max(first, second) - half
@@ -164,8 +170,8 @@ def corridors() -> NDArray[np.float64]:
             above = max(y, math.nextafter(LOWEST_Y, -infinity))
             floor = min(first, second) + half
             below = min(floor, math.nextafter(HIGHEST_Y, infinity))
-            rows.append((first - half, first + half, above, below))
-    return np.array(rows)
+            rows[PAIR * first + second] = first - half, first + half, above, below
+    return rows
 
 
 def observation_bounds() -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -38,11 +38,11 @@ def game_columns(
 
     Returns:
         By name, `[N]` float64 each, `clock` `[N]` int64 and `centres`
-        `[N, SLOTS]` int32, which of the first batch has 18 in the slots not used.
+        `[N, SLOTS]` int32.
     """
     columns = {name: to_numpy(copters.numbers[row]) for name, row in _ROWS.items()}
     columns["clock"] = to_numpy(copters.clock)
-    columns["centres"] = to_numpy(games.centres_of(copters, copters.corridors))
+    columns["centres"] = to_numpy(games.centres_of(copters.corridors))
     return columns
 
 
@@ -131,7 +131,7 @@ def snapshot(
     """
     numbers = copters.numbers[:, i].tolist()
     corridors = copters.corridors[i : i + 1]
-    centres = games.centres_of(copters, corridors)[0].tolist()
+    centres = games.centres_of(corridors)[0].tolist()
     x = rules.schedule().x[int(copters.clock[i])].tolist()
     columns = [
         (int(place), int(centre))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pg_envs.rendering.number_text import short
 from pg_envs.rendering.scene import Colour, Rectangle, Scene, Shape, Text
 
 # A pixel of the game in pixels of the picture, whose sides are multiples of 16.
@@ -83,7 +82,7 @@ def _strip(snapshot: PixelcopterSnapshot) -> list[Shape]:
     width, middle = SIDE * PIXEL, STRIP / 2
     texts: list[Shape] = [
         Rectangle(0, 0, width, STRIP, STRIP_COLOUR),
-        Text(f"score {short(snapshot.score)}", 16, middle, 20, WHITE, "left", 200),
+        Text(f"score {snapshot.score:g}", 16, middle, 20, WHITE, "left", 200),
         Text(f"step {snapshot.step}", width - 16, middle, 16, GREY, "right", 120),
     ]
     if snapshot.terminated:

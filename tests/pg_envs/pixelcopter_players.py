@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pg_envs import pixelcopter_rules as rules
+from pg_envs.pixelcopter import PixelcopterEnv
+from pg_envs.pixelcopter_games import centres_of
 
 
-def careful(seen: NDArray[Any]) -> NDArray[np.int64]:
+def careful(seen: Any) -> NDArray[np.int64]:
     """Aims at the middle of the corridor, or past the next block on the wider side.
 
     Args:
-        seen: observations `[N, 7]`.
+        seen: observations `[N, 7]`, as an array or as lists.
 
     Returns:
         Actions `[N]`.
@@ -26,3 +28,77 @@ def careful(seen: NDArray[Any]) -> NDArray[np.int64]:
     aim = np.where(distance < 26, np.where(block > middle, over, under), middle)
     # Where it would be a few steps later: it falls slowly and climbs fast.
     return np.where(y + 6 * momentum > aim + 1, rules.CLIMBS, rules.IDLES)
+
+
+class Planner:
+    """Looks ahead: of all flights of the next steps, one that stays clear of it all.
+
+    It knows where columns and blocks will be, and keeps one of those flights that are
+    in the same small range of y and momentum at the same time.
+
+    Args:
+        env: the game; looked at, never changed.
+        n_ahead: steps that are looked ahead; columns are known 50 steps ahead.
+        n_kept: steps that are flown before the next look.
+    """
+
+    def __init__(self, env: PixelcopterEnv, n_ahead: int = 44, n_kept: int = 6) -> None:
+        self.copters = env._copters
+        self.n_ahead, self.n_kept = n_ahead, n_kept
+        self.actions: list[int] = []
+
+    def act(self) -> int:
+        """Returns the next action."""
+        if not self.actions:
+            self.actions = self._plan()[: self.n_kept]
+        return self.actions.pop(0)
+
+    def _plan(self) -> list[int]:
+        y, momentum = self.copters.y.copy(), self.copters.momentum.copy()
+        clear, steps = np.full(1, np.inf), []
+        for top, bottom, block in self._obstacles():
+            parents = np.repeat(np.arange(len(y)), 2)
+            actions = np.tile([rules.CLIMBS, rules.IDLES], len(y))
+            thrusts = np.array([rules.CLIMB, rules.FALL])[actions]
+            momentum = (momentum[parents] + thrusts) * rules.DAMPING
+            y = y[parents] + momentum
+            room = np.minimum(y - top, bottom - y)
+            if block is not None:
+                room = np.minimum(room, np.maximum(block - 4 - y, y - block - 6))
+            # How narrow it has been; wide enough is wide enough.
+            clear = np.minimum(clear[parents], np.minimum(room, 2.0))
+            order = np.argsort(-clear, kind="stable")
+            cell = np.round(y * 4) * 1_000 + np.round(momentum * 10)
+            _, best = np.unique(cell[order], return_index=True)
+            kept = order[best]
+            kept = kept[clear[kept] > 0] if (clear[kept] > 0).any() else kept[:1]
+            y, momentum, clear = y[kept], momentum[kept], clear[kept]
+            steps.append((parents[kept], actions[kept]))
+        return _traced_back(steps, int(np.argmax(clear - 0.02 * np.abs(momentum))))
+
+    def _obstacles(self) -> list[tuple[float, float, float | None]]:
+        """What crashes in each of the next steps: y above, y below, a block's y."""
+        plan, clock = rules.schedule(), int(self.copters.clock[0])
+        x = plan.x[clock]
+        there = ~np.isnan(x)
+        x, centres = x[there], centres_of(self.copters.corridors)[0][there]
+        block_x, block_y = self.copters.blocks_x[:, 0], self.copters.blocks_y[:, 0]
+        found = []
+        for n in range(1, self.n_ahead + 1):
+            place = np.trunc(x - n * rules.SHIFT)
+            at = centres[(place >= 14) & (place <= 18)]
+            near = np.abs(block_x - n * rules.SHIFT - 16.5) < 2.6
+            block = float(block_y[near][0]) if near.any() else None
+            top = max(float(at.max()) - 12 + rules.PLAYER_SIZE, rules.LOWEST_Y)
+            bottom = min(float(at.min()) + 12, rules.HIGHEST_Y)
+            found.append((top, bottom, block))
+        return found
+
+
+def _traced_back(steps: list[tuple[Any, Any]], last: int) -> list[int]:
+    """Returns the actions that lead to one of the last places."""
+    actions = []
+    for parents, taken in reversed(steps):
+        actions.append(int(taken[last]))
+        last = parents[last]
+    return actions[::-1]

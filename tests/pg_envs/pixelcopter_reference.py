@@ -55,7 +55,7 @@ class Reference:
 
     def add_columns(self, start: int) -> None:
         first, *others = self.draws("terrain", 49)
-        frequency = 4.5 / SIDE + (2 * 0.01 * first - 0.01)
+        frequency = 4.5 / SIDE - 0.01 + 0.02 * first
         for i, u in enumerate(others):
             x = start + 2 + 4 * i
             y = int(SIDE / 2 + SIDE * 0.125 * math.sin(frequency * x + 0.5 * u))
