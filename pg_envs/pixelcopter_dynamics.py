@@ -82,11 +82,16 @@ def _look(copters: Copters) -> tuple[Array, Array]:
 
 
 def _hits_block(copters: Copters) -> Array:
-    """Whether the player overlaps the next block or the one just passed, `[N]` bool."""
-    xp, windows = copters.arrays.xp, copters.windows
-    xp.subtract(copters.y, copters.blocks_y, out=copters.below_blocks)
-    within = xp.clip(windows, copters.window_low, copters.window_high) == windows
-    first, second = within[:2] & within[2:]
+    """Whether the player overlaps the next block or the one just passed, `[N]` bool.
+
+    The rectangle of a block is `[int(x) - 2, int(x) + 2) x [y - 4, y + 5)`, the
+    player's `[15, 17) x [int(y) - 1, int(y) + 1)`. They overlap where `int(x)` is 14 to
+    18, and the player's `int(y)` from the block's y - 4 to its y + 5. For positive
+    numbers `14 <= int(x)` is `14 <= x`, and `int(x) <= 18` is `x < 19`. The difference
+    of the y, which is exact in float64 here, lies from -4 to below 6.
+    """
+    x, below = copters.blocks_x, copters.y - copters.blocks_y
+    first, second = (x >= 14.0) & (x < 19.0) & (below >= -4.0) & (below < 6.0)
     return first | second
 
 
@@ -113,9 +118,7 @@ def _block_rows(
     place = xp.floor(draws * copters.block_count) + copters.block_start
     x, y = place
     distance, bottom = place + copters.block_offsets
-    # How far the player is below them is computed when it moves.
-    unknown = xp.zeros_like(x)
-    return [distance, y, bottom, x, passed_x, unknown, unknown, passed_y]
+    return [distance, y, bottom, x, passed_x, passed_y]
 
 
 def lay_terrain(copters: Copters, which: Array, draws: Array) -> None:

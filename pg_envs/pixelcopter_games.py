@@ -14,8 +14,8 @@ Array = Any
 
 # Rows of `Copters.numbers`; the first seven are what is seen.
 Y, MOMENTUM, CEILING, FLOOR, DISTANCE, BLOCK_Y, BLOCK_BOTTOM = range(7)
-BLOCK_X, PASSED_X, BELOW_BLOCK, BELOW_PASSED, PASSED_Y = range(7, 12)
-N_SEEN, N_NUMBERS = 7, 12
+BLOCK_X, PASSED_X, PASSED_Y = range(7, 10)
+N_SEEN, N_NUMBERS = 7, 10
 
 
 class Arrays(Protocol):
@@ -88,11 +88,11 @@ class Copters:
         num_envs: N.
 
     Attributes:
-        numbers: `[12, N]` float64, in rows: the player's y and momentum; how far it is
+        numbers: `[10, N]` float64, in rows: the player's y and momentum; how far it is
             from the ceiling and from the floor of the column that it is at; how far
             away the next block is, its y, and its y plus its height; x of the next
-            block and of the one passed last, beyond the left edge if there is none; how
-            far the player is below each of them; the y of the one passed last.
+            block and of the one passed last, beyond the left edge if there is none; the
+            y of the one passed last.
         clock: `[N]` int64, see `Schedule`.
         corridors: `[N, 2 * SLOTS]` int32: rows of `rules.corridors()`, by
             `Schedule.touched`.
@@ -129,8 +129,6 @@ class Copters:
         self.lowest_frequency = number(rules.FREQUENCY - spread)
         self.frequency_spread = number(2.0 * spread)
         self.block_count = number(rules.BLOCK_COUNT)
-        low, high = _windows()
-        self.window_low, self.window_high = table(low), table(high)
         self.shift, self.damping = number(rules.SHIFT), number(rules.DAMPING)
         self.player_x = number(rules.PLAYER_X)
         numbers = self.numbers
@@ -139,8 +137,6 @@ class Copters:
         self.seen, self.of_blocks = numbers[:N_SEEN], numbers[DISTANCE:]
         self.blocks_x = numbers[BLOCK_X : PASSED_X + 1]
         self.blocks_y = numbers[BLOCK_Y :: PASSED_Y - BLOCK_Y]
-        self.below_blocks = numbers[BELOW_BLOCK : BELOW_PASSED + 1]
-        self.windows = numbers[BLOCK_X : BELOW_PASSED + 1]
         self.flat_corridors = self.corridors.reshape(-1)
         self.kept_corridors = self.corridors[:, 2 * rules.BATCH :]
         first = int(plan.touched[0])
@@ -155,19 +151,6 @@ class Copters:
         """Makes the views of the copy."""
         self.__dict__.update(state)
         self._make_tables()
-
-
-def _windows() -> tuple[Array, Array]:
-    """Returns between which numbers the player touches a block, `[4, 1]` each.
-
-    The rectangle of a block is `[int(x) - 2, int(x) + 2) x [y - 4, y + 5)`, the
-    player's `[15, 17) x [int(y) - 1, int(y) + 1)`. They overlap where `int(x)` is 14 to
-    18, and the player's `int(y)` from the block's y - 4 to its y + 5. For positive
-    numbers `14 <= int(x)` is `14 <= x`, and `int(x) <= 18` is `x < 19`. The difference
-    of the y, which is exact in float64 here, lies from -4 to below 6.
-    """
-    low, high = (14.0, -4.0), np.nextafter((19.0, 6.0), 0.0)
-    return np.repeat(low, 2)[:, None], np.repeat(high, 2)[:, None]
 
 
 def centres_of(corridors: Array) -> Array:

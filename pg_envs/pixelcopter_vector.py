@@ -125,7 +125,7 @@ class PixelcopterVectorEnv(KeptPixelcopters):
         restart(self._copters, which, self._uniform(BLOCK_DRAWS, which))
         self._done &= ~mask
         self._was_reset = True
-        return self._observations(), {}
+        return self._handed_out(self._observations()), {}
 
     def step(self, actions: Array) -> Results:
         """Takes one action in every environment.
@@ -159,7 +159,7 @@ class PixelcopterVectorEnv(KeptPixelcopters):
             ResetNeeded: before the first `reset`.
         """
         self._check_was_reset()
-        gained, terminated, passed = advance(self._copters, actions)
+        gained, terminated, passed = advance(self._copters, self._taken(actions))
         self._elapsed += 1
         truncated = self._is_late()
         rewards = gained + self._loss * terminated
@@ -178,12 +178,14 @@ class PixelcopterVectorEnv(KeptPixelcopters):
             seen = self._observations()
             if self._renew(done):
                 infos = {"final_obs": seen, "_final_obs": done}
-                seen = self._observations()
+                seen = self._seen_again(seen, done)
         else:
             self._renew(self._done)
             seen = self._observations()
             self._done = done
-        return seen, self._rewards(rewards), terminated, truncated, infos
+        out = self._handed_out
+        infos = {name: out(values) for name, values in infos.items()}
+        return out(seen), out(rewards), out(terminated), out(truncated), infos
 
     def _check_was_reset(self) -> None:
         if not self._was_reset:
@@ -254,8 +256,19 @@ class PixelcopterVectorEnv(KeptPixelcopters):
         """Returns what is seen, `[N, 7]` float32, a fresh array."""
         return self._copters.seen.T.astype(np.float32, order="C")
 
-    def _rewards(self, rewards: Array) -> Array:
-        return rewards
+    def _seen_again(self, seen: Array, restarted: Array) -> Array:
+        """Returns a fresh array of what is seen once some have restarted."""
+        again, which = seen.copy(), self._which(restarted)
+        again[which] = self._copters.seen[:, which].T
+        return again
+
+    def _taken(self, actions: Array) -> Array:
+        """Returns actions in the kind of array that computes."""
+        return actions
+
+    def _handed_out(self, values: Array) -> Array:
+        """Returns fresh values in the kind of array that the user meets."""
+        return values
 
     def _checked_mask(self, mask: Array) -> Array:
         return checked_mask(mask, self.num_envs, self._was_reset)

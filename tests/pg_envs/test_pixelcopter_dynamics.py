@@ -56,18 +56,20 @@ class TapedTorchEnv(TorchPixelcopterVectorEnv):
         self.tape = Tape()
 
     def _uniform(self, n_rows: int, which: Any) -> Any:
-        named = which.nonzero().view(-1) if which.dtype == torch.bool else which
-        draws = torch.zeros(n_rows, self.num_envs, dtype=torch.float64)
-        for i in named.tolist():
-            draws[:, i] = torch.tensor(self.tape(n_rows, i), dtype=torch.float64)
-        return draws if which.dtype == torch.bool else draws[:, which]
+        return np.array([self.tape(n_rows, int(i)) for i in which]).T
 
 
 class TapedMaskEnv(TapedTorchEnv):
-    """As on a GPU, with masks."""
+    """As on a GPU, with tensors and masks."""
 
     def _make_arrays(self) -> Any:
-        return TorchArrays(self.device, by_index=False)
+        return TorchArrays(self.device)
+
+    def _uniform(self, n_rows: int, which: Any) -> Any:
+        draws = torch.zeros(n_rows, self.num_envs, dtype=torch.float64)
+        for i in which.nonzero().view(-1).tolist():
+            draws[:, i] = torch.tensor(self.tape(n_rows, i), dtype=torch.float64)
+        return draws
 
 
 def reference(i: int = 0) -> Reference:
@@ -136,7 +138,7 @@ def test_every_implementation_makes_the_same_transitions(kind: Any, mode: str) -
     batch, _ = env.reset()
     seen = [single.reset()[0] for single in singles]
     was_over, n_ended = np.zeros(n, np.bool_), 0
-    for _ in range(1_500):
+    for _ in range(900):
         assert batch.tolist() == np.array(seen).tolist()
         actions = np.where(rng.random(n) < 0.97, careful(np.array(seen)), 0)
         given = torch.from_numpy(actions) if "torch" in env.metadata else actions
@@ -154,4 +156,4 @@ def test_every_implementation_makes_the_same_transitions(kind: Any, mode: str) -
                 seen[i] = single.reset()[0]
             was_over[i] = over and mode == "NextStep"
             n_ended += over
-    assert n_ended > 30
+    assert n_ended > 15

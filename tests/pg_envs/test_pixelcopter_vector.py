@@ -28,7 +28,7 @@ class LikeAGpu(TorchPixelcopterVectorEnv):
     """It may not look which episodes have ended."""
 
     def _make_arrays(self) -> Any:
-        return TorchArrays(self.device, by_index=False)
+        return TorchArrays(self.device)
 
 
 def pickled(env: Any) -> Any:
