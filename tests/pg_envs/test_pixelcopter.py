@@ -158,10 +158,12 @@ def test_a_state_goes_on_bit_for_bit(n_before: int) -> None:
     env.reset(seed=5)
     flight(env, n_before)
     state = pickle.loads(pickle.dumps(env.get_state()))
+    numbers = env._copters.numbers.tolist()
     expected = flight(env, 500)
     for goes_on in (env, other):
         goes_on.set_state(state)
         assert str(goes_on.get_state()) == str(state)
+        assert goes_on._copters.numbers.tolist() == numbers
         assert flight(goes_on, 500) == expected
 
 

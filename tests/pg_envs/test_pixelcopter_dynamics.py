@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from pg_envs import pixelcopter_dynamics as dynamics
+from pg_envs import pixelcopter_games as games
 from pg_envs.pixelcopter import PixelcopterEnv
 from pg_envs.pixelcopter_vector import PixelcopterVectorEnv
 from pg_envs.torch_pixelcopter import TorchArrays, TorchPixelcopterVectorEnv
 from tests.pg_envs.pixelcopter_players import careful
-from tests.pg_envs.pixelcopter_reference import Reference
+from tests.pg_envs.pixelcopter_reference import Reference, Thing
 
 
 class Tape:
@@ -107,14 +108,14 @@ def test_a_game_that_nothing_ends_is_that_of_the_reference() -> None:
     n, rng = 4, np.random.default_rng(0)
     env = TapedVectorEnv(n, "SameStep")
     env.reset()
-    copters, games = env._copters, [reference(i) for i in range(n)]
+    copters, flights = env._copters, [reference(i) for i in range(n)]
     n_crashes = np.zeros(2, np.int64)
     for _ in range(1_800):
         actions = rng.integers(2, size=n)
         gained, terminated, passed = dynamics.advance(copters, actions)
         env._place_blocks(passed)
         env._lay_terrain(copters.fresh[copters.clock])
-        for i, game in enumerate(games):
+        for i, game in enumerate(flights):
             reward, over = game.step(int(actions[i]))
             assert over == terminated[i]
             assert reward == gained[i] - 5.0 * terminated[i]
@@ -124,9 +125,28 @@ def test_a_game_that_nothing_ends_is_that_of_the_reference() -> None:
             y = rng.uniform(6, 42)
             game.player.y = float(round(y) if rng.random() < 0.5 else y)
             game.momentum = rng.uniform(-2, 2) if rng.random() < 0.5 else 0.0
-        copters.y[:] = [game.player.y for game in games]
-        copters.momentum[:] = [game.momentum for game in games]
+        copters.y[:] = [game.player.y for game in flights]
+        copters.momentum[:] = [game.momentum for game in flights]
     assert (n_crashes > 1_000).all()
+
+
+@pytest.mark.parametrize("row", [games.BLOCK_X, games.PASSED_X])
+def test_blocks_are_touched_where_rectangles_overlap(row: int) -> None:
+    """At whole pixels and at the float64 on either side of them."""
+    copters = games.Copters(games.NumPyArrays(), 1)
+    numbers, steps = copters.numbers, np.arange(-7.0, 8.0)
+    xs, ys = (
+        np.concatenate([whole, np.nextafter(whole, 0.0), np.nextafter(whole, 99.0)])
+        for whole in (steps + 16.0, steps + 24.0)
+    )
+    for x in xs:
+        for y in ys:
+            numbers[[games.BLOCK_X, games.PASSED_X]] = -48.0
+            numbers[[games.BLOCK_Y, games.PASSED_Y]] = 24.0
+            numbers[row], numbers[games.Y] = x, y
+            player, block = Thing(16, float(y), 2, 2), Thing(float(x), 24, 4, 9)
+            hit = bool(player.rect.colliderect(block.rect))
+            assert dynamics._hits_block(copters).tolist() == [hit], (x, y)
 
 
 @pytest.mark.parametrize("kind", [TapedVectorEnv, TapedTorchEnv, TapedMaskEnv])
