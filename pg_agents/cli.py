@@ -19,6 +19,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from pg_agents.checker.check import DEFAULT_ENV, check_policy_gradient
 from pg_agents.checker.figure import draw_report
 from pg_agents.plots import save_figure
+from pg_agents.statistics.commands import add_compare_parser, add_plot_parser
 
 _REFUSALS = (
     ValueError,
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return _check(options)
+        return int(options.run(options))
     except Exception as error:
         if isinstance(error, _REFUSALS) and _raised_here(error):
             print(f"pgtoy: error: {error}", file=sys.stderr)
@@ -101,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the sampling (%(default)s)")
     add("--plot", type=Path, metavar="FILE", help="draw the estimates (png, pdf, svg)")
     add("--json", action="store_true", help="print the report as JSON")
+    check.set_defaults(run=_check)
+    add_plot_parser(commands)
+    add_compare_parser(commands)
     return parser
 
 

@@ -325,7 +325,48 @@ PG_AGENTS = {
         "our_policy",
         "space_arrays",
     },
-    "cli": {"checker.check", "checker.figure", "plots"},
+    # Pure functions of arrays, then readers of folders, then the command.
+    "statistics": {
+        f"statistics.{name}"
+        for name in (
+            "curves",
+            "folders",
+            "improvement",
+            "monitor",
+            "networks",
+            "scores",
+            "summaries",
+        )
+    },
+    "statistics.scores": {"checks"},
+    "statistics.improvement": {"checks", "statistics.scores"},
+    "statistics.curves": {"checks", "statistics.scores"},
+    "statistics.monitor": {"checks", "statistics.scores"},
+    "statistics.folders": {"statistics.monitor", "statistics.scores"},
+    "statistics.summaries": {
+        f"statistics.{name}"
+        for name in ("curves", "folders", "improvement", "monitor", "scores")
+    },
+    "statistics.networks": {
+        "checks",
+        *(
+            f"statistics.{name}"
+            for name in ("folders", "monitor", "scores", "summaries")
+        ),
+    },
+    "statistics.group_curves": {
+        "plots.panels",
+        *(f"statistics.{name}" for name in ("curves", "folders", "monitor", "scores")),
+    },
+    "statistics.commands": {
+        "checks",
+        *(f"plots.{name}" for name in ("files", "networks", "panels", "runs")),
+        *(
+            f"statistics.{name}"
+            for name in ("folders", "group_curves", "monitor", "networks", "summaries")
+        ),
+    },
+    "cli": {"checker.check", "checker.figure", "plots", "statistics.commands"},
 }
 ALLOWED = {
     f"{package}.{name}": {f"{package}.{other}" for other in others}
@@ -410,6 +451,11 @@ def test_nobody_knows_the_zoo() -> None:
     assert asks == {"pg_agents.zoo.register", "pg_agents.zoo.manager"}
 
 
+def test_statistics_of_arrays_know_no_libraries_but_numpy() -> None:
+    for name in ("scores", "improvement", "curves", "monitor", "folders", "summaries"):
+        assert theirs(f"pg_agents.statistics.{name}") == {"numpy"}
+
+
 def test_the_mathematics_of_the_checker_knows_no_libraries_but_its_own() -> None:
     assert theirs("pg_agents.checker.statistics") == {"numpy", "scipy"}
     assert theirs("pg_agents.checker.estimators") == {"numpy"}
@@ -417,8 +463,8 @@ def test_the_mathematics_of_the_checker_knows_no_libraries_but_its_own() -> None
 
 def test_callbacks_and_plots_know_no_agent() -> None:
     """So they serve Stable-Baselines3's algorithms as well."""
-    # Files know no agent either.
-    also = ("pg_agents.checkpoints", "pg_agents.files")
+    # Files and statistics know no agent either.
+    also = ("pg_agents.checkpoints", "pg_agents.files", "pg_agents.statistics")
     for module in MODULES:
         if module.startswith(("pg_agents.callbacks", "pg_agents.plots")):
             assert all(

@@ -1,8 +1,10 @@
-"""Plots of training records: mean over runs with a band of one standard deviation.
+"""Plots of training records, and of runs compared.
 
-Every function is a pure function of records and returns a matplotlib Figure, which
-the caller saves with ``figure.savefig(path)``. Nothing here touches pyplot, so no
-backend is chosen and no screen is needed.
+Records are shown as a mean over runs with a band of one standard deviation; `runs` and
+`networks` compare groups of finished runs by robust statistics. Every function is a
+pure function of what it is given and returns a matplotlib Figure, which the caller
+saves with ``figure.savefig(path)``. Nothing here touches pyplot, so no backend is
+chosen and no screen is needed.
 """
 
 from pg_agents.plots.animation import animate_action_probabilities
@@ -15,14 +17,28 @@ from pg_agents.plots.figures import (
     plot_total_rewards,
 )
 from pg_agents.plots.files import save_figure, save_gif
+from pg_agents.plots.networks import plot_network_grid
+from pg_agents.plots.panels import Curves
+from pg_agents.plots.runs import (
+    compare_runs,
+    plot_curve_bands,
+    plot_performance_profiles,
+    plot_seed_strips,
+)
 
 __all__ = [
+    "Curves",
     "animate_action_probabilities",
+    "compare_runs",
     "plot_action_probabilities",
+    "plot_curve_bands",
     "plot_learning_curves",
     "plot_losses",
+    "plot_network_grid",
+    "plot_performance_profiles",
     "plot_returns",
     "plot_rewards",
+    "plot_seed_strips",
     "plot_total_rewards",
     "save_figure",
     "save_gif",

@@ -25,34 +25,47 @@ DPI = 120
 
 
 def new_figure(
-    width: float, height: float, n_panels: int = 1, *, share: bool = True
+    width: float,
+    height: float,
+    n_panels: int = 1,
+    *,
+    share: bool = True,
+    n_rows: int = 1,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of panels side by side.
+    """A figure of panels side by side, in one row or more.
 
     Args:
         width: In inches.
         height: In inches.
-        n_panels: Number of panels.
+        n_panels: Number of panels in a row.
         share: Whether they share both axes.
+        n_rows: Number of rows.
 
     Returns:
-        The figure and its panels from left to right.
+        The figure and its panels from left to right, row after row.
     """
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, n_panels, sharex=share, sharey=share, squeeze=False)
-    for axes in panels[0]:
+    panels = figure.subplots(
+        n_rows, n_panels, sharex=share, sharey=share, squeeze=False
+    )
+    for axes in panels.flat:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(_GREY)
         axes.tick_params(colors=_GREY)
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
         axes.set_axisbelow(True)
-    return figure, list(panels[0])
+    return figure, list(panels.flat)
 
 
 def colour(index: int) -> str:
     """Colour of the line with this number."""
     return PALETTE[index % len(PALETTE)]
+
+
+def line_style(index: int) -> str:
+    """Dashes of the line with this number."""
+    return _LINE_STYLES[index % len(_LINE_STYLES)]
 
 
 def draw_band(axes: Axes, band: Band, index: int, label: str) -> None:
@@ -65,13 +78,12 @@ def draw_band(axes: Axes, band: Band, index: int, label: str) -> None:
         label: Its name in the legend.
     """
     band = band.thin()
-    style = _LINE_STYLES[index % len(_LINE_STYLES)]
     # A line through one point would not be seen.
     marker = "o" if len(band.x) == 1 else ""
     axes.plot(
         band.x,
         band.mean,
-        style,
+        line_style(index),
         marker=marker,
         color=colour(index),
         lw=1.5,
