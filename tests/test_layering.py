@@ -366,6 +366,15 @@ PG_AGENTS = {
             for name in ("folders", "group_curves", "monitor", "networks", "summaries")
         ),
     },
+    "sweeps": {"sweeps.space", "sweeps.study"},
+    "sweeps.space": {"checks"},
+    "sweeps.journal": set(),
+    "sweeps.study": {
+        "checks",
+        "statistics.scores",
+        "sweeps.journal",
+        "sweeps.space",
+    },
     "cli": {"checker.check", "checker.figure", "plots", "statistics.commands"},
 }
 ALLOWED = {
@@ -454,6 +463,15 @@ def test_nobody_knows_the_zoo() -> None:
 def test_statistics_of_arrays_know_no_libraries_but_numpy() -> None:
     for name in ("scores", "improvement", "curves", "monitor", "folders", "summaries"):
         assert theirs(f"pg_agents.statistics.{name}") == {"numpy"}
+
+
+def test_one_package_asks_for_the_extra_sweeps() -> None:
+    asks = {module for module in MODULES if "optuna" in theirs(module)}
+    assert asks == {
+        "pg_agents.sweeps.journal",
+        "pg_agents.sweeps.study",
+        "pg_agents.zoo.samplers",
+    }
 
 
 def test_the_mathematics_of_the_checker_knows_no_libraries_but_its_own() -> None:

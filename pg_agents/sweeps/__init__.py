@@ -1,0 +1,9 @@
+"""Sweeps: settings tuned over several seeds a trial, tested on other seeds.
+
+Optuna is the extra `sweeps`; it is loaded when `tune` is called.
+"""
+
+from pg_agents.sweeps.space import SearchSpace, parse_space
+from pg_agents.sweeps.study import SweepResult, tune
+
+__all__ = ["SearchSpace", "SweepResult", "parse_space", "tune"]
