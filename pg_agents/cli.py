@@ -18,6 +18,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from pg_agents.checker.check import DEFAULT_ENV, check_policy_gradient
 from pg_agents.checker.figure import draw_report
+from pg_agents.experiments.commands import add_commands
 from pg_agents.plots import save_figure
 from pg_agents.statistics.commands import add_compare_parser, add_plot_parser
 
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except Exception as error:
-        if isinstance(error, _REFUSALS) and _raised_here(error):
+        # Recipes are ours; what is checked is the user's.
+        ours = options.command != "check" or _raised_here(error)
+        if isinstance(error, _REFUSALS) and ours:
             print(f"pgtoy: error: {error}", file=sys.stderr)
         else:
             # What the user's own code raises is theirs to read in full.
@@ -73,6 +76,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="pgtoy", description="Policy gradients to run, watch and check."
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_check(commands)
+    add_commands(commands)
+    add_plot_parser(commands)
+    add_compare_parser(commands)
+    return parser
+
+
+def _add_check(commands: Any) -> None:  # noqa: ANN401
     check = commands.add_parser(
         "check",
         help="compare the gradient of a loss or a model with the exact one",
@@ -103,9 +114,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--plot", type=Path, metavar="FILE", help="draw the estimates (png, pdf, svg)")
     add("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=_check)
-    add_plot_parser(commands)
-    add_compare_parser(commands)
-    return parser
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -375,7 +375,13 @@ PG_AGENTS = {
         "sweeps.journal",
         "sweeps.space",
     },
-    "cli": {"checker.check", "checker.figure", "plots", "statistics.commands"},
+    "cli": {
+        "checker.check",
+        "checker.figure",
+        "experiments.commands",
+        "plots",
+        "statistics.commands",
+    },
 }
 ALLOWED = {
     f"{package}.{name}": {f"{package}.{other}" for other in others}
@@ -395,6 +401,7 @@ def test_every_module_has_its_place() -> None:
         "pg_envs.rendering",
         "pg_agents.callbacks",
         "pg_agents.checker",
+        "pg_agents.experiments",
         "pg_agents.plots",
         "pg_agents.zoo",
     )
@@ -402,12 +409,52 @@ def test_every_module_has_its_place() -> None:
     assert {m for m in MODULES if m not in placed and not m.startswith(free)} == set()
 
 
+# Of the experiments these alone: one makes the environments, one shows them.
+NAMES_ENVS = ("pg_agents.experiments.building", "pg_agents.experiments.watching")
+# From what is written down to what is done with it; each may import those before it.
+EXPERIMENTS = (
+    {"damage", "extras", "interrupts", "lock", "setting_checks"},
+    {"monitor_file", "settings"},
+    {"building", "recipe", "training"},
+    {"recipes.cartpole", "recipes.toy"},
+    {"recipes"},
+    {"catalogue", "folder", "progress"},
+    {"evaluating"},
+    {"run"},
+    {"executors", "watching"},
+    {"seeds"},
+    {"summary"},
+    {"commands"},
+)
+
+
+def test_experiments_build_on_one_another() -> None:
+    name = "pg_agents.experiments."
+    below: set[str] = set()
+    for layer in EXPERIMENTS:
+        for module in layer:
+            own = {each for each in ours(name + module) if each.startswith(name)}
+            assert own <= below, module
+        below |= {name + module for module in layer}
+    there = {module for module in MODULES if module.startswith(name)}
+    assert there == below
+
+
+def test_nothing_but_the_command_knows_the_experiments() -> None:
+    for module in MODULES:
+        if not module.startswith("pg_agents.experiments"):
+            asks = {m for m in ours(module) if m.startswith("pg_agents.experiments")}
+            assert not asks or module == "pg_agents.cli", module
+
+
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_packages_keep_apart(module: str) -> None:
     package = module.split(".")[0]
     other = {"pg_envs": "pg_agents", "pg_agents": "pg_envs"}[package]
-    # The gradient checker alone may ask the oracle; the zoo offers the environments.
-    if not module.startswith(("pg_agents.checker.", "pg_agents.zoo.")):
+    # The gradient checker alone may ask the oracle; zoo and recipes offer the
+    # environments.
+    asks = ("pg_agents.checker.", "pg_agents.zoo.", *NAMES_ENVS)
+    if not module.startswith(asks):
         assert not {name for name in ours(module) if name.split(".")[0] == other}
     if package == "pg_envs":
         assert "stable_baselines3" not in theirs(module)

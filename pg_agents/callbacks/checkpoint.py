@@ -109,17 +109,22 @@ class KeepCheckpoints(BaseCallback):
     def _save(self) -> None:
         steps = self.model.num_timesteps
         path = self.folder / f"{self.name_prefix}_{steps}_steps.zip"
-        file = io.BytesIO()
-        self.model.save(file)
-        normalize = self.model.get_vec_normalize_env()
-        extra = {} if normalize is None else {NORMALIZATION: pickle.dumps(normalize)}
-        content = with_manifest(file.getvalue(), type(self.model), extra)
+        content = checkpoint_content(self.model)
         self.saved, self._saved_at = write_whole(path, content, "zip"), steps
         # Only now: an older one is of use until the new one is there.
         for old in checkpoints(self.folder, self.name_prefix)[self.keep :]:
             old.unlink(missing_ok=True)
         if self.verbose >= 1:
             print(f"Saved {path}")
+
+
+def checkpoint_content(model: BaseAlgorithm) -> bytes:
+    """Returns what a checkpoint file holds: model, normalisation and manifest."""
+    file = io.BytesIO()
+    model.save(file)
+    normalize = model.get_vec_normalize_env()
+    extra = {} if normalize is None else {NORMALIZATION: pickle.dumps(normalize)}
+    return with_manifest(file.getvalue(), type(model), extra)
 
 
 def checkpoints(folder: str | Path, name_prefix: str = "model") -> list[Path]:
@@ -183,7 +188,7 @@ def resume(
             path.replace(f"{path}.damaged")
             continue
         model = algorithm.load(path, env=env, **load_arguments)
-        _put_normalization(model, content)
+        put_normalization(model, content)
         return model
     raise FileNotFoundError(
         f"{folder} holds no checkpoint {name_prefix}_<steps>_steps.zip that can be read"
@@ -207,7 +212,12 @@ def remaining_timesteps(
     return max(0, total - model.num_timesteps)
 
 
-def _put_normalization(model: BaseAlgorithm, content: bytes) -> None:
+def put_normalization(model: BaseAlgorithm, content: bytes) -> None:
+    """Puts the statistics in a checkpoint file into the model's VecNormalize, if any.
+
+    Raises:
+        ValueError: If the file holds something else under that name.
+    """
     normalize = model.get_vec_normalize_env()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if normalize is None or NORMALIZATION not in archive.namelist():

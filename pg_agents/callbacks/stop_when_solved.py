@@ -1,5 +1,7 @@
 """Stops training once the running reward reaches the environment's threshold."""
 
+from collections.abc import Iterable
+
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
@@ -67,6 +69,15 @@ class StopWhenSolved(BaseCallback):
     def n_episodes(self) -> int:
         """Number of episodes in the running reward."""
         return self._average.n_episodes
+
+    def take_up(self, returns: Iterable[float]) -> None:
+        """Go on with a run of another process, whose ``learn`` counted these episodes.
+
+        Args:
+            returns: Their undiscounted returns, in the order in which they ended.
+        """
+        for episode_return in returns:
+            self._average.update(episode_return)
 
     def _on_training_start(self) -> None:
         if self.model.num_timesteps == 0:

@@ -1,0 +1,38 @@
+"""Recipes and their runs: trained over seeds, kept in folders, taken up again.
+
+>>> from pg_agents.experiments import find_recipe, run_seeds
+>>> config = find_recipe("cartpole-policy-network").config()
+>>> reports = run_seeds(config, range(10), "runs")  # doctest: +SKIP
+"""
+
+from pg_agents.experiments.catalogue import find_recipe, recipes
+from pg_agents.experiments.damage import DamagedRunError, OtherRunError
+from pg_agents.experiments.folder import EvaluationRecord, Result, RunFolder
+from pg_agents.experiments.lock import FolderBusyError
+from pg_agents.experiments.recipe import Recipe, Reported
+from pg_agents.experiments.run import Training, run_one
+from pg_agents.experiments.seeds import RunReport, run_seeds
+from pg_agents.experiments.settings import Evaluation, RunConfig, Settings
+from pg_agents.experiments.training import Moment, RunProgress
+
+__all__ = [
+    "DamagedRunError",
+    "Evaluation",
+    "EvaluationRecord",
+    "FolderBusyError",
+    "Moment",
+    "OtherRunError",
+    "Recipe",
+    "Reported",
+    "Result",
+    "RunConfig",
+    "RunFolder",
+    "RunProgress",
+    "RunReport",
+    "Settings",
+    "Training",
+    "find_recipe",
+    "recipes",
+    "run_one",
+    "run_seeds",
+]

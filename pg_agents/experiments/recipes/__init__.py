@@ -1,0 +1,6 @@
+"""The recipes, a module for each family of tasks, in the order of `pgtoy recipes`."""
+
+from pg_agents.experiments.recipe import Recipe
+from pg_agents.experiments.recipes import cartpole, toy
+
+RECIPES: tuple[Recipe, ...] = (*cartpole.RECIPES, *toy.RECIPES)

@@ -1,0 +1,108 @@
+"""Names become classes and schedules; environments are of the kind asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from pg_agents.experiments.building import (
+    constructor_arguments,
+    derived_seed,
+    load_hook,
+    make_evaluation_env,
+    make_model,
+    make_training_env,
+)
+from pg_agents.vec_env import VectorEnvAdapter
+from pg_envs import TabularVectorEnv, TorchTabularVectorEnv
+from tests.pg_agents.experiments.tiny import tiny
+
+
+def test_names_become_classes_and_schedules() -> None:
+    config = tiny(
+        timesteps=100,
+        learning_rate="lin_4e-2",
+        policy_kwargs__activation_fn="ELU",
+        policy_kwargs__optimizer_class="SGD",
+    )
+    found = constructor_arguments(config.settings)
+    assert found["policy_kwargs"] == {
+        "net_arch": [],
+        "activation_fn": torch.nn.ELU,
+        "optimizer_class": torch.optim.SGD,
+    }
+    # Linear in the remaining progress, to zero.
+    rates = [found["learning_rate"](left) for left in (1.0, 0.5, 0.25, 0.0)]
+    assert rates == pytest.approx([0.04, 0.02, 0.01, 0.0], abs=1e-15)
+    assert config.settings.policy_kwargs["activation_fn"] == "ELU"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"policy_kwargs__activation_fn": "Relu"}, "must be a class of torch.nn, got"),
+        ({"learning_rate": "lin_x", "timesteps": 9}, "learning_rate must be a number"),
+        ({"n_env": 3}, "REINFORCE takes no argument 'n_env'"),
+        ({"gama": 0.9}, "no argument 'gama'; did you mean gamma"),
+        ({"gamma": 2.0}, "gamma must lie in"),
+    ],
+)
+def test_what_no_model_can_be_made_of(changes: dict[str, object], message: str) -> None:
+    settings = tiny(**changes).settings
+    with pytest.raises(ValueError, match=message):
+        make_model(settings, make_training_env(settings), 0)
+
+
+def test_each_kind_of_environment() -> None:
+    dummy = make_training_env(tiny(n_envs=3).settings)
+    assert isinstance(dummy, DummyVecEnv)
+    assert [type(env) for env in dummy.envs] == [Monitor] * 3
+    for kind, expected in (
+        ("vector", TabularVectorEnv),
+        ("torch", TorchTabularVectorEnv),
+    ):
+        settings = tiny(vectorization=kind, n_envs=3).settings
+        env = make_training_env(settings)
+        assert isinstance(env, VectorEnv) and isinstance(env.unwrapped, expected)
+        assert env.num_envs == 3
+        # SB3's algorithms, and its wrappers, know no others than its own.
+        others: list[dict[str, object]] = [{"algorithm": "A2C"}, {"normalize": {}}]
+        for more in others:
+            other = make_training_env(settings.changed(more))
+            assert isinstance(other.unwrapped, VectorEnvAdapter)
+        assert isinstance(other, VecNormalize)
+
+
+def test_an_evaluation_has_arguments_of_its_own_and_a_seed() -> None:
+    config = tiny(
+        vectorization="vector",
+        env_kwargs={"n_states": 4, "vectorization_mode": "vector_entry_point"},
+        evaluation__env_kwargs={"max_episode_steps": 3},
+        evaluation__n_envs=2,
+        normalize={},
+    )
+    make_training_env(config.settings).close()
+    env = make_evaluation_env(config.settings, 5)
+    assert isinstance(env, VecNormalize) and env.num_envs == 2
+    assert not env.training and not env.norm_reward
+    assert env.unwrapped._seeds == [5, 6]
+    env.reset()
+    dones = [env.step(np.zeros(2, int))[2].tolist() for _ in range(3)]
+    assert dones == [[False] * 2, [False] * 2, [True] * 2]
+
+
+def test_seeds_for_other_purposes_are_others() -> None:
+    found = {derived_seed(seed, purpose) for seed in range(50) for purpose in range(3)}
+    assert len(found) == 150 and not found & set(range(50))
+    assert all(0 <= seed < 2**31 for seed in found)
+
+
+def test_a_hook_is_found_or_refused() -> None:
+    assert load_hook("json:dumps")({}) == "{}"
+    for name in ("json:no_such", "no_such_module:x"):
+        with pytest.raises(ValueError, match=f"there is no function {name}"):
+            load_hook(name)

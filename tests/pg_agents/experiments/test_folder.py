@@ -1,0 +1,144 @@
+"""A folder that isn't whole is refused, and says which file and what to do."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pg_agents.experiments import DamagedRunError, RunFolder, run_one
+from tests.pg_agents.experiments.tiny import tiny
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_one(tiny(), 1, tmp_path_factory.mktemp("runs")).path
+
+
+@pytest.fixture
+def path(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run, where it would be looked for."""
+    copy = RunFolder.path_of(tmp_path, tiny(), 1)
+    shutil.copytree(finished, copy)
+    return copy
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def other(path: Path) -> None:
+    path.write_text('{"a": 1}')
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def last_line(path: Path) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+DAMAGE: list[tuple[str, Callable[[Path], None], str]] = [
+    ("config.json", Path.unlink, "config.json is missing"),
+    ("config.json", cut, "config.json is cut off or damaged"),
+    ("config.json", other, r"config.json is no config of a run \('format'\)"),
+    ("result.json", cut, "result.json is cut off or damaged"),
+    ("result.json", empty, "result.json is cut off or damaged"),
+    ("result.json", other, "result.json is not what a run writes"),
+    ("evaluation.json", Path.unlink, "evaluation.json is missing"),
+    ("evaluation.json", cut, "evaluation.json is cut off or damaged"),
+    ("evaluation.json", other, "evaluation.json is not what a run writes"),
+    ("model.zip", Path.unlink, "model.zip is missing"),
+    ("model.zip", cut, "model.zip is cut off"),
+    ("model.zip", flip, "model.zip (is|was edited or) damaged"),
+    ("model.zip", empty, "model.zip is no checkpoint"),
+    ("monitor.csv", Path.unlink, "monitor.csv is missing"),
+    ("monitor.csv", cut, "monitor.csv can't be read from line 22 on"),
+    ("monitor.csv", last_line, "has 19 episodes, and result.json counts 20"),
+    ("monitor.csv", empty, "monitor.csv has no heading"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGE)
+def test_damage_is_found_and_a_new_run_is_refused(
+    name: str, damage: Callable[[Path], None], message: str, path: Path
+) -> None:
+    damage(path / name)
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    with pytest.raises(DamagedRunError, match=message) as caught:
+        run_one(tiny(), 1, path.parent.parent)
+    assert f"delete the folder {path} and run it again" in str(caught.value)
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+
+
+def test_an_evaluation_of_another_length_is_found(path: Path) -> None:
+    file = path / "evaluation.json"
+    data = json.loads(file.read_text())
+    for returns, lengths in (([1.0], [1, 2]), ([], []), ([1.0], [1])):
+        file.write_text(json.dumps({**data, "returns": returns, "lengths": lengths}))
+        with pytest.raises(DamagedRunError, match=r"evaluation.json has"):
+            RunFolder(path).check()
+
+
+def test_a_config_of_a_later_pgtoy_is_refused(path: Path) -> None:
+    data = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**data, "format": 99}))
+    with pytest.raises(DamagedRunError, match="it is of a later pgtoy"):
+        RunFolder(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("recipe", "other", "recipe is 'other' there and 'tiny' here"),
+        ("variant", "best", "variant is 'best' there and 'notebook' here"),
+        ("seed", 2, "seed is 2 there and 1 here"),
+    ],
+)
+def test_another_run_is_refused_by_what_differs(
+    name: str, value: object, said: str, path: Path
+) -> None:
+    data = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**data, name: value}))
+    with pytest.raises(ValueError, match=f"{path} holds another run: {said}; choose"):
+        run_one(tiny(), 1, path.parent.parent)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        RunFolder(tmp_path / "none")
+
+
+def test_folders_and_errors_go_from_process_to_process(path: Path) -> None:
+    folder = pickle.loads(pickle.dumps(RunFolder(path)))
+    assert folder.check() == RunFolder(path).check()
+    error = DamagedRunError(path / "model.zip", "is missing")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_the_statistics_of_the_training_come_with_the_model(tmp_path: Path) -> None:
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    from pg_agents.experiments.building import make_evaluation_env
+
+    config = tiny(normalize={"norm_reward": False})
+    folder = run_one(config, 1, tmp_path)
+    env = make_evaluation_env(config.settings, 0)
+    assert isinstance(env, VecNormalize)
+    before: Any = env.obs_rms
+    assert before.count < 1
+    folder.load_model(env)
+    after: Any = env.obs_rms
+    assert after.count > folder.result().steps - 1

@@ -1,0 +1,133 @@
+"""Runs that take a fraction of a second, and ways for them to go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+from pg_agents.experiments import Evaluation, RunConfig, RunFolder, Settings, Training
+from pg_agents.experiments.monitor_file import Episode
+
+HOOKS = "tests.pg_agents.experiments.tiny"
+SETTINGS = Settings(
+    algorithm="REINFORCE",
+    env_id="PGToy-Sequence-v0",
+    env_kwargs={"max_episode_steps": 20},
+    policy_kwargs={"net_arch": []},
+    arguments={"learning_rate": 0.05, "gamma": 0.9},
+    episodes=20,
+    evaluation=Evaluation(n_episodes=4, deterministic=False),
+    checkpoint_every=40,
+)
+
+
+def tiny(**changes: Any) -> RunConfig:
+    """Returns a config; ``__`` in a name stands for the dot of a setting's part."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return RunConfig("tiny", "notebook", SETTINGS).changed(named)
+
+
+# Whose numbers are the same when they are taken up again: everything can be kept.
+EXACT = {
+    "REINFORCE": tiny(),
+    "ActorCritic": tiny(algorithm="ActorCritic", timesteps=300, n_envs=2),
+    "vector": tiny(algorithm="ActorCritic", vectorization="vector", n_envs=4),
+    "torch": tiny(vectorization="torch", n_envs=3),
+    "normalized": tiny(normalize={"norm_reward": False}, timesteps=200),
+    "schedule": tiny(learning_rate="lin_0.1", timesteps=200),
+}
+
+
+def numbers(folder: RunFolder) -> dict[str, Any]:
+    """Returns all that a run must come to, however it was made."""
+    result = folder.check()
+    return {
+        "result": (result.mean_return, result.sd_return, result.steps, result.episodes),
+        "evaluation": folder.evaluation(),
+        "episodes": [without_time(each) for each in folder.episodes()],
+        "weights": {
+            name: value.flatten().tolist()
+            for name, value in folder.load_model().policy.state_dict().items()
+        },
+    }
+
+
+def without_time(episode: Episode) -> tuple[float, int, int, int]:
+    return episode.episode_return, episode.length, episode.steps, episode.number
+
+
+class AtStep(BaseCallback):
+    """Does something at a step."""
+
+    def __init__(self, step: int, act: Any) -> None:
+        super().__init__()
+        self.step, self.act = step, act
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self.step:
+            self.act()
+        return True
+
+
+def learn(training: Training, *more: BaseCallback) -> BaseAlgorithm:
+    model = training.model
+    return model.learn(
+        training.timesteps,
+        [*training.callbacks, *more],
+        log_interval=None,  # type: ignore[arg-type]
+        reset_num_timesteps=model.num_timesteps == 0,
+    )
+
+
+def killed_once(training: Training) -> BaseAlgorithm:
+    """Has the first worker of seed 1 killed in the middle; the mark stays behind."""
+    mark = training.folder.path.parent / "killed"
+
+    def kill() -> None:
+        if not mark.exists():
+            mark.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return learn(training, *([AtStep(100, kill)] if training.seed == 1 else []))
+
+
+def killed_always(training: Training) -> BaseAlgorithm:
+    """Has every worker of seed 1 killed."""
+    if training.seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return learn(training)
+
+
+def fails(training: Training) -> BaseAlgorithm:
+    """Raises, for seed 1."""
+    if training.seed == 1:
+        raise ArithmeticError("no such luck")
+    return learn(training)
+
+
+def tells(training: Training) -> BaseAlgorithm:
+    """Writes down who trains, and with how many threads."""
+    said = f"{os.getpid()} {torch.get_num_threads()}"
+    Path(training.folder.path / "who").write_text(said)
+    return learn(training)
+
+
+def onto_a_full_disk(training: Training) -> BaseAlgorithm:
+    """Has the disk be full in the middle, once, by the kernel's own word."""
+    mark = training.folder.path.parent / "full"
+
+    def fill() -> None:
+        if not mark.exists():
+            mark.touch()
+            log: Any = training.callbacks[0]
+            full = os.open("/dev/full", os.O_WRONLY)
+            os.dup2(full, log._writer.file_handler.fileno())
+            os.close(full)
+
+    return learn(training, AtStep(100, fill))
