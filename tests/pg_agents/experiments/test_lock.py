@@ -6,10 +6,12 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
 from pg_agents.experiments import FolderBusyError
+from pg_agents.experiments import lock as lock_module
 from pg_agents.experiments.lock import claim
 
 
@@ -60,6 +62,26 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
         assert str(os.getpid()) in path.read_text()
     os.close(at_read)
     os.close(at_write)
+
+
+def test_the_lock_of_a_file_that_was_removed_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening and locking, its holder leaves, and another comes in."""
+    path = tmp_path / ".lock"
+    lock = lock_module._lock
+    files: list[int] = []
+
+    def slow(file: IO[Any]) -> None:
+        if not files:
+            path.unlink()
+            path.touch()
+        files.append(os.fstat(file.fileno()).st_ino)
+        lock(file)
+
+    monkeypatch.setattr(lock_module, "_lock", slow)
+    with claim(path):
+        assert len(files) == 2 and files[0] != files[1] == path.stat().st_ino
 
 
 def test_of_many_at_once_one_is_in(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from pg_agents.experiments import run as run_module
 from pg_agents.experiments.building import algorithm_class
 from pg_agents.experiments.lock import claim
 from pg_agents.experiments.training import RunProgress
+from pg_agents.resume_point import next_seed
 from tests.pg_agents.experiments.tiny import EXACT, HOOKS, numbers, tiny
 
 
@@ -183,15 +184,22 @@ def test_sb3_s_algorithms_go_on_with_each_episode_once(
     arguments: dict[str, Any] = {"n_steps": 16, "gamma": 0.9}
     if algorithm == "PPO":
         arguments["batch_size"] = 16
-    config = tiny(algorithm=algorithm, arguments=arguments, timesteps=300)
+    hook = f"{HOOKS}:tells"
+    config = tiny(algorithm=algorithm, arguments=arguments, timesteps=300, train=hook)
     found = []
     for root in (tmp_path / "one", tmp_path / "two"):
         run_until(20, config, root)
+        # As in a new process: the generators are anywhere.
+        torch.manual_seed(len(found))
         folder = run_one(config, 1, root)
         # check() compares the number of episodes with the count kept by the model.
         assert folder.result().resumed_at
         assert 300 <= folder.result().steps < 316
         found.append(numbers(folder))
+        # Not the first seed again, with which it would repeat itself.
+        (steps,) = folder.result().resumed_at
+        seed = (folder.path / "who").read_text().split()[-1]
+        assert seed == str(next_seed(1, steps)) != "1"
     assert found[0] == found[1]
 
 
@@ -398,7 +406,7 @@ def test_it_works_with_one_thread_and_puts_the_others_back(tmp_path: Path) -> No
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
-    assert (folder.path / "who").read_text() == f"{os.getpid()} 1"
+    assert (folder.path / "who").read_text() == f"{os.getpid()} 1 1"
 
 
 def test_a_run_of_counted_episodes_ends_with_the_last_of_them(tmp_path: Path) -> None:

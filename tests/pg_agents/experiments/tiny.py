@@ -112,8 +112,8 @@ def fails(training: Training) -> BaseAlgorithm:
 
 
 def tells(training: Training) -> BaseAlgorithm:
-    """Writes down who trains, and with how many threads."""
-    said = f"{os.getpid()} {torch.get_num_threads()}"
+    """Writes down who trains, with how many threads, and from which seed."""
+    said = f"{os.getpid()} {torch.get_num_threads()} {torch.initial_seed()}"
     Path(training.folder.path / "who").write_text(said)
     return learn(training)
 
