@@ -186,7 +186,7 @@ def test_sb3_s_algorithms_go_on_with_each_episode_once(
         arguments["batch_size"] = 16
     hook = f"{HOOKS}:tells"
     config = tiny(algorithm=algorithm, arguments=arguments, timesteps=300, train=hook)
-    found = []
+    found: list[dict[str, Any]] = []
     for root in (tmp_path / "one", tmp_path / "two"):
         run_until(20, config, root)
         # As in a new process: the generators are anywhere.
