@@ -41,17 +41,17 @@ def as_the_game_paints(game: Reference) -> NDArray[np.uint8]:
     """The player first, then blocks, then the columns, as in the game."""
     screen = np.zeros((48, 48, 3), np.uint8)
 
-    def paint(left: int, top: int, width: int, height: int, colour: object) -> None:
-        box = pygame.Rect(left, top, width, height).clip(pygame.Rect(0, 0, 48, 48))
+    def paint(rect: pygame.Rect, colour: tuple[int, ...]) -> None:
+        box = rect.clip(pygame.Rect(0, 0, 48, 48))
         screen[box.top : box.bottom, box.left : box.right] = colour
 
-    paint(*game.player.rect, WHITE)
+    paint(game.player.rect, WHITE)
     for block in game.blocks:
-        paint(*block.rect, GREEN)
+        paint(block.rect, GREEN)
     for column in game.columns:
         left, top, width, _ = column.rect
-        paint(left, top, width, 24, GREEN)
-        paint(left, top + int(48 * 1.05), width, 24, GREEN)
+        paint(pygame.Rect(left, top, width, 24), GREEN)
+        paint(pygame.Rect(left, top + int(48 * 1.05), width, 24), GREEN)
     return screen
 
 
