@@ -423,7 +423,7 @@ EXPERIMENTS = (
     {"run"},
     {"executors", "watching"},
     {"seeds"},
-    {"summary"},
+    {"summary", "sweeping"},
     {"commands"},
 )
 

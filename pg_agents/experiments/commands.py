@@ -1,4 +1,4 @@
-"""The commands `pgtoy recipes`, `run`, `watch` and `record`."""
+"""The commands `pgtoy recipes`, `run`, `sweep`, `watch` and `record`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pg_agents.experiments import sweeping
 from pg_agents.experiments.catalogue import find_recipe, recipes
 from pg_agents.experiments.settings import RunConfig
 
@@ -43,6 +44,18 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401
     )
     _add_run_options(run)
     run.set_defaults(run=_run)
+    tuning = commands.add_parser(
+        "sweep",
+        help="tune a recipe's settings, and test them on other seeds",
+        epilog=sweeping.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_choice(tuning)
+    sweeping.add_sweep_options(tuning)
+    _add_changes(tuning)
+    tuning.set_defaults(
+        run=lambda options: sweeping.run_sweep(options, _config(options))
+    )
     for name, what, handler in (
         ("watch", "watch a trained run in a window", _watch),
         ("record", "record a trained run as a film", _record),
@@ -80,6 +93,10 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=int, help="processes (one a core)")
     where.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler")
+    _add_changes(parser)
+
+
+def _add_changes(parser: argparse.ArgumentParser) -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="to train for instead")
     length.add_argument("--episodes", type=int, help="to train for instead")

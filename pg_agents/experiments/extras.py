@@ -9,6 +9,7 @@ EXTRAS = {
     "distributed": ("distributed",),
     "robotics": ("gymnasium_robotics", "mujoco"),
     "slurm": ("submitit",),
+    "sweeps": ("optuna", "filelock"),
     "video": ("moviepy",),
     "zoo": ("rl_zoo3",),
 }
