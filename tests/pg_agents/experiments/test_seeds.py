@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -206,13 +207,24 @@ def test_submitit_s_executors_do_as_well(
     assert_all_there(reports, tiny(), tmp_path / "runs", straight)
 
 
+def _kill_group(leader: int) -> None:
+    """Leaves no process behind, whatever went wrong."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
 @pytest.mark.slow
-def test_ctrl_c_ends_the_pool_with_checkpoints_saved(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_pool_with_checkpoints_saved(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """SIGINT to the parent alone, as `kill -INT` does; then the same call goes on."""
     config = tiny(episodes=100_000, checkpoint_every=10**9)
     code = (
+        "import signal\n"
         "from tests.pg_agents.experiments.tiny import tiny\n"
         "from pg_agents.experiments import run_seeds\n"
+        # Who starts the tests in the background has them ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "if __name__ == '__main__':\n"
         "    config = tiny(episodes=100_000, checkpoint_every=10**9)\n"
         f"    run_seeds(config, [1, 2], {str(tmp_path)!r}, jobs=2)\n"
@@ -224,8 +236,12 @@ def test_ctrl_c_ends_the_pool_with_checkpoints_saved(tmp_path: Path) -> None:
         "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path]),
     }
     process = subprocess.Popen(
-        [sys.executable, str(script)], env=environment, stderr=subprocess.PIPE
+        [sys.executable, str(script)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
+    request.addfinalizer(lambda: _kill_group(process.pid))
     paths = [RunFolder.path_of(tmp_path, config, seed) for seed in (1, 2)]
     deadline = time.monotonic() + 60
     while not all((path / "monitor.csv").exists() for path in paths):
