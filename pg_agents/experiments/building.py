@@ -23,14 +23,19 @@ import pg_agents
 
 # Importing it registers the environments with Gymnasium.
 import pg_envs
+from pg_agents import scaling
 from pg_agents.experiments.settings import Settings, is_schedule
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
 from pg_agents.vec_env import as_vec_env
 
 # Arguments of `make_vec` that `make` doesn't take.
-_OF_MAKE_VEC = ("vectorization_mode", "vector_kwargs")
+_OF_MAKE_VEC = ("autoreset_mode", "vectorization_mode", "vector_kwargs")
 # Where the names in policy_kwargs are looked up.
-_CLASSES = {"activation_fn": nn, "optimizer_class": torch.optim}
+_CLASSES = {
+    "activation_fn": nn,
+    "features_extractor_class": scaling,
+    "optimizer_class": torch.optim,
+}
 
 
 def algorithm_class(settings: Settings) -> type[BaseAlgorithm]:
@@ -63,18 +68,28 @@ def make_training_env(settings: Settings) -> VecEnv | VectorEnv[Any, Any, Any]:
 def make_evaluation_env(
     settings: Settings, seed: int, render_mode: str | None = None
 ) -> VecEnv:
-    """Returns single environments for evaluation, seeded, each in a Monitor.
+    """Returns environments for evaluation, seeded: single ones, each in a Monitor.
 
-    A VecNormalize around them leaves rewards and its statistics alone.
+    With `vectorization_mode` among the evaluation's arguments, which nobody but
+    `make_vec` takes, they are one vector environment, for flights of many thousand
+    steps. A VecNormalize around them leaves rewards and its statistics alone.
 
     Args:
         settings: of the run.
         seed: of the first of them; the next has the next.
         render_mode: how to draw it, which is then but one; None for not at all.
     """
-    n_envs = settings.evaluation.n_envs if render_mode is None else 1
-    given = {**evaluation_kwargs(settings), "render_mode": render_mode}
-    wrapped = _normalized(_single_envs(settings.env_id, n_envs, given), settings)
+    evaluation = settings.evaluation
+    inner: VecEnv
+    if render_mode is None and "vectorization_mode" in evaluation.env_kwargs:
+        both = {**settings.env_kwargs, **evaluation.env_kwargs}
+        native = gymnasium.make_vec(settings.env_id, evaluation.n_envs, **both)
+        inner = as_vec_env(native)
+    else:
+        n_envs = evaluation.n_envs if render_mode is None else 1
+        given = {**evaluation_kwargs(settings), "render_mode": render_mode}
+        inner = _single_envs(settings.env_id, n_envs, given)
+    wrapped = _normalized(inner, settings)
     if isinstance(wrapped, VecNormalize):
         wrapped.training = wrapped.norm_reward = False
     wrapped.seed(seed)
@@ -83,9 +98,8 @@ def make_evaluation_env(
 
 def evaluation_kwargs(settings: Settings) -> dict[str, Any]:
     """Returns what `gymnasium.make` is given for an evaluation."""
-    training = settings.env_kwargs.items()
-    kept = {name: value for name, value in training if name not in _OF_MAKE_VEC}
-    return {**kept, **settings.evaluation.env_kwargs}
+    both = {**settings.env_kwargs, **settings.evaluation.env_kwargs}
+    return {name: both[name] for name in both if name not in _OF_MAKE_VEC}
 
 
 def make_model(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from pg_agents.experiments.settings import RunConfig
 
 if TYPE_CHECKING:
     from pg_agents.experiments.executors import AnyExecutor
+    from pg_agents.experiments.folder import RunFolder
     from pg_agents.experiments.seeds import RunReport
 
 _OUT = Path("runs")
@@ -67,6 +68,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401
         show.add_argument(
             "--episodes", type=int, default=shown, help="to show (%(default)s)"
         )
+        show.add_argument("--steps", type=int, help="of each episode to show (all)")
         if name == "record":
             show.add_argument("--to", type=Path, required=True, metavar="FILE.gif|mp4")
         show.set_defaults(run=handler)
@@ -229,13 +231,12 @@ def _executor(address: str | None) -> Iterator[AnyExecutor | None]:
 
 
 def _watch(options: argparse.Namespace) -> int:
-    from pg_agents.experiments.watching import find_run, watch
+    from pg_agents.experiments.watching import watch
 
-    config = find_recipe(options.recipe).config(options.variant)
-    folder = find_run(config, options.out, options.seed)
+    folder = _to_show(options)
     print(f"{folder.path}: {folder.result().mean_return:.4g} on average")
     try:
-        if not watch(folder, _shown(options), _say):
+        if not watch(folder, *_shown(options)):
             print("the window was closed")
     except KeyboardInterrupt:
         print("interrupted")
@@ -243,20 +244,39 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from pg_agents.experiments.watching import find_run, record
+    from pg_agents.experiments.watching import record
 
-    config = find_recipe(options.recipe).config(options.variant)
-    folder = find_run(config, options.out, options.seed)
-    record(folder, options.to, _shown(options), _say)
+    folder = _to_show(options)
+    record(folder, options.to, *_shown(options))
     print(f"film: {options.to}")
     return 0
 
 
-def _shown(options: argparse.Namespace) -> int:
-    episodes: int = options.episodes
-    if episodes < 1:
-        raise ValueError(f"--episodes must be at least 1, got {episodes}")
-    return episodes
+def _to_show(options: argparse.Namespace) -> RunFolder:
+    """Returns the run that was asked for, or else what comes with the package."""
+    from pg_agents.experiments.showcases import find_showcase
+    from pg_agents.experiments.watching import find_run
+
+    config = find_recipe(options.recipe).config(options.variant)
+    asked = options.seed is not None
+    showcase = None if asked else find_showcase(options.recipe, options.variant)
+    folder = find_run(config, options.out, options.seed, showcase)
+    if folder is showcase:
+        print(
+            f"no finished run of {config.name} in {options.out}: this is the "
+            f"{folder.config.name} that comes with pgtoy"
+        )
+    return folder
+
+
+def _shown(
+    options: argparse.Namespace,
+) -> tuple[int, Callable[[float], None], int | None]:
+    """Returns how many episodes, whom to tell their returns, how many steps of each."""
+    for name, given in (("--episodes", options.episodes), ("--steps", options.steps)):
+        if given is not None and given < 1:
+            raise ValueError(f"{name} must be at least 1, got {given}")
+    return options.episodes, _say, options.steps
 
 
 def _say(episode_return: float) -> None:

@@ -32,7 +32,8 @@ class Evaluation:
         deterministic: whether the most likely action is taken, not a random one.
         n_envs: environments that share the episodes, in equal parts.
         env_kwargs: arguments of the environment beyond those of training, such as
-            ``{"max_episode_steps": 1000}``.
+            ``{"max_episode_steps": 1000}``. With ``vectorization_mode``, as of
+            Gymnasium's ``make_vec``, they are one vector environment.
     """
 
     n_episodes: int = 100

@@ -28,13 +28,19 @@ _GIF_FPS = 25
 Frame = NDArray[np.uint8]
 
 
-def find_run(config: RunConfig, root: str | Path, seed: int | None = None) -> RunFolder:
+def find_run(
+    config: RunConfig,
+    root: str | Path,
+    seed: int | None = None,
+    showcase: RunFolder | None = None,
+) -> RunFolder:
     """Returns a finished run of a recipe.
 
     Args:
         config: of the recipe; the run may have other settings.
         root: the folder of all runs.
         seed: of the run; None for the one with the highest mean return.
+        showcase: what is returned if there is none.
 
     Raises:
         ValueError: if there is none; the message says how to make one.
@@ -44,6 +50,8 @@ def find_run(config: RunConfig, root: str | Path, seed: int | None = None) -> Ru
     else:
         paths = [RunFolder.path_of(root, config, seed)]
     found = [RunFolder(path) for path in paths if (path / "result.json").exists()]
+    if not found and showcase is not None:
+        return showcase
     if not found:
         which = "--seeds 1" if seed is None else f"--seed {seed}"
         plain = config.variant == "notebook"
@@ -56,14 +64,18 @@ def find_run(config: RunConfig, root: str | Path, seed: int | None = None) -> Ru
 
 
 def watch(
-    folder: RunFolder, n_episodes: int, on_return: Callable[[float], None]
+    folder: RunFolder,
+    n_episodes: int,
+    on_return: Callable[[float], None],
+    max_steps: int | None = None,
 ) -> bool:
     """Shows a trained run in a window.
 
     Args:
         folder: of the finished run.
         n_episodes: to show, unless the window is closed before.
-        on_return: is told the return of each.
+        on_return: is told the return of each, of what was shown.
+        max_steps: of each episode to show; None for all.
 
     Returns:
         Whether all were shown.
@@ -81,14 +93,25 @@ def watch(
             f"{folder.config.recipe} --to film.gif` makes a film of it"
         )
     try:
-        _play(folder, n_episodes, "human", lambda frame: _heed_window(), on_return)
+        _play(
+            folder,
+            n_episodes,
+            "human",
+            lambda frame: _heed_window(),
+            on_return,
+            max_steps,
+        )
     except WindowClosed:
         return False
     return True
 
 
 def record(
-    folder: RunFolder, path: Path, n_episodes: int, on_return: Callable[[float], None]
+    folder: RunFolder,
+    path: Path,
+    n_episodes: int,
+    on_return: Callable[[float], None],
+    max_steps: int | None = None,
 ) -> None:
     """Writes a film of a trained run, whole or not at all.
 
@@ -96,7 +119,8 @@ def record(
         folder: of the finished run.
         path: a ``.gif``, or a ``.mp4``, which needs the extra ``video``.
         n_episodes: to show.
-        on_return: is told the return of each.
+        on_return: is told the return of each, of what was shown.
+        max_steps: of each episode to show; None for all.
 
     Raises:
         ValueError: if the file has another ending, or its folder doesn't exist.
@@ -113,10 +137,18 @@ def record(
         # Of a fast game every other frame, or fewer: a GIF is large.
         every = math.ceil(fps / _GIF_FPS)
         frames: list[Frame] = []
-        _play(folder, n_episodes, "rgb_array", frames.append, on_return, every)
+        _play(
+            folder,
+            n_episodes,
+            "rgb_array",
+            frames.append,
+            on_return,
+            max_steps,
+            every,
+        )
         save_gif(frames, path, fps / every)
     else:
-        _write_mp4(folder, path, n_episodes, on_return, fps)
+        _write_mp4(folder, path, n_episodes, on_return, max_steps, fps)
 
 
 def has_screen() -> bool:
@@ -133,6 +165,7 @@ def _play(
     render_mode: str,
     on_frame: Callable[[Any], None],
     on_return: Callable[[float], None],
+    max_steps: int | None,
     every: int = 1,
 ) -> None:
     """Plays episodes; the last frame of each is among those that are shown."""
@@ -159,8 +192,8 @@ def _play(
                 if isinstance(env.action_space, spaces.Discrete):
                     chosen = int(action)
                 observation, reward, terminated, truncated, _ = env.step(chosen)
-                ended = terminated or truncated
                 total, n_steps = total + float(reward), n_steps + 1
+                ended = terminated or truncated or n_steps == max_steps
                 if ended or n_steps % every == 0:
                     on_frame(env.render())
             on_return(total)
@@ -198,6 +231,7 @@ def _write_mp4(
     path: Path,
     n_episodes: int,
     on_return: Callable[[float], None],
+    max_steps: int | None,
     fps: float,
 ) -> None:
     from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
@@ -215,7 +249,7 @@ def _write_mp4(
 
     try:
         try:
-            _play(folder, n_episodes, "rgb_array", write, on_return)
+            _play(folder, n_episodes, "rgb_array", write, on_return, max_steps)
         finally:
             if writer is not None:
                 writer.close()

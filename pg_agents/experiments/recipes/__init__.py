@@ -1,6 +1,10 @@
 """The recipes, a module for each family of tasks, in the order of `pgtoy recipes`."""
 
 from pg_agents.experiments.recipe import Recipe
-from pg_agents.experiments.recipes import cartpole, toy
+from pg_agents.experiments.recipes import cartpole, pixelcopter, toy
 
-RECIPES: tuple[Recipe, ...] = (*cartpole.RECIPES, *toy.RECIPES)
+RECIPES: tuple[Recipe, ...] = (
+    *cartpole.RECIPES,
+    *pixelcopter.RECIPES,
+    *toy.RECIPES,
+)

@@ -13,6 +13,7 @@ from PIL import Image, ImageSequence
 
 from pg_agents.experiments import RunFolder, run_one
 from pg_agents.experiments import watching as watching_module
+from pg_agents.experiments.showcases import Showcase
 from pg_agents.experiments.watching import find_run, has_screen, record, watch
 from pg_envs import SequenceEnv, WindowClosed
 from tests.pg_agents.experiments.tiny import HOOKS, tiny
@@ -64,6 +65,18 @@ def test_of_a_fast_game_fewer_frames_are_taken(tmp_path: Path) -> None:
         # First: reading on puts the last frame's in its place.
         assert film.info["duration"] == 40
         assert len(list(ImageSequence.Iterator(film))) == 5
+
+
+def test_the_first_steps_of_an_episode_may_do(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    returns: list[float] = []
+    path = tmp_path / "film.gif"
+    record(folder, path, 2, returns.append, max_steps=2)
+    # Right, right, each at a cost of 0.05; the third step would bring 1.
+    assert returns == pytest.approx([-0.1, -0.1])
+    with Image.open(path) as film:
+        assert len(list(ImageSequence.Iterator(film))) == 6
 
 
 @pytest.mark.slow
@@ -170,6 +183,11 @@ def test_runs_that_have_not_finished_are_not_found(
     folder: RunFolder, tmp_path: Path
 ) -> None:
     assert find_run(CONFIG, folder.path.parent.parent).path == folder.path
+    showcase = Showcase(folder.path)
+    # A run of one's own comes first.
+    own = find_run(CONFIG, folder.path.parent.parent, showcase=showcase)
+    assert own is not showcase
+    assert find_run(CONFIG, tmp_path, showcase=showcase) is showcase
     unfinished = RunFolder.path_of(tmp_path, CONFIG, 1)
     RunFolder.create(unfinished, CONFIG, 1)
     with pytest.raises(ValueError, match="there is no finished run of tiny in"):

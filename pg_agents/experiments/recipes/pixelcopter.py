@@ -1,0 +1,89 @@
+"""PGToy-Pixelcopter-v0: a helicopter in a cave, without an end.
+
+A return is the score of the original game: 1 for a block passed or a column left
+behind, -5 for the crash. In the course's environment a crash costs 1: a flight that
+ends in one scores 4 more there.
+"""
+
+from pg_agents.experiments.recipe import Recipe, Reported
+from pg_agents.experiments.settings import Evaluation, Settings
+
+# A flight that is still going on then is cut off and counted as it stands: about 3,500.
+_LONGEST = 20_000
+_EVALUATION = Evaluation(
+    n_episodes=100,
+    n_envs=100,
+    env_kwargs={
+        "max_episode_steps": _LONGEST,
+        "vectorization_mode": "vector_entry_point",
+    },
+)
+# Typical sizes, in pixels: of y, momentum, distance to the ceiling and to the floor,
+# distance to the next block, its y, and that plus its height.
+_SCALED = {
+    "features_extractor_class": "ScaledExtractor",
+    "features_extractor_kwargs": {
+        "centre": [24, 0, 12, 12, 24, 24, 33],
+        "scale": [4, 1, 5, 5, 16, 7, 7],
+    },
+}
+
+RECIPES = (
+    Recipe(
+        name="pixelcopter-mc",
+        title="REINFORCE on Pixelcopter, MLP 7-64-128-2",
+        reported=Reported(text="43.0 ± 57.4 over 10 episodes", value=43.0, source="B"),
+        variants={
+            # An update after each episode, which is one environment: several would be
+            # as many episodes an update, another setting.
+            "notebook": Settings(
+                algorithm="REINFORCE",
+                env_id="PGToy-Pixelcopter-v0",
+                vectorization="vector",
+                env_kwargs={"autoreset_mode": "SameStep"},
+                policy_kwargs={
+                    "net_arch": [64, 128],
+                    "activation_fn": "ReLU",
+                    "ortho_init": False,
+                    "optimizer_class": "Adam",
+                },
+                arguments={
+                    "learning_rate": 1e-4,
+                    "gamma": 0.99,
+                    "standardize_returns": True,
+                },
+                episodes=50_000,
+                evaluation=_EVALUATION,
+                checkpoint_every=500_000,
+            ),
+            "best": Settings(
+                algorithm="ActorCritic",
+                env_id="PGToy-Pixelcopter-v0",
+                vectorization="vector",
+                n_envs=256,
+                env_kwargs={"autoreset_mode": "SameStep"},
+                policy_kwargs={
+                    "net_arch": [64, 64],
+                    "activation_fn": "ReLU",
+                    "optimizer_class": "Adam",
+                    **_SCALED,
+                },
+                arguments={
+                    "learning_rate": "lin_2e-3",
+                    "n_steps": 64,
+                    "gamma": 0.995,
+                    "gae_lambda": 0.95,
+                    "clip_range": 0.2,
+                    "n_epochs": 8,
+                    "batch_size": 2048,
+                    "normalize_advantage": True,
+                    "ent_coef": 1e-3,
+                },
+                timesteps=5_000_000,
+                evaluation=_EVALUATION,
+                checkpoint_every=500_000,
+            ),
+        },
+        seeds=5,
+    ),
+)
