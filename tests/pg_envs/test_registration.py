@@ -15,9 +15,11 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 import pg_envs
+from pg_envs import pixelcopter
 from tests.pg_envs.tabular_examples import BANDIT, SEQUENCE
 
-IDS = [BANDIT, SEQUENCE]
+TABULAR = [BANDIT, SEQUENCE]
+IDS = [*TABULAR, pixelcopter.ID, pixelcopter.LIMITED_ID]
 
 
 def _python(program: str) -> str:
@@ -63,7 +65,7 @@ def test_specs() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "pg_envs:"])
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", TABULAR)
 def test_make_vec_is_native(env_id: str, mode: AutoresetMode, prefix: str) -> None:
     for arguments in ({}, {"vectorization_mode": "vector_entry_point"}):
         given: dict[str, Any] = {"autoreset_mode": mode, **arguments}
