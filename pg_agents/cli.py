@@ -187,3 +187,7 @@ def _raised_here(error: BaseException) -> bool:
         last = last.tb_next
     name = last.tb_frame.f_globals.get("__name__", "") if last else ""
     return name.split(".")[0] in ("pg_agents", "pg_envs", "gymnasium", "importlib")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
