@@ -207,10 +207,11 @@ def test_submitit_s_executors_do_as_well(
     assert_all_there(reports, tiny(), tmp_path / "runs", straight)
 
 
-def _kill_group(leader: int) -> None:
+def _end_group(leader: subprocess.Popen[bytes]) -> None:
     """Leaves no process behind, whatever went wrong."""
     with suppress(ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
+        os.killpg(leader.pid, signal.SIGKILL)
+    leader.communicate()
 
 
 @pytest.mark.slow
@@ -241,7 +242,7 @@ def test_ctrl_c_ends_the_pool_with_checkpoints_saved(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    request.addfinalizer(lambda: _kill_group(process.pid))
+    request.addfinalizer(lambda: _end_group(process))
     paths = [RunFolder.path_of(tmp_path, config, seed) for seed in (1, 2)]
     deadline = time.monotonic() + 60
     while not all((path / "monitor.csv").exists() for path in paths):
