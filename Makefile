@@ -43,8 +43,9 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The page from docs/results; RUNS=runs takes what is in that folder first.
 results: $(INSTALLED)
-	$(BIN)/python benchmarks/toy_results.py
+	$(BIN)/python benchmarks/results.py $(if $(RUNS),--runs $(RUNS))
 
 estimators: $(INSTALLED)
 	$(BIN)/python benchmarks/estimators.py

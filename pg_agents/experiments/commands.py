@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pg_agents.experiments import sweeping
 from pg_agents.experiments.catalogue import find_recipe, recipes
+from pg_agents.experiments.recipe import Recipe
 from pg_agents.experiments.settings import RunConfig
 
 if TYPE_CHECKING:
@@ -20,16 +21,20 @@ if TYPE_CHECKING:
     from pg_agents.experiments.seeds import RunReport
 
 _OUT = Path("runs")
+_VARIANT = "which of its settings (the first); run takes `all`"
+_INTERRUPTED = 130
 _RUN_EPILOG = """\
 examples:
   pgtoy run cartpole-policy-network --seeds 10
   pgtoy run sequence-reinforce --seeds 3 5 9 --set gamma=0.9 --out runs/gamma-0.9
   pgtoy run cartpole-policy-network --seed 0 --episodes 50 --out runs/short
+  pgtoy run compare-networks --variant all --seeds 5
+  pgtoy run known-values
 
 A run that was cut off goes on, one that has finished is left as it is. --set takes any
 setting (n_envs=8, evaluation.n_episodes=10, policy_kwargs.net_arch=[64]) or argument of
 the algorithm (learning_rate=0.01). The exit status is 0 if all runs have finished and 1
-if some have failed.
+if some have failed, or a recipe that checks something finds it wrong.
 """
 
 
@@ -77,7 +82,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("recipe", metavar="NAME", help="as `pgtoy recipes` lists it")
-    add("--variant", help="which of its settings (the first)")
+    add("--variant", help=_VARIANT)
     add("--out", type=Path, default=_OUT, help="folder of all runs (%(default)s)")
 
 
@@ -121,31 +126,60 @@ def _recipes(options: argparse.Namespace) -> int:
         table.add_column(heading, overflow="fold")
     table.columns[0].no_wrap = True
     for recipe in recipes().values():
-        first = next(iter(recipe.variants.values()))
+        first = next(iter(recipe.variants.values()), None)
         more = [name for name in recipe.variants if name != "notebook"]
         variants = f" (also: {', '.join(more)})" if more else ""
         needs = f" (needs pgtoy[{recipe.extra}])" if recipe.extra else ""
         table.add_row(
             recipe.name,
             recipe.title + variants,
-            first.env_id + needs,
+            ("" if first is None else first.env_id) + needs,
             recipe.reported.text,
         )
     # In a file a line for each.
-    width = None if sys.stdout.isatty() else 240
+    width = None if sys.stdout.isatty() else 400
     Console(width=width, highlight=False, markup=False).print(table)
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
+    recipe = find_recipe(options.recipe)
+    if recipe.show is not None:
+        return _show(recipe, options)
+    every = list(recipe.variants) if options.variant == "all" else [options.variant]
+    status = 0
+    for variant in every:
+        status = max(status, _train(recipe, variant, options))
+        if status == _INTERRUPTED:
+            break
+    return status
+
+
+def _show(recipe: Recipe, options: argparse.Namespace) -> int:
+    """Runs what is no training: it knows seed and folder alone."""
+    from pg_agents.experiments.showing import show
+
+    given = vars(options)
+    others = ("variant", "seeds", "jobs", "dask", "steps", "episodes", "set")
+    for name in others:
+        if given[name]:
+            raise ValueError(
+                f"recipe {recipe.name} trains no seeds of its own: it takes --seed and "
+                f"--out, got --{name}"
+            )
+    record = show(recipe, options.out, options.seed or 0)
+    print("\n".join(record.lines))
+    return 1 if record.passed is False else 0
+
+
+def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> int:
     from pg_agents.experiments.building import try_out
     from pg_agents.experiments.extras import require_extra
     from pg_agents.experiments.progress import RunsBar
     from pg_agents.experiments.seeds import run_seeds
     from pg_agents.experiments.summary import summarise
 
-    recipe = find_recipe(options.recipe)
-    config = _config(options)
+    config = _config(recipe, variant, options)
     require_extra(config.settings.extra, f"recipe {recipe.name}")
     # Once, not once a seed.
     try_out(config.settings)
@@ -163,7 +197,7 @@ def _run(options: argparse.Namespace) -> int:
                 )
     except KeyboardInterrupt:
         print("pgtoy: interrupted; the same command goes on", file=sys.stderr)
-        return 130
+        return _INTERRUPTED
     print(summarise(recipe, config, reports))
     print(f"folder: {options.out / config.name}")
     return _complain(reports)
@@ -179,8 +213,10 @@ def _complain(reports: list[RunReport]) -> int:
     return 1 if failed else 0
 
 
-def _config(options: argparse.Namespace) -> RunConfig:
-    config = find_recipe(options.recipe).config(options.variant)
+def _config(
+    recipe: Recipe, variant: str | None, options: argparse.Namespace
+) -> RunConfig:
+    config = recipe.config(variant)
     changes = dict(_change(each) for each in options.set)
     for name, given in (("timesteps", options.steps), ("episodes", options.episodes)):
         if given is not None:

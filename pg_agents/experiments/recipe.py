@@ -7,9 +7,33 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pg_agents.experiments.setting_checks import check_hook
 from pg_agents.experiments.settings import RunConfig, Settings
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A figure on the way: an average return of training.
+
+    Attributes:
+        episode: the last one of the average.
+        window: how many episodes it is taken over.
+        value: the average reported; None for ours alone.
+    """
+
+    episode: int
+    window: int
+    value: float | None
+
+    def __post_init__(self) -> None:
+        """Refuses an average that reaches back before the first episode."""
+        if not 1 <= self.window <= self.episode:
+            raise ValueError(
+                "a point's window must be from 1 to its episode, got window="
+                f"{self.window!r} and episode={self.episode!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +42,16 @@ class Reported:
 
     Attributes:
         text: the figure in words.
-        value: a mean return to compare with; None where there is none.
+        value: mean return of its final evaluation; None where there is none.
+        points: its averages during training.
+        running_reward: that its training stops at; None where it does not.
         source: which notebook, as shared/SYSTEMS.md names its section.
     """
 
     text: str
     value: float | None = None
+    points: tuple[Point, ...] = ()
+    running_reward: float | None = None
     source: str = ""
 
 
@@ -39,6 +67,9 @@ class Recipe:
             custom it is ``"notebook"``, the settings of the notebook, and ``"best"``
             are ours.
         seeds: how many seeds are run by default: 0, 1, 2 and so on.
+        show: ``"module:function"`` for a row that is no training over seeds and has no
+            variants. `pgtoy run` calls it with a `ShowRequest` and it returns a
+            `Shown`, see `pg_agents.experiments.showing`.
     """
 
     name: str
@@ -46,6 +77,7 @@ class Recipe:
     reported: Reported
     variants: Mapping[str, Settings] = field(default_factory=dict)
     seeds: int = 10
+    show: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses what can't be."""
@@ -55,8 +87,12 @@ class Recipe:
                     "a recipe and its variants are named with small letters, digits "
                     f"and hyphens, got {what!r}"
                 )
-        if not self.variants:
-            raise ValueError(f"recipe {self.name} must have variants, got none")
+        check_hook(f"recipe {self.name}: show", self.show)
+        if bool(self.variants) == (self.show is not None):
+            got = "both" if self.variants else "neither"
+            raise ValueError(
+                f"recipe {self.name} must have variants or a show, got {got}"
+            )
         for variant, settings in self.variants.items():
             if not isinstance(settings, Settings):
                 raise TypeError(
@@ -71,7 +107,8 @@ class Recipe:
     @property
     def extra(self) -> str | None:
         """The pip extra that its first variant needs."""
-        return next(iter(self.variants.values())).extra
+        first = next(iter(self.variants.values()), None)
+        return None if first is None else first.extra
 
     def config(self, variant: str | None = None) -> RunConfig:
         """Returns what is to be run.
@@ -82,6 +119,11 @@ class Recipe:
         Raises:
             ValueError: if there is no such variant.
         """
+        if not self.variants:
+            raise ValueError(
+                f"recipe {self.name} trains nothing of its own: `pgtoy run "
+                f"{self.name}` shows it"
+            )
         chosen = next(iter(self.variants)) if variant is None else variant
         if chosen not in self.variants:
             close = difflib.get_close_matches(chosen, self.variants, 1)

@@ -46,6 +46,85 @@ def test_every_recipe_can_be_built_and_written_down(settings: Settings) -> None:
         assert hook is None or callable(load_hook(hook))
 
 
+def test_every_show_is_a_function() -> None:
+    shows = [recipe.show for recipe in recipes().values() if recipe.show]
+    assert len(shows) >= 12
+    assert all(callable(load_hook(show)) for show in shows)
+
+
+# Rows of shared/SYSTEMS.md whose recipes are in the families here.
+ROWS = """random-baseline cartpole-policy-network cartpole-two-headed solved-stop
+notebook-view checkpoint cartpole-mc watch-trained evaluate gpu known-values
+reinforce-memory periodic-evaluator learning-curve bandit-table bandit-network
+bandit-plots sequence-reinforce sequence-explore reinforce-128 gaussian-policy
+one-step-actor-critic gae improvements compare-networks""".split()
+
+
+def test_every_row_has_its_recipe() -> None:
+    assert [row for row in ROWS if row not in recipes()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "said"),
+    [
+        # A body of 128, and a head for each of policy and value.
+        (
+            "cartpole-two-headed",
+            [[128, 4], [128], [2, 128], [2], [1, 128], [1]],
+            {"learning_rate": 5e-3, "gamma": 0.99, "n_episodes": 1},
+        ),
+        (
+            "cartpole-mc",
+            [[16, 4], [16], [2, 16], [2]],
+            {"learning_rate": 1e-2, "gamma": 1.0, "n_episodes": 1},
+        ),
+        (
+            "reinforce-memory",
+            [[20, 4], [20], [20, 20], [20], [2, 20], [2]],
+            {"learning_rate": 1e-3, "n_episodes": 1},
+        ),
+        (
+            "reinforce-128",
+            [[128, 4], [128], [128, 128], [128], [2, 128], [2]],
+            {"learning_rate": 1e-3, "gamma": 0.99, "n_episodes": 1},
+        ),
+        (
+            "one-step-actor-critic",
+            [
+                *[[128, 4], [128], [128, 128], [128]] * 2,
+                *[[2, 128], [2], [1, 128], [1]],
+            ],
+            {"learning_rate": 3e-4, "n_steps": 1, "n_episodes": None},
+        ),
+    ],
+)
+def test_the_notebooks_settings(
+    name: str, shapes: list[list[int]], said: dict[str, float]
+) -> None:
+    """As shared/SYSTEMS.md writes them down: layers, step sizes, discounts."""
+    model = model_of(find_recipe(name).config().settings)
+    assert [list(p.shape) for p in model.policy.parameters()] == shapes
+    assert {key: vars(model)[key] for key in said} == said
+    optimizer = model.policy.optimizer
+    assert type(optimizer).__name__ == "Adam" and optimizer.defaults["eps"] == 1e-8
+    assert "ReLU" in str(model.policy) and "Tanh" not in str(model.policy)
+
+
+def test_the_best_recipes_are_those_that_the_benchmark_solves_with() -> None:
+    from benchmarks.speed.settings import RECIPES as MEASURED
+
+    for name, algorithm in (
+        ("cartpole-policy-network", "REINFORCE"),
+        ("one-step-actor-critic", "ActorCritic"),
+    ):
+        ours = find_recipe(name).config("best").settings
+        theirs = dict(MEASURED[algorithm]["arguments"])
+        assert ours.device == theirs.pop("device")
+        assert dict(ours.arguments) == theirs
+        assert ours.n_envs == MEASURED[algorithm]["n_envs"]
+        assert ours.timesteps == MEASURED[algorithm]["n_timesteps"]
+
+
 def test_the_cartpole_network_is_the_notebook_s() -> None:
     """4-32-2 with ReLU: 4 * 32 + 32 + 32 * 2 + 2 parameters, and no critic's."""
     model = model_of(find_recipe("cartpole-policy-network").config().settings)
@@ -90,7 +169,9 @@ def test_a_variant_is_found_or_refused() -> None:
     ("changes", "message"),
     [
         ({"name": "Cart Pole"}, "small letters, digits and hyphens, got 'Cart Pole'"),
-        ({"variants": {}}, "recipe r must have variants"),
+        ({"variants": {}}, "must have variants or a show, got neither"),
+        ({"show": "m:f"}, "must have variants or a show, got both"),
+        ({"show": "m"}, "show must read module:function"),
         ({"variants": {"x_y": SETTINGS}}, "hyphens, got 'x_y'"),
         ({"variants": {"x": {}}}, "variant x must be Settings"),
         ({"seeds": 0}, "seeds must be at least 1, got 0"),

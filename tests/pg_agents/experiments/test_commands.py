@@ -71,8 +71,8 @@ def test_a_run_ends_with_its_result_beside_the_notebook_s(
     assert seeds_in(tmp_path) == ["seed-0000", "seed-0001"]
     found = [run_one(tiny(), seed, tmp_path).result().mean_return for seed in (0, 1)]
     lines = said.out.splitlines()
-    mean, spread = sum(found) / 2, abs(found[0] - found[1]) / 2**0.5
-    assert f"tiny: {mean:.4g} ± {spread:.3g} over 2 seeds" in lines
+    low, mean, high = min(found), sum(found) / 2, max(found)
+    assert f"  evaluation  {mean:.4g} [{low:.4g}, {high:.4g}]" in lines
     assert "notebook: 0.5 ± 0.1" in lines
     assert "100%" in said.err and "2 of 2 runs done" in said.err
 

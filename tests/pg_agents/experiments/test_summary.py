@@ -4,49 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from pg_agents.experiments import Recipe, Reported, Result, RunReport
-from pg_agents.experiments.summary import overall, summarise
-from tests.pg_agents.experiments.tiny import SETTINGS
+from pg_agents.experiments import Recipe, Reported, RunReport
+from pg_agents.experiments.recipe import Point
+from pg_agents.experiments.summary import summarise
+from tests.pg_agents.experiments.test_results import COUNTED, run
 
 RECIPE = Recipe(
     name="r",
     title="t",
-    reported=Reported(text="43.0 ± 57.4"),
-    variants={"notebook": SETTINGS},
+    reported=Reported(text="43.0 ± 57.4", value=5.5, points=(Point(10, 10, 2.0),)),
+    variants={"notebook": COUNTED},
 )
 
 
-def report(seed: int, mean: float | None) -> RunReport:
-    folder = Path(f"seed-{seed:04d}")
-    if mean is None:
-        return RunReport(seed, folder, None, "it failed")
-    result = Result(mean, 2.5, 10, 1234, 56, 7.89, "2026-01-01T00:00:00+00:00", ())
-    return RunReport(seed, folder, result)
+def report(root: Path, seed: int) -> RunReport:
+    folder = run(root, seed, [3.0] * 30, COUNTED)
+    return RunReport(seed, folder.path, folder.result())
 
 
-def test_it_is_a_line_a_seed_and_one_for_all() -> None:
-    reports = [report(7, 10.0), report(1, None), report(3, 14.0)]
+def test_it_is_a_line_a_seed_and_one_a_figure(tmp_path: Path) -> None:
+    failed = RunReport(1, tmp_path, None, "it failed")
+    reports = [report(tmp_path, 7), failed, report(tmp_path, 3)]
     lines = summarise(RECIPE, RECIPE.config(), reports).splitlines()
-    assert lines[1].split() == ["7", "10", "±", "2.5", "1234", "56", "7.9"]
+    assert lines[1].split() == ["7", "8", "±", "0.5", "107", "30", "9.0"]
     assert lines[2].split()[0] == "3"
-    # The standard deviation between two seeds: 4 / sqrt(2).
-    assert lines[4:] == [
-        "r: 12 ± 2.83 over 2 seeds",
-        "notebook: 43.0 ± 57.4",
-        "1 of 3 runs failed",
+    # Of two seeds the middle half are both: (8 + 4) / 2.
+    assert lines[4].startswith("r: interquartile means over 2 seeds; their")
+    assert lines[5].split() == [
+        *("average of 10 at episode 10".split()),
+        *("3 [3, 3]; notebook 2: reached".split()),
     ]
+    assert lines[6].split() == [
+        "evaluation",
+        *("6 [4, 8]; notebook 5.5: reached".split()),
+    ]
+    assert lines[-2:] == ["notebook: 43.0 ± 57.4", "1 of 3 runs failed"]
 
 
 def test_without_a_run_there_is_no_table() -> None:
-    lines = summarise(RECIPE, RECIPE.config(), [report(1, None)]).splitlines()
+    failed = RunReport(1, Path("seed-0001"), None, "it failed")
+    lines = summarise(RECIPE, RECIPE.config(), [failed]).splitlines()
     assert lines[0] == "r: no run has finished" and len(lines) == 3
-
-
-@pytest.mark.parametrize(
-    ("means", "said"),
-    [([3.0], "3, of 1 seed"), ([2.0, 2.0, 2.0], "2 ± 0 over 3 seeds")],
-)
-def test_one_figure_for_all(means: list[float], said: str) -> None:
-    assert overall(means) == said

@@ -1,0 +1,68 @@
+"""The rows of docs/results.md, and what has to be said about them."""
+
+from __future__ import annotations
+
+# As shared/SYSTEMS.md has them: a heading and its rows, each named as its recipe.
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "A. CartPole: policy network, then actor-critic": (
+        "random-baseline",
+        "cartpole-policy-network",
+        "cartpole-two-headed",
+        "solved-stop",
+        "notebook-view",
+        "checkpoint",
+    ),
+    "B. REINFORCE on CartPole and Pixelcopter": (
+        "cartpole-mc",
+        "pixelcopter-mc",
+        "watch-trained",
+        "evaluate",
+        "gpu",
+    ),
+    "C. REINFORCE with a memory": (
+        "known-values",
+        "reinforce-memory",
+        "periodic-evaluator",
+        "learning-curve",
+        "lunarlander",
+    ),
+    "D. From a bandit to REINFORCE": (
+        "bandit-table",
+        "bandit-network",
+        "bandit-plots",
+        "sequence-reinforce",
+        "sequence-explore",
+        "inverted-pendulum",
+        "fetch-slide",
+    ),
+    "E. REINFORCE, actor-critic and a list of improvements": (
+        "reinforce-128",
+        "gaussian-policy",
+        "one-step-actor-critic",
+        "gae",
+        "improvements",
+        "improved-lunarlander",
+        "compare-networks",
+    ),
+}
+
+# Why a row is as it is; below its table.
+NOTES: dict[str, str] = {
+    "cartpole-policy-network": "The notebook states no number of episodes for it; it "
+    "gets the 2,000 of its sibling, and ends as that does.",
+    "cartpole-mc": "Of the notebook's figures the last is a single run at its limit of "
+    "1,000 steps.",
+    "reinforce-128": "The notebook reports one run, and runs differ a lot. Its "
+    "activation and initial weights are not known; ours are ReLU and torch's own. From "
+    "the same episodes its loop in plain torch makes the same weights as ours "
+    "(`tests/pg_agents/experiments/test_notebook_loop.py`), so the update is not at "
+    "fault.",
+    "one-step-actor-critic": "The update follows every step, which leaves nothing to "
+    "batch: a run takes minutes.",
+    "improvements": "Clipping and several epochs compare with the policy of the last "
+    "rollout, a memory holds those of others, so the list takes two variants; V-trace "
+    "makes the advantages of old data right.",
+    "compare-networks": "`pgtoy compare runs/compare-networks-* --grid grid.png` draws "
+    "speed and stability.",
+    "gpu": "`docs/speed.md` measures speed.",
+}
