@@ -59,9 +59,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401
     _add_choice(tuning)
     sweeping.add_sweep_options(tuning)
     _add_changes(tuning)
-    tuning.set_defaults(
-        run=lambda options: sweeping.run_sweep(options, _config(options))
-    )
+    tuning.set_defaults(run=_sweep)
     for name, what, handler in (
         ("watch", "watch a trained run in a window", _watch),
         ("record", "record a trained run as a film", _record),
@@ -211,6 +209,11 @@ def _complain(reports: list[RunReport]) -> int:
             file=sys.stderr,
         )
     return 1 if failed else 0
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    recipe = find_recipe(options.recipe)
+    return sweeping.run_sweep(options, _config(recipe, options.variant, options))
 
 
 def _config(
