@@ -19,13 +19,21 @@ from pg_agents.experiments.shows import bandit
 from pg_agents.experiments.shows.bandit import (
     ARMS,
     ENV_ID,
+    PAYING_ARM,
     final_probabilities,
     make_network,
     make_table,
     train_for,
 )
 
-__all__ = ["ARMS", "final_probabilities", "make_network", "make_table", "train_for"]
+__all__ = [
+    "ARMS",
+    "PAYING_ARM",
+    "final_probabilities",
+    "make_network",
+    "make_table",
+    "train_for",
+]
 
 
 def make_runs(
