@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 $(ALL_INSTALLED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,video,zoo]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,video,zoo,box2d,mujoco,robotics]"
 	touch $@
 
 demo: $(INSTALLED)

@@ -412,24 +412,28 @@ def test_every_module_has_its_place() -> None:
 
 # Of the experiments these alone: one makes the environments, one shows them.
 NAMES_ENVS = ("pg_agents.experiments.building", "pg_agents.experiments.watching")
+FAMILIES = (
+    "cartpole",
+    "fetch",
+    "improvements",
+    "lunarlander",
+    "pendulum",
+    "pixelcopter",
+    "shown",
+    "toy",
+)
 # From what is written down to what is done with it; each may import those before it.
 EXPERIMENTS = (
-    {"damage", "extras", "interrupts", "lock", "setting_checks"},
+    {"controllers", "damage", "extras", "interrupts", "lock", "setting_checks"},
     {"monitor_file", "settings"},
     {"building", "recipe", "training"},
     {"recipes.parts"},
-    {
-        "recipes.cartpole",
-        "recipes.improvements",
-        "recipes.pixelcopter",
-        "recipes.shown",
-        "recipes.toy",
-    },
+    {f"recipes.{name}" for name in FAMILIES},
     {"recipes"},
     {"catalogue", "folder", "progress"},
     {"evaluating", "showcases"},
     {"run"},
-    {"executors", "results", "showing", "watching"},
+    {"executors", "results", "showing", "warm_start", "watching"},
     {"seeds"},
     {"summary", "sweeping"},
     {"shows", "shows.bandit", "shows.known_values", "shows.parts"},

@@ -6,7 +6,9 @@ import importlib.util
 
 # The modules of each extra of pyproject.toml that something here imports.
 EXTRAS = {
+    "box2d": ("Box2D",),
     "distributed": ("distributed",),
+    "mujoco": ("mujoco",),
     "robotics": ("gymnasium_robotics", "mujoco"),
     "slurm": ("submitit",),
     "sweeps": ("optuna", "filelock"),

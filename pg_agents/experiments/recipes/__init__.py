@@ -3,7 +3,10 @@
 from pg_agents.experiments.recipe import Recipe
 from pg_agents.experiments.recipes import (
     cartpole,
+    fetch,
     improvements,
+    lunarlander,
+    pendulum,
     pixelcopter,
     shown,
     toy,
@@ -12,7 +15,10 @@ from pg_agents.experiments.recipes import (
 RECIPES: tuple[Recipe, ...] = (
     *cartpole.RECIPES,
     *pixelcopter.RECIPES,
+    *lunarlander.RECIPES,
     *toy.RECIPES,
+    *pendulum.RECIPES,
+    *fetch.RECIPES,
     *improvements.RECIPES,
     *shown.RECIPES,
 )

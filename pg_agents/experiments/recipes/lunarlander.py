@@ -1,0 +1,96 @@
+"""LunarLander-v3: a landing craft with four engines; 200 is solved."""
+
+from pg_agents.experiments.recipe import Recipe, Reported
+from pg_agents.experiments.settings import Evaluation, Settings
+
+_SOLVED = "no figure; 200 is solved"
+
+# The network and the memory of the row reinforce-memory, with as many episodes.
+NOTEBOOK = Settings(
+    algorithm="REINFORCE",
+    env_id="LunarLander-v3",
+    policy_kwargs={"net_arch": [20, 20], "activation_fn": "ReLU"},
+    arguments={
+        "learning_rate": 1e-3,
+        "gamma": 0.99,
+        "memory_size": 512,
+        "learning_starts": 256,
+        "gradient_steps": 2,
+        "batch_size": 256,
+        "replay": "returns",
+    },
+    episodes=2500,
+    evaluation=Evaluation(n_episodes=100, n_envs=4),
+    extra="box2d",
+)
+
+# Returns against a learned value, which stands for what lies beyond the 512 steps of a
+# rollout too; several passes that the clipped surrogate keeps near. With whole episodes
+# and gamma=0.99 it learnt to hover until the time is up; with these settings too it
+# still hovered after 430,000 steps of one seed: not solved yet.
+REINFORCE_BEST = Settings(
+    algorithm="REINFORCE",
+    env_id="LunarLander-v3",
+    n_envs=16,
+    normalize={"norm_obs": False, "gamma": 0.999},
+    policy_kwargs={"net_arch": [64, 64]},
+    arguments={
+        "learning_rate": "lin_6e-4",
+        "n_steps": 512,
+        "gamma": 0.999,
+        "baseline": "value",
+        "bootstrap": True,
+        "normalize_advantage": True,
+        "n_epochs": 6,
+        "batch_size": 128,
+        "clip_range": 0.2,
+        "ent_coef": 0.01,
+        "max_grad_norm": 0.5,
+    },
+    timesteps=500_000,
+    evaluation=Evaluation(n_episodes=100, n_envs=4),
+    checkpoint_every=50_000,
+    extra="box2d",
+)
+
+ACTOR_CRITIC_BEST = Settings(
+    algorithm="ActorCritic",
+    env_id="LunarLander-v3",
+    n_envs=16,
+    normalize={"norm_obs": False, "gamma": 0.999},
+    policy_kwargs={"net_arch": [64, 64], "layer_norm": True, "ortho_init": True},
+    arguments={
+        "learning_rate": "lin_6e-4",
+        "gamma": 0.999,
+        "gae_lambda": 0.98,
+        "n_steps": 512,
+        "normalize_advantage": True,
+        "n_epochs": 6,
+        "batch_size": 128,
+        "clip_range": 0.2,
+        "ent_coef": 0.01,
+        "max_grad_norm": 0.5,
+        "use_rms_prop": False,
+    },
+    timesteps=500_000,
+    evaluation=Evaluation(n_episodes=100, n_envs=4),
+    checkpoint_every=50_000,
+    extra="box2d",
+)
+
+RECIPES = (
+    Recipe(
+        name="lunarlander",
+        title="REINFORCE with a memory; best: against a learned value",
+        reported=Reported(text=_SOLVED, value=200.0, source="C"),
+        variants={"notebook": NOTEBOOK, "best": REINFORCE_BEST},
+        seeds=5,
+    ),
+    Recipe(
+        name="improved-lunarlander",
+        title="actor-critic with layer norm, GAE, clipping, mini-batches, epochs",
+        reported=Reported(text=_SOLVED, value=200.0, source="E"),
+        variants={"best": ACTOR_CRITIC_BEST},
+        seeds=5,
+    ),
+)

@@ -1,0 +1,345 @@
+"""Row fetch-slide: does a clone of a hand-written controller help policy gradients?
+
+The stages of a run, each of which is written down in ``stages.json`` when it is done,
+and skipped when the run is taken up again:
+
+1. ``controller``: the hand-written controller acts, see `controllers`.
+2. ``clone``: the policy is fitted to what was demonstrated (kept in
+   ``clone.zip``).
+3. ``scratch``: a second model learns from nothing, with the same settings and as many
+   steps (its checkpoints in ``scratch/``, at the end ``scratch.zip``).
+4. ``from_clone``: the model of the run goes on from the clone.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecEnv
+
+from pg_agents.callbacks import newest_checkpoint, resume
+from pg_agents.callbacks.checkpoint import checkpoint_content, put_normalization
+from pg_agents.checkpoints import (
+    DamagedCheckpointError,
+    check_entries,
+    read_content,
+)
+from pg_agents.cloning import clone_behaviour
+from pg_agents.demonstrations import (
+    Controller,
+    Demonstrations,
+    record_demonstrations,
+)
+from pg_agents.experiments.building import (
+    algorithm_class,
+    derived_seed,
+    make_evaluation_env,
+    make_model,
+    make_training_env,
+)
+from pg_agents.experiments.controllers import controller_of
+from pg_agents.experiments.damage import DamagedRunError
+from pg_agents.experiments.run import Training
+from pg_agents.experiments.settings import Settings
+from pg_agents.experiments.training import RunCheckpoints
+from pg_agents.files import write_whole
+
+STAGES = ("controller", "clone", "scratch", "from_clone")
+DEMONSTRATED_EPISODES = 300
+CLONING_EPOCHS = 40
+_DEMONSTRATIONS, _SUCCESSES, _CLONING, _LEARNING = 3, 4, 5, 6
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage came to.
+
+    Attributes:
+        success_rate: share of the episodes whose last step was a success, in [0, 1].
+        mean_return: of these episodes.
+        n_episodes: how many there were.
+        steps: of learning that the stage took.
+    """
+
+    success_rate: float
+    mean_return: float
+    n_episodes: int
+    steps: int
+
+
+def train(training: Training) -> BaseAlgorithm:
+    """Trains a run in stages; the hook of recipe fetch-slide.
+
+    Args:
+        training: of the run; its environment has to be one that `controller_of` knows.
+
+    Returns:
+        The model that has learnt from the clone.
+
+    Raises:
+        ValueError: if there is no controller for the environment.
+        DamagedRunError: (a ValueError) if stages.json, or a file that it says is there,
+            is damaged.
+    """
+    return _Stages(training).run()
+
+
+def read_stages(path: Path) -> dict[str, Stage]:
+    """Returns the stages that are done, by name, in their order.
+
+    Args:
+        path: the folder of the run.
+
+    Raises:
+        DamagedRunError: (a ValueError) if the file is damaged.
+    """
+    file = path / "stages.json"
+    if not file.exists():
+        return {}
+    try:
+        data = json.loads(file.read_bytes())
+        found = {name: Stage(**data[name]) for name in STAGES if name in data}
+        if len(found) < len(data):
+            raise ValueError("it has an unknown stage")
+    except (ValueError, TypeError) as error:
+        raise DamagedRunError(file, f"is cut off or damaged ({error})") from error
+    return found
+
+
+def success_rate(controller: Controller, settings: Settings, seed: int) -> Stage:
+    """Returns how often a controller, or a model, reaches the goal.
+
+    Args:
+        controller: a function from an observation to an action, or a model, whose most
+            likely actions are taken.
+        settings: of the run: environment and number of episodes.
+        seed: of the episodes' goals.
+
+    Returns:
+        The share of episodes with ``info["is_success"]`` on their last step.
+    """
+    # A controller sees what the environment returns; a model normalises for itself.
+    env = make_evaluation_env(replace(settings, normalize=None), seed)
+    watched = _Successes(env)
+    n_episodes = settings.evaluation.n_episodes
+    try:
+        while len(watched.returns) < n_episodes:
+            watched.step(controller)
+    finally:
+        env.close()
+    return Stage(
+        float(np.mean(watched.successes[:n_episodes])),
+        float(np.mean(watched.returns[:n_episodes])),
+        n_episodes,
+        0,
+    )
+
+
+class _Successes:
+    """Environments that are watched while somebody acts in them."""
+
+    def __init__(self, env: VecEnv) -> None:
+        self.env = env
+        self.successes: list[bool] = []
+        self.returns: list[float] = []
+        self._seen: Any = env.reset()
+        # Each its own number of episodes: the first to end would be short ones.
+        self._totals = np.zeros(env.num_envs)
+
+    def step(self, controller: Controller) -> None:
+        """Takes a step in each environment, and writes down which episodes ended."""
+        actions = _actions(controller, self._seen, self.env.num_envs)
+        self._seen, rewards, dones, infos = self.env.step(actions)
+        self._totals += rewards
+        for i in np.flatnonzero(dones):
+            self.successes.append(bool(infos[i]["is_success"]))
+            self.returns.append(float(self._totals[i]))
+            self._totals[i] = 0.0
+
+
+def _actions(controller: Controller, seen: Any, n_envs: int) -> Any:  # noqa: ANN401
+    if isinstance(controller, BaseAlgorithm):
+        normalizer = controller.get_vec_normalize_env()
+        if normalizer is not None:
+            seen = normalizer.normalize_obs(seen)
+        return controller.predict(seen, deterministic=True)[0]
+    act: Any = controller
+    return np.stack(
+        [act({key: value[i] for key, value in seen.items()}) for i in range(n_envs)]
+    )
+
+
+class _Stages:
+    """The stages of one run, and which of them are done."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.settings = training.config.settings
+        self.controller = controller_of(self.settings.env_id)
+        self.path = training.folder.path
+        self.done = read_stages(self.path)
+        self.goals = derived_seed(training.seed, _SUCCESSES)
+
+    def run(self) -> BaseAlgorithm:
+        """Takes up the first stage that is not done, and goes on to the last."""
+        model = self.training.model
+        if "controller" not in self.done:
+            self._write("controller", self.controller, 0)
+        if model.num_timesteps == 0:
+            self._clone(model)
+        if "clone" not in self.done:
+            self._write("clone", model, 0)
+        if "scratch" not in self.done:
+            self._write("scratch", self._learn_from_scratch(), None)
+        model = self._go_on(model)
+        return model
+
+    def _write(
+        self,
+        name: str,
+        controller: Controller,
+        steps: int | None,
+    ) -> None:
+        """Measures a stage, and writes it down."""
+        found = success_rate(controller, self.settings, self.goals)
+        taken = steps
+        if taken is None:
+            assert isinstance(controller, BaseAlgorithm), "who learns"
+            taken = controller.num_timesteps
+        self.done[name] = replace(found, steps=taken)
+        data = {each: asdict(stage) for each, stage in self.done.items()}
+        content = (json.dumps(data, indent=1) + "\n").encode()
+        write_whole(self.path / "stages.json", content, "json")
+
+    def _clone(self, model: BaseAlgorithm) -> None:
+        """Fits the policy, or loads what was fitted before the run was cut off."""
+        kept = self.path / "clone.zip"
+        if "clone" in self.done:
+            model.set_parameters(_sound(kept))
+            put_normalization(model, kept.read_bytes())
+            return
+        training = self.training
+        env = make_evaluation_env(
+            replace(self.settings, normalize=None),
+            derived_seed(training.seed, _DEMONSTRATIONS),
+        )
+        try:
+            shown = record_demonstrations(
+                env,
+                self.controller,
+                n_episodes=DEMONSTRATED_EPISODES // env.num_envs,
+            )
+        finally:
+            env.close()
+        _see(model, shown)
+        clone_behaviour(
+            model,
+            shown,
+            n_epochs=CLONING_EPOCHS,
+            batch_size=256,
+            # The noise that is left is what it explores with.
+            fit_std=False,
+            seed=derived_seed(training.seed, _CLONING),
+        )
+        write_whole(kept, checkpoint_content(model), "zip")
+
+    def _learn_from_scratch(self) -> BaseAlgorithm:
+        """Returns a second model, which has learnt as long as the run's will."""
+        training, settings = self.training, self.settings
+        folder = self.path / "scratch"
+        env = make_training_env(settings)
+        try:
+            model = self._second_model(folder, env)
+            assert settings.timesteps is not None, "checked before"
+            left = settings.timesteps - model.num_timesteps
+            if left > 0:
+                model.set_logger(Logger(folder=None, output_formats=[]))
+                keep = RunCheckpoints(
+                    settings.checkpoint_every, folder, _stop_asked(training.callbacks)
+                )
+                _learn(model, left, [keep])
+            write_whole(self.path / "scratch.zip", checkpoint_content(model), "zip")
+        finally:
+            env.close()
+        return model
+
+    def _second_model(self, folder: Path, env: VecEnv) -> BaseAlgorithm:
+        """Returns the model that learns from nothing, new or from its checkpoint."""
+        if newest_checkpoint(folder) is not None:
+            algorithm = algorithm_class(self.settings)
+            try:
+                return resume(algorithm, folder, env, device=self.settings.device)
+            except FileNotFoundError:
+                warnings.warn(f"{folder} begins anew", stacklevel=4)
+        return make_model(self.settings, env, self.training.seed)
+
+    def _go_on(self, model: BaseAlgorithm) -> BaseAlgorithm:
+        """Learns on from the clone, with the callbacks of the run."""
+        training = self.training
+        if model.num_timesteps == 0:
+            # Whatever was done again, or not, before.
+            model.set_random_seed(derived_seed(training.seed, _LEARNING))
+        # First: a checkpoint of the end says that the run need not be taken up again.
+        measuring = _AtTheEnd(lambda: self._write("from_clone", model, None))
+        return _learn(model, training.timesteps, [measuring, *training.callbacks])
+
+
+class _AtTheEnd(BaseCallback):
+    """Does something when training has come to its end."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._act = act
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        self._act()
+
+
+def _see(model: BaseAlgorithm, shown: Demonstrations) -> None:
+    """Gives the model's VecNormalize, if any, the statistics of demonstrations."""
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is None:
+        return
+    assert isinstance(shown.observations, dict), "the Fetch robot's"
+    assert isinstance(normalizer.obs_rms, dict), "likewise"
+    for name, statistics in normalizer.obs_rms.items():
+        statistics.update(shown.observations[name])
+
+
+def _sound(path: Path) -> Path:
+    """Returns the path of a saved model, if it is whole."""
+    try:
+        check_entries(read_content(path), str(path))
+    except FileNotFoundError:
+        raise DamagedRunError(path, "is missing") from None
+    except DamagedCheckpointError as error:
+        raise DamagedRunError(path, str(error).removeprefix(f"{path} ")) from error
+    return path
+
+
+def _learn(
+    model: BaseAlgorithm, timesteps: int, callbacks: list[BaseCallback]
+) -> BaseAlgorithm:
+    return model.learn(
+        timesteps,
+        callbacks,
+        log_interval=None,  # type: ignore[arg-type]
+        reset_num_timesteps=model.num_timesteps == 0,
+    )
+
+
+def _stop_asked(callbacks: list[BaseCallback]) -> Callable[[], bool]:
+    """Returns how the run learns that it is to stop, for the second model as well."""
+    return next(c.stop_asked for c in callbacks if isinstance(c, RunCheckpoints))

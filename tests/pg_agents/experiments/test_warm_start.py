@@ -1,0 +1,193 @@
+"""Stages that are written down, skipped when they are done, and taken up again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from pg_agents.experiments import (
+    DamagedRunError,
+    Evaluation,
+    Moment,
+    RunConfig,
+    RunFolder,
+    find_recipe,
+    run_one,
+    warm_start,
+)
+from pg_agents.experiments.building import derived_seed, make_evaluation_env
+from pg_agents.experiments.controllers import controller_of
+from pg_agents.experiments.warm_start import STAGES, read_stages, success_rate
+
+LINE = "tests.pg_agents.experiments.test_warm_start:Line-v0"
+
+
+class Line(gymnasium.Env[Any, Any]):
+    """A point on a line; it succeeds where it ends within 0.2 of its goal."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        box = spaces.Box(-10, 10, (1,), dtype=np.float64)
+        self.observation_space = spaces.Dict(
+            {"observation": box, "achieved_goal": box, "desired_goal": box}
+        )
+        self.action_space = spaces.Box(-1, 1, (1,), dtype=np.float32)
+
+    def _seen(self) -> dict[str, NDArray[Any]]:
+        at = np.array([self.at])
+        return {
+            "observation": at,
+            "achieved_goal": at.copy(),
+            "desired_goal": np.array([self.goal]),
+        }
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.at, self.goal = 0.0, float(self.np_random.uniform(-2, 2))
+        return self._seen(), {}
+
+    def step(
+        self, action: NDArray[Any]
+    ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
+        self.at += float(action[0])
+        far = abs(self.at - self.goal)
+        return self._seen(), -far, False, False, {"is_success": far < 0.2}
+
+
+gymnasium.register("Line-v0", Line, max_episode_steps=5)
+
+
+def walk(seen: Any) -> NDArray[np.float32]:
+    """Goes to the goal."""
+    left: NDArray[Any] = seen["desired_goal"] - seen["observation"]
+    action: NDArray[np.float32] = np.clip(left, -1, 1).astype(np.float32)
+    return action
+
+
+def stay(seen: Any) -> NDArray[np.float32]:
+    return np.zeros(1, dtype=np.float32)
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    monkeypatch.setattr(warm_start, "controller_of", lambda env_id: walk)
+    monkeypatch.setattr(warm_start, "DEMONSTRATED_EPISODES", 100)
+    found = find_recipe("fetch-slide").config("sparse")
+    return replace(
+        found,
+        settings=replace(
+            found.settings,
+            env_id=LINE,
+            extra=None,
+            n_envs=2,
+            timesteps=200,
+            checkpoint_every=50,
+            policy_kwargs={"net_arch": [16], "log_std_init": -1.5},
+            arguments={**found.settings.arguments, "n_steps": 25, "batch_size": 25},
+            evaluation=Evaluation(n_episodes=50, n_envs=2),
+        ),
+    )
+
+
+def test_the_success_rate_is_that_of_the_last_steps(config: RunConfig) -> None:
+    """Five steps of one are enough for every goal; staying is for a tenth of them."""
+    assert success_rate(walk, config.settings, 3).success_rate == 1.0
+    many = replace(config.settings, evaluation=Evaluation(n_episodes=400, n_envs=2))
+    # 0.1, with a standard error of 0.015: four of them, in one of 15,000.
+    assert success_rate(stay, many, 3).success_rate == pytest.approx(0.1, abs=0.06)
+    found = success_rate(stay, many, 3)
+    # The mean of |goal| is 1, five times over; its standard error is 5 * 0.58 / 20.
+    assert found.mean_return == pytest.approx(-5.0, abs=0.6)
+    assert found.n_episodes == 400
+
+
+def test_the_stages_are_written_down_in_their_order(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    folder = run_one(config, 0, tmp_path)
+    stages = read_stages(folder.path)
+    assert tuple(stages) == STAGES
+    assert stages["controller"].success_rate == 1.0
+    # It walks like the controller, and who starts from nothing does not yet.
+    assert stages["clone"].success_rate > 0.8 > stages["scratch"].success_rate
+    assert [stages[name].steps for name in STAGES] == [0, 0, 200, 200]
+    assert folder.result().steps == 200
+    # The result is that of the model that learnt from the clone.
+    model = folder.load_model(make_evaluation_env(config.settings, 0))
+    again = success_rate(model, config.settings, goals(folder))
+    assert again.success_rate == stages["from_clone"].success_rate
+
+
+def goals(folder: RunFolder) -> int:
+    return derived_seed(folder.seed, warm_start._SUCCESSES)
+
+
+class PowerCut(BaseException):
+    pass
+
+
+# The line has no state that can be kept: it starts anew where a run is taken up.
+@pytest.mark.filterwarnings("ignore:the environment starts from a fresh reset")
+@pytest.mark.parametrize("stage", ["clone", "scratch", "from_clone"])
+def test_a_run_cut_off_in_a_stage_does_not_do_the_others_again(
+    config: RunConfig, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_one(config, 1, tmp_path / "whole")
+    write = warm_start._Stages._write
+    began: list[str] = []
+
+    def cut(self: Any, name: str, *rest: Any) -> None:
+        began.append(name)
+        if name == stage and began.count(name) == 1:
+            raise PowerCut
+        write(self, name, *rest)
+
+    monkeypatch.setattr(warm_start._Stages, "_write", cut)
+    with pytest.raises(PowerCut):
+        run_one(config, 1, tmp_path)
+    before = STAGES[: STAGES.index(stage)]
+    assert tuple(read_stages(RunFolder.path_of(tmp_path, config, 1))) == before
+    folder = run_one(config, 1, tmp_path)
+    assert began == [*before, stage, *STAGES[STAGES.index(stage) :]]
+    found, expected = read_stages(folder.path), read_stages(whole.path)
+    if stage == "from_clone":
+        del found[stage], expected[stage]
+    assert found == expected
+
+
+def test_damaged_stages_are_refused(config: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "stages.json").write_text('{"clone": {"success')
+    with pytest.raises(DamagedRunError, match=r"stages\.json.*damaged"):
+        read_stages(tmp_path)
+    (tmp_path / "stages.json").write_text(json.dumps({"nap": {}}))
+    with pytest.raises(DamagedRunError, match="unknown stage"):
+        read_stages(tmp_path)
+
+
+def test_progress_is_told(config: RunConfig, tmp_path: Path) -> None:
+    told: list[Moment] = []
+    run_one(config, 2, tmp_path, on_progress=told.append)
+    assert told[-1].share == 1.0 and told[-1].episodes == 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("env_id", "least"), [("Reach", 0.99), ("Push", 0.9), ("Slide", 0.2)]
+)
+def test_the_controllers_reach_their_goals(env_id: str, least: float) -> None:
+    """Thirty episodes."""
+    pytest.importorskip("gymnasium_robotics", reason="needs the extra robotics")
+    settings = find_recipe("fetch-slide").config("sparse").settings
+    full = f"gymnasium_robotics:Fetch{env_id}-v4"
+    asked = replace(settings, env_id=full, evaluation=Evaluation(n_episodes=30))
+    found = success_rate(controller_of(full), asked, 5)
+    assert found.success_rate >= least
