@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -224,7 +225,7 @@ class _Stages:
         """Fits the policy, or loads what was fitted before the run was cut off."""
         kept = self.path / "clone.zip"
         if "clone" in self.done:
-            model.set_parameters(_sound(kept))
+            model.set_parameters(str(_sound(kept)))
             put_normalization(model, kept.read_bytes())
             return
         training = self.training
@@ -272,7 +273,9 @@ class _Stages:
             env.close()
         return model
 
-    def _second_model(self, folder: Path, env: VecEnv) -> BaseAlgorithm:
+    def _second_model(
+        self, folder: Path, env: VecEnv | VectorEnv[Any, Any, Any]
+    ) -> BaseAlgorithm:
         """Returns the model that learns from nothing, new or from its checkpoint."""
         if newest_checkpoint(folder) is not None:
             algorithm = algorithm_class(self.settings)
