@@ -431,7 +431,7 @@ EXPERIMENTS = (
     {f"recipes.{name}" for name in FAMILIES},
     {"recipes"},
     {"catalogue", "folder", "progress"},
-    {"evaluating", "showcases"},
+    {"evaluating", "showcases", "success"},
     {"run"},
     {"executors", "results", "showing", "warm_start", "watching"},
     {"seeds"},

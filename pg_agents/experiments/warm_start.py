@@ -16,11 +16,10 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -50,7 +49,7 @@ from pg_agents.experiments.building import (
 from pg_agents.experiments.controllers import controller_of
 from pg_agents.experiments.damage import DamagedRunError
 from pg_agents.experiments.run import Training
-from pg_agents.experiments.settings import Settings
+from pg_agents.experiments.success import Stage, success_rate
 from pg_agents.experiments.training import RunCheckpoints
 from pg_agents.files import write_whole
 
@@ -58,23 +57,6 @@ STAGES = ("controller", "clone", "scratch", "from_clone")
 DEMONSTRATED_EPISODES = 300
 CLONING_EPOCHS = 40
 _DEMONSTRATIONS, _SUCCESSES, _CLONING, _LEARNING = 3, 4, 5, 6
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a stage came to.
-
-    Attributes:
-        success_rate: share of the episodes whose last step was a success, in [0, 1].
-        mean_return: of these episodes.
-        n_episodes: how many there were.
-        steps: of learning that the stage took.
-    """
-
-    success_rate: float
-    mean_return: float
-    n_episodes: int
-    steps: int
 
 
 def train(training: Training) -> BaseAlgorithm:
@@ -114,69 +96,6 @@ def read_stages(path: Path) -> dict[str, Stage]:
     except (ValueError, TypeError) as error:
         raise DamagedRunError(file, f"is cut off or damaged ({error})") from error
     return found
-
-
-def success_rate(controller: Controller, settings: Settings, seed: int) -> Stage:
-    """Returns how often a controller, or a model, reaches the goal.
-
-    Args:
-        controller: a function from an observation to an action, or a model, whose most
-            likely actions are taken.
-        settings: of the run: environment and number of episodes.
-        seed: of the episodes' goals.
-
-    Returns:
-        The share of episodes with ``info["is_success"]`` on their last step.
-    """
-    # A controller sees what the environment returns; a model normalises for itself.
-    env = make_evaluation_env(replace(settings, normalize=None), seed)
-    watched = _Successes(env)
-    n_episodes = settings.evaluation.n_episodes
-    try:
-        while len(watched.returns) < n_episodes:
-            watched.step(controller)
-    finally:
-        env.close()
-    return Stage(
-        float(np.mean(watched.successes[:n_episodes])),
-        float(np.mean(watched.returns[:n_episodes])),
-        n_episodes,
-        0,
-    )
-
-
-class _Successes:
-    """Environments that are watched while somebody acts in them."""
-
-    def __init__(self, env: VecEnv) -> None:
-        self.env = env
-        self.successes: list[bool] = []
-        self.returns: list[float] = []
-        self._seen: Any = env.reset()
-        # Each its own number of episodes: the first to end would be short ones.
-        self._totals = np.zeros(env.num_envs)
-
-    def step(self, controller: Controller) -> None:
-        """Takes a step in each environment, and writes down which episodes ended."""
-        actions = _actions(controller, self._seen, self.env.num_envs)
-        self._seen, rewards, dones, infos = self.env.step(actions)
-        self._totals += rewards
-        for i in np.flatnonzero(dones):
-            self.successes.append(bool(infos[i]["is_success"]))
-            self.returns.append(float(self._totals[i]))
-            self._totals[i] = 0.0
-
-
-def _actions(controller: Controller, seen: Any, n_envs: int) -> Any:  # noqa: ANN401
-    if isinstance(controller, BaseAlgorithm):
-        normalizer = controller.get_vec_normalize_env()
-        if normalizer is not None:
-            seen = normalizer.normalize_obs(seen)
-        return controller.predict(seen, deterministic=True)[0]
-    act: Any = controller
-    return np.stack(
-        [act({key: value[i] for key, value in seen.items()}) for i in range(n_envs)]
-    )
 
 
 class _Stages:

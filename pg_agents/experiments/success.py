@@ -1,0 +1,94 @@
+"""How often somebody reaches the goal, in a stage of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from pg_agents.demonstrations import Controller
+from pg_agents.experiments.building import make_evaluation_env
+from pg_agents.experiments.settings import Settings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage came to.
+
+    Attributes:
+        success_rate: share of the episodes whose last step was a success, in [0, 1].
+        mean_return: of these episodes.
+        n_episodes: how many there were.
+        steps: of learning that the stage took.
+    """
+
+    success_rate: float
+    mean_return: float
+    n_episodes: int
+    steps: int
+
+
+def success_rate(controller: Controller, settings: Settings, seed: int) -> Stage:
+    """Returns how often a controller, or a model, reaches the goal.
+
+    Args:
+        controller: a function from an observation to an action, or a model, whose most
+            likely actions are taken.
+        settings: of the run: environment and number of episodes.
+        seed: of the episodes' goals.
+
+    Returns:
+        The share of episodes with ``info["is_success"]`` on their last step.
+    """
+    # A controller sees what the environment returns; a model normalises for itself.
+    env = make_evaluation_env(replace(settings, normalize=None), seed)
+    watched = _Successes(env)
+    n_episodes = settings.evaluation.n_episodes
+    try:
+        while len(watched.returns) < n_episodes:
+            watched.step(controller)
+    finally:
+        env.close()
+    return Stage(
+        float(np.mean(watched.successes[:n_episodes])),
+        float(np.mean(watched.returns[:n_episodes])),
+        n_episodes,
+        0,
+    )
+
+
+class _Successes:
+    """Environments that are watched while somebody acts in them."""
+
+    def __init__(self, env: VecEnv) -> None:
+        self.env = env
+        self.successes: list[bool] = []
+        self.returns: list[float] = []
+        self._seen: Any = env.reset()
+        # Each its own number of episodes: the first to end would be short ones.
+        self._totals = np.zeros(env.num_envs)
+
+    def step(self, controller: Controller) -> None:
+        """Takes a step in each environment, and writes down which episodes ended."""
+        actions = _actions(controller, self._seen, self.env.num_envs)
+        self._seen, rewards, dones, infos = self.env.step(actions)
+        self._totals += rewards
+        for i in np.flatnonzero(dones):
+            self.successes.append(bool(infos[i]["is_success"]))
+            self.returns.append(float(self._totals[i]))
+            self._totals[i] = 0.0
+
+
+def _actions(controller: Controller, seen: Any, n_envs: int) -> Any:  # noqa: ANN401
+    if isinstance(controller, BaseAlgorithm):
+        normalizer = controller.get_vec_normalize_env()
+        if normalizer is not None:
+            seen = normalizer.normalize_obs(seen)
+        return controller.predict(seen, deterministic=True)[0]
+    act: Any = controller
+    return np.stack(
+        [act({key: value[i] for key, value in seen.items()}) for i in range(n_envs)]
+    )
