@@ -45,6 +45,7 @@ class Reported:
         value: mean return of its final evaluation; None where there is none.
         points: its averages during training.
         running_reward: that its training stops at; None where it does not.
+        tenth: whether episodes differ so much that our 10th percentile is told, too.
         source: which notebook, as shared/SYSTEMS.md names its section.
     """
 
@@ -52,6 +53,7 @@ class Reported:
     value: float | None = None
     points: tuple[Point, ...] = ()
     running_reward: float | None = None
+    tenth: bool = False
     source: str = ""
 
 

@@ -84,6 +84,7 @@ class RunsSummary:
         settings: of the runs, as `Settings.to_json` has them.
         seeds: which were run.
         evaluation: mean return of each evaluation.
+        tenth: 10th percentile of the returns in it.
         points: the averages of training at the episodes that the recipe reports, by
             ``"EPISODE/WINDOW"``.
         running_reward: the highest of each training, from its 20th episode on; empty
@@ -100,6 +101,7 @@ class RunsSummary:
     settings: dict[str, Any]
     seeds: list[int]
     evaluation: list[float]
+    tenth: list[float]
     points: dict[str, list[float]]
     running_reward: list[float]
     solved: int | None
@@ -129,7 +131,11 @@ class RunsSummary:
             found.append(Figure(what, tuple(values), reported.running_reward))
         # Ours may be evaluated in an environment with another cap.
         value = reported.value if notebook else None
-        return [*found, Figure("evaluation", tuple(self.evaluation), value)]
+        found.append(Figure("evaluation", tuple(self.evaluation), value))
+        if reported.tenth:
+            what = "10th percentile of its episodes"
+            found.append(Figure(what, tuple(self.tenth)))
+        return found
 
     def write(self, folder: Path) -> Path:
         """Writes ``NAME.json``, whole or not at all, and returns its path."""
@@ -155,6 +161,7 @@ class RunsSummary:
         found = cls(**data)
         lists: list[list[Any]] = [
             found.evaluation,
+            found.tenth,
             found.steps,
             found.episodes,
             found.wall_seconds,
@@ -193,6 +200,7 @@ def summarise_runs(recipe: Recipe, folders: Sequence[RunFolder]) -> RunsSummary:
         settings=settings.to_json(),
         seeds=[folder.seed for folder in folders],
         evaluation=means,
+        tenth=[float(np.percentile(f.evaluation().returns, 10)) for f in folders],
         points=_points(recipe.reported, settings, returns),
         running_reward=_highest(recipe.reported, settings, returns),
         solved=None if threshold is None else sum(m >= threshold for m in means),

@@ -52,6 +52,11 @@ def test_an_average_is_that_of_the_episodes_that_end_with_it(tmp_path: Path) -> 
     )
     # 1 to 10; 16 to 20; and there is no episode 31.
     assert summary.points == {"10/10": [5.5], "20/5": [18.0]}
+    # Of 0.5 and 1.5.
+    assert summary.tenth == [pytest.approx(0.6)]
+    with_tail = summary.figures(recipe(tenth=True).reported)[-1]
+    assert with_tail.what == "10th percentile of its episodes"
+    assert with_tail.values == (pytest.approx(0.6),)
     figures = summary.figures(recipe(points=points).reported)
     assert [figure.reached for figure in figures] == [True, False, None]
 
