@@ -32,7 +32,9 @@ RECIPES = (
     Recipe(
         name="pixelcopter-mc",
         title="REINFORCE on Pixelcopter, MLP 7-64-128-2",
-        reported=Reported(text="43.0 ± 57.4 over 10 episodes", value=43.0, tenth=True, source="B"),
+        reported=Reported(
+            text="43.0 ± 57.4 over 10 episodes", value=43.0, tenth=True, source="B"
+        ),
         variants={
             # An update after each episode, which is one environment: several would be
             # as many episodes an update, another setting.

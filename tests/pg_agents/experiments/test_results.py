@@ -56,7 +56,7 @@ def test_an_average_is_that_of_the_episodes_that_end_with_it(tmp_path: Path) -> 
     assert summary.tenth == [pytest.approx(0.6)]
     with_tail = summary.figures(recipe(tenth=True).reported)[-1]
     assert with_tail.what == "10th percentile of its episodes"
-    assert with_tail.values == (pytest.approx(0.6),)
+    assert with_tail.iqm == pytest.approx(0.6)
     figures = summary.figures(recipe(points=points).reported)
     assert [figure.reached for figure in figures] == [True, False, None]
 
