@@ -537,7 +537,9 @@ def test_a_wrong_reset_mask_is_refused(mask: list[Any]) -> None:
 
 
 def test_an_environment_without_tables_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"CartPole; 'Acrobot-v1' is a Acro"):
+    with pytest.raises(
+        TypeError, match=r"CartPole or Pixelcopter; 'Acrobot-v1' is a Acro"
+    ):
         make_torch_vec("Acrobot-v1", 2)
 
 
