@@ -105,16 +105,18 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
             # By a policy that was asked for everything, or by a table.
             return None, None
         seen, actions = buffer.taken()
-        if kept is not None or self._keeps_forward:
-            # The forward that will be learnt from: there is no need for another one.
-            if kept is not None:
-                recorded = buffer.column("recorded") if buffer.has_masks else None
-                evaluated, versions = kept.evaluated(actions, recorded), self._acted_by
-            else:
-                evaluated, versions = self._evaluated_by_parts(seen, actions)
-            self._evaluation = Evaluation(buffer.mark, versions, evaluated)
-            values, log_prob, _ = evaluated
-            return values.detach().flatten(), log_prob.detach()
+        if kept is not None:
+            recorded = buffer.column("recorded") if buffer.has_masks else None
+            evaluated = kept.evaluated(actions, recorded)
+            return self._to_be_learnt_from(buffer, self._acted_by, evaluated)
+        if self._keeps_forward:
+            evaluated = joined(
+                [
+                    self._evaluate(select(seen, part), actions[part])
+                    for part in parts_of(len(actions))
+                ]
+            )
+            return self._to_be_learnt_from(buffer, self._versions(), evaluated)
         # Acting has told the log-probabilities.
         if self.baseline != "value":
             return None, None
@@ -125,14 +127,16 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
             ]
         return torch.cat(parts), None
 
-    def _evaluated_by_parts(
-        self, seen: Observation, actions: Tensor
-    ) -> tuple[Evaluated, list[tuple[int, int]]]:
-        parts = [
-            self._evaluate(select(seen, part), actions[part])
-            for part in parts_of(len(actions))
-        ]
-        return joined(parts), self._versions()
+    def _to_be_learnt_from(
+        self,
+        buffer: TrajectoryBuffer,
+        versions: list[tuple[int, int]],
+        evaluated: Evaluated,
+    ) -> tuple[Tensor, Tensor]:
+        """Keeps the forward for the update, which then needs none of its own."""
+        self._evaluation = Evaluation(buffer.mark, versions, evaluated)
+        values, log_prob, _ = evaluated
+        return values.detach().flatten(), log_prob.detach()
 
     def _evaluate_batch(self, batch: Batch) -> Evaluated:
         done, self._evaluation = self._evaluation, None
