@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pg_agents.experiments import Settings as RecipeSettings
+from pg_agents.experiments.recipes.parts import BEST_ACTOR_CRITIC, BEST_REINFORCE
+
 Settings = dict[str, Any]
 
 CARTPOLE, SEQUENCE = "CartPole-v1", "PGToy-Sequence-v0"
@@ -84,45 +87,18 @@ def pure_jax(n_envs: int, n_epochs: int, n_minibatches: int) -> Settings:
     }
 
 
+def as_its_recipe(recipe: RecipeSettings) -> Settings:
+    """Returns what `pgtoy run` trains, on a native vector environment."""
+    given = learning(recipe.algorithm, "gymnasium", recipe.n_envs, **recipe.arguments)
+    return {**given, "n_timesteps": recipe.timesteps}
+
+
 # CartPole-v1 solved; `n_timesteps` is the budget, over which schedules fall. The first
 # two were tuned on seeds 0 to 9; seeds 10 to 19 are new to them.
 RECIPES: dict[str, Settings] = {
-    "ActorCritic": {
-        **learning(
-            "ActorCritic",
-            "gymnasium",
-            32,
-            n_steps=16,
-            n_epochs=8,
-            batch_size=256,
-            clip_range="lin_0.2",
-            learning_rate="lin_6e-3",
-            gamma=0.99,
-            gae_lambda=0.9,
-            normalize_advantage=True,
-            use_rms_prop=False,
-        ),
-        "n_timesteps": 100_000,
-    },
+    "ActorCritic": as_its_recipe(BEST_ACTOR_CRITIC),
     # With a learned baseline, and what lies beyond the last step valued by it.
-    "REINFORCE": {
-        **learning(
-            "REINFORCE",
-            "gymnasium",
-            32,
-            n_steps=16,
-            n_epochs=8,
-            batch_size=256,
-            clip_range=0.2,
-            learning_rate="lin_6e-3",
-            gamma=0.98,
-            baseline="value",
-            bootstrap=True,
-            normalize_advantage=True,
-            max_grad_norm=0.5,
-        ),
-        "n_timesteps": 200_000,
-    },
+    "REINFORCE": as_its_recipe(BEST_REINFORCE),
     # RL Zoo's tuned settings.
     "PPO": {
         **learning(

@@ -28,7 +28,7 @@ def plain_network(*widths: int, **more: Any) -> dict[str, Any]:
     }
 
 
-# Tuned on seeds 0 to 9, as are those of benchmarks/speed/settings.py, which they are.
+# Tuned on seeds 0 to 9; `make bench` times how soon they solve it.
 BEST_REINFORCE = Settings(
     algorithm="REINFORCE",
     env_id="CartPole-v1",
