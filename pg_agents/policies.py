@@ -32,12 +32,15 @@ class MlpPolicy(OurPolicy):
             network and no parameters for it; values are 0.
         layer_norm: whether each hidden layer is normalised before its activation (Ba,
             Kiros and Hinton, 2016, "Layer normalization").
+        glorot_init: whether weights begin uniformly distributed, within
+            sqrt(6 / (inputs + outputs)) of 0, and biases at 0 (Glorot and Bengio, 2010,
+            equation 16), as Keras does; in the place of `ortho_init`.
         **kwargs: as SB3's `ActorCriticPolicy`: `net_arch`, `activation_fn`,
             `ortho_init`, `optimizer_class`, `optimizer_kwargs` and so on. With a shared
             critic `net_arch` must be a list: one body.
 
     Raises:
-        ValueError: if `critic` is unknown, or does not go with another argument.
+        ValueError: if `critic` is unknown, or arguments do not go together.
     """
 
     def __init__(
@@ -48,10 +51,16 @@ class MlpPolicy(OurPolicy):
         *,
         critic: Critic = "separate",
         layer_norm: bool = False,
+        glorot_init: bool = False,
         **kwargs: Any,
     ) -> None:
         check_choice("critic", critic, get_args(Critic))
         check_choice("layer_norm", layer_norm, (True, False))
+        check_choice("glorot_init", glorot_init, (True, False))
+        if glorot_init and kwargs.get("ortho_init"):
+            raise ValueError(
+                "glorot_init=True and ortho_init=True are two ways to begin: choose one"
+            )
         net_arch = kwargs.get("net_arch")
         # SB3 still takes [{"pi": ..., "vf": ...}], its way before 1.8.
         parts = net_arch if isinstance(net_arch, list) else [net_arch]
@@ -70,6 +79,9 @@ class MlpPolicy(OurPolicy):
             kwargs = {**kwargs, "share_features_extractor": True}
         self._critic = critic
         self._layer_norm = layer_norm
+        self._glorot_init = glorot_init
+        if glorot_init:
+            kwargs = {**kwargs, "ortho_init": False}
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
     @property
@@ -78,7 +90,11 @@ class MlpPolicy(OurPolicy):
         return self._critic != "none"
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        own = {"critic": self._critic, "layer_norm": self._layer_norm}
+        own = {
+            "critic": self._critic,
+            "layer_norm": self._layer_norm,
+            "glorot_init": self._glorot_init,
+        }
         return {**super()._get_constructor_parameters(), **own}
 
     def _build_mlp_extractor(self) -> None:
@@ -103,6 +119,8 @@ class MlpPolicy(OurPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
+        if self._glorot_init:
+            self.apply(_begin_as_glorot)
         if self._critic == "none":
             self.value_net = NoCritic()  # type: ignore[assignment]
             # Made again without the parameters that are gone.
@@ -187,6 +205,13 @@ class NoCritic(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         """Returns zeros `[B, 1]`."""
         return latent.new_zeros((len(latent), 1))
+
+
+def _begin_as_glorot(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Linear | nn.Conv2d):
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def _normalized(layers: nn.Sequential) -> nn.Sequential:

@@ -28,6 +28,7 @@ _FLAGS = (
     "share_features_extractor",
     "normalize_images",
     "layer_norm",
+    "glorot_init",
 )
 # Beyond these the standard deviation, their exponential, is no useful float32.
 _LOG_STD_RANGE = (-20.0, 20.0)

@@ -425,7 +425,7 @@ FAMILIES = (
 # From what is written down to what is done with it; each may import those before it.
 EXPERIMENTS = (
     {"controllers", "damage", "extras", "interrupts", "lock", "setting_checks"},
-    {"monitor_file", "settings"},
+    {"figure", "monitor_file", "settings", "stages"},
     {"building", "recipe", "training"},
     {"recipes.parts"},
     {f"recipes.{name}" for name in FAMILIES},
@@ -433,7 +433,7 @@ EXPERIMENTS = (
     {"catalogue", "folder", "progress"},
     {"evaluating", "showcases", "success"},
     {"run"},
-    {"executors", "results", "showing", "warm_start", "watching"},
+    {"executors", "mistakes", "results", "showing", "warm_start", "watching"},
     {"seeds"},
     {"summary", "sweeping"},
     {"shows", "shows.bandit", "shows.known_values", "shows.parts"},

@@ -43,6 +43,8 @@ class Reported:
     Attributes:
         text: the figure in words.
         value: mean return of its final evaluation; None where there is none.
+        solved: mean return from which the task counts as solved, where the notebook
+            has no figure.
         points: its averages during training.
         running_reward: that its training stops at; None where it does not.
         tenth: whether episodes differ so much that our 10th percentile is told, too.
@@ -51,6 +53,7 @@ class Reported:
 
     text: str
     value: float | None = None
+    solved: float | None = None
     points: tuple[Point, ...] = ()
     running_reward: float | None = None
     tenth: bool = False

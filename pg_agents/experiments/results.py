@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,64 +12,15 @@ import gymnasium
 import numpy as np
 
 from pg_agents.callbacks import RunningReward
+from pg_agents.experiments.figure import Figure
 from pg_agents.experiments.folder import RunFolder
 from pg_agents.experiments.recipe import Point, Recipe, Reported
 from pg_agents.experiments.settings import RunConfig, Settings
+from pg_agents.experiments.stages import read_stages
 from pg_agents.files import write_whole
-from pg_agents.statistics import (
-    Interval,
-    interquartile_mean,
-    stratified_bootstrap_interval,
-)
 
 # Before, the running reward says little: as `StopWhenSolved` has it.
 _MIN_EPISODES = 20
-# Monitor files round returns to six digits.
-_ROUNDING = 1e-6
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of several seeds, beside the notebook's.
-
-    Attributes:
-        what: which figure, in words.
-        values: of each seed.
-        reported: the notebook's; None where it has none.
-    """
-
-    what: str
-    values: tuple[float, ...]
-    reported: float | None = None
-
-    @property
-    def iqm(self) -> float:
-        """Interquartile mean over the seeds."""
-        return float(interquartile_mean(np.array(self.values)))
-
-    @property
-    def interval(self) -> Interval:
-        """The 95 % bootstrap interval of the interquartile mean."""
-        return stratified_bootstrap_interval(np.array(self.values))
-
-    @property
-    def reached(self) -> bool | None:
-        """Whether the interquartile mean is at least the notebook's figure."""
-        if self.reported is None:
-            return None
-        return self.iqm >= self.reported - _ROUNDING * max(1.0, abs(self.reported))
-
-    def __str__(self) -> str:
-        """Returns such as ``18.9 [17.2, 21.4]; notebook 18.5: reached``."""
-        said = f"{self.iqm:.4g}"
-        if len(self.values) > 1:
-            said += f" [{self.interval.low:.4g}, {self.interval.high:.4g}]"
-        if self.reported is None:
-            return said
-        verdict = "reached" if self.reached else "**falls short**"
-        if not self.reached and self.reported <= self.interval.high:
-            verdict += " (within the interval)"
-        return f"{said}; notebook {self.reported:g}: {verdict}"
 
 
 @dataclass(frozen=True)
@@ -94,6 +45,8 @@ class RunsSummary:
         episodes: of training.
         wall_seconds: of training.
         versions: of Python and the libraries, in the first run.
+        success: share of episodes that reach the goal, by stage of the run; empty for
+            runs without stages.
     """
 
     recipe: str
@@ -109,6 +62,7 @@ class RunsSummary:
     episodes: list[int]
     wall_seconds: list[float]
     versions: dict[str, str]
+    success: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -124,14 +78,19 @@ class RunsSummary:
             values = self.points.get(_key(point))
             if values:
                 what = f"average of {point.window} at episode {point.episode}"
-                found.append(Figure(what, tuple(values), point.value))
+                theirs = point.value if notebook else None
+                found.append(Figure(what, tuple(values), theirs))
         if self.running_reward:
-            what = "highest running reward"
+            theirs = reported.running_reward if notebook else None
             values = self.running_reward
-            found.append(Figure(what, tuple(values), reported.running_reward))
-        # Ours may be evaluated in an environment with another cap.
-        value = reported.value if notebook else None
-        found.append(Figure("evaluation", tuple(self.evaluation), value))
+            found.append(Figure("highest running reward", tuple(values), theirs))
+        for stage, values in self.success.items():
+            what = f"success rate, {stage.replace('_', ' ')}"
+            found.append(Figure(what, tuple(values)))
+        evaluation = Figure("evaluation", tuple(self.evaluation), reported.value)
+        if reported.solved is not None:
+            evaluation = replace(evaluation, reported=reported.solved, by="solved at")
+        found.append(evaluation)
         if reported.tenth:
             what = "10th percentile of its episodes"
             found.append(Figure(what, tuple(self.tenth)))
@@ -156,7 +115,8 @@ class RunsSummary:
         except ValueError as error:
             raise ValueError(f"{path} is cut off or damaged: {error}") from error
         known = {each.name for each in fields(cls)}
-        if not isinstance(data, dict) or set(data) != known:
+        # Runs without stages are older than the entry for them.
+        if not isinstance(data, dict) or set(data) | {"success"} != known:
             raise ValueError(f"{path} is no summary of runs")
         found = cls(**data)
         lists: list[list[Any]] = [
@@ -166,6 +126,7 @@ class RunsSummary:
             found.episodes,
             found.wall_seconds,
             *found.points.values(),
+            *found.success.values(),
         ]
         lengths = {len(each) for each in lists}
         if lengths != {len(found.seeds)} or not found.seeds:
@@ -208,6 +169,7 @@ def summarise_runs(recipe: Recipe, folders: Sequence[RunFolder]) -> RunsSummary:
         episodes=[result.episodes for result in results],
         wall_seconds=[result.wall_seconds for result in results],
         versions=_versions(folders[0]),
+        success=_success(folders),
     )
 
 
@@ -240,6 +202,13 @@ def _highest(
         course = [average.update(value) for value in each]
         found.append(max(course[_MIN_EPISODES - 1 :]))
     return found
+
+
+def _success(folders: Sequence[RunFolder]) -> dict[str, list[float]]:
+    """Success rates by stage, of the stages that every run has."""
+    stages = [read_stages(folder.path) for folder in folders]
+    names = [name for name in stages[0] if all(name in each for each in stages)]
+    return {name: [each[name].success_rate for each in stages] for name in names}
 
 
 def _key(point: Point) -> str:

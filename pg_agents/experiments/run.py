@@ -83,6 +83,20 @@ class Training:
     timesteps: int
     folder: RunFolder
 
+    def learn(self, *more: BaseCallback) -> BaseAlgorithm:
+        """Learns for the steps that are left, and returns the model.
+
+        Args:
+            *more: callbacks that come before those of the run.
+        """
+        model = self.model
+        return model.learn(
+            self.timesteps,
+            [*more, *self.callbacks],
+            log_interval=None,  # type: ignore[arg-type]
+            reset_num_timesteps=model.num_timesteps == 0,
+        )
+
 
 def run_one(
     config: RunConfig,
@@ -257,22 +271,13 @@ class _Run:
                 max(0, total - model.num_timesteps),
                 folder,
             )
-            train = _learn if settings.train is None else load_hook(settings.train)
+            hook = settings.train
+            train = Training.learn if hook is None else load_hook(hook)
             try:
                 trained: BaseAlgorithm = train(training)
                 return trained
             finally:
                 log.close()
-
-
-def _learn(training: Training) -> BaseAlgorithm:
-    model = training.model
-    return model.learn(
-        training.timesteps,
-        training.callbacks,
-        log_interval=None,  # type: ignore[arg-type]
-        reset_num_timesteps=model.num_timesteps == 0,
-    )
 
 
 def _stop_when_solved(settings: Settings, returns: list[float]) -> list[BaseCallback]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,23 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from pg_agents.demonstrations import Controller
 from pg_agents.experiments.building import make_evaluation_env
 from pg_agents.experiments.settings import Settings
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a stage came to.
-
-    Attributes:
-        success_rate: share of the episodes whose last step was a success, in [0, 1].
-        mean_return: of these episodes.
-        n_episodes: how many there were.
-        steps: of learning that the stage took.
-    """
-
-    success_rate: float
-    mean_return: float
-    n_episodes: int
-    steps: int
+from pg_agents.experiments.stages import Stage
 
 
 def success_rate(controller: Controller, settings: Settings, seed: int) -> Stage:

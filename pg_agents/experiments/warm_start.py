@@ -13,10 +13,9 @@ and skipped when the run is taken up again:
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +48,11 @@ from pg_agents.experiments.building import (
 from pg_agents.experiments.controllers import controller_of
 from pg_agents.experiments.damage import DamagedRunError
 from pg_agents.experiments.run import Training
-from pg_agents.experiments.success import Stage, success_rate
+from pg_agents.experiments.stages import read_stages, write_stages
+from pg_agents.experiments.success import success_rate
 from pg_agents.experiments.training import RunCheckpoints
 from pg_agents.files import write_whole
 
-STAGES = ("controller", "clone", "scratch", "from_clone")
 DEMONSTRATED_EPISODES = 300
 CLONING_EPOCHS = 40
 _DEMONSTRATIONS, _SUCCESSES, _CLONING, _LEARNING = 3, 4, 5, 6
@@ -74,28 +73,6 @@ def train(training: Training) -> BaseAlgorithm:
             is damaged.
     """
     return _Stages(training).run()
-
-
-def read_stages(path: Path) -> dict[str, Stage]:
-    """Returns the stages that are done, by name, in their order.
-
-    Args:
-        path: the folder of the run.
-
-    Raises:
-        DamagedRunError: (a ValueError) if the file is damaged.
-    """
-    file = path / "stages.json"
-    if not file.exists():
-        return {}
-    try:
-        data = json.loads(file.read_bytes())
-        found = {name: Stage(**data[name]) for name in STAGES if name in data}
-        if len(found) < len(data):
-            raise ValueError("it has an unknown stage")
-    except (ValueError, TypeError) as error:
-        raise DamagedRunError(file, f"is cut off or damaged ({error})") from error
-    return found
 
 
 class _Stages:
@@ -136,9 +113,7 @@ class _Stages:
             assert isinstance(controller, BaseAlgorithm), "who learns"
             taken = controller.num_timesteps
         self.done[name] = replace(found, steps=taken)
-        data = {each: asdict(stage) for each, stage in self.done.items()}
-        content = (json.dumps(data, indent=1) + "\n").encode()
-        write_whole(self.path / "stages.json", content, "json")
+        write_stages(self.path, self.done)
 
     def _clone(self, model: BaseAlgorithm) -> None:
         """Fits the policy, or loads what was fitted before the run was cut off."""

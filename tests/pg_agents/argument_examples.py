@@ -204,6 +204,7 @@ ACTOR_CRITIC_ONLY: Examples = {
 POLICY_KWARGS: Examples = {
     "critic": (("separate", "shared", "none"), NO_NAMES),
     "layer_norm": ((True, False), NO_FLAGS),
+    "glorot_init": ((True, False), NO_FLAGS),
     "net_arch": (
         (None, [], [4], [4, 3], {"pi": [4], "vf": [3]}, {"pi": [4]}, {"vf": [3]}, {}),
         (

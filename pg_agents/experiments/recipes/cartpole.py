@@ -1,5 +1,6 @@
 """CartPole-v1: pole on a cart, a return of 500 at most."""
 
+from dataclasses import replace
 from typing import Any
 
 from pg_agents.experiments.recipe import Point, Recipe, Reported
@@ -18,6 +19,38 @@ _UNTIL_SOLVED: dict[str, Any] = {
     "checkpoint_every": 50_000,
     "evaluation": EVALUATION,
 }
+
+# With what the notebooks get wrong, each alone, so that what correcting it changes can
+# be seen.
+_MISTAKES = "pg_agents.experiments.mistakes"
+_POLICY_NETWORK = Settings(
+    algorithm="REINFORCE",
+    env_id="CartPole-v1",
+    policy_kwargs=plain_network(32),
+    arguments={
+        "learning_rate": 5e-3,
+        "gamma": 0.99,
+        "standardize_returns": True,
+    },
+    **_UNTIL_SOLVED,
+)
+_MEMORY = Settings(
+    algorithm="REINFORCE",
+    env_id="CartPole-v1",
+    policy_kwargs=plain_network(20, 20),
+    arguments={
+        "learning_rate": 1e-3,
+        "gamma": 0.99,
+        "memory_size": 512,
+        "learning_starts": 256,
+        "batch_size": 256,
+        "gradient_steps": 2,
+        "replay": "returns",
+    },
+    episodes=2500,
+    checkpoint_every=50_000,
+    evaluation=EVALUATION,
+)
 
 RANDOM_BASELINE = Recipe(
     name="random-baseline",
@@ -39,17 +72,14 @@ POLICY_NETWORK = Recipe(
         text="solved: running reward above 475", running_reward=SOLVED, source="A"
     ),
     variants={
-        "notebook": Settings(
-            algorithm="REINFORCE",
-            env_id="CartPole-v1",
-            policy_kwargs=plain_network(32),
-            arguments={
-                "learning_rate": 5e-3,
-                "gamma": 0.99,
-                "standardize_returns": True,
-            },
-            **_UNTIL_SOLVED,
+        "notebook": _POLICY_NETWORK,
+        # Gymnasium leaves the time limit away: an episode goes on until the pole falls.
+        "stepped-past": replace(
+            _POLICY_NETWORK,
+            env_kwargs={"max_episode_steps": -1},
+            evaluation=replace(EVALUATION, env_kwargs={"max_episode_steps": 500}),
         ),
+        "probability": replace(_POLICY_NETWORK, train=f"{_MISTAKES}:probability"),
         "best": BEST_REINFORCE,
     },
 )
@@ -115,23 +145,8 @@ MEMORY = Recipe(
         source="C",
     ),
     variants={
-        "notebook": Settings(
-            algorithm="REINFORCE",
-            env_id="CartPole-v1",
-            policy_kwargs=plain_network(20, 20),
-            arguments={
-                "learning_rate": 1e-3,
-                "gamma": 0.99,
-                "memory_size": 512,
-                "learning_starts": 256,
-                "batch_size": 256,
-                "gradient_steps": 2,
-                "replay": "returns",
-            },
-            episodes=2500,
-            checkpoint_every=50_000,
-            evaluation=EVALUATION,
-        )
+        "notebook": _MEMORY,
+        "rounded": replace(_MEMORY, train=f"{_MISTAKES}:rounded_returns"),
     },
 )
 RECIPES = (RANDOM_BASELINE, POLICY_NETWORK, TWO_HEADED, MONTE_CARLO, MEMORY)

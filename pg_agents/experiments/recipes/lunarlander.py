@@ -3,7 +3,7 @@
 from pg_agents.experiments.recipe import Recipe, Reported
 from pg_agents.experiments.settings import Evaluation, Settings
 
-_SOLVED = "no figure; 200 is solved"
+_SOLVED = "no figure; solved at 200"
 
 # The network and the memory of the row reinforce-memory, with as many episodes.
 NOTEBOOK = Settings(
@@ -82,14 +82,14 @@ RECIPES = (
     Recipe(
         name="lunarlander",
         title="REINFORCE with a memory; best: against a learned value",
-        reported=Reported(text=_SOLVED, value=200.0, source="C"),
+        reported=Reported(text=_SOLVED, solved=200.0, source="C"),
         variants={"notebook": NOTEBOOK, "best": REINFORCE_BEST},
         seeds=5,
     ),
     Recipe(
         name="improved-lunarlander",
         title="actor-critic with layer norm, GAE, clipping, mini-batches, epochs",
-        reported=Reported(text=_SOLVED, value=200.0, source="E"),
+        reported=Reported(text=_SOLVED, solved=200.0, source="E"),
         variants={"best": ACTOR_CRITIC_BEST},
         seeds=5,
     ),

@@ -11,11 +11,13 @@ import pytest
 
 from pg_agents.experiments import Recipe, Reported, RunFolder
 from pg_agents.experiments.damage import OtherRunError
+from pg_agents.experiments.figure import Figure
 from pg_agents.experiments.folder import EvaluationRecord, Result
 from pg_agents.experiments.monitor_file import Episode, new_writer, row
 from pg_agents.experiments.recipe import Point
-from pg_agents.experiments.results import Figure, RunsSummary, summarise_runs
+from pg_agents.experiments.results import RunsSummary, summarise_runs
 from pg_agents.experiments.settings import RunConfig, Settings
+from pg_agents.experiments.stages import Stage, write_stages
 from pg_agents.experiments.summary import coverage
 from tests.pg_agents.experiments.tiny import SETTINGS
 
@@ -77,6 +79,36 @@ def test_the_running_reward_is_its_highest_after_twenty_episodes(
     allowed = {round(max(c[i] for c in course[19:]), 9) for i in (0, 1)}
     assert round(summary.running_reward[0], 9) in allowed
     assert summary.running_reward[0] < 15
+
+
+def test_a_threshold_is_no_figure_of_the_notebook(tmp_path: Path) -> None:
+    """And holds for every variant: seed 2 is evaluated at 3."""
+    folders = [run(tmp_path, 2, [1.0] * 30, COUNTED)]
+    beside = recipe(solved=2.5, running_reward=0.5).reported
+    summary = summarise_runs(recipe(running_reward=0.5), folders)
+    running, evaluation = summary.figures(beside)
+    assert str(evaluation) == "3; solved at 2.5: reached"
+    assert str(running) == "1; notebook 0.5: reached"
+    # Other settings are not held against what the notebook reports on the way.
+    running, evaluation = replace(summary, variant="best").figures(beside)
+    assert str(evaluation) == "3; solved at 2.5: reached"
+    assert str(running) == "1"
+
+
+def test_success_is_told_of_the_stages_that_all_runs_have(tmp_path: Path) -> None:
+    folders = [run(tmp_path, seed, [1.0] * 30, COUNTED) for seed in (0, 1)]
+    for i, folder in enumerate(folders):
+        stages = {"controller": 0.5, "from_clone": 0.25 + 0.5 * i, "clone": 0.0}
+        if i == 1:
+            del stages["clone"]
+        done = {name: Stage(rate, -1.0, 4, 0) for name, rate in stages.items()}
+        write_stages(folder.path, done)
+    summary = summarise_runs(recipe(), folders)
+    assert summary.success == {"controller": [0.5, 0.5], "from_clone": [0.25, 0.75]}
+    assert RunsSummary.read(summary.write(tmp_path)) == summary
+    first, second, _ = summary.figures(recipe().reported)
+    assert str(first).startswith("0.5 [") and first.what == "success rate, controller"
+    assert second.what == "success rate, from clone" and second.iqm == 0.5
 
 
 def test_what_counts_steps_has_no_averages_by_episode(tmp_path: Path) -> None:

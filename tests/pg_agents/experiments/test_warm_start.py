@@ -25,8 +25,8 @@ from pg_agents.experiments import (
 )
 from pg_agents.experiments.building import derived_seed, make_evaluation_env
 from pg_agents.experiments.controllers import controller_of
+from pg_agents.experiments.stages import STAGES, read_stages
 from pg_agents.experiments.success import success_rate
-from pg_agents.experiments.warm_start import STAGES, read_stages
 
 LINE = "tests.pg_agents.experiments.test_warm_start:Line-v0"
 

@@ -1,0 +1,71 @@
+"""Mistakes of the notebooks, made on purpose: what does correcting them change?
+
+Each is a function of training for `Settings.train`, and a callback that spoils the
+advantages of a complete rollout before the update. That is the mistake itself, not
+something like it: the update is the notebook's as long as a rollout gets one step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+from pg_agents.experiments.run import Training
+from pg_agents.policy_gradient import PolicyGradientAlgorithm
+
+
+def probability(training: Training) -> BaseAlgorithm:
+    """Trains with the probability where the score function has its logarithm.
+
+    The gradient of -sum_t R_t pi(a_t|s_t) is that of -sum_t R_t pi(a_t|s_t) log
+    pi(a_t|s_t) with the first pi held fixed: each return counts as much as its action
+    was likely.
+
+    Args:
+        training: of the run, whose algorithm has to be one of pg_agents that takes a
+            single step on each rollout.
+    """
+    return training.learn(WeighByProbability())
+
+
+def rounded_returns(training: Training) -> BaseAlgorithm:
+    """Trains with returns that are cast to integers, which rounds them towards 0.
+
+    Args:
+        training: of the run, whose algorithm has to be one of pg_agents, without a
+            baseline and without standardising.
+    """
+    return training.learn(RoundReturns())
+
+
+class WeighByProbability(BaseCallback):
+    """Multiplies each advantage of a rollout by the probability of its action."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        model = self.model
+        assert isinstance(model, PolicyGradientAlgorithm), "REINFORCE or ActorCritic"
+        buffer = model.rollout_buffer
+        seen, actions = buffer.taken()
+        with torch.no_grad():
+            _, log_prob, _ = model.policy.evaluate_actions(seen, actions)
+        buffer.advantages[buffer.recorded] *= log_prob.exp().cpu().numpy()
+
+
+class RoundReturns(BaseCallback):
+    """Casts the returns of a rollout to integers, as if they were its advantages."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        model = self.model
+        assert isinstance(model, PolicyGradientAlgorithm), "REINFORCE or ActorCritic"
+        buffer = model.rollout_buffer
+        assert np.array_equal(buffer.advantages, buffer.returns), "no baseline"
+        for values in (buffer.returns, buffer.advantages):
+            np.trunc(values, out=values)
