@@ -39,8 +39,11 @@ brackets; *evaluation* is the mean return of a trained policy that takes its lik
 actions, *average of 10 at episode 100* that of training episodes 91 to 100. A figure of
 a notebook is that of one run. Reached means that the interquartile mean is no lower.
 Steps and wall time are the median over seeds: one thread of a machine that others used
-too. What truncation, the log-probability and whole returns change is measured in
-[ablation.md](ablation.md) and [pitfalls.md](pitfalls.md).
+too. What the notebooks get wrong is put right in every row but three, which make one
+mistake each: *cartpole-policy-network, stepped-past* goes on beyond the time limit,
+*cartpole-policy-network, probability* learns from the probability instead of its
+logarithm, *reinforce-memory, rounded* from returns cast to integers. How far the expected
+gradient is off is in [pitfalls.md](pitfalls.md).
 """
 
 
