@@ -73,9 +73,16 @@ ONE_STEP = Recipe(
         "notebook": Settings(
             algorithm="ActorCritic",
             env_id="CartPole-v1",
-            # An update a step: Adam in one call, the same numbers up to rounding.
+            # Activation and initial weights are not known. With ReLU, torch's, Keras'
+            # and orthogonal ones, seeds 10 to 17 averaged 70, 32 and 29 at episode
+            # 100; with tanh, torch's and orthogonal ones 101 (and 15 at episode 10)
+            # and 110. An update a step: Adam in one call, which only rounds otherwise.
             policy_kwargs=plain_network(
-                128, 128, optimizer_kwargs={"eps": 1e-8, "fused": True}
+                128,
+                128,
+                activation_fn="Tanh",
+                ortho_init=True,
+                optimizer_kwargs={"eps": 1e-8, "fused": True},
             ),
             arguments={
                 "estimator": "td",
