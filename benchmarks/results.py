@@ -42,8 +42,8 @@ Steps and wall time are the median over seeds: one thread of a machine that othe
 too. What the notebooks get wrong is put right in every row but three, which make one
 mistake each: *cartpole-policy-network, stepped-past* goes on beyond the time limit,
 *cartpole-policy-network, probability* learns from the probability instead of its
-logarithm, *reinforce-memory, rounded* from returns cast to integers. How far the expected
-gradient is off is in [pitfalls.md](pitfalls.md).
+logarithm, *reinforce-memory, rounded* from returns cast to integers. How far the
+expected gradient is off is in [pitfalls.md](pitfalls.md).
 """
 
 

@@ -69,10 +69,14 @@ def with_manifest(
 
 # Looking them up takes as long as the rest of a save.
 @functools.cache
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries that a checkpoint is from."""
+def versions(*more: str) -> dict[str, str]:
+    """Returns the versions of Python and of the libraries that a checkpoint is from.
+
+    Args:
+        *more: names of further libraries.
+    """
     found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
+    for name in (*_LIBRARIES, *more):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -22,7 +22,8 @@ from pg_agents.checkpoints import (
 )
 from pg_agents.experiments.building import algorithm_class
 from pg_agents.experiments.damage import DamagedRunError, OtherRunError
-from pg_agents.experiments.monitor_file import Episode, read_monitor
+from pg_agents.experiments.extras import EXTRAS
+from pg_agents.experiments.monitor_file import Episode, read_episodes
 from pg_agents.experiments.settings import RunConfig, Settings, first_difference
 from pg_agents.files import write_whole
 
@@ -75,7 +76,7 @@ class RunFolder:
 
     ==================  ==============================================================
     ``config.json``     recipe, variant, seed and all settings
-    ``versions.json``   of Python and the libraries
+    ``versions.json``   of Python and the libraries, those of its extra among them
     ``monitor.csv``     the episodes of training, see `monitor_file`
     ``checkpoint/``     the newest checkpoints
     ``model.zip``       the trained model
@@ -110,7 +111,8 @@ class RunFolder:
             OSError: if it can't be written.
         """
         path.mkdir(parents=True, exist_ok=True)
-        _write(path / "versions.json", versions())
+        more = EXTRAS.get(config.settings.extra or "", ())
+        _write(path / "versions.json", versions(*more))
         data = {
             "format": FORMAT,
             "recipe": config.recipe,
@@ -177,7 +179,7 @@ class RunFolder:
         Raises:
             DamagedRunError: (a ValueError) if the file is missing, cut off or edited.
         """
-        return read_monitor(self.monitor)
+        return read_episodes(self.monitor)
 
     def load_model(self, env: VecEnv | None = None) -> BaseAlgorithm:
         """Returns the trained model.

@@ -66,7 +66,7 @@ def row(episode: Episode) -> dict[str, float]:
     return dict(zip(_COLUMNS, episode, strict=True))
 
 
-def read_monitor(path: Path) -> list[Episode]:
+def read_episodes(path: Path) -> list[Episode]:
     """Returns the episodes of a finished run.
 
     Raises:

@@ -27,7 +27,7 @@ from pg_agents.statistics.improvement import (
     improvement_interval,
     probability_of_improvement,
 )
-from pg_agents.statistics.monitor import DamagedRunError, Episodes, read_monitor
+from pg_agents.statistics.monitor import Episodes, UnreadableRunError, read_monitor
 from pg_agents.statistics.networks import NetworkGrid, network_grid, network_variants
 from pg_agents.statistics.scores import (
     Interval,
@@ -41,7 +41,6 @@ from pg_agents.statistics.summaries import Speed, Summary, speed, summarise, tab
 
 __all__ = [
     "CurveBand",
-    "DamagedRunError",
     "Episodes",
     "Improvement",
     "Interval",
@@ -51,6 +50,7 @@ __all__ = [
     "Speed",
     "Summary",
     "UnfinishedRunError",
+    "UnreadableRunError",
     "band_of_curves",
     "improvement_interval",
     "interquartile_mean",

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 
 from pg_agents.statistics.monitor import (
-    DamagedRunError,
     Episodes,
+    UnreadableRunError,
     read_monitor,
     read_text,
 )
 from pg_agents.statistics.scores import Floats
 
 
-class UnfinishedRunError(DamagedRunError):
+class UnfinishedRunError(UnreadableRunError):
     """A run's folder without a result: it was cut off, or still goes on."""
 
 
@@ -146,7 +146,7 @@ def read_group(folder: str | Path) -> RunGroup:
     for path in _seeds(folder):
         try:
             runs.append(read_run(path))
-        except DamagedRunError as error:
+        except UnreadableRunError as error:
             left_out.append((path, str(error)))
     if not runs:
         reasons = "; ".join(reason for _, reason in left_out) or "there are no runs"
@@ -178,7 +178,7 @@ def read_run(path: str | Path) -> Run:
 
     Raises:
         UnfinishedRunError: if it has no `result.json`.
-        DamagedRunError: if a file is missing, cut off or holds something else.
+        UnreadableRunError: if a file is missing, cut off or holds something else.
     """
     path = Path(path)
     if not (path / "result.json").is_file():
@@ -209,7 +209,7 @@ def read_run(path: str | Path) -> Run:
 def _evaluation(path: Path) -> Floats:
     returns = _json(path).get("returns")
     if not isinstance(returns, list) or not returns:
-        raise DamagedRunError(f"{path} must hold a list of returns, got {returns!r}")
+        raise UnreadableRunError(f"{path} must hold a list of returns, got {returns!r}")
     return np.array([_number(path, "returns", value) for value in returns])
 
 
@@ -218,7 +218,7 @@ def _recipe(path: Path, config: dict[str, Any]) -> str:
     recipe = config.get("recipe")
     name = recipe.get("name") if isinstance(recipe, dict) else recipe
     if not isinstance(name, str) or not name:
-        raise DamagedRunError(f"{path} must name a recipe, got {name!r}")
+        raise UnreadableRunError(f"{path} must name a recipe, got {name!r}")
     return name
 
 
@@ -231,14 +231,16 @@ def _env_id(config: dict[str, Any]) -> str:
 def _integer(path: Path, content: dict[str, Any], key: str) -> int:
     value = content.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise DamagedRunError(f"{path}: {key} must be an integer >= 0, got {value!r}")
+        raise UnreadableRunError(
+            f"{path}: {key} must be an integer >= 0, got {value!r}"
+        )
     return value
 
 
 def _number(path: Path, key: str, value: object) -> float:
     good = isinstance(value, int | float) and not isinstance(value, bool)
     if not good or not math.isfinite(value):  # type: ignore[arg-type]
-        raise DamagedRunError(f"{path}: {key} must be finite numbers, got {value!r}")
+        raise UnreadableRunError(f"{path}: {key} must be finite numbers, got {value!r}")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -246,9 +248,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise DamagedRunError(f"{path} is no whole JSON: {error}") from error
+        raise UnreadableRunError(f"{path} is no whole JSON: {error}") from error
     if not isinstance(content, dict):
-        raise DamagedRunError(f"{path} must hold a JSON object, got {content!r}")
+        raise UnreadableRunError(f"{path} must hold a JSON object, got {content!r}")
     return content
 
 

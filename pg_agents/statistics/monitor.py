@@ -22,7 +22,7 @@ Unit = Literal["steps", "episodes", "seconds"]
 UNITS: tuple[Unit, ...] = ("steps", "episodes", "seconds")
 
 
-class DamagedRunError(ValueError):
+class UnreadableRunError(ValueError):
     """A run's folder that can't be read; the message names the file."""
 
 
@@ -76,7 +76,7 @@ def read_monitor(path: str | Path) -> Episodes:
         Its episodes; there may be none.
 
     Raises:
-        DamagedRunError: if the file is missing, its first lines are not SB3's, or a
+        UnreadableRunError: if the file is missing, its first lines are not SB3's, or a
             line is cut off or holds no finite return, positive length and time, or the
             steps fall.
     """
@@ -89,12 +89,12 @@ def read_monitor(path: str | Path) -> Episodes:
         header = None
     names = rest.partition("\n")[0].strip().split(",")
     if not isinstance(header, dict) or names[:3] != ["r", "l", "t"]:
-        raise DamagedRunError(
+        raise UnreadableRunError(
             f"{path} is no monitor file of Stable-Baselines3: its first line must be # "
             "and JSON, its second r,l,t"
         )
     if not text.endswith("\n"):
-        raise DamagedRunError(f"{path} is cut off in its last line")
+        raise UnreadableRunError(f"{path} is cut off in its last line")
     lines = list(csv.reader(rest.splitlines()[1:]))
     rows = [_row(path, number, line) for number, line in enumerate(lines, start=3)]
     table = np.array(rows, dtype=np.float64).reshape(-1, 3)
@@ -112,11 +112,11 @@ def _steps(path: Path, lines: list[list[str]], column: int) -> NDArray[np.int64]
     try:
         steps = np.array([int(line[column]) for line in lines], dtype=np.int64)
     except (ValueError, IndexError) as error:
-        raise DamagedRunError(
+        raise UnreadableRunError(
             f"{path}: the column steps must hold whole numbers: {error}"
         ) from None
     if (np.diff(steps, prepend=0) < 0).any():
-        raise DamagedRunError(f"{path}: the column steps must not fall")
+        raise UnreadableRunError(f"{path}: the column steps must not fall")
     return steps
 
 
@@ -124,13 +124,13 @@ def _row(path: Path, number: int, line: list[str]) -> tuple[float, float, float]
     try:
         episode_return, length, seconds = (float(cell) for cell in line[:3])
     except ValueError:
-        raise DamagedRunError(
+        raise UnreadableRunError(
             f"{path}, line {number}: three numbers were expected, got "
             f"{','.join(line)!r}"
         ) from None
     good = math.isfinite(episode_return) and length >= 1 and length.is_integer()
     if not (good and seconds >= 0.0 and math.isfinite(seconds)):
-        raise DamagedRunError(
+        raise UnreadableRunError(
             f"{path}, line {number}: a finite return, a positive length and a time "
             f"were expected, got {','.join(line)!r}"
         )
@@ -138,8 +138,8 @@ def _row(path: Path, number: int, line: list[str]) -> tuple[float, float, float]
 
 
 def read_text(path: Path) -> str:
-    """Reads a file; a DamagedRunError names one that can't be read."""
+    """Reads a file; a UnreadableRunError names one that can't be read."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DamagedRunError(f"{path} can't be read: {error}") from error
+        raise UnreadableRunError(f"{path} can't be read: {error}") from error

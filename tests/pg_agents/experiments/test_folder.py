@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +143,16 @@ def test_the_statistics_of_the_training_come_with_the_model(tmp_path: Path) -> N
     folder.load_model(env)
     after: Any = env.obs_rms
     assert after.count > folder.result().steps - 1
+
+
+def test_the_versions_are_those_of_its_extra_too(tmp_path: Path) -> None:
+    config = tiny()
+    settings = replace(config.settings, extra="mujoco")
+    folder = RunFolder.create(tmp_path / "a", replace(config, settings=settings), 0)
+    plain = RunFolder.create(tmp_path / "b", config, 0)
+    found, fewer = (
+        json.loads((each.path / "versions.json").read_bytes())
+        for each in (folder, plain)
+    )
+    assert set(found) - set(fewer) == {"mujoco"}
+    assert found["mujoco"] != fewer["torch"] and {**fewer, **found} == found

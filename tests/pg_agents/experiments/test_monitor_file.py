@@ -15,7 +15,7 @@ from pg_agents.experiments.monitor_file import (
     cut_back,
     last_episode,
     new_writer,
-    read_monitor,
+    read_episodes,
     row,
 )
 
@@ -38,7 +38,7 @@ def monitor(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_read_to_the_last_digit(monitor: Path) -> None:
-    assert read_monitor(monitor) == EPISODES
+    assert read_episodes(monitor) == EPISODES
     assert last_episode(monitor) == EPISODES[-1]
 
 
@@ -67,10 +67,10 @@ def test_a_file_cut_off_anywhere_is_found(monitor: Path) -> None:
         if length >= heading and whole[:length].endswith(b"\n"):
             # Whole lines alone: how many there should be, result.json knows.
             n_rows = whole[:length].count(b"\n") - 2
-            assert read_monitor(monitor) == EPISODES[:n_rows]
+            assert read_episodes(monitor) == EPISODES[:n_rows]
         else:
             with pytest.raises(DamagedRunError, match=r"monitor.csv (has|can't)"):
-                read_monitor(monitor)
+                read_episodes(monitor)
 
 
 @pytest.mark.parametrize(
@@ -90,12 +90,12 @@ def test_an_edited_file_is_found(monitor: Path, old: bytes, new: bytes) -> None:
     assert content.count(old) == 1
     monitor.write_bytes(content.replace(old, new))
     with pytest.raises(DamagedRunError, match="delete the folder"):
-        read_monitor(monitor)
+        read_episodes(monitor)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DamagedRunError, match=r"monitor.csv is missing"):
-        read_monitor(tmp_path / "monitor.csv")
+        read_episodes(tmp_path / "monitor.csv")
     assert last_episode(tmp_path / "monitor.csv") is None
 
 
@@ -104,11 +104,11 @@ def test_it_is_cut_back_to_a_checkpoint(monitor: Path, steps: int, n: int) -> No
     # Whatever the killed process had begun to write comes after the checkpoint.
     monitor.write_bytes(monitor.read_bytes() + b"0.5,3")
     assert cut_back(monitor, steps, n) == EPISODES[:n]
-    assert read_monitor(monitor) == EPISODES[:n]
+    assert read_episodes(monitor) == EPISODES[:n]
     writer = appending_writer(monitor)
     writer.write_row(row(Episode(1.0, 1, 3.0, 100, n + 1)))
     writer.close()
-    assert len(read_monitor(monitor)) == n + 1
+    assert len(read_episodes(monitor)) == n + 1
 
 
 def test_episodes_from_before_the_checkpoint_must_be_there(monitor: Path) -> None:

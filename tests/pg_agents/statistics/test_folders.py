@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pg_agents.statistics import (
-    DamagedRunError,
     UnfinishedRunError,
+    UnreadableRunError,
     read_group,
     read_groups,
     read_run,
@@ -115,7 +115,7 @@ def test_a_damaged_run_is_refused_by_the_name_of_the_file(
     tmp_path: Path, file: str, change: Any, says: str
 ) -> None:
     path = damaged(tmp_path, file, change)
-    with pytest.raises(DamagedRunError, match=says) as error:
+    with pytest.raises(UnreadableRunError, match=says) as error:
         read_run(path)
     assert str(path / file) in str(error.value)
     with pytest.raises(ValueError, match="no run in .* can be read: .*" + says):

@@ -11,7 +11,7 @@ import pytest
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from pg_agents.statistics import DamagedRunError, read_monitor
+from pg_agents.statistics import UnreadableRunError, read_monitor
 
 HEAD = '#{"t_start": 1.5, "env_id": "CartPole-v1"}\nr,l,t\n'
 
@@ -98,16 +98,16 @@ def test_a_damaged_file_is_refused_by_name(
     tmp_path: Path, text: str, says: str
 ) -> None:
     path = written(tmp_path, text)
-    with pytest.raises(DamagedRunError, match=says) as error:
+    with pytest.raises(UnreadableRunError, match=says) as error:
         read_monitor(path)
     assert str(path) in str(error.value)
 
 
 def test_a_missing_file_and_one_of_bytes(tmp_path: Path) -> None:
-    with pytest.raises(DamagedRunError, match="can't be read"):
+    with pytest.raises(UnreadableRunError, match="can't be read"):
         read_monitor(tmp_path / "monitor.csv")
     (tmp_path / "monitor.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DamagedRunError, match="can't be read"):
+    with pytest.raises(UnreadableRunError, match="can't be read"):
         read_monitor(tmp_path / "monitor.csv")
 
 
