@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor, nn
 
 
 def update_target(
@@ -43,9 +44,7 @@ def split_critic(policy: ActorCriticPolicy) -> None:
         ValueError: if nothing belongs to the critic.
     """
     actor = {id(p) for p in policy.action_net.parameters()}
-    modules = [policy.value_net, policy.mlp_extractor.value_net]
-    if not policy.share_features_extractor:
-        modules.append(policy.vf_features_extractor)
+    modules = _critic_modules(policy)
     own = [p for module in modules for p in module.parameters() if id(p) not in actor]
     if not own:
         raise ValueError(
@@ -57,3 +56,23 @@ def split_critic(policy: ActorCriticPolicy) -> None:
     critic_group = {**group, "params": own}
     group["params"] = [p for p in group["params"] if id(p) not in ours]
     policy.optimizer.add_param_group(critic_group)
+
+
+def critic_names(policy: ActorCriticPolicy) -> set[str]:
+    """Returns the names in `policy.state_dict()` of what the critic alone uses."""
+    own = {id(t) for m in _critic_modules(policy) for t in _tensors(m).values()}
+    modules = (policy.action_net, policy.mlp_extractor.policy_net)
+    actor = {id(t) for m in modules for t in _tensors(m).values()}
+    return {n for n, t in _tensors(policy).items() if id(t) in own - actor}
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    # The tensors themselves, which several names can stand for.
+    return module.state_dict(keep_vars=True)
+
+
+def _critic_modules(policy: ActorCriticPolicy) -> list[nn.Module]:
+    modules = [policy.value_net, policy.mlp_extractor.value_net]
+    if not policy.share_features_extractor:
+        modules.append(policy.vf_features_extractor)
+    return modules

@@ -10,17 +10,23 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import Tensor
 
 from pg_agents.checkpoints import versions
+from pg_agents.critics import critic_names
 from pg_agents.files import write_whole
 
 # In the metadata: names of a tensor that has several, to the one it is stored under.
 _ALIASES = "aliases"
 
 
-def save_weights(model_or_policy: BaseAlgorithm | BasePolicy, path: str | Path) -> None:
+def save_weights(
+    model_or_policy: BaseAlgorithm | BasePolicy,
+    path: str | Path,
+    *,
+    critic: bool = True,
+) -> None:
     """Writes the weights of a policy, and nothing else, to a safetensors file.
 
     That is what `policy.state_dict()` holds: all networks of the policy, SB3's target
@@ -32,9 +38,11 @@ def save_weights(model_or_policy: BaseAlgorithm | BasePolicy, path: str | Path) 
         model_or_policy: an algorithm of SB3's or ours, or its policy.
         path: name of the file; `.safetensors` is added to a name without suffix. It
             appears whole or not at all.
+        critic: whether to store what only the critic uses, too; acting needs none.
 
     Raises:
-        TypeError: if it is neither algorithm nor policy.
+        TypeError: if it is neither algorithm nor policy; if the policy is none with an
+            actor and a critic, and critic is False.
         ValueError: if the policy holds anything but tensors.
         OSError: if the file can't be written.
     """
@@ -42,7 +50,7 @@ def save_weights(model_or_policy: BaseAlgorithm | BasePolicy, path: str | Path) 
     names: dict[tuple[Any, ...], str] = {}
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
-    for name, tensor in _tensors(policy).items():
+    for name, tensor in _tensors(policy, critic).items():
         first = names.setdefault(_place(tensor, name), name)
         if first == name:
             # A copy of its own: the format knows no views.
@@ -60,7 +68,12 @@ def save_weights(model_or_policy: BaseAlgorithm | BasePolicy, path: str | Path) 
     write_whole(path, to_safetensors(stored, metadata), "safetensors")
 
 
-def load_weights(model_or_policy: BaseAlgorithm | BasePolicy, path: str | Path) -> None:
+def load_weights(
+    model_or_policy: BaseAlgorithm | BasePolicy,
+    path: str | Path,
+    *,
+    critic: bool = True,
+) -> None:
     """Puts the weights of a safetensors file into a policy, in place.
 
     Names, shapes and types are compared first: if they do not fit, nothing changes.
@@ -68,14 +81,16 @@ def load_weights(model_or_policy: BaseAlgorithm | BasePolicy, path: str | Path) 
     Args:
         model_or_policy: an algorithm of SB3's or ours, or its policy.
         path: name of the file, with or without `.safetensors`.
+        critic: as it was stored; with False the critic stays as it is.
 
     Raises:
-        TypeError: if it is neither algorithm nor policy.
+        TypeError: if it is neither algorithm nor policy; if the policy is none with an
+            actor and a critic, and critic is False.
         ValueError: if the file is damaged or no safetensors file, or does not fit.
         FileNotFoundError: if there is no such file.
     """
     policy = _policy(model_or_policy)
-    own = _tensors(policy)
+    own = _tensors(policy, critic)
     given = _read(path)
     _check_fit(own, given, path)
     with torch.no_grad():
@@ -133,7 +148,7 @@ def _place(tensor: Tensor, name: str) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 
-def _tensors(policy: BasePolicy) -> dict[str, Tensor]:
+def _tensors(policy: BasePolicy, critic: bool) -> dict[str, Tensor]:
     # The tensors themselves, not copies; state_dict() says which are part of it.
     entries = policy.state_dict(keep_vars=True)
     others = [n for n, entry in entries.items() if not isinstance(entry, Tensor)]
@@ -142,7 +157,15 @@ def _tensors(policy: BasePolicy) -> dict[str, Tensor]:
             f"{type(policy).__name__} holds what is no tensor, which safetensors can't "
             f"store: {', '.join(others)}"
         )
-    return dict(entries)
+    if critic:
+        return dict(entries)
+    if not isinstance(policy, ActorCriticPolicy):
+        raise TypeError(
+            "critic=False needs an ActorCriticPolicy, as REINFORCE, ActorCritic, A2C "
+            f"and PPO have, got {type(policy).__name__}"
+        )
+    left_out = critic_names(policy)
+    return {name: entry for name, entry in entries.items() if name not in left_out}
 
 
 def _policy(model_or_policy: object) -> BasePolicy:

@@ -178,3 +178,41 @@ def test_a_policy_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds what is no tensor.*counter._extra"):
         save_weights(model, tmp_path / "w")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("critic", ["separate", "shared", "none"])
+def test_what_acts_can_be_stored_alone(tmp_path: Path, critic: str) -> None:
+    """A body that both use is the actor's, too."""
+    kwargs = {"critic": critic, "net_arch": [3]}
+    baseline = "none" if critic == "none" else "value"
+    model, other = (
+        REINFORCE(
+            "MlpPolicy",
+            "CartPole-v1",
+            baseline=baseline,  # type: ignore[arg-type]
+            seed=seed,
+            policy_kwargs=kwargs,
+        )
+        for seed in (0, 1)
+    )
+    before = weights(other)
+    save_weights(model, tmp_path / "acting", critic=False)
+    with safe_open(tmp_path / "acting.safetensors", framework="pt") as opened:
+        names = set(opened.keys())
+    body, head = "mlp_extractor.policy_net.0", "action_net"
+    assert names == {f"{m}.{part}" for m in (body, head) for part in ("weight", "bias")}
+    load_weights(other, tmp_path / "acting", critic=False)
+    after = weights(other)
+    for name, tensor in after.items():
+        wanted = weights(model) if name in names else before
+        assert torch.equal(tensor, wanted[name])
+    if critic == "separate":
+        with pytest.raises(ValueError, match="it lacks"):
+            load_weights(other, tmp_path / "acting")
+
+
+def test_a_policy_without_actor_has_no_critic_to_leave_out(tmp_path: Path) -> None:
+    model = DQN("MlpPolicy", "CartPole-v1", buffer_size=10, **small())
+    with pytest.raises(TypeError, match="critic=False needs an ActorCriticPolicy"):
+        save_weights(model, tmp_path / "q", critic=False)
+    assert list(tmp_path.iterdir()) == []

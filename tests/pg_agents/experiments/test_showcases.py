@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageSequence
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from pg_agents.cli import main
 from pg_agents.experiments import DamagedRunError, RunFolder, find_recipe, run_one
 from pg_agents.experiments import showcases as showcases_module
+from pg_agents.experiments.building import make_evaluation_env
 from pg_agents.experiments.showcases import (
     LARGEST,
     Showcase,
@@ -83,16 +85,36 @@ def test_it_acts_as_the_run_that_it_was_made_of(run: RunFolder, tmp_path: Path) 
         assert torch.equal(tensor, theirs[name])
 
 
+def test_what_was_learnt_of_observations_comes_along(tmp_path: Path) -> None:
+    """A critic does not: it is not needed to act."""
+    settings = {"normalize": {"norm_reward": False}, "algorithm": "ActorCritic"}
+    run = run_one(tiny(**settings), 1, tmp_path / "n")
+    showcase = write_showcase(run, tmp_path)
+    ours, theirs = (
+        folder.load_model(make_evaluation_env(run.config.settings, 0))
+        for folder in (showcase, run)
+    )
+    found, expected = (model.get_vec_normalize_env() for model in (ours, theirs))
+    assert found is not None and expected is not None
+    assert isinstance(found.obs_rms, RunningMeanStd)
+    assert isinstance(expected.obs_rms, RunningMeanStd)
+    assert found.obs_rms.mean == expected.obs_rms.mean != 0.0
+    assert found.obs_rms.var == expected.obs_rms.var != 1.0
+    for name, tensor in ours.policy.state_dict().items():
+        of_actor = torch.equal(tensor, theirs.policy.state_dict()[name])
+        assert of_actor == ("value" not in name) or not tensor.any(), name
+    (showcase.path / "observations.safetensors").unlink()
+    with pytest.raises(DamagedRunError, match=r"observations\.safetensors is no use"):
+        showcase.load_model()
+
+
 def test_what_can_not_be_made_leaves_nothing(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "showcase"
     unfinished = RunFolder.create(tmp_path / "a", tiny(), 1)
-    normalized = run_one(tiny(normalize={"norm_reward": False}), 1, tmp_path / "n")
     with pytest.raises(DamagedRunError, match=r"result\.json is missing"):
         write_showcase(unfinished, root)
-    with pytest.raises(ValueError, match="a showcase needs normalize=None"):
-        write_showcase(normalized, root)
     monkeypatch.setattr(showcases_module, "LARGEST", 100)
     with pytest.raises(ValueError, match="may take 100 bytes, and this takes "):
         write_showcase(run, root)
