@@ -184,7 +184,7 @@ PG_AGENTS = {
         "random_states",
         "resume_point",
     },
-    "weights": {"checkpoints", "files"},
+    "weights": {"checkpoints", "critics", "files"},
     "critics": set(),
     "observations": set(),
     "random_policy": set(),
