@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from pg_agents.actor_critic import ActorCritic
 from pg_agents.buffers import TrajectoryBuffer
-from pg_agents.cloning import clone_behaviour
-from pg_agents.demonstrations import Demonstrations, record_demonstrations
+from pg_agents.cloning.clone import clone_behaviour
+from pg_agents.cloning.demonstrations import Demonstrations, record_demonstrations
 from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from pg_agents.random_agent import RandomAgent
 from pg_agents.random_policy import RandomPolicy
 from pg_agents.reinforce import REINFORCE
+from pg_agents.saving.weights import load_weights, save_weights
 from pg_agents.tabular_policy import TabularPolicy
 from pg_agents.vec_env import as_vec_env
-from pg_agents.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from pg_agents.checker.check import check_policy_gradient

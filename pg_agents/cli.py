@@ -20,7 +20,7 @@ from pg_agents.checker.check import DEFAULT_ENV, check_policy_gradient
 from pg_agents.checker.figure import draw_report
 from pg_agents.experiments.commands import add_commands
 from pg_agents.plots import save_figure
-from pg_agents.statistics.commands import add_compare_parser, add_plot_parser
+from pg_agents.plots.commands import add_compare_parser, add_plot_parser
 
 _REFUSALS = (
     ValueError,

@@ -16,7 +16,7 @@ from pg_agents.losses import CriticLoss
 from pg_agents.observations import Observation, select
 from pg_agents.our_policy import OurPolicy
 from pg_agents.rollout import RolloutAlgorithm
-from pg_agents.stepping import Steps
+from pg_agents.stepping.steps import Steps
 
 # Environments from which on a vector step is worth a way back of its own.
 MANY = 512

@@ -14,7 +14,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from pg_agents.checks import check_choice
+from pg_agents.arguments.checks import check_choice
 from pg_agents.our_policy import OurPolicy
 
 Critic = Literal["separate", "shared", "none"]

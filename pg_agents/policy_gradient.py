@@ -12,21 +12,16 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 
 from pg_agents.advantages import AdvantageSettings
-from pg_agents.arguments import (
+from pg_agents.arguments.agent_arguments import (
     check_data,
     check_settings,
     check_spaces,
     check_trajectories,
 )
-from pg_agents.buffer_choice import check_buffer_class, make_buffer
-from pg_agents.buffers import TrajectoryBuffer
-from pg_agents.callbacks.progress import ProgressCallback
-from pg_agents.checks import check_choice, check_not_negative, check_schedule
-from pg_agents.memory import MemorySettings
-from pg_agents.our_policy import OurPolicy
-from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
-from pg_agents.policy_arguments import build_policy, check_policy_kwargs
-from pg_agents.sb3_arguments import (
+from pg_agents.arguments.buffer_choice import check_buffer_class, make_buffer
+from pg_agents.arguments.checks import check_choice, check_not_negative, check_schedule
+from pg_agents.arguments.policy_arguments import build_policy, check_policy_kwargs
+from pg_agents.arguments.sb3_arguments import (
     check_env,
     check_mapping,
     check_policy,
@@ -35,8 +30,13 @@ from pg_agents.sb3_arguments import (
     make_env,
     plain_integers,
 )
+from pg_agents.arguments.update_arguments import check_memory, check_update
+from pg_agents.buffers import TrajectoryBuffer
+from pg_agents.callbacks.progress import ProgressCallback
+from pg_agents.memory import MemorySettings
+from pg_agents.our_policy import OurPolicy
+from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from pg_agents.tabular_policy import TabularPolicy
-from pg_agents.update_arguments import check_memory, check_update
 from pg_agents.update_settings import UpdateSettings
 from pg_agents.updates import UpdateAlgorithm
 

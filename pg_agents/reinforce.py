@@ -10,9 +10,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from pg_agents.advantages import AdvantageSettings, BaselineName
-from pg_agents.arguments import DefaultInt, choose_data, settings_among
+from pg_agents.arguments.agent_arguments import DefaultInt, choose_data, settings_among
+from pg_agents.arguments.checks import check_choice
 from pg_agents.buffers import TrajectoryBuffer
-from pg_agents.checks import check_choice
 from pg_agents.losses import CriticLoss
 from pg_agents.memory import MemorySettings
 from pg_agents.policy_gradient import PolicyGradientAlgorithm

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pg_agents.acting import ActAndKeep, Actor, act_alone, act_and_value, act_by_table
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
-from pg_agents.arguments import settings_among
+from pg_agents.arguments.agent_arguments import settings_among
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.finite import FinitePolicy
 from pg_agents.observations import (
@@ -29,12 +29,17 @@ from pg_agents.observations import (
     map_observation,
 )
 from pg_agents.our_policy import OurPolicy
-from pg_agents.outcomes import readable, recorded_steps, reported, stopped_at_the_cap
-from pg_agents.quotas import EpisodeQuota, Quota, StepQuota
-from pg_agents.resuming import ResumableAlgorithm
-from pg_agents.stepping import Steps, steps_of
+from pg_agents.saving.resuming import ResumableAlgorithm
+from pg_agents.stepping.outcomes import (
+    readable,
+    recorded_steps,
+    reported,
+    stopped_at_the_cap,
+)
+from pg_agents.stepping.quotas import EpisodeQuota, Quota, StepQuota
+from pg_agents.stepping.steps import Steps, steps_of
 from pg_agents.vec_env import VectorEnvAdapter
-from pg_agents.vector_results import to_numpy
+from pg_agents.vector_envs.vector_results import to_numpy
 
 
 class RolloutAlgorithm(ResumableAlgorithm):

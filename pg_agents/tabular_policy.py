@@ -9,7 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from pg_agents.checks import check_choice, check_positive
+from pg_agents.arguments.checks import check_choice, check_positive
 from pg_agents.our_policy import OurPolicy
 from pg_agents.policies import NoCritic
 

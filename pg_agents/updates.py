@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pg_agents import losses
 from pg_agents.advantages import AdvantageSettings, Facts
-from pg_agents.arguments import settings_among
+from pg_agents.arguments.agent_arguments import settings_among
 from pg_agents.baselines import standardize
 from pg_agents.batches import Batch
 from pg_agents.critics import split_critic, update_target

@@ -15,13 +15,13 @@ from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnvStepReturn,
 )
 
-from pg_agents.array_steps import ArrayStep, has_quick_step, is_any, not_any
 from pg_agents.columns import Rows
-from pg_agents.empty_info import NO_INFO
 from pg_agents.observations import Observation, copy_observation, select
-from pg_agents.restarts import After, after_an_end, restart_some
-from pg_agents.sub_environments import SubEnvironmentAccess
-from pg_agents.vector_results import (
+from pg_agents.vector_envs.array_steps import ArrayStep, has_quick_step, is_any, not_any
+from pg_agents.vector_envs.empty_info import NO_INFO
+from pg_agents.vector_envs.restarts import After, after_an_end, restart_some
+from pg_agents.vector_envs.sub_environments import SubEnvironmentAccess
+from pg_agents.vector_envs.vector_results import (
     FINAL_INFO,
     FINAL_OBS,
     check_spaces,

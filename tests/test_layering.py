@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -153,9 +154,9 @@ PG_ENVS = {
 # REINFORCE and ActorCritic: arguments and defaults, no more.
 AGENT = {
     "advantages",
-    "arguments",
+    "arguments.agent_arguments",
+    "arguments.checks",
     "buffers",
-    "checks",
     "losses",
     "memory",
     "optimizers",
@@ -163,55 +164,66 @@ AGENT = {
     "update_settings",
 }
 PG_AGENTS = {
+    # So that a module brings in no other of its folder.
+    "arguments": set(),
+    "cloning": set(),
+    "saving": set(),
+    "stepping": set(),
+    "vector_envs": set(),
     "returns": set(),
     "baselines": set(),
     "losses": set(),
-    "checks": set(),
-    "quotas": set(),
-    "files": set(),
-    "checkpoints": set(),
-    "random_states": set(),
+    "arguments.checks": set(),
+    "stepping.quotas": set(),
+    "saving.files": set(),
+    "saving.checkpoints": set(),
+    "saving.random_states": set(),
     "devices": set(),
-    "env_layers": {"devices", "vec_env"},
-    "env_state": {"env_layers", "vec_env"},
-    "resume_point": set(),
-    "resuming": {
-        "checkpoints",
+    "saving.env_layers": {"devices", "vec_env"},
+    "saving.env_state": {"saving.env_layers", "vec_env"},
+    "saving.resume_point": set(),
+    "saving.resuming": {
         "devices",
-        "env_layers",
-        "env_state",
-        "files",
-        "random_states",
-        "resume_point",
+        "saving.checkpoints",
+        "saving.env_layers",
+        "saving.env_state",
+        "saving.files",
+        "saving.random_states",
+        "saving.resume_point",
     },
-    "weights": {"checkpoints", "critics", "files"},
+    "saving.weights": {"critics", "saving.checkpoints", "saving.files"},
     "critics": set(),
     "observations": set(),
     "random_policy": set(),
-    "restarts": set(),
-    "sub_environments": set(),
+    "vector_envs.restarts": set(),
+    "vector_envs.sub_environments": set(),
     "columns": set(),
     "distributions": set(),
-    "empty_info": set(),
-    "dummy_steps": set(),
+    "vector_envs.empty_info": set(),
+    "stepping.dummy_steps": set(),
     "optimizers": set(),
     "update_logs": set(),
-    "array_steps": {"columns", "observations"},
+    "vector_envs.array_steps": {"columns", "observations"},
     "batches": {"advantages", "observations"},
     "final_observations": {"observations"},
     "finite": {"advantages", "batches", "columns", "observations", "our_policy"},
     "our_policy": {"distributions", "observations"},
-    "outcomes": {"columns", "observations", "quotas", "vector_results"},
+    "stepping.outcomes": {
+        "columns",
+        "observations",
+        "stepping.quotas",
+        "vector_envs.vector_results",
+    },
     "acting": {"finite", "observations", "our_policy"},
-    "stepping": {
-        "array_steps",
-        "dummy_steps",
+    "stepping.steps": {
         "buffers",
         "columns",
         "observations",
-        "outcomes",
+        "stepping.dummy_steps",
+        "stepping.outcomes",
         "vec_env",
-        "vector_results",
+        "vector_envs.array_steps",
+        "vector_envs.vector_results",
     },
     "evaluation": {
         "acting",
@@ -222,27 +234,31 @@ PG_AGENTS = {
         "observations",
         "our_policy",
         "rollout",
-        "stepping",
+        "stepping.steps",
     },
-    "vector_results": {"empty_info", "observations"},
+    "vector_envs.vector_results": {"observations", "vector_envs.empty_info"},
     "vec_env": {
-        "array_steps",
         "columns",
-        "empty_info",
         "observations",
-        "restarts",
-        "sub_environments",
-        "vector_results",
+        "vector_envs.array_steps",
+        "vector_envs.empty_info",
+        "vector_envs.restarts",
+        "vector_envs.sub_environments",
+        "vector_envs.vector_results",
     },
     "scaling": set(),
-    "space_arrays": set(),
+    "cloning.space_arrays": set(),
     "off_policy": {"returns"},
     "update_settings": {"losses"},
     "advantages": {"returns", "baselines", "observations"},
-    "arguments": {"advantages", "checks"},
-    "sb3_arguments": {"checks"},
-    "buffer_choice": {"buffers", "checks", "sb3_arguments"},
-    "policy_arguments": {"checks"},
+    "arguments.agent_arguments": {"advantages", "arguments.checks"},
+    "arguments.sb3_arguments": {"arguments.checks"},
+    "arguments.buffer_choice": {
+        "arguments.checks",
+        "arguments.sb3_arguments",
+        "buffers",
+    },
+    "arguments.policy_arguments": {"arguments.checks"},
     "buffer_view": {"advantages", "observations"},
     "buffers": {
         "advantages",
@@ -254,26 +270,26 @@ PG_AGENTS = {
         "observations",
     },
     "memory": {"advantages", "baselines", "batches", "devices", "off_policy"},
-    "policies": {"checks", "our_policy"},
-    "tabular_policy": {"checks", "our_policy", "policies"},
+    "policies": {"arguments.checks", "our_policy"},
+    "tabular_policy": {"arguments.checks", "our_policy", "policies"},
     "rollout": {
         "acting",
         "advantages",
-        "arguments",
+        "arguments.agent_arguments",
         "buffers",
         "finite",
         "observations",
         "our_policy",
-        "outcomes",
-        "quotas",
-        "resuming",
-        "stepping",
+        "saving.resuming",
+        "stepping.outcomes",
+        "stepping.quotas",
+        "stepping.steps",
         "vec_env",
-        "vector_results",
+        "vector_envs.vector_results",
     },
     "updates": {
         "advantages",
-        "arguments",
+        "arguments.agent_arguments",
         "baselines",
         "batches",
         "critics",
@@ -286,21 +302,27 @@ PG_AGENTS = {
         "update_logs",
         "update_settings",
     },
-    "update_arguments": {"advantages", "checks", "losses", "memory", "update_settings"},
+    "arguments.update_arguments": {
+        "advantages",
+        "arguments.checks",
+        "losses",
+        "memory",
+        "update_settings",
+    },
     "policy_gradient": {
         "advantages",
-        "arguments",
-        "buffer_choice",
+        "arguments.agent_arguments",
+        "arguments.buffer_choice",
+        "arguments.checks",
+        "arguments.policy_arguments",
+        "arguments.sb3_arguments",
+        "arguments.update_arguments",
         "buffers",
         "callbacks.progress",
-        "checks",
         "memory",
         "our_policy",
         "policies",
-        "policy_arguments",
-        "sb3_arguments",
         "tabular_policy",
-        "update_arguments",
         "update_settings",
         "updates",
     },
@@ -314,19 +336,25 @@ PG_AGENTS = {
         "random_policy",
         "update_settings",
     },
-    "demonstrations": {"checks", "observations", "quotas", "space_arrays", "vec_env"},
-    "likelihood_fit": {"checks", "observations", "tabular_policy"},
-    "cloning_data": {"space_arrays"},
-    "cloning": {
-        "checks",
-        "cloning_data",
-        "demonstrations",
-        "likelihood_fit",
+    "cloning.demonstrations": {
+        "arguments.checks",
+        "cloning.space_arrays",
+        "observations",
+        "stepping.quotas",
+        "vec_env",
+    },
+    "cloning.likelihood_fit": {"arguments.checks", "observations", "tabular_policy"},
+    "cloning.cloning_data": {"cloning.space_arrays"},
+    "cloning.clone": {
+        "arguments.checks",
+        "cloning.cloning_data",
+        "cloning.demonstrations",
+        "cloning.likelihood_fit",
+        "cloning.space_arrays",
         "observations",
         "our_policy",
-        "space_arrays",
     },
-    # Pure functions of arrays, then readers of folders, then the command.
+    # Pure functions of arrays, then readers of folders, then who draws them.
     "statistics": {
         f"statistics.{name}"
         for name in (
@@ -339,39 +367,42 @@ PG_AGENTS = {
             "summaries",
         )
     },
-    "statistics.scores": {"checks"},
-    "statistics.improvement": {"checks", "statistics.scores"},
-    "statistics.curves": {"checks", "statistics.scores"},
-    "statistics.monitor": {"checks", "statistics.scores"},
+    "statistics.scores": {"arguments.checks"},
+    "statistics.improvement": {"arguments.checks", "statistics.scores"},
+    "statistics.curves": {"arguments.checks", "statistics.scores"},
+    "statistics.monitor": {"arguments.checks", "statistics.scores"},
     "statistics.folders": {"statistics.monitor", "statistics.scores"},
     "statistics.summaries": {
         f"statistics.{name}"
         for name in ("curves", "folders", "improvement", "monitor", "scores")
     },
     "statistics.networks": {
-        "checks",
+        "arguments.checks",
         *(
             f"statistics.{name}"
             for name in ("folders", "monitor", "scores", "summaries")
         ),
     },
-    "statistics.group_curves": {
+    "plots.group_curves": {
         "plots.panels",
         *(f"statistics.{name}" for name in ("curves", "folders", "monitor", "scores")),
     },
-    "statistics.commands": {
-        "checks",
-        *(f"plots.{name}" for name in ("files", "networks", "panels", "runs")),
+    "plots.commands": {
+        "arguments.checks",
+        *(
+            f"plots.{name}"
+            for name in ("files", "group_curves", "networks", "panels", "runs")
+        ),
         *(
             f"statistics.{name}"
-            for name in ("folders", "group_curves", "monitor", "networks", "summaries")
+            for name in ("folders", "monitor", "networks", "summaries")
         ),
     },
     "sweeps": {"sweeps.space", "sweeps.study"},
-    "sweeps.space": {"checks"},
+    "sweeps.space": {"arguments.checks"},
     "sweeps.journal": set(),
     "sweeps.study": {
-        "checks",
+        "arguments.checks",
         "statistics.scores",
         "sweeps.journal",
         "sweeps.space",
@@ -381,7 +412,7 @@ PG_AGENTS = {
         "checker.figure",
         "experiments.commands",
         "plots",
-        "statistics.commands",
+        "plots.commands",
     },
 }
 ALLOWED = {
@@ -408,6 +439,21 @@ def test_every_module_has_its_place() -> None:
     )
     placed = set(ALLOWED) | {"pg_envs", "pg_agents"}
     assert {m for m in MODULES if m not in placed and not m.startswith(free)} == set()
+
+
+def folder(module: str) -> str:
+    """Returns the folder that a module lies in, or the module itself if it is flat."""
+    return ".".join(module.split(".")[:2])
+
+
+def test_folders_import_one_another_in_one_direction() -> None:
+    """Each taken as a whole, together with the flat modules between them."""
+    arrows: dict[str, set[str]] = {}
+    for module in MODULES.keys() - {"pg_envs", "pg_agents"}:
+        asks = {folder(name) for name in ours(module)} - {"pg_agents", folder(module)}
+        arrows.setdefault(folder(module), set()).update(asks)
+    # Raises a CycleError, which says who is in the circle.
+    TopologicalSorter(arrows).prepare()
 
 
 # Of the experiments these alone: one makes the environments, one shows them.
@@ -547,8 +593,13 @@ def test_the_mathematics_of_the_checker_knows_no_libraries_but_its_own() -> None
 
 def test_callbacks_and_plots_know_no_agent() -> None:
     """So they serve Stable-Baselines3's algorithms as well."""
-    # Files and statistics know no agent either.
-    also = ("pg_agents.checkpoints", "pg_agents.files", "pg_agents.statistics")
+    # Files, statistics and refusals of numbers know no agent either.
+    also = (
+        "pg_agents.arguments.checks",
+        "pg_agents.saving.checkpoints",
+        "pg_agents.saving.files",
+        "pg_agents.statistics",
+    )
     for module in MODULES:
         if module.startswith(("pg_agents.callbacks", "pg_agents.plots")):
             assert all(

@@ -24,6 +24,7 @@ from benchmarks.speed.models import LearningTask, make_env, resolved
 from benchmarks.speed.notebook_loop import notebook, returns_to_go
 from benchmarks.speed.page import page
 from benchmarks.speed.process import Worker
+from benchmarks.speed.profiling import short_name
 from benchmarks.speed.protocol import calibrated
 from benchmarks.speed.results import Results
 from benchmarks.speed.settings import CARTPOLE, RECIPES, learning
@@ -312,6 +313,21 @@ def test_the_gpu_is_advised_from_the_size_at_which_it_stays_ahead() -> None:
         found[f"{CARTPOLE} {size}"] = {"rates": rates}
     assert gpu.crossing(found, CARTPOLE) == 256
     assert "below 256 environments the CPU" in gpu.advice(found, CARTPOLE)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/src/pg_agents/rollout.py", "pg_agents.rollout.f"),
+        ("/src/pg_agents/stepping/steps.py", "pg_agents.stepping.steps.f"),
+        ("/v/lib/python3.11/site-packages/pg_envs/env.py", "pg_envs.env.f"),
+        ("/v/lib/python3.11/site-packages/torch/nn/modules.py", "torch.nn.modules.f"),
+        ("/usr/lib/python3.11/copy.py", "copy.f"),
+        ("/src/benchmarks/speed.py", "benchmarks.speed.f"),
+    ],
+)
+def test_a_profile_names_modules_in_full(path: str, name: str) -> None:
+    assert short_name(path, 1, "f") == f"`{name}`"
 
 
 def test_a_process_answers_line_by_line(tmp_path: Path) -> None:

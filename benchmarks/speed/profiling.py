@@ -87,6 +87,8 @@ def short_name(path: str, line: int, function: str) -> str:
     if path in ("~", ""):
         # A function of C: `<method 'x' of 'y' objects>`.
         return f"`{function.strip('<>')}`"
-    parts = re.split(r"site-packages/|lib/python[\d.]+/", path)
+    parts = re.split(
+        r"site-packages/|lib/python[\d.]+/|(?=\bpg_(?:agents|envs)/)", path
+    )
     inside = parts[-1] if len(parts) > 1 else "/".join(path.split("/")[-2:])
     return f"`{inside.removesuffix('.py').replace('/', '.')}.{function}`"

@@ -14,13 +14,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
-from pg_agents.checkpoints import (
+from pg_agents.saving.checkpoints import (
     DamagedCheckpointError,
     check_entries,
     read_content,
     with_manifest,
 )
-from pg_agents.files import remove_temporaries, write_whole
+from pg_agents.saving.files import remove_temporaries, write_whole
 
 Model = TypeVar("Model", bound=BaseAlgorithm)
 

@@ -17,7 +17,7 @@ from pg_agents.experiments.folder import RunFolder
 from pg_agents.experiments.recipe import Point, Recipe, Reported
 from pg_agents.experiments.settings import RunConfig, Settings
 from pg_agents.experiments.stages import read_stages
-from pg_agents.files import write_whole
+from pg_agents.saving.files import write_whole
 
 # Before, the running reward says little: as `StopWhenSolved` has it.
 _MIN_EPISODES = 20

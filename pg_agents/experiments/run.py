@@ -47,9 +47,9 @@ from pg_agents.experiments.training import (
     RunProgress,
     progress_of,
 )
-from pg_agents.files import remove_temporaries, write_whole
-from pg_agents.resume_point import next_seed
-from pg_agents.resuming import ResumableAlgorithm
+from pg_agents.saving.files import remove_temporaries, write_whole
+from pg_agents.saving.resume_point import next_seed
+from pg_agents.saving.resuming import ResumableAlgorithm
 
 DEFAULT_ROOT = Path("runs")
 # What a run that counts episodes is told to learn for.
@@ -109,9 +109,9 @@ def run_one(
     """Trains and evaluates with one seed, in a folder of its own.
 
     A finished folder is left as it is; an unfinished one is taken up from its last
-    checkpoint, exactly if the environment can be kept (`pg_agents.env_state`). All
-    numbers depend on config and seed alone, not on the process: torch works with one
-    thread, and a process does one run at a time.
+    checkpoint, exactly if the environment can be kept (`pg_agents.saving.env_state`).
+    All numbers depend on config and seed alone, not on the process: torch works with
+    one thread, and a process does one run at a time.
 
     Args:
         config: what to run, as from `find_recipe(name).config()`.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
-from pg_agents.checks import check_choice
+from pg_agents.arguments.checks import check_choice
 from pg_agents.experiments.setting_checks import (
     check_count,
     check_data,

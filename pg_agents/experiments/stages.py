@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pg_agents.experiments.damage import DamagedRunError
-from pg_agents.files import write_whole
+from pg_agents.saving.files import write_whole
 
 STAGES = ("controller", "clone", "scratch", "from_clone")
 

@@ -9,7 +9,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.demonstrations import Controller
+from pg_agents.cloning.demonstrations import Controller
 from pg_agents.experiments.building import make_evaluation_env
 from pg_agents.experiments.settings import Settings
 from pg_agents.experiments.stages import Stage

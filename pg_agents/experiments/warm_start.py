@@ -27,13 +27,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.callbacks import newest_checkpoint, resume
 from pg_agents.callbacks.checkpoint import checkpoint_content, put_normalization
-from pg_agents.checkpoints import (
-    DamagedCheckpointError,
-    check_entries,
-    read_content,
-)
-from pg_agents.cloning import clone_behaviour
-from pg_agents.demonstrations import (
+from pg_agents.cloning.clone import clone_behaviour
+from pg_agents.cloning.demonstrations import (
     Controller,
     Demonstrations,
     record_demonstrations,
@@ -51,7 +46,12 @@ from pg_agents.experiments.run import Training
 from pg_agents.experiments.stages import read_stages, write_stages
 from pg_agents.experiments.success import success_rate
 from pg_agents.experiments.training import RunCheckpoints
-from pg_agents.files import write_whole
+from pg_agents.saving.checkpoints import (
+    DamagedCheckpointError,
+    check_entries,
+    read_content,
+)
+from pg_agents.saving.files import write_whole
 
 DEMONSTRATED_EPISODES = 300
 CLONING_EPOCHS = 40

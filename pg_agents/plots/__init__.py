@@ -3,7 +3,8 @@
 Records are shown as a mean over runs with a band of one standard deviation; `runs` and
 `networks` compare groups of finished runs by robust statistics. Every function is a
 pure function of what it is given and returns a matplotlib Figure, which the caller
-saves with ``figure.savefig(path)``. Nothing here touches pyplot, so no backend is
+saves with ``figure.savefig(path)``; `commands`, which draws for `pgtoy plot` and
+`pgtoy compare`, saves them itself. Nothing here touches pyplot, so no backend is
 chosen and no screen is needed.
 """
 

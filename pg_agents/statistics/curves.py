@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pg_agents.checks import check_choice, check_count
+from pg_agents.arguments.checks import check_choice, check_count
 from pg_agents.statistics.scores import (
     Floats,
     check_level,

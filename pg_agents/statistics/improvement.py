@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pg_agents.checks import check_count
+from pg_agents.arguments.checks import check_count
 from pg_agents.statistics.scores import (
     Floats,
     Interval,

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pg_agents.checks import check_choice
+from pg_agents.arguments.checks import check_choice
 from pg_agents.statistics.scores import Floats
 
 Unit = Literal["steps", "episodes", "seconds"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pg_agents.checks import check_count
+from pg_agents.arguments.checks import check_count
 from pg_agents.statistics.folders import RunGroup
 from pg_agents.statistics.monitor import Unit
 from pg_agents.statistics.scores import Floats

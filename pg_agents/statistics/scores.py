@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pg_agents.checks import check_count
+from pg_agents.arguments.checks import check_count
 
 Floats = NDArray[np.float64]
 # How many numbers a bootstrap holds in memory at once (8 bytes each).

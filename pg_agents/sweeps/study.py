@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pg_agents.checks import check_choice, check_count, check_integer
+from pg_agents.arguments.checks import check_choice, check_count, check_integer
 from pg_agents.statistics.scores import (
     Interval,
     interquartile_mean,

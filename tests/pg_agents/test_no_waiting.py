@@ -18,7 +18,7 @@ from torch import Tensor
 from pg_agents import ActorCritic, finite, rollout
 from pg_agents.evaluation import MANY
 from pg_agents.rollout import RolloutAlgorithm
-from pg_agents.stepping import ArraySteps
+from pg_agents.stepping.steps import ArraySteps
 from pg_envs import TorchCartPoleVectorEnv, make_torch_vec
 from tests.no_sync import NoSynchronisation, Waits
 

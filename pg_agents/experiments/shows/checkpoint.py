@@ -23,7 +23,7 @@ from pg_agents.experiments.settings import Settings
 from pg_agents.experiments.showing import Shown, ShowRequest
 from pg_agents.experiments.shows.parts import learn_quietly
 from pg_agents.experiments.training import EpisodeLog, progress_of
-from pg_agents.files import write_whole
+from pg_agents.saving.files import write_whole
 
 EVERY = 1000
 

@@ -21,10 +21,10 @@ from pg_agents.experiments.shows.parts import (
     trained_run,
 )
 from pg_agents.experiments.watching import has_screen, record, watch
-from pg_agents.files import write_whole
 from pg_agents.plots import plot_curve_bands, save_figure
+from pg_agents.plots.group_curves import curves_of
+from pg_agents.saving.files import write_whole
 from pg_agents.statistics import read_group
-from pg_agents.statistics.group_curves import curves_of
 
 
 def evaluate(request: ShowRequest) -> Shown:

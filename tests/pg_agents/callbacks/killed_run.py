@@ -28,8 +28,8 @@ from pg_agents.callbacks import (
     resume,
 )
 from pg_agents.callbacks.checkpoint import checkpoints
-from pg_agents.checkpoints import check_entries, read_content
-from tests.pg_agents.resuming_examples import MAKERS
+from pg_agents.saving.checkpoints import check_entries, read_content
+from tests.pg_agents.saving.resuming_examples import MAKERS
 
 SAVE_FREQ, N_STEPS, N_ENVS = 30, 4, 3
 # More than anybody gets to before the last kill.

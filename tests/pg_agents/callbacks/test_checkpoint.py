@@ -23,10 +23,14 @@ from pg_agents.callbacks import (
     resume,
 )
 from pg_agents.callbacks.checkpoint import checkpoints
-from pg_agents.checkpoints import DamagedCheckpointError, check_entries, read_content
-from pg_agents.files import _TEMPORARY
+from pg_agents.saving.checkpoints import (
+    DamagedCheckpointError,
+    check_entries,
+    read_content,
+)
+from pg_agents.saving.files import _TEMPORARY
 from tests.pg_agents.callbacks import killed_run
-from tests.pg_agents.resuming_examples import (
+from tests.pg_agents.saving.resuming_examples import (
     MAKERS,
     assert_same,
     equal,

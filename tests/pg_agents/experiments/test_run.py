@@ -16,7 +16,6 @@ import torch
 
 from pg_agents import RandomAgent
 from pg_agents.callbacks import RunningReward, newest_checkpoint
-from pg_agents.checkpoints import versions
 from pg_agents.experiments import (
     DamagedRunError,
     FolderBusyError,
@@ -30,7 +29,8 @@ from pg_agents.experiments import run as run_module
 from pg_agents.experiments.building import algorithm_class
 from pg_agents.experiments.lock import claim
 from pg_agents.experiments.training import RunProgress
-from pg_agents.resume_point import next_seed
+from pg_agents.saving.checkpoints import versions
+from pg_agents.saving.resume_point import next_seed
 from tests.pg_agents.experiments.tiny import EXACT, HOOKS, numbers, tiny
 
 

@@ -1,0 +1,1 @@
+"""Refusals: what was given, what is accepted."""

@@ -1,0 +1,1 @@
+"""Demonstrations, and policies that are fitted to them before they learn."""

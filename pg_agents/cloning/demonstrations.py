@@ -1,0 +1,296 @@
+"""Demonstrations: what somebody saw and did, recorded from a function or a model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.type_aliases import PolicyPredictor
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecEnv,
+    VecNormalize,
+    unwrap_vec_normalize,
+)
+
+from pg_agents.arguments.checks import check_count
+from pg_agents.cloning.space_arrays import Observations, check_actions
+from pg_agents.observations import copy_observation, count, select
+from pg_agents.stepping.quotas import EpisodeQuota, Quota, StepQuota
+from pg_agents.vec_env import VectorEnvAdapter
+
+Controller = Callable[[Any], Any] | PolicyPredictor
+AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
+
+
+@dataclass(frozen=True, eq=False)
+class Demonstrations:
+    """B actions and what was observed before each.
+
+    Attributes:
+        observations: `[B, *obs_shape]`, as the environment returns them: not
+            normalised; a dict of arrays for Dict spaces.
+        actions: `[B, *action_shape]`, as the environment takes them.
+        episode_returns: `[E]` float64, sum of the rewards of each episode that ended.
+        episode_lengths: `[E]` int64, steps of these.
+
+    Raises:
+        ValueError: if there are not as many observations as actions.
+    """
+
+    observations: Observations
+    actions: NDArray[Any]
+    episode_returns: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    episode_lengths: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(0, dtype=np.int64)
+    )
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError unless there is an action for each observation."""
+        n_observations, n_actions = count(self.observations), len(self.actions)
+        if n_observations != n_actions:
+            raise ValueError(
+                "there must be one action for each observation, got "
+                f"{n_observations} observations and {n_actions} actions"
+            )
+
+    def __len__(self) -> int:
+        """Returns B."""
+        return len(self.actions)
+
+
+def record_demonstrations(
+    env: AnyEnv | str,
+    controller: Controller,
+    *,
+    n_episodes: int | None = None,
+    n_steps: int | None = None,
+    max_episode_steps: int = 10_000,
+    deterministic: bool = True,
+    seed: int | None = None,
+) -> Demonstrations:
+    """Lets a controller act, and writes down what it saw and did.
+
+    The environment is reset first and left where the recording ended. Of a
+    `VecNormalize` the environment beneath is used: its statistics stay as they are.
+
+    Args:
+        env: environment, id, SB3 vector env or Gymnasium vector env. Only one that was
+            made here, from an id, is closed.
+        controller: a function from one observation to one action, as the environment
+            returns and takes them; or anything with SB3's `predict`, a model or a
+            policy. A model with a `VecNormalize` of its own sees observations
+            normalised by it.
+        n_episodes: whole episodes of every environment. (The first to end in any of
+            them would be short ones too often.)
+        n_steps: steps of every environment, instead; Gymnasium's dummy steps count,
+            and are left out.
+        max_episode_steps: with `n_episodes`: an episode still going on after this many
+            steps is cut off there, with a warning.
+        deterministic: passed on to `predict`.
+        seed: seeds the environments; None leaves them as they are.
+
+    Returns:
+        One environment's steps after the other's, each in the order of time.
+
+    Raises:
+        ValueError: if not exactly one of `n_episodes` and `n_steps` is given, if an
+            action lies outside the action space, or if a `VecNormalize` is covered by
+            other wrappers.
+        TypeError: if `env` or `controller` is none of the above.
+    """
+    if (n_steps is None) == (n_episodes is None):
+        raise ValueError(
+            "give either n_episodes or n_steps, of each environment; got n_episodes="
+            f"{n_episodes!r} and n_steps={n_steps!r}"
+        )
+    check_count("max_episode_steps", max_episode_steps)
+    if n_steps is not None:
+        check_count("n_steps", n_steps)
+    else:
+        check_count("n_episodes", n_episodes)
+    ask = _asker(controller, deterministic)
+    vec_env = _raw_vec_env(env)
+    try:
+        if seed is not None:
+            vec_env.seed(seed)
+        cap = max_episode_steps if n_steps is None else None
+        quota: Quota
+        if n_steps is not None:
+            quota = StepQuota(n_steps)
+        else:
+            assert n_episodes is not None, "it is one of the two"
+            quota = EpisodeQuota(vec_env.num_envs, n_episodes)
+        recording = _Recording(vec_env, quota, cap)
+        return recording.run(ask)
+    finally:
+        if isinstance(env, str):
+            vec_env.close()
+
+
+# From observations [N, ...] and whose episodes begin, [N], to actions [N, ...].
+_Ask = Callable[[Observations, NDArray[np.bool_]], Any]
+
+
+def _asker(controller: Controller, deterministic: bool) -> _Ask:
+    """Returns a function that asks a controller for the actions of N environments."""
+    predict = getattr(controller, "predict", None)
+    if isinstance(controller, type) or not (predict or callable(controller)):
+        raise TypeError(
+            "controller must be a function from an observation to an action, or have "
+            f"SB3's predict, got {controller!r}"
+        )
+    if predict is None:
+        function: Any = controller
+        return lambda observations, _: [
+            function(select(observations, i)) for i in range(count(observations))
+        ]
+    normalizer = (
+        controller.get_vec_normalize_env()
+        if isinstance(controller, BaseAlgorithm)
+        else None
+    )
+    state: Any = None
+
+    def ask(observations: Observations, episode_starts: NDArray[np.bool_]) -> Any:  # noqa: ANN401
+        nonlocal state
+        seen = normalizer.normalize_obs(observations) if normalizer else observations
+        actions, state = predict(
+            seen,
+            state=state,
+            episode_start=episode_starts,
+            deterministic=deterministic,
+        )
+        return actions
+
+    return ask
+
+
+def _raw_vec_env(env: AnyEnv | str) -> VecEnv:
+    """Returns an SB3 vector environment whose observations are not normalised."""
+    if isinstance(env, str):
+        env = gymnasium.make(env)
+    if isinstance(env, VectorEnv):
+        return VectorEnvAdapter(env, learner_skips_dummy_steps=True)
+    if isinstance(env, gymnasium.Env):
+        single = env
+        return DummyVecEnv([lambda: single])
+    if not isinstance(env, VecEnv):
+        raise TypeError(
+            "env must be an environment, the id of one or a vector environment, got "
+            f"{env!r}"
+        )
+    if isinstance(env, VecNormalize):
+        return env.venv
+    if unwrap_vec_normalize(env) is not None:
+        raise ValueError(
+            "demonstrations are not normalised, and other wrappers cover the "
+            f"VecNormalize of env ({type(env).__name__}): pass the environment that "
+            "lies beneath it"
+        )
+    return env
+
+
+class _Recording:
+    """What has been recorded so far of N environments, and how they stand."""
+
+    def __init__(self, env: VecEnv, quota: Quota, cap: int | None) -> None:
+        if isinstance(env.observation_space, spaces.Tuple):
+            raise ValueError(
+                f"Tuple observations are not supported, got {env.observation_space}"
+            )
+        self._env = env
+        self._quota = quota
+        self._cap = cap
+        # One entry a step, each [N, ...].
+        self._observations: list[Observations] = []
+        self._actions: list[NDArray[Any]] = []
+        self._recorded: list[NDArray[np.bool_]] = []
+        # Environment, return and length of each finished episode.
+        self._episodes: list[tuple[int, float, int]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        n_envs = self._env.num_envs
+        self._seen: Any = self._env.reset()
+        self._starts = np.ones(n_envs, dtype=np.bool_)
+        self._returns = np.zeros(n_envs)
+        self._lengths = np.zeros(n_envs, dtype=np.int64)
+
+    def run(self, ask: _Ask) -> Demonstrations:
+        """Records until the quota is filled."""
+        while not self._quota.filled:
+            if self._quota.stalled:
+                self._begin()
+                self._quota.restart()
+            self._step(ask)
+        recorded = np.stack(self._recorded, axis=1)
+
+        def joined(steps: list[NDArray[Any]]) -> NDArray[Any]:
+            return np.stack(steps, axis=1)[recorded]
+
+        observations: Any = self._observations
+        episodes = sorted(self._episodes, key=lambda episode: episode[0])
+        return Demonstrations(
+            {key: joined([step[key] for step in observations]) for key in self._seen}
+            if isinstance(self._seen, dict)
+            else joined(observations),
+            joined(self._actions),
+            np.array([episode[1] for episode in episodes], dtype=np.float64),
+            np.array([episode[2] for episode in episodes], dtype=np.int64),
+        )
+
+    def _step(self, ask: _Ask) -> None:
+        # A copy: the controller may write into what it is given, and so may a vector
+        # environment into what it has returned.
+        before = copy_observation(self._seen)
+        answer = ask(self._seen, self._starts)
+        actions = check_actions(
+            self._env.action_space, answer, "the controller's actions"
+        )
+        self._seen, rewards, dones, _ = self._env.step(actions)
+        adapter = self._env.unwrapped
+        dummy = (
+            adapter.dummy_steps
+            if isinstance(adapter, VectorEnvAdapter)
+            else np.zeros(len(dones), dtype=np.bool_)
+        )
+        wanted = self._quota.recorded
+        recorded = ~dummy if wanted is None else wanted & ~dummy
+        self._observations.append(before)
+        self._actions.append(actions)
+        self._recorded.append(recorded)
+        self._returns += np.where(dummy, 0.0, rewards)
+        self._lengths += ~dummy
+        self._end_episodes(recorded, dones)
+
+    def _end_episodes(
+        self, recorded: NDArray[np.bool_], dones: NDArray[np.bool_]
+    ) -> None:
+        capped = np.zeros_like(recorded)
+        if self._cap is not None:
+            capped = recorded & ~dones & (self._lengths >= self._cap)
+        if capped.any():
+            warnings.warn(
+                f"an episode was still going on after {self._cap} steps and its "
+                "recording ended there: raise max_episode_steps if it should go on, or "
+                "give n_steps if it never ends",
+                stacklevel=5,
+            )
+        ended = recorded & (dones | capped)
+        self._episodes += [
+            (int(i), float(self._returns[i]), int(self._lengths[i]))
+            for i in np.flatnonzero(ended)
+        ]
+        self._quota.update(ended, dones)
+        self._returns[dones] = 0.0
+        self._lengths[dones] = 0
+        self._starts = dones

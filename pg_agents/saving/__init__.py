@@ -1,0 +1,1 @@
+"""Files that models and environments are kept in, and going on from them."""

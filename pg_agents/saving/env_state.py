@@ -1,0 +1,156 @@
+"""The state of an environment through all the wrappers around it.
+
+An environment can be kept if every layer is known here and the innermost has
+`get_state()`, which returns a dict of plain data with the state of its random numbers
+under `"generator"`, and `set_state()`, which takes it back or raises a ValueError: all
+environments of pg_envs have, and any other may.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import SyncVectorEnv
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecEnv,
+    VecEnvWrapper,
+    VecNormalize,
+)
+
+from pg_agents.saving.env_layers import (
+    CannotKeepError,
+    layer_name,
+    layer_settings,
+    put_layer,
+    take_layer,
+)
+from pg_agents.vec_env import VectorEnvAdapter
+
+
+def take_env_state(env: VecEnv) -> list[dict[str, Any]]:
+    """Returns the state of an environment and of all that is around it.
+
+    Args:
+        env: an SB3 vector environment.
+
+    Returns:
+        Plain data for `put_env_state`: a dict per layer, from the outermost inwards.
+
+    Raises:
+        CannotKeepError: if a layer is not known, or the environment has no state to
+            give.
+    """
+    return [take_layer(layer) for layer in _layers(env)]
+
+
+def put_env_state(env: VecEnv, state: list[dict[str, Any]]) -> None:
+    """Puts back what `take_env_state` returned.
+
+    Args:
+        env: an environment of the same build.
+        state: what was taken out of that one.
+
+    Raises:
+        CannotKeepError: if the environment is another one; nothing has changed then.
+    """
+    layers = _layers(env)
+    now, then = (
+        [layer_name(layer) for layer in layers],
+        [kept["class"] for kept in state],
+    )
+    if now != then:
+        raise CannotKeepError(
+            "it is another environment: now it is built of "
+            f"{_short(now)}, then of {_short(then)}"
+        )
+    for layer, kept in zip(layers, state, strict=True):
+        settings = layer_settings(layer)
+        if not _same(settings, kept["settings"]):
+            raise CannotKeepError(
+                f"{type(layer).__name__} has other settings: now {settings}, then "
+                f"{kept['settings']}"
+            )
+    before = [_take_if_possible(layer) for layer in layers]
+    try:
+        for layer, kept in zip(layers, state, strict=True):
+            put_layer(layer, kept)
+    except (TypeError, ValueError, KeyError) as error:
+        for layer, there in zip(layers, before, strict=True):
+            if there is not None:
+                put_layer(layer, there)
+        raise CannotKeepError(str(error)) from error
+
+
+def take_normalization(env: VecEnv) -> dict[str, Any] | None:
+    """Returns the statistics of a `VecNormalize` in the stack; None without one."""
+    layer = _normalize(env)
+    return None if layer is None else take_layer(layer)
+
+
+def put_normalization(env: VecEnv, state: dict[str, Any] | None) -> None:
+    """Puts statistics back into a `VecNormalize` of the same settings, if there is one.
+
+    The rest of the environment starts anew: sums of the episodes under way do not
+    apply.
+    """
+    layer = _normalize(env)
+    if layer is None or state is None:
+        return
+    if _same(layer_settings(layer), state["settings"]):
+        for name in ("obs_rms", "ret_rms"):
+            if name in state["state"]:
+                setattr(layer, name, deepcopy(state["state"][name]))
+
+
+def _normalize(env: VecEnv) -> VecNormalize | None:
+    layer: Any = env
+    while isinstance(layer, VecEnvWrapper):
+        if isinstance(layer, VecNormalize):
+            return layer
+        layer = layer.venv
+    return None
+
+
+def _layers(env: VecEnv) -> list[Any]:
+    """Returns wrappers and environments from the outermost inwards."""
+    found: list[Any] = []
+    layer: Any = env
+    while isinstance(layer, VecEnvWrapper):
+        found.append(layer)
+        layer = layer.venv
+    found.append(layer)
+    if isinstance(layer, VectorEnvAdapter):
+        layer = layer.env
+        found.append(layer)
+    known = isinstance(layer, DummyVecEnv | SyncVectorEnv)
+    for single in layer.envs if known else []:
+        part: Any = single
+        while isinstance(part, gymnasium.Wrapper):
+            found.append(part)
+            part = part.env
+        found.append(part)
+    return found
+
+
+def _take_if_possible(layer: Any) -> dict[str, Any] | None:  # noqa: ANN401
+    # An environment that was never reset may have no state yet.
+    try:
+        return take_layer(layer)
+    except CannotKeepError:
+        return None
+
+
+def _short(names: list[str]) -> str:
+    return " > ".join(name.rpartition(".")[2] for name in names)
+
+
+def _same(first: Any, second: Any) -> bool:  # noqa: ANN401
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(
+            _same(first[key], second[key]) for key in first
+        )
+    return bool(np.all(first == second))

@@ -1,0 +1,1 @@
+"""A rollout's steps: how they are taken, and whose business they are."""

@@ -1,0 +1,246 @@
+"""How the rollout steps its environments: through SB3's interface, or past it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from pg_agents.buffers import TrajectoryBuffer
+from pg_agents.columns import Rows
+from pg_agents.observations import Observation, copy_observation, map_observation
+from pg_agents.stepping.dummy_steps import is_plain, step_in_turn
+from pg_agents.stepping.outcomes import Outcome
+from pg_agents.vec_env import VectorEnvAdapter
+from pg_agents.vector_envs.array_steps import LazyInfos, is_any, newest_results
+from pg_agents.vector_envs.vector_results import to_numpy
+
+
+class VecEnvSteps:
+    """Steps an SB3 vector environment, whatever is in it or around it.
+
+    Args:
+        env: the environment.
+        episode_steps: `[N]` int64, actions taken in each environment's episode so far.
+    """
+
+    def __init__(self, env: VecEnv, episode_steps: Rows) -> None:
+        self.env = env
+        self.episode_steps = episode_steps
+        inner = env.unwrapped
+        self._adapter = inner if isinstance(inner, VectorEnvAdapter) else None
+        self._take: Any = partial(step_in_turn, env) if is_plain(env) else env.step
+
+    # Whether `infos` tell of the episodes that ended.
+    tells_infos = True
+    # All that can be observed, `[S, *obs_shape]`, if that is known and not much.
+    table: Tensor | None = None
+    indexed = False
+
+    def seen(self, observations: Observation) -> Observation:
+        """Returns what is to be stored of the present observations."""
+        return observations
+
+    def begin(self, observations: Observation) -> Observation:
+        """Returns the observations that a rollout begins with, `[N, *obs_shape]`."""
+        return observations
+
+    def restarted(self) -> None:
+        """Takes note of a reset of all environments."""
+        self.episode_steps = np.zeros_like(self.episode_steps)
+
+    def taken(self, actions: Tensor) -> Rows:
+        """Returns actions `[N, *action_shape]` of the policy as `step` takes them."""
+        return actions.cpu().numpy()
+
+    def step(self, actions: Rows) -> Outcome:
+        """Takes one action in every environment, within the action space."""
+        observations, rewards, dones, infos = self._take(actions)
+        # Most steps end nothing: one array says so three times.
+        terminated: Rows = dones
+        truncated, final = terminated, None
+        if dones.any():
+            truncated, final = self._truncated(observations, dones, infos)
+            terminated = dones & ~truncated
+        before, begins, dummy = self.episode_steps, dones, None
+        if self._adapter is not None and self._adapter.dummy_steps.any():
+            dummy = self._adapter.dummy_steps
+            begins = dones | dummy
+        self.episode_steps = (before + 1) * ~begins
+        return Outcome(
+            observations,
+            rewards,
+            dones,
+            terminated,
+            truncated,
+            final,
+            dummy,
+            before,
+            infos,
+        )
+
+    def _truncated(
+        self,
+        observations: Observation,
+        dones: NDArray[np.bool_],
+        infos: Sequence[dict[str, Any]],
+    ) -> tuple[Rows, Observation | None]:
+        """Returns whose episode was truncated, and what was seen last of it."""
+        truncated, final = np.zeros(len(dones), dtype=np.bool_), None
+        for i in map(int, np.flatnonzero(dones)):
+            seen = infos[i].get("terminal_observation")
+            # Without what was seen last there is no value to go on with.
+            if infos[i].get("TimeLimit.truncated", False) and seen is not None:
+                truncated[i] = True
+                final = copy_observation(observations) if final is None else final
+                map_observation(lambda own, one: own.__setitem__(i, one), final, seen)  # noqa: B023
+        return truncated, final
+
+    def results(self, buffer: TrajectoryBuffer, n: int) -> list[dict[str, float]]:
+        """Returns results of episodes that `infos` have not told."""
+        return []
+
+
+class ArraySteps:
+    """Steps a native vector environment in arrays or tensors: no list, no dict a step.
+
+    Args:
+        adapter: with `steps_arrays`.
+        device: of the model.
+        as_tensors: whether a torch environment's tensors stay tensors. Nothing is then
+            asked of the device until the rollout is over.
+    """
+
+    # They do, but to look would be to ask the device: `results` tells of them.
+    tells_infos = False
+
+    def __init__(
+        self, adapter: VectorEnvAdapter, device: torch.device, as_tensors: bool
+    ) -> None:
+        self._adapter, self._device = adapter, device
+        self._tensors = as_tensors and adapter.is_torch
+        self._before: tuple[Rows, Rows] = (np.zeros(0), np.zeros(0))
+        self._env: Any = adapter.env
+        # Whether observations are stored as numbers of rows of the table.
+        self.indexed = False
+
+    @property
+    def episode_steps(self) -> Rows:
+        """Actions taken in each environment's episode so far, `[N]` integers."""
+        _, lengths = self._adapter.statistics
+        steps: Rows = self._rows(lengths)
+        return steps
+
+    def restarted(self) -> None:
+        """Takes note of a reset of all environments."""
+        self._adapter.begin_arrays(self._env.device if self._adapter.is_torch else None)
+
+    @property
+    def table(self) -> Tensor | None:
+        """All that can be observed, `[S, *obs_shape]`, if that is known."""
+        if not self._tensors:
+            return None
+        table = getattr(self._env, "observation_table", None)
+        return None if table is None else torch.as_tensor(table, device=self._device)
+
+    def seen(self, observations: Observation) -> Observation:
+        """Returns what is to be stored of the present observations."""
+        return self._rows(self._env.observation_index) if self.indexed else observations
+
+    def begin(self, observations: Observation) -> Observation:
+        """Returns the observations that a rollout begins with, `[N, *obs_shape]`."""
+        self.restarted()
+        self._before = self._adapter.statistics
+        return map_observation(self._rows, observations)
+
+    def taken(self, actions: Tensor) -> Rows:
+        """Returns actions `[N, *action_shape]` of the policy as `step` takes them."""
+        return actions if self._tensors else actions.cpu().numpy()
+
+    def step(self, actions: Rows) -> Outcome:
+        """Takes one action in every environment, within the action space."""
+        adapter = self._adapter
+        if adapter.is_torch:
+            actions = torch.as_tensor(actions, device=self._env.device)
+        else:
+            actions = np.asarray(actions, dtype=adapter.action_space.dtype)
+        before = self.episode_steps
+        step = adapter.step_arrays(actions)
+        rewards, dones, terminated, truncated = (
+            self._rows(each)
+            for each in (step.rewards, step.dones, step.terminated, step.truncated)
+        )
+        truncated = truncated & ~terminated
+        final = None
+        # A question that a GPU would have to be waited for is not asked.
+        if self._on_gpu or is_any(truncated):
+            final = (
+                self._rows(self._env.final_index)
+                if self.indexed
+                else map_observation(self._rows, step.final_observations)
+            )
+        return Outcome(
+            map_observation(self._rows, step.observations),
+            rewards if self._tensors else rewards.astype(np.float32, copy=False),
+            dones,
+            terminated,
+            truncated,
+            final,
+            None if step.dummy is None else self._rows(step.dummy),
+            before,
+            LazyInfos(adapter.num_envs, lambda: adapter.infos_of(step)),
+        )
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._tensors and self._device.type != "cpu"
+
+    def results(self, buffer: TrajectoryBuffer, n: int) -> list[dict[str, float]]:
+        """Returns what SB3's Monitor says of the last n episodes that ended."""
+        if len(buffer) == 0:
+            return []
+        ended = buffer.column("terminated") | buffer.column("truncated")
+        if buffer.has_masks:
+            ended = ended & buffer.column("recorded")
+        before = tuple(torch.as_tensor(b, device=ended.device) for b in self._before)
+        seconds = round(self._adapter.seconds, 6)
+        return [
+            {"r": round(total, 6), "l": length, "t": seconds}
+            for total, length in newest_results(
+                buffer.column("rewards"),
+                ended,
+                before,  # type: ignore[arg-type]
+                n,
+            )
+        ]
+
+    def _rows(self, values: Any) -> Any:  # noqa: ANN401
+        if self._tensors:
+            return torch.as_tensor(values, device=self._device)
+        return to_numpy(values)
+
+
+Steps = VecEnvSteps | ArraySteps
+
+
+def steps_of(
+    env: VecEnv, device: torch.device, episode_steps: Rows, as_tensors: bool
+) -> Steps:
+    """Returns the shortest way of stepping an environment.
+
+    Args:
+        env: an SB3 vector environment.
+        device: of the model.
+        episode_steps: `[N]` int64, actions taken in each environment's episode so far.
+        as_tensors: whether the rollout can do with tensors, see `ArraySteps`.
+    """
+    # A subclass may do something of its own in a step.
+    if type(env) is VectorEnvAdapter and env.steps_arrays:
+        return ArraySteps(env, device, as_tensors)
+    return VecEnvSteps(env, episode_steps)

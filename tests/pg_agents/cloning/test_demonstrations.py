@@ -1,0 +1,244 @@
+"""What is recorded of a controller: everything it saw and did, once, and in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3 import A2C
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecEnv,
+    VecMonitor,
+    VecNormalize,
+)
+
+from pg_agents import Demonstrations, record_demonstrations
+from tests.pg_agents.cloning.any_spaces import AnySpacesEnv
+from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
+
+BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
+TWO = spaces.Discrete(2)
+MEAN, VAR = np.array([5.0, 1.0]), np.array([4.0, 9.0])
+
+
+def odd_step(observation: NDArray[np.float32]) -> int:
+    """Says 0, 1, 0, 1 ... in every episode of a ScriptedEnv."""
+    return int(observation[1]) % 2
+
+
+def scripted(*lengths: int) -> VecEnv:
+    """Environments whose episodes have one length each."""
+    envs = [ScriptedEnv([length]) for length in lengths]
+    return DummyVecEnv([lambda env=env: env for env in envs])  # type: ignore[misc]
+
+
+def test_every_step_of_every_episode_is_there() -> None:
+    found = record_demonstrations(ScriptedEnv([2, 3]), odd_step, n_episodes=2)
+    assert isinstance(found.observations, np.ndarray)
+    assert found.observations.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [1, 2]]
+    assert found.actions.tolist() == [0, 1, 0, 1, 0]
+    assert found.episode_returns.tolist() == [0.0 + 1.0, 10.0 + 11.0 + 12.0]
+    assert found.episode_lengths.tolist() == [2, 3]
+    assert len(found) == 5
+
+
+def test_each_environment_has_its_own_quota_of_episodes() -> None:
+    """The long episodes are as many as the short ones."""
+    found = record_demonstrations(scripted(1, 4), odd_step, n_episodes=2)
+    assert found.episode_lengths.tolist() == [1, 1, 4, 4]
+    assert isinstance(found.observations, np.ndarray)
+    # The steps that the first environment idled through are not there.
+    assert found.observations[:, 0].tolist() == [0, 1] + [0] * 4 + [1] * 4
+    assert found.observations[:, 1].tolist() == [0, 0] + [0, 1, 2, 3] * 2
+
+
+def test_a_number_of_steps_leaves_the_last_episode_unfinished() -> None:
+    found = record_demonstrations(scripted(3, 2), odd_step, n_steps=5)
+    assert len(found) == 10
+    assert found.episode_lengths.tolist() == [3, 2, 2]
+    assert found.actions.tolist() == [0, 1, 0, 0, 1, 0, 1, 0, 1, 0]
+
+
+def test_dummy_steps_of_gymnasiums_vector_environments_are_left_out() -> None:
+    env = StaggeredVectorEnv([2, 3])
+    found = record_demonstrations(env, odd_step, n_episodes=2)
+    assert isinstance(found.observations, np.ndarray)
+    assert found.observations[:4].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert found.episode_lengths.tolist() == [2, 2, 3, 3]
+    assert found.episode_returns.tolist() == [1.0, 21.0, 3.0, 33.0]
+
+
+def test_an_episode_that_never_ends_is_cut_off_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="still going on after 4 steps") as caught:
+        found = record_demonstrations(
+            scripted(0, 2), odd_step, n_episodes=2, max_episode_steps=4
+        )
+    assert caught[0].filename == __file__
+    assert found.episode_lengths.tolist() == [4, 4, 2, 2]
+    assert found.episode_returns.tolist()[:2] == [6.0, 46.0]
+
+
+def test_a_controller_that_writes_into_what_it_sees_spoils_nothing() -> None:
+    def spoils(observation: NDArray[np.float32]) -> int:
+        observation[:] = -9.0
+        return 1
+
+    found = record_demonstrations(ScriptedEnv([3]), spoils, n_episodes=1)
+    assert isinstance(found.observations, np.ndarray)
+    assert found.observations.tolist() == [[0, 0], [0, 1], [0, 2]]
+
+
+def test_dict_observations_become_a_dict_of_arrays() -> None:
+    space = spaces.Dict({"place": BOX, "room": spaces.Discrete(3)})
+    rooms = []
+
+    def controller(observation: dict[str, Any]) -> int:
+        rooms.append(int(observation["room"]))
+        return rooms[-1] % 2
+
+    env = AnySpacesEnv(space, TWO)
+    found = record_demonstrations(env, controller, n_episodes=2, seed=3)
+    assert isinstance(found.observations, dict)
+    assert found.observations["place"].shape == (10, 2)
+    assert found.observations["room"].tolist() == rooms
+    assert found.actions.tolist() == [room % 2 for room in rooms]
+
+
+def test_the_seed_repeats_a_recording() -> None:
+    def recording(seed: int) -> Demonstrations:
+        return record_demonstrations("CartPole-v1", odd, n_episodes=2, seed=seed)
+
+    def odd(observation: NDArray[np.float32]) -> int:
+        return int(observation[2] > 0)
+
+    first, again, other = recording(1), recording(1), recording(2)
+    np.testing.assert_array_equal(first.observations, again.observations)
+    assert not np.array_equal(first.observations[:1], other.observations[:1])  # type: ignore[index]
+
+
+class Counting(AnySpacesEnv):
+    """Counts how often it was closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+def test_only_an_environment_that_was_made_here_is_closed() -> None:
+    name = "CountsHowOftenItIsClosed-v0"
+    gymnasium.register(name, lambda **_: Counting(BOX, TWO))
+    try:
+        record_demonstrations(name, lambda _: 0, n_steps=1)
+        assert Counting.closed == 1
+        with pytest.raises(ValueError, match="the controller's actions must be in"):
+            record_demonstrations(name, lambda _: 2, n_steps=1)
+        assert Counting.closed == 2
+        record_demonstrations(Counting(BOX, TWO), lambda _: 0, n_steps=1)
+        assert Counting.closed == 2
+    finally:
+        del gymnasium.registry[name]
+
+
+def normalized() -> VecNormalize:
+    """A scripted environment whose normalisation is far from the identity."""
+    env = VecNormalize(scripted(3))
+    statistics = RunningMeanStd(shape=(2,))
+    statistics.mean, statistics.var = MEAN.copy(), VAR.copy()
+    env.obs_rms = statistics  # type: ignore[assignment]
+    return env
+
+
+def test_observations_are_recorded_as_they_are_and_not_normalised() -> None:
+    env = normalized()
+    found = record_demonstrations(env, odd_step, n_episodes=1)
+    assert isinstance(found.observations, np.ndarray)
+    assert found.observations.tolist() == [[0, 0], [0, 1], [0, 2]]
+    assert found.episode_returns.tolist() == [3.0]
+    assert isinstance(env.obs_rms, RunningMeanStd)
+    np.testing.assert_array_equal(env.obs_rms.mean, MEAN)
+    assert env.obs_rms.count == pytest.approx(1e-4)
+
+
+def test_a_model_sees_what_it_was_trained_on() -> None:
+    """Its own statistics normalise what it is shown."""
+    model = A2C("MlpPolicy", normalized(), seed=0, device="cpu")
+    seen: list[NDArray[Any]] = []
+    predict = model.policy.predict
+
+    def spy(observation: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(observation)
+        return predict(observation, *args, **kwargs)
+
+    model.policy.predict = spy  # type: ignore[method-assign]
+    found = record_demonstrations(ScriptedEnv([3]), model, n_episodes=1)
+    raw = np.array([[0.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+    np.testing.assert_array_equal(found.observations, raw)
+    expected = (raw - MEAN) / np.sqrt(VAR + 1e-8)
+    np.testing.assert_allclose(np.concatenate(seen), expected, rtol=1e-5)
+
+
+class Remembers:
+    """Says how many steps it remembers of the episode; chance where not asked."""
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[Any], Any]:
+        steps = np.zeros(len(observation)) if state is None else state[0]
+        steps = np.where(episode_start, 0, steps)
+        return (steps % 2 if deterministic else steps % 2 + 1), (steps + 1,)
+
+
+def test_a_predictor_keeps_its_state_until_the_episode_ends() -> None:
+    found = record_demonstrations(scripted(3, 2), Remembers(), n_steps=4)
+    assert found.actions.tolist() == [0, 1, 0, 0, 0, 1, 0, 1]
+    with pytest.raises(ValueError, match="the controller's actions must be in"):
+        record_demonstrations(scripted(3), Remembers(), n_steps=2, deterministic=False)
+
+
+def test_continuous_actions_are_recorded_as_they_were_taken() -> None:
+    env = AnySpacesEnv(BOX, spaces.Box(-2.0, 2.0, (1, 2), np.float32))
+    found = record_demonstrations(
+        env, lambda seen: 2.0 * seen[None].astype(np.float64), n_steps=7, seed=0
+    )
+    assert found.actions.dtype == np.float32
+    np.testing.assert_array_equal(found.actions[:, 0], 2.0 * found.observations)  # type: ignore[operator]
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"either n_episodes or n_steps.*None"):
+        record_demonstrations(scripted(2), odd_step)
+    with pytest.raises(ValueError, match="either n_episodes or n_steps"):
+        record_demonstrations(scripted(2), odd_step, n_episodes=1, n_steps=1)
+    for name in ("n_episodes", "n_steps"):
+        with pytest.raises(ValueError, match=f"{name} must be an integer >= 1, got 0"):
+            record_demonstrations(scripted(2), odd_step, **{name: 0})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_episode_steps must be an integer"):
+        record_demonstrations(scripted(2), odd_step, n_steps=1, max_episode_steps=0)
+    with pytest.raises(
+        TypeError, match=r"the id of one or a vector environment, got <.*A2C"
+    ):
+        record_demonstrations(A2C, odd_step, n_steps=1)  # type: ignore[arg-type]
+    for controller in (3, A2C):
+        with pytest.raises(TypeError, match="controller must be a function"):
+            record_demonstrations(scripted(2), controller, n_steps=1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="cover the VecNormalize of env"):
+        record_demonstrations(VecMonitor(normalized()), odd_step, n_steps=1)
+    with pytest.raises(ValueError, match="Tuple observations are not supported"):
+        env = AnySpacesEnv(spaces.Tuple((BOX, BOX)), TWO)
+        record_demonstrations(env, lambda _: 0, n_steps=1)
+
+
+def test_there_is_one_action_for_each_observation() -> None:
+    with pytest.raises(ValueError, match="2 observations and 3 actions"):
+        Demonstrations(np.zeros((2, 4)), np.zeros(3))
