@@ -94,6 +94,8 @@ class KeepCheckpoints(BaseCallback):
                 f"run is at {self.model.num_timesteps} steps: go on from that with "
                 "pg_agents.callbacks.resume(), or choose another folder or name_prefix"
             )
+        # A kill between writing and this leaves one more: not one each time.
+        self._remove_old()
 
     def _on_rollout_start(self) -> None:
         steps = self.model.num_timesteps
@@ -112,10 +114,13 @@ class KeepCheckpoints(BaseCallback):
         content = checkpoint_content(self.model)
         self.saved, self._saved_at = write_whole(path, content, "zip"), steps
         # Only now: an older one is of use until the new one is there.
-        for old in checkpoints(self.folder, self.name_prefix)[self.keep :]:
-            old.unlink(missing_ok=True)
+        self._remove_old()
         if self.verbose >= 1:
             print(f"Saved {path}")
+
+    def _remove_old(self) -> None:
+        for old in checkpoints(self.folder, self.name_prefix)[self.keep :]:
+            old.unlink(missing_ok=True)
 
 
 def checkpoint_content(model: BaseAlgorithm) -> bytes:

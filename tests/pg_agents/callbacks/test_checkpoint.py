@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -291,6 +292,27 @@ def test_fifty_kills_cost_an_interval_each_and_change_nothing(tmp_path: Path) ->
     assert found["killed"] == found["straight"]
     leftovers = [p.name for p in (tmp_path / "run").iterdir()]
     assert len(leftovers) == 3
+
+
+def test_what_a_kill_left_is_gone_when_training_goes_on(tmp_path: Path) -> None:
+    """A kill after writing and before removing leaves one more each time."""
+    model = new(ActorCritic, single())
+    model.learn(10, KeepCheckpoints(10, tmp_path, keep=2))
+    (path,) = checkpoints(tmp_path)
+    for steps in (1, 2, 3):
+        shutil.copy(path, tmp_path / f"model_{steps}_steps.zip")
+
+    class Look(BaseCallback):
+        def _on_training_start(self) -> None:
+            self.there = [p.name for p in checkpoints(tmp_path)]
+
+        def _on_step(self) -> bool:
+            return False
+
+    look = Look()
+    keep = KeepCheckpoints(10, tmp_path, keep=2)
+    model.learn(10, [keep, look], reset_num_timesteps=False)
+    assert look.there == [path.name, "model_3_steps.zip"]
 
 
 def test_the_test_of_kills_would_notice_damage(tmp_path: Path) -> None:
