@@ -56,14 +56,14 @@ REINFORCE_BEST = Settings(
 ACTOR_CRITIC_BEST = Settings(
     algorithm="ActorCritic",
     env_id="LunarLander-v3",
-    n_envs=16,
+    n_envs=64,
     normalize={"norm_obs": False, "gamma": 0.999},
     policy_kwargs={"net_arch": [64, 64], "layer_norm": True, "ortho_init": True},
     arguments={
         "learning_rate": "lin_6e-4",
         "gamma": 0.999,
         "gae_lambda": 0.98,
-        "n_steps": 512,
+        "n_steps": 128,
         "normalize_advantage": True,
         "n_epochs": 6,
         "batch_size": 128,

@@ -9,13 +9,14 @@ BEST = Settings(
     n_envs=8,
     policy_kwargs={"net_arch": [32, 32], "log_std_init": -0.5},
     arguments={
-        "learning_rate": "lin_1e-2",
+        # With twice as much, one seed of five forgot at the end what it had learnt.
+        "learning_rate": "lin_5e-3",
         "gamma": 0.99,
         "baseline": "value",
         "normalize_advantage": True,
         "max_grad_norm": 0.5,
     },
-    timesteps=150_000,
+    timesteps=200_000,
     evaluation=Evaluation(n_episodes=100, n_envs=4),
     checkpoint_every=20_000,
     extra="mujoco",
