@@ -27,16 +27,17 @@ NOTEBOOK = Settings(
 # Returns against a learned value, which stands for what lies beyond a rollout too, and
 # several passes that the clipped surrogate keeps near. The shorter the rollout, the
 # less noise: with whole episodes and gamma=0.99, and with 512 steps of 16 environments,
-# it learnt to hover until the time is up.
+# it learnt to hover until the time is up. So it did without layer norm, in two of the
+# four seeds that were tried with 128 steps of 64.
 REINFORCE_BEST = Settings(
     algorithm="REINFORCE",
     env_id="LunarLander-v3",
-    n_envs=64,
+    n_envs=128,
     normalize={"norm_obs": False, "gamma": 0.999},
-    policy_kwargs={"net_arch": [64, 64]},
+    policy_kwargs={"net_arch": [64, 64], "layer_norm": True},
     arguments={
         "learning_rate": "lin_6e-4",
-        "n_steps": 128,
+        "n_steps": 64,
         "gamma": 0.999,
         "baseline": "value",
         "bootstrap": True,
@@ -47,7 +48,7 @@ REINFORCE_BEST = Settings(
         "ent_coef": 0.01,
         "max_grad_norm": 0.5,
     },
-    timesteps=500_000,
+    timesteps=600_000,
     evaluation=Evaluation(n_episodes=100, n_envs=4),
     checkpoint_every=50_000,
     extra="box2d",
