@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
 
 from pg_agents.callbacks import ProgressCallback, StopOnInterrupt, StopWhenSolved
 from pg_agents.callbacks.checkpoint import checkpoint_content
@@ -105,7 +106,9 @@ def learning_curve(
 
 
 def solved_stop(request: ShowRequest, settings: Settings | None = None) -> Shown:
-    """Trains with a progress bar until solved, or Ctrl-C; keeps the model.
+    """Trains with a progress bar until solved, or its episodes are over, or Ctrl-C.
+
+    The model is kept.
 
     Args:
         request: of the command.
@@ -113,16 +116,20 @@ def solved_stop(request: ShowRequest, settings: Settings | None = None) -> Shown
     """
     if settings is None:
         settings = find_recipe("cartpole-policy-network").config("notebook").settings
+    assert settings.episodes is not None, "the notebook counts episodes"
     stop, interrupt = StopWhenSolved(), StopOnInterrupt()
+    progress = ProgressCallback(episodes=settings.episodes)
+    last = StopTrainingOnMaxEpisodes(settings.episodes)
     env = make_training_env(settings)
     try:
         model = make_model(settings, env, request.seed)
-        learn_quietly(model, [ProgressCallback(), stop, interrupt])
+        learn_quietly(model, [progress, stop, interrupt, last])
     finally:
         env.close()
     path = request.folder / "model.zip"
     write_whole(path, checkpoint_content(model), "zip")
-    how = "stopped by Ctrl-C" if interrupt.interrupted else "solved"
+    how = "solved" if stop.solved else "not solved"
+    how = "stopped by Ctrl-C" if interrupt.interrupted else how
     return Shown(
         (
             f"{how} after {stop.n_episodes} episodes ({model.num_timesteps} steps) at "

@@ -55,6 +55,22 @@ def test_continued_training_counts_on() -> None:
     assert callback.running_reward.n_episodes == 5
 
 
+def test_episodes_are_counted_where_they_are_what_is_known() -> None:
+    """Five episodes of two steps, of 20; five more when it goes on."""
+    file = io.StringIO()
+    callback = ProgressCallback(0.5, episodes=20, file=file)
+    model = a2c(ScriptedEnv(EPISODES))
+    model.learn(10, callback=callback)
+    assert "| 5/20 episodes, 10 steps, episode 2, running " in last_line(file)
+    assert last_line(file).startswith(" 25%|")
+    model.learn(10, callback=callback, reset_num_timesteps=False)
+    assert "| 10/20 episodes, 20 steps, episode 8, running " in last_line(file)
+    # More than there were to be.
+    callback.episodes = 3
+    model.learn(10, callback=callback)
+    assert "100%" in last_line(file) and "| 5/5 episodes, 10" in last_line(file)
+
+
 def test_early_stop_closes_the_bar_where_it_is() -> None:
     file = io.StringIO()
     callback = ProgressCallback(file=file)
@@ -99,3 +115,8 @@ def test_default_is_the_standard_error_stream(
 def test_refuses_a_factor_outside_0_1() -> None:
     with pytest.raises(ValueError, match=r"\(0, 1\]"):
         ProgressCallback(factor=2.0)
+
+
+def test_refuses_less_than_one_episode() -> None:
+    with pytest.raises(ValueError, match="episodes must be an integer >= 1, got 0"):
+        ProgressCallback(episodes=0)

@@ -169,6 +169,11 @@ def test_training_stops_when_solved(
     assert shown.passed and shown.lines[0].startswith("solved after ")
     assert (request_.folder / "model.zip").exists()
     assert "Solved after" in capsys.readouterr().out
+    shown = rows.solved_stop(request_, faster.changed({"episodes": 3}))
+    assert shown.passed is False
+    assert shown.lines[0].startswith("not solved after 3 episodes")
+    said = capsys.readouterr()
+    assert "Solved" not in said.out and "| 3/3 episodes, " in said.err
 
 
 def test_the_bandit_s_table_and_pictures(request_: ShowRequest) -> None:
