@@ -337,6 +337,7 @@ PG_AGENTS = {
         "update_settings",
     },
     "cloning.demonstrations": {
+        "cloning.disturbance",
         "arguments.checks",
         "cloning.space_arrays",
         "observations",
@@ -344,6 +345,7 @@ PG_AGENTS = {
         "vec_env",
     },
     "cloning.likelihood_fit": {"arguments.checks", "observations", "tabular_policy"},
+    "cloning.disturbance": {"arguments.checks"},
     "cloning.cloning_data": {"cloning.space_arrays"},
     "cloning.clone": {
         "arguments.checks",

@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from pg_agents.arguments.checks import check_count
+from pg_agents.cloning.disturbance import Disturbance
 from pg_agents.cloning.space_arrays import Observations, check_actions
 from pg_agents.observations import copy_observation, count, select
 from pg_agents.stepping.quotas import EpisodeQuota, Quota, StepQuota
@@ -75,9 +76,15 @@ def record_demonstrations(
     n_steps: int | None = None,
     max_episode_steps: int = 10_000,
     deterministic: bool = True,
+    noise: float = 0.0,
     seed: int | None = None,
 ) -> Demonstrations:
     """Lets a controller act, and writes down what it saw and did.
+
+    A clone errs a little, comes to where its controller has never been, and errs more.
+    With `noise` the controller is pushed off its way, and what is written down, its own
+    undisturbed actions, shows how to come back (Laskey et al., 2017, "DART: Noise
+    injection for robust imitation learning", with noise of a fixed size).
 
     The environment is reset first and left where the recording ended. Of a
     `VecNormalize` the environment beneath is used: its statistics stay as they are.
@@ -96,15 +103,18 @@ def record_demonstrations(
         max_episode_steps: with `n_episodes`: an episode still going on after this many
             steps is cut off there, with a warning.
         deterministic: passed on to `predict`.
-        seed: seeds the environments; None leaves them as they are.
+        noise: standard deviation of Gaussian noise on the actions that are executed, in
+            their units. Returns are then those of the disturbed controller.
+        seed: seeds the environments and the noise; None leaves the environments as they
+            are.
 
     Returns:
         One environment's steps after the other's, each in the order of time.
 
     Raises:
         ValueError: if not exactly one of `n_episodes` and `n_steps` is given, if an
-            action lies outside the action space, or if a `VecNormalize` is covered by
-            other wrappers.
+            action lies outside the action space, if there is noise and actions are not
+            real numbers, or if a `VecNormalize` is covered by other wrappers.
         TypeError: if `env` or `controller` is none of the above.
     """
     if (n_steps is None) == (n_episodes is None):
@@ -129,7 +139,8 @@ def record_demonstrations(
         else:
             assert n_episodes is not None, "it is one of the two"
             quota = EpisodeQuota(vec_env.num_envs, n_episodes)
-        recording = _Recording(vec_env, quota, cap)
+        disturb = Disturbance(vec_env.action_space, noise, seed)
+        recording = _Recording(vec_env, quota, cap, disturb)
         return recording.run(ask)
     finally:
         if isinstance(env, str):
@@ -202,7 +213,9 @@ def _raw_vec_env(env: AnyEnv | str) -> VecEnv:
 class _Recording:
     """What has been recorded so far of N environments, and how they stand."""
 
-    def __init__(self, env: VecEnv, quota: Quota, cap: int | None) -> None:
+    def __init__(
+        self, env: VecEnv, quota: Quota, cap: int | None, disturb: Disturbance
+    ) -> None:
         if isinstance(env.observation_space, spaces.Tuple):
             raise ValueError(
                 f"Tuple observations are not supported, got {env.observation_space}"
@@ -210,6 +223,7 @@ class _Recording:
         self._env = env
         self._quota = quota
         self._cap = cap
+        self._disturb = disturb
         # One entry a step, each [N, ...].
         self._observations: list[Observations] = []
         self._actions: list[NDArray[Any]] = []
@@ -256,7 +270,7 @@ class _Recording:
         actions = check_actions(
             self._env.action_space, answer, "the controller's actions"
         )
-        self._seen, rewards, dones, _ = self._env.step(actions)
+        self._seen, rewards, dones, _ = self._env.step(self._disturb(actions))
         adapter = self._env.unwrapped
         dummy = (
             adapter.dummy_steps

@@ -15,7 +15,11 @@ SLIDE = Settings(
     n_envs=8,
     policy="MultiInputPolicy",
     normalize={"norm_reward": False},
-    policy_kwargs={"net_arch": [128, 128], "log_std_init": -1.5},
+    policy_kwargs={
+        "net_arch": [256, 256],
+        "activation_fn": "ReLU",
+        "log_std_init": -1.5,
+    },
     arguments={
         "learning_rate": 1e-4,
         "critic_learning_rate": 1e-3,

@@ -82,6 +82,7 @@ def stay(seen: Any) -> NDArray[np.float32]:
 def config(monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     monkeypatch.setattr(warm_start, "controller_of", lambda env_id: walk)
     monkeypatch.setattr(warm_start, "DEMONSTRATED_EPISODES", 100)
+    monkeypatch.setattr(warm_start, "CLONING_EPOCHS", 40)
     found = find_recipe("fetch-slide").config("sparse")
     return replace(
         found,
