@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import InvalidAction, ResetNeeded
 from numpy.typing import ArrayLike, NDArray
 
+from pg_envs.drawn_env import DrawnEnv
 from pg_envs.dynamics import add_noise, advance, initial_state, make_tables
-from pg_envs.mdp import TabularMDP, check_choice
+from pg_envs.mdp import TabularMDP
 from pg_envs.rendering.scene import Scene, Snapshot
 from pg_envs.state import (
     check_index,
@@ -22,9 +22,6 @@ from pg_envs.state import (
     snapshot_data,
     snapshot_from,
 )
-
-if TYPE_CHECKING:
-    from pg_envs.rendering.canvas import Canvas
 
 Observation = NDArray[np.float32] | np.int64
 
@@ -37,7 +34,7 @@ def observation_space(mdp: TabularMDP) -> spaces.Space[Any]:
     return spaces.Box(low, high, mdp.observations.shape[1:], np.float32)
 
 
-class TabularEnv(gymnasium.Env[Observation, np.int64]):
+class TabularEnv(DrawnEnv[Observation, np.int64]):
     """An environment whose every transition is drawn from a `TabularMDP`.
 
     It has no time limit of its own: `gymnasium.make` adds one. A subclass that can be
@@ -57,9 +54,8 @@ class TabularEnv(gymnasium.Env[Observation, np.int64]):
     metadata: dict[str, Any] = {"render_modes": [], "render_fps": 4}  # noqa: RUF012
 
     def __init__(self, mdp: TabularMDP, render_mode: str | None = None) -> None:
-        check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        super().__init__(render_mode)
         self.mdp = mdp
-        self.render_mode = render_mode
         self.observation_space = observation_space(mdp)
         self.action_space = spaces.Discrete(mdp.n_actions)
         self._tables = make_tables(mdp)
@@ -67,7 +63,6 @@ class TabularEnv(gymnasium.Env[Observation, np.int64]):
         self._state: np.int64 | None = None
         self._snapshot: Snapshot | None = None
         self._action_probabilities: NDArray[np.float64] | None = None
-        self._canvas: Canvas | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -201,60 +196,22 @@ class TabularEnv(gymnasium.Env[Observation, np.int64]):
             )
         self._action_probabilities = np.broadcast_to(given, (n_states, n_actions))
 
-    def render(self) -> NDArray[np.uint8] | None:
-        """Draws the current situation.
-
-        Returns:
-            With `render_mode="rgb_array"` the frame, `[H, W, 3]` uint8; with `"human"`
-            None, the frame being shown in a window.
-
-        Raises:
-            ResetNeeded: before the first `reset`.
-            WindowClosed: if the user has closed the window.
-        """
-        if self.render_mode is None:
-            gymnasium.logger.warn(
-                "render() does nothing without a render_mode: pass render_mode='human' "
-                "or render_mode='rgb_array' when you make the environment"
-            )
-            return None
-        if self._snapshot is None:
-            raise ResetNeeded("render() was called before reset(): nothing to draw yet")
-        snapshot = self._snapshot
-        if self._action_probabilities is not None:
-            row = self._action_probabilities[snapshot.state]
-            snapshot = replace(snapshot, action_probabilities=tuple(row.tolist()))
-        if self.render_mode == "rgb_array":
-            return self.frame(snapshot)
-        self._get_canvas().show(self.scene(snapshot))
-        return None
-
     def frame(self, snapshot: Snapshot) -> NDArray[np.uint8]:
         """Returns the picture of any snapshot, `[H, W, 3]` uint8; needs no screen."""
-        return self._get_canvas().rgb_array(self.scene(snapshot))
+        return self.canvas.rgb_array(self.scene(snapshot))
 
     def scene(self, snapshot: Snapshot) -> Scene:
         """Returns the picture of a snapshot; a class with render modes overrides it."""
         raise NotImplementedError(f"{type(self).__name__} has no picture")
 
-    def close(self) -> None:
-        """Closes the window, if there is one; may be called more than once."""
-        if self._canvas is not None:
-            self._canvas.close()
-            self._canvas = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves out the canvas: copies and pickles draw on one of their own."""
-        return {**self.__dict__, "_canvas": None}
-
-    def _get_canvas(self) -> Canvas:
-        if self._canvas is None:
-            # Here and not above: to train, nobody needs pygame.
-            from pg_envs.rendering.canvas import Canvas
-
-            name = self.spec.id if self.spec is not None else type(self).__name__
-            self._canvas = Canvas(caption=name, fps=self.metadata["render_fps"])
-        return self._canvas
+    def _present_scene(self) -> Scene | None:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return None
+        if self._action_probabilities is not None:
+            row = self._action_probabilities[snapshot.state]
+            snapshot = replace(snapshot, action_probabilities=tuple(row.tolist()))
+        return self.scene(snapshot)
 
     def _observe(self, state: np.int64) -> Observation:
         # A row of the table is a view of it; users keep and change what they are given.

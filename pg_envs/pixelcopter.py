@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.error import InvalidAction, ResetNeeded
 from numpy.typing import NDArray
 
 from pg_envs import pixelcopter_rules as rules
+from pg_envs.drawn_env import DrawnEnv
 from pg_envs.mdp import check_choice
 from pg_envs.pixelcopter_dynamics import (
     BLOCK_DRAWS,
@@ -32,9 +32,6 @@ from pg_envs.rendering.pixelcopter_scene import pixelcopter_scene
 from pg_envs.rendering.scene import Scene
 from pg_envs.state import check_state, generator_from
 
-if TYPE_CHECKING:
-    from pg_envs.rendering.canvas import Canvas
-
 ID = "PGToy-Pixelcopter-v0"
 # A variant has its name before the version, as FrozenLake8x8-v1; what is different here
 # is called TimeLimit by Gymnasium.
@@ -47,7 +44,7 @@ Observation = NDArray[Any]
 """`[7]` float32."""
 
 
-class PixelcopterEnv(gymnasium.Env[Observation, np.int64]):
+class PixelcopterEnv(DrawnEnv[Observation, np.int64]):
     """A helicopter that falls, climbs, and must touch neither the cave nor a block.
 
     Step for step the game Pixelcopter of the PyGame Learning Environment (PLE) at its
@@ -85,16 +82,14 @@ class PixelcopterEnv(gymnasium.Env[Observation, np.int64]):
         self, reward_scheme: str = "original", render_mode: str | None = None
     ) -> None:
         check_choice("reward_scheme", reward_scheme, tuple(rules.LOSS))
-        check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        super().__init__(render_mode)
         self.reward_scheme = reward_scheme
-        self.render_mode = render_mode
         self.observation_space, self.action_space = pixelcopter_spaces()
         self._copters = Copters(NumPyArrays(), 1)
         # False before a reset, and again once an episode has ended.
         self._flies = False
         # Steps and undiscounted return of the episode; None before the first.
         self._episode: tuple[int, float] | None = None
-        self._canvas: Canvas | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -215,29 +210,6 @@ class PixelcopterEnv(gymnasium.Env[Observation, np.int64]):
         if columns is not None:
             put_columns(self._copters, columns, _ONLY)
 
-    def render(self) -> NDArray[np.uint8] | None:
-        """Draws the current situation.
-
-        Returns:
-            With `render_mode="rgb_array"` the frame, `[528, 480, 3]` uint8; with
-            `"human"` None, the frame being shown in a window.
-
-        Raises:
-            ResetNeeded: before the first `reset`.
-            WindowClosed: if the user has closed the window.
-        """
-        if self.render_mode is None:
-            gymnasium.logger.warn(
-                "render() does nothing without a render_mode: pass render_mode='human' "
-                "or render_mode='rgb_array' when you make the environment"
-            )
-            return None
-        scene = self.scene()
-        if self.render_mode == "rgb_array":
-            return self.canvas.rgb_array(scene)
-        self.canvas.show(scene)
-        return None
-
     def scene(self, message: str = "") -> Scene:
         """Returns the picture of the current situation.
 
@@ -254,26 +226,8 @@ class PixelcopterEnv(gymnasium.Env[Observation, np.int64]):
         shown = snapshot(self._copters, 0, episode_return, n_steps, crashed)
         return pixelcopter_scene(replace(shown, message=message))
 
-    @property
-    def canvas(self) -> Canvas:
-        """What is drawn on; its window, if there is one, knows which keys are held."""
-        if self._canvas is None:
-            # Here and not above: to train, nobody needs pygame.
-            from pg_envs.rendering.canvas import Canvas
-
-            name = self.spec.id if self.spec is not None else type(self).__name__
-            self._canvas = Canvas(caption=name, fps=self.metadata["render_fps"])
-        return self._canvas
-
-    def close(self) -> None:
-        """Closes the window, if there is one; may be called more than once."""
-        if self._canvas is not None:
-            self._canvas.close()
-            self._canvas = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves out the canvas: copies and pickles draw on one of their own."""
-        return {**self.__dict__, "_canvas": None}
+    def _present_scene(self) -> Scene | None:
+        return None if self._episode is None else self.scene()
 
     def _identity(self) -> dict[str, Any]:
         return {"environment": "Pixelcopter", "reward_scheme": self.reward_scheme}
