@@ -61,8 +61,9 @@ NOTES: dict[str, str] = {
     "one-step-actor-critic": "The update follows every step, which leaves nothing to "
     "batch: a run takes minutes. Activation, initial weights and gamma of the notebook "
     "are not known; ours (tanh, orthogonal, 0.95) were chosen among nine settings on "
-    "seeds 10 to 17. The best settings were tuned on seeds 0 to 9; 10 to 19 were new "
-    "to them.",
+    "seeds 10 to 17. It gets there and then often forgets: an update from a single "
+    "step has much noise. The best settings were tuned on seeds 0 to 9; 10 to 19 were "
+    "new to them.",
     "improvements": "Clipping and several epochs compare with the policy of the last "
     "rollout, a memory holds those of others, so the list takes two variants; V-trace "
     "makes the advantages of old data right.",
