@@ -49,10 +49,11 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 # Why a row is as it is; below its table.
 NOTES: dict[str, str] = {
     "cartpole-policy-network": "The notebook states no number of episodes for it; it "
-    "gets the 2,000 of its sibling, and ends as that does. With the probability in "
-    "place of its logarithm it does not get there. Beyond the time limit a few episodes "
-    "much longer than 500 steps lift the running reward over 475 sooner; the evaluation, "
-    "with the limit, is no worse for it.",
+    "gets the 2,000 of its "
+    "sibling, and ends as that does. With the probability in place of its "
+    "logarithm it does not get there. Beyond the time limit a few episodes much "
+    "longer than 500 steps lift the running reward over 475 sooner; the "
+    "evaluation, with the limit, is no worse for it.",
     "cartpole-mc": "Of the notebook's figures the last is a single run at its limit of "
     "1,000 steps.",
     "reinforce-128": "The notebook reports one run, and runs differ a lot. Its "
@@ -71,8 +72,10 @@ NOTES: dict[str, str] = {
     "rollout, a memory holds those of others, so the list takes two variants; V-trace "
     "makes the advantages of old data right.",
     "compare-networks": "Speed and stability of the runs above, drawn by `pgtoy "
-    "compare runs/compare-networks-* --grid docs/networks.png`; with so few seeds a "
-    "cell can be chance.\n\n![Steps to a mean of 475 and the share of runs that stay there, by "
-    "layers and units](networks.png)",
+    "compare "
+    "runs/compare-networks-* --grid docs/networks.png`; with so few seeds a "
+    "cell can be chance."
+    "\n\n![Steps to a mean of 475 and the share of runs that stay there, by layers "
+    "and units](networks.png)",
     "gpu": "`docs/speed.md` measures speed.",
 }
