@@ -27,7 +27,11 @@ from pg_envs import PixelcopterVectorEnv
 from tests.pg_agents.experiments.tiny import tiny
 
 FOLDER = Path(showcases_module.__file__).with_name("showcase")
-ALL = sorted(path.name for path in FOLDER.iterdir())
+# What needs an extra is made in `make test-all`, which installs them.
+ALL = [
+    pytest.param(name, marks=[pytest.mark.slow] if find_recipe(name).extra else [])
+    for name in sorted(path.name for path in FOLDER.iterdir())
+]
 
 
 @pytest.fixture(scope="module")
