@@ -82,8 +82,10 @@ def watch(
 
     Raises:
         ValueError: if there is no screen.
+        ModuleNotFoundError: if an extra is not installed; says how to install it.
     """
     settings = folder.config.settings
+    _require_extra_of(folder)
     if settings.play is not None:
         load_hook(settings.play)(folder, n_episodes)
         return True
@@ -124,7 +126,7 @@ def record(
 
     Raises:
         ValueError: if the file has another ending, or its folder doesn't exist.
-        ModuleNotFoundError: if the extra is not installed.
+        ModuleNotFoundError: if an extra is not installed; says how to install it.
     """
     if path.suffix not in FORMATS:
         raise ValueError(f"a film must end in {' or '.join(FORMATS)}, got {path}")
@@ -132,6 +134,7 @@ def record(
         raise ValueError(f"there is no folder {path.parent}")
     if path.suffix == ".mp4":
         require_extra("video", "a film in .mp4")
+    _require_extra_of(folder)
     fps = _fps(folder)
     if path.suffix == ".gif":
         # Of a fast game every other frame, or fewer: a GIF is large.
@@ -149,6 +152,10 @@ def record(
         save_gif(frames, path, fps / every)
     else:
         _write_mp4(folder, path, n_episodes, on_return, max_steps, fps)
+
+
+def _require_extra_of(folder: RunFolder) -> None:
+    require_extra(folder.config.settings.extra, f"recipe {folder.config.recipe}")
 
 
 def has_screen() -> bool:

@@ -17,6 +17,7 @@ from pg_agents.cli import main
 from pg_agents.experiments import DamagedRunError, RunFolder, find_recipe, run_one
 from pg_agents.experiments import showcases as showcases_module
 from pg_agents.experiments.building import make_evaluation_env
+from pg_agents.experiments.extras import EXTRAS
 from pg_agents.experiments.showcases import (
     LARGEST,
     Showcase,
@@ -171,3 +172,14 @@ def test_it_is_shown_where_there_is_no_run_of_one_s_own(
         assert "there is no finished run" in capsys.readouterr().err
     assert main([*show, "--steps", "0"]) == 2
     assert "--steps must be at least 1, got 0" in capsys.readouterr().err
+
+
+def test_what_needs_an_extra_says_how_to_install_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EXTRAS, "box2d", ("no_module_of_this_name",))
+    film = tmp_path / "film.gif"
+    show = ["record", "lunarlander", "--to", str(film), "--out", str(tmp_path)]
+    assert main(show) == 2
+    assert 'pip install "pgtoy[box2d]"' in capsys.readouterr().err
+    assert not film.exists()
