@@ -40,32 +40,34 @@ def rounded_returns(training: Training) -> BaseAlgorithm:
     return training.learn(RoundReturns())
 
 
-class WeighByProbability(BaseCallback):
-    """Multiplies each advantage of a rollout by the probability of its action."""
+class _BeforeUpdate(BaseCallback):
+    """Changes a complete rollout before the update sees it."""
 
     def _on_step(self) -> bool:
         return True
 
+    @property
+    def _learner(self) -> PolicyGradientAlgorithm:
+        assert isinstance(self.model, PolicyGradientAlgorithm), "one of pg_agents"
+        return self.model
+
+
+class WeighByProbability(_BeforeUpdate):
+    """Multiplies each advantage of a rollout by the probability of its action."""
+
     def _on_rollout_end(self) -> None:
-        model = self.model
-        assert isinstance(model, PolicyGradientAlgorithm), "REINFORCE or ActorCritic"
-        buffer = model.rollout_buffer
+        buffer = self._learner.rollout_buffer
         seen, actions = buffer.taken()
         with torch.no_grad():
-            _, log_prob, _ = model.policy.evaluate_actions(seen, actions)
+            _, log_prob, _ = self._learner.policy.evaluate_actions(seen, actions)
         buffer.advantages[buffer.recorded] *= log_prob.exp().cpu().numpy()
 
 
-class RoundReturns(BaseCallback):
+class RoundReturns(_BeforeUpdate):
     """Casts the returns of a rollout to integers, as if they were its advantages."""
 
-    def _on_step(self) -> bool:
-        return True
-
     def _on_rollout_end(self) -> None:
-        model = self.model
-        assert isinstance(model, PolicyGradientAlgorithm), "REINFORCE or ActorCritic"
-        buffer = model.rollout_buffer
+        buffer = self._learner.rollout_buffer
         assert np.array_equal(buffer.advantages, buffer.returns), "no baseline"
         for values in (buffer.returns, buffer.advantages):
             np.trunc(values, out=values)
