@@ -166,7 +166,7 @@ class _Stages:
                 keep = RunCheckpoints(
                     settings.checkpoint_every, folder, _stop_asked(training.callbacks)
                 )
-                _learn(model, left, [keep])
+                replace(training, model=model, callbacks=[keep], timesteps=left).learn()
             write_whole(self.path / "scratch.zip", checkpoint_content(model), "zip")
         finally:
             env.close()
@@ -192,7 +192,7 @@ class _Stages:
             model.set_random_seed(derived_seed(training.seed, _LEARNING))
         # First: a checkpoint of the end says that the run need not be taken up again.
         measuring = _AtTheEnd(lambda: self._write("from_clone", model, None))
-        return _learn(model, training.timesteps, [measuring, *training.callbacks])
+        return training.learn(measuring)
 
 
 class _AtTheEnd(BaseCallback):
@@ -229,17 +229,6 @@ def _sound(path: Path) -> Path:
     except DamagedCheckpointError as error:
         raise DamagedRunError(path, str(error).removeprefix(f"{path} ")) from error
     return path
-
-
-def _learn(
-    model: BaseAlgorithm, timesteps: int, callbacks: list[BaseCallback]
-) -> BaseAlgorithm:
-    return model.learn(
-        timesteps,
-        callbacks,
-        log_interval=None,  # type: ignore[arg-type]
-        reset_num_timesteps=model.num_timesteps == 0,
-    )
 
 
 def _stop_asked(callbacks: list[BaseCallback]) -> Callable[[], bool]:

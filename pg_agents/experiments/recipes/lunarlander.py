@@ -24,6 +24,18 @@ NOTEBOOK = Settings(
     extra="box2d",
 )
 
+# Mini-batches that the clipped surrogate keeps near, and an incentive to go on trying.
+_SEVERAL_PASSES = {
+    "learning_rate": "lin_6e-4",
+    "gamma": 0.999,
+    "normalize_advantage": True,
+    "n_epochs": 6,
+    "batch_size": 128,
+    "clip_range": 0.2,
+    "ent_coef": 0.01,
+    "max_grad_norm": 0.5,
+}
+
 # Returns against a learned value, which stands for what lies beyond a rollout too, and
 # several passes that the clipped surrogate keeps near. The shorter the rollout, the
 # less noise: with whole episodes and gamma=0.99, and with 512 steps of 16 environments,
@@ -36,17 +48,10 @@ REINFORCE_BEST = Settings(
     normalize={"norm_obs": False, "gamma": 0.999},
     policy_kwargs={"net_arch": [64, 64], "layer_norm": True},
     arguments={
-        "learning_rate": "lin_6e-4",
+        **_SEVERAL_PASSES,
         "n_steps": 64,
-        "gamma": 0.999,
         "baseline": "value",
         "bootstrap": True,
-        "normalize_advantage": True,
-        "n_epochs": 6,
-        "batch_size": 128,
-        "clip_range": 0.2,
-        "ent_coef": 0.01,
-        "max_grad_norm": 0.5,
     },
     timesteps=600_000,
     evaluation=Evaluation(n_episodes=100, n_envs=4),
@@ -61,16 +66,9 @@ ACTOR_CRITIC_BEST = Settings(
     normalize={"norm_obs": False, "gamma": 0.999},
     policy_kwargs={"net_arch": [64, 64], "layer_norm": True, "ortho_init": True},
     arguments={
-        "learning_rate": "lin_6e-4",
-        "gamma": 0.999,
-        "gae_lambda": 0.98,
+        **_SEVERAL_PASSES,
         "n_steps": 128,
-        "normalize_advantage": True,
-        "n_epochs": 6,
-        "batch_size": 128,
-        "clip_range": 0.2,
-        "ent_coef": 0.01,
-        "max_grad_norm": 0.5,
+        "gae_lambda": 0.98,
         "use_rms_prop": False,
     },
     timesteps=500_000,
