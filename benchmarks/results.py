@@ -146,7 +146,7 @@ def _run_line(
     if summary.settings != recipe.config(summary.variant).settings.to_json():
         raise ValueError(
             f"{summary.name} was run with other settings than its recipe has now: run "
-            "it again"
+            f"it again, or remove docs/results/{summary.name}.json"
         )
     said = [f"{f.what}: {f}" for f in summary.figures(recipe.reported)]
     if summary.solved is not None:
@@ -175,10 +175,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, help="folder of runs to summarise first")
     options = parser.parse_args()
-    if options.runs is not None:
-        for reason in extract(options.runs, SUMMARIES):
-            print(f"left out: {reason}", file=sys.stderr)
-    PAGE.write_text(page(SUMMARIES))
+    try:
+        left_out = [] if options.runs is None else extract(options.runs, SUMMARIES)
+        written = page(SUMMARIES)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    for reason in left_out:
+        print(f"left out: {reason}", file=sys.stderr)
+    PAGE.write_text(written)
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
 

@@ -390,8 +390,10 @@ PG_AGENTS = {
         "plots.panels",
         *(f"statistics.{name}" for name in ("curves", "folders", "monitor", "scores")),
     },
+    "registered": set(),
     "plots.commands": {
         "arguments.checks",
+        "registered",
         *(
             f"plots.{name}"
             for name in ("files", "group_curves", "networks", "panels", "runs")
@@ -596,9 +598,10 @@ def test_the_mathematics_of_the_checker_knows_no_libraries_but_its_own() -> None
 
 def test_callbacks_and_plots_know_no_agent() -> None:
     """So they serve Stable-Baselines3's algorithms as well."""
-    # Files, statistics and refusals of numbers know no agent either.
+    # Files, statistics, refusals of numbers and the registry know no agent either.
     also = (
         "pg_agents.arguments.checks",
+        "pg_agents.registered",
         "pg_agents.saving.checkpoints",
         "pg_agents.saving.files",
         "pg_agents.statistics",

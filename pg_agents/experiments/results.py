@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-import gymnasium
 import numpy as np
 
 from pg_agents.callbacks import RunningReward
@@ -17,6 +16,7 @@ from pg_agents.experiments.folder import RunFolder
 from pg_agents.experiments.recipe import Point, Recipe, Reported
 from pg_agents.experiments.settings import RunConfig, Settings
 from pg_agents.experiments.stages import read_stages
+from pg_agents.registered import registered_threshold
 from pg_agents.saving.files import write_whole
 
 # Before, the running reward says little: as `StopWhenSolved` has it.
@@ -154,7 +154,7 @@ def summarise_runs(recipe: Recipe, folders: Sequence[RunFolder]) -> RunsSummary:
     returns = [[e.episode_return for e in folder.episodes()] for folder in folders]
     settings = config.settings
     means = [result.mean_return for result in results]
-    threshold = gymnasium.spec(settings.env_id).reward_threshold
+    threshold = registered_threshold(settings.env_id)
     return RunsSummary(
         recipe=config.recipe,
         variant=config.variant,

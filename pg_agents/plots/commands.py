@@ -249,8 +249,10 @@ def _registered_threshold(env_id: str) -> float | None:
     """Where Gymnasium calls the environment solved; None if it does not say."""
     import gymnasium
 
+    from pg_agents.registered import registered_threshold
+
     try:
-        return gymnasium.spec(env_id).reward_threshold
+        return registered_threshold(env_id)
     except (gymnasium.error.Error, ImportError):
         # One that is not registered here: the runs can be read all the same.
         return None

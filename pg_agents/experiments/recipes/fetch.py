@@ -33,7 +33,7 @@ SLIDE = Settings(
         "max_grad_norm": 0.5,
         "use_rms_prop": False,
     },
-    timesteps=200_000,
+    timesteps=100_000,
     evaluation=Evaluation(n_episodes=100, n_envs=4),
     checkpoint_every=10_000,
     train="pg_agents.experiments.warm_start:train",
