@@ -6,8 +6,9 @@ and skipped when the run is taken up again:
 1. ``controller``: the hand-written controller acts, see `controllers`.
 2. ``clone``: the policy is fitted to what was demonstrated (kept in
    ``clone.zip``).
-3. ``scratch``: a second model learns from nothing, with the same settings and as many
-   steps (its checkpoints in ``scratch/``, at the end ``scratch.zip``).
+3. ``scratch``: a second model learns from nothing for as many steps, with settings
+   that suit who has nothing to lose, see `scratch_settings` (its checkpoints in
+   ``scratch/``, at the end ``scratch.zip``).
 4. ``from_clone``: the model of the run goes on from the clone.
 """
 
@@ -43,6 +44,7 @@ from pg_agents.experiments.building import (
 from pg_agents.experiments.controllers import controller_of
 from pg_agents.experiments.damage import DamagedRunError
 from pg_agents.experiments.run import Training
+from pg_agents.experiments.settings import Settings
 from pg_agents.experiments.stages import read_stages, write_stages
 from pg_agents.experiments.success import success_rate
 from pg_agents.experiments.training import RunCheckpoints
@@ -58,7 +60,24 @@ DEMONSTRATED_EPISODES = 600
 # controller itself does in 0.32.
 DEMONSTRATION_NOISE = 0.15
 CLONING_EPOCHS = 60
+# Who has no clone to spoil explores more and takes larger steps. Of FetchReach's goals
+# 0.69 were reached after 50,000 steps with these, 0.05 with the clone's (a run each).
+SCRATCH_ARGUMENTS = {"learning_rate": 3e-4, "clip_range": 0.2}
+SCRATCH_LOG_STD = -0.5
 _DEMONSTRATIONS, _SUCCESSES, _CLONING, _LEARNING = 3, 4, 5, 6
+
+
+def scratch_settings(settings: Settings) -> Settings:
+    """Returns the settings of the model that learns from nothing.
+
+    Args:
+        settings: of the run, which are those of the model that learns from the clone.
+    """
+    return replace(
+        settings,
+        arguments={**settings.arguments, **SCRATCH_ARGUMENTS},
+        policy_kwargs={**settings.policy_kwargs, "log_std_init": SCRATCH_LOG_STD},
+    )
 
 
 def train(training: Training) -> BaseAlgorithm:
@@ -182,7 +201,7 @@ class _Stages:
                 return resume(algorithm, folder, env, device=self.settings.device)
             except FileNotFoundError:
                 warnings.warn(f"{folder} begins anew", stacklevel=4)
-        return make_model(self.settings, env, self.training.seed)
+        return make_model(scratch_settings(self.settings), env, self.training.seed)
 
     def _go_on(self, model: BaseAlgorithm) -> BaseAlgorithm:
         """Learns on from the clone, with the callbacks of the run."""

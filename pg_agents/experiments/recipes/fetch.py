@@ -18,7 +18,7 @@ SLIDE = Settings(
     policy_kwargs={
         "net_arch": [256, 256],
         "activation_fn": "ReLU",
-        "log_std_init": -1.5,
+        "log_std_init": -2.0,
     },
     arguments={
         "learning_rate": 1e-4,
@@ -33,7 +33,7 @@ SLIDE = Settings(
         "max_grad_norm": 0.5,
         "use_rms_prop": False,
     },
-    timesteps=100_000,
+    timesteps=50_000,
     evaluation=Evaluation(n_episodes=100, n_envs=4),
     checkpoint_every=10_000,
     train="pg_agents.experiments.warm_start:train",
@@ -48,7 +48,7 @@ RECIPES = (
         variants={
             "sparse": SLIDE,
             "dense": replace(SLIDE, env_id=f"{_ENV}SlideDense-v4"),
-            "reach": replace(SLIDE, env_id=f"{_ENV}Reach-v4", timesteps=50_000),
+            "reach": replace(SLIDE, env_id=f"{_ENV}Reach-v4"),
             "push": replace(SLIDE, env_id=f"{_ENV}Push-v4"),
         },
         seeds=5,

@@ -81,7 +81,7 @@ RECIPES = (
                     "normalize_advantage": True,
                     "ent_coef": 1e-3,
                 },
-                timesteps=5_000_000,
+                timesteps=8_000_000,
                 evaluation=_EVALUATION,
                 checkpoint_every=500_000,
             ),

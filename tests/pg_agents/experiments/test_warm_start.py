@@ -13,6 +13,7 @@ import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from pg_agents import ActorCritic
 from pg_agents.experiments import (
     DamagedRunError,
     Evaluation,
@@ -127,6 +128,24 @@ def test_the_stages_are_written_down_in_their_order(
     model = folder.load_model(make_evaluation_env(config.settings, 0))
     again = success_rate(model, config.settings, goals(folder))
     assert again.success_rate == stages["from_clone"].success_rate
+
+
+def test_who_learns_from_nothing_explores_more(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    """And both learn with what they were given, to the last checkpoint."""
+    folder = run_one(config, 0, tmp_path)
+    env = make_evaluation_env(config.settings, 0)
+    scratch = ActorCritic.load(folder.path / "scratch.zip", env)
+    cloned = folder.load_model(env)
+    assert isinstance(cloned, ActorCritic)
+    rates = [model.learning_rate for model in (scratch, cloned)]
+    assert rates == [3e-4, config.settings.arguments["learning_rate"]]
+    ranges = [model.clip_range for model in (scratch, cloned)]
+    assert ranges == [0.2, config.settings.arguments["clip_range"]]
+    # 200 steps at these step sizes move them little.
+    assert scratch.policy.log_std.item() == pytest.approx(-0.5, abs=0.1)
+    assert cloned.policy.log_std.item() == pytest.approx(-1.5, abs=0.1)
 
 
 def goals(folder: RunFolder) -> int:
