@@ -95,6 +95,16 @@ def test_a_threshold_is_no_figure_of_the_notebook(tmp_path: Path) -> None:
     assert str(running) == "1"
 
 
+def test_solved_are_the_evaluations_at_gymnasiums_threshold(tmp_path: Path) -> None:
+    """CartPole's is 475, and seed 474 is evaluated at just that."""
+    settings = replace(COUNTED, env_id="CartPole-v1")
+    folders = [run(tmp_path, seed, [1.0] * 30, settings) for seed in (473, 474, 475)]
+    assert summarise_runs(recipe(settings), folders).solved == 2
+    none = replace(COUNTED, env_id="Pendulum-v1")
+    folders = [run(tmp_path / "none", 0, [1.0] * 30, none)]
+    assert summarise_runs(recipe(none), folders).solved is None
+
+
 def test_success_is_told_of_the_stages_that_all_runs_have(tmp_path: Path) -> None:
     folders = [run(tmp_path, seed, [1.0] * 30, COUNTED) for seed in (0, 1)]
     for i, folder in enumerate(folders):
