@@ -135,6 +135,7 @@ def record(
     if path.suffix == ".mp4":
         require_extra("video", "a film in .mp4")
     _require_extra_of(folder)
+    _draw_without_a_screen()
     fps = _fps(folder)
     if path.suffix == ".gif":
         # Of a fast game every other frame, or fewer: a GIF is large.
@@ -156,6 +157,16 @@ def record(
 
 def _require_extra_of(folder: RunFolder) -> None:
     require_extra(folder.config.settings.extra, f"recipe {folder.config.recipe}")
+
+
+def _draw_without_a_screen() -> None:
+    """Has MuJoCo draw through EGL where it would look for a window in vain.
+
+    It reads the variable when it is imported; whoever has set it knows better.
+    """
+    windows = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if sys.platform == "linux" and not windows:
+        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def has_screen() -> bool:

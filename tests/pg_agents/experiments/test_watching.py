@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,27 @@ def test_a_film_that_breaks_off_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         record(folder, tmp_path / "film.mp4", 2, stop)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_mujoco_is_filmed_where_there_is_no_screen(tmp_path: Path) -> None:
+    """In a process of its own: MuJoCo finds out what draws when it is imported."""
+    pytest.importorskip("mujoco", reason="needs the extra mujoco")
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")
+    film = tmp_path / "film.gif"
+    command = ["record", "inverted-pendulum", "--steps", "9", "--to", str(film)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pg_agents.cli", *command, "--out", str(tmp_path)],
+        env={key: value for key, value in os.environ.items() if key not in screens},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    with Image.open(film) as frames:
+        # A cart and a pole on a black ground.
+        colours = np.asarray(frames.convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(colours, axis=0)) > 10
 
 
 def test_bad_files_are_refused_before_anything_is_played(
