@@ -16,7 +16,12 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import LinearSchedule
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecEnv,
+    VecFrameStack,
+    VecNormalize,
+)
 from torch import nn
 
 import pg_agents
@@ -49,9 +54,8 @@ def make_training_env(settings: Settings) -> VecEnv | VectorEnv[Any, Any, Any]:
     """Returns the environment to learn in, unseeded; `make_model` seeds it."""
     given = dict(settings.env_kwargs)
     if settings.vectorization == "dummy":
-        return _normalized(
-            _single_envs(settings.env_id, settings.n_envs, given), settings
-        )
+        singles = _single_envs(settings.env_id, settings.n_envs, given)
+        return _stacked(_normalized(singles, settings), settings)
     if settings.vectorization == "torch":
         env: Any = pg_envs.make_torch_vec(
             settings.env_id, settings.n_envs, settings.device, **given
@@ -60,9 +64,9 @@ def make_training_env(settings: Settings) -> VecEnv | VectorEnv[Any, Any, Any]:
         env = gymnasium.make_vec(settings.env_id, settings.n_envs, **given)
     # Ours step it in its own arrays; a wrapper, or SB3's algorithms, can't.
     ours = issubclass(algorithm_class(settings), PolicyGradientAlgorithm)
-    if ours and settings.normalize is None:
+    if ours and settings.normalize is None and settings.frame_stack is None:
         return env  # type: ignore[no-any-return]
-    return _normalized(as_vec_env(env), settings)
+    return _stacked(_normalized(as_vec_env(env), settings), settings)
 
 
 def make_evaluation_env(
@@ -92,6 +96,7 @@ def make_evaluation_env(
     wrapped = _normalized(inner, settings)
     if isinstance(wrapped, VecNormalize):
         wrapped.training = wrapped.norm_reward = False
+    wrapped = _stacked(wrapped, settings)
     wrapped.seed(seed)
     return wrapped
 
@@ -175,6 +180,12 @@ def _normalized(env: VecEnv, settings: Settings) -> VecEnv:
     if settings.normalize is None:
         return env
     return VecNormalize(env, **settings.normalize)
+
+
+def _stacked(env: VecEnv, settings: Settings) -> VecEnv:
+    if settings.frame_stack is None:
+        return env
+    return VecFrameStack(env, settings.frame_stack)
 
 
 def _schedule(name: str, text: str) -> LinearSchedule:

@@ -67,6 +67,8 @@ class Settings:
             ``pg_envs.make_torch_vec``, on the device.
         n_envs: number of environments, at least 1.
         normalize: arguments of a VecNormalize around them; None for none.
+        frame_stack: how many observations the policy sees at once, the newest last, at
+            least 2: a VecFrameStack outermost. None for the newest alone.
         policy: name of the policy.
         policy_kwargs: its arguments.
         arguments: further arguments of the algorithm.
@@ -102,6 +104,7 @@ class Settings:
     train: str | None = None
     play: str | None = None
     extra: str | None = None
+    frame_stack: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses what can't be."""
@@ -118,6 +121,7 @@ class Settings:
             check_count(name, getattr(self, name))
         check_type("evaluation", self.evaluation, Evaluation)
         self._check_budget()
+        self._check_frame_stack()
         for name in _SAID_ELSEWHERE:
             if name in self.arguments:
                 raise ValueError(
@@ -125,6 +129,18 @@ class Settings:
                 )
         for name in ("train", "play"):
             check_hook(name, getattr(self, name))
+
+    def _check_frame_stack(self) -> None:
+        if self.frame_stack is None:
+            return
+        check_count("frame_stack", self.frame_stack)
+        if self.frame_stack < 2:
+            raise ValueError("frame_stack must be at least 2, or None, got 1")
+        if self.train is not None or self.play is not None:
+            raise ValueError(
+                "frame_stack must be None where a run is trained or shown by a "
+                f"function of its own, {self.train or self.play}"
+            )
 
     def _check_budget(self) -> None:
         if (self.timesteps is None) == (self.episodes is None):
@@ -143,6 +159,13 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the settings as what a JSON file can hold."""
+        plain = self._whole()
+        # Runs from before there was such a setting do without it.
+        if plain["frame_stack"] is None:
+            del plain["frame_stack"]
+        return plain
+
+    def _whole(self) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
@@ -154,6 +177,7 @@ class Settings:
             ValueError: if a setting is missing, unknown or out of range.
             TypeError: if one has a wrong type.
         """
+        data = {"frame_stack": None, **data}
         _check_names(data, cls, "")
         evaluation = data["evaluation"]
         check_type("evaluation", evaluation, dict)
@@ -172,7 +196,7 @@ class Settings:
         Raises:
             ValueError: if there is no such setting, or it can't have that value.
         """
-        plain = self.to_json()
+        plain = self._whole()
         for name, value in changes.items():
             if name in ("timesteps", "episodes"):
                 plain |= {"timesteps": None, "episodes": None}

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pg_agents.experiments.building import derived_seed, load_hook, make_evaluation_env
 from pg_agents.experiments.extras import require_extra
 from pg_agents.experiments.folder import RunFolder
 from pg_agents.experiments.settings import RunConfig
+from pg_agents.experiments.sight import Sight
 from pg_agents.plots import save_gif
 from pg_envs import WindowClosed
 
@@ -197,12 +198,13 @@ def _play(
         assert isinstance(inner, DummyVecEnv), "make_evaluation_env makes one"
         # Stepped alone: SB3 starts the next episode before the last frame is seen.
         env = inner.envs[0]
+        sight = Sight(vec_env, model)
         for episode in range(n_episodes):
             observation, _ = env.reset(seed=seed + episode)
             on_frame(env.render())
+            seen = sight.first(observation)
             total, n_steps, ended = 0.0, 0, False
             while not ended:
-                seen = _normalized(vec_env, observation)
                 action, _ = model.predict(
                     seen, deterministic=settings.evaluation.deterministic
                 )
@@ -210,6 +212,7 @@ def _play(
                 if isinstance(env.action_space, spaces.Discrete):
                     chosen = int(action)
                 observation, reward, terminated, truncated, _ = env.step(chosen)
+                seen = sight.next(observation)
                 total, n_steps = total + float(reward), n_steps + 1
                 ended = terminated or truncated or n_steps == max_steps
                 if ended or n_steps % every == 0:
@@ -217,12 +220,6 @@ def _play(
             on_return(total)
     finally:
         vec_env.close()
-
-
-def _normalized(env: Any, observation: Any) -> Any:  # noqa: ANN401
-    return (
-        env.normalize_obs(observation) if isinstance(env, VecNormalize) else observation
-    )
 
 
 def _heed_window() -> None:

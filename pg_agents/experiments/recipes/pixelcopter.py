@@ -5,6 +5,9 @@ behind, -5 for the crash. In the course's environment a crash costs 1: a flight 
 ends in one scores 4 more there.
 """
 
+from dataclasses import replace
+from typing import Any
+
 from pg_agents.experiments.recipe import Recipe, Reported
 from pg_agents.experiments.settings import Evaluation, Settings
 
@@ -18,15 +21,50 @@ _EVALUATION = Evaluation(
         "vectorization_mode": "vector_entry_point",
     },
 )
-# Typical sizes, in pixels: of y, momentum, distance to the ceiling and to the floor,
-# distance to the next block, its y, and that plus its height.
-_SCALED = {
-    "features_extractor_class": "ScaledExtractor",
-    "features_extractor_kwargs": {
-        "centre": [24, 0, 12, 12, 24, 24, 33],
-        "scale": [4, 1, 5, 5, 16, 7, 7],
+# How many observations the stacked policy sees: the time in which a column passes.
+_STACK = 8
+
+
+def _network(n_stack: int) -> dict[str, Any]:
+    """Returns arguments of a policy that sees the last observations.
+
+    Scaled by typical sizes, in pixels: of y, momentum, distance to the ceiling and to
+    the floor, distance to the next block, its y, and that plus its height.
+    """
+    return {
+        "net_arch": [64, 64],
+        "activation_fn": "ReLU",
+        "optimizer_class": "Adam",
+        "features_extractor_class": "ScaledExtractor",
+        "features_extractor_kwargs": {
+            "centre": [24, 0, 12, 12, 24, 24, 33] * n_stack,
+            "scale": [4, 1, 5, 5, 16, 7, 7] * n_stack,
+        },
+    }
+
+
+_BEST = Settings(
+    algorithm="ActorCritic",
+    env_id="PGToy-Pixelcopter-v0",
+    vectorization="vector",
+    n_envs=256,
+    env_kwargs={"autoreset_mode": "SameStep"},
+    policy_kwargs=_network(1),
+    arguments={
+        "learning_rate": "lin_2e-3",
+        "n_steps": 64,
+        "gamma": 0.995,
+        "gae_lambda": 0.95,
+        "clip_range": 0.2,
+        "n_epochs": 8,
+        "batch_size": 2048,
+        "normalize_advantage": True,
+        "ent_coef": 1e-3,
     },
-}
+    timesteps=8_000_000,
+    evaluation=_EVALUATION,
+    checkpoint_every=500_000,
+)
 
 RECIPES = (
     Recipe(
@@ -58,32 +96,13 @@ RECIPES = (
                 evaluation=_EVALUATION,
                 checkpoint_every=500_000,
             ),
-            "best": Settings(
-                algorithm="ActorCritic",
-                env_id="PGToy-Pixelcopter-v0",
-                vectorization="vector",
-                n_envs=256,
-                env_kwargs={"autoreset_mode": "SameStep"},
-                policy_kwargs={
-                    "net_arch": [64, 64],
-                    "activation_fn": "ReLU",
-                    "optimizer_class": "Adam",
-                    **_SCALED,
-                },
-                arguments={
-                    "learning_rate": "lin_2e-3",
-                    "n_steps": 64,
-                    "gamma": 0.995,
-                    "gae_lambda": 0.95,
-                    "clip_range": 0.2,
-                    "n_epochs": 8,
-                    "batch_size": 2048,
-                    "normalize_advantage": True,
-                    "ent_coef": 1e-3,
-                },
-                timesteps=8_000_000,
-                evaluation=_EVALUATION,
-                checkpoint_every=500_000,
+            "best": _BEST,
+            # The column at the player says where the cave is, several where it leads.
+            "stacked": replace(
+                _BEST,
+                frame_stack=_STACK,
+                policy_kwargs=_network(_STACK),
+                timesteps=4_000_000,
             ),
         },
         seeds=5,

@@ -8,7 +8,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from pg_agents.experiments.building import (
     constructor_arguments,
@@ -97,6 +97,16 @@ def test_an_evaluation_has_arguments_of_its_own_and_a_seed() -> None:
     env.reset()
     dones = [env.step(np.zeros(2, int))[2].tolist() for _ in range(3)]
     assert dones == [[False] * 2, [False] * 2, [True] * 2]
+
+
+@pytest.mark.parametrize("kind", ["dummy", "vector"])
+def test_observations_are_stacked_outermost(kind: str) -> None:
+    config = tiny(vectorization=kind, n_envs=2, frame_stack=3, normalize={})
+    training = make_training_env(config.settings)
+    evaluation = make_evaluation_env(config.settings, 5)
+    for env, learns in ((training, True), (evaluation, False)):
+        assert isinstance(env, VecFrameStack) and env.observation_space.shape == (3,)
+        assert isinstance(env.venv, VecNormalize) and env.venv.training == learns
 
 
 def test_an_evaluation_may_be_one_vector_environment() -> None:

@@ -39,6 +39,11 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"arguments": {"ent_coef": "lin_1"}}, ValueError, "ent_coef is a schedule"),
     ({"train": "module.function"}, ValueError, "train must read module:function"),
     ({"play": "m:"}, ValueError, "play must read module:function"),
+    ({"frame_stack": 1}, ValueError, "frame_stack must be at least 2, or None, got 1"),
+    ({"frame_stack": 0}, ValueError, "frame_stack must be at least 1, got 0"),
+    ({"frame_stack": 2.5}, TypeError, "frame_stack must be an integer, got 2.5"),
+    ({"frame_stack": 2, "train": "m:f"}, ValueError, "function of its own, m:f"),
+    ({"frame_stack": 2, "play": "m:g"}, ValueError, "function of its own, m:g"),
     ({"evaluation": {}}, TypeError, "evaluation must be a Evaluation"),
 ]
 
@@ -102,6 +107,14 @@ def test_a_file_that_lacks_a_setting_or_has_one_too_many() -> None:
     del data["device"]
     with pytest.raises(ValueError, match="the setting device is missing"):
         Settings.from_json(data)
+
+
+def test_files_from_before_observations_were_stacked_are_read() -> None:
+    assert "frame_stack" not in SETTINGS.to_json()
+    stacked = SETTINGS.changed({"frame_stack": 4})
+    assert stacked.frame_stack == 4 and stacked.to_json()["frame_stack"] == 4
+    assert Settings.from_json(stacked.to_json()) == stacked
+    assert stacked.changed({"frame_stack": None}) == SETTINGS
 
 
 def test_the_first_difference_is_named() -> None:

@@ -49,6 +49,24 @@ def test_each_episode_is_shown_with_its_first_and_last_frame(
         assert len(list(ImageSequence.Iterator(film))) == 8
 
 
+def test_who_sees_several_observations_is_shown_as_it_was_evaluated(
+    tmp_path: Path,
+) -> None:
+    """What it sees decides what it does, and so what it gets."""
+    config = tiny(
+        algorithm="ActorCritic",
+        timesteps=1500,
+        frame_stack=3,
+        evaluation__deterministic=True,
+    )
+    run = run_one(config, 1, tmp_path)
+    returns: list[float] = []
+    record(run, tmp_path / "film.gif", 2, returns.append)
+    # The start, and all that follows from it, are the same each time.
+    assert returns == pytest.approx([run.result().mean_return] * 2)
+    assert run.result().sd_return == 0
+
+
 def test_of_a_fast_game_fewer_frames_are_taken(tmp_path: Path) -> None:
     """CartPole has 50 a second: every other one, and the last."""
     config = tiny(

@@ -40,6 +40,13 @@ EXACT = {
     "vector": tiny(algorithm="ActorCritic", vectorization="vector", n_envs=4),
     "torch": tiny(vectorization="torch", n_envs=3),
     "normalized": tiny(normalize={"norm_reward": False}, timesteps=200),
+    "stacked": tiny(
+        algorithm="ActorCritic",
+        vectorization="vector",
+        n_envs=2,
+        frame_stack=3,
+        timesteps=300,
+    ),
     "schedule": tiny(learning_rate="lin_0.1", timesteps=200),
 }
 
