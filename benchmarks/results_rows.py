@@ -63,11 +63,11 @@ NOTES: dict[str, str] = {
     "percentile is about a tenth of the mean.",
     "fetch-slide": "The same 100 goals for all four, and the likeliest actions; a "
     "success is one on the last step. The clone is fitted to 600 episodes of the "
-    "controller, which were executed with noise. *Does the warm start help?* Yes: in as "
-    "many steps nobody learns to slide from nothing, on either reward, and a clone "
+    "controller, which were executed with noise. *Does the warm start help?* Yes: in "
+    "as many steps nobody learns to slide from nothing, on either reward, and a clone "
     "begins at two thirds of its controller. What learning adds to it in 50,000 steps "
-    "is small. Steps and wall time are those of learning from the clone alone; to learn "
-    "from scratch takes as many again.",
+    "is small. Steps and wall time are those of learning from the clone alone; to "
+    "learn from scratch takes as many again.",
     "reinforce-128": "The notebook reports one run, and runs differ a lot. Its "
     "activation and initial weights are not known. Ours are ReLU, and Glorot's weights "
     "as Keras has them, chosen among five pairs on seeds 10 to 19, where they averaged "
