@@ -61,7 +61,7 @@ DEMONSTRATED_EPISODES = 600
 DEMONSTRATION_NOISE = 0.15
 CLONING_EPOCHS = 60
 # Who has no clone to spoil explores more and takes larger steps: of FetchReach's goals
-# two runs reached 0.69 and 0.04 in 50,000 steps, and one 0.05 with the clone's settings.
+# two runs reached 0.69 and 0.04 in 50,000 steps, one 0.05 with the settings of a clone.
 SCRATCH_ARGUMENTS = {"learning_rate": 3e-4, "clip_range": 0.2}
 SCRATCH_LOG_STD = -0.5
 _DEMONSTRATIONS, _SUCCESSES, _CLONING, _LEARNING = 3, 4, 5, 6
