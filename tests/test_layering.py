@@ -482,7 +482,7 @@ EXPERIMENTS = (
     {f"recipes.{name}" for name in FAMILIES},
     {"recipes"},
     {"catalogue", "folder", "progress"},
-    {"evaluating", "showcases", "success"},
+    {"evaluating", "showcases", "sight", "success"},
     {"run"},
     {"executors", "mistakes", "results", "showing", "warm_start", "watching"},
     {"seeds"},
