@@ -58,8 +58,8 @@ NOTES: dict[str, str] = {
     "1,000 steps.",
     "pixelcopter-mc": "*best* sees the seven numbers of the original, and *stacked* "
     "the last eight observations. Seven tell where the cave is, not which way it turns "
-    "behind the next block; a larger network, another discount or more training left "
-    "the mean near 400. Flights end at about the same rate at any time, so the 10th "
+    "behind the next block; with 5 million steps *best* came to 359 and 42.8, no "
+    "better and no worse. Flights end at about the same rate at any time, so the 10th "
     "percentile is about a tenth of the mean.",
     "fetch-slide": "The same 100 goals for all four, and the likeliest actions; a "
     "success is one on the last step. The clone is fitted to 600 episodes of the "

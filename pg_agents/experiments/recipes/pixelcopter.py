@@ -21,7 +21,7 @@ _EVALUATION = Evaluation(
         "vectorization_mode": "vector_entry_point",
     },
 )
-# How many observations the stacked policy sees: the time in which a column passes.
+# How many observations the stacked policy sees: a column passes in six steps.
 _STACK = 8
 
 
