@@ -56,7 +56,8 @@ NOTES: dict[str, str] = {
     "evaluation, with the limit, is no worse for it.",
     "cartpole-mc": "Of the notebook's figures the last is a single run at its limit of "
     "1,000 steps.",
-    "pixelcopter-mc": "*best* sees the seven numbers of the original, and *stacked* "
+    "pixelcopter-mc": "The notebook's averages are taken over 100 episodes, as in its "
+    "CartPole. *best* sees the seven numbers of the original, and *stacked* "
     "the last eight observations. Seven tell where the cave is, not which way it turns "
     "behind the next block; with 5 million steps *best* came to 359 and 42.8, no "
     "better and no worse. Flights end at about the same rate at any time, so the 10th "

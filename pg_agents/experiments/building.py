@@ -55,7 +55,7 @@ def make_training_env(settings: Settings) -> VecEnv | VectorEnv[Any, Any, Any]:
     given = dict(settings.env_kwargs)
     if settings.vectorization == "dummy":
         singles = _single_envs(settings.env_id, settings.n_envs, given)
-        return _stacked(_normalized(singles, settings), settings)
+        return _wrapped(singles, settings)
     if settings.vectorization == "torch":
         env: Any = pg_envs.make_torch_vec(
             settings.env_id, settings.n_envs, settings.device, **given
@@ -66,7 +66,7 @@ def make_training_env(settings: Settings) -> VecEnv | VectorEnv[Any, Any, Any]:
     ours = issubclass(algorithm_class(settings), PolicyGradientAlgorithm)
     if ours and settings.normalize is None and settings.frame_stack is None:
         return env  # type: ignore[no-any-return]
-    return _stacked(_normalized(as_vec_env(env), settings), settings)
+    return _wrapped(as_vec_env(env), settings)
 
 
 def make_evaluation_env(
@@ -93,10 +93,7 @@ def make_evaluation_env(
         n_envs = evaluation.n_envs if render_mode is None else 1
         given = {**evaluation_kwargs(settings), "render_mode": render_mode}
         inner = _single_envs(settings.env_id, n_envs, given)
-    wrapped = _normalized(inner, settings)
-    if isinstance(wrapped, VecNormalize):
-        wrapped.training = wrapped.norm_reward = False
-    wrapped = _stacked(wrapped, settings)
+    wrapped = _wrapped(inner, settings, learns=False)
     wrapped.seed(seed)
     return wrapped
 
@@ -176,16 +173,15 @@ def _single_envs(env_id: str, n_envs: int, kwargs: Mapping[str, Any]) -> VecEnv:
     return DummyVecEnv([make] * n_envs)
 
 
-def _normalized(env: VecEnv, settings: Settings) -> VecEnv:
-    if settings.normalize is None:
-        return env
-    return VecNormalize(env, **settings.normalize)
-
-
-def _stacked(env: VecEnv, settings: Settings) -> VecEnv:
-    if settings.frame_stack is None:
-        return env
-    return VecFrameStack(env, settings.frame_stack)
+def _wrapped(env: VecEnv, settings: Settings, learns: bool = True) -> VecEnv:
+    """Normalizes single observations, and stacks what has been normalized."""
+    if settings.normalize is not None:
+        env = VecNormalize(env, **settings.normalize)
+        if not learns:
+            env.training = env.norm_reward = False
+    if settings.frame_stack is not None:
+        env = VecFrameStack(env, settings.frame_stack)
+    return env
 
 
 def _schedule(name: str, text: str) -> LinearSchedule:

@@ -8,7 +8,7 @@ ends in one scores 4 more there.
 from dataclasses import replace
 from typing import Any
 
-from pg_agents.experiments.recipe import Recipe, Reported
+from pg_agents.experiments.recipe import Point, Recipe, Reported
 from pg_agents.experiments.settings import Evaluation, Settings
 
 # A flight that is still going on then is cut off and counted as it stands: about 3,500.
@@ -71,7 +71,18 @@ RECIPES = (
         name="pixelcopter-mc",
         title="REINFORCE on Pixelcopter, MLP 7-64-128-2",
         reported=Reported(
-            text="43.0 ± 57.4 over 10 episodes", value=43.0, tenth=True, source="B"
+            text="average score: 6 at 1,000, 18 at 10,000, 26 at 20,000, 36 at 27,000; "
+            "final evaluation 43.0 ± 57.4 over 10 episodes",
+            value=43.0,
+            points=(
+                Point(1_000, 100, 6.0),
+                Point(10_000, 100, 18.0),
+                Point(20_000, 100, 26.0),
+                Point(27_000, 100, 36.0),
+                Point(50_000, 100, None),
+            ),
+            tenth=True,
+            source="B",
         ),
         variants={
             # An update after each episode, which is one environment: several would be

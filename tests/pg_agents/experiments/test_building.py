@@ -99,7 +99,7 @@ def test_an_evaluation_has_arguments_of_its_own_and_a_seed() -> None:
     assert dones == [[False] * 2, [False] * 2, [True] * 2]
 
 
-@pytest.mark.parametrize("kind", ["dummy", "vector"])
+@pytest.mark.parametrize("kind", ["dummy", "vector", "torch"])
 def test_observations_are_stacked_outermost(kind: str) -> None:
     config = tiny(vectorization=kind, n_envs=2, frame_stack=3, normalize={})
     training = make_training_env(config.settings)

@@ -52,16 +52,39 @@ def test_every_show_is_a_function() -> None:
     assert all(callable(load_hook(show)) for show in shows)
 
 
-# Rows of shared/SYSTEMS.md whose recipes are in the families here.
+# Rows of shared/SYSTEMS.md.
 ROWS = """random-baseline cartpole-policy-network cartpole-two-headed solved-stop
 notebook-view checkpoint cartpole-mc watch-trained evaluate gpu known-values
 reinforce-memory periodic-evaluator learning-curve bandit-table bandit-network
 bandit-plots sequence-reinforce sequence-explore reinforce-128 gaussian-policy
-one-step-actor-critic gae improvements compare-networks""".split()
+one-step-actor-critic gae improvements compare-networks pixelcopter-mc lunarlander
+improved-lunarlander inverted-pendulum fetch-slide""".split()
 
 
 def test_every_row_has_its_recipe() -> None:
-    assert [row for row in ROWS if row not in recipes()] == []
+    assert set(ROWS) == set(recipes()) and len(ROWS) == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "on_the_way", "final"),
+    [
+        ("cartpole-mc", {100: 25.7, 200: 76.0}, 1000.0),
+        (
+            "pixelcopter-mc",
+            {1_000: 6.0, 10_000: 18.0, 20_000: 26.0, 27_000: 36.0},
+            43.0,
+        ),
+        ("reinforce-128", {10: 18.5, 100: 69.0, 200: 243.0, 220: 320.0}, None),
+        ("one-step-actor-critic", {10: 18.7, 60: 47.0, 100: 80.0}, None),
+    ],
+)
+def test_the_figures_of_the_notebooks(
+    name: str, on_the_way: dict[int, float], final: float | None
+) -> None:
+    """Every average that shared/SYSTEMS.md quotes is compared with."""
+    reported = find_recipe(name).reported
+    theirs = {p.episode: p.value for p in reported.points if p.value is not None}
+    assert theirs == on_the_way and reported.value == final
 
 
 @pytest.mark.parametrize(
