@@ -337,9 +337,11 @@ PG_AGENTS = {
         "random_policy",
         "update_settings",
     },
+    "cloning.asking": {"cloning.space_arrays", "observations"},
     "cloning.demonstrations": {
-        "cloning.disturbance",
         "arguments.checks",
+        "cloning.asking",
+        "cloning.disturbance",
         "cloning.space_arrays",
         "observations",
         "stepping.quotas",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +11,6 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.type_aliases import PolicyPredictor
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     VecEnv,
@@ -22,13 +19,13 @@ from stable_baselines3.common.vec_env import (
 )
 
 from pg_agents.arguments.checks import check_count
+from pg_agents.cloning.asking import Ask, Controller, asker
 from pg_agents.cloning.disturbance import Disturbance
 from pg_agents.cloning.space_arrays import Observations, check_actions
-from pg_agents.observations import copy_observation, count, select
+from pg_agents.observations import copy_observation, count
 from pg_agents.stepping.quotas import EpisodeQuota, Quota, StepQuota
 from pg_agents.vec_env import VectorEnvAdapter
 
-Controller = Callable[[Any], Any] | PolicyPredictor
 AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
 
 
@@ -127,7 +124,7 @@ def record_demonstrations(
         check_count("n_steps", n_steps)
     else:
         check_count("n_episodes", n_episodes)
-    ask = _asker(controller, deterministic)
+    ask = asker(controller, deterministic)
     vec_env = _raw_vec_env(env)
     try:
         if seed is not None:
@@ -145,44 +142,6 @@ def record_demonstrations(
     finally:
         if isinstance(env, str):
             vec_env.close()
-
-
-# From observations [N, ...] and whose episodes begin, [N], to actions [N, ...].
-_Ask = Callable[[Observations, NDArray[np.bool_]], Any]
-
-
-def _asker(controller: Controller, deterministic: bool) -> _Ask:
-    """Returns a function that asks a controller for the actions of N environments."""
-    predict = getattr(controller, "predict", None)
-    if isinstance(controller, type) or not (predict or callable(controller)):
-        raise TypeError(
-            "controller must be a function from an observation to an action, or have "
-            f"SB3's predict, got {controller!r}"
-        )
-    if predict is None:
-        function: Any = controller
-        return lambda observations, _: [
-            function(select(observations, i)) for i in range(count(observations))
-        ]
-    normalizer = (
-        controller.get_vec_normalize_env()
-        if isinstance(controller, BaseAlgorithm)
-        else None
-    )
-    state: Any = None
-
-    def ask(observations: Observations, episode_starts: NDArray[np.bool_]) -> Any:  # noqa: ANN401
-        nonlocal state
-        seen = normalizer.normalize_obs(observations) if normalizer else observations
-        actions, state = predict(
-            seen,
-            state=state,
-            episode_start=episode_starts,
-            deterministic=deterministic,
-        )
-        return actions
-
-    return ask
 
 
 def _raw_vec_env(env: AnyEnv | str) -> VecEnv:
@@ -239,7 +198,7 @@ class _Recording:
         self._returns = np.zeros(n_envs)
         self._lengths = np.zeros(n_envs, dtype=np.int64)
 
-    def run(self, ask: _Ask) -> Demonstrations:
+    def run(self, ask: Ask) -> Demonstrations:
         """Records until the quota is filled."""
         while not self._quota.filled:
             if self._quota.stalled:
@@ -262,7 +221,7 @@ class _Recording:
             np.array([episode[2] for episode in episodes], dtype=np.int64),
         )
 
-    def _step(self, ask: _Ask) -> None:
+    def _step(self, ask: Ask) -> None:
         # A copy: the controller may write into what it is given, and so may a vector
         # environment into what it has returned.
         before = copy_observation(self._seen)

@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.cloning.demonstrations import Controller
+from pg_agents.cloning.asking import Ask, Controller, asker
 from pg_agents.experiments.building import make_evaluation_env
 from pg_agents.experiments.settings import Settings
 from pg_agents.experiments.stages import Stage
@@ -28,12 +27,13 @@ def success_rate(controller: Controller, settings: Settings, seed: int) -> Stage
         The share of episodes with ``info["is_success"]`` on their last step.
     """
     # A controller sees what the environment returns; a model normalises for itself.
+    ask = asker(controller, deterministic=True)
     env = make_evaluation_env(replace(settings, normalize=None), seed)
     watched = _Successes(env)
     n_episodes = settings.evaluation.n_episodes
     try:
         while len(watched.returns) < n_episodes:
-            watched.step(controller)
+            watched.step(ask)
     finally:
         env.close()
     return Stage(
@@ -52,27 +52,17 @@ class _Successes:
         self.successes: list[bool] = []
         self.returns: list[float] = []
         self._seen: Any = env.reset()
+        self._starts = np.ones(env.num_envs, dtype=np.bool_)
         # Each its own number of episodes: the first to end would be short ones.
         self._totals = np.zeros(env.num_envs)
 
-    def step(self, controller: Controller) -> None:
+    def step(self, ask: Ask) -> None:
         """Takes a step in each environment, and writes down which episodes ended."""
-        actions = _actions(controller, self._seen, self.env.num_envs)
+        actions = np.asarray(ask(self._seen, self._starts))
         self._seen, rewards, dones, infos = self.env.step(actions)
+        self._starts = dones
         self._totals += rewards
         for i in np.flatnonzero(dones):
             self.successes.append(bool(infos[i]["is_success"]))
             self.returns.append(float(self._totals[i]))
             self._totals[i] = 0.0
-
-
-def _actions(controller: Controller, seen: Any, n_envs: int) -> Any:  # noqa: ANN401
-    if isinstance(controller, BaseAlgorithm):
-        normalizer = controller.get_vec_normalize_env()
-        if normalizer is not None:
-            seen = normalizer.normalize_obs(seen)
-        return controller.predict(seen, deterministic=True)[0]
-    act: Any = controller
-    return np.stack(
-        [act({key: value[i] for key, value in seen.items()}) for i in range(n_envs)]
-    )

@@ -28,12 +28,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.callbacks import newest_checkpoint, resume
 from pg_agents.callbacks.checkpoint import checkpoint_content, put_normalization
+from pg_agents.cloning.asking import Controller
 from pg_agents.cloning.clone import clone_behaviour
-from pg_agents.cloning.demonstrations import (
-    Controller,
-    Demonstrations,
-    record_demonstrations,
-)
+from pg_agents.cloning.demonstrations import Demonstrations, record_demonstrations
 from pg_agents.experiments.building import (
     algorithm_class,
     derived_seed,
