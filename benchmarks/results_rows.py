@@ -57,18 +57,21 @@ NOTES: dict[str, str] = {
     "cartpole-mc": "Of the notebook's figures the last is a single run at its limit of "
     "1,000 steps.",
     "pixelcopter-mc": "The notebook's averages are taken over 100 episodes, as in its "
-    "CartPole. *best* sees the seven numbers of the original, and *stacked* "
-    "the last eight observations. Seven tell where the cave is, not which way it turns "
-    "behind the next block; with 5 million steps *best* came to 359 and 42.8, no "
-    "better and no worse. Flights end at about the same rate at any time, so the 10th "
-    "percentile is about a tenth of the mean.",
+    "CartPole: at episodes 10,000 to 27,000 such an average of one run has a standard "
+    "error of 2 to 3 here. In the course's environment a crash costs 4 less; which of "
+    "the two the notebook flew is not known. *best* sees the seven numbers of the "
+    "original, and *stacked* the last eight observations. Seven tell where the cave "
+    "is, not which way it turns behind the next block; with 5 million steps *best* "
+    "came to 359 and 42.8, no better and no worse. Flights end at about the "
+    "same rate at any time, so the 10th percentile is about a tenth of the mean.",
     "fetch-slide": "The same 100 goals for all four, and the likeliest actions; a "
     "success is one on the last step. The clone is fitted to 600 episodes of the "
     "controller, which were executed with noise. *Does the warm start help?* Yes: in "
     "as many steps nobody learns to slide from nothing, on either reward, and a clone "
     "begins at two thirds of its controller. What learning adds to it in 50,000 steps "
-    "is small. Steps and wall time are those of learning from the clone alone; to "
-    "learn from scratch takes as many again.",
+    "is small; on *push* it brings the clone from 0.90 to 0.98. Steps and wall time "
+    "are those of learning from the clone alone; to learn from scratch takes as many "
+    "again.",
     "reinforce-128": "The notebook reports one run, and runs differ a lot. Its "
     "activation and initial weights are not known. Ours are ReLU, and Glorot's weights "
     "as Keras has them, chosen among five pairs on seeds 10 to 19, where they averaged "
