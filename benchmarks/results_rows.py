@@ -88,9 +88,9 @@ NOTES: dict[str, str] = {
     "rollout, a memory holds those of others, so the list takes two variants; V-trace "
     "makes the advantages of old data right.",
     "compare-networks": "Speed and stability of the runs above, drawn by `pgtoy "
-    "compare "
-    "runs/compare-networks-* --grid docs/networks.png`; with so few seeds a "
-    "cell can be chance."
+    "compare runs/compare-networks-* --grid docs/networks.png`. Two layers of 64 units "
+    "get there soonest, and every time; who gets there early has more steps left to "
+    "fall in. Of ten seeds, a share of 80 % has a standard error of 13 points."
     "\n\n![Steps to a mean of 475 and the share of runs that stay there, by layers "
     "and units](networks.png)",
     "gpu": "`docs/speed.md` measures speed.",
