@@ -9,8 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from stable_baselines3.common.vec_env.stacked_observations import StackedObservations
 
-# An observation, or a dict of them: NumPy arrays.
-_Observation = Any
+from pg_agents.observations import Observation, select
 
 
 class Sight:
@@ -31,34 +30,23 @@ class Sight:
             space: Any = env.venv.observation_space
             self._stack = StackedObservations(1, env.stacked_obs.n_stack, space)
 
-    def first(self, observation: _Observation) -> _Observation:
+    def first(self, observation: Observation) -> Observation:
         """Returns what is seen of an episode's first observation."""
         seen = self._normalized(observation)
         if self._stack is None:
             return seen
-        return _single(self._stack.reset(_batch(seen)))
+        return select(self._stack.reset(select(seen, None)), 0)
 
-    def next(self, observation: _Observation) -> _Observation:
+    def next(self, observation: Observation) -> Observation:
         """Returns what is seen of each later one, in their order."""
         seen = self._normalized(observation)
         if self._stack is None:
             return seen
-        stacked, _ = self._stack.update(_batch(seen), np.array([False]), [{}])
-        return _single(stacked)
+        batch = select(seen, None)
+        stacked, _ = self._stack.update(batch, np.array([False]), [{}])
+        return select(stacked, 0)
 
-    def _normalized(self, observation: _Observation) -> _Observation:
+    def _normalized(self, observation: Observation) -> Observation:
         if self._normalizer is None:
             return observation
         return self._normalizer.normalize_obs(observation)
-
-
-def _batch(observation: _Observation) -> _Observation:
-    if isinstance(observation, dict):
-        return {name: value[None] for name, value in observation.items()}
-    return observation[None]
-
-
-def _single(batch: _Observation) -> _Observation:
-    if isinstance(batch, dict):
-        return {name: value[0] for name, value in batch.items()}
-    return batch[0]
