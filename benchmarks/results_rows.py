@@ -58,8 +58,8 @@ NOTES: dict[str, str] = {
     "1,000 steps.",
     "pixelcopter-mc": "The notebook's averages are taken over 100 episodes, as in its "
     "CartPole: at episodes 10,000 to 27,000 such an average of one run has a standard "
-    "error of 2 to 3 here. In the course's environment a crash costs 4 less; which of "
-    "the two the notebook flew is not known. *best* sees the seven numbers of the "
+    "error of 1.5 to 3 here. In the course's environment a crash costs 4 less; which "
+    "of the two the notebook flew is not known. *best* sees the seven numbers of the "
     "original, and *stacked* the last eight observations. Seven tell where the cave "
     "is, not which way it turns behind the next block; with 5 million steps *best* "
     "came to 359 and 42.8, no better and no worse. Flights end at about the "

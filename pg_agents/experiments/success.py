@@ -26,8 +26,8 @@ def success_rate(controller: Controller, settings: Settings, seed: int) -> Stage
     Returns:
         The share of episodes with ``info["is_success"]`` on their last step.
     """
-    # A controller sees what the environment returns; a model normalises for itself.
     ask = asker(controller, deterministic=True)
+    # A controller sees what the environment returns; a model normalises for itself.
     env = make_evaluation_env(replace(settings, normalize=None), seed)
     watched = _Successes(env)
     n_episodes = settings.evaluation.n_episodes
