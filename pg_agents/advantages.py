@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pg_agents.baselines import leave_one_out_baseline, mean_baseline, standardize
-from pg_agents.observations import Observation
+from pg_agents.observations import Observation, map_observation
 from pg_agents.returns import (
     full_return,
     generalized_advantage,
@@ -150,6 +150,14 @@ class Facts:
         """Returns what belongs to the recorded steps, `[B, ...]` of `[T, N, ...]`."""
         return values.flatten(0, 1) if self.all_recorded else values[self.recorded]
 
+    def steps(self) -> tuple[Observation, Tensor]:
+        """Returns observations and actions of the recorded steps, `[B, ...]`."""
+        return map_observation(self.flat, self.observations), self.flat(self.actions)
+
+    def masked(self, values: Tensor) -> Tensor:
+        """Returns `[T, N]` with 0 where a step is not recorded."""
+        return values if self.all_recorded else torch.where(self.recorded, values, 0.0)
+
     def unflat(self, values: Tensor) -> Tensor:
         """Returns `[T, N]` of `[B]`, with 0 where a step is not recorded."""
         if self.all_recorded:
@@ -216,15 +224,15 @@ def estimate_advantages(
 
 
 def _returns(facts: Facts, settings: AdvantageSettings) -> Tensor:
-    rewards, gamma = facts.rewards, settings.gamma
-    end = settings.ends(facts)
-    beyond = facts.next_values
+    gamma, end = settings.gamma, settings.ends(facts)
+    # What is not recorded can be anything: 0 times NaN would be NaN.
+    rewards, beyond = facts.masked(facts.rewards), facts.masked(facts.next_values)
     if settings.estimator == "td":
         return td_target(rewards, gamma, *end, beyond)
     if settings.estimator == "n_step":
         return n_step_return(rewards, gamma, settings.td_steps, *end, beyond)
     if settings.estimator == "gae":
-        values = facts.values
+        values = facts.masked(facts.values)
         return values + generalized_advantage(
             rewards, values, gamma, settings.gae_lambda, *end, beyond
         )

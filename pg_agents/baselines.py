@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pg_agents.returns import double
+
 __all__ = ["leave_one_out_baseline", "mean_baseline", "standardize"]
 
 
@@ -40,7 +42,7 @@ def mean_baseline(returns: Tensor, time_index: Tensor, n_trajectories: int) -> T
         ValueError: if N < 2.
     """
     totals = _totals(returns, time_index, n_trajectories, "mean")
-    return totals / n_trajectories
+    return (totals / n_trajectories).to(returns.dtype)
 
 
 def leave_one_out_baseline(
@@ -67,7 +69,7 @@ def leave_one_out_baseline(
         ValueError: if N < 2.
     """
     totals = _totals(returns, time_index, n_trajectories, "leave_one_out")
-    return (totals - returns) / (n_trajectories - 1)
+    return ((totals - returns) / (n_trajectories - 1)).to(returns.dtype)
 
 
 def standardize(values: Tensor, epsilon: float = 1e-8) -> Tensor:
@@ -89,7 +91,7 @@ def standardize(values: Tensor, epsilon: float = 1e-8) -> Tensor:
         return values
     # In float32 the mean of equal numbers can miss them by a rounding error, which the
     # division would blow up to noise of size 1.
-    exact = values.double()
+    exact: Tensor = double(values)
     scaled = (exact - exact.mean()) / (exact.std() + epsilon)
     return scaled.to(values.dtype)
 
@@ -101,5 +103,8 @@ def _totals(returns: Tensor, time_index: Tensor, n: int, name: str) -> Tensor:
             f"got {n}"
         )
     n_rows = int(time_index.max()) + 1 if time_index.numel() else 0
-    totals = torch.zeros(n_rows, dtype=returns.dtype, device=returns.device)
-    return totals.index_add(0, time_index, returns)[time_index]
+    # The sum of thousands of float32 numbers loses digits.
+    wide: Tensor = double(returns)
+    totals = torch.zeros(n_rows, dtype=wide.dtype, device=wide.device)
+    summed: Tensor = totals.index_add(0, time_index, wide)
+    return summed[time_index]

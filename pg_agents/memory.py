@@ -132,7 +132,8 @@ def corrected_batch(
     """
     end = settings.ends(facts)
     log_ratios = torch.where(facts.recorded, log_prob - facts.log_probs, 0.0)
-    rewards, gamma = facts.rewards, settings.gamma
+    rewards, gamma = facts.masked(facts.rewards), settings.gamma
+    next_values = facts.masked(next_values)
     if memory.replay == "v_trace":
         returns, weights = v_trace(
             rewards,

@@ -10,11 +10,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pg_agents.returns import check_shape, check_unit_interval, continuation
+from pg_agents.returns import (
+    check_shape,
+    check_unit_interval,
+    continuation,
+    in_double,
+)
 
 __all__ = ["importance_sampled_return", "trajectory_weights", "v_trace"]
 
 
+@in_double
 def importance_sampled_return(
     rewards: Tensor,
     gamma: float,
@@ -60,6 +66,7 @@ def importance_sampled_return(
     return returns
 
 
+@in_double
 def trajectory_weights(
     log_ratios: Tensor,
     terminated: Tensor | None = None,
@@ -93,6 +100,7 @@ def trajectory_weights(
     return torch.exp(totals)
 
 
+@in_double
 def v_trace(
     rewards: Tensor,
     values: Tensor,

@@ -9,9 +9,16 @@ the episode goes on in row t + 1, and v_{t+1} is `next_values[t]`, or 0 if termi
 
 Left out, `terminated` and `truncated` are False everywhere, and `next_values` is 0: the
 return then ends where the rewards end.
+
+Sums are taken in float64 and returned in the dtype of the rewards: in float32 the sum
+of 50,000 equal rewards is off by 0.05 %.
 """
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +31,47 @@ __all__ = [
     "reward_to_go",
     "td_target",
 ]
+
+P = ParamSpec("P")
+R = TypeVar("R", Tensor, tuple[Tensor, Tensor])
+
+
+def in_double(function: Callable[P, R]) -> Callable[P, R]:
+    """Makes a function of tensors compute in float64.
+
+    Args:
+        function: its results get the dtype of its first tensor of floating point.
+    """
+
+    @functools.wraps(function)
+    def computed(*args: P.args, **kwargs: P.kwargs) -> R:
+        given: tuple[Any, ...] = (*args, *kwargs.values())
+        first = next(
+            each
+            for each in given
+            if isinstance(each, Tensor) and each.is_floating_point()
+        )
+        wide: Any = function
+        found: Any = wide(
+            *map(double, args), **{name: double(each) for name, each in kwargs.items()}
+        )
+        if isinstance(found, Tensor):
+            found = found.to(first.dtype)
+        else:
+            found = tuple(each.to(first.dtype) for each in found)
+        return cast("R", found)
+
+    return computed
+
+
+def double(given: Any) -> Any:  # noqa: ANN401
+    """Returns floating-point tensors as float64; anything else as it is.
+
+    Apple's GPUs have no float64: their tensors stay as they are.
+    """
+    if not isinstance(given, Tensor) or not given.is_floating_point():
+        return given
+    return given if given.device.type == "mps" else given.double()
 
 
 def reward_to_go(
@@ -55,6 +103,7 @@ def reward_to_go(
     return lambda_return(rewards, gamma, 1.0, terminated, truncated, next_values)
 
 
+@in_double
 def full_return(
     rewards: Tensor,
     gamma: float,
@@ -106,6 +155,7 @@ def td_target(
     return n_step_return(rewards, gamma, 1, terminated, truncated, next_values)
 
 
+@in_double
 def n_step_return(
     rewards: Tensor,
     gamma: float,
@@ -148,6 +198,7 @@ def n_step_return(
     return target
 
 
+@in_double
 def lambda_return(
     rewards: Tensor,
     gamma: float,
@@ -189,6 +240,7 @@ def lambda_return(
     return _discounted_sum(now, decay, beyond[-1])
 
 
+@in_double
 def generalized_advantage(
     rewards: Tensor,
     values: Tensor,

@@ -17,7 +17,12 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 
 from pg_agents.columns import Rows
 from pg_agents.observations import Observation, copy_observation, select
-from pg_agents.vector_envs.array_steps import ArrayStep, has_quick_step, is_any, not_any
+from pg_agents.vector_envs.array_steps import (
+    ArrayStep,
+    has_quick_step,
+    is_any,
+    zero_where,
+)
 from pg_agents.vector_envs.empty_info import NO_INFO
 from pg_agents.vector_envs.restarts import After, after_an_end, restart_some
 from pg_agents.vector_envs.sub_environments import SubEnvironmentAccess
@@ -202,8 +207,8 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         final = infos.get(FINAL_OBS, observations)
         if self._restarts and is_any(dones):
             observations, _ = restart_some(self.env, dones)
-        alive = not_any(dones)
-        self._returns, self._lengths = returns * alive, lengths * alive
+        self._returns = zero_where(dones, returns)
+        self._lengths = zero_where(dones, lengths)
         self._last_dones = dones
         return ArrayStep(
             observations,
@@ -224,11 +229,13 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         return self._returns, self._lengths
 
     def begin_arrays(self, device: torch.device | None) -> None:
-        """Keeps statistics as float32 on a device from now on; None: as arrays."""
+        """Keeps statistics as tensors on a device from now on; None: as arrays."""
         if device is not None:
-            for name in ("_returns", "_lengths"):
-                kept = torch.as_tensor(getattr(self, name), device=device)
-                setattr(self, name, kept.float())
+            if device.type == "mps":
+                # It has no float64.
+                self._returns = np.float32(to_numpy(self._returns))
+            self._returns = torch.as_tensor(self._returns, device=device)
+            self._lengths = torch.as_tensor(self._lengths, device=device)
         elif isinstance(self._returns, torch.Tensor):
             self._returns = to_numpy(self._returns).astype(np.float64)
             self._lengths = to_numpy(self._lengths).astype(np.int64)

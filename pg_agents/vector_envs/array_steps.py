@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,22 +116,26 @@ def newest_results(
     begin = ((row + 1) * (ended[:, envs] & (row < last))).amax(0)
     own = (row >= begin) & (row <= last)
     began_before = begin == 0
-    returns = (rewards[:, envs].double() * own).sum(0)
-    returns += before[0][envs].double() * began_before
+    returns = torch.where(own, rewards[:, envs].double(), 0.0).sum(0)
+    returns += torch.where(began_before, before[0][envs].double(), 0.0)
     lengths = own.sum(0) + before[1][envs].long() * began_before
     return list(zip(returns.tolist(), lengths.tolist(), strict=True))
 
 
-def not_any(mask: Rows) -> Rows:
-    """Returns 0 where a mask `[N]` bool is True and 1 elsewhere, to multiply with.
+def zero_where(mask: Rows, values: Rows) -> Rows:
+    """Returns `[N]` values, with 0 where a mask `[N]` bool is True.
 
-    Of tensors, float32: torch is many times slower with bools than with their bytes.
+    Not by multiplying: 0 times an infinite number is none.
     """
-    return (mask.view(torch.uint8) ^ 1).float() if isinstance(mask, Tensor) else ~mask
+    if isinstance(values, Tensor):
+        zeroed: Rows = values.masked_fill(torch.as_tensor(mask), 0)
+        return zeroed
+    return np.where(mask, 0, values)
 
 
 def is_any(mask: Rows) -> bool:
-    """Whether a mask `[N]` bool is True somewhere, likewise."""
+    """Whether a mask `[N]` bool is True somewhere."""
+    # torch is many times slower with bools than with their bytes.
     if isinstance(mask, Tensor):
         return bool(mask.view(torch.uint8).max())
     return bool(mask.any())

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from pg_agents.vector_envs.array_steps import LazyInfos, is_any, newest_results, not_any
+from pg_agents.vector_envs.array_steps import (
+    LazyInfos,
+    is_any,
+    newest_results,
+    zero_where,
+)
 
 
 def results(
@@ -113,7 +119,10 @@ def test_infos_are_made_once_and_when_looked_at() -> None:
 def test_masks_of_both_kinds(mask: list[int]) -> None:
     array, tensor = np.array(mask, dtype=np.bool_), torch.tensor(mask).bool()
     assert is_any(array) is is_any(tensor) is any(mask)
-    off: Any = not_any(tensor)
-    assert off.dtype == torch.float32
-    assert off.tolist() == [1.0 - m for m in mask]
-    assert not_any(array).tolist() == [not m for m in mask]
+    numbers = np.array([1.5, math.inf, math.nan])
+    expected = [0.0 if m else n for m, n in zip(mask, numbers, strict=True)]
+    for found in (
+        zero_where(array, numbers),
+        zero_where(tensor, torch.as_tensor(numbers)),
+    ):
+        np.testing.assert_array_equal(np.asarray(found), expected)

@@ -1,0 +1,64 @@
+"""One environment in every form in which a model can be given it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.env_util import make_vec_env
+
+from pg_envs import make_torch_vec
+
+N_ENVS = 3
+SEQUENCE, CARTPOLE = "PGToy-Sequence-v0", "CartPole-v1"
+PIXELCOPTER = "PGToy-PixelcopterTimeLimit-v0"
+
+
+def single(env_id: str, n_envs: int = 1, **arguments: Any) -> Any:
+    """One environment, whatever `n_envs` is."""
+    return gymnasium.make(env_id, **arguments)
+
+
+def dummy(env_id: str, n_envs: int = N_ENVS, **arguments: Any) -> Any:
+    """SB3's DummyVecEnv, with a Monitor around each environment."""
+    return make_vec_env(env_id, n_envs, env_kwargs=arguments)
+
+
+def same_step(env_id: str, n_envs: int = N_ENVS, **arguments: Any) -> Any:
+    """A Gymnasium vector environment that resets in the step that ends an episode."""
+    return native(env_id, n_envs, AutoresetMode.SAME_STEP, **arguments)
+
+
+def next_step(env_id: str, n_envs: int = N_ENVS, **arguments: Any) -> Any:
+    """A Gymnasium vector environment that resets in a step of its own."""
+    return native(env_id, n_envs, AutoresetMode.NEXT_STEP, **arguments)
+
+
+def native(env_id: str, n_envs: int, mode: AutoresetMode, **arguments: Any) -> Any:
+    """One array per step; Gymnasium's own CartPole knows NEXT_STEP alone."""
+    if not env_id.startswith("PGToy") and mode is AutoresetMode.SAME_STEP:
+        return gymnasium.vector.SyncVectorEnv(
+            [lambda: gymnasium.make(env_id, **arguments)] * n_envs, autoreset_mode=mode
+        )
+    if env_id.startswith("PGToy"):
+        arguments["autoreset_mode"] = mode
+    return gymnasium.make_vec(
+        env_id, n_envs, vectorization_mode="vector_entry_point", **arguments
+    )
+
+
+def torch_vector(env_id: str, n_envs: int = N_ENVS, **arguments: Any) -> Any:
+    """An environment whose steps are tensors."""
+    return make_torch_vec(env_id, n_envs, "cpu", **arguments)
+
+
+Make = Callable[..., Any]
+KINDS: dict[str, Make] = {
+    "single": single,
+    "dummy": dummy,
+    "same_step": same_step,
+    "next_step": next_step,
+    "torch": torch_vector,
+}
