@@ -78,9 +78,6 @@ REASONS: Texts = {
     ("buffer", "add()"): _FACTS,
     ("buffer", "extend()"): _FACTS,
     ("buffer", "compute_returns_and_advantage()"): _FACTS,
-    ("buffer", "reset()"): (
-        "`reuse` lets the next rollout lie where this one was; without it, as SB3's"
-    ),
     ("samples", "actions, Discrete"): _INTEGERS,
     ("samples", "actions, MultiDiscrete"): _INTEGERS,
     ("samples", "observations, Discrete"): "a number has no axis of its own",
@@ -141,20 +138,8 @@ EXTRAS: Texts = {
     ("buffer", "next_values"): "value of the state that truly followed",
     ("buffer", "facts"): "the complete rollout as tensors",
     ("buffer", "estimates"): "returns and advantages as tensors, `[T, N]`",
-    ("buffer", "finite"): (
-        "the policy as a table, where it acts by one because observations are few; "
-        "else None"
-    ),
     ("buffer", "has_masks"): "whether there are steps that are not learnt from",
-    ("buffer", "mark"): "an object that tells this rollout from all others",
     ("buffer", "targets"): "returns of the steps that are learnt from, `[B]`",
     ("samples", "n_samples"): "what a sum over the batch is divided by",
     ("samples", "standardized"): "whether that has been done to a mini-batch",
-    ("samples", "counts"): (
-        "how many steps each row stands for; None, as in all of `get()`: one"
-    ),
-    ("samples", "spread"): (
-        "variance of the returns within rows that stand for several steps; None: 0"
-    ),
-    ("samples", "rollout"): "`mark` of the rollout that this is all of; None: of none",
 }

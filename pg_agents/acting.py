@@ -8,7 +8,6 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
-from pg_agents.finite import FinitePolicy
 from pg_agents.observations import Observation
 from pg_agents.our_policy import OurPolicy
 
@@ -71,12 +70,7 @@ def joined(parts: list[Evaluated]) -> Evaluated:
     return torch.cat(values), torch.cat(log_probs), entropy
 
 
-def act_by_table(finite: FinitePolicy, index: Tensor) -> Drawn:
-    """Acts by looking up what the policy does, `index` `[N]` int64 says where."""
-    return finite.act(index), None, None
-
-
 def act_and_value(policy: ActorCriticPolicy, observations: Observation) -> Drawn:
-    """Acts as SB3 does, by a policy whose short ways nobody knows."""
+    """Runs the policy's whole `forward`; used for custom policies."""
     actions, values, log_prob = policy(observations)
     return actions, values.flatten(), log_prob

@@ -31,12 +31,6 @@ class Batch:
         n_samples: what a sum over the batch is divided by: the number of episodes of a
             rollout of whole episodes, else the number of steps, B. A part of a batch
             has its share, which need not be whole.
-        counts: `[B]` float32, how many steps each row stands for, `advantages` being
-            their sum and `returns` their mean; None: one each.
-        spread: mean over the steps of their squared distance from `returns`, a scalar,
-            where rows stand for several; None: 0.
-        rollout: mark of the rollout that this is all of, in order of time; None for a
-            part, or for what was drawn from a memory.
         standardized: whether the advantages have been standardised as a mini-batch.
     """
 
@@ -47,9 +41,6 @@ class Batch:
     old_values: Tensor
     old_log_prob: Tensor
     n_samples: float
-    counts: Tensor | None = None
-    spread: Tensor | None = None
-    rollout: object | None = None
     standardized: bool = False
 
     def __len__(self) -> int:
@@ -64,7 +55,7 @@ class Batch:
         weighted by its share of the steps.
         """
         on_gpu = self.actions.device.type != "cpu"
-        if on_gpu or self.counts is not None or len(self) < 2 * PART:
+        if on_gpu or len(self) < 2 * PART:
             return [self]
         parts = (self.take(part) for part in parts_of(len(self)))
         return [replace(part, standardized=self.standardized) for part in parts]
@@ -90,17 +81,26 @@ def parts_of(n_steps: int) -> list[slice]:
     return [slice(i, i + size) for i in range(0, n_steps, size)]
 
 
-def flat_batch(facts: Facts, returns: Tensor, advantages: Tensor) -> Batch:
+def flat_batch(
+    facts: Facts,
+    returns: Tensor,
+    advantages: Tensor,
+    steps: tuple[Observation, Tensor] | None = None,
+) -> Batch:
     """Returns the recorded steps, flat, in order of time.
 
     Args:
         facts: a complete rollout of T steps of N environments.
         returns: `[T, N]`, targets of the critic.
         advantages: `[T, N]`, weights of the actions.
+        steps: observations and actions of the recorded steps, `[B, ...]`, if they are
+            at hand.
     """
-    actions = facts.flat(facts.actions)
+    if steps is None:
+        steps = facts.steps()
+    observations, actions = steps
     return Batch(
-        observations=map_observation(facts.flat, facts.observations),
+        observations=observations,
         actions=actions,
         advantages=facts.flat(advantages),
         returns=facts.flat(returns),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +13,6 @@ from torch import Tensor
 from pg_agents.acting import Actor, Evaluated, joined
 from pg_agents.batches import Batch, parts_of
 from pg_agents.buffers import TrajectoryBuffer
-from pg_agents.finite import FinitePolicy
-from pg_agents.losses import CriticLoss
 from pg_agents.observations import Observation, select
 from pg_agents.our_policy import OurPolicy
 from pg_agents.rollout import RolloutAlgorithm
@@ -23,6 +23,18 @@ MANY = 512
 # Steps that have one at the same time, about a kilobyte each with SB3's networks. A
 # longer rollout is learnt from part by part, each evaluated once more.
 MOST_KEPT = 1_048_576
+# Which tensors they are, and how often each has been changed in place.
+Versions = list[tuple[int, int]]
+
+
+def versions_of(tensors: list[Tensor]) -> Versions:
+    """Returns the versions of tensors, which they have as long as they are kept."""
+    return [(id(tensor), tensor._version) for tensor in tensors]
+
+
+def _tensors(observations: Observation, actions: Tensor) -> list[Tensor]:
+    parts = observations.values() if isinstance(observations, dict) else [observations]
+    return [*parts, actions]
 
 
 @dataclass(frozen=True)
@@ -30,29 +42,42 @@ class Evaluation:
     """What the policy makes of a rollout, with the way back to its parameters.
 
     Attributes:
-        rollout: mark of the rollout.
-        versions: of the parameters, at that time.
+        observations: `[B, *obs_shape]`, of the recorded steps.
+        actions: `[B, *action_shape]`, likewise.
+        versions: of the parameters that were used, and of these tensors.
         evaluated: values `[B, 1]`, log-probabilities `[B]` and entropies `[B]`.
     """
 
-    rollout: object
-    versions: list[tuple[int, int]]
+    observations: Observation
+    actions: Tensor
+    versions: Versions
     evaluated: Evaluated
+
+    def holds_for(self, batch: Batch, parameters: Versions) -> bool:
+        """Whether a batch is of these very steps, and neither has been changed since.
+
+        Args:
+            batch: what is to be evaluated.
+            parameters: versions of the policy's parameters.
+        """
+        own = _tensors(self.observations, self.actions)
+        given = _tensors(batch.observations, batch.actions)
+        same = len(own) == len(given) and all(map(operator.is_, own, given))
+        return same and self.versions == parameters + versions_of(own)
 
 
 class EvaluatingAlgorithm(RolloutAlgorithm):
     """Evaluates rollouts, and batches of them.
 
     Attributes:
-        batch_size, critic_loss: see `UpdateSettings`.
+        batch_size: see `UpdateSettings`.
         memory_size: see `MemorySettings`.
     """
 
     batch_size: int | None
     memory_size: int | None
-    critic_loss: CriticLoss
-    # Versions of the parameters that acted in the rollout, where `_kept` did.
-    _acted_by: list[tuple[int, int]]
+    # Versions of the parameters that acted in the rollout.
+    _acted_by: Versions
     # What the policy made of the rollout, until it is learnt from.
     _evaluation: Evaluation | None = None
 
@@ -62,8 +87,11 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
         return self.batch_size is None and self.memory_size is None
 
     @property
-    def _reuses_memory(self) -> bool:  # type: ignore[override]
-        return self.memory_size is None
+    def _treats_steps_alone(self) -> bool:
+        """Whether the policy is known to evaluate each step by itself."""
+        policy = self.policy
+        known = isinstance(policy, OurPolicy) and policy.takes_shortcuts
+        return known and not self._heeds_mode
 
     @property
     def _keeps_forward(self) -> bool:
@@ -79,36 +107,30 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
         return many and bare and self._keeps_forward
 
     def _actor(self, buffer: TrajectoryBuffer, steps: Steps) -> Actor:
-        act = super()._actor(buffer, steps)
-        if self._kept is not None:
-            self._acted_by = self._versions()
-        return act
-
-    def _finite_policy(self, table: Tensor, n_steps: int) -> FinitePolicy | None:
-        # The loss of a step has to be one of a few, or linear in what differs.
-        few = self._learns_at_once and self.critic_loss == "squared"
-        return (
-            FinitePolicy(self.policy, table)
-            if few
-            and not self._heeds_mode
-            and not self.use_sde
-            and isinstance(self.policy, OurPolicy)
-            and FinitePolicy.fits(self.policy, table, n_steps)
-            else None
-        )
+        self._acted_by = versions_of(self._parameters())
+        return super()._actor(buffer, steps)
 
     def _evaluate_rollout(
         self, buffer: TrajectoryBuffer
     ) -> tuple[Tensor | None, Tensor | None]:
         kept, self._evaluation, self._kept = self._kept, None, None
-        if buffer.tells("values"):
-            # By a policy that was asked for everything, or by a table.
+        if buffer.has("values"):
+            # The whole forward() of the policy was asked.
             return None, None
-        seen, actions = buffer.taken()
-        if kept is not None:
+        seen, actions = buffer.steps()
+        now = versions_of(self._parameters())
+        if now != self._acted_by:
+            warnings.warn(
+                "a callback changed the policy's weights within a rollout: values and "
+                "log-probabilities of the steps before are those of the new weights",
+                stacklevel=2,
+            )
+        # What a callback may have written to was evaluated before it was written.
+        written = now != self._acted_by or buffer.was_read("observations")
+        if kept is not None and not written:
             recorded = buffer.column("recorded") if buffer.has_masks else None
             evaluated = kept.evaluated(actions, recorded)
-            return self._to_be_learnt_from(buffer, self._acted_by, evaluated)
+            return self._to_be_learnt_from(seen, actions, now, evaluated)
         if self._keeps_forward:
             evaluated = joined(
                 [
@@ -116,7 +138,7 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
                     for part in parts_of(len(actions))
                 ]
             )
-            return self._to_be_learnt_from(buffer, self._versions(), evaluated)
+            return self._to_be_learnt_from(seen, actions, now, evaluated)
         # Acting has told the log-probabilities.
         if self.baseline != "value":
             return None, None
@@ -129,30 +151,28 @@ class EvaluatingAlgorithm(RolloutAlgorithm):
 
     def _to_be_learnt_from(
         self,
-        buffer: TrajectoryBuffer,
-        versions: list[tuple[int, int]],
+        observations: Observation,
+        actions: Tensor,
+        parameters: Versions,
         evaluated: Evaluated,
     ) -> tuple[Tensor, Tensor]:
         """Keeps the forward for the update, which then needs none of its own."""
-        self._evaluation = Evaluation(buffer.mark, versions, evaluated)
+        versions = parameters + versions_of(_tensors(observations, actions))
+        self._evaluation = Evaluation(observations, actions, versions, evaluated)
         values, log_prob, _ = evaluated
         return values.detach().flatten(), log_prob.detach()
 
     def _evaluate_batch(self, batch: Batch) -> Evaluated:
         done, self._evaluation = self._evaluation, None
-        if done is not None and done.rollout is batch.rollout:
-            # A callback may have put other weights into the policy since.
-            if done.versions == self._versions():
-                return done.evaluated
+        # A callback may have changed the policy or the steps since.
+        if done is not None and done.holds_for(batch, versions_of(self._parameters())):
+            return done.evaluated
         return self._evaluate(batch.observations, batch.actions)
-
-    def _versions(self) -> list[tuple[int, int]]:
-        """Returns which tensors the parameters are, and how often each has changed."""
-        return [(id(p), p._version) for p in self._parameters()]
 
     def _parameters(self) -> list[Tensor]:
         """Returns what is learnt; quicker than going through all modules."""
-        groups = self.policy.optimizer.param_groups
+        optimizer = getattr(self.policy, "optimizer", None)
+        groups = [] if optimizer is None else optimizer.param_groups
         return [parameter for group in groups for parameter in group["params"]]
 
     def _excluded_save_params(self) -> list[str]:

@@ -20,7 +20,6 @@ __all__ = [
     "clipped_surrogate_loss",
     "clipped_values",
     "entropy_loss",
-    "mean_over_steps",
     "policy_gradient_loss",
     "value_loss",
 ]
@@ -90,9 +89,7 @@ def clipped_surrogate_loss(
     return -torch.minimum(weights * ratio, weights * clipped).sum() / n_samples
 
 
-def approximate_kl(
-    log_prob: Tensor, old_log_prob: Tensor, counts: Tensor | None = None
-) -> Tensor:
+def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
     """Estimate of KL(pi_old, pi) from actions that pi_old took; never negative.
 
     `(1/B) sum_b (rho_b - 1 - log rho_b)`
@@ -102,7 +99,6 @@ def approximate_kl(
     Args:
         log_prob: `[B]`, log-probability of each action now.
         old_log_prob: `[B]`, that of the policy which took it.
-        counts: `[B]`, how many steps each row stands for; None: one each.
 
     Returns:
         A scalar without a gradient, in nats.
@@ -112,15 +108,11 @@ def approximate_kl(
     """
     _check_same_shape("old_log_prob", old_log_prob, "log_prob", log_prob)
     log_ratio = (log_prob - old_log_prob).detach()
-    return mean_over_steps(torch.exp(log_ratio) - 1.0 - log_ratio, counts)
+    return (torch.exp(log_ratio) - 1.0 - log_ratio).mean()
 
 
 def value_loss(
-    values: Tensor,
-    returns: Tensor,
-    critic_loss: CriticLoss = "squared",
-    counts: Tensor | None = None,
-    spread: Tensor | None = None,
+    values: Tensor, returns: Tensor, critic_loss: CriticLoss = "squared"
 ) -> Tensor:
     """Mean error of the critic, a regression over all recorded steps.
 
@@ -133,10 +125,6 @@ def value_loss(
         values: `[B]`, V(s_b).
         returns: `[B]`, the targets; constants.
         critic_loss: `"squared"` or `"huber"` (also called smooth L1).
-        counts: `[B]`, how many steps each row stands for, `returns` being the mean of
-            their targets; None: one each. Only for `"squared"`.
-        spread: mean over all steps of `(G - mean)^2` with it, a scalar: the part of the
-            squared error that no value can do anything about.
 
     Returns:
         A scalar, in units of reward squared (of reward, far from 0, for `"huber"`).
@@ -145,9 +133,6 @@ def value_loss(
         ValueError: if the shapes differ.
     """
     _check_same_shape("returns", returns, "values", values)
-    if counts is not None:
-        error = mean_over_steps((returns.detach() - values).square(), counts)
-        return error if spread is None else error + spread
     if critic_loss == "huber":
         return functional.smooth_l1_loss(values, returns.detach())
     return functional.mse_loss(values, returns.detach())
@@ -176,12 +161,7 @@ def clipped_values(values: Tensor, old_values: Tensor, clip_range_vf: float) -> 
     return old + (values - old).clamp(-clip_range_vf, clip_range_vf)
 
 
-def entropy_loss(
-    entropy: Tensor | None,
-    log_prob: Tensor,
-    n_samples: float,
-    counts: Tensor | None = None,
-) -> Tensor:
+def entropy_loss(entropy: Tensor | None, log_prob: Tensor, n_samples: float) -> Tensor:
     """Minus the entropy of the policy: minimising it keeps the policy exploring.
 
     `L = -(1/n) sum_b H(pi(. | s_b))`
@@ -193,24 +173,12 @@ def entropy_loss(
             estimate `-log pi(a_b | s_b)`, as Stable-Baselines3 does.
         log_prob: `[B]`, log-probability of each action taken.
         n_samples: number of episodes, or of steps, see above.
-        counts: `[B]`, how many steps each row stands for; None: one each.
 
     Returns:
         A scalar, in nats.
     """
     nats = -log_prob if entropy is None else entropy
-    total = nats.sum() if counts is None else torch.dot(counts, nats)
-    return -total / n_samples
-
-
-def mean_over_steps(values: Tensor, counts: Tensor | None) -> Tensor:
-    """Returns the mean of `[B]` numbers, each counted as often as it stands for steps.
-
-    Args:
-        values: `[B]`.
-        counts: `[B]`, not all 0; None: one each.
-    """
-    return values.mean() if counts is None else torch.dot(counts, values) / counts.sum()
+    return -nats.sum() / n_samples
 
 
 def _check_same_shape(name: str, given: Tensor, like: str, other: Tensor) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,37 +10,6 @@ from torch import Tensor
 
 # A NumPy array or torch tensor, or a dict of them (a Dict observation space).
 Observation = Any
-
-
-@dataclass(frozen=True)
-class LookedUp:
-    """A tensor `[T, N, ...]` whose entries are rows of a small table.
-
-    It is looked up when somebody wants the tensor.
-
-    Attributes:
-        table: `[R, ...]`.
-        index: `[T, N]`, or of any shape, int64: numbers of rows.
-    """
-
-    table: Tensor
-    index: Tensor
-
-    def detach(self) -> Tensor:
-        """Returns the tensor itself, `[T, N, ...]`."""
-        return self.table.detach()[self.index]
-
-    def __len__(self) -> int:
-        """Length of the first axis."""
-        return len(self.index)
-
-    def flatten(self, first: int, last: int) -> Tensor:
-        """Returns the tensor `[T * N, ...]`."""
-        return self.table[self.index.flatten(first, last)]
-
-    def __getitem__(self, where: Any) -> Tensor:  # noqa: ANN401
-        """Returns the entries that an index or a mask of `[T, N]` picks."""
-        return self.table[self.index[where]]
 
 
 def map_observation(

@@ -7,6 +7,7 @@ on one long vector.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 _PLAIN = {"momentum": 0, "weight_decay": 0, "centered": False, "maximize": False}
 
 
-def clip_gradients(parameters: Sequence[Tensor], max_norm: float) -> Tensor:
+def clip_gradients(parameters: Sequence[Tensor], max_norm: float | None) -> Tensor:
     """Scales all gradients alike so that their norm is at most `max_norm`.
 
     `torch.nn.utils.clip_grad_norm_` by another way: `g *= min(1, max_norm / (|g| +
@@ -24,7 +25,7 @@ def clip_gradients(parameters: Sequence[Tensor], max_norm: float) -> Tensor:
 
     Args:
         parameters: those without a gradient count for nothing.
-        max_norm: bound, above 0.
+        max_norm: bound, above 0; None or infinite for none.
 
     Returns:
         The norm before, a scalar.
@@ -33,6 +34,8 @@ def clip_gradients(parameters: Sequence[Tensor], max_norm: float) -> Tensor:
     if not gradients:
         return torch.zeros(())
     norm: Tensor = torch.linalg.vector_norm(_flat(gradients))
+    if max_norm is None or max_norm == math.inf:
+        return norm
     scale = (max_norm / (norm + 1e-6)).clamp_(max=1.0)
     torch._foreach_mul_(gradients, scale)
     return norm

@@ -31,6 +31,26 @@ _HEEDS_MODE = (
     nn.RReLU,
     nn.MultiheadAttention,
 )
+# Packages whose methods the short ways know.
+_TRUSTED = ("torch", "stable_baselines3", "pg_agents")
+# Methods that `act` and `evaluate_actions` pass by, or call in another way than SB3's
+# `forward` and `evaluate_actions` do.
+_PASSED_BY = frozenset(
+    {
+        "forward",
+        "forward_actor",
+        "forward_critic",
+        "evaluate_actions",
+        "predict_values",
+        "get_distribution",
+        "extract_features",
+        "_get_action_dist_from_latent",
+        "act",
+        "act_and_value",
+        "evaluate_outputs",
+        "__call__",
+    }
+)
 # SB3's distributions that stand for arithmetic of ours.
 _BARE = (CategoricalDistribution, DiagGaussianDistribution)
 
@@ -201,19 +221,18 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
 
     @property
     def takes_shortcuts(self) -> bool:
-        """Whether `act` and `evaluate_actions` stand for all that `forward` does.
+        """Whether `act` and `evaluate_actions` do all that `forward` does.
 
-        Not where a subclass, or somebody in between, has put another method in the
-        place of one that they pass by.
+        Not where a method that they pass by is overridden, in a subclass or on the
+        instance, nor where a hook would be called another number of times.
         """
-        return all(
-            getattr(getattr(self, name), "__func__", None) is getattr(owner, name)
-            for name, owner in (
-                ("forward", OurPolicy),
-                ("evaluate_actions", OurPolicy),
-                ("predict_values", ActorCriticPolicy),
-                ("get_distribution", ActorCriticPolicy),
-            )
+        extractor: Any = self.mlp_extractor
+        return (
+            _is_stock(type(self))
+            and _is_stock(type(extractor))
+            and _PASSED_BY.isdisjoint(vars(self))
+            and _PASSED_BY.isdisjoint(vars(extractor))
+            and not has_hooks(self)
         )
 
     @property
@@ -277,6 +296,26 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         if self._action_start is None:
             return actions
         return actions + sign * torch.as_tensor(self._action_start).to(actions)
+
+
+def _is_stock(kind: Any) -> bool:  # noqa: ANN401
+    """Whether a class overrides none of the methods that the short ways pass by."""
+    methods = (getattr(kind, name, None) for name in _PASSED_BY)
+    return all(
+        method is None or method.__module__.split(".")[0] in _TRUSTED
+        for method in methods
+    )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a hook is registered on a module, on one inside it, or on all modules."""
+    return nn.modules.module._has_any_global_hook() or any(
+        inner._forward_hooks
+        or inner._forward_pre_hooks
+        or inner._backward_hooks
+        or inner._backward_pre_hooks
+        for inner in module.modules()
+    )
 
 
 def _start(space: spaces.Space[Any]) -> Any:  # noqa: ANN401

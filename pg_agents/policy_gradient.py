@@ -255,13 +255,29 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
             if log_interval is not None and iteration % log_interval == 0:
                 self.dump_logs(iteration)
             self.train()
+            self._check_weights()
         # What learn() leaves behind can be saved, even if it stopped within a rollout.
         self._mid_rollout = False
         callback.on_training_end()
         if log_interval is not None:
-            # The last update would be missing otherwise.
-            self.dump_logs(iteration)
+            self._dump_last_logs(iteration)
         return self
+
+    def _dump_last_logs(self, iteration: int) -> None:
+        """Writes out what the last update recorded, which stays to be read."""
+        values = dict(self.logger.name_to_value)
+        excluded = dict(self.logger.name_to_excluded)
+        self.dump_logs(iteration)
+        self.logger.name_to_value.update(values)
+        self.logger.name_to_excluded.update(excluded)
+
+    def _update_current_progress_remaining(
+        self, num_timesteps: int, total_timesteps: int
+    ) -> None:
+        """Sets the remaining progress; 0 where a rollout has gone beyond the end."""
+        super()._update_current_progress_remaining(num_timesteps, total_timesteps)
+        progress = self._current_progress_remaining
+        self._current_progress_remaining = min(max(progress, 0.0), 1.0)
 
     def _setup_learn(
         self,

@@ -16,18 +16,12 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from pg_agents.acting import ActAndKeep, Actor, act_alone, act_and_value, act_by_table
+from pg_agents.acting import ActAndKeep, Actor, act_alone, act_and_value
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
 from pg_agents.arguments.agent_arguments import settings_among
 from pg_agents.buffers import TrajectoryBuffer
-from pg_agents.finite import FinitePolicy
-from pg_agents.observations import (
-    LookedUp,
-    Observation,
-    count,
-    flatten_time,
-    map_observation,
-)
+from pg_agents.nonfinite import acting_error, check_actions
+from pg_agents.observations import Observation, count, flatten_time, map_observation
 from pg_agents.our_policy import OurPolicy
 from pg_agents.saving.resuming import ResumableAlgorithm
 from pg_agents.stepping.outcomes import (
@@ -112,7 +106,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
             False if a callback asked to stop.
         """
         self._set_mode(training=False)
-        rollout_buffer.reset(reuse=self._reuses_memory)
+        rollout_buffer.reset()
         quota = self._begin_rollout(env, n_rollout_steps)
         n_steps, going_on = 0, True
         self._mid_rollout = False
@@ -122,11 +116,17 @@ class RolloutAlgorithm(ResumableAlgorithm):
         act = self._actor(rollout_buffer, steps)
         while going_on and not quota.filled:
             self._before_step(env, steps, quota, n_steps)
-            seen = steps.seen(self._last_obs)
+            seen: Observation = self._last_obs
             obs_tensor = map_observation(self._on_device, seen)
-            with torch.no_grad():
-                actions_tensor, values, log_probs = act(obs_tensor)
+            try:
+                with torch.no_grad():
+                    actions_tensor, values, log_probs = act(obs_tensor)
+            except ValueError as error:
+                # torch's distributions refuse parameters that are not finite.
+                raise acting_error(error, obs_tensor) from error
             actions = steps.taken(actions_tensor)
+            if self._has_float_actions:
+                check_actions(actions, obs_tensor)
             clipped_actions = self._for_environment(actions)
             outcome = steps.step(clipped_actions)
             if self.n_episodes is not None:
@@ -169,20 +169,10 @@ class RolloutAlgorithm(ResumableAlgorithm):
         policy, self._kept = self.policy, None
         if not isinstance(policy, OurPolicy) or not policy.takes_shortcuts:
             return partial(act_and_value, policy)
-        if steps.table is not None and self.n_steps is not None:
-            finite = self._finite_policy(steps.table, self.n_steps * self.n_envs)
-            if finite is not None:
-                steps.indexed = True
-                buffer.expect(finite)
-                return partial(act_by_table, finite)
         if self._keeps_acting:
             self._kept = ActAndKeep(policy)
             return self._kept
         return partial(act_alone, policy, not self._keeps_forward)
-
-    def _finite_policy(self, table: Tensor, n_steps: int) -> FinitePolicy | None:
-        """Returns the policy by a table `[S, *obs_shape]`, if the update can use it."""
-        return None
 
     def _before_step(
         self, env: VecEnv, steps: Steps, quota: Quota, n_steps: int
@@ -228,6 +218,11 @@ class RolloutAlgorithm(ResumableAlgorithm):
         self._last_episode_starts = np.ones(env.num_envs, dtype=np.bool_)
         self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
 
+    @property
+    def _has_float_actions(self) -> bool:
+        """Whether actions can be NaN, and can be looked at without a wait."""
+        return self.device.type == "cpu" and isinstance(self.action_space, spaces.Box)
+
     def _for_environment(self, actions: Any) -> Any:  # noqa: ANN401
         """Returns actions within the bounds of the action space, of its dtype."""
         space = self.action_space
@@ -256,7 +251,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
         """Completes the rollout; returns the values `[N, 1]` of where it stopped."""
         settings = self.advantage_settings()
         values_seen, log_probs = self._evaluate_rollout(buffer)
-        beyond = buffer.observations_beyond(steps.seen(self._last_obs))
+        beyond = buffer.observations_beyond(self._last_obs)
         values = torch.zeros(count(beyond.observations), device=self.device)
         target_values = None
         if self.baseline == "value" and settings.looks_beyond:
@@ -273,9 +268,6 @@ class RolloutAlgorithm(ResumableAlgorithm):
         if self.n_episodes is not None and self.n_envs > 1:
             self.logger.record("rollout/idle_fraction", quota.idle_fraction)
         return values[: self.n_envs, None]
-
-    # Whether nobody keeps what the buffer held in the rollout before.
-    _reuses_memory = False
 
     @property
     def _keeps_forward(self) -> bool:
@@ -300,8 +292,4 @@ class RolloutAlgorithm(ResumableAlgorithm):
         """Returns V of observations `[B, ...]` by the critic that values successors."""
         critic = self.policy if self.target_policy is None else self.target_policy
         with torch.no_grad():
-            if isinstance(observations, LookedUp):
-                return critic.predict_values(observations.table).flatten()[
-                    observations.index
-                ]
             return critic.predict_values(observations).flatten()

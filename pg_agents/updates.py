@@ -13,6 +13,7 @@ from torch import Tensor
 from pg_agents import losses
 from pg_agents.advantages import AdvantageSettings, Facts
 from pg_agents.arguments.agent_arguments import settings_among
+from pg_agents.arguments.checks import check_not_negative
 from pg_agents.baselines import standardize
 from pg_agents.batches import Batch
 from pg_agents.critics import split_critic, update_target
@@ -26,6 +27,12 @@ from pg_agents.memory import (
     corrected_batch,
     random_rollout,
     random_steps,
+)
+from pg_agents.nonfinite import (
+    FiniteCheck,
+    NonFiniteError,
+    first_bad_input,
+    total_norm,
 )
 from pg_agents.observations import flatten_time
 from pg_agents.optimizers import clip_gradients
@@ -65,6 +72,7 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
     c_clip: float
     memory: Memory[Batch] | Memory[Facts] | None
     _kept_apart = ("memory",)
+    _finite: FiniteCheck
 
     def train(self) -> None:
         """Learns from the rollout, or from the memory that it goes into."""
@@ -84,27 +92,11 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
     def _passes(self) -> Iterator[Iterator[Batch]]:
         """Yields the batches of each epoch, or of each step on remembered data."""
         if self.memory is None:
-            summary = self._summary()
             for _ in range(self.n_epochs):
-                if summary is not None:
-                    yield iter([summary])
-                else:
-                    yield self.rollout_buffer.get(self.batch_size)
+                yield self.rollout_buffer.get(self.batch_size)
         elif len(self.memory) >= self.learning_starts:
             for _ in range(self.gradient_steps):
                 yield iter([self._recall()])
-
-    def _summary(self) -> Batch | None:
-        """Returns a short batch with the loss of the whole rollout, if there is one."""
-        buffer = self.rollout_buffer
-        if buffer.finite is None:
-            return None
-        # What a callback has made of them, as in SB3.
-        estimates = buffer.estimates
-        by_sign, critic = self.clip_range is not None, self.baseline == "value"
-        return buffer.finite.batch(
-            buffer.facts, *estimates, by_sign=by_sign, critic=critic
-        )
 
     def _learn_from(
         self, batches: Iterator[Batch], logs: list[dict[str, Tensor]]
@@ -115,41 +107,95 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
         for batch in batches:
             for parameter in parameters:
                 parameter.grad = None
-            terms = self._gradient(batch)
+            loss, terms = self._gradient(batch)
             logs.append(terms)
+            norm = clip_gradients(parameters, self.max_grad_norm)
+            self._stop_if(self._finite.first_bad(loss=loss, gradient=norm))
             if self.target_kl is not None:
                 if terms["approx_kl"] > 1.5 * self.target_kl:
                     return False
-            if self.max_grad_norm is not None:
-                clip_gradients(parameters, self.max_grad_norm)
             self.policy.optimizer.step()
         return True
 
-    def _gradient(self, batch: Batch) -> dict[str, Tensor]:
-        """Adds the gradient of the loss up; returns its terms by logger key."""
+    def _gradient(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Adds the gradient of the loss up; returns the loss and its terms by key."""
         total: dict[str, Tensor] = {}
+        whole_loss: Tensor | float = 0.0
         whole = self._standardized(batch)
-        # What has been evaluated as a whole is not evaluated again in parts, and
-        # somebody else's loss need not be a sum over steps.
-        ours = type(self).loss is UpdateAlgorithm.loss
-        parts = whole.parts() if ours and self._evaluation is None else [whole]
+        # What has been evaluated as a whole is not evaluated again in parts. A user's
+        # own loss need not be a sum over steps, nor a user's own policy treat each step
+        # by itself.
+        parts = [whole] if self._evaluation is not None else whole.parts()
+        ours = getattr(self.loss, "__func__", None) is UpdateAlgorithm.loss
+        if len(parts) > 1 and not (ours and self._treats_steps_alone):
+            parts = [whole]
         for part in parts:
             loss, terms = self.loss(part)
             share = len(part) / len(batch)
             (loss if share == 1.0 else loss * share).backward()
+            whole_loss = whole_loss + loss.detach() * share
             for name, term in terms.items():
                 own = term.detach() * share
                 total[name] = total[name] + own if name in total else own
-        return total
+        return torch.as_tensor(whole_loss), total
+
+    def _stop_if(self, bad: str | None) -> None:
+        """Raises an error if something is not finite; says where that comes from.
+
+        Args:
+            bad: `"loss"`, `"gradient"` or `"weights"`; None if all is finite.
+        """
+        if bad is None:
+            return
+        what = {"gradient": "norm of the gradient"}.get(bad, bad)
+        raise NonFiniteError(
+            f"training stopped after {self.num_timesteps} timesteps, since the {what} "
+            f"{'are' if bad == 'weights' else 'is'} not finite: {self._cause(bad)}"
+        )
+
+    def _cause(self, bad: str) -> str:
+        """Returns a sentence on the first number that was not finite."""
+        buffer = self.rollout_buffer
+        if buffer.full:
+            found = first_bad_input(buffer.facts, buffer.column("episode_steps"))
+            if found is not None:
+                return found
+            for name, values in zip(
+                ("returns", "advantages"), buffer.estimates, strict=True
+            ):
+                if not torch.isfinite(values).all():
+                    return (
+                        f"the {name} of the rollout are not, though its rewards and "
+                        "values are: look at what callbacks write to the rollout "
+                        "buffer, and at the size of the rewards"
+                    )
+        rates = {group["lr"] for group in self.policy.optimizer.param_groups}
+        where = "loss() or " if bad == "loss" else ""
+        return (
+            "observations, rewards, values and log-probabilities of the rollout are: "
+            f"look at {where}the step size (learning_rate is now "
+            f"{', '.join(f'{float(rate):g}' for rate in rates)}), the size of the "
+            f"rewards, and max_grad_norm={self.max_grad_norm}"
+        )
+
+    def _check_weights(self) -> None:
+        """Raises an error if an update has left weights that are not finite."""
+        parameters = self._parameters()
+        if not parameters:
+            return
+        bad = self._finite.first_bad(weights=total_norm(parameters))
+        bad = bad or self._finite.conclude()
+        if bad == "weights" and all(each.isfinite().all() for each in parameters):
+            # Their squares overflow.
+            bad = None
+        self._stop_if(bad)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss and its terms by logger key."""
         batch = self._standardized(batch)
         values, log_prob, entropy = self._evaluate_batch(batch)
         policy_loss, terms = self._policy_loss(batch, log_prob)
-        entropy_loss = losses.entropy_loss(
-            entropy, log_prob, batch.n_samples, batch.counts
-        )
+        entropy_loss = losses.entropy_loss(entropy, log_prob, batch.n_samples)
         terms |= {"policy_loss": policy_loss, "entropy_loss": entropy_loss}
         loss, ent_coef = policy_loss, self._now("ent_coef")
         if ent_coef != 0.0:
@@ -161,7 +207,7 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
                     values, batch.old_values, self._now("clip_range_vf")
                 )
             terms["value_loss"] = losses.value_loss(
-                values, batch.returns, self.critic_loss, batch.counts, batch.spread
+                values, batch.returns, self.critic_loss
             )
             loss = loss + self.vf_coef * terms["value_loss"]
         terms["loss"] = loss
@@ -181,17 +227,13 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
         advantages = batch.advantages
         terms = {}
         if self.clip_range is not None or self.target_kl is not None:
-            terms["approx_kl"] = losses.approximate_kl(
-                log_prob, batch.old_log_prob, batch.counts
-            )
+            terms["approx_kl"] = losses.approximate_kl(log_prob, batch.old_log_prob)
         if self.clip_range is None:
             loss = losses.policy_gradient_loss(log_prob, advantages, batch.n_samples)
             return loss, terms
         clip_range = self._now("clip_range")
         ratio = torch.exp(log_prob - batch.old_log_prob)
-        terms["clip_fraction"] = losses.mean_over_steps(
-            ((ratio - 1.0).abs() > clip_range).float(), batch.counts
-        )
+        terms["clip_fraction"] = ((ratio - 1.0).abs() > clip_range).float().mean()
         loss = losses.clipped_surrogate_loss(
             log_prob, batch.old_log_prob, advantages, clip_range, batch.n_samples
         )
@@ -214,11 +256,18 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
     def _now(self, name: str) -> float:
         """Returns a number that may be a schedule, at the present progress."""
         given: float | Schedule = getattr(self, name)
-        if callable(given):
-            return float(given(self._current_progress_remaining))
-        return float(given)
+        if not callable(given):
+            return float(given)
+        progress = self._current_progress_remaining
+        value = given(progress)
+        check_not_negative(f"{name}({progress:g})", value)
+        return float(value)
 
     def _set_learning_rates(self) -> None:
+        progress = self._current_progress_remaining
+        # As the user gave it: SB3's makes a float of a string, too.
+        schedule = getattr(self.lr_schedule, "value_schedule", self.lr_schedule)
+        check_not_negative(f"learning_rate({progress:g})", schedule(progress))
         self._update_learning_rate(self.policy.optimizer)
         if self.critic_learning_rate is not None:
             rate = self._now("critic_learning_rate")
@@ -228,6 +277,7 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
 
     def _setup_update(self) -> None:
         """Makes what the settings ask for beside the policy."""
+        self._finite = FiniteCheck()
         if self.critic_learning_rate is not None:
             split_critic(self.policy)
         self.target_policy = None
@@ -237,6 +287,9 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
         self.memory = None
         if self.memory_size is not None:
             self.memory = Memory(self.memory_size)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_finite"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         names, others = super()._get_torch_save_params()
@@ -265,6 +318,10 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
 
     def _remember(self) -> None:
         facts = self.rollout_buffer.facts
+        numbers = facts.rewards, facts.values, facts.log_probs, facts.next_values
+        # Later it could not be said where they come from.
+        if not all(each.isfinite().all() for each in numbers):
+            self._stop_if("rollout")
         n_steps = int(facts.recorded.sum())
         keeps_batches = self.replay == "returns"
         kept = self.rollout_buffer.batch() if keeps_batches else facts

@@ -32,9 +32,10 @@ def check_update(update: UpdateSettings, settings: AdvantageSettings) -> None:
         check_schedule(
             "critic_learning_rate", update.critic_learning_rate, check_not_negative
         )
-    for name in ("target_kl", "max_grad_norm"):
-        if getattr(update, name) is not None:
-            check_positive(name, getattr(update, name))
+    if update.target_kl is not None:
+        check_positive("target_kl", update.target_kl)
+    if update.max_grad_norm is not None:
+        check_positive("max_grad_norm", update.max_grad_norm, or_infinite=True)
     check_choice("critic_loss", update.critic_loss, get_args(CriticLoss))
     check_not_negative("vf_coef", update.vf_coef)
     check_unit_interval("tau", update.tau)

@@ -57,7 +57,7 @@ class WeighByProbability(_BeforeUpdate):
 
     def _on_rollout_end(self) -> None:
         buffer = self._learner.rollout_buffer
-        seen, actions = buffer.taken()
+        seen, actions = buffer.steps()
         with torch.no_grad():
             _, log_prob, _ = self._learner.policy.evaluate_actions(seen, actions)
         buffer.advantages[buffer.recorded] *= log_prob.exp().cpu().numpy()

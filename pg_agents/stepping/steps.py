@@ -39,13 +39,6 @@ class VecEnvSteps:
 
     # Whether `infos` tell of the episodes that ended.
     tells_infos = True
-    # All that can be observed, `[S, *obs_shape]`, if that is known and not much.
-    table: Tensor | None = None
-    indexed = False
-
-    def seen(self, observations: Observation) -> Observation:
-        """Returns what is to be stored of the present observations."""
-        return observations
 
     def begin(self, observations: Observation) -> Observation:
         """Returns the observations that a rollout begins with, `[N, *obs_shape]`."""
@@ -127,8 +120,6 @@ class ArraySteps:
         self._tensors = as_tensors and adapter.is_torch
         self._before: tuple[Rows, Rows] = (np.zeros(0), np.zeros(0))
         self._env: Any = adapter.env
-        # Whether observations are stored as numbers of rows of the table.
-        self.indexed = False
 
     @property
     def episode_steps(self) -> Rows:
@@ -140,18 +131,6 @@ class ArraySteps:
     def restarted(self) -> None:
         """Takes note of a reset of all environments."""
         self._adapter.begin_arrays(self._env.device if self._adapter.is_torch else None)
-
-    @property
-    def table(self) -> Tensor | None:
-        """All that can be observed, `[S, *obs_shape]`, if that is known."""
-        if not self._tensors:
-            return None
-        table = getattr(self._env, "observation_table", None)
-        return None if table is None else torch.as_tensor(table, device=self._device)
-
-    def seen(self, observations: Observation) -> Observation:
-        """Returns what is to be stored of the present observations."""
-        return self._rows(self._env.observation_index) if self.indexed else observations
 
     def begin(self, observations: Observation) -> Observation:
         """Returns the observations that a rollout begins with, `[N, *obs_shape]`."""
@@ -180,11 +159,7 @@ class ArraySteps:
         final = None
         # A question that a GPU would have to be waited for is not asked.
         if self._on_gpu or is_any(truncated):
-            final = (
-                self._rows(self._env.final_index)
-                if self.indexed
-                else map_observation(self._rows, step.final_observations)
-            )
+            final = map_observation(self._rows, step.final_observations)
         return Outcome(
             map_observation(self._rows, step.observations),
             rewards if self._tensors else rewards.astype(np.float32, copy=False),

@@ -147,5 +147,5 @@ def test_reset_forgets_everything() -> None:
 
 
 def test_an_unknown_column_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no column 'reward'"):
-        finished_buffer(estimator="gae").reward  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'reward'"):
+        finished_buffer(estimator="gae").reward  # type: ignore[attr-defined] # noqa: B018

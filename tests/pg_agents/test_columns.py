@@ -49,42 +49,6 @@ def test_rows_are_copied(kind: str) -> None:
     assert column.tensor(CPU).tolist() == [[0, 1, 2], [100, 101, 102]]
 
 
-@pytest.mark.parametrize("kind", ["array", "tensor"])
-def test_cleared_column_reuses_its_memory(kind: str) -> None:
-    column = Column(4)
-    for row in rows(3, (2,), kind, "float32"):
-        column.append(row)
-    first = column.tensor(CPU)
-    column.clear()
-    assert len(column) == 0
-    for row in rows(4, (2,), kind, "float32"):
-        column.append(row + 7)
-    second = column.tensor(CPU)
-    assert second.data_ptr() == first.data_ptr()
-    # What was taken out, and not copied, is written over.
-    assert first.tolist() == second[:3].tolist()
-    assert second[0].tolist() == [7, 8]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        torch.zeros(3),
-        torch.zeros(2, dtype=torch.float64),
-        np.zeros(2, dtype=np.float32),
-    ],
-    ids=["shape", "dtype", "kind"],
-)
-def test_cleared_column_takes_rows_of_another_kind(other: Any) -> None:
-    column = Column()
-    column.append(torch.ones(2))
-    column.clear()
-    column.append(other)
-    read = column.tensor(CPU)
-    assert torch.equal(read[0], torch.as_tensor(other))
-    assert read.dtype == torch.as_tensor(other).dtype
-
-
 def test_array_scalars_and_lists_are_rows() -> None:
     column = Column()
     for number in (1.5, 2.5):

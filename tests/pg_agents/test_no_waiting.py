@@ -11,11 +11,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from pg_agents import ActorCritic, finite, rollout
+from pg_agents import ActorCritic, rollout
 from pg_agents.evaluation import MANY
 from pg_agents.rollout import RolloutAlgorithm
 from pg_agents.stepping.steps import ArraySteps
@@ -30,21 +29,10 @@ LAKE = ("FrozenLake-v1", {"max_episode_steps": 4})
 FIRST = "_before_step"
 
 
-class DeviceIntegers:
-    """What `_Integers` draws on a GPU."""
-
-    def __init__(self, device: torch.device) -> None:
-        pass
-
-    def draw(self, n: int) -> Tensor:
-        return torch.empty(n, dtype=torch.int32).random_()
-
-
 @pytest.fixture
 def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The branches for a GPU, on the CPU."""
     monkeypatch.setattr(ArraySteps, "_on_gpu", True)
-    monkeypatch.setattr(finite, "_Integers", DeviceIntegers)
     # Callbacks get tensors.
     monkeypatch.setattr(rollout, "readable", lambda seen: seen)
     monkeypatch.setattr(TorchCartPoleVectorEnv, "_restarted", _restarted)
@@ -100,7 +88,6 @@ class Watched(BaseCallback):
         return True
 
 
-# One-hot codes, which the lake has without a table, wait on the CPU and not on a GPU.
 @pytest.mark.parametrize(
     ("env", "settings"),
     [
@@ -109,7 +96,6 @@ class Watched(BaseCallback):
         (CARTPOLE, {"n_epochs": 2, "estimator": "td"}),
         (SEQUENCE, {}),
         (SEQUENCE, {"batch_size": 64}),
-        (LAKE, {}),
     ],
 )
 def test_a_rollout_waits_for_nothing(
@@ -120,11 +106,9 @@ def test_a_rollout_waits_for_nothing(
 ) -> None:
     with ExitStack() as watch:
         watched = Watched(monkeypatch, watch)
-        model = new(env, 16, **settings).learn(3 * 16 * N_STEPS, callback=watched)
+        new(env, 16, **settings).learn(3 * 16 * N_STEPS, callback=watched)
     assert watched.n_rollouts == 3
     assert watched.n_watched == 3 * N_STEPS
-    by_table = model.rollout_buffer.finite is not None
-    assert by_table is (env is not CARTPOLE and "batch_size" not in settings)
 
 
 def test_a_callback_that_asks_is_caught(
@@ -139,7 +123,7 @@ def test_a_callback_that_asks_is_caught(
 def test_branches_for_the_cpu_would_be_caught(
     env: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test above is not blind: on the CPU they do ask, and draw from NumPy."""
+    """The test above is not blind: on the CPU they do ask."""
     with ExitStack() as watch, pytest.raises(Waits):
         watched = Watched(monkeypatch, watch)
         new(env, 16).learn(16 * N_STEPS, callback=watched)

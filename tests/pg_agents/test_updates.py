@@ -379,3 +379,15 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
             [weights[-1].detach(), torch.tensor([logged[f"train/{k}"] for k in keys])]
         )
     torch.testing.assert_close(*weights, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
+def test_an_infinite_bound_on_the_gradient_is_none(algorithm: Any) -> None:
+    """As in A2C, which asks torch to clip at infinity."""
+    after = []
+    for bound in (None, float("inf")):
+        model = algorithm(
+            "MlpPolicy", CARTPOLE, max_grad_norm=bound, seed=0, device="cpu"
+        )
+        after.append(parameters_to_vector(model.learn(50).policy.parameters()))
+    assert torch.equal(*after)

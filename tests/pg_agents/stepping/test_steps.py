@@ -107,8 +107,6 @@ def learnt(
     model = ActorCritic(
         "MlpPolicy", env, learning_rate=0.05, policy_kwargs=kwargs, **settings
     )
-    # A table would draw other actions.
-    model._finite_policy = lambda table, n_steps: None  # type: ignore[method-assign]
     kept = Kept()
     model.learn(4 * N_ENVS * N_STEPS, callback=kept)
     return model, kept
