@@ -116,6 +116,9 @@ class RolloutAlgorithm(ResumableAlgorithm):
         quota = self._begin_rollout(env, n_rollout_steps)
         n_steps, going_on = 0, True
         self._mid_rollout = False
+        # As in SB3: new noise for a rollout, and every few steps from its first on.
+        if self.use_sde:
+            self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
         self._mid_rollout = True
         steps = self._stepped(env, n_rollout_steps)
@@ -191,9 +194,8 @@ class RolloutAlgorithm(ResumableAlgorithm):
             self._restart(env)
             steps.restarted()
             quota.restart()
-        # As in SB3: a new noise matrix per rollout, or every few steps.
         every = self.sde_sample_freq
-        if self.use_sde and (n_steps == 0 or (every > 0 and n_steps % every == 0)):
+        if self.use_sde and every > 0 and n_steps % every == 0:
             self.policy.reset_noise(env.num_envs)
 
     def _leave(self, buffer: TrajectoryBuffer, steps: Steps) -> None:
