@@ -200,6 +200,8 @@ PG_AGENTS = {
     "vector_envs.sub_environments": set(),
     "columns": set(),
     "distributions": set(),
+    "counted_distributions": {"distributions"},
+    "space_actions": set(),
     "vector_envs.empty_info": set(),
     "stepping.dummy_steps": set(),
     "optimizers": set(),
@@ -208,7 +210,12 @@ PG_AGENTS = {
     "batches": {"advantages", "observations"},
     "final_observations": {"observations"},
     "finite": {"advantages", "batches", "columns", "observations", "our_policy"},
-    "our_policy": {"distributions", "observations"},
+    "our_policy": {
+        "counted_distributions",
+        "distributions",
+        "observations",
+        "space_actions",
+    },
     "stepping.outcomes": {
         "columns",
         "observations",
@@ -241,6 +248,7 @@ PG_AGENTS = {
     "vec_env": {
         "columns",
         "observations",
+        "space_actions",
         "vector_envs.array_steps",
         "vector_envs.empty_info",
         "vector_envs.restarts",
@@ -260,7 +268,7 @@ PG_AGENTS = {
         "buffers",
     },
     "arguments.policy_arguments": {"arguments.checks"},
-    "buffer_view": {"advantages", "observations"},
+    "buffer_view": {"advantages", "observations", "space_actions"},
     "buffers": {
         "advantages",
         "batches",
@@ -282,6 +290,7 @@ PG_AGENTS = {
         "observations",
         "our_policy",
         "saving.resuming",
+        "space_actions",
         "stepping.outcomes",
         "stepping.quotas",
         "stepping.steps",
@@ -349,7 +358,7 @@ PG_AGENTS = {
     },
     "cloning.likelihood_fit": {"arguments.checks", "observations", "tabular_policy"},
     "cloning.disturbance": {"arguments.checks"},
-    "cloning.cloning_data": {"cloning.space_arrays"},
+    "cloning.cloning_data": {"cloning.space_arrays", "space_actions"},
     "cloning.clone": {
         "arguments.checks",
         "cloning.cloning_data",
