@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pg_agents.advantages import AdvantageSettings, Facts
 from pg_agents.observations import Observation, flatten_time, map_observation, select
+from pg_agents.space_actions import sample_dtype
 
 
 class BufferView:
@@ -185,7 +186,7 @@ class BufferView:
             return actions
         size = get_action_dim(self.action_space)
         shaped = actions.reshape(*actions.shape[:2], size)
-        return shaped.astype(self.action_space.dtype, copy=False)
+        return shaped.astype(sample_dtype(self.action_space), copy=False)
 
     def _as_observations(self, observations: Any) -> Any:  # noqa: ANN401
         shape = self.obs_shape

@@ -30,6 +30,7 @@ from pg_agents.observations import (
 )
 from pg_agents.our_policy import OurPolicy
 from pg_agents.saving.resuming import ResumableAlgorithm
+from pg_agents.space_actions import nearest_actions
 from pg_agents.stepping.outcomes import (
     readable,
     recorded_steps,
@@ -232,21 +233,9 @@ class RolloutAlgorithm(ResumableAlgorithm):
 
     def _for_environment(self, actions: Any) -> Any:  # noqa: ANN401
         """Returns actions within the bounds of the action space, of its dtype."""
-        space = self.action_space
-        if isinstance(space, spaces.MultiBinary):
-            # Samples of a Bernoulli distribution are floats.
-            return to_numpy(actions).astype(space.dtype)
-        if not isinstance(space, spaces.Box):
-            return actions
-        if self.policy.squash_output:
-            return self.policy.unscale_action(to_numpy(actions))
-        # A Gaussian has no bounds.
-        if isinstance(actions, Tensor):
-            low, high = (
-                torch.as_tensor(each).to(actions) for each in (space.low, space.high)
-            )
-            return actions.clamp(low, high)
-        return np.clip(actions, space.low, space.high)
+        if isinstance(self.action_space, spaces.Box) and self.policy.squash_output:
+            actions = self.policy.unscale_action(to_numpy(actions))
+        return nearest_actions(actions, self.action_space)
 
     def advantage_settings(self) -> AdvantageSettings:
         """Returns the estimator, baseline and so on, as they stand now."""
