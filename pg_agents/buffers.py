@@ -25,6 +25,7 @@ from pg_agents.batches import Batch, flat_batch, shuffled_by_environment
 from pg_agents.columns import Column, Rows
 from pg_agents.final_observations import FinalObservations
 from pg_agents.observations import Observation, flatten_time, map_observation, select
+from pg_agents.space_actions import sample_dtype
 
 
 class _Array:
@@ -566,7 +567,7 @@ class TrajectoryBuffer:
         if name == "actions" and self.action_space is not None:
             size = get_action_dim(self.action_space)
             arrays = arrays.reshape(*arrays.shape[:2], size)
-            arrays = arrays.astype(self.action_space.dtype, copy=False)
+            arrays = arrays.astype(sample_dtype(self.action_space), copy=False)
         if name == "observations" and self.obs_shape is not None:
             arrays = map_observation(
                 lambda seen, shape: seen.reshape(*seen.shape[:2], *shape),

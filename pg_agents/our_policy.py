@@ -9,10 +9,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.distributions import (
-    CategoricalDistribution,
-    DiagGaussianDistribution,
-)
 from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
@@ -21,8 +17,10 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
+from pg_agents.counted_distributions import BoxGaussian, CountedCategorical, of_space
 from pg_agents.distributions import ActionDistribution, Categorical, Gaussian
 from pg_agents.observations import map_observation
+from pg_agents.space_actions import nearest_actions, scaled, unscaled
 
 # Layers of torch that do something else in training.
 _HEEDS_MODE = (
@@ -51,8 +49,8 @@ _PASSED_BY = frozenset(
         "__call__",
     }
 )
-# SB3's distributions that stand for arithmetic of ours.
-_BARE = (CategoricalDistribution, DiagGaussianDistribution)
+# Distributions that stand for bare arithmetic.
+_BARE = (CountedCategorical, BoxGaussian)
 
 
 class _CountsFromZero(BaseModel):
@@ -92,8 +90,13 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
     """What the policies of pg_agents share beyond Stable-Baselines3's.
 
     Discrete spaces may start at any number: actions are taken, returned and evaluated
-    as the environment counts them (SB3 counts from 0, whatever the space says). `save`
-    and `load` keep every argument of the constructor.
+    as the environment counts them (SB3 counts from 0, whatever the space says), by the
+    distributions of `get_distribution` as well. Actions may be of any dtype; `predict`
+    returns them in that of their space. The distribution of a squashed policy is over
+    numbers in [-1, 1], as in SB3: `scale_action` makes them of what `predict` returns.
+    A subclass that makes distributions itself, instead of by `action_dist`, has to
+    count as the environment does in them.
+    `save` and `load` keep every argument of the constructor.
 
     Args:
         observation_space: observation space.
@@ -114,9 +117,8 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
             "full_std": kwargs.get("full_std", True),
             "use_expln": kwargs.get("use_expln", False),
         }
-        start = _start(action_space)
-        self._action_start = start if np.any(start) else None
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+        self.action_dist = of_space(self.action_dist, action_space)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -125,13 +127,6 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
             "squash_output": self.squash_output,
             "share_features_extractor": self.share_features_extractor,
         }
-
-    def forward(
-        self, obs: PyTorchObs, deterministic: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns actions `[N, ...]`, values `[N, 1]` and log-probabilities `[N]`."""
-        actions, values, log_prob = super().forward(obs, deterministic)  # type: ignore[arg-type]
-        return self._counted(actions, 1), values, log_prob
 
     def act(
         self, obs: PyTorchObs, with_log_prob: bool = False
@@ -153,7 +148,7 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         shape = self.action_space.shape
         if actions.shape[1:] != shape:
             actions = actions.reshape(-1, *shape)  # type: ignore[misc]
-        return self._counted(actions, 1), log_prob
+        return actions, log_prob
 
     def act_and_value(self, obs: PyTorchObs) -> tuple[Tensor, Tensor, Tensor]:
         """Draws actions, with all that `evaluate_outputs` needs to know of them.
@@ -172,7 +167,7 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         shape: Any = self.action_space.shape
         if actions.shape[1:] != shape:
             actions = actions.reshape(-1, *shape)
-        return self._counted(actions, 1), self.value_net(latent_vf), outputs
+        return actions, self.value_net(latent_vf), outputs
 
     def evaluate_outputs(
         self, outputs: Tensor, actions: Tensor
@@ -184,10 +179,7 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
             actions: `[B, *action_shape]`, of the same steps.
         """
         distribution = self._distribution_by(outputs)
-        if isinstance(distribution, Gaussian):
-            actions = actions.flatten(1)
-        log_prob = distribution.log_prob(self._counted(actions, -1))
-        return log_prob, distribution.entropy()
+        return distribution.log_prob(actions), distribution.entropy()
 
     @property
     def distribution_follows_outputs(self) -> bool:
@@ -216,7 +208,7 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         """Returns values `[B, 1]`, log-probabilities `[B]` and entropies `[B]`."""
         latent_pi, latent_vf = self._latents(obs)
         distribution = self._distribution(latent_pi)
-        log_prob = distribution.log_prob(self._counted(actions, -1))
+        log_prob = distribution.log_prob(actions)
         return self.value_net(latent_vf), log_prob, distribution.entropy()
 
     @property
@@ -263,14 +255,14 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         return extractor.forward_actor(for_policy), extractor.forward_critic(for_critic)
 
     def _distribution(self, latent: Tensor) -> ActionDistribution:
-        """Returns the distribution over actions, counted from 0."""
+        """Returns the distribution over actions."""
         if self.distribution_follows_outputs:
             return self._distribution_by(self.action_net(latent))
         return self._get_action_dist_from_latent(latent)
 
     def _distribution_by(self, outputs: Tensor) -> Categorical | Gaussian:
-        if type(self.action_dist) is CategoricalDistribution:
-            return Categorical(outputs)
+        if type(self.action_dist) is CountedCategorical:
+            return Categorical(outputs, self.action_dist.start)
         return Gaussian(outputs, self.log_std)
 
     def predict(
@@ -280,22 +272,23 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         episode_start: NDArray[Any] | None = None,
         deterministic: bool = False,
     ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
-        """As SB3's, but binary actions have the dtype of their space (SB3: float)."""
+        """As SB3's, but actions have the dtype of their space (SB3: often float32)."""
         actions, state = super().predict(
             observation, state, episode_start, deterministic
         )
-        if isinstance(self.action_space, spaces.MultiBinary):
-            actions = actions.astype(self.action_space.dtype)
+        if actions.dtype != self.action_space.dtype or self.squash_output:
+            actions = nearest_actions(actions, self.action_space)
         return actions, state
 
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
-        return self._counted(super()._predict(observation, deterministic), 1)
+    def scale_action(self, action: NDArray[Any]) -> NDArray[Any]:
+        """Returns actions of a Box, of any dtype, as numbers in [-1, 1]."""
+        assert isinstance(self.action_space, spaces.Box), "others have no bounds"
+        return scaled(action, self.action_space)
 
-    def _counted(self, actions: Tensor, sign: int) -> Tensor:
-        """Returns the environment's numbers (sign 1), or the network's (sign -1)."""
-        if self._action_start is None:
-            return actions
-        return actions + sign * torch.as_tensor(self._action_start).to(actions)
+    def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
+        """Returns numbers in [-1, 1] as numbers within the bounds of a Box."""
+        assert isinstance(self.action_space, spaces.Box), "others have no bounds"
+        return unscaled(scaled_action, self.action_space)
 
 
 def _is_stock(kind: Any) -> bool:  # noqa: ANN401

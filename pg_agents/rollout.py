@@ -24,6 +24,7 @@ from pg_agents.nonfinite import acting_error, check_actions
 from pg_agents.observations import Observation, count, flatten_time, map_observation
 from pg_agents.our_policy import OurPolicy
 from pg_agents.saving.resuming import ResumableAlgorithm
+from pg_agents.space_actions import nearest_actions
 from pg_agents.stepping.outcomes import (
     readable,
     recorded_steps,
@@ -110,6 +111,9 @@ class RolloutAlgorithm(ResumableAlgorithm):
         quota = self._begin_rollout(env, n_rollout_steps)
         n_steps, going_on = 0, True
         self._mid_rollout = False
+        # As in SB3: new noise for a rollout, and every few steps from its first on.
+        if self.use_sde:
+            self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
         self._mid_rollout = True
         steps = self._stepped(env, n_rollout_steps)
@@ -181,9 +185,8 @@ class RolloutAlgorithm(ResumableAlgorithm):
             self._restart(env)
             steps.restarted()
             quota.restart()
-        # As in SB3: a new noise matrix per rollout, or every few steps.
         every = self.sde_sample_freq
-        if self.use_sde and (n_steps == 0 or (every > 0 and n_steps % every == 0)):
+        if self.use_sde and every > 0 and n_steps % every == 0:
             self.policy.reset_noise(env.num_envs)
 
     def _leave(self, buffer: TrajectoryBuffer, steps: Steps) -> None:
@@ -225,21 +228,9 @@ class RolloutAlgorithm(ResumableAlgorithm):
 
     def _for_environment(self, actions: Any) -> Any:  # noqa: ANN401
         """Returns actions within the bounds of the action space, of its dtype."""
-        space = self.action_space
-        if isinstance(space, spaces.MultiBinary):
-            # Samples of a Bernoulli distribution are floats.
-            return to_numpy(actions).astype(space.dtype)
-        if not isinstance(space, spaces.Box):
-            return actions
-        if self.policy.squash_output:
-            return self.policy.unscale_action(to_numpy(actions))
-        # A Gaussian has no bounds.
-        if isinstance(actions, Tensor):
-            low, high = (
-                torch.as_tensor(each).to(actions) for each in (space.low, space.high)
-            )
-            return actions.clamp(low, high)
-        return np.clip(actions, space.low, space.high)
+        if isinstance(self.action_space, spaces.Box) and self.policy.squash_output:
+            actions = self.policy.unscale_action(to_numpy(actions))
+        return nearest_actions(actions, self.action_space)
 
     def advantage_settings(self) -> AdvantageSettings:
         """Returns the estimator, baseline and so on, as they stand now."""

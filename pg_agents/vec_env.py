@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
@@ -17,6 +18,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 
 from pg_agents.columns import Rows
 from pg_agents.observations import Observation, copy_observation, select
+from pg_agents.space_actions import nearest_actions
 from pg_agents.vector_envs.array_steps import (
     ArrayStep,
     has_quick_step,
@@ -146,9 +148,7 @@ class VectorEnvAdapter(SubEnvironmentAccess):
             done.
         """
         self.begin_arrays(None)
-        # SB3's policy for MultiBinary, for one, gives floats.
-        actions = np.asarray(self._actions, dtype=self.action_space.dtype)
-        results = self.env.step(actions)
+        results = self.env.step(self._as_actions(np.asarray(self._actions)))
         observations = self._handed_out(results[0])
         rewards, terminated, truncated = map(to_numpy, results[1:4])
         dones = terminated | truncated
@@ -300,6 +300,18 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         for i in np.flatnonzero(dones):
             self.reset_infos[i] = rows[i]
         return with_rows(observations, to_numpy(restarted), dones)
+
+    def _as_actions(self, given: NDArray[Any]) -> Rows:
+        """Returns actions of the dtype of their space: SB3's policies give floats."""
+        space = self.action_space
+        whole = isinstance(space, spaces.Box) and space.dtype.kind != "f"
+        if whole and given.dtype.kind == "f":
+            actions: NDArray[Any] = nearest_actions(given, space)
+        else:
+            actions = given.astype(space.dtype, copy=False)
+        if not self.is_torch:
+            return actions
+        return torch.as_tensor(actions, device=self.env.device)  # type: ignore[attr-defined]
 
     def _handed_out(self, observations: Any) -> VecEnvObs:  # noqa: ANN401
         arrays: VecEnvObs = to_numpy(observations)

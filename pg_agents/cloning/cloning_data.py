@@ -17,6 +17,7 @@ from pg_agents.cloning.space_arrays import (
     check_actions,
     check_observations,
 )
+from pg_agents.space_actions import scaled
 
 
 def as_the_policy_sees(
@@ -77,6 +78,6 @@ def as_the_policy_acts(
     if not isinstance(policy.action_space, spaces.Box):
         return done
     if policy.squash_output:
-        done = policy.scale_action(done)
+        done = scaled(done, policy.action_space)
     # SB3's Gaussian is over a vector, whatever the shape of the action space.
     return done.reshape(len(done), -1)

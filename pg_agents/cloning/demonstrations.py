@@ -229,7 +229,10 @@ class _Recording:
         actions = check_actions(
             self._env.action_space, answer, "the controller's actions"
         )
-        self._seen, rewards, dones, _ = self._env.step(self._disturb(actions))
+        executed = self._disturb(actions).astype(
+            self._env.action_space.dtype, copy=False
+        )
+        self._seen, rewards, dones, _ = self._env.step(executed)
         adapter = self._env.unwrapped
         dummy = (
             adapter.dummy_steps

@@ -147,8 +147,6 @@ class ArraySteps:
         adapter = self._adapter
         if adapter.is_torch:
             actions = torch.as_tensor(actions, device=self._env.device)
-        else:
-            actions = np.asarray(actions, dtype=adapter.action_space.dtype)
         before = self.episode_steps
         step = adapter.step_arrays(actions)
         rewards, dones, terminated, truncated = (

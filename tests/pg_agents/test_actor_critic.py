@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pg_agents import ActorCritic
@@ -46,6 +47,48 @@ def test_learns_what_a2c_learns_from_the_same_seed(settings: dict[str, Any]) -> 
         model.learn(50 * settings.get("n_steps", 5))
         after.append(torch.nn.utils.parameters_to_vector(model.policy.parameters()))
     torch.testing.assert_close(after[1], after[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sde_sample_freq", [-1, 1, 3, 4])
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("squash_output", [False, True])
+def test_gsde_draws_its_noise_where_a2c_does(
+    sde_sample_freq: int, n_envs: int, squash_output: bool
+) -> None:
+    """At the beginning of a rollout, and again every few steps, the first included."""
+    settings: dict[str, Any] = {
+        "use_sde": True,
+        "sde_sample_freq": sde_sample_freq,
+        "policy_kwargs": {"squash_output": squash_output},
+        "seed": 5,
+        "device": "cpu",
+    }
+    algorithms: list[Any] = [A2C, ActorCritic]
+    after = []
+    for algorithm in algorithms:
+        env = DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")] * n_envs)
+        callback = DrawsAtTheStart()
+        model = algorithm("MlpPolicy", env, **settings)
+        model.learn(20 * 5 * n_envs, callback=callback)
+        weights = torch.nn.utils.parameters_to_vector(model.policy.parameters())
+        after.append((weights.detach(), callback.drawn, torch.rand(1)))
+    (theirs, their_draws, their_next), (ours, our_draws, our_next) = after
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert (our_draws, our_next) == (their_draws, their_next)
+
+
+class DrawsAtTheStart(BaseCallback):
+    """Draws a number when a rollout starts, as a callback may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[float] = []
+
+    def _on_rollout_start(self) -> None:
+        self.drawn.append(torch.rand(1).item())
+
+    def _on_step(self) -> bool:
+        return True
 
 
 class OneState(gymnasium.Env[np.int64, np.int64]):

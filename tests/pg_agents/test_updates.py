@@ -50,19 +50,25 @@ def one_update(
     return before, after, dict(model.logger.name_to_value)
 
 
+PPO_CASES: list[dict[str, Any]] = [
+    {},
+    {"clip_range": 0.05, "clip_range_vf": 0.1, "ent_coef": 0.02, "n_epochs": 6},
+    {"normalize_advantage": False, "batch_size": 64, "learning_rate": 1e-2},
+    {"target_kl": 1e-4, "learning_rate": 1e-2, "n_epochs": 10},
+    # 33 steps of 2 environments in mini-batches of 13: a last one of 1.
+    {"batch_size": 13, "n_steps": 33},
+    {"clip_range": lambda progress: 0.3 * progress},
+]
+GSDE_CASES = [{"use_sde": True, "sde_sample_freq": every} for every in (-1, 1, 4)]
+
+
 # PPO doesn't like the last mini-batch of 1; it is the point of that case.
 @pytest.mark.filterwarnings("ignore:You have specified a mini-batch size of 13")
-@pytest.mark.parametrize("env", [CARTPOLE, PENDULUM])
 @pytest.mark.parametrize(
-    "settings",
+    ("env", "settings"),
     [
-        {},
-        {"clip_range": 0.05, "clip_range_vf": 0.1, "ent_coef": 0.02, "n_epochs": 6},
-        {"normalize_advantage": False, "batch_size": 64, "learning_rate": 1e-2},
-        {"target_kl": 1e-4, "learning_rate": 1e-2, "n_epochs": 10},
-        # 33 steps of 2 environments in mini-batches of 13: a last one of 1.
-        {"batch_size": 13, "n_steps": 33},
-        {"clip_range": lambda progress: 0.3 * progress},
+        *((env, settings) for env in (CARTPOLE, PENDULUM) for settings in PPO_CASES),
+        *((PENDULUM, settings) for settings in GSDE_CASES),
     ],
 )
 def test_one_update_with_ppos_settings_is_ppos(
