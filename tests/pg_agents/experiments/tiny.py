@@ -118,6 +118,17 @@ def fails(training: Training) -> BaseAlgorithm:
     return learn(training)
 
 
+def spoils(training: Training) -> BaseAlgorithm:
+    """Has a weight become NaN in the middle, each time, for seed 1."""
+    model: Any = training.model
+
+    def spoil() -> None:
+        with torch.no_grad():
+            model.policy.action_net.bias[0] = torch.nan
+
+    return learn(training, *([AtStep(100, spoil)] if training.seed == 1 else []))
+
+
 def tells(training: Training) -> BaseAlgorithm:
     """Writes down who trains, with how many threads, and from which seed."""
     said = f"{os.getpid()} {torch.get_num_threads()} {torch.initial_seed()}"
