@@ -107,8 +107,10 @@ def read_attributes(
         if name in given:
             objects[name] = given[name]
         elif name in checkpoint.data:
+            # Who edited it may have pickled it with another Python, as a repair.
+            python = None if name in checkpoint.edited else checkpoint.python
             try:
-                objects[name] = _unpickled(checkpoint.data[name], checkpoint.python)
+                objects[name] = _unpickled(checkpoint.data[name], python)
             # Whatever it is that another version does not know.
             except Exception as error:
                 if name in stand_ins:

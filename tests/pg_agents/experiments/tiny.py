@@ -120,13 +120,22 @@ def fails(training: Training) -> BaseAlgorithm:
 
 def spoils(training: Training) -> BaseAlgorithm:
     """Has a weight become NaN in the middle, each time, for seed 1."""
+    return _spoilt(training, training.seed == 1)
+
+
+def spoils_if_fast(training: Training) -> BaseAlgorithm:
+    """Does so for large learning rates."""
+    return _spoilt(training, training.config.settings.arguments["learning_rate"] > 1)
+
+
+def _spoilt(training: Training, spoilt: bool) -> BaseAlgorithm:
     model: Any = training.model
 
     def spoil() -> None:
         with torch.no_grad():
             model.policy.action_net.bias[0] = torch.nan
 
-    return learn(training, *([AtStep(100, spoil)] if training.seed == 1 else []))
+    return learn(training, *([AtStep(100, spoil)] if spoilt else []))
 
 
 def tells(training: Training) -> BaseAlgorithm:

@@ -252,6 +252,17 @@ def test_bytecode_of_another_python_is_not_run(agent: Any) -> None:
     assert model.ent_coef is schedule
     model = silently(agent, content, custom_objects={"learning_rate": schedule})
     assert model.lr_schedule(1.0) == 0.125
+    # Pickled again by an editor, it is of this Python.
+    repaired = edited(
+        content,
+        lambda d: d.update(
+            learning_rate=serialized(cloudpickle.dumps(lambda _: 0.25)),
+            lr_schedule=None,
+        ),
+    )
+    model, (said,) = load(agent, repaired)
+    assert "learning_rate, lr_schedule changed" in said
+    assert model.lr_schedule(1.0) == 0.25
     same = written_by_python(saved(agent), f"{major}.{minor}.99")
     assert silently(agent, same).learning_rate(1.0) == 0.01
 
