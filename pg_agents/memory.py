@@ -27,6 +27,8 @@ from pg_agents.off_policy import (
 
 ReplayName = Literal["returns", "importance", "v_trace"]
 Kept = TypeVar("Kept", Batch, Facts)
+_BATCH_NUMBERS = ("advantages", "returns", "old_values", "old_log_prob")
+_FACT_NUMBERS = ("rewards", "values", "log_probs")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,21 @@ class Memory(Generic[Kept]):
     def rollouts(self) -> list[Kept]:
         """The rollouts, oldest first."""
         return [rollout for rollout, _ in self._kept]
+
+    def numbers(self) -> dict[str, Tensor]:
+        """Returns the numbers that must be finite for an update, by what to call them.
+
+        Observations are not among them: a features extractor may handle infinite ones.
+        """
+        found: dict[str, Tensor] = {}
+        for index, rollout in enumerate(self.rollouts):
+            is_batch = isinstance(rollout, Batch)
+            for name in _BATCH_NUMBERS if is_batch else _FACT_NUMBERS:
+                numbers: Tensor = getattr(rollout, name)
+                if isinstance(rollout, Facts):
+                    numbers = numbers[rollout.recorded]
+                found[f"{name} of rollout {index} in the replay memory"] = numbers
+        return found
 
     def to(self, device: torch.device | str) -> None:
         """Moves everything to a device."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pg_agents.counted_distributions import BoxGaussian, CountedCategorical, of_space
 from pg_agents.distributions import ActionDistribution, Categorical, Gaussian
 from pg_agents.observations import map_observation
+from pg_agents.saving.finite_check import check_policy
 from pg_agents.space_actions import nearest_actions, scaled, unscaled
 
 # Layers of torch that do something else in training.
@@ -127,6 +128,19 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
             "squash_output": self.squash_output,
             "share_features_extractor": self.share_features_extractor,
         }
+
+    def save(self, path: str) -> None:
+        """Saves weights and arguments of the constructor, as SB3's policies do.
+
+        Args:
+            path: name of the file.
+
+        Raises:
+            NonFiniteError: (a ValueError) if a parameter is NaN or infinite; an old
+                file of that name is as it was.
+        """
+        check_policy(self)
+        super().save(path)
 
     def act(
         self, obs: PyTorchObs, with_log_prob: bool = False

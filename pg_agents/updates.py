@@ -31,7 +31,9 @@ from pg_agents.memory import (
 from pg_agents.nonfinite import (
     FiniteCheck,
     NonFiniteError,
+    all_finite,
     first_bad_input,
+    first_nonfinite,
     total_norm,
 )
 from pg_agents.observations import flatten_time
@@ -169,11 +171,21 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
                         "values are: look at what callbacks write to the rollout "
                         "buffer, and at the size of the rewards"
                     )
-        rates = {group["lr"] for group in self.policy.optimizer.param_groups}
-        where = "loss() or " if bad == "loss" else ""
+        if bad == "weights":
+            named = self.policy.named_parameters()
+            found = first_nonfinite({f"weight {name!r}": each for name, each in named})
+            if found is not None:
+                return f"{found}; {self._advice()}"
+        where = ", and loss()" if bad == "loss" else ""
         return (
             "observations, rewards, values and log-probabilities of the rollout are: "
-            f"look at {where}the step size (learning_rate is now "
+            f"{self._advice()}{where}"
+        )
+
+    def _advice(self) -> str:
+        rates = {group["lr"] for group in self.policy.optimizer.param_groups}
+        return (
+            "look at the step size (learning_rate is now "
             f"{', '.join(f'{float(rate):g}' for rate in rates)}), the size of the "
             f"rewards, and max_grad_norm={self.max_grad_norm}"
         )
@@ -185,10 +197,9 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
             return
         bad = self._finite.first_bad(weights=total_norm(parameters))
         bad = bad or self._finite.conclude()
-        if bad == "weights" and all(each.isfinite().all() for each in parameters):
-            # Their squares overflow.
-            bad = None
-        self._stop_if(bad)
+        # The squares of finite weights can overflow.
+        if bad != "weights" or not all_finite(parameters):
+            self._stop_if(bad)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss and its terms by logger key."""

@@ -14,13 +14,16 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
+from pg_agents.saving.attributes import read_attributes
 from pg_agents.saving.checkpoints import (
     DamagedCheckpointError,
     check_entries,
+    checkpoint_of,
     read_content,
     with_manifest,
 )
 from pg_agents.saving.files import remove_temporaries, write_whole
+from pg_agents.saving.finite_check import check_model
 
 Model = TypeVar("Model", bound=BaseAlgorithm)
 
@@ -39,6 +42,10 @@ class KeepCheckpoints(BaseCallback):
 
     An exception that leaves ``learn``, KeyboardInterrupt for one, gives a callback no
     time to save: together with ``StopOnInterrupt``, Ctrl-C ends training, and saves.
+
+    A model whose weights, optimiser state, replay memory or ``VecNormalize`` statistics
+    are NaN or infinite is not saved: training stops with a ``NonFiniteError``, and the
+    older files stay.
 
     A folder and a prefix belong to one run. ``resume`` goes on with it.
 
@@ -124,7 +131,13 @@ class KeepCheckpoints(BaseCallback):
 
 
 def checkpoint_content(model: BaseAlgorithm) -> bytes:
-    """Returns what a checkpoint file holds: model, normalisation and manifest."""
+    """Returns what a checkpoint file holds: model, normalisation and manifest.
+
+    Raises:
+        NonFiniteError: (a ValueError) if a number in it is NaN or infinite.
+    """
+    # SB3's own save() would not look.
+    check_model(model)
     file = io.BytesIO()
     model.save(file)
     normalize = model.get_vec_normalize_env()
@@ -164,6 +177,9 @@ def resume(
 
     ``model.learn(remaining_timesteps(model), reset_num_timesteps=False)`` then does the
     rest. A damaged file is renamed to ``<name>.damaged``, and the one before is taken.
+    A file is sound though some of its attributes can't be unpickled here, or were
+    edited: it is loaded, with a warning that names those which ``custom_objects`` does
+    not replace.
 
     Args:
         algorithm: The class that saved it, of SB3's or ours.
@@ -171,19 +187,21 @@ def resume(
         env: The environment to go on in, made as the first one was. The statistics of
             the run are put into its ``VecNormalize``, if it has one.
         name_prefix: As given to ``KeepCheckpoints``.
-        **load_arguments: Further arguments of ``algorithm.load``.
+        **load_arguments: Further arguments of ``algorithm.load``, ``custom_objects``
+            for one.
 
     Returns:
         The model.
 
     Raises:
         FileNotFoundError: If no checkpoint there can be read.
-        ValueError: If it does not fit the algorithm or the environment.
+        ValueError: If it does not fit the algorithm or the environment, or something
+            in it can't be unpickled here without which the run can't go on.
     """
     for path in checkpoints(folder, name_prefix):
         content = read_content(path)
         try:
-            check_entries(content, str(path))
+            manifest = check_entries(content, str(path))
         except DamagedCheckpointError as error:
             warnings.warn(
                 f"{error}; it is renamed to {path.name}.damaged, and the checkpoint "
@@ -192,7 +210,15 @@ def resume(
             )
             path.replace(f"{path}.damaged")
             continue
-        model = algorithm.load(path, env=env, **load_arguments)
+        if algorithm.load.__func__ is BaseAlgorithm.load.__func__:  # type: ignore[attr-defined]
+            # It knows nothing of a manifest.
+            checkpoint = checkpoint_of(content, str(path), manifest)
+            given = load_arguments.pop("custom_objects", None)
+            read = read_attributes(checkpoint, given, load_arguments, ["verbose"])
+            load_arguments["custom_objects"] = read.objects
+            model = algorithm.load(io.BytesIO(read.content), env, **load_arguments)
+        else:
+            model = algorithm.load(path, env, **load_arguments)
         put_normalization(model, content)
         return model
     raise FileNotFoundError(
@@ -221,13 +247,23 @@ def put_normalization(model: BaseAlgorithm, content: bytes) -> None:
     """Puts the statistics in a checkpoint file into the model's VecNormalize, if any.
 
     Raises:
-        ValueError: If the file holds something else under that name.
+        ValueError: If the file holds something else under that name, or what can't be
+            unpickled here.
     """
     normalize = model.get_vec_normalize_env()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if normalize is None or NORMALIZATION not in archive.namelist():
             return
-        kept = pickle.loads(archive.read(NORMALIZATION))
+        pickled = archive.read(NORMALIZATION)
+    try:
+        kept = pickle.loads(pickled)
+    # Whatever it is that another version does not know.
+    except Exception as error:
+        raise ValueError(
+            f"{NORMALIZATION} in the checkpoint can't be unpickled here "
+            f"({type(error).__name__}: {error}); {type(model).__name__}.load() loads "
+            "the model alone, and leaves the VecNormalize as it is"
+        ) from error
     if not isinstance(kept, VecNormalize):
         raise ValueError(
             f"{NORMALIZATION} in the checkpoint is a {type(kept).__name__}, expected a "

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pg_agents.checker.capture import GradientTap
 from pg_agents.checker.geometry import CannotCheckError
 from pg_agents.checker.task import Table, Task
+from pg_agents.saving.finite_check import nonfinite_in
 from pg_agents.vec_env import VectorEnvAdapter
 from pg_envs import TabularEnv, TabularVectorEnv
 
@@ -49,7 +50,8 @@ def copy_of(
     """Returns a copy on the CPU that plays in `env` and writes no log.
 
     Raises:
-        CannotCheckError: if the model's spaces are not those of the environment.
+        CannotCheckError: if the model's spaces are not those of the environment, or
+            a weight is NaN or infinite.
     """
     for name, own, theirs in (
         ("observation", model.observation_space, env.observation_space),
@@ -60,6 +62,9 @@ def copy_of(
                 f"the model's {name} space {own} is not that of the environment, "
                 f"{theirs}: check it on an environment like its own"
             )
+    found = nonfinite_in(model)
+    if found is not None:
+        raise CannotCheckError(f"the model has no gradient to check: {found}")
     file = io.BytesIO()
     model.save(file)
     file.seek(0)

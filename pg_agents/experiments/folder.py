@@ -21,7 +21,7 @@ from pg_agents.experiments.monitor_file import Episode, read_episodes
 from pg_agents.experiments.settings import RunConfig, Settings, first_difference
 from pg_agents.saving.checkpoints import (
     DamagedCheckpointError,
-    check_entries,
+    check_unedited,
     read_content,
     versions,
 )
@@ -229,7 +229,7 @@ class RunFolder:
         path = self.path / "model.zip"
         try:
             content = read_content(path)
-            check_entries(content, str(path))
+            check_unedited(content, str(path))
         except FileNotFoundError:
             self._refuse("model.zip", "is missing")
         except DamagedCheckpointError as error:

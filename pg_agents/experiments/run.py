@@ -237,6 +237,12 @@ class _Run:
         return model, self._take_up(model)
 
     def _take_up(self, model: BaseAlgorithm) -> list[float]:
+        if not hasattr(model, "run_progress"):
+            raise ValueError(
+                f"{self.path}: the checkpoint's run_progress can't be unpickled here; "
+                "resume it with the versions in versions.json, or delete the folder "
+                "and run it again"
+            )
         progress, steps = progress_of(model), model.num_timesteps
         assert self.folder is not None, "it has the checkpoint"
         seen = cut_back(self.folder.monitor, steps, progress.games_played)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pg_agents.experiments.extras import require_extra
 from pg_agents.experiments.run import DEFAULT_ROOT, run_one
 from pg_agents.experiments.settings import RunConfig
+from pg_agents.nonfinite import NonFiniteError
 from pg_agents.sweeps.space import parse_space
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ def sweep(
     """Looks for better settings of a recipe, see `pg_agents.sweeps.tune`.
 
     Every run is one of `run_one`, with a folder in `ROOT/sweeps/NAME/trials`, and its
-    score is the mean return of its evaluation: what has finished is not run again.
+    score is the mean return of its evaluation: what has finished is not run again. A
+    trial with a run whose numbers do not stay finite has failed.
 
     Args:
         config: what the trials change.
@@ -72,7 +75,11 @@ def sweep(
 
     def score(settings: dict[str, Any], seed: int) -> float:
         changed = config.changed(settings)
-        run = run_one(changed, seed, folder / "trials" / _mark(changed))
+        try:
+            run = run_one(changed, seed, folder / "trials" / _mark(changed))
+        except NonFiniteError as error:
+            say(f"{settings}, seed {seed} failed: {error}")
+            return math.nan
         found = run.result().mean_return
         say(f"{settings}, seed {seed}: {found:.4g}")
         return found

@@ -47,7 +47,7 @@ from pg_agents.experiments.success import success_rate
 from pg_agents.experiments.training import RunCheckpoints
 from pg_agents.saving.checkpoints import (
     DamagedCheckpointError,
-    check_entries,
+    check_unedited,
     read_content,
 )
 from pg_agents.saving.files import write_whole
@@ -239,7 +239,7 @@ def _see(model: BaseAlgorithm, shown: Demonstrations) -> None:
 def _sound(path: Path) -> Path:
     """Returns the path of a saved model, if it is whole."""
     try:
-        check_entries(read_content(path), str(path))
+        check_unedited(read_content(path), str(path))
     except FileNotFoundError:
         raise DamagedRunError(path, "is missing") from None
     except DamagedCheckpointError as error:

@@ -1,10 +1,11 @@
 """Is a checkpoint whole, and whose is it?
 
 A checkpoint is the zip file of Stable-Baselines3's `save` with one more entry, the
-manifest: who wrote it, with which versions, and the SHA-256 of every other entry. A
-reader finds a file that was cut off, damaged or edited before anything of it is
-unpickled. It is no signature: whoever edits a file on purpose can write a manifest that
-fits, so load only files whose origin you trust.
+manifest: who wrote it, with which versions, the SHA-256 of every attribute of the model
+and of every other entry. A reader finds a file that was cut off, damaged or whose
+weights were edited before anything of it is unpickled; attributes that were edited are
+used, with a warning, as SB3 does without one. It is no signature: whoever edits a file
+on purpose can write a manifest that fits, so load only files whose origin you trust.
 """
 
 from __future__ import annotations
@@ -26,14 +27,22 @@ from typing import Any
 
 from stable_baselines3.common.save_util import open_path
 
+from pg_agents.saving.attributes import (
+    DATA,
+    Checkpoint,
+    attribute_sums,
+    edited_attributes,
+)
+
 MANIFEST = "pgtoy_manifest.json"
-FORMAT = 1
+# 1 had one sum for all attributes.
+FORMAT = 2
 _CUT_OFF = "is cut off: the zip file does not end where the file does"
 _LIBRARIES = ("pgtoy", "stable-baselines3", "gymnasium", "torch", "numpy")
 
 
 class DamagedCheckpointError(ValueError):
-    """A file is not what was written: cut off, damaged or edited."""
+    """A file is not what was written: cut off, damaged, or its weights were edited."""
 
 
 def with_manifest(
@@ -57,7 +66,10 @@ def with_manifest(
         "format": FORMAT,
         "algorithm": f"{algorithm.__module__}.{algorithm.__qualname__}",
         "versions": versions(),
-        "sha256": {name: _sha256(entry) for name, entry in entries.items()},
+        "sha256": {
+            name: _sha256(entry) for name, entry in entries.items() if name != DATA
+        },
+        "attributes": attribute_sums(json.loads(entries.get(DATA, "{}"))),
     }
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -105,7 +117,7 @@ def read_content(path: str | Path | BufferedIOBase) -> bytes:
 
 
 def check_entries(content: bytes, name: str) -> dict[str, Any] | None:
-    """Raises unless a checkpoint is what was written.
+    """Raises unless a checkpoint is what was written, but for attributes of the model.
 
     Args:
         content: the file.
@@ -116,7 +128,8 @@ def check_entries(content: bytes, name: str) -> dict[str, Any] | None:
         could be compared.
 
     Raises:
-        DamagedCheckpointError: if it is cut off, damaged or edited, or no zip file.
+        DamagedCheckpointError: if it is cut off, damaged or no zip file, or if weights
+            or other entries were edited.
         ValueError: if its format is of a later pgtoy.
     """
     names, entries = _read_entries(content, name)
@@ -125,8 +138,28 @@ def check_entries(content: bytes, name: str) -> dict[str, Any] | None:
     if len(names) != len(entries):
         raise DamagedCheckpointError(f"{name} was edited: it has an entry twice")
     manifest = _read_manifest(entries.pop(MANIFEST), name)
-    _check_sums(manifest["sha256"], entries, name)
+    _check_sums(manifest, entries, name)
     return manifest
+
+
+def check_unedited(content: bytes, name: str) -> None:
+    """Raises unless a checkpoint is what was written, attributes included.
+
+    Args:
+        content: the file.
+        name: how to call the file in messages.
+
+    Raises:
+        DamagedCheckpointError: if it is not.
+        ValueError: if its format is of a later pgtoy.
+    """
+    manifest = check_entries(content, name)
+    if manifest is not None:
+        edited = checkpoint_of(content, name, manifest).edited
+        if edited:
+            raise DamagedCheckpointError(
+                f"{name} was edited: the attributes {', '.join(edited)} changed"
+            )
 
 
 def _read_entries(content: bytes, name: str) -> tuple[list[str], dict[str, bytes]]:
@@ -162,18 +195,20 @@ def _read_entries(content: bytes, name: str) -> tuple[list[str], dict[str, bytes
     return names, entries
 
 
-def _check_sums(expected: dict[str, str], entries: dict[str, bytes], name: str) -> None:
+def _check_sums(manifest: dict[str, Any], entries: dict[str, bytes], name: str) -> None:
+    expected: dict[str, str | None] = dict(manifest["sha256"])
+    if "attributes" in manifest:
+        # Compared one by one, and not here.
+        expected[DATA] = None
+    others = {
+        entry
+        for entry in entries.keys() & expected
+        if expected[entry] not in (None, _sha256(entries[entry]))
+    }
     for what, found in (
-        ("lacks", set(expected) - set(entries)),
-        ("has in addition", set(entries) - set(expected)),
-        (
-            "has in another form",
-            {
-                e
-                for e in entries
-                if e in expected and _sha256(entries[e]) != expected[e]
-            },
-        ),
+        ("lacks", expected.keys() - entries),
+        ("has in addition", entries.keys() - expected),
+        ("has in another form", others),
     ):
         if found:
             listed = ", ".join(sorted(found))
@@ -194,7 +229,9 @@ def _read_manifest(entry: bytes, name: str) -> dict[str, Any]:
     try:
         manifest = json.loads(entry)
         version, sums = manifest["format"], manifest["sha256"]
-        if not isinstance(version, int) or not isinstance(sums, dict):
+        attributes, versions = manifest.get("attributes", {}), manifest["versions"]
+        dicts = all(isinstance(each, dict) for each in (sums, attributes, versions))
+        if not isinstance(version, int) or not dicts:
             raise TypeError
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpointError(
@@ -203,16 +240,14 @@ def _read_manifest(entry: bytes, name: str) -> dict[str, Any]:
     if version > FORMAT:
         raise ValueError(
             f"{name} has format {version}, from pgtoy "
-            f"{manifest.get('versions', {}).get('pgtoy')}; this one reads up to "
-            f"{FORMAT}: install a later pgtoy"
+            f"{versions.get('pgtoy')}; this one reads up to {FORMAT}: install a later "
+            "pgtoy"
         )
     found: dict[str, Any] = manifest
     return found
 
 
-def checked_content(
-    path: str | Path | BufferedIOBase, algorithm: type
-) -> tuple[bytes, dict[str, Any]]:
+def checked_content(path: str | Path | BufferedIOBase, algorithm: type) -> Checkpoint:
     """Returns a checkpoint that is whole and was saved by a class or one it extends.
 
     Nothing of the file is executed: manifest and name of the class are plain text.
@@ -221,25 +256,24 @@ def checked_content(
         path: as given to SB3's `load`.
         algorithm: the class that is to load it.
 
-    Returns:
-        The file, and the model's attributes as they stand in it, in JSON.
-
     Raises:
-        DamagedCheckpointError: if it is cut off, damaged, edited or no zip file.
+        DamagedCheckpointError: if it is cut off, damaged or no zip file, or if weights
+            or other entries were edited.
         ValueError: if it was saved by another class, or is another zip file.
         FileNotFoundError: if there is no such file.
     """
     content = read_content(path)
     name = str(path) if isinstance(path, str | Path) else "the file"
     manifest = check_entries(content, name)
-    data = _data(content, name, algorithm)
-    saved_by = data.get("algorithm")
+    checkpoint = checkpoint_of(content, name, manifest)
+    saved_by = checkpoint.data.get("algorithm")
     accepted = [base.__name__ for base in algorithm.__mro__]
     if saved_by not in accepted:
+        if not isinstance(saved_by, str):
+            saved_by = "a class that is not one of pg_agents"
         raise ValueError(
-            f"{name} was saved by "
-            f"{saved_by or 'a class that is not one of pg_agents'}, and "
-            f"{algorithm.__name__}.load accepts what {algorithm.__name__}.save wrote"
+            f"{name} was saved by {saved_by}, and {algorithm.__name__}.load accepts "
+            f"what {algorithm.__name__}.save wrote"
         )
     if manifest is None:
         warnings.warn(
@@ -247,24 +281,50 @@ def checked_content(
             "one: it is loaded, but edits can't be found; save it again to add one",
             stacklevel=3,
         )
-    return content, data
+    return checkpoint
 
 
-def _data(content: bytes, name: str, algorithm: type) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            data = json.loads(archive.read("data"))
-    except KeyError as error:
+def checkpoint_of(
+    content: bytes, name: str, manifest: dict[str, Any] | None
+) -> Checkpoint:
+    """Returns what is known of a file that is whole.
+
+    Args:
+        content: the file.
+        name: how to call it in messages.
+        manifest: as `check_entries` returned it.
+
+    Raises:
+        DamagedCheckpointError: if there is a manifest, and no attributes of a model.
+        ValueError: if there is neither.
+    """
+    data = _data(content, name, manifest)
+    edited: list[str] = []
+    python = None
+    if manifest is not None:
+        python = manifest["versions"].get("python")
+        if "attributes" in manifest:
+            edited = edited_attributes(data, manifest["attributes"])
+    return Checkpoint(name, content, data, edited, python)
+
+
+def _data(content: bytes, name: str, manifest: dict[str, Any] | None) -> dict[str, Any]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entry = archive.read(DATA) if DATA in archive.namelist() else None
+    if entry is None:
         raise ValueError(
             f"{name} is no checkpoint: expected an entry 'data' in the zip file, as "
-            f"written by {algorithm.__name__}.save"
-        ) from error
+            "written by the save() of an algorithm"
+        )
+    try:
+        data = json.loads(entry)
     except ValueError:
         data = None
     if not isinstance(data, dict):
-        raise ValueError(
-            f"{name} is no checkpoint: its entry 'data' is not the JSON that "
-            f"{algorithm.__name__}.save writes"
+        error = ValueError if manifest is None else DamagedCheckpointError
+        raise error(
+            f"{name} is no checkpoint: its entry 'data' is not the JSON that the "
+            "save() of an algorithm writes"
         )
     return data
 

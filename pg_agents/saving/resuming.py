@@ -17,6 +17,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.devices import on_device, to_cpu, to_device
+from pg_agents.saving.attributes import read_attributes, warn_unreadable
 from pg_agents.saving.checkpoints import checked_content, with_manifest
 from pg_agents.saving.env_layers import CannotKeepError
 from pg_agents.saving.env_state import (
@@ -26,6 +27,7 @@ from pg_agents.saving.env_state import (
     take_normalization,
 )
 from pg_agents.saving.files import write_whole
+from pg_agents.saving.finite_check import check_model
 from pg_agents.saving.random_states import (
     kept_random_states,
     put_random_states,
@@ -37,6 +39,12 @@ from pg_agents.saving.resume_point import ResumePoint, next_seed, pending_seeds
 
 # Where an episode stands; SB3's load() forgets the first if it is given an environment.
 _OBSERVATIONS = ("_last_obs", "_last_original_obs", "_last_episode_starts")
+_PLACE = {*_OBSERVATIONS, "_episode_steps"}
+# What is lost with `_packed`.
+_LOST = (
+    "The state of random numbers and of the environment and the replay memory are "
+    "lost: learning does not go on bit for bit as it would have."
+)
 # Whether SB3's load() is at work, which builds the model as if it were a new one.
 _LOADING: ContextVar[bool] = ContextVar("loading", default=False)
 
@@ -93,8 +101,12 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
             include: attributes to save though they would be left out.
 
         Raises:
-            OSError: if it can't be written; an old file of that name is as it was.
+            NonFiniteError: (a ValueError) if a parameter, the state of an optimiser,
+                the replay memory or the statistics of a `VecNormalize` is NaN or
+                infinite; an old file of that name is as it was.
+            OSError: if it can't be written; likewise.
         """
+        check_model(self)
         left_out = {*(exclude or ()), *self._excluded_save_params()}
         own = {name: each for name, each in vars(self).items() if name not in left_out}
         kept_apart = self._kept_apart
@@ -129,6 +141,10 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
         The file is unpickled, which can run any code: load only files whose origin you
         trust. `pg_agents.saving.weights` exchanges weights without that.
 
+        A file that is cut off or damaged, or whose weights were edited, is refused; an
+        attribute that was edited, or can't be unpickled here, costs a warning that
+        names it, unless `custom_objects` replaces it.
+
         Args:
             path: name of the file, with or without `.zip`, or an open binary file.
             env: where to go on learning; None to predict.
@@ -145,24 +161,34 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
 
         Raises:
             DamagedCheckpointError: (a ValueError) if the file is cut off, damaged or
-                edited, or no zip file.
-            ValueError: if it was saved by another class, or the spaces do not fit.
+                no zip file, or if its weights were edited.
+            ValueError: if it was saved by another class, the spaces do not fit, or an
+                attribute can't be read without which no model can be built.
         """
-        content, saved = checked_content(path, cls)
-        if custom_objects:
-            custom_objects = {
-                name: value
-                for name, value in custom_objects.items()
-                if saved.get(name, value) is not None
-            }
+        if not isinstance(custom_objects, dict | None):
+            raise ValueError(
+                f"custom_objects must be a dict or None, got {custom_objects!r}"
+            )
+        checkpoint = checked_content(path, cls)
         token = _LOADING.set(True)
         try:
             with kept_random_states():
+                read = read_attributes(
+                    checkpoint,
+                    {
+                        name: value
+                        for name, value in (custom_objects or {}).items()
+                        if checkpoint.data.get(name, value) is not None
+                    },
+                    kwargs,
+                    ["n_envs"] if env is None else ["verbose"],
+                    {"_packed": _LOST},
+                )
                 model = super().load(
-                    io.BytesIO(content),
+                    io.BytesIO(read.content),
                     env,  # type: ignore[arg-type]
                     device,
-                    custom_objects,
+                    read.objects,
                     print_system_info,
                     force_reset,
                     **kwargs,
@@ -170,6 +196,7 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
         finally:
             _LOADING.reset(token)
         model._after_load(env is not None and force_reset)
+        model._forget_place(read.unreadable & _PLACE)
         if kwargs.get("seed") is not None:
             model.set_random_seed(kwargs["seed"])
         return model
@@ -237,13 +264,27 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
     def _after_load(self, forget_observations: bool) -> None:
         """Unpacks what is not put back by SB3's `load`."""
         if self._packed:
-            self._resume_point, apart = cloudpickle.loads(self._packed)
-            self._packed = b""
+            packed, self._packed = self._packed, b""
+            try:
+                self._resume_point, apart = cloudpickle.loads(packed)
+            # Whatever it is that another version does not know.
+            except Exception as error:
+                apart = {}
+                why = f"{type(error).__name__}: {error}"
+                warn_unreadable("_packed", why, _LOST, stacklevel=5)
             for name, value in apart.items():
                 if not (forget_observations and name == "_last_obs"):
                     setattr(self, name, to_device(value, self.device))
         if self.env is not None:
             self._seeds_at_load = pending_seeds(self.env)
+
+    def _forget_place(self, unreadable: set[str]) -> None:
+        """Has the environment start anew if its place in an episode is not known."""
+        if unreadable:
+            self._last_obs = None
+            if self._resume_point is not None:
+                why = f"{', '.join(sorted(unreadable))} of the file can't be read here"
+                self._resume_point |= {"env": None, "why_not": why}
 
     def _resume(self, reset_num_timesteps: bool) -> None:
         """Puts back what a checkpoint has kept; called by `learn` before all else.

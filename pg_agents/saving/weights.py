@@ -16,6 +16,7 @@ from torch import Tensor
 from pg_agents.critics import critic_names
 from pg_agents.saving.checkpoints import versions
 from pg_agents.saving.files import write_whole
+from pg_agents.saving.finite_check import check_policy
 
 # In the metadata: names of a tensor that has several, to the one it is stored under.
 _ALIASES = "aliases"
@@ -44,13 +45,17 @@ def save_weights(
         TypeError: if it is neither algorithm nor policy; if the policy is none with an
             actor and a critic, and critic is False.
         ValueError: if the policy holds anything but tensors.
+        NonFiniteError: (a ValueError) if a parameter that is stored is NaN or infinite;
+            an old file of that name is as it was.
         OSError: if the file can't be written.
     """
     policy = _policy(model_or_policy)
     names: dict[tuple[Any, ...], str] = {}
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
-    for name, tensor in _tensors(policy, critic).items():
+    tensors = _tensors(policy, critic)
+    check_policy(policy, tensors)
+    for name, tensor in tensors.items():
         first = names.setdefault(_place(tensor, name), name)
         if first == name:
             # A copy of its own: the format knows no views.

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import pytest
 from stable_baselines3 import A2C, PPO
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from pg_agents import REINFORCE, ActorCritic
@@ -23,14 +23,21 @@ from pg_agents.callbacks import (
     remaining_timesteps,
     resume,
 )
-from pg_agents.callbacks.checkpoint import checkpoints
+from pg_agents.callbacks.checkpoint import NORMALIZATION, checkpoints
 from pg_agents.saving.checkpoints import (
     DamagedCheckpointError,
     check_entries,
     read_content,
+    with_manifest,
 )
 from pg_agents.saving.files import _TEMPORARY
 from tests.pg_agents.callbacks import killed_run
+from tests.pg_agents.saving.foreign import (
+    UNKNOWN_CLASS,
+    UNKNOWN_MODULE,
+    edited,
+    foreign,
+)
 from tests.pg_agents.saving.resuming_examples import (
     MAKERS,
     assert_same,
@@ -185,6 +192,92 @@ def test_a_damaged_file_is_set_aside_and_the_one_before_is_taken(
     assert Path(f"{newest}.damaged").exists() and not newest.exists()
     # Nothing stands in the way of going on.
     model.learn(10, KeepCheckpoints(20, tmp_path), reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize("agent", [A2C, ActorCritic])
+def test_files_of_sb3_s_callback_are_taken_too(agent: Any, tmp_path: Path) -> None:
+    new(agent, single()).learn(20, CheckpointCallback(10, str(tmp_path)))
+    model = resume(agent, tmp_path, single(), "rl_model", verbose=1)
+    assert (model.num_timesteps, model.verbose) == (20, 1)
+
+
+FOREIGN = "Could not deserialize object learning_rate"
+
+
+@pytest.mark.parametrize("pickled", [UNKNOWN_CLASS, UNKNOWN_MODULE])
+@pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C, PPO])
+def test_a_file_with_an_entry_from_elsewhere_is_sound(
+    agent: Any, pickled: bytes, tmp_path: Path
+) -> None:
+    """The newest is taken, as it is; custom_objects replaces what can't be read."""
+    steps = {} if agent is REINFORCE else {"n_steps": 8}
+    if agent is PPO:
+        steps["batch_size"] = 8
+    new(agent, single(), **steps).learn(50, KeepCheckpoints(20, tmp_path))
+    newest, *_ = there = checkpoints(tmp_path)
+    newest.write_bytes(foreign(newest.read_bytes(), "learning_rate", pickled))
+    before = {path: path.read_bytes() for path in there}
+    with pytest.warns(UserWarning) as seen:
+        model = resume(agent, tmp_path, single())
+    assert model.num_timesteps == killed_steps(newest)
+    (said,) = [str(warning.message) for warning in seen]
+    assert said.startswith(FOREIGN)
+    # Warnings are errors here.
+    custom = {"learning_rate": 0.5}
+    model = resume(agent, tmp_path, single(), custom_objects=custom)
+    assert model.learning_rate == 0.5 and model.num_timesteps == killed_steps(newest)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C])
+def test_a_file_whose_attributes_were_edited_is_taken_with_a_word(
+    agent: Any, tmp_path: Path
+) -> None:
+    new(agent, single()).learn(50, KeepCheckpoints(20, tmp_path))
+    newest, *_ = there = names(tmp_path)
+    path = tmp_path / newest
+    path.write_bytes(edited(path.read_bytes(), lambda d: d.update(gamma=0.75)))
+    with pytest.warns(UserWarning) as seen:
+        model = resume(agent, tmp_path, single())
+    assert model.gamma == 0.75 and names(tmp_path) == there
+    (said,) = [str(warning.message) for warning in seen]
+    assert f"{newest}: gamma changed after the file was written" in said
+    assert resume(agent, tmp_path, single(), custom_objects={"gamma": 1.0}).gamma == 1.0
+
+
+@pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C])
+def test_one_without_what_a_model_needs_is_named_and_stays(
+    agent: Any, tmp_path: Path
+) -> None:
+    new(agent, single()).learn(50, KeepCheckpoints(20, tmp_path))
+    newest, *_ = there = names(tmp_path)
+    path = tmp_path / newest
+    path.write_bytes(foreign(path.read_bytes(), "policy_class"))
+    with pytest.raises(
+        ValueError, match=rf"{newest}: no model .* without policy_class"
+    ):
+        resume(agent, tmp_path, single())
+    assert names(tmp_path) == there
+    custom = {"policy_class": agent.policy_aliases["MlpPolicy"]}
+    resume(agent, tmp_path, single(), custom_objects=custom)
+
+
+@pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C])
+def test_statistics_from_elsewhere_are_not_passed_over(
+    agent: Any, tmp_path: Path
+) -> None:
+    """Without them the policy would see other numbers than it has learnt from."""
+    make = MAKERS["normalized"]
+    new(agent, make()).learn(50, KeepCheckpoints(20, tmp_path))
+    newest, *_ = there = names(tmp_path)
+    path = tmp_path / newest
+    content = with_manifest(path.read_bytes(), agent, {NORMALIZATION: UNKNOWN_MODULE})
+    path.write_bytes(content)
+    says = r"vec_normalize\.pkl .* can't be unpickled here \(ModuleNotFoundError"
+    with pytest.raises(ValueError, match=says):
+        resume(agent, tmp_path, make())
+    assert names(tmp_path) == there
+    assert agent.load(path, env=make()).num_timesteps == killed_steps(path)
 
 
 def test_with_nothing_to_read_it_says_so(tmp_path: Path) -> None:

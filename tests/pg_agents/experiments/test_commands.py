@@ -26,6 +26,7 @@ from pg_envs import SequenceEnv
 from tests.pg_agents.experiments.tiny import HOOKS, SETTINGS, tiny
 
 FAILS = SETTINGS.changed({"train": f"{HOOKS}:fails"})
+SPOILS = SETTINGS.changed({"train": f"{HOOKS}:spoils"})
 NEEDS = SETTINGS.changed({"extra": "robotics"})
 
 
@@ -35,7 +36,12 @@ def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         name="tiny",
         title="a recipe of the tests",
         reported=Reported(text="0.5 ± 0.1"),
-        variants={"notebook": SETTINGS, "fails": FAILS, "needs": NEEDS},
+        variants={
+            "notebook": SETTINGS,
+            "fails": FAILS,
+            "spoils": SPOILS,
+            "needs": NEEDS,
+        },
         seeds=2,
     )
     every = (*recipes().values(), recipe)
@@ -114,6 +120,22 @@ def test_a_failed_run_is_named_and_the_others_are_there(
     assert expected in said.err.splitlines()
     assert "1 of 2 runs failed" in said.out
     assert RunFolder(tmp_path / "tiny-fails" / "seed-0000").finished
+
+
+def test_a_run_whose_weights_are_spoilt_says_so_in_one_line_each_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "tiny-spoils" / "seed-0001"
+    for _ in range(2):
+        assert run(tmp_path, "--variant", "spoils") == 1
+        said = capsys.readouterr()
+        # The progress bar is there as well.
+        line = said.err.splitlines()[-1]
+        assert line.startswith("pgtoy: seed 1 failed: NonFiniteError: ")
+        assert "NaN" in line and line.endswith(f" [{folder}]")
+        assert "1 of 2 runs failed" in said.out
+        assert list((folder / "checkpoint").glob("*.zip"))
+    assert RunFolder(tmp_path / "tiny-spoils" / "seed-0000").finished
 
 
 REFUSED: list[tuple[list[str], str]] = [

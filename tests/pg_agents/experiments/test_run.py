@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from pg_agents import RandomAgent
+from pg_agents import REINFORCE, RandomAgent
 from pg_agents.callbacks import RunningReward, newest_checkpoint
 from pg_agents.experiments import (
     DamagedRunError,
@@ -29,9 +29,11 @@ from pg_agents.experiments import run as run_module
 from pg_agents.experiments.building import algorithm_class
 from pg_agents.experiments.lock import claim
 from pg_agents.experiments.training import RunProgress
+from pg_agents.nonfinite import NonFiniteError
 from pg_agents.saving.checkpoints import versions
 from pg_agents.saving.resume_point import next_seed
 from tests.pg_agents.experiments.tiny import EXACT, HOOKS, numbers, tiny
+from tests.pg_agents.saving.foreign import edited, foreign
 
 
 class PowerCut(BaseException):
@@ -396,6 +398,74 @@ def test_a_full_disk_when_a_file_is_written(
     assert not RunFolder(path).finished and not (path / name).exists()
     assert [p.name for p in path.iterdir() if p.name.startswith(".")] == []
     assert numbers(run_one(tiny(), 1, tmp_path)) == numbers(straight)
+
+
+@pytest.mark.parametrize("algorithm", ["REINFORCE", "ActorCritic", "A2C", "PPO"])
+def test_a_run_whose_weights_are_spoilt_keeps_its_sound_checkpoint(
+    algorithm: str, tmp_path: Path
+) -> None:
+    """It stops there again as long as what spoils them is there."""
+    arguments: dict[str, Any] = {"learning_rate": 0.05}
+    if algorithm in ("A2C", "PPO"):
+        arguments["n_steps"] = 16
+    if algorithm == "PPO":
+        arguments["batch_size"] = 16
+    config = tiny(
+        algorithm=algorithm, arguments=arguments, train=f"{HOOKS}:spoils", timesteps=300
+    )
+    path = RunFolder.path_of(tmp_path, config, 1)
+    files: list[dict[str, bytes]] = []
+    said: list[str] = []
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"nan|NaN") as caught:
+            run_one(config, 1, tmp_path)
+        if algorithm in ("REINFORCE", "ActorCritic"):
+            assert caught.type is NonFiniteError
+        said.append(str(caught.value))
+        kept = (path / "checkpoint").iterdir()
+        files.append({each.name: each.read_bytes() for each in kept})
+        assert not (path / "model.zip").exists() and not RunFolder(path).finished
+    assert said[0] == said[1] and files[0] == files[1] != {}
+    newest = newest_checkpoint(path / "checkpoint")
+    assert newest is not None
+    sound = algorithm_class(config.settings).load(newest)
+    assert 40 <= sound.num_timesteps < 140
+    assert all(weight.isfinite().all() for weight in sound.policy.parameters())
+
+
+def test_a_checkpoint_without_the_progress_of_the_run_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = run_until(15, tiny(), tmp_path)
+    newest = newest_checkpoint(path / "checkpoint")
+    assert newest is not None
+    newest.write_bytes(foreign(newest.read_bytes(), "run_progress"))
+    monitor = (path / "monitor.csv").read_bytes()
+    with (
+        pytest.warns(UserWarning, match="object run_progress"),
+        pytest.raises(ValueError, match=r"run_progress can't be unpickled here"),
+    ):
+        run_one(tiny(), 1, tmp_path)
+    assert newest.exists() and (path / "monitor.csv").read_bytes() == monitor
+
+
+@pytest.mark.filterwarnings("ignore:Could not deserialize object learning_rate")
+def test_a_run_with_an_attribute_from_elsewhere_goes_on_and_is_shown(
+    tmp_path: Path,
+) -> None:
+    path = run_until(15, tiny(), tmp_path)
+    newest = newest_checkpoint(path / "checkpoint")
+    assert newest is not None
+    newest.write_bytes(foreign(newest.read_bytes(), "learning_rate"))
+    folder = run_one(tiny(), 1, tmp_path)
+    assert folder.result().resumed_at
+    model = path / "model.zip"
+    model.write_bytes(foreign(model.read_bytes(), "learning_rate"))
+    assert isinstance(folder.load_model(), REINFORCE) and folder.check().episodes == 20
+    # The results of a run belong to the model as it was.
+    model.write_bytes(edited(model.read_bytes(), lambda d: d.update(gamma=0.5)))
+    with pytest.raises(DamagedRunError, match="edited: the attributes gamma changed"):
+        folder.check()
 
 
 def test_it_works_with_one_thread_and_puts_the_others_back(tmp_path: Path) -> None:

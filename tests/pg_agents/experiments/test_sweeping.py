@@ -11,7 +11,7 @@ from pg_agents.cli import main
 from pg_agents.experiments import Recipe, Reported, RunFolder, recipes
 from pg_agents.experiments.extras import EXTRAS
 from pg_agents.experiments.sweeping import parse_try, sweep
-from tests.pg_agents.experiments.tiny import SETTINGS, tiny
+from tests.pg_agents.experiments.tiny import HOOKS, SETTINGS, tiny
 
 # The first learns nothing. 50 episodes tell them apart.
 RATES = {"learning_rate": ["choice", [1e-9, 0.1]]}
@@ -59,6 +59,25 @@ def test_it_finds_the_better_and_tests_it_on_other_seeds(tmp_path: Path) -> None
         path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")
     ]
     assert any(line.startswith("{'learning_rate': 0.1}, seed 10: ") for line in said)
+
+
+def test_a_trial_whose_numbers_do_not_stay_finite_has_failed(tmp_path: Path) -> None:
+    """And the sweep goes on."""
+    said: list[str] = []
+    found = sweep(
+        tiny(train=f"{HOOKS}:spoils_if_fast"),
+        {"learning_rate": ["choice", [10.0, 0.1]]},
+        root=tmp_path,
+        say=said.append,
+        n_trials=4,
+        tuning_seeds=[10],
+        test_seeds=[0],
+    )
+    assert found.settings == {"learning_rate": 0.1}
+    assert found.n_failed > 0 and found.n_completed + found.n_failed == 4
+    failed = [line for line in said if " seed 10 failed: " in line]
+    assert len(failed) == found.n_failed
+    assert all(line.startswith("{'learning_rate': 10.0}") for line in failed)
 
 
 def command(tmp_path: Path, *arguments: str) -> int:

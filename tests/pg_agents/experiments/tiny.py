@@ -118,6 +118,26 @@ def fails(training: Training) -> BaseAlgorithm:
     return learn(training)
 
 
+def spoils(training: Training) -> BaseAlgorithm:
+    """Has a weight become NaN in the middle, each time, for seed 1."""
+    return _spoilt(training, training.seed == 1)
+
+
+def spoils_if_fast(training: Training) -> BaseAlgorithm:
+    """Does so for large learning rates."""
+    return _spoilt(training, training.config.settings.arguments["learning_rate"] > 1)
+
+
+def _spoilt(training: Training, spoilt: bool) -> BaseAlgorithm:
+    model: Any = training.model
+
+    def spoil() -> None:
+        with torch.no_grad():
+            model.policy.action_net.bias[0] = torch.nan
+
+    return learn(training, *([AtStep(100, spoil)] if spoilt else []))
+
+
 def tells(training: Training) -> BaseAlgorithm:
     """Writes down who trains, with how many threads, and from which seed."""
     said = f"{os.getpid()} {torch.get_num_threads()} {torch.initial_seed()}"

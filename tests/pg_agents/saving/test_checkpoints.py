@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import zipfile
@@ -19,6 +21,7 @@ from pg_agents.saving.checkpoints import (
     check_entries,
     with_manifest,
 )
+from tests.pg_agents.saving.foreign import rewritten
 from tests.pg_agents.saving.resuming_examples import single
 
 
@@ -30,18 +33,6 @@ def content() -> bytes:
     return file.getvalue()
 
 
-def rewritten(
-    content: bytes, change: Callable[[dict[str, bytes]], dict[str, bytes]]
-) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, entry in change(entries).items():
-            archive.writestr(name, entry)
-    return file.getvalue()
-
-
 def load(content: bytes) -> REINFORCE:
     return REINFORCE.load(io.BytesIO(content))
 
@@ -50,10 +41,11 @@ def test_the_manifest_says_what_is_in_the_file(content: bytes) -> None:
     manifest = check_entries(content, "it")
     assert manifest is not None
     assert manifest["algorithm"] == "pg_agents.reinforce.REINFORCE"
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert {"python", "pgtoy", "torch"} < manifest["versions"].keys()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        assert set(archive.namelist()) == {MANIFEST, *manifest["sha256"]}
+        assert set(archive.namelist()) == {MANIFEST, "data", *manifest["sha256"]}
+        assert manifest["attributes"].keys() == json.loads(archive.read("data")).keys()
     assert isinstance(load(content), REINFORCE)
 
 
@@ -98,9 +90,15 @@ def test_a_byte_that_was_changed_changes_nothing_or_is_found(content: bytes) -> 
     ("change", "says"),
     [
         (
-            lambda e: {**e, "data": e["data"].replace(b"0.99", b"0.98")},
-            "edited or damaged: it has in another form data,",
+            lambda e: {**e, "policy.pth": e["policy.optimizer.pth"]},
+            "edited or damaged: it has in another form policy.pth,",
         ),
+        (
+            lambda e: {n: v for n, v in e.items() if n != "data"},
+            "edited or damaged: it lacks data,",
+        ),
+        (lambda e: {**e, "data": b"[1]"}, "its entry 'data' is not the JSON"),
+        (lambda e: {**e, "data": b'{"gamma'}, "its entry 'data' is not the JSON"),
         (
             lambda e: {n: v for n, v in e.items() if n != "policy.pth"},
             "edited or damaged: it lacks policy.pth,",
@@ -111,25 +109,45 @@ def test_a_byte_that_was_changed_changes_nothing_or_is_found(content: bytes) -> 
         ),
         (lambda e: {**e, MANIFEST: b"{"}, "its manifest .* can't be read"),
         (lambda e: {**e, MANIFEST: b"[]"}, "its manifest .* can't be read"),
-        (lambda e: {**e, MANIFEST: b'{"format": 1}'}, "its manifest .* can't be read"),
+        (lambda e: {**e, MANIFEST: b'{"format": 2}'}, "its manifest .* can't be read"),
     ],
 )
-def test_a_file_that_was_edited_is_refused(
+def test_a_file_whose_other_entries_were_edited_is_refused(
     content: bytes, change: Callable[[dict[str, bytes]], dict[str, bytes]], says: str
 ) -> None:
     with pytest.raises(DamagedCheckpointError, match=says):
         load(rewritten(content, change))
 
 
-def test_a_file_that_was_edited_is_not_unpickled(content: bytes) -> None:
+def test_a_file_that_is_refused_is_not_unpickled(content: bytes) -> None:
     def plant(entries: dict[str, bytes]) -> dict[str, bytes]:
         data = json.loads(entries["data"])
-        # Unpickling this would raise an error of its own.
-        data["policy_class"] = {":type:": "x", ":serialized:": "AAAA"}
-        return {**entries, "data": json.dumps(data).encode()}
+        # builtins.exit(), which unpickling would call.
+        pickled = b"cbuiltins\nexit\n(tR."
+        planted = {":serialized:": base64.b64encode(pickled).decode()}
+        edited = json.dumps({**data, "policy_class": planted}).encode()
+        return {**entries, "data": edited, "policy.pth": b""}
 
-    with pytest.raises(DamagedCheckpointError, match="has in another form data"):
+    with pytest.raises(DamagedCheckpointError, match=r"in another form policy\.pth"):
         load(rewritten(content, plant))
+
+
+def test_a_file_with_one_sum_for_all_attributes_is_read_and_compared(
+    content: bytes,
+) -> None:
+    """As the first format had it."""
+
+    def first(entries: dict[str, bytes]) -> dict[str, bytes]:
+        manifest = json.loads(entries[MANIFEST])
+        del manifest["attributes"]
+        manifest["sha256"]["data"] = hashlib.sha256(entries["data"]).hexdigest()
+        manifest["format"] = 1
+        return {**entries, MANIFEST: json.dumps(manifest).encode()}
+
+    old = rewritten(content, first)
+    assert isinstance(load(old), REINFORCE)
+    with pytest.raises(DamagedCheckpointError, match="has in another form data"):
+        load(rewritten(old, lambda e: {**e, "data": e["data"] + b" "}))
 
 
 def test_an_entry_that_is_there_twice_is_found(content: bytes) -> None:
@@ -146,10 +164,10 @@ def test_an_entry_that_is_there_twice_is_found(content: bytes) -> None:
 def test_a_later_format_is_refused(content: bytes) -> None:
     def later(entries: dict[str, bytes]) -> dict[str, bytes]:
         manifest = json.loads(entries[MANIFEST])
-        manifest |= {"format": 2, "versions": {"pgtoy": "9.0"}}
+        manifest |= {"format": 3, "versions": {"pgtoy": "9.0"}}
         return {**entries, MANIFEST: json.dumps(manifest).encode()}
 
-    with pytest.raises(ValueError, match=r"has format 2, from pgtoy 9.0; this one re"):
+    with pytest.raises(ValueError, match=r"has format 3, from pgtoy 9.0; this one re"):
         load(rewritten(content, later))
 
 
