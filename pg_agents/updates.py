@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -278,7 +279,16 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
         progress = self._current_progress_remaining
         # As the user gave it: SB3's makes a float of a string, too.
         schedule = getattr(self.lr_schedule, "value_schedule", self.lr_schedule)
-        check_not_negative(f"learning_rate({progress:g})", schedule(progress))
+        rate = schedule(progress)
+        check_not_negative(f"learning_rate({progress:g})", rate)
+        if rate == 0.0 and progress == 0.0 and self._n_updates == 0:
+            warnings.warn(
+                "the first update has the step size learning_rate(0) = 0 and changes "
+                f"nothing: its rollout ended at {self.num_timesteps} timesteps, beyond "
+                f"total_timesteps={self._total_timesteps}; schedules are asked after "
+                "the rollout, as in SB3",
+                stacklevel=2,
+            )
         self._update_learning_rate(self.policy.optimizer)
         if self.critic_learning_rate is not None:
             rate = self._now("critic_learning_rate")

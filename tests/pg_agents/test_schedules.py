@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,8 @@ def model_with(
     return algorithm("MlpPolicy", env, **given)
 
 
-@pytest.mark.parametrize("total", [1, 100, 300])
+@pytest.mark.filterwarnings("ignore:the first update has the step size")
+@pytest.mark.parametrize("total", [1, 300])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("agent", "name"), CASES)
 def test_progress_stays_within_the_unit_interval(
@@ -89,3 +91,13 @@ def test_a_bad_number_is_refused_by_the_arguments_name(
     model = model_with(agent, "dummy", name, schedule)
     with pytest.raises(ValueError, match=rf"^{name}\(0\.\d+\) must be a finite number"):
         model.learn(2_000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_first_update_that_changes_nothing_is_warned_of(kind: str) -> None:
+    model = model_with("episodes", kind, "learning_rate", lambda p: 0.1 * p)
+    with pytest.warns(UserWarning, match=r"learning_rate\(0\) = 0 and changes nothing"):
+        model.learn(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.learn(4 * model.num_timesteps)
