@@ -281,7 +281,8 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
         schedule = getattr(self.lr_schedule, "value_schedule", self.lr_schedule)
         rate = schedule(progress)
         check_not_negative(f"learning_rate({progress:g})", rate)
-        if rate == 0.0 and progress == 0.0 and self._n_updates == 0:
+        scheduled = callable(self.learning_rate) and progress == 0.0
+        if scheduled and rate == 0.0 and self._n_updates == 0:
             warnings.warn(
                 "the first update has the step size learning_rate(0) = 0 and changes "
                 f"nothing: its rollout ended at {self.num_timesteps} timesteps, beyond "

@@ -30,6 +30,7 @@ from pg_agents.checker.perturbation import Disturbance
 from pg_agents.checker.progress import Progress
 from pg_agents.checker.statistics import MAX_TESTED
 from pg_agents.checker.task import Task
+from pg_agents.nonfinite import NonFiniteError
 from pg_envs import oracle
 
 # A chain of rollouts is cut into stretches of so many mean episode lengths, which are
@@ -79,7 +80,12 @@ def measure_model(
             worth = _worth_of_actions(task, geometry)
             rounds = _Rounds(env, geometry, worth, tap, other, plan, progress)
             # More than the rounds will take: the callback stops it.
-            copy.learn(10**12, callback=rounds, log_interval=None)  # type: ignore[arg-type]
+            try:
+                copy.learn(10**12, callback=rounds, log_interval=None)  # type: ignore[arg-type]
+            except NonFiniteError as error:
+                raise CannotCheckError(
+                    f"the model's loss or gradient is NaN or infinite: {error}"
+                ) from error
         known = critic_candidates(copy, task, geometry, worth, exact_critic, seed)
         measured = rounds.measurement(task, model.n_envs, tuple(known))
         return replace(

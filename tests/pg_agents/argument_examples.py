@@ -144,7 +144,7 @@ COMMON: Examples = {
         (-0.1, NAN, INF, *NO_NUMBERS, *NO_SCHEDULES),
     ),
     "vf_coef": ((0.0, 0.5, 1), (-0.1, NAN, INF, *NO_NUMBERS)),
-    "max_grad_norm": ((0.5, None, 1), (0.0, -0.1, NAN, INF, "x", [1.0], {}, 1j)),
+    "max_grad_norm": ((0.5, None, 1, INF), (0.0, -0.1, NAN, "x", [1.0], {}, 1j)),
     "use_sde": ((True, False), NO_FLAGS),
     "sde_sample_freq": ((-1, 0, 2), (-2, 1.5, NAN, None, "x", [1])),
     "rollout_buffer_class": (

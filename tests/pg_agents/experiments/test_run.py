@@ -400,6 +400,7 @@ def test_a_full_disk_when_a_file_is_written(
     assert numbers(run_one(tiny(), 1, tmp_path)) == numbers(straight)
 
 
+@pytest.mark.filterwarnings("ignore:a callback changed the policy's weights")
 @pytest.mark.parametrize("algorithm", ["REINFORCE", "ActorCritic", "A2C", "PPO"])
 def test_a_run_whose_weights_are_spoilt_keeps_its_sound_checkpoint(
     algorithm: str, tmp_path: Path

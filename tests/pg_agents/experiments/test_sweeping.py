@@ -61,6 +61,7 @@ def test_it_finds_the_better_and_tests_it_on_other_seeds(tmp_path: Path) -> None
     assert any(line.startswith("{'learning_rate': 0.1}, seed 10: ") for line in said)
 
 
+@pytest.mark.filterwarnings("ignore:a callback changed the policy's weights")
 def test_a_trial_whose_numbers_do_not_stay_finite_has_failed(tmp_path: Path) -> None:
     """And the sweep goes on."""
     said: list[str] = []
