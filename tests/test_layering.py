@@ -194,7 +194,12 @@ PG_AGENTS = {
         "saving.random_states",
         "saving.resume_point",
     },
-    "saving.weights": {"critics", "saving.checkpoints", "saving.files"},
+    "saving.weights": {
+        "arguments.checks",
+        "critics",
+        "saving.checkpoints",
+        "saving.files",
+    },
     "critics": set(),
     "observations": set(),
     "random_policy": set(),
@@ -241,6 +246,7 @@ PG_AGENTS = {
     },
     "vector_envs.vector_results": {"observations", "vector_envs.empty_info"},
     "vec_env": {
+        "arguments.checks",
         "columns",
         "observations",
         "vector_envs.array_steps",
@@ -279,6 +285,7 @@ PG_AGENTS = {
         "acting",
         "advantages",
         "arguments.agent_arguments",
+        "arguments.sb3_arguments",
         "buffers",
         "finite",
         "observations",
@@ -333,6 +340,7 @@ PG_AGENTS = {
     "actor_critic": AGENT,
     "random_agent": {
         "advantages",
+        "arguments.sb3_arguments",
         "buffers",
         "memory",
         "policy_gradient",

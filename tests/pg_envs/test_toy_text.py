@@ -182,7 +182,7 @@ WRAPPERS: dict[str, Any] = {
     "those of make": lambda env: env,
     "Monitor": Monitor,
     "RecordEpisodeStatistics": wrappers.RecordEpisodeStatistics,
-    "TransformReward": lambda env: wrappers.TransformReward(env, lambda r: 2 * r),
+    "TransformReward": lambda env: wrappers.TransformReward(env, float),
     "FlattenObservation": wrappers.FlattenObservation,
 }
 
