@@ -111,9 +111,14 @@ def _check(options: argparse.Namespace) -> int:
     from pg_agents.checker.check import check_policy_gradient
     from pg_agents.checker.figure import draw_report
     from pg_agents.plots import save_figure
+    from pg_agents.saving.files import check_writable
 
     if options.plot is not None:
-        _check_picture(options.plot)
+        # Before the work is done.
+        if options.plot.suffix not in _PICTURES:
+            endings = ", ".join(_PICTURES)
+            raise ValueError(f"--plot must end in {endings}, got {options.plot}")
+        check_writable(options.plot)
     report = check_policy_gradient(
         _subject(options.subject, options.env, options.seed),
         options.env,
@@ -131,14 +136,6 @@ def _check(options: argparse.Namespace) -> int:
         save_figure(draw_report(report), options.plot)
         print(f"plot: {options.plot}", file=sys.stderr)
     return {"unbiased": 0, "undecided": 3}.get(report.verdict, 1)
-
-
-def _check_picture(path: Path) -> None:
-    """Refuses a file that could not be written, before the work is done."""
-    if path.suffix not in _PICTURES:
-        raise ValueError(f"--plot must end in {', '.join(_PICTURES)}, got {path}")
-    if not path.parent.is_dir():
-        raise ValueError(f"--plot: there is no folder {path.parent}")
 
 
 def _subject(name: str, env: str, seed: int) -> Any:  # noqa: ANN401

@@ -410,6 +410,7 @@ PG_AGENTS = {
     "plots.commands": {
         "arguments.checks",
         "registered",
+        "saving.files",
         *(
             f"plots.{name}"
             for name in ("files", "group_curves", "networks", "panels", "runs")
@@ -421,7 +422,7 @@ PG_AGENTS = {
     },
     "sweeps": {"lazy", "sweeps.space", "sweeps.study"},
     "sweeps.space": {"arguments.checks"},
-    "sweeps.journal": set(),
+    "sweeps.journal": {"saving.files"},
     "sweeps.study": {
         "arguments.checks",
         "statistics.scores",
@@ -434,6 +435,7 @@ PG_AGENTS = {
         "experiments.commands",
         "plots",
         "plots.parsers",
+        "saving.files",
     },
 }
 ALLOWED = {

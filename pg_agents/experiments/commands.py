@@ -180,11 +180,13 @@ def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> 
     from pg_agents.experiments.progress import RunsBar
     from pg_agents.experiments.seeds import run_seeds
     from pg_agents.experiments.summary import summarise
+    from pg_agents.saving.files import check_folder
 
     config = _config(recipe, variant, options)
     require_extra(config.settings.extra, f"recipe {recipe.name}")
     # Once, not once a seed.
     try_out(config.settings)
+    check_folder(options.out / config.name)
     seeds = _seeds(options, recipe.seeds)
     try:
         with _executor(options.dask) as executor:

@@ -19,6 +19,7 @@ from pg_agents.plots.runs import (
     plot_performance_profiles,
     plot_seed_strips,
 )
+from pg_agents.saving.files import check_writable
 from pg_agents.statistics.folders import RunGroup, read_groups
 from pg_agents.statistics.monitor import Unit
 from pg_agents.statistics.networks import network_grid
@@ -182,5 +183,4 @@ def _check_options(options: argparse.Namespace, pictures: Sequence[Path]) -> Non
     for path in pictures:
         if path.suffix not in _PICTURES:
             raise ValueError(f"a plot must end in {', '.join(_PICTURES)}, got {path}")
-        if not path.parent.is_dir():
-            raise ValueError(f"there is no folder {path.parent} for {path}")
+        check_writable(path)
