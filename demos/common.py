@@ -23,6 +23,7 @@ import pg_envs
 from pg_agents.callbacks import RunningReward
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.plots import save_figure, save_gif
+from pg_agents.saving.files import check_folder
 
 SLOW_ENOUGH_TO_WATCH_FPS = 2.0
 
@@ -65,8 +66,9 @@ def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace
         parser.error(f"--seed must be from 0 to {2**32 - 1001}, got {options.seed}")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
+        check_folder(options.out)
     except OSError as error:
-        parser.error(f"--out {options.out} can't be made a folder: {error.strerror}")
+        parser.error(f"--out {options.out} can't be written to: {error.strerror}")
     if options.render == "human" and not has_screen():
         print("There is no screen: the agent is saved as a GIF instead of shown.")
         options.render = "gif"

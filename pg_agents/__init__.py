@@ -1,27 +1,37 @@
 """REINFORCE and actor-critic agents with the Stable-Baselines3 API.
 
-`check_policy_gradient` is loaded when it is first asked for: it brings `pg_envs` and
-SciPy with it, which learning does without.
+Importing this package loads nothing else: neither torch nor Stable-Baselines3. Its
+names and modules are loaded when they are first asked for.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
+from pg_agents.lazy import load_lazily
 
-from pg_agents.actor_critic import ActorCritic
-from pg_agents.buffers import TrajectoryBuffer
-from pg_agents.cloning.clone import clone_behaviour
-from pg_agents.cloning.demonstrations import Demonstrations, record_demonstrations
-from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
-from pg_agents.random_agent import RandomAgent
-from pg_agents.random_policy import RandomPolicy
-from pg_agents.reinforce import REINFORCE
-from pg_agents.saving.weights import load_weights, save_weights
-from pg_agents.tabular_policy import TabularPolicy
-from pg_agents.vec_env import as_vec_env
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pg_agents import callbacks as callbacks
+    from pg_agents import checker as checker
+    from pg_agents import cloning as cloning
+    from pg_agents import experiments as experiments
+    from pg_agents import off_policy as off_policy
+    from pg_agents import plots as plots
+    from pg_agents import statistics as statistics
+    from pg_agents import sweeps as sweeps
+    from pg_agents import zoo as zoo
+    from pg_agents.actor_critic import ActorCritic
+    from pg_agents.buffers import TrajectoryBuffer
     from pg_agents.checker.check import check_policy_gradient
+    from pg_agents.cloning.clone import clone_behaviour
+    from pg_agents.cloning.demonstrations import Demonstrations, record_demonstrations
+    from pg_agents.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
+    from pg_agents.random_agent import RandomAgent
+    from pg_agents.random_policy import RandomPolicy
+    from pg_agents.reinforce import REINFORCE
+    from pg_agents.saving.weights import load_weights, save_weights
+    from pg_agents.tabular_policy import TabularPolicy
+    from pg_agents.vec_env import as_vec_env
 
 __all__ = [
     "REINFORCE",
@@ -42,11 +52,20 @@ __all__ = [
     "save_weights",
 ]
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """Loads the gradient checker when it is first asked for (PEP 562)."""
-    if name == "check_policy_gradient":
-        from pg_agents.checker.check import check_policy_gradient
-
-        return check_policy_gradient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+load_lazily(
+    __name__,
+    {
+        "actor_critic": ("ActorCritic",),
+        "buffers": ("TrajectoryBuffer",),
+        "checker.check": ("check_policy_gradient",),
+        "cloning.clone": ("clone_behaviour",),
+        "cloning.demonstrations": ("Demonstrations", "record_demonstrations"),
+        "policies": ("CnnPolicy", "MlpPolicy", "MultiInputPolicy"),
+        "random_agent": ("RandomAgent",),
+        "random_policy": ("RandomPolicy",),
+        "reinforce": ("REINFORCE",),
+        "saving.weights": ("load_weights", "save_weights"),
+        "tabular_policy": ("TabularPolicy",),
+        "vec_env": ("as_vec_env",),
+    },
+)

@@ -13,23 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import gymnasium
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-
-from pg_agents.checker.check import DEFAULT_ENV, check_policy_gradient
-from pg_agents.checker.figure import draw_report
+from pg_agents import __version__
 from pg_agents.experiments.commands import add_commands
-from pg_agents.plots import save_figure
-from pg_agents.plots.commands import add_compare_parser, add_plot_parser
+from pg_agents.plots.parsers import add_compare_parser, add_plot_parser
 
-_REFUSALS = (
-    ValueError,
-    TypeError,
-    ImportError,
-    AttributeError,
-    OSError,
-    gymnasium.error.Error,
-)
+_REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
+_DEFAULT_ENV = "PGToy-Sequence-v0"
 _PICTURES = (".png", ".pdf", ".svg")
 
 _EPILOG = """\
@@ -60,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # Recipes are ours; what is checked is the user's.
         ours = options.command != "check" or _raised_here(error)
-        if isinstance(error, _REFUSALS) and ours:
+        if _is_refusal(error) and ours:
             print(f"pgtoy: error: {error}", file=sys.stderr)
         else:
             # What the user's own code raises is theirs to read in full.
@@ -75,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pgtoy", description="Policy gradients to run, watch and check."
     )
+    parser.add_argument("--version", action="version", version=f"pgtoy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_check(commands)
     add_commands(commands)
@@ -93,7 +83,7 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
     )
     add = check.add_argument
     add("subject", metavar="module:object", help="what to check; a .py file will do")
-    add("--env", default=DEFAULT_ENV, help="id of a tabular environment (%(default)s)")
+    add("--env", default=_DEFAULT_ENV, help="id of a tabular environment (%(default)s)")
     add("--gamma", type=float, help="discount factor (the model's own, or 0.9)")
     add("--horizon", type=int, help="time limit in steps (the environment's own)")
     add(
@@ -117,8 +107,18 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
 
 
 def _check(options: argparse.Namespace) -> int:
+    # Imported here, as in all commands: the help does without torch and matplotlib.
+    from pg_agents.checker.check import check_policy_gradient
+    from pg_agents.checker.figure import draw_report
+    from pg_agents.plots import save_figure
+    from pg_agents.saving.files import check_writable
+
     if options.plot is not None:
-        _check_picture(options.plot)
+        # Before the work is done.
+        if options.plot.suffix not in _PICTURES:
+            endings = ", ".join(_PICTURES)
+            raise ValueError(f"--plot must end in {endings}, got {options.plot}")
+        check_writable(options.plot)
     report = check_policy_gradient(
         _subject(options.subject, options.env, options.seed),
         options.env,
@@ -138,20 +138,14 @@ def _check(options: argparse.Namespace) -> int:
     return {"unbiased": 0, "undecided": 3}.get(report.verdict, 1)
 
 
-def _check_picture(path: Path) -> None:
-    """Refuses a file that could not be written, before the work is done."""
-    if path.suffix not in _PICTURES:
-        raise ValueError(f"--plot must end in {', '.join(_PICTURES)}, got {path}")
-    if not path.parent.is_dir():
-        raise ValueError(f"--plot: there is no folder {path.parent}")
-
-
 def _subject(name: str, env: str, seed: int) -> Any:  # noqa: ANN401
     module_name, colon, path = name.rpartition(":")
     if not (colon and module_name and path):
         raise ValueError(
             f"the subject must read module:object or file.py:object, got {name!r}"
         )
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
     found: Any = _module(module_name)
     for part in path.split("."):
         if not hasattr(found, part):
@@ -178,6 +172,13 @@ def _module(name: str) -> ModuleType:
     sys.modules[file.stem] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether an error says by itself what is wrong."""
+    from gymnasium.error import Error
+
+    return isinstance(error, (*_REFUSALS, Error))
 
 
 def _raised_here(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from pg_agents.arguments.checks import check_choice, check_not_negative, check_s
 from pg_agents.arguments.policy_arguments import build_policy, check_policy_kwargs
 from pg_agents.arguments.sb3_arguments import (
     check_env,
+    check_has_spaces,
     check_mapping,
     check_policy,
     check_sb3_arguments,
@@ -194,11 +195,7 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         return {"critic": "none"} if ours and self.baseline != "value" else {}
 
     def _check_spaces(self) -> None:
-        if not hasattr(self, "observation_space"):
-            raise ValueError(
-                "env must be an environment or the id of one, got None: only load() "
-                "knows the spaces without it"
-            )
+        check_has_spaces(self)
         ours = issubclass(self.policy_class, OurPolicy)
         if not hasattr(self.policy_class, "evaluate_actions"):
             raise ValueError(

@@ -10,6 +10,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from pg_agents.advantages import AdvantageSettings
+from pg_agents.arguments.sb3_arguments import check_has_spaces
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.memory import MemorySettings
 from pg_agents.policy_gradient import PolicyGradientAlgorithm
@@ -82,7 +83,8 @@ class RandomAgent(PolicyGradientAlgorithm):
         )
 
     def _check_spaces(self) -> None:
-        """Samples from any space."""
+        # Any will do.
+        check_has_spaces(self)
 
     def _evaluate_rollout(self, buffer: TrajectoryBuffer) -> tuple[None, None]:
         return None, None

@@ -19,6 +19,7 @@ from torch import Tensor
 from pg_agents.acting import ActAndKeep, Actor, act_alone, act_and_value
 from pg_agents.advantages import AdvantageSettings, BaselineName, EstimatorName
 from pg_agents.arguments.agent_arguments import settings_among
+from pg_agents.arguments.sb3_arguments import check_is_env
 from pg_agents.buffers import TrajectoryBuffer
 from pg_agents.nonfinite import acting_error, check_actions
 from pg_agents.observations import Observation, count, flatten_time, map_observation
@@ -76,6 +77,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
         verbose: int = 0,
         monitor_wrapper: bool = True,
     ) -> VecEnv:
+        check_is_env(env)
         known: GymEnv = (
             VectorEnvAdapter(env, learner_skips_dummy_steps=True)
             if isinstance(env, VectorEnv)

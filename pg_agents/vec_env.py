@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
     VecEnvStepReturn,
 )
 
+from pg_agents.arguments.checks import kind_of
 from pg_agents.columns import Rows
 from pg_agents.observations import Observation, copy_observation, select
 from pg_agents.space_actions import nearest_actions
@@ -101,7 +102,7 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         if not isinstance(env, VectorEnv):
             raise TypeError(
                 "as_vec_env takes a gymnasium.vector.VectorEnv, such as gym.make_vec "
-                f"returns, got {type(env).__name__}"
+                f"returns, got {kind_of(env)}"
             )
         check_spaces(env.single_observation_space, env.single_action_space)
         self.env = env

@@ -4,16 +4,14 @@ Importing this package registers them. It imports neither torch nor pygame: the 
 vector environment and the canvas are loaded when they are first asked for.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gymnasium
 
 from pg_envs import bandit, pixelcopter, sequence
 from pg_envs.bandit import BanditEnv, bandit_mdp
 from pg_envs.env import TabularEnv
+from pg_envs.lazy import load_lazily
 from pg_envs.mdp import TabularMDP
 from pg_envs.pixelcopter import PixelcopterEnv
 from pg_envs.pixelcopter_vector import PixelcopterVectorEnv
@@ -22,7 +20,11 @@ from pg_envs.sequence import SequenceEnv, sequence_mdp
 from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
 from pg_envs.vector_env import TabularVectorEnv
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
+    from pg_envs import oracle as oracle
+    from pg_envs import rendering as rendering
     from pg_envs.make_torch import make_torch_vec
     from pg_envs.torch_cartpole import TorchCartPoleVectorEnv
     from pg_envs.torch_pixelcopter import TorchPixelcopterVectorEnv
@@ -72,17 +74,13 @@ gymnasium.register(
     max_episode_steps=pixelcopter.MAX_EPISODE_STEPS,
 )
 
-# What needs torch, and where it is.
-_TORCH_NAMES = {
-    "TorchCartPoleVectorEnv": "torch_cartpole",
-    "TorchPixelcopterVectorEnv": "torch_pixelcopter",
-    "TorchTabularVectorEnv": "torch_vector_env",
-    "make_torch_vec": "make_torch",
-}
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """Loads what needs torch when it is first asked for (PEP 562)."""
-    if name in _TORCH_NAMES:
-        return getattr(import_module(f"pg_envs.{_TORCH_NAMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# What needs torch is loaded when it is first asked for.
+load_lazily(
+    __name__,
+    {
+        "make_torch": ("make_torch_vec",),
+        "torch_cartpole": ("TorchCartPoleVectorEnv",),
+        "torch_pixelcopter": ("TorchPixelcopterVectorEnv",),
+        "torch_vector_env": ("TorchTabularVectorEnv",),
+    },
+)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pg_envs.drawn_env import DrawnEnv
 from pg_envs.dynamics import add_noise, advance, initial_state, make_tables
-from pg_envs.mdp import TabularMDP
+from pg_envs.mdp import TabularMDP, check_mdp
 from pg_envs.rendering.scene import Scene, Snapshot
 from pg_envs.state import (
     check_index,
@@ -49,11 +49,13 @@ class TabularEnv(DrawnEnv[Observation, np.int64]):
 
     Raises:
         ValueError: if `render_mode` is unknown.
+        TypeError: if `mdp` is no `TabularMDP`.
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "render_fps": 4}  # noqa: RUF012
 
     def __init__(self, mdp: TabularMDP, render_mode: str | None = None) -> None:
+        check_mdp(mdp)
         super().__init__(render_mode)
         self.mdp = mdp
         self.observation_space = observation_space(mdp)

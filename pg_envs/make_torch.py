@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import torch
 from gymnasium.envs.classic_control import CartPoleEnv
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 from pg_envs.env import TabularEnv
@@ -18,7 +19,7 @@ from pg_envs.toy_text import mdp_from_env
 
 
 def make_torch_vec(
-    id: str,
+    id: str | EnvSpec,
     num_envs: int,
     device: torch.device | str = "cpu",
     *,
@@ -34,7 +35,7 @@ def make_torch_vec(
 
     Args:
         id: a registered id, such as `"PGToy-Sequence-v0"`, `"FrozenLake-v1"` or
-            `"CartPole-v1"`.
+            `"CartPole-v1"`, or its `EnvSpec`.
         num_envs: N, at least 1.
         device: where the tensors live, such as `"cpu"` or `"cuda"`.
         autoreset_mode: `SAME_STEP` or `NEXT_STEP`, see `TabularVectorEnv`.
@@ -48,9 +49,14 @@ def make_torch_vec(
         The vector environment; every episode has the time limit of the registered id.
 
     Raises:
-        TypeError: if the environment is none of these.
+        TypeError: if the environment is none of these, or `id` no id.
         ValueError: if an argument is out of range; the message names it.
     """
+    if not isinstance(id, str | EnvSpec):
+        raise TypeError(
+            "id must be the id of an environment, such as 'PGToy-Sequence-v0', got "
+            f"{id!r}"
+        )
     env = gymnasium.make(id, render_mode=render_mode, **arguments)
     spec, single = env.spec, env.unwrapped
     limit = spec.max_episode_steps if spec is not None else None

@@ -184,6 +184,15 @@ def observation_table(
     return places.astype(np.float32)[:, None], (-1.0, 1.0)
 
 
+def check_mdp(given: object) -> None:
+    """Raises a TypeError unless it is a TabularMDP."""
+    if not isinstance(given, TabularMDP):
+        raise TypeError(
+            "mdp must be a TabularMDP, such as sequence_mdp() or mdp_from_env(env) "
+            f"returns, got {given!r}"
+        )
+
+
 def check_choice(name: str, given: object, accepted: tuple[object, ...]) -> None:
     """Raises a ValueError naming argument, value and choices if it is none of them."""
     if given not in accepted:

@@ -2,6 +2,8 @@
 
 Everything is NumPy float64 and follows from the tables of a `TabularMDP` and a policy
 table pi, `[S, A]`, by a linear solve or, with a horizon, by as many matrix products.
+An environment is no `TabularMDP` and refused with a TypeError: `mdp_from_env` returns
+its tables.
 
 Notation: `R[s, a]` is the expected reward of an action, `P[s, a, s']` the probability
 that the episode goes on in s' (a transition that ends it has none), gamma the discount.
@@ -27,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pg_envs.mdp import TabularMDP
+from pg_envs.mdp import TabularMDP, check_mdp
 
 Table = NDArray[np.float64]
 
@@ -47,6 +49,7 @@ class Optimum(NamedTuple):
 
 def uniform_policy(mdp: TabularMDP) -> Table:
     """Returns the policy that takes every action with equal probability, `[S, A]`."""
+    check_mdp(mdp)
     return np.full((mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
 
 
@@ -244,6 +247,7 @@ def optimal_values(
         ValueError: if an argument is out of range, or if the values grow without end,
             as they can with gamma 1 and no horizon.
     """
+    check_mdp(mdp)
     _check_numbers(gamma, horizon)
     rewards, going_on = _rewards(mdp), gamma * _going_on(mdp)
     values = np.zeros(mdp.n_states)
@@ -311,6 +315,7 @@ def _solve(step: Table, gamma: float, right: Table) -> Table:
 def _checked(
     mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None
 ) -> Table:
+    check_mdp(mdp)
     _check_numbers(gamma, horizon)
     pi = np.asarray(policy, dtype=np.float64)
     if pi.shape != (mdp.n_states, mdp.n_actions) or not np.isfinite(pi).all():

@@ -1,4 +1,4 @@
-"""Gymnasium's toy-text environments read as tables: FrozenLake, CliffWalking, Taxi."""
+"""The tables of environments: ours, and Gymnasium's FrozenLake, CliffWalking, Taxi."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike
 
 from pg_envs.mdp import TabularMDP
@@ -73,23 +74,39 @@ def mdp_from_transitions(
     )
 
 
-def mdp_from_env(env: gymnasium.Env[Any, Any]) -> TabularMDP:
-    """Returns the tables of a toy-text environment that exposes them as `P`.
+def mdp_from_env(
+    env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any],
+) -> TabularMDP:
+    """Returns the tables of an environment that has them.
+
+    Wrappers are looked through: what they change, such as a time limit or a scaled
+    reward, is not in the tables.
 
     Args:
-        env: FrozenLake, CliffWalking or Taxi, wrapped or not.
+        env: an environment of `pg_envs` with tables (a `TabularEnv` or a
+            `TabularVectorEnv`, whose `mdp` is returned), or Gymnasium's FrozenLake,
+            CliffWalking or Taxi, which expose them as `P`; wrapped or not.
 
     Raises:
-        TypeError: if it has no `P` and `initial_state_distrib`.
+        TypeError: if it is no environment, or has neither `mdp` nor `P` and
+            `initial_state_distrib`.
         ValueError: if its transitions depend on more than state and action, as those of
             Taxi's fickle passenger do.
     """
+    if not isinstance(env, gymnasium.Env | VectorEnv):
+        raise TypeError(
+            "env must be an environment (an instance, such as gymnasium.make returns), "
+            f"got {env!r}"
+        )
     toy: Any = env.unwrapped
+    own = getattr(toy, "mdp", None)
+    if isinstance(own, TabularMDP):
+        return own
     if not (hasattr(toy, "P") and hasattr(toy, "initial_state_distrib")):
         raise TypeError(
-            "mdp_from_env needs an environment with tables, P and "
-            f"initial_state_distrib, such as FrozenLake-v1; {type(toy).__name__} has "
-            "none"
+            "env must be an environment with tables: a TabularEnv or TabularVectorEnv "
+            "such as PGToy-Sequence-v0, or one with P and initial_state_distrib such "
+            f"as FrozenLake-v1; {type(toy).__name__} has none"
         )
     if getattr(toy, "fickle_passenger", False):
         raise ValueError(

@@ -50,6 +50,7 @@ class TabularVectorEnv(KeptVectorEnv):
 
     Raises:
         ValueError: if an argument is out of range; the message names it.
+        TypeError: if `env` is no `TabularEnv`, or wrapped.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -62,6 +63,11 @@ class TabularVectorEnv(KeptVectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
+        if not isinstance(env, TabularEnv):
+            raise TypeError(
+                "env must be a TabularEnv without wrappers, such as SequenceEnv() or "
+                f"gymnasium.make(id).unwrapped, got {env!r}"
+            )
         check_count("num_envs", num_envs)
         if max_episode_steps is not None:
             check_count("max_episode_steps", max_episode_steps)

@@ -191,12 +191,18 @@ def refusal(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     return left.value.code
 
 
-def test_a_folder_that_cannot_be_made_is_named(
+def test_a_folder_that_cannot_be_written_to_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert refusal(["--out", str(tmp_path / "file" / "out")], monkeypatch) == 2
-    assert "can't be made a folder" in capsys.readouterr().err
+    for out in ("file", "file/out"):
+        assert refusal(["--out", str(tmp_path / out)], monkeypatch) == 2
+        said = capsys.readouterr().err
+        assert f"--out {tmp_path / out} can't be written to: " in said
+    if sys.platform == "linux":
+        # It is there, and no file can be made in it.
+        assert refusal(["--out", "/proc"], monkeypatch) == 2
+        assert "--out /proc can't be written to: " in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

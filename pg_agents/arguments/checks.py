@@ -16,6 +16,13 @@ class UnsupportedError(ValueError, NotImplementedError):
     """A space that nothing is implemented for, in SB3 neither."""
 
 
+def kind_of(given: object) -> str:
+    """Returns what is given, for a message: the name of its class, or "the class X"."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}, not an instance of it"
+    return type(given).__name__
+
+
 def check_choice(name: str, given: object, accepted: tuple[object, ...]) -> None:
     """Raises a ValueError unless `given` is one of `accepted`."""
     # An array has no answer to whether it is one of them; it has no hash either.

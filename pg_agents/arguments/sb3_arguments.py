@@ -101,12 +101,7 @@ def make_env(env: Any, verbose: int, wrap: Any) -> VecEnv | None:  # noqa: ANN40
         made: Any = maybe_make_env(env, verbose)
     except (gymnasium.error.Error, ImportError) as error:
         raise ValueError(f"env={env!r} can't be made: {error}") from error
-    # Environments of the old gym are SB3's business.
-    if not hasattr(made, "reset") or not hasattr(made, "step"):
-        raise TypeError(
-            "env must be an environment, the id of one, an SB3 or a Gymnasium vector "
-            f"environment, got {env!r}"
-        )
+    check_is_env(made, "an environment, the id of one")
     with closed_on_error(made if isinstance(env, str) else None):
         single = isinstance(made, VectorEnv)
         seen = made.single_observation_space if single else made.observation_space
@@ -115,6 +110,34 @@ def make_env(env: Any, verbose: int, wrap: Any) -> VecEnv | None:  # noqa: ANN40
         _check_action_space(acted)
         wrapped: VecEnv = wrap(made, verbose)
     return wrapped
+
+
+def check_is_env(env: object, accepted: str = "an environment") -> None:
+    """Raises a TypeError unless it is an environment with spaces, single or vector.
+
+    Args:
+        env: what was given.
+        accepted: what is accepted besides vector environments.
+    """
+    # Environments of the old gym, which have these, are SB3's business.
+    is_env = hasattr(env, "reset") and hasattr(env, "step")
+    if isinstance(env, type) or not is_env:
+        raise TypeError(
+            f"env must be {accepted}, an SB3 or a Gymnasium vector environment, each "
+            f"an instance and no class, got {env!r}"
+        )
+    for name in ("observation_space", "action_space"):
+        if not hasattr(env, name):
+            raise TypeError(f"env must have an {name}, a space, and {env!r} has none")
+
+
+def check_has_spaces(model: object) -> None:
+    """Raises a ValueError unless a model knows its spaces."""
+    if not hasattr(model, "observation_space"):
+        raise ValueError(
+            "env must be an environment or the id of one, got None: only load() "
+            "knows the spaces without it"
+        )
 
 
 def check_env(made: VecEnv | None, policy: object, use_sde: bool) -> None:

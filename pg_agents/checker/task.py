@@ -11,7 +11,7 @@ from gymnasium import wrappers
 from numpy.typing import NDArray
 
 from pg_agents.arguments.checks import check_count, check_unit_interval
-from pg_envs import TabularEnv, TabularMDP, mdp_from_env, oracle
+from pg_envs import TabularMDP, mdp_from_env, oracle
 
 Table = NDArray[np.float64]
 
@@ -106,8 +106,8 @@ def resolve_task(
         return Task(env, "TabularMDP", gamma, horizon or DEFAULT_HORIZON, bootstrap)
     if not isinstance(env, str | gymnasium.Env):
         raise TypeError(
-            "the environment must be the id of one, a Gymnasium environment or a "
-            f"TabularMDP, got {type(env).__name__}"
+            "env must be the id of an environment, a Gymnasium environment (an "
+            f"instance, not a vector of them) or a TabularMDP, got {env!r}"
         )
     made = gymnasium.make(env) if isinstance(env, str) else env
     try:
@@ -143,12 +143,10 @@ def _limit_of(env: gymnasium.Env[Any, Any]) -> int | None:
 
 
 def _tables_of(env: gymnasium.Env[Any, Any], name: str) -> TabularMDP:
-    inner = env.unwrapped
-    if isinstance(inner, TabularEnv):
-        return inner.mdp
-    if not hasattr(inner, "P"):
+    try:
+        return mdp_from_env(env)
+    except TypeError as error:
         raise TypeError(
             f"{name} is not tabular: the exact gradient is known for environments with "
             "tables, such as PGToy-Sequence-v0, FrozenLake-v1 or a TabularMDP"
-        )
-    return mdp_from_env(env)
+        ) from error

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from pg_agents.arguments.checks import check_unit_interval
+from pg_agents.arguments.checks import check_unit_interval, kind_of
 from pg_agents.cloning.cloning_data import as_the_policy_acts, as_the_policy_sees
 from pg_agents.cloning.demonstrations import Demonstrations
 from pg_agents.cloning.likelihood_fit import (
@@ -133,9 +133,10 @@ def _policy_of(model: BaseAlgorithm, ent_coef: float) -> ActorCriticPolicy:
     """Returns the policy of a model, if it can be fitted."""
     policy = getattr(model, "policy", None)
     if not isinstance(policy, ActorCriticPolicy):
+        has = "" if policy is None else f" with {type(policy).__name__}"
         raise TypeError(
             "model must have an ActorCriticPolicy, as REINFORCE, ActorCritic, A2C and "
-            f"PPO have, got {type(model).__name__} with {type(policy).__name__}"
+            f"PPO have, got {kind_of(model)}{has}"
         )
     if hasattr(policy, "lstm_actor"):
         raise TypeError(

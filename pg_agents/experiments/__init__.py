@@ -5,15 +5,20 @@
 >>> reports = run_seeds(config, range(10), "runs")  # doctest: +SKIP
 """
 
+from typing import TYPE_CHECKING
+
 from pg_agents.experiments.catalogue import find_recipe, recipes
-from pg_agents.experiments.damage import DamagedRunError, OtherRunError
-from pg_agents.experiments.folder import EvaluationRecord, Result, RunFolder
-from pg_agents.experiments.lock import FolderBusyError
-from pg_agents.experiments.recipe import Recipe, Reported
-from pg_agents.experiments.run import Training, run_one
-from pg_agents.experiments.seeds import RunReport, run_seeds
-from pg_agents.experiments.settings import Evaluation, RunConfig, Settings
-from pg_agents.experiments.training import Moment, RunProgress
+from pg_agents.lazy import load_lazily
+
+if TYPE_CHECKING:
+    from pg_agents.experiments.damage import DamagedRunError, OtherRunError
+    from pg_agents.experiments.folder import EvaluationRecord, Result, RunFolder
+    from pg_agents.experiments.lock import FolderBusyError
+    from pg_agents.experiments.recipe import Recipe, Reported
+    from pg_agents.experiments.run import Training, run_one
+    from pg_agents.experiments.seeds import RunReport, run_seeds
+    from pg_agents.experiments.settings import Evaluation, RunConfig, Settings
+    from pg_agents.experiments.training import Moment, RunProgress
 
 __all__ = [
     "DamagedRunError",
@@ -36,3 +41,17 @@ __all__ = [
     "run_one",
     "run_seeds",
 ]
+
+load_lazily(
+    __name__,
+    {
+        "damage": ("DamagedRunError", "OtherRunError"),
+        "folder": ("EvaluationRecord", "Result", "RunFolder"),
+        "lock": ("FolderBusyError",),
+        "recipe": ("Recipe", "Reported"),
+        "run": ("Training", "run_one"),
+        "seeds": ("RunReport", "run_seeds"),
+        "settings": ("Evaluation", "RunConfig", "Settings"),
+        "training": ("Moment", "RunProgress"),
+    },
+)

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from pg_agents.experiments import sweeping
 from pg_agents.experiments.catalogue import find_recipe, recipes
 from pg_agents.experiments.recipe import Recipe
-from pg_agents.experiments.settings import RunConfig
+from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig
 
 if TYPE_CHECKING:
     from pg_agents.experiments.executors import AnyExecutor
     from pg_agents.experiments.folder import RunFolder
     from pg_agents.experiments.seeds import RunReport
 
-_OUT = Path("runs")
 _VARIANT = "which of its settings (the first); run takes `all`"
 _INTERRUPTED = 130
 _RUN_EPILOG = """\
@@ -81,7 +80,12 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("recipe", metavar="NAME", help="as `pgtoy recipes` lists it")
     add("--variant", help=_VARIANT)
-    add("--out", type=Path, default=_OUT, help="folder of all runs (%(default)s)")
+    add(
+        "--out",
+        type=Path,
+        default=DEFAULT_ROOT,
+        help="folder of all runs (%(default)s)",
+    )
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -176,11 +180,13 @@ def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> 
     from pg_agents.experiments.progress import RunsBar
     from pg_agents.experiments.seeds import run_seeds
     from pg_agents.experiments.summary import summarise
+    from pg_agents.saving.files import check_folder
 
     config = _config(recipe, variant, options)
     require_extra(config.settings.extra, f"recipe {recipe.name}")
     # Once, not once a seed.
     try_out(config.settings)
+    check_folder(options.out / config.name)
     seeds = _seeds(options, recipe.seeds)
     try:
         with _executor(options.dask) as executor:

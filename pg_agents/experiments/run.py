@@ -39,7 +39,7 @@ from pg_agents.experiments.folder import (
 from pg_agents.experiments.interrupts import stop_requests
 from pg_agents.experiments.lock import claim
 from pg_agents.experiments.monitor_file import cut_back
-from pg_agents.experiments.settings import RunConfig, Settings
+from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig, Settings
 from pg_agents.experiments.training import (
     EpisodeLog,
     Moment,
@@ -51,7 +51,6 @@ from pg_agents.saving.files import remove_temporaries, write_whole
 from pg_agents.saving.resume_point import next_seed
 from pg_agents.saving.resuming import ResumableAlgorithm
 
-DEFAULT_ROOT = Path("runs")
 # What a run that counts episodes is told to learn for.
 _NO_END = 2**62
 # SB3 seeds the generators of the whole process: two runs at once would disturb each

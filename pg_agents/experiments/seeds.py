@@ -19,8 +19,8 @@ from pg_agents.experiments.executors import (
 )
 from pg_agents.experiments.folder import Result, RunFolder
 from pg_agents.experiments.monitor_file import last_episode
-from pg_agents.experiments.run import DEFAULT_ROOT, check_seed, run_one
-from pg_agents.experiments.settings import RunConfig, Settings
+from pg_agents.experiments.run import check_seed, run_one
+from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig, Settings
 from pg_agents.experiments.training import Moment, share_done
 
 _POLL_SECONDS = 0.5

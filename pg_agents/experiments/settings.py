@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pg_agents.arguments.checks import check_choice
@@ -16,6 +17,8 @@ from pg_agents.experiments.setting_checks import (
     near,
 )
 
+# The folder of all runs.
+DEFAULT_ROOT = Path("runs")
 ALGORITHMS = ("REINFORCE", "ActorCritic", "RandomAgent", "A2C", "PPO")
 Vectorization = Literal["dummy", "vector", "torch"]
 VECTORIZATIONS = ("dummy", "vector", "torch")

@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pg_agents.experiments.extras import require_extra
-from pg_agents.experiments.run import DEFAULT_ROOT, run_one
-from pg_agents.experiments.settings import RunConfig
-from pg_agents.nonfinite import NonFiniteError
-from pg_agents.sweeps.space import parse_space
+from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig
 
 if TYPE_CHECKING:
     from pg_agents.sweeps import SweepResult
@@ -67,7 +64,10 @@ def sweep(
     """
     require_extra("sweeps", "a sweep")
     require_extra(config.settings.extra, f"recipe {config.recipe}")
-    from pg_agents.sweeps import tune
+    # Imported here: the command's help does without torch.
+    from pg_agents.experiments.run import run_one
+    from pg_agents.nonfinite import NonFiniteError
+    from pg_agents.sweeps import parse_space, tune
 
     parse_space(space)
     folder = Path(root) / "sweeps" / config.name

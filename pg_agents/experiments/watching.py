@@ -21,6 +21,7 @@ from pg_agents.experiments.folder import RunFolder
 from pg_agents.experiments.settings import RunConfig
 from pg_agents.experiments.sight import Sight
 from pg_agents.plots import save_gif
+from pg_agents.saving.files import check_writable, write_file
 from pg_envs import WindowClosed
 
 FORMATS = (".gif", ".mp4")
@@ -126,13 +127,13 @@ def record(
         max_steps: of each episode to show; None for all.
 
     Raises:
-        ValueError: if the file has another ending, or its folder doesn't exist.
+        ValueError: if the file has another ending.
+        OSError: if it can't be written; that is found out before anything is played.
         ModuleNotFoundError: if an extra is not installed; says how to install it.
     """
     if path.suffix not in FORMATS:
         raise ValueError(f"a film must end in {' or '.join(FORMATS)}, got {path}")
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {path.parent}")
+    check_writable(path)
     if path.suffix == ".mp4":
         require_extra("video", "a film in .mp4")
     _require_extra_of(folder)
@@ -251,25 +252,20 @@ def _write_mp4(
 ) -> None:
     from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    os.close(handle)
     writer: Any = None
+    with tempfile.TemporaryDirectory() as folder_of_film:
+        film = Path(folder_of_film) / "film.mp4"
 
-    def write(frame: Frame) -> None:
-        nonlocal writer
-        if writer is None:
-            size = frame.shape[1], frame.shape[0]
-            writer = FFMPEG_VideoWriter(temporary, size, fps)
-        writer.write_frame(frame)
+        def write(frame: Frame) -> None:
+            nonlocal writer
+            if writer is None:
+                size = frame.shape[1], frame.shape[0]
+                writer = FFMPEG_VideoWriter(str(film), size, fps)
+            writer.write_frame(frame)
 
-    try:
         try:
             _play(folder, n_episodes, "rgb_array", write, on_return, max_steps)
         finally:
             if writer is not None:
                 writer.close()
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        write_file(path, film.read_bytes())

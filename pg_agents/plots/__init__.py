@@ -8,24 +8,29 @@ saves with ``figure.savefig(path)``; `commands`, which draws for `pgtoy plot` an
 chosen and no screen is needed.
 """
 
-from pg_agents.plots.animation import animate_action_probabilities
-from pg_agents.plots.figures import (
-    plot_action_probabilities,
-    plot_learning_curves,
-    plot_losses,
-    plot_returns,
-    plot_rewards,
-    plot_total_rewards,
-)
-from pg_agents.plots.files import save_figure, save_gif
-from pg_agents.plots.networks import plot_network_grid
-from pg_agents.plots.panels import Curves
-from pg_agents.plots.runs import (
-    compare_runs,
-    plot_curve_bands,
-    plot_performance_profiles,
-    plot_seed_strips,
-)
+from typing import TYPE_CHECKING
+
+from pg_agents.lazy import load_lazily
+
+if TYPE_CHECKING:
+    from pg_agents.plots.animation import animate_action_probabilities
+    from pg_agents.plots.figures import (
+        plot_action_probabilities,
+        plot_learning_curves,
+        plot_losses,
+        plot_returns,
+        plot_rewards,
+        plot_total_rewards,
+    )
+    from pg_agents.plots.files import save_figure, save_gif
+    from pg_agents.plots.networks import plot_network_grid
+    from pg_agents.plots.panels import Curves
+    from pg_agents.plots.runs import (
+        compare_runs,
+        plot_curve_bands,
+        plot_performance_profiles,
+        plot_seed_strips,
+    )
 
 __all__ = [
     "Curves",
@@ -44,3 +49,27 @@ __all__ = [
     "save_figure",
     "save_gif",
 ]
+
+load_lazily(
+    __name__,
+    {
+        "animation": ("animate_action_probabilities",),
+        "figures": (
+            "plot_action_probabilities",
+            "plot_learning_curves",
+            "plot_losses",
+            "plot_returns",
+            "plot_rewards",
+            "plot_total_rewards",
+        ),
+        "files": ("save_figure", "save_gif"),
+        "networks": ("plot_network_grid",),
+        "panels": ("Curves",),
+        "runs": (
+            "compare_runs",
+            "plot_curve_bands",
+            "plot_performance_profiles",
+            "plot_seed_strips",
+        ),
+    },
+)

@@ -1,4 +1,4 @@
-"""The commands `pgtoy plot` and `pgtoy compare`."""
+"""What the commands `pgtoy plot` and `pgtoy compare` do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pg_agents.arguments.checks import check_count
 from pg_agents.plots.files import save_figure
@@ -19,8 +19,9 @@ from pg_agents.plots.runs import (
     plot_performance_profiles,
     plot_seed_strips,
 )
+from pg_agents.saving.files import check_writable
 from pg_agents.statistics.folders import RunGroup, read_groups
-from pg_agents.statistics.monitor import UNITS, Unit
+from pg_agents.statistics.monitor import Unit
 from pg_agents.statistics.networks import network_grid
 from pg_agents.statistics.summaries import Summary, summarise, table
 
@@ -33,90 +34,8 @@ _AXES = {
     "seconds": "Seconds of training",
 }
 _PICTURES = (".png", ".pdf", ".svg")
-_KINDS = ("curves", "seeds", "profile")
 # More runs than these and their lines hide the band.
 _MOST_LINES = 30
-
-# argparse names its own type of subparsers with an underscore.
-Commands = Any
-
-
-def add_plot_parser(commands: Commands) -> None:
-    """Enters `pgtoy plot`.
-
-    Args:
-        commands: what `add_subparsers` has returned.
-    """
-    parser = commands.add_parser(
-        "plot",
-        help="draw learning curves, seeds or the profile of finished runs",
-        description="Draw finished runs: interquartile mean and 95 % interval.",
-    )
-    _add_shared(parser, 20)
-    parser.add_argument(
-        "--kind",
-        choices=_KINDS,
-        default="curves",
-        help="curves: learning; seeds: a dot a run; profile: share of runs above a "
-        "score (%(default)s)",
-    )
-    parser.add_argument(
-        "--spread",
-        choices=("bootstrap", "range"),
-        default="bootstrap",
-        help="band of the curves: interval of the mean, or lowest to highest run",
-    )
-    parser.add_argument(
-        "--to",
-        type=Path,
-        default=Path("runs.png"),
-        metavar="FILE",
-        help="png, pdf or svg (%(default)s)",
-    )
-    parser.set_defaults(run=plot)
-
-
-def add_compare_parser(commands: Commands) -> None:
-    """Enters `pgtoy compare`.
-
-    Args:
-        commands: what `add_subparsers` has returned.
-    """
-    parser = commands.add_parser(
-        "compare",
-        help="a table of finished runs: score, interval, speed, stability",
-        description="Compare finished runs, each group with the first one. A run's "
-        "score is its mean evaluation return; P(better) is the probability that a run "
-        "scores more than one of the first group.",
-    )
-    _add_shared(parser, 100)
-    add = parser.add_argument
-    add("--to", type=Path, metavar="FILE", help="draw it too (png, pdf, svg)")
-    add(
-        "--grid",
-        type=Path,
-        metavar="FILE",
-        help="draw speed and stability of the variants LAYERSxUNITS as heat maps",
-    )
-    parser.set_defaults(run=compare)
-
-
-def _add_shared(parser: argparse.ArgumentParser, window: int) -> None:
-    add = parser.add_argument
-    add(
-        "folders",
-        nargs="+",
-        metavar="FOLDER",
-        help="with seed-... in it, or with folders of runs",
-    )
-    add("--x", choices=UNITS, default="steps", help="what is counted (%(default)s)")
-    add("--threshold", type=float, help="return to be reached (the task's own)")
-    add(
-        "--window",
-        type=int,
-        default=window,
-        help="episodes in the running mean of the returns (%(default)s)",
-    )
 
 
 def plot(options: argparse.Namespace) -> int:
@@ -264,5 +183,4 @@ def _check_options(options: argparse.Namespace, pictures: Sequence[Path]) -> Non
     for path in pictures:
         if path.suffix not in _PICTURES:
             raise ValueError(f"a plot must end in {', '.join(_PICTURES)}, got {path}")
-        if not path.parent.is_dir():
-            raise ValueError(f"there is no folder {path.parent} for {path}")
+        check_writable(path)

@@ -2,7 +2,6 @@
 
 import io
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+
+from pg_agents.saving.files import write_file
 
 # The last frame stays on the screen for so long before the animation starts again.
 _LAST_FRAME_MS = 2000
@@ -29,6 +30,7 @@ def save_gif(
 
     Raises:
         ValueError: If there are no frames, or ``fps`` is out of range.
+        OSError: If it can't be written; the message names ``path`` and the reason.
     """
     if len(frames) == 0:
         raise ValueError("frames must hold at least one frame, got none")
@@ -59,11 +61,12 @@ def write_gif(
 
     Raises:
         ValueError: If ``fps`` is out of range.
+        OSError: If it can't be written; the message names ``path`` and the reason.
     """
     check_fps(fps)
     palette = _palette(colours, n_colours, whiten)
     durations = [round(1000 / fps)] * (len(images) - 1) + [_LAST_FRAME_MS]
-    _write_atomically(_encode(images, palette, durations), Path(path))
+    write_file(path, _encode(images, palette, durations))
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
@@ -72,10 +75,13 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     Args:
         figure: What a function of `pg_agents.plots` returns.
         path: Where to write it; its folder has to exist.
+
+    Raises:
+        OSError: If it can't be written; the message names ``path`` and the reason.
     """
     content = io.BytesIO()
     figure.savefig(content, format=Path(path).suffix.lstrip(".") or "png", dpi=150)
-    _write_atomically(content.getvalue(), Path(path))
+    write_file(path, content.getvalue())
 
 
 def check_fps(fps: float) -> None:
@@ -110,17 +116,3 @@ def _encode(
         optimize=False,
     )
     return buffer.getvalue()
-
-
-def _write_atomically(content: bytes, path: Path) -> None:
-    """Write next to the target, then rename, which is atomic in one file system."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes files that only their owner may read.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

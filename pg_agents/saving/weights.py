@@ -13,6 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import Tensor
 
+from pg_agents.arguments.checks import kind_of
 from pg_agents.critics import critic_names
 from pg_agents.saving.checkpoints import versions
 from pg_agents.saving.files import write_whole
@@ -178,7 +179,7 @@ def _policy(model_or_policy: object) -> BasePolicy:
     if not isinstance(policy, BasePolicy):
         raise TypeError(
             "save_weights and load_weights take an algorithm or a policy of "
-            f"Stable-Baselines3, got {type(model_or_policy).__name__}"
+            f"Stable-Baselines3, got {kind_of(model_or_policy)}"
         )
     return policy
 

@@ -4,6 +4,7 @@ The functions of `scores`, `improvement` and `curves` are pure functions of NumP
 arrays; `folders` reads the runs that `pgtoy run` has left on disk.
 """
 
+from pg_agents.lazy import load_lazily
 from pg_agents.statistics.curves import (
     CurveBand,
     band_of_curves,
@@ -75,3 +76,5 @@ __all__ = [
     "table",
     "time_above_afterwards",
 ]
+
+load_lazily(__name__)

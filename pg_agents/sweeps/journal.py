@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pg_agents.saving.files import check_writable
+
 _ADVICE = 'sweeps need Optuna, an extra: pip install "pgtoy[sweeps]"'
 
 
@@ -31,6 +33,7 @@ def open_journal(path: str | os.PathLike[str]) -> Iterator[Any]:
         ImportError: if the extra is not installed; says how to install it.
         ValueError: if the folder does not exist, the file is no journal, or another
             process has it open.
+        OSError: if it can't be written to.
     """
     try:
         from filelock import FileLock, Timeout
@@ -43,6 +46,7 @@ def open_journal(path: str | os.PathLike[str]) -> Iterator[Any]:
         raise ValueError(f"there is no folder {path.parent} for the journal {path}")
     if path.exists() and not path.is_file():
         raise ValueError(f"the journal must be a file, got {path}")
+    check_writable(path)
     lock = FileLock(path.with_name(f"{path.name}.in-use"))
     try:
         lock.acquire(timeout=0)

@@ -1,4 +1,4 @@
-"""Gymnasium's toy-text environments as tables, step by step beside their own code."""
+"""Environments as tables, Gymnasium's step by step beside their own code."""
 
 from __future__ import annotations
 
@@ -8,13 +8,28 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode
+from gymnasium import wrappers
+from gymnasium.vector import AutoresetMode, VectorWrapper
+from stable_baselines3.common.monitor import Monitor
 
-from pg_envs import TabularEnv, TabularMDP, TabularVectorEnv, oracle
+from pg_envs import (
+    SequenceEnv,
+    TabularEnv,
+    TabularMDP,
+    TabularVectorEnv,
+    oracle,
+    sequence_mdp,
+)
 from pg_envs.make_torch import make_torch_vec
 from pg_envs.torch_vector_env import TorchTabularVectorEnv
 from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
-from tests.pg_envs.tabular_examples import Floats, feed_single, feed_vector
+from tests.pg_envs.tabular_examples import (
+    BANDIT,
+    SEQUENCE,
+    Floats,
+    feed_single,
+    feed_vector,
+)
 
 TOY_TEXT: list[tuple[str, dict[str, Any]]] = [
     ("FrozenLake-v1", {"is_slippery": True}),
@@ -158,8 +173,130 @@ def test_what_the_tables_cannot_say_is_refused() -> None:
         mdp_from_transitions(mixed, [1.0])
     with pytest.raises(ValueError, match="fickle_passenger=False"):
         mdp_from_env(gymnasium.make("Taxi-v4", fickle_passenger=True))
-    with pytest.raises(TypeError, match=r"with tables, P and .* CartPoleEnv has none"):
+    with pytest.raises(TypeError, match=r"with tables: .* CartPoleEnv has none"):
         mdp_from_env(gymnasium.make("CartPole-v1"))
+
+
+WRAPPERS: dict[str, Any] = {
+    "none": lambda env: env.unwrapped,
+    "those of make": lambda env: env,
+    "Monitor": Monitor,
+    "RecordEpisodeStatistics": wrappers.RecordEpisodeStatistics,
+    "TransformReward": lambda env: wrappers.TransformReward(env, float),
+    "FlattenObservation": wrappers.FlattenObservation,
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize(
+    ("env_id", "arguments"),
+    [
+        *(
+            (env_id, {"observation": form})
+            for env_id in (BANDIT, SEQUENCE)
+            for form in ("scalar", "one_hot", "index")
+        ),
+        (BANDIT, {"arm_rewards": [0.2, 0.7], "reward_noise": "bernoulli"}),
+        (SEQUENCE, {"n_states": 5, "step_cost": 0.5}),
+    ],
+)
+def test_our_own_environments_have_their_tables(
+    env_id: str, arguments: dict[str, Any], wrapper: str
+) -> None:
+    env = WRAPPERS[wrapper](gymnasium.make(env_id, **arguments))
+    own: Any = env.unwrapped
+    assert mdp_from_env(env) is own.mdp
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("env_id", [BANDIT, SEQUENCE, "FrozenLake-v1"])
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_so_have_vectors_of_them(kind: str, env_id: str, wrapped: bool) -> None:
+    env: Any
+    if kind == "torch":
+        env = make_torch_vec(env_id, 3)
+    else:
+        single = TabularEnv(mdp_from_env(gymnasium.make(env_id)))
+        env = TabularVectorEnv(single, 3)
+    one = mdp_from_env(gymnasium.make(env_id))
+    several = mdp_from_env(VectorWrapper(env) if wrapped else env)
+    assert several is env.mdp
+    np.testing.assert_array_equal(several.transition, one.transition)
+    np.testing.assert_array_equal(several.reward, one.reward)
+
+
+NO_TABLES: dict[str, Any] = {
+    "the class of one": SequenceEnv,
+    "an id": SEQUENCE,
+    "None": None,
+    "the tables": sequence_mdp(),
+    "one without": gymnasium.make("CartPole-v1"),
+    "several without": gymnasium.make_vec("CartPole-v1", num_envs=2),
+    "one of ours without": gymnasium.make("PGToy-Pixelcopter-v0"),
+}
+
+
+@pytest.mark.parametrize("given", NO_TABLES)
+def test_what_has_no_tables_is_refused(given: str) -> None:
+    with pytest.raises(TypeError, match=r"^env must be an environment "):
+        mdp_from_env(NO_TABLES[given])
+
+
+NO_MDP: dict[str, Any] = {
+    "an environment": gymnasium.make(SEQUENCE),
+    "a vector of them": gymnasium.make_vec(SEQUENCE, num_envs=2),
+    "the class of one": SequenceEnv,
+    "an id": SEQUENCE,
+    "None": None,
+}
+PI = oracle.uniform_policy(sequence_mdp())
+TAKES_AN_MDP: dict[str, Any] = {
+    "uniform_policy": oracle.uniform_policy,
+    "state_values": lambda mdp: oracle.state_values(mdp, PI, 0.9),
+    "state_values, horizon": lambda mdp: oracle.state_values(mdp, PI, 0.9, 3),
+    "values_to_go": lambda mdp: oracle.values_to_go(mdp, PI, 0.9, 3),
+    "action_values": lambda mdp: oracle.action_values(mdp, PI, 0.9),
+    "occupancy": lambda mdp: oracle.occupancy(mdp, PI, 0.9),
+    "expected_return": lambda mdp: oracle.expected_return(mdp, PI, 0.9),
+    "return_gradient": lambda mdp: oracle.return_gradient(mdp, PI, 0.9),
+    "return_gradient, horizon": lambda mdp: oracle.return_gradient(mdp, PI, 0.9, 3),
+    "optimal_values": lambda mdp: oracle.optimal_values(mdp, 0.9),
+    "TabularEnv": TabularEnv,
+}
+
+
+@pytest.mark.parametrize("given", NO_MDP)
+@pytest.mark.parametrize("function", TAKES_AN_MDP)
+def test_an_environment_in_place_of_its_tables_is_refused(
+    function: str, given: str
+) -> None:
+    TAKES_AN_MDP[function](sequence_mdp())
+    with pytest.raises(TypeError, match=r"^mdp must be a TabularMDP.*mdp_from_env"):
+        TAKES_AN_MDP[function](NO_MDP[given])
+
+
+@pytest.mark.parametrize("given", ["wrapped", "class", "vector"])
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_vectors_are_made_of_an_environment_without_wrappers(
+    kind: str, given: str
+) -> None:
+    env: Any = {
+        "wrapped": gymnasium.make(SEQUENCE),
+        "class": SequenceEnv,
+        "vector": TabularVectorEnv(SequenceEnv(), 2),
+    }[given]
+    with pytest.raises(TypeError, match="env must be a TabularEnv without wrappers"):
+        if kind == "numpy":
+            TabularVectorEnv(env, 2)
+        else:
+            TorchTabularVectorEnv(env, 2, "cpu")
+
+
+@pytest.mark.parametrize("given", [SequenceEnv, SequenceEnv(), None, 3])
+def test_make_torch_vec_is_given_an_id(given: Any) -> None:
+    with pytest.raises(TypeError, match="id must be the id of an environment, such as"):
+        make_torch_vec(given, 2)
+    assert make_torch_vec(gymnasium.spec(SEQUENCE), 2).num_envs == 2
 
 
 # make_torch_vec() takes their ids.

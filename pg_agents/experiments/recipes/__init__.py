@@ -11,6 +11,7 @@ from pg_agents.experiments.recipes import (
     shown,
     toy,
 )
+from pg_agents.lazy import load_lazily
 
 RECIPES: tuple[Recipe, ...] = (
     *cartpole.RECIPES,
@@ -22,3 +23,7 @@ RECIPES: tuple[Recipe, ...] = (
     *improvements.RECIPES,
     *shown.RECIPES,
 )
+
+__all__ = ["RECIPES"]
+
+load_lazily(__name__)

@@ -19,6 +19,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from pg_agents import REINFORCE, ActorCritic
 from tests.pg_agents import argument_examples as examples
 
+# One rollout is all that a model learns from here.
+pytestmark = pytest.mark.filterwarnings("ignore:the first update has the step size")
+
 ALGORITHMS: list[Any] = [REINFORCE, ActorCritic]
 # What an argument is called once it is an attribute, where that is another name.
 STORED = {

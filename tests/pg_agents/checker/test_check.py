@@ -375,7 +375,7 @@ class Blind(nn.Module):
     ("arguments", "error", "message"),
     [
         ({"env": "CartPole-v1"}, TypeError, "CartPole-v1 is not tabular"),
-        ({"env": 3}, TypeError, "the id of one, a Gymnasium environment or"),
+        ({"env": 3}, TypeError, "the id of an environment, a Gymnasium environment"),
         ({"env": "No-Such-v0"}, gymnasium.error.Error, "No-Such"),
         ({"policy": Blind()}, CannotCheckError, "ignores its observations"),
         ({"gamma": 1.5}, ValueError, r"gamma must lie in \[0, 1\], got 1.5"),

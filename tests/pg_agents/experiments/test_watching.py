@@ -155,7 +155,7 @@ def test_bad_files_are_refused_before_anything_is_played(
 
     with pytest.raises(ValueError, match=r"must end in .gif or .mp4, got film.avi"):
         record(folder, Path("film.avi"), 1, never)
-    with pytest.raises(ValueError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
         record(folder, tmp_path / "no" / "film.gif", 1, never)
     monkeypatch.setitem(sys.modules, "moviepy", None)
     message = r'needs moviepy: pip install "pgtoy\[video\]"'

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from pg_agents import REINFORCE, ActorCritic, RandomAgent, save_weights
+from pg_agents.experiments.monitor_file import new_writer
+from pg_agents.plots import animate_action_probabilities, save_figure, save_gif
 from pg_agents.saving import files
-from pg_agents.saving.files import remove_temporaries, write_whole
+from pg_agents.saving.files import (
+    check_writable,
+    remove_temporaries,
+    write_file,
+    write_whole,
+)
+from tests.pg_agents.plots.records import make_record
 
 
 def test_the_name_is_completed_and_the_content_is_there(tmp_path: Path) -> None:
@@ -54,7 +70,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match=r"a.zip can't be written: no space left"):
         write_whole(tmp_path / "a", b"new", "zip")
     assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
     assert (tmp_path / "a.zip").read_bytes() == b"old"
@@ -105,3 +121,142 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     removed = remove_temporaries(tmp_path, "model_")
     assert [path.name for path in removed] == [f".model_7.zip.0a{files._TEMPORARY}"]
     assert len(list(tmp_path.iterdir())) == 3 and other.exists()
+
+
+def animate(path: Path) -> None:
+    records = make_record(np.full((2, 1, 2), 0.5))
+    animate_action_probabilities(records, ["a", "b"], path)
+
+
+MODELS: dict[str, Any] = {
+    agent.__name__: agent("MlpPolicy", "pg_envs:PGToy-Sequence-v0")
+    for agent in (REINFORCE, ActorCritic, RandomAgent)
+}
+# Every function that writes a file, each with a name that is good.
+WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "write_file": ("a.bin", lambda path: write_file(path, b"new")),
+    "write_whole": ("a.zip", lambda path: write_whole(path, b"new", "zip")),
+    "save_weights": ("a.safetensors", partial(save_weights, MODELS["REINFORCE"])),
+    "save_figure": ("a.png", partial(save_figure, Figure())),
+    "save_gif": ("a.gif", partial(save_gif, [np.zeros((8, 8, 3), np.uint8)])),
+    "animate": ("a.gif", animate),
+    "new_writer": ("monitor.csv", lambda path: new_writer(path, "None").close()),
+    **{f"{name}.save": ("a.zip", model.save) for name, model in MODELS.items()},
+}
+
+
+def in_a_file(folder: Path, name: str) -> Path:
+    (folder / "file").write_bytes(b"old")
+    return folder / "file" / name
+
+
+def far_in_a_file(folder: Path, name: str) -> Path:
+    (folder / "file").write_bytes(b"old")
+    return folder / "file" / "further" / name
+
+
+def too_long(folder: Path, name: str) -> Path:
+    return folder / ("n" * 300 + name)
+
+
+@pytest.mark.parametrize("target", [in_a_file, far_in_a_file, too_long])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_an_error_names_the_file_that_was_to_be_written(
+    writer: str, target: Callable[[Path, str], Path], tmp_path: Path
+) -> None:
+    name, write = WRITERS[writer]
+    path = target(tmp_path, name)
+    before = {each: each.read_bytes() for each in tmp_path.iterdir()}
+    with pytest.raises(OSError) as failure:
+        write(path)
+    said = str(failure.value)
+    assert str(path) in said
+    assert re.search(r"no folder|[Nn]ot a directory|File exists|too long", said)
+    assert ".pgtoy-tmp" not in said
+    assert failure.value.errno is not None
+    # Nor is a temporary file named by what led to it, or left behind.
+    assert failure.value.__cause__ is None and failure.value.__suppress_context__
+    assert {each: each.read_bytes() for each in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", ["a folder", "no folder to be in"])
+@pytest.mark.parametrize("writer", ["write_file", "save_figure", "save_gif", "animate"])
+def test_what_completes_no_name_makes_no_folders_either(
+    writer: str, kind: str, tmp_path: Path
+) -> None:
+    name, write = WRITERS[writer]
+    path = tmp_path / "missing" / name
+    if kind == "a folder":
+        path = tmp_path / name
+        path.mkdir()
+    before = list(tmp_path.rglob("*"))
+    for function in (write, check_writable):
+        with pytest.raises(OSError, match=re.escape(str(path))) as failure:
+            function(path)
+        assert "folder" in str(failure.value)
+    assert list(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_long_name_leaves_room_for_the_temporary_one(
+    writer: str, tmp_path: Path
+) -> None:
+    name, write = WRITERS[writer]
+    path = tmp_path / ("ö" * 100 + name)
+    check_writable(path)
+    assert list(tmp_path.iterdir()) == []
+    write(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# Root may write anywhere: here it becomes another user for good.
+PROTECTED = """
+import os, sys, tempfile
+from pathlib import Path
+from pg_agents.saving.files import check_writable, write_file, write_whole
+folder = Path(tempfile.mkdtemp())
+(folder / "file.zip").write_bytes(b"old")
+inside = folder / "inside"
+inside.mkdir()
+if os.getuid() == 0:
+    for path in (folder, folder / "file.zip", inside):
+        os.chown(path, 65534, 65534)
+    os.setuid(65534)
+os.chmod(folder / "file.zip", 0o444)
+os.chmod(inside, 0o555)
+for path in (folder / "file.zip", inside / "new.zip"):
+    for write in (
+        check_writable,
+        lambda path: write_file(path, b"new"),
+        lambda path: write_whole(path, b"new", "zip"),
+    ):
+        try:
+            write(path)
+        except PermissionError as error:
+            assert error.filename == str(path), error
+        else:
+            raise AssertionError(f"{path} was written")
+assert (folder / "file.zip").read_bytes() == b"old"
+assert sorted(path.name for path in folder.rglob("*")) == ["file.zip", "inside"]
+os.chmod(inside, 0o755)
+inside.rmdir()
+(folder / "file.zip").unlink()
+folder.rmdir()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="rights of POSIX")
+def test_what_is_protected_is_not_written() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROTECTED], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_check_leaves_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"old")
+    check_writable(path)
+    check_writable("/dev/null")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
