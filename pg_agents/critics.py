@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from copy import copy, deepcopy
+
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
+
+
+def target_of(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    """Returns a copy of a policy for `update_target`: nothing else trains it.
+
+    Args:
+        policy: the one that learns.
+    """
+    # gSDE's noise is computed from parameters, and PyTorch refuses a deep copy of what
+    # is. A shallow one will do: distributions replace their tensors, they do not write
+    # to them.
+    distribution = getattr(policy, "action_dist", None)
+    target = deepcopy(policy, {id(distribution): copy(distribution)})
+    target.requires_grad_(False)
+    target.set_training_mode(False)
+    return target
 
 
 def update_target(

@@ -169,8 +169,8 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         )
         if self.baseline == "value" and arguments.get("critic") == "none":
             raise ValueError(
-                "policy_kwargs has critic='none', but baseline='value' needs a critic: "
-                "accepted are 'separate' and 'shared'"
+                "policy_kwargs has critic='none', but the baseline is a learned value "
+                "and needs a critic: accepted are 'separate' and 'shared'"
             )
         self.set_random_seed(self.seed)
         self.rollout_buffer = make_buffer(

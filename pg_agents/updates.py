@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -17,7 +16,7 @@ from pg_agents.arguments.agent_arguments import settings_among
 from pg_agents.arguments.checks import check_not_negative
 from pg_agents.baselines import standardize
 from pg_agents.batches import Batch
-from pg_agents.critics import split_critic, update_target
+from pg_agents.critics import split_critic, target_of, update_target
 from pg_agents.devices import to_device
 from pg_agents.evaluation import EvaluatingAlgorithm
 from pg_agents.losses import CriticLoss
@@ -304,8 +303,7 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
             split_critic(self.policy)
         self.target_policy = None
         if self.target_update_interval is not None:
-            self.target_policy = deepcopy(self.policy).requires_grad_(False)
-            self.target_policy.set_training_mode(False)
+            self.target_policy = target_of(self.policy)
         self.memory = None
         if self.memory_size is not None:
             self.memory = Memory(self.memory_size)

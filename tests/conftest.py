@@ -1,11 +1,31 @@
-"""What every test needs before anything is imported: no screen, one torch thread."""
+"""What every test needs before anything is imported, and what each leaves as it was.
+
+No screen, one torch thread, and the same random numbers for a test wherever it stands
+in the order, which pytest-randomly draws. A test that changes what others see fails.
+"""
+
+from __future__ import annotations
 
 import atexit
+import logging
 import os
+import random
 import shutil
+import signal
+import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from multiprocessing import active_children
+from typing import Any
 
+import gymnasium
+import hypothesis
+import numpy as np
+import pytest
 import torch
+from gymnasium.envs import registration
+from gymnasium.wrappers import common
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
@@ -18,3 +38,70 @@ atexit.register(shutil.rmtree, os.environ["SB3_LOGDIR"], ignore_errors=True)
 
 # Networks of a few dozen weights lose time on a second thread.
 torch.set_num_threads(1)
+
+# The same examples each time, and no limit on a busy machine's time.
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, database=None
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # It would seed by the order's seed: a statistical test would fail once in a while.
+    config.option.randomly_reset_seed = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seeds what a test may draw from without seeding it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _others_see_no_change() -> Iterator[None]:
+    """Fails a test that leaves the process, or a library, other than it was."""
+    before, modules = _seen_by_all(), dict(sys.modules)
+    yield
+    after = _seen_by_all()
+    for what, value in before.items():
+        assert after[what] == value, f"the test has changed {what}"
+    replaced = {name for name in modules if sys.modules.get(name) is not modules[name]}
+    assert not replaced, f"the test has replaced modules: {replaced}"
+
+
+def _seen_by_all() -> dict[str, Any]:
+    places = (gymnasium.wrappers, common, registration)
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    matplotlib = sys.modules.get("matplotlib")
+    return {
+        "the working directory": os.getcwd(),
+        # Without what pytest and torch write there for themselves.
+        "os.environ": {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTEST_", "TORCHINDUCTOR_"))
+        },
+        "sys.argv": list(sys.argv),
+        "sys.path": list(sys.path),
+        "sys.std*": (sys.stdin, sys.stdout, sys.stderr),
+        "signal handlers": [signal.getsignal(s) for s in (2, 15)],
+        "threads": {t for t in threading.enumerate() if not t.daemon},
+        "child processes": active_children(),
+        "the root logger": (list(logging.root.handlers), logging.root.level),
+        # gymnasium_robotics registers its own when it is first imported.
+        "Gymnasium's ids": {
+            name
+            for name, spec in registration.registry.items()
+            if not str(spec.entry_point).startswith("gymnasium_robotics")
+        },
+        "TimeLimit": [vars(place).get("TimeLimit") for place in places],
+        "NumPy's error handling": np.geterr(),
+        "torch's dtype": torch.get_default_dtype(),
+        "torch's threads": torch.get_num_threads(),
+        "torch's gradients": torch.is_grad_enabled(),
+        "torch's determinism": torch.are_deterministic_algorithms_enabled(),
+        "figures": pyplot.get_fignums() if pyplot else [],
+        "matplotlib's settings": dict(matplotlib.rcParams) if matplotlib else {},
+    }

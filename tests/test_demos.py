@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -208,23 +206,32 @@ def test_a_folder_that_cannot_be_written_to_is_named(
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_stops_training_and_draws_what_there_is(tmp_path: Path) -> None:
     options = ["--out", str(tmp_path), "--render", "none", "--episodes", "100000"]
-    process = subprocess.Popen(
-        # Unbuffered: its lines are read as they come.
-        [sys.executable, "-u", "demos/sequence.py", *options],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    # Ctrl-C at a step in the middle of the first of the runs of 100,000 episodes.
+    code = (
+        "import runpy, signal, sys\n"
+        "from pg_envs import SequenceEnv\n"
+        "steps, step = [], SequenceEnv.step\n"
+        "def counted(self, action):\n"
+        "    steps.append(action)\n"
+        "    if len(steps) == 20_000:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "    return step(self, action)\n"
+        "SequenceEnv.step = counted\n"
+        # Who starts the tests in the background has them ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
-    # Until the runs of 100,000 episodes have begun.
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "runs of" in line:
-            break
-    time.sleep(3)
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    done = subprocess.run(
+        [sys.executable, "-c", code, "demos/sequence.py", *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(["demos", *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    _, rest = done.stdout.split("runs of", 1)
     assert "Interrupted" in rest
     assert "of 1 runs" in rest
     assert is_picture(tmp_path / "returns.png")

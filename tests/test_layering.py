@@ -327,6 +327,7 @@ PG_AGENTS = {
     },
     "arguments.update_arguments": {
         "advantages",
+        "arguments.agent_arguments",
         "arguments.checks",
         "losses",
         "memory",
@@ -604,13 +605,13 @@ def test_nothing_but_the_command_and_the_package_knows_the_checker() -> None:
 
 
 def test_nobody_knows_the_zoo() -> None:
-    """rl_zoo3 is an extra, and two modules alone know it."""
+    """rl_zoo3 is an extra, and one module alone imports it."""
     zoo = {module for module in MODULES if module.startswith("pg_agents.zoo")}
     # The package names it for type checkers.
     for module in MODULES.keys() - zoo - {"pg_agents"}:
         assert not ours(module) & zoo, module
     asks = {module for module in MODULES if "rl_zoo3" in theirs(module)}
-    assert asks == {"pg_agents.zoo.register", "pg_agents.zoo.manager"}
+    assert asks == {"pg_agents.zoo.rl_zoo"}
 
 
 def test_statistics_of_arrays_know_no_libraries_but_numpy() -> None:

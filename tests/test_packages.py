@@ -141,8 +141,12 @@ def test_what_dir_lists_is_there(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_what_is_not_there_is_no_attribute(package: str) -> None:
+def test_what_is_not_there_is_no_attribute(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = importlib.import_module(package)
+    # A test may have imported a command.
+    monkeypatch.delattr(found, "__main__", raising=False)
     for name in ("nothing", "_private", "__wrapped__", "__main__", "no.module"):
         with pytest.raises(AttributeError, match=f"'{package}' has no attribute"):
             getattr(found, name)

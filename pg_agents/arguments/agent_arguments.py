@@ -38,6 +38,15 @@ def settings_among(
     return kind(**(given | others))
 
 
+def as_passed(estimator: EstimatorName) -> str:
+    """Returns an estimator as the constructor got it, for messages.
+
+    It is the argument `returns` of `REINFORCE`, and `estimator` of `ActorCritic`.
+    """
+    monte_carlo = estimator in ("reward_to_go", "full_return")
+    return f"{'returns' if monte_carlo else 'estimator'}={estimator!r}"
+
+
 def check_settings(settings: AdvantageSettings) -> None:
     """Raises a ValueError naming the first setting that is out of range."""
     check_unit_interval("gamma", settings.gamma)
@@ -54,7 +63,8 @@ def check_settings(settings: AdvantageSettings) -> None:
     ):
         check_choice(name, getattr(settings, name), (True, False))
     if settings.looks_beyond and settings.baseline != "value":
-        what = "bootstrap=True" if settings.bootstrap else settings.estimator
+        bootstraps = settings.bootstrap
+        what = "bootstrap=True" if bootstraps else as_passed(settings.estimator)
         raise ValueError(
             f"{what} looks beyond the data with a learned value and needs "
             f"baseline='value', got baseline={settings.baseline!r}"
@@ -62,17 +72,17 @@ def check_settings(settings: AdvantageSettings) -> None:
     if settings.td_steps != 1 and settings.estimator != "n_step":
         raise ValueError(
             f"td_steps={settings.td_steps} belongs to estimator='n_step', got "
-            f"estimator={settings.estimator!r}"
+            f"{as_passed(settings.estimator)}"
         )
     if settings.gae_lambda != 1.0 and settings.estimator != "gae":
         raise ValueError(
             f"gae_lambda={settings.gae_lambda} belongs to estimator='gae', got "
-            f"estimator={settings.estimator!r}"
+            f"{as_passed(settings.estimator)}"
         )
     if settings.weight_by_gamma_t and settings.estimator == "full_return":
         raise ValueError(
-            "weight_by_gamma_t=True with returns over the full episode would discount "
-            "twice: they are exact without it"
+            "weight_by_gamma_t=True with returns='full_return' would discount twice: "
+            "the returns of full episodes are exact without it"
         )
 
 

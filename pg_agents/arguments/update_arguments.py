@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from pg_agents.advantages import AdvantageSettings
+from pg_agents.arguments.agent_arguments import as_passed
 from pg_agents.arguments.checks import (
     check_choice,
     check_count,
@@ -61,8 +62,9 @@ def _check_critic(update: UpdateSettings, settings: AdvantageSettings) -> None:
     if settings.baseline == "value":
         if update.target_update_interval is not None and not settings.looks_beyond:
             raise ValueError(
-                "target_update_interval is for a critic that values what follows: it "
-                f"needs bootstrap=True, got estimator={settings.estimator!r} without it"
+                f"target_update_interval={update.target_update_interval} is for a "
+                "critic that values what follows: it needs bootstrap=True, got "
+                f"bootstrap={settings.bootstrap}"
             )
         return
     unused = UpdateSettings()
@@ -120,7 +122,7 @@ def check_memory(
 def _check_correction(
     memory: MemorySettings, update: UpdateSettings, settings: AdvantageSettings
 ) -> None:
-    what = f"replay={memory.replay!r}"
+    what = f"replay={memory.replay!r} with memory_size={memory.memory_size}"
     if update.batch_size is not None:
         raise ValueError(
             f"{what} learns from whole rollouts and has no mini-batches, got "
@@ -128,16 +130,17 @@ def _check_correction(
         )
     if settings.standardize_returns:
         raise ValueError(f"{what} and standardize_returns=True do not go together")
+    got = f"got {as_passed(settings.estimator)}"
     if memory.replay == "v_trace" and settings.estimator not in ("gae", "td"):
         raise ValueError(
             f"{what} needs a critic that values what follows, estimator='gae' or 'td', "
-            f"got {settings.estimator!r}"
+            f"{got}"
         )
     if memory.replay == "importance" and (
         settings.estimator != "reward_to_go"
         or settings.baseline not in ("none", "value")
     ):
         raise ValueError(
-            f"{what} needs rewards to go, and baseline 'none' or 'value'; got "
-            f"{settings.estimator!r} and baseline={settings.baseline!r}"
+            f"{what} needs returns='reward_to_go', and baseline='none' or 'value', "
+            f"{got} and baseline={settings.baseline!r}"
         )

@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rl_zoo3.exp_manager import ExperimentManager as BaseExperimentManager
-from rl_zoo3.utils import SimpleLinearSchedule
+from stable_baselines3.common.utils import LinearSchedule
 
+from pg_agents.zoo.rl_zoo import ExperimentManager as BaseExperimentManager
 from pg_agents.zoo.samplers import SAMPLERS
 
 HYPERPARAMS = Path(__file__).parent / "hyperparams"
 Hyperparams = dict[str, Any]
+# What may be a schedule. A model is saved with it: of SB3's kind, it is loaded without
+# importing rl_zoo3.
+_SCHEDULES = (
+    "learning_rate",
+    "critic_learning_rate",
+    "clip_range",
+    "clip_range_vf",
+    "ent_coef",
+)
 
 
 class ExperimentManager(BaseExperimentManager):  # type: ignore[misc]
@@ -20,7 +29,7 @@ class ExperimentManager(BaseExperimentManager):  # type: ignore[misc]
     - Their hyperparameters are read from `pg_agents/zoo/hyperparams/<algo>.yml` unless
       `--conf-file` is given.
     - `lin_0.01` in such a file is a linear schedule for `ent_coef` and
-      `critic_learning_rate` too, not for the step size alone.
+      `critic_learning_rate` too, not for the step size alone. Schedules are SB3's.
     - A study's best trial is reloaded by naming its storage and the study; any trial,
       0 as well, by its `--trial-id`.
     """
@@ -57,17 +66,20 @@ class ExperimentManager(BaseExperimentManager):  # type: ignore[misc]
                 "policy:\"'MlpPolicy'\""
             )
 
-    @staticmethod
-    def _preprocess_schedules(hyperparams: Hyperparams) -> Hyperparams:
-        for name in ("ent_coef", "critic_learning_rate"):
-            if isinstance(hyperparams.get(name), str):
-                start = linear_start(name, hyperparams[name])
-                hyperparams[name] = SimpleLinearSchedule(start)
+    def _preprocess_schedules(self, hyperparams: Hyperparams) -> Hyperparams:
+        process = super()._preprocess_schedules
+        if self.algo not in SAMPLERS:
+            return dict(process(hyperparams))
+        linear = {
+            name: LinearSchedule(linear_start(name, hyperparams[name]), 0.0, 1.0)
+            for name in _SCHEDULES
+            if isinstance(hyperparams.get(name), str)
+        }
         # rl_zoo3 refuses None, which means "no clipping" to our constructors.
-        absent = {name for name, value in hyperparams.items() if value is None}
-        given = {k: v for k, v in hyperparams.items() if k not in absent}
-        processed = BaseExperimentManager._preprocess_schedules(given)
-        return {**processed, **dict.fromkeys(absent)}
+        absent = {name: None for name, value in hyperparams.items() if value is None}
+        done = linear | absent
+        given = {name: v for name, v in hyperparams.items() if name not in done}
+        return {**process(given), **done}
 
 
 def linear_start(name: str, text: str) -> float:

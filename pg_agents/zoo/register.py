@@ -24,15 +24,16 @@ def register() -> None:
     modules take them from each other by name. `rl_zoo3.train` makes its experiments
     with our `ExperimentManager` from then on, which treats their algorithms as before.
 
+    Importing rl_zoo3 here, other than `import rl_zoo3`, leaves Gymnasium's `TimeLimit`
+    as it is.
+
     Raises:
         ModuleNotFoundError: if rl_zoo3 is not installed: `pip install "pgtoy[zoo]"`.
     """
-    import rl_zoo3.train
-    from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
-
+    from pg_agents.zoo import rl_zoo
     from pg_agents.zoo.manager import ExperimentManager
 
-    rl_zoo3.ALGOS.update(ALGORITHMS)
-    HYPERPARAMS_SAMPLER.update(samplers.SAMPLERS)
-    HYPERPARAMS_CONVERTER.update(samplers.CONVERTERS)
-    rl_zoo3.train.ExperimentManager = ExperimentManager
+    rl_zoo.ALGOS.update(ALGORITHMS)
+    rl_zoo.HYPERPARAMS_SAMPLER.update(samplers.SAMPLERS)
+    rl_zoo.HYPERPARAMS_CONVERTER.update(samplers.CONVERTERS)
+    rl_zoo.train.ExperimentManager = ExperimentManager

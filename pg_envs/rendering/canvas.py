@@ -37,7 +37,8 @@ class Canvas:
 
     # pygame has one window a process, so the canvases that show one share it.
     _showing: ClassVar[WeakSet["Canvas"]] = WeakSet()
-    _started_display: ClassVar[bool] = False
+    # The window, if the display was started here; it may have gone since.
+    _window: ClassVar[pygame.Surface | None] = None
 
     def __init__(self, caption: str, fps: int) -> None:
         """Make a canvas; nothing opens yet.
@@ -107,9 +108,9 @@ class Canvas:
         """Close the window if this canvas was the last to use it; safe to repeat."""
         self._held, self._pressed = set(), set()
         Canvas._showing.discard(self)
-        if not Canvas._showing and Canvas._started_display:
+        if not Canvas._showing and _is_open(Canvas._window):
             pygame.display.quit()
-            Canvas._started_display = False
+            Canvas._window = None
 
     def _open_window(self, size: tuple[int, int]) -> pygame.Surface:
         """Return the window, opened or resized where needed.
@@ -117,27 +118,32 @@ class Canvas:
         Whether it is open is asked of pygame each time: other environments call
         `pygame.quit()` when they close.
         """
+        is_ours = not pygame.display.get_init() or _is_open(Canvas._window)
         try:
             if not pygame.display.get_init():
                 Canvas._showing.clear()  # Whatever they showed on is gone.
                 pygame.display.init()
-                Canvas._started_display = True
             window = pygame.display.get_surface()
             if window is None or window.get_size() != size:
                 _refuse_invisible_display()
                 window = pygame.display.set_mode(size)
         except pygame.error as error:
-            if Canvas._started_display and not Canvas._showing:
+            if is_ours and not Canvas._showing:
                 pygame.display.quit()
-                Canvas._started_display = False
             raise RuntimeError(
                 f"No display was found to open a window on ({error}). "
                 'render_mode="rgb_array" works without one.'
             ) from error
         Canvas._showing.add(self)
+        Canvas._window = window if is_ours else None
         if pygame.display.get_caption()[0] != self.caption:
             pygame.display.set_caption(self.caption)
         return window
+
+
+def _is_open(window: pygame.Surface | None) -> bool:
+    """Whether a window is still there, and not that of a display started since."""
+    return window is not None and window is pygame.display.get_surface()
 
 
 def _refuse_invisible_display() -> None:

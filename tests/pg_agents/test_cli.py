@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,13 @@ from pg_agents.cli import main
 
 PITFALLS = str(Path(__file__).parent.parent.parent / "demos" / "pitfalls.py")
 FEW = ["--episodes", "2048"]
+
+
+@pytest.fixture(autouse=True)
+def own_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes back what the command, which has a process of its own, changes there."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "pitfalls", raising=False)
 
 
 def test_a_right_gradient_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -212,7 +212,11 @@ def test_old_rollouts_of_every_kind_of_space_are_learnt_from() -> None:
         (REINFORCE, {"memory_size": 5, "clip_range": 0.2}, "policy that took"),
         (REINFORCE, {"memory_size": 5, "n_epochs": 2}, "use gradient_steps"),
         (REINFORCE, {"memory_size": 5, "batch_size": 2}, "no mini-batches"),
-        (REINFORCE, {"memory_size": 5, "returns": "full_return"}, "rewards to go"),
+        (
+            REINFORCE,
+            {"memory_size": 5, "returns": "full_return"},
+            "returns='reward_to_go'",
+        ),
         (REINFORCE, {"memory_size": 5, "standardize_returns": True}, "do not go toge"),
         (REINFORCE, {"replay": "v_trace"}, "replay must be one of 'importance', 'ret"),
         (

@@ -256,7 +256,7 @@ def test_learns_continuous_actions() -> None:
         ({"rollout_buffer_class": dict}, "rollout_buffer_class must be a subclass of"),
         (
             {"baseline": "value", "policy_kwargs": {"critic": "none"}},
-            "baseline='value' needs a critic",
+            "the baseline is a learned value and needs a critic",
         ),
         ({"policy": "TabularPolicy"}, "needs a Discrete observation space"),
         (

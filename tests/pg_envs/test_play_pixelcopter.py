@@ -110,6 +110,6 @@ def test_escape_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     program = [sys.executable, "-m", "pg_envs.play_pixelcopter", "--seed", "-1"]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert "--seed must be at least 0, got -1" in done.stderr

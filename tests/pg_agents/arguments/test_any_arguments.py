@@ -138,7 +138,13 @@ def test_arguments_are_refused_by_name_or_make_a_model_that_works(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@settings(max_examples=2000, deadline=None, database=None, suppress_health_check=QUIET)
+@settings(
+    max_examples=2000,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=QUIET,
+)
 @given(data=st.data())
 def test_many_more_arguments_are_refused_by_name_or_make_a_model_that_works(
     algorithm: Any, data: Any

@@ -1,4 +1,4 @@
-"""A run that is killed again and again; a process of its own, run by a test.
+"""A run that is killed at chosen moments; a process of its own, run by a test.
 
 It prints a line of JSON: what was found after every kill, and the weights at the end.
 """
@@ -10,10 +10,9 @@ import io
 import json
 import mmap
 import os
-import random
 import signal
+import stat
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,16 @@ from pg_agents.saving.checkpoints import check_entries, read_content
 from tests.pg_agents.saving.resuming_examples import MAKERS
 
 SAVE_FREQ, N_STEPS, N_ENVS = 30, 4, 3
-# More than anybody gets to before the last kill.
-FAR = 10**9
+# More steps than any child takes before it is killed.
+FAR = 50 * SAVE_FREQ
+# How far the writing of a file has come.
+STAGES = (
+    "half of the file",
+    "not on the disk",
+    "not in its place",
+    "in its place",
+    "an old one is there",
+)
 
 
 class Tell(BaseCallback):
@@ -48,7 +55,9 @@ class Tell(BaseCallback):
         return True
 
 
-def train(folder: Path, total: int, memory: mmap.mmap) -> ActorCritic:
+def train(
+    folder: Path, total: int, memory: mmap.mmap, *callbacks: BaseCallback
+) -> ActorCritic:
     env = MAKERS["normalized vector"]()
     if newest_checkpoint(folder) is None:
         model = ActorCritic(
@@ -60,48 +69,91 @@ def train(folder: Path, total: int, memory: mmap.mmap) -> ActorCritic:
         )
     else:
         model = resume(ActorCritic, folder, env)
-    keep = [KeepCheckpoints(SAVE_FREQ, folder), Tell(memory)]
+    keep = [KeepCheckpoints(SAVE_FREQ, folder), Tell(memory), *callbacks]
     return model.learn(
         remaining_timesteps(model, total), keep, reset_num_timesteps=False
     )
 
 
-def slow_down_the_disk(memory: mmap.mmap) -> None:
-    """Has writing take a while, and tells the parent when it is going on."""
-    syncs = ctypes.c_int64.from_buffer(memory, 8)
-    fsync = os.fsync
+class Killed(BaseCallback):
+    """Kills its process after so many calls, one for each step of all environments."""
 
-    def slow_fsync(descriptor: Any) -> None:
-        syncs.value += 1
-        time.sleep(0.01)
-        fsync(descriptor)
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
 
-    setattr(os, "fsync", slow_fsync)  # noqa: B010
+    def _on_step(self) -> bool:
+        if self.n_calls == self.calls:
+            die()
+        return True
 
 
-def kill_once(
-    folder: Path, writing: bool, rng: random.Random, memory: mmap.mmap
-) -> None:
-    """Kills a child at a random moment: as it writes, or after random steps."""
-    steps, syncs = (ctypes.c_int64.from_buffer(memory, at) for at in (0, 8))
-    steps.value, syncs.value = last_kept(folder), 0
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_while_writing(stage: str, saves: int) -> None:
+    """Has this process killed in the middle of writing its n-th file.
+
+    Args:
+        stage: one of `STAGES`.
+        saves: n.
+    """
+    count, sync, replace, unlink = 0, os.fsync, os.replace, os.unlink
+
+    def reached(now: str) -> bool:
+        return now == stage and count >= saves
+
+    def fsync(descriptor: Any) -> None:
+        nonlocal count
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        count += is_file
+        if is_file and reached("half of the file"):
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            die()
+        if is_file and reached("not on the disk"):
+            die()
+        sync(descriptor)
+
+    def put_in_place(source: Any, target: Any) -> None:
+        if reached("not in its place"):
+            die()
+        replace(source, target)
+        if reached("in its place"):
+            die()
+
+    def remove(path: Any) -> None:
+        if reached("an old one is there"):
+            die()
+        unlink(path)
+
+    own = {"fsync": fsync, "replace": put_in_place, "unlink": remove}
+    for name, function in own.items():
+        setattr(os, name, function)
+
+
+def kill_once(folder: Path, i: int, memory: mmap.mmap) -> str:
+    """Has a child killed at the i-th moment; returns which that is.
+
+    Half of them are kills in a stage of writing, of the child's first file or its
+    second; the others come after 1 to 2 SAVE_FREQ steps.
+    """
+    stage = STAGES[i // 2 % len(STAGES)] if i % 2 == 0 else ""
+    saves = 1 + i // 2 // len(STAGES) % 2
+    calls = 1 + 7 * i % (2 * SAVE_FREQ // N_ENVS)
+    kept = last_kept(folder)
+    ctypes.c_int64.from_buffer(memory).value = kept
     child = os.fork()
     if child == 0:
-        slow_down_the_disk(memory)
-        train(folder, FAR, memory)
+        if stage:
+            die_while_writing(stage, saves)
+            train(folder, kept + FAR, memory)
+        else:
+            train(folder, kept + FAR, memory, Killed(calls))
         os._exit(1)
-    watched, enough = (
-        (syncs, rng.randrange(1, 4))
-        if writing
-        else (steps, steps.value + rng.randrange(2 * SAVE_FREQ))
-    )
-    deadline = time.monotonic() + 20
-    while watched.value < enough and time.monotonic() < deadline:
-        time.sleep(0.0002)
-    time.sleep(rng.uniform(0, 0.012))
-    os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the child ended by itself"
+    return stage or f"{calls} calls"
 
 
 def last_kept(folder: Path) -> int:
@@ -118,17 +170,17 @@ def main(folder: Path, n_kills: int) -> None:
     # Whatever torch loads when it is first used is loaded here, once for all children.
     # No gradient: after one, autograd refuses to work in a fork.
     ActorCritic("MlpPolicy", MAKERS["normalized vector"]()).save(io.BytesIO())
-    memory = mmap.mmap(-1, 16)
+    memory = mmap.mmap(-1, 8)
     steps = ctypes.c_int64.from_buffer(memory)
-    rng = random.Random(0)
-    kills = []
+    kills: list[dict[str, Any]] = []
     for i in range(n_kills):
-        kill_once(folder, i % 2 == 0, rng, memory)
+        moment = kill_once(folder, i, memory)
         found = checkpoints(folder)
         for path in found:
             assert check_entries(read_content(path), str(path)) is not None
         kills.append(
             {
+                "moment": moment,
                 "steps": steps.value,
                 "kept": last_kept(folder),
                 "files": len(found),
@@ -137,7 +189,7 @@ def main(folder: Path, n_kills: int) -> None:
                 else 0,
             }
         )
-    total = kills[-1]["steps"] + 200
+    total = int(steps.value) + 200
     killed = weights(train(folder, total, memory))
     straight = weights(train(folder.with_name("straight"), total, memory))
     print(json.dumps({"kills": kills, "killed": killed, "straight": straight}))

@@ -367,21 +367,25 @@ def test_fifty_kills_cost_an_interval_each_and_change_nothing(tmp_path: Path) ->
         env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
+        timeout=600,
     )
     found = json.loads(done.stdout)
     kills = found["kills"]
     assert len(kills) == 50
     rollout = killed_run.N_STEPS * killed_run.N_ENVS
     for kill in kills:
-        # The step under way is not told yet.
         lost = kill["steps"] - kill["kept"]
-        assert -killed_run.N_ENVS <= lost <= killed_run.SAVE_FREQ + rollout
+        assert 0 <= lost <= killed_run.SAVE_FREQ + rollout
         assert kill["files"] <= 4 and kill["temporaries"] <= 1
+        # A file that has not come to its place is there under another name.
+        if kill["moment"] in killed_run.STAGES[:3]:
+            assert kill["temporaries"] == 1
+        if kill["moment"] == killed_run.STAGES[3]:
+            assert lost == 0 and kill["temporaries"] == 0
     # It did get on, and was killed at all kinds of moments.
     assert kills[-1]["kept"] > 10 * killed_run.SAVE_FREQ
+    assert {*killed_run.STAGES} < {kill["moment"] for kill in kills}
     assert len({kill["steps"] - kill["kept"] for kill in kills}) > 5
-    # While a file was being written, too.
-    assert sum(kill["temporaries"] for kill in kills) > 0
     assert found["killed"] == found["straight"]
     leftovers = [p.name for p in (tmp_path / "run").iterdir()]
     assert len(leftovers) == 3

@@ -1,4 +1,3 @@
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from tests.pg_agents.callbacks.tiny_envs import ScriptedEnv, a2c
 
 
 class PressCtrlC(BaseCallback):
-    """Sends a real SIGINT to this process at the given steps, some twice."""
+    """Sends a real SIGINT to this thread at the given steps, some twice."""
 
     def __init__(self, *steps: int) -> None:
         super().__init__()
@@ -23,7 +22,7 @@ class PressCtrlC(BaseCallback):
     def _on_step(self) -> bool:
         for step in self.steps:
             if step == self.n_calls:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
         return True
 
 
@@ -104,7 +103,7 @@ def test_after_learn_raised_the_next_ctrl_c_goes_to_the_previous_handler(
     callback = StopOnInterrupt(verbose=0)
     with pytest.raises(RuntimeError, match="crash"):
         a2c("CartPole-v1").learn(50, callback=[callback, Crash()])
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
     assert previous == [signal.SIGINT]
     assert not callback.interrupted
     assert signal.getsignal(signal.SIGINT) is handler

@@ -50,12 +50,14 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
             hold_for_ever(path, at_write)
         finally:
             os._exit(1)
-    os.read(at_read, 1)
-    with pytest.raises(FolderBusyError, match=f"in use by process {child} on"):
-        with claim(path, wait_seconds=0):
-            raise AssertionError("two at once")
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        os.read(at_read, 1)
+        with pytest.raises(FolderBusyError, match=f"in use by process {child} on"):
+            with claim(path, wait_seconds=0):
+                raise AssertionError("two at once")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     # The file is still there, and says the number of a process that has gone.
     assert path.exists()
     with claim(path, wait_seconds=0):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -128,22 +127,29 @@ def test_runs_are_numbered_unless_they_go_on(agent: Any, tmp_path: Path) -> None
     model.logger.close()
 
 
-class Slow(gymnasium.Wrapper[Any, Any, Any, Any]):
+class Timed(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Turns the clock on by 2 ms with every step."""
+
+    nanoseconds = 0
+
     def step(self, action: Any) -> Any:
-        time.sleep(1 / 500)
+        self.nanoseconds += 2_000_000
         return super().step(action)
 
 
 # test_logger::test_fps_logger
 @pytest.mark.parametrize("agent", AGENTS)
 def test_frames_per_second_are_those_of_this_call(agent: Any) -> None:
-    model = small(agent, Slow(sample_env()))
+    env = Timed(sample_env())
+    model = small(agent, env)
     rows = rows_of(model)
-    model.learn(32, log_interval=1)
-    # Steps of earlier calls were not taken in the time of this one.
-    model.num_timesteps = 20_000
-    model.learn(32, log_interval=1, reset_num_timesteps=False)
-    assert all(0 < row["time/fps"] <= 500 for _, row in rows.rows)
+    with mock.patch("time.time_ns", lambda: env.nanoseconds):
+        model.learn(32, log_interval=1)
+        # Steps of earlier calls were not taken in the time of this one.
+        model.num_timesteps = 20_000
+        model.learn(32, log_interval=1, reset_num_timesteps=False)
+    assert rows.rows
+    assert all(row["time/fps"] == pytest.approx(500, abs=1) for _, row in rows.rows)
 
 
 # test_logger::test_fps_no_div_zero

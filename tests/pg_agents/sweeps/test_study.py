@@ -95,7 +95,7 @@ def test_killed_sweeps_end_like_one_that_was_not(
     """Killed in a trial's first seed, twice in its middle, and early in a third."""
     kills = ["4", "6", "1", "7", "3"]
     run = [sys.executable, "-m", "tests.pg_agents.sweeps.killed_sweep", str(tmp_path)]
-    subprocess.run([*run, *kills], check=True, timeout=60, capture_output=True)
+    subprocess.run([*run, *kills], check=True, timeout=300, capture_output=True)
     found = sweep(tmp_path, Counted(tmp_path / "calls"))
     folder, expected = straight
     assert through(tmp_path) == through(folder)

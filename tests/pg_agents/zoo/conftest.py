@@ -1,41 +1,31 @@
-"""rl_zoo3, if it is there, without what importing it changes for other tests."""
+"""rl_zoo3, if it is there, with ours in it."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
 import pytest
-from gymnasium.envs import registration
-from gymnasium.wrappers import common
+
+from pg_agents.zoo import register
 
 REASON = 'these tests need the extra: pip install "pgtoy[zoo]"'
 
 
 @pytest.fixture(scope="module")
-def zoo() -> Iterator[Any]:
+def zoo() -> Any:
     """The package rl_zoo3 with ours registered.
 
-    Importing it puts a TimeLimit of its own in the place of Gymnasium's, gives NumPy a
-    name, and registers environments: all taken back, for the other tests' sake. (No
-    test imports it while it is collected, for the same reason.)
+    No test imports it by itself: that would be its TimeLimit for every other test.
     """
-    limit, ids = gymnasium.wrappers.TimeLimit, dict(registration.registry)
-    rl_zoo3 = pytest.importorskip("rl_zoo3", reason=REASON)
-    from pg_agents.zoo import register
-
+    if importlib.util.find_spec("rl_zoo3") is None:
+        pytest.skip(REASON)
     register()
-    yield rl_zoo3
-    for place in (gymnasium.wrappers, common, registration):
-        place.TimeLimit = limit  # type: ignore[attr-defined]
-    if hasattr(np, "bool8"):
-        del np.bool8
-    registration.registry.clear()
-    registration.registry.update(ids)
+    return importlib.import_module("rl_zoo3")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,12 +153,17 @@ def test_the_table_of_all_plots_is_of_three_runs(trained: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def tuned(trained: Path) -> Path:
-    """The same folder with a study of six trials in a journal."""
+def tuned(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the folder with a study of six trials in a journal.
+
+    A study takes the number of the next run: the latest one would have no model.
+    """
+    folder = tmp_path_factory.mktemp("tuned") / "zoo"
+    shutil.copytree(trained, folder)
     search = ("--optimize-hyperparameters", "--no-optim-plots", "--n-trials", "6")
     budget = ("--n-timesteps", "1500", "--n-startup-trials", "2", "--seed", "0")
-    run("train", trained, *ours(*search, *budget, *STUDY))
-    return trained
+    run("train", folder, *ours(*search, *budget, *STUDY))
+    return folder
 
 
 STUDY = ("--storage", "studies/sequence.log", "--study-name", "sequence")

@@ -30,22 +30,31 @@ def test_the_algorithms_of_others_keep_their_files(
     assert Path(experiment("reinforce").config).parent.parent.name == "zoo"
 
 
-def schedules(zoo: Any, hyperparams: dict[str, Any]) -> dict[str, Any]:
-    processed: dict[str, Any] = zoo.train.ExperimentManager._preprocess_schedules(
-        hyperparams
-    )
-    return processed
+def test_a_number_or_none_is_no_schedule(experiment: Callable[..., Any]) -> None:
+    given = {"critic_learning_rate": 0.5, "clip_range": None, "gamma": 0.9}
+    model, _ = experiment("actor_critic", hyperparams=given).setup_experiment()
+    assert {name: getattr(model, name) for name in given} == given
+    model.env.close()
 
 
-def test_a_number_or_none_is_no_schedule(zoo: Any) -> None:
-    same = {"critic_learning_rate": 0.5, "clip_range": None, "gamma": 0.9}
-    assert schedules(zoo, dict(same)) == same
-
-
+@pytest.mark.parametrize("name", ["critic_learning_rate", "learning_rate", "ent_coef"])
 @pytest.mark.parametrize("text", ["0.5", "lin_", "exp_0.5", "lin_x"])
-def test_a_schedule_in_another_form_is_refused(zoo: Any, text: str) -> None:
-    with pytest.raises(ValueError, match=r"^critic_learning_rate must be .*, got"):
-        schedules(zoo, {"critic_learning_rate": text})
+def test_a_schedule_in_another_form_is_refused(
+    experiment: Callable[..., Any], name: str, text: str
+) -> None:
+    manager = experiment("actor_critic", hyperparams={name: text})
+    with pytest.raises(ValueError, match=rf"^{name} must be .*, got"):
+        manager.setup_experiment()
+
+
+def test_the_algorithms_of_others_keep_their_settings(
+    experiment: Callable[..., Any],
+) -> None:
+    """SAC has a text for a number: 'auto'."""
+    given = {"ent_coef": "auto", "buffer_size": 100, "learning_rate": "lin_0.5"}
+    model, _ = experiment("sac", "Pendulum-v1", hyperparams=given).setup_experiment()
+    assert model.ent_coef == "auto" and model.learning_rate(0.5) == 0.25
+    model.env.close()
 
 
 @pytest.mark.parametrize("algo", ["reinforce", "actor_critic"])

@@ -32,7 +32,7 @@ def test_a_second_registration_changes_nothing(zoo: Any) -> None:
 
 
 def test_importing_it_does_not_import_rl_zoo3() -> None:
-    """Its import replaces Gymnasium's TimeLimit for the whole process."""
+    """Who does not use it does not wait for it."""
     code = "import sys, pg_agents.zoo.__main__; print('rl_zoo3' in sys.modules)"
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -207,6 +207,23 @@ def test_a_display_that_someone_else_opened_is_left_open() -> None:
     assert pygame.display.get_init()
 
 
+@pytest.mark.parametrize("shows_again", [True, False])
+@pytest.mark.parametrize("has_window", [True, False])
+def test_a_display_that_someone_else_opened_meanwhile_is_left_open(
+    shows_again: bool, has_window: bool
+) -> None:
+    canvas = Canvas("test", FAST)
+    canvas.show(picture())
+    pygame.quit()
+    pygame.display.init()
+    if has_window:
+        pygame.display.set_mode((60, 40))
+    if shows_again:
+        canvas.show(picture())
+    canvas.close()
+    assert pygame.display.get_init()
+
+
 def test_drawing_survives_another_environment_that_quits_pygame() -> None:
     canvas = Canvas("test", FAST)
     scene = picture(Text("hello", 30, 20, 14, (0, 0, 0)))
