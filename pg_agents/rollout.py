@@ -35,6 +35,7 @@ from pg_agents.stepping.outcomes import (
 from pg_agents.stepping.quotas import EpisodeQuota, Quota, StepQuota
 from pg_agents.stepping.steps import Steps, steps_of
 from pg_agents.vec_env import VectorEnvAdapter
+from pg_agents.vector_envs.fresh_arrays import copied
 from pg_agents.vector_envs.vector_results import to_numpy
 
 
@@ -219,7 +220,8 @@ class RolloutAlgorithm(ResumableAlgorithm):
         return EpisodeQuota(env.num_envs, self.n_episodes)
 
     def _restart(self, env: VecEnv) -> None:
-        self._last_obs = env.reset()  # type: ignore[assignment]
+        # Copied: an environment may write the next step into it.
+        self._last_obs = copied(env.reset())
         self._last_episode_starts = np.ones(env.num_envs, dtype=np.bool_)
         self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 
 from pg_agents.arguments.checks import kind_of
 from pg_agents.columns import Rows
-from pg_agents.observations import Observation, copy_observation, select
+from pg_agents.observations import Observation, select
 from pg_agents.space_actions import nearest_actions
 from pg_agents.vector_envs.array_steps import (
     ArrayStep,
@@ -27,6 +27,11 @@ from pg_agents.vector_envs.array_steps import (
     zero_where,
 )
 from pg_agents.vector_envs.empty_info import NO_INFO
+from pg_agents.vector_envs.fresh_arrays import (
+    copied,
+    returns_fresh_arrays,
+    warn_if_overwritten,
+)
 from pg_agents.vector_envs.restarts import After, after_an_end, restart_some
 from pg_agents.vector_envs.sub_environments import SubEnvironmentAccess
 from pg_agents.vector_envs.vector_results import (
@@ -113,8 +118,9 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         )
         # As in SB3's DummyVecEnv, for VecVideoRecorder, which reads render_fps.
         self.metadata = dict(env.metadata)
-        # Environments that hand out their own memory write the next step over it.
-        self._copies = not getattr(env.unwrapped, "copy", True)
+        # Others may write the next step into the arrays that they have returned.
+        self._copies = not returns_fresh_arrays(env)
+        self._has_warned = False
         self.dummy_steps = np.zeros(env.num_envs, dtype=np.bool_)
         self._actions: NDArray[Any] = np.zeros(0)
         self._begin_statistics()
@@ -128,13 +134,15 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         # generators, Gymnasium gives them the consecutive ones as well.
         seed = self._seeds[0]
         options = dict(self._options[0]) if self._options else None
-        observations, infos = self.env.reset(seed=seed, options=options or None)
+        results = self.env.reset(seed=seed, options=options or None)
+        observations, infos = self._fresh(results)
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = split_infos(infos, self.num_envs)
         self.dummy_steps = np.zeros(self.num_envs, dtype=np.bool_)
         self._begin_statistics()
-        return self._handed_out(observations)
+        seen: VecEnvObs = to_numpy(observations)
+        return seen
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Remembers the actions `[N, *action_shape]` for `step_wait`."""
@@ -150,8 +158,13 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         """
         self.begin_arrays(None)
         results = self.env.step(self._as_actions(np.asarray(self._actions)))
-        observations = self._handed_out(results[0])
-        rewards, terminated, truncated = map(to_numpy, results[1:4])
+        if not self._has_warned and FINAL_OBS in results[4]:
+            self._has_warned = warn_if_overwritten(
+                self.env, results[4][FINAL_OBS], results[3]
+            )
+        # Before any restart, which may write into the same arrays.
+        results = self._fresh(results)
+        observations, rewards, terminated, truncated = map(to_numpy, results[:4])
         dones = terminated | truncated
         infos = split_infos(results[4], self.num_envs)
         if self._has_dummies:
@@ -178,7 +191,7 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         restarts some of its copies on demand; nothing is wrapped around it.
         """
         env = self.env
-        if env.unwrapped is not env or self._copies:
+        if env.unwrapped is not env:
             return False
         if isinstance(env, SyncVectorEnv | AsyncVectorEnv):
             return False
@@ -200,14 +213,19 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         step: Any = self.env.step
         if has_quick_step(type(self.env)):
             step = self.env.step_unchecked  # type: ignore[attr-defined]
-        observations, rewards, terminated, truncated, infos = step(actions)
+        results = self._fresh(step(actions))
+        observations, rewards, terminated, truncated, infos = results
         dones = terminated | truncated
         dummy = self._last_dones if self._has_dummies else None
         returns = self._returns + rewards
         lengths = self._lengths + (1 if dummy is None else ~dummy)
         final = infos.get(FINAL_OBS, observations)
         if self._restarts and is_any(dones):
-            observations, _ = restart_some(self.env, dones)
+            restarted, _ = restart_some(self.env, dones)
+            # Rows of the others are the present ones where the environment is known.
+            observations = (
+                with_rows(observations, restarted, dones) if self._copies else restarted
+            )
         self._returns = zero_where(dones, returns)
         self._lengths = zero_where(dones, lengths)
         self._last_dones = dones
@@ -296,7 +314,7 @@ class VectorEnvAdapter(SubEnvironmentAccess):
         observations: Observation,
     ) -> Observation:
         """Starts new episodes; returns observations with what is seen first in them."""
-        restarted, infos = restart_some(self.env, dones)
+        restarted, infos = self._fresh(restart_some(self.env, dones))
         rows = split_infos(infos, self.num_envs)
         for i in np.flatnonzero(dones):
             self.reset_infos[i] = rows[i]
@@ -314,9 +332,9 @@ class VectorEnvAdapter(SubEnvironmentAccess):
             return actions
         return torch.as_tensor(actions, device=self.env.device)  # type: ignore[attr-defined]
 
-    def _handed_out(self, observations: Any) -> VecEnvObs:  # noqa: ANN401
-        arrays: VecEnvObs = to_numpy(observations)
-        return copy_observation(arrays) if self._copies else arrays
+    def _fresh(self, results: Any) -> Any:  # noqa: ANN401
+        """Returns what the environment returned, as arrays that stay as they are."""
+        return copied(results) if self._copies else results
 
     def _begin_statistics(self) -> None:
         self._started = time.time()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import PolicyPredictor
 
+from pg_agents.cloning.normalization import normalization_of
 from pg_agents.cloning.space_arrays import Observations
 from pg_agents.observations import count, select
 
@@ -23,8 +24,8 @@ def asker(controller: Controller, deterministic: bool) -> Ask:
 
     Args:
         controller: a function from one observation to one action; or anything with
-            SB3's `predict`. A model with a `VecNormalize` of its own sees observations
-            normalised by it.
+            SB3's `predict`. A model whose own environment normalises observations sees
+            them normalised by that, see `normalization`.
         deterministic: passed on to `predict`.
 
     Returns:
@@ -33,6 +34,7 @@ def asker(controller: Controller, deterministic: bool) -> Ask:
 
     Raises:
         TypeError: if `controller` is none of the above.
+        ValueError: if it can't be told how its own environment normalises.
     """
     predict = getattr(controller, "predict", None)
     if isinstance(controller, type) or not (predict or callable(controller)):
@@ -45,16 +47,13 @@ def asker(controller: Controller, deterministic: bool) -> Ask:
         return lambda observations, _: [
             function(select(observations, i)) for i in range(count(observations))
         ]
-    normalizer = (
-        controller.get_vec_normalize_env()
-        if isinstance(controller, BaseAlgorithm)
-        else None
-    )
+    env = controller.get_env() if isinstance(controller, BaseAlgorithm) else None
+    normalization = None if env is None else normalization_of(env)
     state: Any = None
 
     def ask(observations: Observations, episode_starts: NDArray[np.bool_]) -> Any:  # noqa: ANN401
         nonlocal state
-        seen = normalizer.normalize_obs(observations) if normalizer else observations
+        seen = normalization(observations) if normalization else observations
         actions, state = predict(
             seen,
             state=state,

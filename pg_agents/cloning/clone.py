@@ -22,7 +22,7 @@ from pg_agents.cloning.likelihood_fit import (
     LikelihoodFit,
     copy_weights,
 )
-from pg_agents.cloning.space_arrays import Observations
+from pg_agents.cloning.space_arrays import Observations, Place, row_number
 from pg_agents.observations import count
 from pg_agents.our_policy import OurPolicy
 
@@ -59,16 +59,20 @@ def clone_behaviour(
     critic share a body or a features extractor (SB3's default for images), that is
     fitted too, and the critic's head then sees other features than it learnt to read.
 
-    With `VecNormalize` the observations are normalised by its statistics as they stand,
-    which do not change here but go on changing while the model learns: give them data
-    first (`vec_normalize.obs_rms.update(observations)`), or cloning is lost.
+    Where the model's environment normalises observations (SB3's `VecNormalize`,
+    Gymnasium's `NormalizeObservation`), raw ones are given here, which are normalised
+    as there, by its statistics as they stand. These do not change here but go on
+    changing while the model learns: give them data first
+    (`normalizer.obs_rms.update(observations)`), or cloning is lost. A model without an
+    environment is given what its policy sees.
 
     Args:
         model: REINFORCE, ActorCritic, SB3's A2C, PPO or any other whose `policy` is an
             `ActorCriticPolicy` that is not recurrent.
         observations: `Demonstrations`; or `[B, *obs_shape]` as the environment returns
-            them: not normalised, images with channels first or last; a dict of these
-            for Dict spaces.
+            them beneath what normalises, in the same other wrappers; images with
+            channels first or last; a dict of these for Dict spaces. They may be
+            infinite if the policy can do with it.
         actions: `[B, *action_shape]`, as the environment takes them; None with
             `Demonstrations`. A Gaussian knows no bounds: an action on one is a number
             like any other. A squashed policy (`squash_output=True`) reaches a bound
@@ -96,8 +100,11 @@ def clone_behaviour(
         best weights so far are kept, and the result says so.
 
     Raises:
+        NonFiniteError: (a ValueError) if an action, a log-probability, the loss, the
+            gradient or a weight is NaN or infinite; it names the first bad action or
+            observation, if there is one. The model is then as it was.
         ValueError: if an argument is out of range, or data are not of the model's
-            spaces; if the loss becomes NaN. The model is then as it was.
+            spaces; if it can't be told how the model's environment normalises.
         TypeError: if `model` has no such policy, or a Dict space gets no dict.
     """
     settings = FitSettings(
@@ -111,17 +118,23 @@ def clone_behaviour(
         max_grad_norm=max_grad_norm,
     )
     policy = _policy_of(model, ent_coef)
+    place: Place = row_number
+    seen_in: spaces.Space[Any] | None = None
+    done_in: spaces.Space[Any] | None = None
     if isinstance(observations, Demonstrations):
         if actions is not None:
             raise ValueError("actions must be None: the Demonstrations have their own")
-        actions = observations.actions
-        observations = observations.observations
-    seen = as_the_policy_sees(model, observations)
-    done = as_the_policy_acts(policy, actions, count(seen))
+        shown, place = observations, observations.place
+        seen_in, done_in = shown.observation_space, shown.action_space
+        observations, actions = shown.observations, shown.actions
+    seen = as_the_policy_sees(model, observations, seen_in)
+    done = as_the_policy_acts(policy, actions, count(seen), place, done_in)
     rng = np.random.default_rng(seed)
     training, held_out = _split(len(done), held_out_fraction, rng)
     with _kept_from_harm(policy, rng):
-        fit = LikelihoodFit(policy, settings, seen, done, training, held_out, rng)
+        fit = LikelihoodFit(
+            policy, settings, seen, done, training, held_out, rng, place
+        )
         result = fit.run(progress_bar)
         if policy.use_sde:
             # The noise that is held was drawn with the old standard deviation.

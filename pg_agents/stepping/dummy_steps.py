@@ -8,6 +8,8 @@ import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from pg_agents.vector_envs.fresh_arrays import copied
+
 
 def is_plain(env: VecEnv) -> bool:
     """Whether an environment is SB3's DummyVecEnv, as SB3 wrote it."""
@@ -19,8 +21,10 @@ def step_in_turn(env: Any, actions: Any) -> VecEnvStepReturn:  # noqa: ANN401
     """Does what `DummyVecEnv.step` does, and returns the same.
 
     It copies every info to the bottom of what is in it, which takes as long as a
-    classic control environment takes to step. Here the dicts are new, what is in them
-    is the environment's own.
+    classic control environment takes to step. Here the dicts, lists and arrays are new;
+    objects of other types are the environment's own. What was seen last of an episode
+    is copied before the restart: of an environment that returns one array again and
+    again, DummyVecEnv keeps what the restart has written over it.
 
     Args:
         env: a DummyVecEnv.
@@ -29,10 +33,11 @@ def step_in_turn(env: Any, actions: Any) -> VecEnvStepReturn:  # noqa: ANN401
     infos = []
     for i, one in enumerate(env.envs):
         seen, reward, terminated, truncated, info = one.step(actions[i])
-        info = {**info, "TimeLimit.truncated": truncated and not terminated}
+        info = copied(info)
+        info["TimeLimit.truncated"] = truncated and not terminated
         env.buf_rews[i], env.buf_dones[i] = reward, terminated or truncated
         if env.buf_dones[i]:
-            info["terminal_observation"] = seen
+            info["terminal_observation"] = copied(seen)
             seen, env.reset_infos[i] = one.reset()
         env._save_obs(i, seen)
         infos.append(info)

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    SubprocVecEnv,
+    VecCheckNan,
+    VecEnv,
+    VecExtractDictObs,
+    VecFrameStack,
+    VecMonitor,
+    VecNormalize,
+    VecTransposeImage,
+    VecVideoRecorder,
+)
 from torch import Tensor
 
 from pg_agents.buffers import TrajectoryBuffer
@@ -19,7 +30,19 @@ from pg_agents.stepping.dummy_steps import is_plain, step_in_turn
 from pg_agents.stepping.outcomes import Outcome
 from pg_agents.vec_env import VectorEnvAdapter
 from pg_agents.vector_envs.array_steps import LazyInfos, is_any, newest_results
+from pg_agents.vector_envs.fresh_arrays import copied
 from pg_agents.vector_envs.vector_results import to_numpy
+
+# Of SB3's vector environments and wrappers, each step's arrays are new ones.
+_FRESH_WRAPPERS = (
+    VecCheckNan,
+    VecExtractDictObs,
+    VecFrameStack,
+    VecMonitor,
+    VecNormalize,
+    VecTransposeImage,
+    VecVideoRecorder,
+)
 
 
 class VecEnvSteps:
@@ -36,13 +59,14 @@ class VecEnvSteps:
         inner = env.unwrapped
         self._adapter = inner if isinstance(inner, VectorEnvAdapter) else None
         self._take: Any = partial(step_in_turn, env) if is_plain(env) else env.step
+        self._copies = not _returns_fresh_arrays(env)
 
     # Whether `infos` tell of the episodes that ended.
     tells_infos = True
 
     def begin(self, observations: Observation) -> Observation:
         """Returns the observations that a rollout begins with, `[N, *obs_shape]`."""
-        return observations
+        return copied(observations) if self._copies else observations
 
     def restarted(self) -> None:
         """Takes note of a reset of all environments."""
@@ -55,6 +79,13 @@ class VecEnvSteps:
     def step(self, actions: Rows) -> Outcome:
         """Takes one action in every environment, within the action space."""
         observations, rewards, dones, infos = self._take(actions)
+        if self._copies:
+            observations, rewards, dones = copied((observations, rewards, dones))
+            # What they tell of an end is kept.
+            infos = [
+                copied(info) if done else info
+                for info, done in zip(infos, dones, strict=True)
+            ]
         # Most steps end nothing: one array says so three times.
         terminated: Rows = dones
         truncated, final = terminated, None
@@ -200,6 +231,14 @@ class ArraySteps:
 
 
 Steps = VecEnvSteps | ArraySteps
+
+
+def _returns_fresh_arrays(env: VecEnv) -> bool:
+    """Whether an SB3 vector environment never writes into what it has returned."""
+    layer = env
+    while type(layer) in _FRESH_WRAPPERS:
+        layer = layer.venv  # type: ignore[attr-defined]
+    return type(layer) in (DummyVecEnv, SubprocVecEnv, VectorEnvAdapter)
 
 
 def steps_of(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pg_agents.observations import Observation, map_observation
 from pg_agents.vector_envs.empty_info import NO_INFO
+from pg_agents.vector_envs.fresh_arrays import copied
 
 Space = spaces.Space[Any]
 
@@ -76,8 +77,8 @@ def with_rows(
 ) -> Observation:
     """Returns observations with the rows of a mask `[N]` taken from others."""
 
-    def merge(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
-        merged = before.copy()
+    def merge(before: Any, after: Any) -> Any:  # noqa: ANN401
+        merged = copied(before)
         merged[mask] = after[mask]
         return merged
 

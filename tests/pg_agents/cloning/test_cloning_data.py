@@ -10,7 +10,12 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecFrameStack,
+    VecNormalize,
+    VecTransposeImage,
+)
 
 from pg_agents import Demonstrations, clone_behaviour
 from tests.pg_agents.cloning.any_spaces import AnySpacesEnv
@@ -104,11 +109,19 @@ def test_statistics_of_nothing_are_warned_of() -> None:
     clone_behaviour(A2C("MlpPolicy", env, device="cpu"), sampled(), n_epochs=1)
 
 
-def test_statistics_of_other_shapes_are_refused() -> None:
+def test_what_is_stacked_after_it_was_normalised_is_refused() -> None:
     env = VecFrameStack(normalized(vec_env(BOX), np.eye(2)), 3)
     model = A2C("MlpPolicy", env, seed=0, device="cpu")
-    with pytest.raises(ValueError, match=r"that VecNormalize sees, \[B, 2\], got"):
+    with pytest.raises(ValueError, match="VecFrameStack lies around VecNormalize"):
         clone_behaviour(model, np.zeros((4, 6)), np.zeros(4))
+
+
+def test_statistics_of_other_shapes_are_refused() -> None:
+    env = VecNormalize(VecTransposeImage(vec_env(IMAGE)))
+    kwargs = {"normalize_images": False}
+    model = A2C("MlpPolicy", env, seed=0, device="cpu", policy_kwargs=kwargs)
+    with pytest.raises(ValueError, match=r"that VecNormalize sees, \[B, 3, 36, 40\]"):
+        clone_behaviour(model, np.zeros((4, 36, 40, 3)), np.zeros(4))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +130,10 @@ def test_statistics_of_other_shapes_are_refused() -> None:
         ((SEEN, DONE[:5]), "got 5 actions and 6 observations"),
         ((SEEN, DONE + 2), "actions must be in Discrete"),
         ((SEEN, DONE[:, None]), "actions must have the shape"),
-        ((SEEN * np.nan, DONE), "observations must be finite"),
+        (
+            (SEEN * np.nan, DONE),
+            "an observation that is not finite: the first is row 0",
+        ),
         ((SEEN[:0], DONE[:0]), "observations must be at least one"),
         ((SEEN[:, :1], DONE), "observations must have the shape"),
         ((SEEN,), "actions must be given"),

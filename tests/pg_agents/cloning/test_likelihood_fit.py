@@ -200,7 +200,7 @@ def test_the_progress_bar_shows_epochs_and_both_losses(
         ("ent_coef", -1.0, "a finite number >= 0"),
         ("l2", float("nan"), "a finite number >= 0"),
         ("patience", 0, "an integer >= 1"),
-        ("max_grad_norm", 0.0, "a finite number > 0"),
+        ("max_grad_norm", 0.0, "a number > 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(

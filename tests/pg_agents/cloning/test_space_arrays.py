@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from pg_agents.cloning.space_arrays import check_actions, check_observations
+from pg_agents.cloning.space_arrays import (
+    check_actions,
+    check_observations,
+    check_same_space,
+)
+from pg_agents.nonfinite import NonFiniteError
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
 IMAGE = spaces.Box(0, 255, (3, 40, 36), np.uint8)
@@ -81,8 +86,13 @@ def test_observations_may_overstep_the_bounds_of_a_box_and_no_others() -> None:
     assert got.tolist() == [[3.0, -7.0]]
     with pytest.raises(ValueError, match="observations must be in Discrete"):
         check_observations(spaces.Discrete(2), [2])
-    with pytest.raises(ValueError, match="observations must be finite"):
-        check_observations(BOX, [[np.inf, 0.0]])
+    # Some policies can do with them.
+    endless = check_observations(BOX, [[np.inf, np.nan]])
+    np.testing.assert_array_equal(endless, [[np.inf, np.nan]])
+    with pytest.raises(
+        NonFiniteError, match=r"observations must be finite.* row 1: nan"
+    ):
+        check_observations(spaces.Discrete(2), [1.0, np.nan])
 
 
 def test_images_come_with_channels_first_or_last() -> None:
@@ -107,3 +117,42 @@ def test_a_dict_of_arrays_has_the_keys_of_its_space() -> None:
         check_observations(PAIR, good | {"room": [0, 3, 1]})
     with pytest.raises(ValueError, match=r"equally many.*'place': 3, 'room': 1"):
         check_observations(PAIR, good | {"room": [0]})
+
+
+CHANNELS_LAST = spaces.Box(0, 255, (40, 36, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        (BOX, spaces.Box(-1.0, 1.0, (2,), np.float64), True),
+        (BOX, spaces.Box(-1.0, 2.0, (2,), np.float32), False),
+        (BOX, spaces.Box(-1.0, 1.0, (3,), np.float32), False),
+        (BOX, spaces.Box(-np.inf, np.inf, (2,), np.float32), False),
+        (spaces.Box(-np.inf, np.inf, (2,)), spaces.Box(-np.inf, np.inf, (2,)), True),
+        (CHANNELS_LAST, IMAGE, True),
+        (spaces.Box(0, 255, (40, 36, 4), np.uint8), IMAGE, False),
+        (BOX, IMAGE, False),
+        (spaces.Discrete(2), spaces.Discrete(2, dtype=np.int32), True),
+        (spaces.Discrete(2), spaces.Discrete(3), False),
+        (spaces.Discrete(2), spaces.Discrete(2, start=1), False),
+        (spaces.MultiDiscrete([2, 3]), spaces.MultiDiscrete([2, 4]), False),
+        (spaces.MultiDiscrete([2, 3]), spaces.MultiDiscrete([2, 3]), True),
+        (spaces.MultiBinary(3), spaces.MultiBinary(3), True),
+        (spaces.MultiBinary(3), spaces.MultiBinary(4), False),
+        (spaces.MultiBinary(2), spaces.Discrete(2), False),
+        (PAIR, spaces.Dict({"place": BOX, "room": spaces.Discrete(3)}), True),
+        (PAIR, spaces.Dict({"place": BOX, "room": spaces.Discrete(4)}), False),
+        (PAIR, spaces.Dict({"place": BOX}), False),
+        (PAIR, BOX, False),
+    ],
+    ids=str,
+)
+def test_spaces_whose_numbers_mean_the_same(
+    one: spaces.Space[Any], other: spaces.Space[Any], alike: bool
+) -> None:
+    if alike:
+        check_same_space("actions", one, other)
+    else:
+        with pytest.raises(ValueError, match=r"^actions were recorded in"):
+            check_same_space("actions", one, other)
