@@ -19,7 +19,13 @@ from pg_agents.arguments.agent_arguments import (
     check_trajectories,
 )
 from pg_agents.arguments.buffer_choice import check_buffer_class, make_buffer
-from pg_agents.arguments.checks import check_choice, check_not_negative, check_schedule
+from pg_agents.arguments.checks import (
+    check_choice,
+    check_not_negative,
+    check_schedule,
+    checked_timesteps,
+)
+from pg_agents.arguments.learn_arguments import check_learn
 from pg_agents.arguments.policy_arguments import build_policy, check_policy_kwargs
 from pg_agents.arguments.sb3_arguments import (
     check_env,
@@ -143,6 +149,8 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         return self.policy_aliases[policy_name]
 
     def _setup_model(self) -> None:
+        # NumPy's integers overflow, and torch takes none for a size.
+        vars(self).update(plain_integers(vars(self)))
         # Again for load(), which writes what it is given over the attributes.
         settings, update = self.advantage_settings(), self.update_settings()
         check_settings(settings)
@@ -220,8 +228,8 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         still learnt from if that very step completed it.
 
         Args:
-            total_timesteps: steps, summed over environments.
-            callback: an SB3 callback, a list of them, or a function.
+            total_timesteps: steps, summed over environments; 0 learns nothing.
+            callback: an SB3 callback, a function, or a list of these.
             log_interval: updates between two lines of the log; None for none.
             tb_log_name: name of the run in TensorBoard; the class by default.
             reset_num_timesteps: whether to start counting (and the environment) anew.
@@ -229,7 +237,19 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
 
         Returns:
             The model itself.
+
+        Raises:
+            ValueError: if an argument is out of range; the message names it.
+            TypeError: if `callback` or `tb_log_name` is none of these.
         """
+        total_timesteps = checked_timesteps("total_timesteps", total_timesteps)
+        check_learn(
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
         tb_log_name = tb_log_name or type(self).__name__
         total_timesteps, callback = self._setup_learn(
             total_timesteps,
@@ -304,11 +324,12 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
     def _init_callback(
         self, callback: MaybeCallback, progress_bar: bool = False
     ) -> BaseCallback:
-        if progress_bar:
+        if progress_bar or isinstance(callback, list):
             given = callback if isinstance(callback, list) else [callback]
+            bars = [ProgressCallback()] if progress_bar else []
             callback = [
                 c if isinstance(c, BaseCallback) else ConvertCallback(c)
-                for c in (*given, ProgressCallback())
+                for c in (*given, *bars)
                 if c is not None
             ]
         return super()._init_callback(callback)

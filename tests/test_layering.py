@@ -281,6 +281,7 @@ PG_AGENTS = {
     "advantages": {"returns", "baselines", "observations"},
     "arguments.agent_arguments": {"advantages", "arguments.checks"},
     "arguments.sb3_arguments": {"arguments.checks"},
+    "arguments.learn_arguments": {"arguments.checks"},
     "arguments.buffer_choice": {
         "arguments.checks",
         "arguments.sb3_arguments",
@@ -346,6 +347,7 @@ PG_AGENTS = {
         "arguments.agent_arguments",
         "arguments.buffer_choice",
         "arguments.checks",
+        "arguments.learn_arguments",
         "arguments.policy_arguments",
         "arguments.sb3_arguments",
         "arguments.update_arguments",

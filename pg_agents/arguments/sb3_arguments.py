@@ -27,9 +27,9 @@ from pg_agents.arguments.checks import (
     UnsupportedError,
     check_choice,
     check_integer,
+    check_seed,
 )
 
-LARGEST_SEED = 2**32 - 1
 _NAMES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
 
 
@@ -57,9 +57,7 @@ def check_sb3_arguments(
     # As SB3's, it can be a truth value.
     check_integer("verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0)
     if seed is not None:
-        check_integer("seed", seed, 0)
-        if int(seed) > LARGEST_SEED:  # type: ignore[call-overload]
-            raise ValueError(f"seed must be at most {LARGEST_SEED}, got {seed!r}")
+        check_seed("seed", seed)
     _check_device(device)
 
 

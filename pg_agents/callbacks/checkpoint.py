@@ -14,6 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
+from pg_agents.arguments.checks import check_count, checked_timesteps
 from pg_agents.saving.attributes import read_attributes
 from pg_agents.saving.checkpoints import (
     DamagedCheckpointError,
@@ -75,9 +76,8 @@ class KeepCheckpoints(BaseCallback):
                 ``name_prefix`` is empty or a path.
         """
         super().__init__(verbose)
-        for name, given in (("save_freq", save_freq), ("keep", keep)):
-            if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-                raise ValueError(f"{name} must be an integer >= 1, got {given!r}")
+        check_count("save_freq", save_freq)
+        check_count("keep", keep)
         if not name_prefix or Path(name_prefix).name != name_prefix:
             raise ValueError(
                 "name_prefix must be the beginning of a file's name, got "
@@ -238,8 +238,13 @@ def remaining_timesteps(
 
     Returns:
         Steps, at least 0. With ``reset_num_timesteps=False``, schedules go on as well.
+
+    Raises:
+        ValueError: If ``total_timesteps`` is negative or no whole number.
     """
-    total = model._total_timesteps if total_timesteps is None else total_timesteps
+    total = model._total_timesteps
+    if total_timesteps is not None:
+        total = checked_timesteps("total_timesteps", total_timesteps)
     return max(0, total - model.num_timesteps)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from pg_agents.arguments.checks import check_count
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.callbacks.training_record import TrainingRecord
 
@@ -35,13 +36,12 @@ class Recorder(BaseCallback):
                 policies before the first and after the last update are always recorded.
 
         Raises:
-            ValueError: If ``every`` is below 1; when training starts, if
-                ``observations`` has another shape than [K, *obs_shape], or if
-                probabilities are asked of a policy that isn't categorical.
+            ValueError: If ``every`` is no integer of at least 1; when training
+                starts, if ``observations`` has another shape than [K, *obs_shape], or
+                if probabilities are asked of a policy that isn't categorical.
         """
         super().__init__()
-        if every < 1:
-            raise ValueError(f"every must be at least 1 update, got {every!r}")
+        check_count("every", every)
         self.observations = None if observations is None else np.asarray(observations)
         self.every = every
         self._clear()

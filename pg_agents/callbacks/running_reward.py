@@ -2,6 +2,8 @@
 
 import math
 
+from pg_agents.arguments.checks import check_weight
+
 
 class RunningReward:
     r"""Exponential average of episode returns, corrected for its start.
@@ -41,11 +43,7 @@ class RunningReward:
         Raises:
             ValueError: If ``factor`` is outside (0, 1].
         """
-        if not 0.0 < factor <= 1.0:
-            raise ValueError(
-                f"factor is the weight of the newest episode and must be in (0, 1], "
-                f"got {factor!r}"
-            )
+        check_weight("factor", factor)
         self.factor = factor
         self.n_episodes = 0
         self.value = math.nan

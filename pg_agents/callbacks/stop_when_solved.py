@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
+from pg_agents.arguments.checks import check_count, check_number
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.callbacks.running_reward import RunningReward
 
@@ -46,13 +47,15 @@ class StopWhenSolved(BaseCallback):
             verbose: At 1 or more, says so when the environment is solved.
 
         Raises:
-            ValueError: If ``factor`` or ``min_episodes`` is out of range; when training
-                starts, if there is no threshold; while training, if no returns are
-                reported because the environment has no Monitor.
+            ValueError: If ``factor`` or ``min_episodes`` is out of range, or
+                ``reward_threshold`` is no number; when training starts, if there is
+                no threshold; while training, if no returns are reported because the
+                environment has no Monitor.
         """
         super().__init__(verbose)
-        if min_episodes < 1:
-            raise ValueError(f"min_episodes must be at least 1, got {min_episodes!r}")
+        check_count("min_episodes", min_episodes)
+        if reward_threshold is not None:
+            check_number("reward_threshold", reward_threshold)
         self.reward_threshold = reward_threshold
         self.min_episodes = min_episodes
         self.solved = False

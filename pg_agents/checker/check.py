@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import time
 from typing import Any, Literal
 
@@ -13,7 +14,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import nn
 
-from pg_agents.arguments.checks import check_choice, check_count
+from pg_agents.arguments.checks import (
+    check_bool,
+    check_choice,
+    check_count,
+    check_seed,
+)
 from pg_agents.checker.conclusion import conclude
 from pg_agents.checker.function_subject import Plan, Subject, measure_function
 from pg_agents.checker.model_copy import random_state_kept
@@ -105,14 +111,20 @@ def check_policy_gradient(
     """
     _check_subject(subject)
     check_choice("critic", critic, ("own", "exact"))
+    check_bool("bootstrap", bootstrap)
+    check_bool("progress_bar", progress_bar)
+    check_seed("seed", seed)
     check_count("batch_size", batch_size)
     check_count("n_envs", n_envs)
+    # Python's integers do not overflow, and generators take no others.
+    seed, batch_size, n_envs = map(operator.index, (seed, batch_size, n_envs))
     if batch_size % n_envs:
         raise ValueError(
             f"batch_size must be a multiple of n_envs, got {batch_size} and {n_envs}"
         )
     if n_episodes is not None:
         check_count("n_episodes", n_episodes)
+        n_episodes = operator.index(n_episodes)
     if gamma is None:
         gamma = (
             float(subject.gamma)

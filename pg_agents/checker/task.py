@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +103,7 @@ def resolve_task(
     check_unit_interval("gamma", gamma)
     if horizon is not None:
         check_count("horizon", horizon)
+        horizon = operator.index(horizon)
     if isinstance(env, TabularMDP):
         return Task(env, "TabularMDP", gamma, horizon or DEFAULT_HORIZON, bootstrap)
     if not isinstance(env, str | gymnasium.Env):

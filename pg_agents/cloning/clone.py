@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from pg_agents.arguments.checks import check_unit_interval, kind_of
+from pg_agents.arguments.checks import (
+    check_bool,
+    check_integer,
+    check_unit_interval,
+    kind_of,
+)
 from pg_agents.cloning.cloning_data import as_the_policy_acts, as_the_policy_sees
 from pg_agents.cloning.demonstrations import Demonstrations
 from pg_agents.cloning.likelihood_fit import (
@@ -117,6 +123,10 @@ def clone_behaviour(
         patience=patience,
         max_grad_norm=max_grad_norm,
     )
+    check_bool("progress_bar", progress_bar)
+    if seed is not None:
+        check_integer("seed", seed, 0)
+        seed = operator.index(seed)
     policy = _policy_of(model, ent_coef)
     place: Place = row_number
     seen_in: spaces.Space[Any] | None = None

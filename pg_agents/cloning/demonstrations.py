@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
-from pg_agents.arguments.checks import check_count
+from pg_agents.arguments.checks import check_bool, check_count, check_integer
 from pg_agents.cloning.asking import Ask, Controller, asker
 from pg_agents.cloning.disturbance import Disturbance
 from pg_agents.cloning.normalization import RawObservations
@@ -157,6 +158,11 @@ def record_demonstrations(
         check_count("n_steps", n_steps)
     else:
         check_count("n_episodes", n_episodes)
+    check_bool("deterministic", deterministic)
+    if seed is not None:
+        check_integer("seed", seed, 0)
+        # Gymnasium takes Python's integers alone.
+        seed = operator.index(seed)
     ask = asker(controller, deterministic)
     vec_env = _raw_vec_env(env)
     try:

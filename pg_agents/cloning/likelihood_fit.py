@@ -16,7 +16,12 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pg_agents.arguments.checks import check_count, check_not_negative, check_positive
+from pg_agents.arguments.checks import (
+    check_bool,
+    check_count,
+    check_not_negative,
+    check_positive,
+)
 from pg_agents.cloning.space_arrays import Place, row_number
 from pg_agents.nonfinite import NonFiniteError
 from pg_agents.observations import Observation, count, select
@@ -77,6 +82,7 @@ class FitSettings:
         check_positive("learning_rate", self.learning_rate)
         check_not_negative("ent_coef", self.ent_coef)
         check_not_negative("l2", self.l2)
+        check_bool("fit_std", self.fit_std)
         if self.patience is not None:
             check_count("patience", self.patience)
         if self.max_grad_norm is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pg_agents.arguments.checks import check_count, check_integer
 from pg_agents.experiments.executors import (
     AnyExecutor,
     Workers,
@@ -81,6 +82,7 @@ def run_seeds(
 
     Raises:
         ValueError: if an argument is out of range.
+        TypeError: if a seed is no integer.
         KeyboardInterrupt: after Ctrl-C.
     """
     chosen = _check(seeds, jobs, retries)
@@ -137,10 +139,9 @@ def _check(seeds: Iterable[int], jobs: int | None, retries: int) -> list[int]:
     if not chosen or twice:
         got = f"{twice[0]} twice" if twice else "none"
         raise ValueError(f"seeds must be different integers, at least one, got {got}")
-    if jobs is not None and jobs < 1:
-        raise ValueError(f"jobs must be at least 1, got {jobs!r}")
-    if retries < 0:
-        raise ValueError(f"retries must be at least 0, got {retries!r}")
+    if jobs is not None:
+        check_count("jobs", jobs)
+    check_integer("retries", retries, 0)
     return chosen
 
 

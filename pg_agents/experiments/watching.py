@@ -15,6 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from pg_agents.arguments.checks import check_count
 from pg_agents.experiments.building import derived_seed, load_hook, make_evaluation_env
 from pg_agents.experiments.extras import require_extra
 from pg_agents.experiments.folder import RunFolder
@@ -83,9 +84,10 @@ def watch(
         Whether all were shown.
 
     Raises:
-        ValueError: if there is no screen.
+        ValueError: if there is no screen, or a number is no integer of at least 1.
         ModuleNotFoundError: if an extra is not installed; says how to install it.
     """
+    _check_counts(n_episodes, max_steps)
     settings = folder.config.settings
     _require_extra_of(folder)
     if settings.play is not None:
@@ -127,10 +129,12 @@ def record(
         max_steps: of each episode to show; None for all.
 
     Raises:
-        ValueError: if the file has another ending.
+        ValueError: if the file has another ending, or a number is no integer of at
+            least 1.
         OSError: if it can't be written; that is found out before anything is played.
         ModuleNotFoundError: if an extra is not installed; says how to install it.
     """
+    _check_counts(n_episodes, max_steps)
     if path.suffix not in FORMATS:
         raise ValueError(f"a film must end in {' or '.join(FORMATS)}, got {path}")
     check_writable(path)
@@ -155,6 +159,12 @@ def record(
         save_gif(frames, path, fps / every)
     else:
         _write_mp4(folder, path, n_episodes, on_return, max_steps, fps)
+
+
+def _check_counts(n_episodes: int, max_steps: int | None) -> None:
+    check_count("n_episodes", n_episodes)
+    if max_steps is not None:
+        check_count("max_steps", max_steps)
 
 
 def _require_extra_of(folder: RunFolder) -> None:

@@ -157,8 +157,8 @@ def test_a_shut_executor_is_reported(tmp_path: Path) -> None:
         ([], {}, "at least one, got none"),
         ([1, 2, 1], {}, "seeds must be different integers, at least one, got 1 twice"),
         ([-1], {}, "a seed must be from 0"),
-        ([1], {"jobs": 0}, "jobs must be at least 1, got 0"),
-        ([1], {"retries": -1}, "retries must be at least 0, got -1"),
+        ([1], {"jobs": 0}, "jobs must be an integer >= 1, got 0"),
+        ([1], {"retries": -1}, "retries must be an integer >= 0, got -1"),
     ],
 )
 def test_bad_arguments_are_refused(
