@@ -86,22 +86,25 @@ def _screened(tensors: list[Tensor]) -> bool:
 
 
 class FiniteCheck:
-    """Looks at scalars of an update: at once on the CPU, elsewhere when it is over.
+    """Looks at scalars of an update: at once, or all of them when it is over.
 
-    To ask an accelerator for a number is to wait for it, so that is done once.
+    Args:
+        at_once: for the CPU. To ask an accelerator for a number is to wait for it, so
+            that is done once an update.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: bool) -> None:
+        self._at_once = at_once
         self._pending: list[tuple[str, Tensor]] = []
 
     def first_bad(self, **scalars: Tensor) -> str | None:
         """Returns the name of the first scalar that is not finite, if it is known now.
 
         Args:
-            **scalars: by name; those on an accelerator are looked at in `conclude`.
+            **scalars: by name.
         """
         for name, scalar in scalars.items():
-            if scalar.device.type != "cpu":
+            if not self._at_once:
                 self._pending.append((name, scalar.detach()))
             elif not math.isfinite(scalar.item()):
                 return name
@@ -112,7 +115,7 @@ class FiniteCheck:
         pending, self._pending = self._pending, []
         if not pending:
             return None
-        numbers = torch.stack([scalar.double() for _, scalar in pending]).tolist()
+        numbers = torch.stack([scalar.float() for _, scalar in pending]).tolist()
         bad = (
             name
             for (name, _), number in zip(pending, numbers, strict=True)

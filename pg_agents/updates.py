@@ -298,7 +298,7 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
 
     def _setup_update(self) -> None:
         """Makes what the settings ask for beside the policy."""
-        self._finite = FiniteCheck()
+        self._finite = FiniteCheck(at_once=self.device.type == "cpu")
         if self.critic_learning_rate is not None:
             split_critic(self.policy)
         self.target_policy = None

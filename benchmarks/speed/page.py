@@ -25,7 +25,10 @@ COLUMNS = "| setting | ours | steps/s | rival | steps/s | ratio | to reach | |"
 BEFORE = {
     "Environments of tables, 65,536 of them": (
         "Measured before, not in this run: a hand-compiled loop (numba, one core) of "
-        "REINFORCE on the three-state sequence, 25.5 M steps/s."
+        "REINFORCE on the three-state sequence, 25.5 M steps/s. The rows of REINFORCE "
+        "are of commit f558712: the summary of the loss by observation and action that "
+        "they were measured with is deleted, since a user's own `loss` did not see "
+        "every step. They are slower now, and are to be measured again."
     ),
     "Against PureJaxRL's PPO on gymnax": (
         "Our own PPO in PureJaxRL's way (`benchmarks/speed/pure_jax_ppo.py`). Measured "
