@@ -222,5 +222,5 @@ def test_refuses_a_policy_without_a_distribution() -> None:
 
 
 def test_refuses_every_below_1() -> None:
-    with pytest.raises(ValueError, match="at least 1 update, got 0"):
+    with pytest.raises(ValueError, match="every must be an integer >= 1, got 0"):
         Recorder(every=0)

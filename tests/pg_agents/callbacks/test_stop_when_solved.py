@@ -149,5 +149,5 @@ def test_environment_without_monitor_is_refused_rather_than_never_solved() -> No
 
 @pytest.mark.parametrize("min_episodes", [0, -3])
 def test_refuses_min_episodes_below_1(min_episodes: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 1, got {min_episodes}"):
+    with pytest.raises(ValueError, match=f"integer >= 1, got {min_episodes}"):
         StopWhenSolved(min_episodes=min_episodes)
