@@ -666,13 +666,14 @@ def test_the_mathematics_of_the_checker_knows_no_libraries_but_its_own() -> None
 
 def test_callbacks_and_plots_know_no_agent() -> None:
     """So they serve Stable-Baselines3's algorithms as well."""
-    # Files, statistics, refusals of numbers and the registry know no agent either.
+    # Nor do files, environments, statistics, refusals of numbers and the registry.
     also = (
         "pg_agents.arguments.checks",
         "pg_agents.lazy",
         "pg_agents.registered",
         "pg_agents.saving.attributes",
         "pg_agents.saving.checkpoints",
+        "pg_agents.saving.env_state",
         "pg_agents.saving.files",
         "pg_agents.saving.finite_check",
         "pg_agents.statistics",

@@ -23,6 +23,8 @@ from pg_agents.saving.checkpoints import (
     read_content,
     with_manifest,
 )
+from pg_agents.saving.env_state import put_normalization as put_layers
+from pg_agents.saving.env_state import take_normalization
 from pg_agents.saving.files import remove_temporaries, write_whole
 from pg_agents.saving.finite_check import check_model
 
@@ -30,6 +32,8 @@ Model = TypeVar("Model", bound=BaseAlgorithm)
 
 # Entry of a checkpoint: the VecNormalize of the run, as its own save() writes it.
 NORMALIZATION = "vec_normalize.pkl"
+# And the statistics of Gymnasium's NormalizeObservation and NormalizeReward, if any.
+LAYERS = "normalization.pkl"
 
 
 class KeepCheckpoints(BaseCallback):
@@ -38,8 +42,9 @@ class KeepCheckpoints(BaseCallback):
     It saves between rollouts, where nothing is lost by stopping: at the first beginning
     of a rollout at or after every `save_freq` steps, and when training ends, be it
     early. Whoever is killed loses at most `save_freq` steps and one rollout. A file is
-    there whole or not at all, and holds the statistics of a `VecNormalize` too, so that
-    the two fit together.
+    there whole or not at all, and holds the statistics of a `VecNormalize` too, and of
+    Gymnasium's `NormalizeObservation` and `NormalizeReward` (but for those in other
+    processes), so that they fit together.
 
     An exception that leaves ``learn``, KeyboardInterrupt for one, gives a callback no
     time to save: together with ``StopOnInterrupt``, Ctrl-C ends training, and saves.
@@ -140,8 +145,11 @@ def checkpoint_content(model: BaseAlgorithm) -> bytes:
     check_model(model)
     file = io.BytesIO()
     model.save(file)
-    normalize = model.get_vec_normalize_env()
+    normalize, env = model.get_vec_normalize_env(), model.get_env()
     extra = {} if normalize is None else {NORMALIZATION: pickle.dumps(normalize)}
+    layers = [] if env is None else take_normalization(env)
+    if len(layers) > (normalize is not None):
+        extra[LAYERS] = pickle.dumps(layers)
     return with_manifest(file.getvalue(), type(model), extra)
 
 
@@ -185,7 +193,8 @@ def resume(
         algorithm: The class that saved it, of SB3's or ours.
         folder: As given to ``KeepCheckpoints``.
         env: The environment to go on in, made as the first one was. The statistics of
-            the run are put into its ``VecNormalize``, if it has one.
+            the run are put into its ``VecNormalize``, if it has one, and into
+            Gymnasium's ``NormalizeObservation`` and ``NormalizeReward``.
         name_prefix: As given to ``KeepCheckpoints``.
         **load_arguments: Further arguments of ``algorithm.load``, ``custom_objects``
             for one.
@@ -249,14 +258,16 @@ def remaining_timesteps(
 
 
 def put_normalization(model: BaseAlgorithm, content: bytes) -> None:
-    """Puts the statistics in a checkpoint file into the model's VecNormalize, if any.
+    """Puts the statistics in a checkpoint file into what normalises for the model.
 
     Raises:
         ValueError: If the file holds something else under that name, or what can't be
             unpickled here.
     """
-    normalize = model.get_vec_normalize_env()
+    normalize, env = model.get_vec_normalize_env(), model.get_env()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if env is not None and LAYERS in archive.namelist():
+            put_layers(env, pickle.loads(archive.read(LAYERS)))
         if normalize is None or NORMALIZATION not in archive.namelist():
             return
         pickled = archive.read(NORMALIZATION)

@@ -254,6 +254,12 @@ def _wrappers_around(env: gymnasium.Env[Any, Any]) -> list[Any]:
 
 
 def _normalizes_elsewhere(env: Any) -> bool:  # noqa: ANN401
+    if isinstance(env, SubprocVecEnv | AsyncVectorEnv) and env.closed:
+        raise ValueError(
+            f"{type(env).__name__} is closed, and its environments can't be asked "
+            "whether they normalise observations: give the model another one "
+            "(set_env), or close it later"
+        )
     if isinstance(env, SubprocVecEnv):
         return any(env.env_is_wrapped(wrappers.NormalizeObservation))
     # It has no question after a wrapper; both attributes are NormalizeObservation's.

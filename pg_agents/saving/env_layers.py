@@ -10,7 +10,14 @@ from typing import Any
 import gymnasium
 import torch
 from gymnasium.vector import SyncVectorEnv, VectorEnv
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+from gymnasium.wrappers import (
+    NormalizeObservation,
+    NormalizeReward,
+    OrderEnforcing,
+    PassiveEnvChecker,
+    TimeLimit,
+    vector,
+)
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -53,6 +60,8 @@ _NORMALIZE_SETTINGS = (
 )
 # Seeds and options of the next reset.
 _NEXT_RESET = ("_seeds", "_options")
+# Of what normalises, the statistics, which apply to any environment.
+STATISTICS = "obs_rms", "ret_rms", "return_rms"
 # By the exact class: a subclass may remember more. Of a Monitor not the results of all
 # the episodes since the beginning, which grow without end and which nobody learns from.
 _LAYERS: dict[type, _Layer] = {
@@ -87,9 +96,27 @@ _LAYERS: dict[type, _Layer] = {
     VecNormalize: _Layer(
         ("obs_rms", "ret_rms", "returns", "old_obs", "old_reward"), _NORMALIZE_SETTINGS
     ),
+    NormalizeObservation: _Layer(("obs_rms", "_update_running_mean"), ("epsilon",)),
+    NormalizeReward: _Layer(
+        ("return_rms", "discounted_reward", "_update_running_mean"),
+        ("gamma", "epsilon"),
+    ),
+    vector.NormalizeObservation: _Layer(
+        ("obs_rms", "_update_running_mean"), ("epsilon",)
+    ),
+    vector.NormalizeReward: _Layer(
+        ("return_rms", "accumulated_reward", "_prev_dones", "_update_running_mean"),
+        ("gamma", "epsilon"),
+    ),
     VecFrameStack: _Layer(),
     VecTransposeImage: _Layer(settings=("skip",)),
 }
+
+
+def normalizes(layer: Any) -> bool:  # noqa: ANN401
+    """Whether a layer normalises by running statistics, and is known here."""
+    known = _LAYERS.get(type(layer), _Layer())
+    return any(name in STATISTICS for name in known.state)
 
 
 def take_layer(layer: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -8,23 +8,21 @@ environments of pg_envs have, and any other may.
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import SyncVectorEnv
-from stable_baselines3.common.vec_env import (
-    DummyVecEnv,
-    VecEnv,
-    VecEnvWrapper,
-    VecNormalize,
-)
+from gymnasium.vector import SyncVectorEnv, VectorWrapper
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 
 from pg_agents.saving.env_layers import (
+    STATISTICS,
     CannotKeepError,
     layer_name,
     layer_settings,
+    normalizes,
     put_layer,
     take_layer,
 )
@@ -85,34 +83,42 @@ def put_env_state(env: VecEnv, state: list[dict[str, Any]]) -> None:
         raise CannotKeepError(str(error)) from error
 
 
-def take_normalization(env: VecEnv) -> dict[str, Any] | None:
-    """Returns the statistics of a `VecNormalize` in the stack; None without one."""
-    layer = _normalize(env)
-    return None if layer is None else take_layer(layer)
+def take_normalization(env: VecEnv) -> list[dict[str, Any]]:
+    """Returns the statistics of all that normalises, from the outermost inwards.
+
+    That is SB3's VecNormalize, and Gymnasium's NormalizeObservation and
+    NormalizeReward, around single environments or vector ones. What lies in other
+    processes is not found.
+    """
+    return [take_layer(layer) for layer in _layers(env) if normalizes(layer)]
 
 
-def put_normalization(env: VecEnv, state: dict[str, Any] | None) -> None:
-    """Puts statistics back into a `VecNormalize` of the same settings, if there is one.
+def put_normalization(env: VecEnv, state: list[dict[str, Any]]) -> None:
+    """Puts statistics back into what normalises, where it is built as it was then.
 
     The rest of the environment starts anew: sums of the episodes under way do not
-    apply.
+    apply. It warns where there is no place for what was known of observations.
     """
-    layer = _normalize(env)
-    if layer is None or state is None:
+    layers = [layer for layer in _layers(env) if normalizes(layer)]
+    alike = len(layers) == len(state) and all(
+        layer_name(layer) == kept["class"]
+        and _same(layer_settings(layer), kept["settings"])
+        for layer, kept in zip(layers, state, strict=True)
+    )
+    if not alike:
+        names = [kept["class"] for kept in state if "obs_rms" in kept["state"]]
+        if names:
+            warnings.warn(
+                f"the model learnt with statistics of {_short(names)}, and this "
+                "environment has another build or other settings: they are not put "
+                "back, and the policy sees other numbers than it has learnt from",
+                stacklevel=2,
+            )
         return
-    if _same(layer_settings(layer), state["settings"]):
-        for name in ("obs_rms", "ret_rms"):
-            if name in state["state"]:
-                setattr(layer, name, deepcopy(state["state"][name]))
-
-
-def _normalize(env: VecEnv) -> VecNormalize | None:
-    layer: Any = env
-    while isinstance(layer, VecEnvWrapper):
-        if isinstance(layer, VecNormalize):
-            return layer
-        layer = layer.venv
-    return None
+    for layer, kept in zip(layers, state, strict=True):
+        for name in STATISTICS:
+            if name in kept["state"]:
+                setattr(layer, name, deepcopy(kept["state"][name]))
 
 
 def _layers(env: VecEnv) -> list[Any]:
@@ -125,6 +131,9 @@ def _layers(env: VecEnv) -> list[Any]:
     found.append(layer)
     if isinstance(layer, VectorEnvAdapter):
         layer = layer.env
+        while isinstance(layer, VectorWrapper):
+            found.append(layer)
+            layer = layer.env
         found.append(layer)
     known = isinstance(layer, DummyVecEnv | SyncVectorEnv)
     for single in layer.envs if known else []:

@@ -17,7 +17,7 @@ class ResumePoint(TypedDict):
         generators: states of the model's own torch generators by attribute.
         env: state of the environment; None if it starts anew.
         why_not: why there is no such state; None if that needs no explanation.
-        normalization: statistics of a VecNormalize, which apply to any environment.
+        normalization: statistics of what normalises, which apply to any environment.
         observations: `_last_obs` and the like.
         seed_env: whether an environment that starts anew is seeded.
     """
@@ -27,7 +27,7 @@ class ResumePoint(TypedDict):
     generators: dict[str, Any]
     env: list[dict[str, Any]] | None
     why_not: str | None
-    normalization: dict[str, Any] | None
+    normalization: list[dict[str, Any]]
     observations: dict[str, Any]
     seed_env: bool
 

@@ -230,7 +230,7 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
                 **self._resume_point,
                 "env": None,
                 "why_not": None,
-                "normalization": None,
+                "normalization": [],
                 "seed_env": False,
             }
 
@@ -256,7 +256,7 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
             },
             "env": env,
             "why_not": why_not,
-            "normalization": None if self.env is None else take_normalization(self.env),
+            "normalization": [] if self.env is None else take_normalization(self.env),
             "observations": to_cpu({n: getattr(self, n) for n in _OBSERVATIONS}),
             "seed_env": True,
         }
@@ -322,7 +322,9 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
                 for name, value in point["observations"].items():
                     setattr(self, name, to_device(value, self.device))
                 return
-        put_normalization(env, point["normalization"])
+        kept: Any = point["normalization"] or []
+        # Files written before Gymnasium's wrappers were kept have one dict, or None.
+        put_normalization(env, [kept] if isinstance(kept, dict) else kept)
         if self._last_obs is not None:
             # force_reset=False: the environment is where it was.
             return

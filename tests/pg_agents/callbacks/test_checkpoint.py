@@ -12,11 +12,12 @@ from typing import Any
 
 import gymnasium
 import pytest
+from gymnasium import wrappers
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from pg_agents import REINFORCE, ActorCritic
+from pg_agents import REINFORCE, ActorCritic, as_vec_env
 from pg_agents.callbacks import (
     KeepCheckpoints,
     newest_checkpoint,
@@ -150,6 +151,28 @@ def test_it_serves_the_algorithms_of_sb3(agent: Any, tmp_path: Path) -> None:
     assert equal(kept.obs_rms.mean, found.obs_rms.mean)
     assert kept.ret_rms.var == found.ret_rms.var
     again.learn(8, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.parametrize("agent", [A2C, ActorCritic])
+def test_statistics_of_gymnasium_are_kept_too(
+    agent: Any, vectors: bool, tmp_path: Path
+) -> None:
+    def make() -> Any:
+        if vectors:
+            env = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+            return as_vec_env(wrappers.vector.NormalizeObservation(env))
+        return wrappers.NormalizeReward(
+            wrappers.NormalizeObservation(gymnasium.make("CartPole-v1"))
+        )
+
+    model = new(agent, make(), n_steps=8).learn(40, KeepCheckpoints(16, tmp_path))
+    again = resume(agent, tmp_path, make())
+    names = ["obs_rms"] if vectors else ["obs_rms", "return_rms"]
+    for name in names:
+        kept, found = (each.get_env().get_attr(name)[0] for each in (model, again))
+        assert found.count == kept.count > 40
+        assert equal(found.mean, kept.mean) and equal(found.var, kept.var)
 
 
 def test_statistics_fit_the_weights_though_the_environment_starts_anew(

@@ -431,9 +431,12 @@ def test_environments_in_other_processes_are_cloned_where_nothing_normalises() -
     for kind in (SubprocVecEnv, AsyncVectorEnv):
         env: Any = kind([FarEnv])
         try:
-            clone_behaviour(model_in(env), RAW, DONE, n_epochs=1)
+            model = model_in(env)
+            clone_behaviour(model, RAW, DONE, n_epochs=1)
         finally:
             env.close()
+        with pytest.raises(ValueError, match=f"{kind.__name__} is closed"):
+            clone_behaviour(model, RAW, DONE, n_epochs=1)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import wrappers
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 from stable_baselines3.common.running_mean_std import RunningMeanStd
@@ -65,6 +67,11 @@ def normalized() -> VecNormalize:
     return VecNormalize(stacked, gamma=0.9)
 
 
+def gymnasiums(env: Any, kind: Any = wrappers) -> Any:
+    """Returns an environment that Gymnasium's wrappers normalise."""
+    return kind.NormalizeReward(kind.NormalizeObservation(env), gamma=0.9)
+
+
 SAME, NEXT = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP
 MAKERS: dict[str, Callable[[], Any]] = {
     "single": single,
@@ -76,6 +83,8 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "torch, next step": lambda: torch_vector(NEXT),
     "sync": lambda: SyncVectorEnv([single] * 3),
     "normalized": normalized,
+    "normalized by Gymnasium": lambda: DummyVecEnv([lambda: gymnasiums(single())] * 2),
+    "vector normalized by Gymnasium": lambda: gymnasiums(vector(NEXT), wrappers.vector),
     "normalized vector": lambda: VecNormalize(as_vec_env(vector(SAME))),
 }
 
@@ -103,6 +112,9 @@ def remains(model: Any) -> dict[str, Any]:
         assert isinstance(normalize.obs_rms, RunningMeanStd)
         found["obs_rms"] = (normalize.obs_rms.mean, normalize.obs_rms.var)
         found["ret_rms"] = (normalize.ret_rms.mean, normalize.ret_rms.count)
+    with contextlib.suppress(AttributeError):
+        for i, rms in enumerate(model.get_env().get_attr("obs_rms")):
+            found[f"obs_rms {i}"] = (rms.mean, rms.var, rms.count)
     return found | {
         "learning rate": optimizer["param_groups"][0]["lr"],
         "episodes": episodes,

@@ -9,6 +9,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import wrappers
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from pg_agents import ActorCritic
@@ -140,6 +142,49 @@ def test_the_statistics_survive_an_environment_that_does_not() -> None:
     # The reset is one more observation.
     assert found.obs_rms.count == kept.obs_rms.count + 1
     assert found.ret_rms.count == kept.ret_rms.count
+
+
+def cart_poles(kind: str) -> Any:
+    """CartPoles, whose state can't be kept, in Gymnasium's NormalizeObservation."""
+    if kind == "vector":
+        env = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+        return wrappers.vector.NormalizeObservation(env)
+
+    def make() -> Any:
+        clip = wrappers.TransformObservation(
+            wrappers.NormalizeObservation(gymnasium.make("CartPole-v1")), np.tanh, None
+        )
+        return Monitor(clip)
+
+    return make() if kind == "single" else DummyVecEnv([make] * 2)
+
+
+@pytest.mark.parametrize("kind", ["single", "dummy", "vector"])
+def test_so_do_those_of_gymnasium(kind: str) -> None:
+    model = new(ActorCritic, cart_poles(kind)).learn(50)
+    kept = model.get_env().get_attr("obs_rms")
+    loaded = continued(model, cart_poles(kind))
+    with pytest.warns(UserWarning, match=FRESH):
+        loaded.learn(0, reset_num_timesteps=False)
+    for one, other in zip(kept, loaded.get_env().get_attr("obs_rms"), strict=True):
+        # The reset is one more observation, of each environment.
+        assert one.count > 10
+        assert other.count == one.count + (2 if kind == "vector" else 1)
+
+
+@pytest.mark.filterwarnings("ignore:the environment starts from a fresh reset")
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: wrappers.NormalizeObservation(gymnasium.make("CartPole-v1"), 0.1),
+        lambda: cart_poles("single"),
+        lambda: cart_poles("vector"),
+    ],
+)
+def test_statistics_that_have_no_place_are_warned_of(other: Any) -> None:
+    loaded = continued(new(ActorCritic, cart_poles("dummy")).learn(50), other())
+    with pytest.warns(UserWarning, match="sees other numbers than it has learnt from"):
+        loaded.learn(0, reset_num_timesteps=False)
 
 
 @pytest.mark.parametrize(
