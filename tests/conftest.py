@@ -62,13 +62,19 @@ def pytest_runtest_setup() -> None:
 @pytest.fixture(autouse=True)
 def _others_see_no_change() -> Iterator[None]:
     """Fails a test that leaves the process, or a library, other than it was."""
-    before, modules = _seen_by_all(), dict(sys.modules)
+    before = _seen_by_all()
+    # A library that is first imported adds to these.
+    modules, ids = dict(sys.modules), dict(registration.registry)
     yield
     after = _seen_by_all()
     for what, value in before.items():
         assert after[what] == value, f"the test has changed {what}"
-    replaced = {name for name in modules if sys.modules.get(name) is not modules[name]}
-    assert not replaced, f"the test has replaced modules: {replaced}"
+    for what, old, new in (
+        ("modules", modules, sys.modules),
+        ("Gymnasium's ids", ids, registration.registry),
+    ):
+        replaced = {name for name in old if new.get(name) is not old[name]}
+        assert not replaced, f"the test has replaced {what}: {replaced}"
 
 
 def _seen_by_all() -> dict[str, Any]:
@@ -90,12 +96,6 @@ def _seen_by_all() -> dict[str, Any]:
         "threads": {t for t in threading.enumerate() if not t.daemon},
         "child processes": active_children(),
         "the root logger": (list(logging.root.handlers), logging.root.level),
-        # gymnasium_robotics registers its own when it is first imported.
-        "Gymnasium's ids": {
-            name
-            for name, spec in registration.registry.items()
-            if not str(spec.entry_point).startswith("gymnasium_robotics")
-        },
         "TimeLimit": [vars(place).get("TimeLimit") for place in places],
         "NumPy's error handling": np.geterr(),
         "torch's dtype": torch.get_default_dtype(),
