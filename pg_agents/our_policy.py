@@ -200,26 +200,12 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         """Whether a layer's outputs are all that the actions depend on."""
         return type(self.action_dist) in _BARE
 
-    def all_log_probs(self, obs: PyTorchObs) -> Tensor:
-        """Returns log-probabilities of all actions, `[B, A]`, in nats.
-
-        Args:
-            obs: `[B, *obs_shape]`, or a dict of such tensors.
-
-        Raises:
-            TypeError: if the actions are not finitely many.
-        """
-        features: Any = self._features(obs, self.pi_features_extractor)
-        latent = self.mlp_extractor.forward_actor(features)
-        distribution = self._distribution(latent)
-        if not isinstance(distribution, Categorical):
-            raise TypeError(f"there is no list of the actions of {self.action_space}")
-        return distribution.log_probs
-
     def evaluate_actions(
         self, obs: PyTorchObs, actions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Returns values `[B, 1]`, log-probabilities `[B]` and entropies `[B]`."""
+        if not self._overrides_nothing:
+            return super().evaluate_actions(obs, actions)
         latent_pi, latent_vf = self._latents(obs)
         distribution = self._distribution(latent_pi)
         log_prob = distribution.log_prob(actions)
@@ -232,13 +218,16 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         Not where a method that they pass by is overridden, in a subclass or on the
         instance, nor where a hook would be called another number of times.
         """
+        return self._overrides_nothing and not has_hooks(self)
+
+    @property
+    def _overrides_nothing(self) -> bool:
         extractor: Any = self.mlp_extractor
         return (
             _is_stock(type(self))
             and _is_stock(type(extractor))
             and _PASSED_BY.isdisjoint(vars(self))
             and _PASSED_BY.isdisjoint(vars(extractor))
-            and not has_hooks(self)
         )
 
     @property

@@ -263,15 +263,3 @@ def test_evaluation_is_sb3s(
     for a, b in zip(*gradients, strict=True):
         assert a is not None and b is not None
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3 * float(b.abs().max()))
-
-
-def test_all_log_probs_are_those_of_each_action() -> None:
-    ours, _ = policies_of(BOX, spaces.Discrete(3, start=5))
-    observations = samples(BOX, 10)
-    table = ours.all_log_probs(observations)
-    for action in (5, 6, 7):
-        _, each, _ = ours.evaluate_actions(observations, torch.full((10,), action))
-        torch.testing.assert_close(table[:, action - 5], each)
-    ours, _ = policies_of(BOX, spaces.MultiDiscrete([2, 2]))
-    with pytest.raises(TypeError, match="no list of the actions"):
-        ours.all_log_probs(observations)
