@@ -543,7 +543,7 @@ class Masked(MlpPolicy):
         logits: Tensor = self.action_net(latent_pi)
         mask = torch.zeros_like(logits)
         mask[:, -1] = -torch.inf
-        return self.action_dist.proba_distribution(logits + mask)  # type: ignore[call-arg]
+        return self.action_dist.proba_distribution(logits + mask)
 
 
 @pytest.mark.parametrize(("kind", "n_envs"), SIZES)
