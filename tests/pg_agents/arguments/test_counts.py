@@ -55,7 +55,7 @@ NO_COUNTS: tuple[Any, ...] = (
     (3,),
     np.array([1, 2]),
     1j,
-    object(),
+    ...,
 )
 NO_BOOLS: tuple[Any, ...] = ("yes", "False", None, 2, 0.5, [True])
 
