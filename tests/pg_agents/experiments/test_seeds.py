@@ -170,14 +170,15 @@ def test_bad_arguments_are_refused(
 
 
 @pytest.fixture
-def dask_executor() -> Iterator[Executor]:
+def dask_executor(tmp_path: Path) -> Iterator[Executor]:
     distributed = pytest.importorskip("distributed")
     dask = pytest.importorskip("dask")
     # A worker on a busy machine takes a while to answer, and is not dead.
     timeouts = "distributed.comm.timeouts"
     patience = {f"{timeouts}.connect": "300s", f"{timeouts}.tcp": "300s"}
+    scratch = {"temporary-directory": str(tmp_path / "scratch")}
     with (
-        dask.config.set(patience),
+        dask.config.set(patience | scratch),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
         ) as cluster,
