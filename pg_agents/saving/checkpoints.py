@@ -4,8 +4,8 @@ A checkpoint is the zip file of Stable-Baselines3's `save` with one more entry, 
 manifest: who wrote it, with which versions, the SHA-256 of every attribute of the model
 and of every other entry. A reader finds a file that was cut off, damaged or whose
 weights were edited before anything of it is unpickled; attributes that were edited are
-used, with a warning, as SB3 does without one. It is no signature: whoever edits a file
-on purpose can write a manifest that fits, so load only files whose origin you trust.
+used, with a warning, as SB3 does without one. It is no signature: an editor of the file
+can write a manifest that fits, so load only files whose origin you trust.
 """
 
 from __future__ import annotations

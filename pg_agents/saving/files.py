@@ -48,7 +48,7 @@ def write_whole(
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Writes a file so that whoever reads it finds the old one or the new one whole.
+    """Writes a file so that a reader finds the old one or the new one whole.
 
     The content goes to a temporary file in the same folder, which takes the place of
     the old file once it is on the disk: renaming is one step for the file system. After

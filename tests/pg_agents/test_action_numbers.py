@@ -359,7 +359,7 @@ def test_densities_are_of_what_predict_returned(
 def test_agents_agree_with_themselves_after_learning_and_loading(
     agent: Any, name: str, tmp_path: Path
 ) -> None:
-    """One action at a time, as somebody asks who steps an environment by hand."""
+    """One action at a time, as for an environment that is stepped by hand."""
     space = SPACES[name]
     model = agent("MlpPolicy", TypedEnv(PLACE, space), seed=0, device="cpu").learn(10)
     model.save(tmp_path / "model")

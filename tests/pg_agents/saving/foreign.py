@@ -20,7 +20,7 @@ CUT_OFF = b"\x80\x05\x95"
 def rewritten(
     content: bytes, change: Callable[[dict[str, bytes]], dict[str, bytes]]
 ) -> bytes:
-    """Returns a zip file with other entries, as somebody who edits it leaves it."""
+    """Returns a zip file with other entries, as an edit leaves it."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     file = io.BytesIO()
