@@ -49,10 +49,16 @@ def model_with(
     return algorithm("MlpPolicy", env, **given)
 
 
+# Every argument with every agent, and every kind of environment with every agent.
+RUNS = [
+    *((agent, name, "dummy") for agent, name in CASES),
+    *((agent, "learning_rate", kind) for agent in AGENTS for kind in KINDS),
+]
+
+
 @pytest.mark.filterwarnings("ignore:the first update has the step size")
 @pytest.mark.parametrize("total", [1, 300])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("agent", "name"), CASES)
+@pytest.mark.parametrize(("agent", "name", "kind"), RUNS)
 def test_progress_stays_within_the_unit_interval(
     agent: str, name: str, kind: str, total: int
 ) -> None:
