@@ -63,8 +63,14 @@ def pytest_runtest_setup() -> None:
 def _others_see_no_change() -> Iterator[None]:
     """Fails a test that leaves the process, or a library, other than it was."""
     before = _seen_by_all()
-    # A library that is first imported adds to these.
-    modules, ids = dict(sys.modules), dict(registration.registry)
+    # A library that is first imported adds to these, and gymnasium_robotics takes over
+    # ids that Gymnasium leaves to it.
+    modules = dict(sys.modules)
+    ids = {
+        name: spec
+        for name, spec in registration.registry.items()
+        if getattr(spec.entry_point, "__name__", "") != "_raise_mujoco_py_error"
+    }
     yield
     after = _seen_by_all()
     for what, value in before.items():
@@ -79,9 +85,12 @@ def _others_see_no_change() -> Iterator[None]:
 
 def _seen_by_all() -> dict[str, Any]:
     places = (gymnasium.wrappers, common, registration)
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    matplotlib = sys.modules.get("matplotlib")
+    pyplot: Any = sys.modules.get("matplotlib.pyplot")
+    matplotlib: Any = sys.modules.get("matplotlib")
+    # Not where a test imports it first.
+    drawing = {"matplotlib's settings": dict(matplotlib.rcParams)} if matplotlib else {}
     return {
+        **drawing,
         "the working directory": os.getcwd(),
         # Without what pytest and torch write there for themselves.
         "os.environ": {
@@ -103,5 +112,4 @@ def _seen_by_all() -> dict[str, Any]:
         "torch's gradients": torch.is_grad_enabled(),
         "torch's determinism": torch.are_deterministic_algorithms_enabled(),
         "figures": pyplot.get_fignums() if pyplot else [],
-        "matplotlib's settings": dict(matplotlib.rcParams) if matplotlib else {},
     }
