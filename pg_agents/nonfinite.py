@@ -190,7 +190,7 @@ def bad_observation(observations: Observation) -> str | None:
     )
 
 
-def acting_error(error: ValueError, observations: Observation) -> ValueError:
+def acting_error(error: Exception, observations: Observation) -> Exception:
     """Returns an error that names the observation which a policy could not act on.
 
     Args:

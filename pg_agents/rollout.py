@@ -128,8 +128,9 @@ class RolloutAlgorithm(ResumableAlgorithm):
             try:
                 with torch.no_grad():
                     actions_tensor, values, log_probs = act(obs_tensor)
-            except ValueError as error:
-                # torch's distributions refuse parameters that are not finite.
+            except (ValueError, RuntimeError) as error:
+                # torch refuses parameters of distributions that are not finite: as a
+                # ValueError, or as it draws, where torch.compile has been called.
                 raise acting_error(error, obs_tensor) from error
             actions = steps.taken(actions_tensor)
             if self._has_float_actions:

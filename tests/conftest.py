@@ -108,6 +108,8 @@ def _seen_by_all() -> dict[str, Any]:
         "TimeLimit": [vars(place).get("TimeLimit") for place in places],
         "NumPy's error handling": np.geterr(),
         "torch's dtype": torch.get_default_dtype(),
+        # torch.compile turns it off for good.
+        "torch's validation": torch.distributions.Distribution._validate_args,
         "torch's threads": torch.get_num_threads(),
         "torch's gradients": torch.is_grad_enabled(),
         "torch's determinism": torch.are_deterministic_algorithms_enabled(),

@@ -207,13 +207,23 @@ class Overridden(MlpPolicy):
         return super().forward(*args, **kwargs)
 
 
+@pytest.mark.parametrize("validated", [True, False])
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
 @pytest.mark.parametrize("policy", ["MlpPolicy", "MultiInputPolicy", Overridden])
 @pytest.mark.parametrize("actions", ACTIONS)
 def test_all_action_spaces_and_policies_stop(
-    algorithm: Any, policy: Any, actions: str
+    algorithm: Any,
+    policy: Any,
+    actions: str,
+    validated: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No action that is not finite reaches the environment, either."""
+    """No action that is not finite reaches the environment, either.
+
+    torch.compile turns the validation of torch's distributions off for good.
+    """
+    distribution = torch.distributions.Distribution
+    monkeypatch.setattr(distribution, "_validate_args", validated)
     space = DICT if policy == "MultiInputPolicy" else BOX
     env = Steps(space, ACTIONS[actions], math.nan)
     model = algorithm(policy, env, seed=0, device="cpu")
