@@ -91,7 +91,7 @@ def standardize(values: Tensor, epsilon: float = 1e-8) -> Tensor:
         return values
     # In float32 the mean of equal numbers can miss them by a rounding error, which the
     # division would blow up to noise of size 1.
-    exact: Tensor = double(values)
+    exact = double(values)
     scaled = (exact - exact.mean()) / (exact.std() + epsilon)
     return scaled.to(values.dtype)
 
@@ -104,7 +104,6 @@ def _totals(returns: Tensor, time_index: Tensor, n: int, name: str) -> Tensor:
         )
     n_rows = int(time_index.max()) + 1 if time_index.numel() else 0
     # The sum of thousands of float32 numbers loses digits.
-    wide: Tensor = double(returns)
+    wide = double(returns)
     totals = torch.zeros(n_rows, dtype=wide.dtype, device=wide.device)
-    summed: Tensor = totals.index_add(0, time_index, wide)
-    return summed[time_index]
+    return totals.index_add(0, time_index, wide)[time_index]

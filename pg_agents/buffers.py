@@ -203,7 +203,10 @@ class TrajectoryBuffer:
         if column is None:
             column = map_observation(lambda _: Column(self._n_steps), row)
             self._columns[name] = column
-        map_observation(Column.append, column, row)
+        if isinstance(row, dict):
+            map_observation(Column.append, column, row)
+        else:
+            column.append(row)
 
     def final_observations(self) -> Observation | None:
         """Returns what was seen last of truncated episodes, `[K, *obs_shape]`."""

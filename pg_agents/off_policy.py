@@ -14,13 +14,12 @@ from pg_agents.returns import (
     check_shape,
     check_unit_interval,
     continuation,
-    in_double,
+    double,
 )
 
 __all__ = ["importance_sampled_return", "trajectory_weights", "v_trace"]
 
 
-@in_double
 def importance_sampled_return(
     rewards: Tensor,
     gamma: float,
@@ -56,17 +55,16 @@ def importance_sampled_return(
     check_unit_interval("gamma", gamma)
     goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
     check_shape("log_ratios", log_ratios, rewards)
-    ratios = torch.exp(log_ratios)
-    returns = torch.empty_like(rewards)
+    ratios, now, beyond = torch.exp(double(log_ratios)), double(rewards), double(beyond)
+    returns = torch.empty_like(now)
     later = beyond[-1]
     for t in reversed(range(len(rewards))):
         if t + 1 < len(rewards):
             later = ratios[t + 1] * returns[t + 1]
-        returns[t] = rewards[t] + gamma * torch.where(goes_on[t], later, beyond[t])
-    return returns
+        returns[t] = now[t] + gamma * torch.where(goes_on[t], later, beyond[t])
+    return returns.to(rewards.dtype)
 
 
-@in_double
 def trajectory_weights(
     log_ratios: Tensor,
     terminated: Tensor | None = None,
@@ -94,13 +92,13 @@ def trajectory_weights(
         ValueError: if shapes differ.
     """
     goes_on, _ = continuation(log_ratios, terminated, truncated, None)
-    totals = log_ratios.clone()
+    # A copy, which double() of float64 is not.
+    totals = double(log_ratios).clone()
     for t in range(1, len(log_ratios)):
         totals[t] += torch.where(goes_on[t - 1], totals[t - 1], 0.0)
-    return torch.exp(totals)
+    return torch.exp(totals).to(log_ratios.dtype)
 
 
-@in_double
 def v_trace(
     rewards: Tensor,
     values: Tensor,
@@ -160,7 +158,9 @@ def v_trace(
     goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
     check_shape("values", values, rewards)
     check_shape("log_ratios", log_ratios, rewards)
-    ratios = torch.exp(log_ratios)
+    dtype = rewards.dtype
+    rewards, values, beyond = double(rewards), double(values), double(beyond)
+    ratios = torch.exp(double(log_ratios))
     rho, trace = ratios.clamp(max=rho_clip), lambda_ * ratios.clamp(max=c_clip)
     delta = rho * (rewards + gamma * beyond - values)
     # What the targets add to the values: target_t - V(s_t).
@@ -172,4 +172,5 @@ def v_trace(
         surplus[t] = later
     follows = torch.cat([surplus[1:], torch.zeros_like(surplus[:1])])
     reached = beyond + lambda_ * torch.where(goes_on, follows, 0.0)
-    return values + surplus, rho * (rewards + gamma * reached - values)
+    advantages = rho * (rewards + gamma * reached - values)
+    return (values + surplus).to(dtype), advantages.to(dtype)

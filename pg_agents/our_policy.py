@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,22 +34,19 @@ _HEEDS_MODE = (
 _TRUSTED = ("torch", "stable_baselines3", "pg_agents")
 # Methods that `act` and `evaluate_actions` pass by, or call in another way than SB3's
 # `forward` and `evaluate_actions` do.
-_PASSED_BY = frozenset(
-    {
-        "forward",
-        "forward_actor",
-        "forward_critic",
-        "evaluate_actions",
-        "predict_values",
-        "get_distribution",
-        "extract_features",
-        "_get_action_dist_from_latent",
-        "act",
-        "act_and_value",
-        "evaluate_outputs",
-        "__call__",
-    }
+_PASSED_BY = (
+    "__call__",
+    "forward",
+    "evaluate_actions",
+    "predict_values",
+    "get_distribution",
+    "extract_features",
+    "_get_action_dist_from_latent",
+    "act",
+    "act_and_value",
+    "evaluate_outputs",
 )
+_PASSED_BY_IN_EXTRACTOR = ("__call__", "forward", "forward_actor", "forward_critic")
 # Distributions that stand for bare arithmetic.
 _BARE = (CountedCategorical, BoxGaussian)
 
@@ -222,12 +219,17 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
 
     @property
     def _overrides_nothing(self) -> bool:
-        extractor: Any = self.mlp_extractor
+        """Whether neither class nor instance has a method of another package."""
+        kind: Any = type(self)
+        inner: Any = type(self.mlp_extractor)
+        own, its = vars(self), vars(self.mlp_extractor)
         return (
-            _is_stock(type(self))
-            and _is_stock(type(extractor))
-            and _PASSED_BY.isdisjoint(vars(self))
-            and _PASSED_BY.isdisjoint(vars(extractor))
+            _are_stock(tuple([getattr(kind, name) for name in _PASSED_BY]))
+            and _are_stock(
+                tuple([getattr(inner, n, None) for n in _PASSED_BY_IN_EXTRACTOR])
+            )
+            and not any([name in own for name in _PASSED_BY])
+            and not any([name in its for name in _PASSED_BY_IN_EXTRACTOR])
         )
 
     @property
@@ -294,9 +296,8 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         return unscaled(scaled_action, self.action_space)
 
 
-def _is_stock(kind: Any) -> bool:  # noqa: ANN401
-    """Whether a class overrides none of the methods that the short ways pass by."""
-    methods = (getattr(kind, name, None) for name in _PASSED_BY)
+@lru_cache
+def _are_stock(methods: tuple[Any, ...]) -> bool:
     return all(
         method is None or method.__module__.split(".")[0] in _TRUSTED
         for method in methods
@@ -305,13 +306,23 @@ def _is_stock(kind: Any) -> bool:  # noqa: ANN401
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether a hook is registered on a module, on one inside it, or on all modules."""
-    return nn.modules.module._has_any_global_hook() or any(
-        inner._forward_hooks
-        or inner._forward_pre_hooks
-        or inner._backward_hooks
-        or inner._backward_pre_hooks
-        for inner in module.modules()
-    )
+    if nn.modules.module._has_any_global_hook():
+        return True
+    # By hand: `modules()` takes several times as long, which small rollouts feel.
+    inside: list[nn.Module | None] = [module]
+    while inside:
+        each = inside.pop()
+        if each is None:
+            continue
+        if (
+            each._forward_hooks
+            or each._forward_pre_hooks
+            or each._backward_hooks
+            or each._backward_pre_hooks
+        ):
+            return True
+        inside += each._modules.values()
+    return False
 
 
 def _start(space: spaces.Space[Any]) -> Any:  # noqa: ANN401

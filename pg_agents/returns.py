@@ -16,10 +16,6 @@ of 50,000 equal rewards is off by 0.05 %.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
-
 import torch
 from torch import Tensor
 
@@ -32,46 +28,10 @@ __all__ = [
     "td_target",
 ]
 
-P = ParamSpec("P")
-R = TypeVar("R", Tensor, tuple[Tensor, Tensor])
 
-
-def in_double(function: Callable[P, R]) -> Callable[P, R]:
-    """Makes a function of tensors compute in float64.
-
-    Args:
-        function: its results get the dtype of its first tensor of floating point.
-    """
-
-    @functools.wraps(function)
-    def computed(*args: P.args, **kwargs: P.kwargs) -> R:
-        given: tuple[Any, ...] = (*args, *kwargs.values())
-        first = next(
-            each
-            for each in given
-            if isinstance(each, Tensor) and each.is_floating_point()
-        )
-        wide: Any = function
-        found: Any = wide(
-            *map(double, args), **{name: double(each) for name, each in kwargs.items()}
-        )
-        if isinstance(found, Tensor):
-            found = found.to(first.dtype)
-        else:
-            found = tuple(each.to(first.dtype) for each in found)
-        return cast("R", found)
-
-    return computed
-
-
-def double(given: Any) -> Any:  # noqa: ANN401
-    """Returns floating-point tensors as float64; anything else as it is.
-
-    Apple's GPUs have no float64: their tensors stay as they are.
-    """
-    if not isinstance(given, Tensor) or not given.is_floating_point():
-        return given
-    return given if given.device.type == "mps" else given.double()
+def double(numbers: Tensor) -> Tensor:
+    """Returns float64, except on Apple's GPUs, which have none."""
+    return numbers if numbers.device.type == "mps" else numbers.double()
 
 
 def reward_to_go(
@@ -103,7 +63,6 @@ def reward_to_go(
     return lambda_return(rewards, gamma, 1.0, terminated, truncated, next_values)
 
 
-@in_double
 def full_return(
     rewards: Tensor,
     gamma: float,
@@ -155,7 +114,6 @@ def td_target(
     return n_step_return(rewards, gamma, 1, terminated, truncated, next_values)
 
 
-@in_double
 def n_step_return(
     rewards: Tensor,
     gamma: float,
@@ -190,15 +148,15 @@ def n_step_return(
         raise ValueError(f"n must be an integer >= 1, got {n}")
     check_unit_interval("gamma", gamma)
     goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
-    target = rewards + gamma * beyond
+    now, beyond = double(rewards), double(beyond)
+    target = now + gamma * beyond
     # More than T steps change nothing.
     for _ in range(min(n, len(rewards)) - 1):
         later = torch.cat([target[1:], beyond[-1:]])
-        target = rewards + gamma * torch.where(goes_on, later, beyond)
-    return target
+        target = now + gamma * torch.where(goes_on, later, beyond)
+    return target.to(rewards.dtype)
 
 
-@in_double
 def lambda_return(
     rewards: Tensor,
     gamma: float,
@@ -240,7 +198,6 @@ def lambda_return(
     return _discounted_sum(now, decay, beyond[-1])
 
 
-@in_double
 def generalized_advantage(
     rewards: Tensor,
     values: Tensor,
@@ -289,13 +246,12 @@ def _as_numbers(mask: Tensor, like: Tensor) -> Tensor:
 
 def _discounted_sum(now: Tensor, decay: Tensor, later: Tensor) -> Tensor:
     """Returns `[T, N]`, `S_t = now_t + decay_t S_{t+1}` with `S_T = later`."""
-    sums = []
-    for row, factor in zip(
-        reversed(now.unbind()), reversed(decay.unbind()), strict=True
-    ):
+    sums, later = [], double(later)
+    rows, factors = double(now).unbind(), double(decay).unbind()
+    for row, factor in zip(reversed(rows), reversed(factors), strict=True):
         later = torch.addcmul(row, factor, later)
         sums.append(later)
-    return torch.stack(sums[::-1])
+    return torch.stack(sums[::-1]).to(now.dtype)
 
 
 def continuation(

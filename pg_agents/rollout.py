@@ -120,7 +120,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
         callback.on_rollout_start()
         self._mid_rollout = True
         steps = self._stepped(env, n_rollout_steps)
-        act = self._actor(rollout_buffer, steps)
+        act, floats = self._actor(rollout_buffer, steps), self._has_float_actions
         while going_on and not quota.filled:
             self._before_step(env, steps, quota, n_steps)
             seen: Observation = self._last_obs
@@ -133,7 +133,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
                 # ValueError, or as it draws, where torch.compile has been called.
                 raise acting_error(error, obs_tensor) from error
             actions = steps.taken(actions_tensor)
-            if self._has_float_actions:
+            if floats:
                 check_actions(actions, obs_tensor)
             clipped_actions = self._for_environment(actions)
             outcome = steps.step(clipped_actions)

@@ -134,8 +134,10 @@ class UpdateAlgorithm(EvaluatingAlgorithm):
         for part in parts:
             loss, terms = self.loss(part)
             share = len(part) / len(batch)
-            (loss if share == 1.0 else loss * share).backward()
-            whole_loss = whole_loss + loss.detach() * share
+            if share != 1.0:
+                loss = loss * share
+            loss.backward()
+            whole_loss = whole_loss + loss.detach()
             for name, term in terms.items():
                 own = term.detach() * share
                 total[name] = total[name] + own if name in total else own

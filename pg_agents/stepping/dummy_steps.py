@@ -33,7 +33,8 @@ def step_in_turn(env: Any, actions: Any) -> VecEnvStepReturn:  # noqa: ANN401
     infos = []
     for i, one in enumerate(env.envs):
         seen, reward, terminated, truncated, info = one.step(actions[i])
-        info = copied(info)
+        # Most steps of most environments say nothing.
+        info = copied(info) if info else {}
         info["TimeLimit.truncated"] = truncated and not terminated
         env.buf_rews[i], env.buf_dones[i] = reward, terminated or truncated
         if env.buf_dones[i]:
