@@ -120,7 +120,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
         callback.on_rollout_start()
         self._mid_rollout = True
         steps = self._stepped(env, n_rollout_steps)
-        act, floats = self._actor(rollout_buffer, steps), self._has_float_actions
+        act = self._actor(rollout_buffer, steps)
         while going_on and not quota.filled:
             self._before_step(env, steps, quota, n_steps)
             seen: Observation = self._last_obs
@@ -133,9 +133,7 @@ class RolloutAlgorithm(ResumableAlgorithm):
                 # ValueError, or as it draws, where torch.compile has been called.
                 raise acting_error(error, obs_tensor) from error
             actions = steps.taken(actions_tensor)
-            if floats:
-                check_actions(actions, obs_tensor)
-            clipped_actions = self._for_environment(actions)
+            clipped_actions = self._for_environment(actions, obs_tensor)
             outcome = steps.step(clipped_actions)
             if self.n_episodes is not None:
                 outcome = stopped_at_the_cap(outcome, quota, self.max_episode_steps)
@@ -226,15 +224,20 @@ class RolloutAlgorithm(ResumableAlgorithm):
         self._last_episode_starts = np.ones(env.num_envs, dtype=np.bool_)
         self._episode_steps = np.zeros(env.num_envs, dtype=np.int64)
 
-    @property
-    def _has_float_actions(self) -> bool:
-        """Whether actions can be NaN, and can be looked at without a wait."""
-        return self.device.type == "cpu" and isinstance(self.action_space, spaces.Box)
+    def _for_environment(self, actions: Any, observations: Observation) -> Any:  # noqa: ANN401
+        """Returns actions within the bounds of the action space, of its dtype.
 
-    def _for_environment(self, actions: Any) -> Any:  # noqa: ANN401
-        """Returns actions within the bounds of the action space, of its dtype."""
-        if isinstance(self.action_space, spaces.Box) and self.policy.squash_output:
-            actions = self.policy.unscale_action(to_numpy(actions))
+        Args:
+            actions: `[N, *action_shape]`, as the policy drew them.
+            observations: what it saw, to name one that an action which is not finite
+                comes from.
+        """
+        if isinstance(self.action_space, spaces.Box):
+            # On an accelerator it would have to be waited for.
+            if self.device.type == "cpu":
+                check_actions(actions, observations)
+            if self.policy.squash_output:
+                actions = self.policy.unscale_action(to_numpy(actions))
         return nearest_actions(actions, self.action_space)
 
     def advantage_settings(self) -> AdvantageSettings:
