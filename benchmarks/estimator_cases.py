@@ -18,7 +18,7 @@ from benchmarks.scripted import (
     enumerated_moments,
 )
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.advantages import AdvantageSettings
+from pg_agents.learning.advantages import AdvantageSettings
 from pg_envs import oracle
 
 Critic = Literal["none", "exact", "wrong"]

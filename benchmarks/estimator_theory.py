@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.enumeration import Step, Table, Task, rollouts, visits_by_age
 from benchmarks.scripted import Moments
-from pg_agents.advantages import AdvantageSettings
+from pg_agents.learning.advantages import AdvantageSettings
 
 
 def expected_gradient(

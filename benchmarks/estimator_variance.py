@@ -16,8 +16,8 @@ from benchmarks.enumeration import Table, Task
 from benchmarks.estimator_theory import expected_gradient
 from benchmarks.scripted import set_tables
 from pg_agents import REINFORCE, ActorCritic, TabularPolicy
+from pg_agents.algorithms.base import PolicyGradientAlgorithm
 from pg_agents.checker.capture import tap_gradients
-from pg_agents.policy_gradient import PolicyGradientAlgorithm
 from pg_envs import (
     TabularEnv,
     TabularMDP,

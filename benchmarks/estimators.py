@@ -31,7 +31,7 @@ from benchmarks.estimator_variance import (
     sample_gradients,
 )
 from benchmarks.scripted import Moments
-from pg_agents.plots.style import colour, new_figure
+from pg_agents.analysis.plots.style import colour, new_figure
 from pg_envs import oracle
 
 PACKAGES = ("pgtoy", "gymnasium", "stable-baselines3", "torch", "numpy")

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from benchmarks.enumeration import Step, Table, Task, rollouts
 from pg_agents import TabularPolicy
+from pg_agents.algorithms.base import PolicyGradientAlgorithm
 from pg_agents.checker.capture import tap_gradients
-from pg_agents.policy_gradient import PolicyGradientAlgorithm
 
 # What an environment does once its script is over. Learning from it would show.
 _IDLE = Step(0, 0, 0, 1000.0, 0, True, False)

@@ -20,10 +20,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from tqdm import tqdm
 
 import pg_envs
+from pg_agents.analysis.plots import save_figure, save_gif
 from pg_agents.callbacks import RunningReward
 from pg_agents.callbacks.episodes import finished_episodes
-from pg_agents.plots import save_figure, save_gif
-from pg_agents.saving.files import check_folder
+from pg_agents.common.files import check_folder
 
 SLOW_ENOUGH_TO_WATCH_FPS = 2.0
 

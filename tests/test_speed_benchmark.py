@@ -318,8 +318,8 @@ def test_the_gpu_is_advised_from_the_size_at_which_it_stays_ahead() -> None:
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("/src/pg_agents/rollout.py", "pg_agents.rollout.f"),
-        ("/src/pg_agents/stepping/steps.py", "pg_agents.stepping.steps.f"),
+        ("/src/pg_agents/rollout/collector.py", "pg_agents.rollout.collector.f"),
+        ("/src/pg_agents/rollout/steppers.py", "pg_agents.rollout.steppers.f"),
         ("/v/lib/python3.11/site-packages/pg_envs/env.py", "pg_envs.env.f"),
         ("/v/lib/python3.11/site-packages/torch/nn/modules.py", "torch.nn.modules.f"),
         ("/usr/lib/python3.11/copy.py", "copy.f"),

@@ -27,7 +27,7 @@ from benchmarks.estimator_variance import (
 from benchmarks.estimators import PAGE, UNBIASED, case_row, cases_of_page
 from benchmarks.scripted import ScriptedPolicy, ScriptedVectorEnv
 from pg_agents import REINFORCE
-from pg_agents.advantages import AdvantageSettings
+from pg_agents.learning.advantages import AdvantageSettings
 from pg_envs import oracle
 
 WITH_CLOSED_FORM = [case for case in CASES if not case.standardised]

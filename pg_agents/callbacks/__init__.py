@@ -12,7 +12,6 @@ from pg_agents.callbacks.running_reward import RunningReward
 from pg_agents.callbacks.stop_on_interrupt import StopOnInterrupt
 from pg_agents.callbacks.stop_when_solved import StopWhenSolved
 from pg_agents.callbacks.training_record import TrainingRecord
-from pg_agents.lazy import load_lazily
 
 __all__ = [
     "KeepCheckpoints",
@@ -26,5 +25,3 @@ __all__ = [
     "remaining_timesteps",
     "resume",
 ]
-
-load_lazily(__name__)

@@ -14,19 +14,19 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
-from pg_agents.arguments.checks import check_count, checked_timesteps
-from pg_agents.saving.attributes import read_attributes
-from pg_agents.saving.checkpoints import (
+from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
     check_entries,
     checkpoint_of,
     read_content,
     with_manifest,
 )
-from pg_agents.saving.env_state import put_normalization as put_layers
-from pg_agents.saving.env_state import take_normalization
-from pg_agents.saving.files import remove_temporaries, write_whole
-from pg_agents.saving.finite_check import check_model
+from pg_agents.checkpoint.attributes import read_attributes
+from pg_agents.checkpoint.env_state import put_normalization as put_layers
+from pg_agents.checkpoint.env_state import take_normalization
+from pg_agents.checkpoint.finite_check import check_model
+from pg_agents.common.checks import check_count, checked_timesteps
+from pg_agents.common.files import remove_temporaries, write_whole
 
 Model = TypeVar("Model", bound=BaseAlgorithm)
 

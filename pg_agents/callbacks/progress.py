@@ -8,9 +8,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 # the text bar shows well in notebooks too.
 from tqdm import tqdm
 
-from pg_agents.arguments.checks import check_count
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.callbacks.running_reward import RunningReward
+from pg_agents.common.checks import check_count
 
 if TYPE_CHECKING:
     Bar = tqdm[Never]  # tqdm is generic for the type checker alone

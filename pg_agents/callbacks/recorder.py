@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from pg_agents.arguments.checks import check_count
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.callbacks.training_record import TrainingRecord
+from pg_agents.common.checks import check_count
 
 # A2C and our agents log the first, PPO the second.
 _LOSS_KEYS = ("train/policy_loss", "train/policy_gradient_loss")

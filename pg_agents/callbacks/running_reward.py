@@ -2,7 +2,7 @@
 
 import math
 
-from pg_agents.arguments.checks import check_weight
+from pg_agents.common.checks import check_weight
 
 
 class RunningReward:

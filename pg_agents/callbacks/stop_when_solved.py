@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
-from pg_agents.arguments.checks import check_count, check_number
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.callbacks.running_reward import RunningReward
+from pg_agents.common.checks import check_count, check_number
 
 # As many episodes' worth of ends without a reported return mean that nobody reports
 # them. More than one, because a wrapper may end an episode early (a lost life).

@@ -6,7 +6,6 @@ from pg_agents.checker.diagnosis import Diagnosis
 from pg_agents.checker.episodes import Episode, EpisodeBatch
 from pg_agents.checker.geometry import CannotCheckError
 from pg_agents.checker.report import GradientReport
-from pg_agents.lazy import load_lazily
 
 __all__ = [
     "CATALOGUE",
@@ -18,5 +17,3 @@ __all__ = [
     "Mistake",
     "check_policy_gradient",
 ]
-
-load_lazily(__name__)

@@ -14,12 +14,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import nn
 
-from pg_agents.arguments.checks import (
-    check_bool,
-    check_choice,
-    check_count,
-    check_seed,
-)
 from pg_agents.checker.conclusion import conclude
 from pg_agents.checker.function_subject import Plan, Subject, measure_function
 from pg_agents.checker.model_copy import random_state_kept
@@ -28,6 +22,12 @@ from pg_agents.checker.progress import progress_bar as show_progress
 from pg_agents.checker.report import GradientReport
 from pg_agents.checker.table_policy import TablePolicy
 from pg_agents.checker.task import resolve_task
+from pg_agents.common.checks import (
+    check_bool,
+    check_choice,
+    check_count,
+    check_seed,
+)
 from pg_envs import TabularMDP
 
 DEFAULT_ENV = "PGToy-Sequence-v0"

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pg_agents.baselines import standardize
 from pg_agents.checker.episodes import Steps, sample_episodes
 from pg_agents.checker.geometry import Geometry
 from pg_agents.checker.measurement import Array, Candidate
 from pg_agents.checker.statistics import MAX_TESTED, controlled_mean, grouped
 from pg_agents.checker.task import Table, Task
-from pg_agents.returns import generalized_advantage
+from pg_agents.learning.baselines import standardize
+from pg_agents.learning.returns import generalized_advantage
 
 CRITIC = "critic"
 _TITLE = "a critic that is not exact"

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pg_agents.analysis.plots.style import PALETTE, new_figure
 from pg_agents.checker.report import GradientReport
-from pg_agents.plots.style import PALETTE, new_figure
 
 _MOST_DIRECTIONS = 12
 
@@ -22,7 +22,7 @@ def draw_report(report: GradientReport) -> Figure:
         report: what `check_policy_gradient` returned.
 
     Returns:
-        A figure of two panels; `pg_agents.plots.save_figure` writes it.
+        A figure of two panels; `pg_agents.analysis.plots.save_figure` writes it.
     """
     figure, (estimates, directions) = new_figure(9.5, 3.8, 2, share=False)
     _draw_estimates(estimates, report)

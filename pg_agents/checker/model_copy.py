@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from pg_agents.checker.capture import GradientTap
 from pg_agents.checker.geometry import CannotCheckError
 from pg_agents.checker.task import Table, Task
-from pg_agents.saving.finite_check import nonfinite_in
-from pg_agents.vec_env import VectorEnvAdapter
+from pg_agents.checkpoint.finite_check import nonfinite_in
+from pg_agents.vec_env.adapter import VectorEnvAdapter
 from pg_envs import TabularEnv, TabularVectorEnv
 
 

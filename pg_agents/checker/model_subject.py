@@ -30,7 +30,7 @@ from pg_agents.checker.perturbation import Disturbance
 from pg_agents.checker.progress import Progress
 from pg_agents.checker.statistics import MAX_TESTED
 from pg_agents.checker.task import Task
-from pg_agents.nonfinite import NonFiniteError
+from pg_agents.common.nonfinite import NonFiniteError
 from pg_envs import oracle
 
 # A chain of rollouts is cut into stretches of so many mean episode lengths, which are

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import wrappers
 from numpy.typing import NDArray
 
-from pg_agents.arguments.checks import check_count, check_unit_interval
+from pg_agents.common.checks import check_count, check_unit_interval
 from pg_envs import TabularMDP, mdp_from_env, oracle
 
 Table = NDArray[np.float64]

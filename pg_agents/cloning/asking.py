@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import PolicyPredictor
 
 from pg_agents.cloning.normalization import normalization_of
 from pg_agents.cloning.space_arrays import Observations
-from pg_agents.observations import count, select
+from pg_agents.common.tree import count, select
 
 Controller = Callable[[Any], Any] | PolicyPredictor
 # From observations [N, ...] and whose episodes begin, [N], to actions [N, ...].

@@ -14,12 +14,6 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from pg_agents.arguments.checks import (
-    check_bool,
-    check_integer,
-    check_unit_interval,
-    kind_of,
-)
 from pg_agents.cloning.cloning_data import as_the_policy_acts, as_the_policy_sees
 from pg_agents.cloning.demonstrations import Demonstrations
 from pg_agents.cloning.likelihood_fit import (
@@ -29,8 +23,14 @@ from pg_agents.cloning.likelihood_fit import (
     copy_weights,
 )
 from pg_agents.cloning.space_arrays import Observations, Place, row_number
-from pg_agents.observations import count
-from pg_agents.our_policy import OurPolicy
+from pg_agents.common.checks import (
+    check_bool,
+    check_integer,
+    check_unit_interval,
+    kind_of,
+)
+from pg_agents.common.tree import count
+from pg_agents.policies.base import OurPolicy
 
 
 def clone_behaviour(

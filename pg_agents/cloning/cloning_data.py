@@ -19,7 +19,7 @@ from pg_agents.cloning.space_arrays import (
     check_observations,
     check_same_space,
 )
-from pg_agents.space_actions import scaled
+from pg_agents.common.spaces import scaled
 
 
 def as_the_policy_sees(

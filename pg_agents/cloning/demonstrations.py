@@ -19,7 +19,6 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
-from pg_agents.arguments.checks import check_bool, check_count, check_integer
 from pg_agents.cloning.asking import Ask, Controller, asker
 from pg_agents.cloning.disturbance import Disturbance
 from pg_agents.cloning.normalization import RawObservations
@@ -29,9 +28,10 @@ from pg_agents.cloning.space_arrays import (
     check_finite,
     row_number,
 )
-from pg_agents.observations import copy_observation, count
-from pg_agents.stepping.quotas import EpisodeQuota, Quota, StepQuota
-from pg_agents.vec_env import VectorEnvAdapter
+from pg_agents.common.checks import check_bool, check_count, check_integer
+from pg_agents.common.tree import copy_observation, count
+from pg_agents.rollout.limits import EpisodeQuota, Quota, StepQuota
+from pg_agents.vec_env.adapter import VectorEnvAdapter
 
 AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
 

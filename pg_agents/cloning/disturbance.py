@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from pg_agents.arguments.checks import check_not_negative
+from pg_agents.common.checks import check_not_negative
 
 
 class Disturbance:

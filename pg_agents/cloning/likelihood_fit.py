@@ -16,16 +16,16 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pg_agents.arguments.checks import (
+from pg_agents.cloning.space_arrays import Place, row_number
+from pg_agents.common.checks import (
     check_bool,
     check_count,
     check_not_negative,
     check_positive,
 )
-from pg_agents.cloning.space_arrays import Place, row_number
-from pg_agents.nonfinite import NonFiniteError
-from pg_agents.observations import Observation, count, select
-from pg_agents.tabular_policy import TabularPolicy
+from pg_agents.common.nonfinite import NonFiniteError
+from pg_agents.common.tree import Observation, count, select
+from pg_agents.policies.tabular import TabularPolicy
 
 if TYPE_CHECKING:
     Bar = tqdm[Never]  # tqdm is generic for the type checker alone

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import maybe_transpose
 
-from pg_agents.nonfinite import NonFiniteError
+from pg_agents.common.nonfinite import NonFiniteError
 
 Array = NDArray[Any]
 # A dict of arrays for Dict spaces.

@@ -7,8 +7,9 @@
 
 from typing import TYPE_CHECKING
 
+import lazy_loader
+
 from pg_agents.experiments.catalogue import find_recipe, recipes
-from pg_agents.lazy import load_lazily
 
 if TYPE_CHECKING:
     from pg_agents.experiments.damage import DamagedRunError, OtherRunError
@@ -42,16 +43,16 @@ __all__ = [
     "run_seeds",
 ]
 
-load_lazily(
+__getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
-    {
-        "damage": ("DamagedRunError", "OtherRunError"),
-        "folder": ("EvaluationRecord", "Result", "RunFolder"),
-        "lock": ("FolderBusyError",),
-        "recipe": ("Recipe", "Reported"),
-        "run": ("Training", "run_one"),
-        "seeds": ("RunReport", "run_seeds"),
-        "settings": ("Evaluation", "RunConfig", "Settings"),
-        "training": ("Moment", "RunProgress"),
+    submod_attrs={
+        "damage": ["DamagedRunError", "OtherRunError"],
+        "folder": ["EvaluationRecord", "Result", "RunFolder"],
+        "lock": ["FolderBusyError"],
+        "recipe": ["Recipe", "Reported"],
+        "run": ["Training", "run_one"],
+        "seeds": ["RunReport", "run_seeds"],
+        "settings": ["Evaluation", "RunConfig", "Settings"],
+        "training": ["Moment", "RunProgress"],
     },
 )

@@ -28,10 +28,10 @@ import pg_agents
 
 # Importing it registers the environments with Gymnasium.
 import pg_envs
-from pg_agents import scaling
+from pg_agents.algorithms.base import PolicyGradientAlgorithm
 from pg_agents.experiments.settings import Settings, is_schedule
-from pg_agents.policy_gradient import PolicyGradientAlgorithm
-from pg_agents.vec_env import as_vec_env
+from pg_agents.policies import features as scaling
+from pg_agents.vec_env.adapter import as_vec_env
 
 # Arguments of `make_vec` that `make` doesn't take.
 _OF_MAKE_VEC = ("autoreset_mode", "vectorization_mode", "vector_kwargs")

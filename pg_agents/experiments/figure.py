@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pg_agents.statistics import (
+from pg_agents.analysis import (
     Interval,
     interquartile_mean,
     stratified_bootstrap_interval,

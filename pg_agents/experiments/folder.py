@@ -14,18 +14,18 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.callbacks.checkpoint import put_normalization
-from pg_agents.experiments.building import algorithm_class
-from pg_agents.experiments.damage import DamagedRunError, OtherRunError
-from pg_agents.experiments.extras import EXTRAS
-from pg_agents.experiments.monitor_file import Episode, read_episodes
-from pg_agents.experiments.settings import RunConfig, Settings, first_difference
-from pg_agents.saving.checkpoints import (
+from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
     check_unedited,
     read_content,
     versions,
 )
-from pg_agents.saving.files import write_whole
+from pg_agents.common.files import write_whole
+from pg_agents.experiments.building import algorithm_class
+from pg_agents.experiments.damage import DamagedRunError, OtherRunError
+from pg_agents.experiments.extras import EXTRAS
+from pg_agents.experiments.monitor_file import Episode, read_episodes
+from pg_agents.experiments.settings import RunConfig, Settings, first_difference
 
 FORMAT = 1
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)

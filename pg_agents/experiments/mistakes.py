@@ -12,8 +12,8 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from pg_agents.algorithms.base import PolicyGradientAlgorithm
 from pg_agents.experiments.run import Training
-from pg_agents.policy_gradient import PolicyGradientAlgorithm
 
 
 def probability(training: Training) -> BaseAlgorithm:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from stable_baselines3.common.monitor import ResultsWriter
 
+from pg_agents.common.files import write_whole
 from pg_agents.experiments.damage import DamagedRunError
-from pg_agents.saving.files import write_whole
 
 EXTRA_COLUMNS = ("steps", "episode")
 _COLUMNS = ("r", "l", "t", *EXTRA_COLUMNS)

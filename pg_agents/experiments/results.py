@@ -11,13 +11,13 @@ from typing import Any, Self
 import numpy as np
 
 from pg_agents.callbacks import RunningReward
+from pg_agents.common.env_specs import registered_threshold
+from pg_agents.common.files import write_whole
 from pg_agents.experiments.figure import Figure
 from pg_agents.experiments.folder import RunFolder
 from pg_agents.experiments.recipe import Point, Recipe, Reported
 from pg_agents.experiments.settings import RunConfig, Settings
 from pg_agents.experiments.stages import read_stages
-from pg_agents.registered import registered_threshold
-from pg_agents.saving.files import write_whole
 
 # Before, the running reward says little: as `StopWhenSolved` has it.
 _MIN_EPISODES = 20

@@ -21,6 +21,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.callbacks import StopWhenSolved, newest_checkpoint, resume
 from pg_agents.callbacks.checkpoint import checkpoint_content
+from pg_agents.checkpoint.resume_point import next_seed
+from pg_agents.checkpoint.state import ResumableAlgorithm
+from pg_agents.common.files import remove_temporaries, write_whole
 from pg_agents.experiments.building import (
     algorithm_class,
     load_hook,
@@ -47,9 +50,6 @@ from pg_agents.experiments.training import (
     RunProgress,
     progress_of,
 )
-from pg_agents.saving.files import remove_temporaries, write_whole
-from pg_agents.saving.resume_point import next_seed
-from pg_agents.saving.resuming import ResumableAlgorithm
 
 # What a run that counts episodes is told to learn for.
 _NO_END = 2**62
@@ -108,7 +108,7 @@ def run_one(
     """Trains and evaluates with one seed, in a folder of its own.
 
     A finished folder is left as it is; an unfinished one is taken up from its last
-    checkpoint, exactly if the environment can be kept (`pg_agents.saving.env_state`).
+    checkpoint, exactly if the environment's state can be saved.
     All numbers depend on config and seed alone, not on the process: torch works with
     one thread, and a process does one run at a time.
 

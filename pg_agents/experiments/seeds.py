@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pg_agents.arguments.checks import check_count, check_integer
+from pg_agents.common.checks import check_count, check_integer
 from pg_agents.experiments.executors import (
     AnyExecutor,
     Workers,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pg_agents.arguments.checks import check_choice
+from pg_agents.common.checks import check_choice
 from pg_agents.experiments.setting_checks import (
     check_count,
     check_data,

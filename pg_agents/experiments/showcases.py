@@ -19,10 +19,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv
 
+from pg_agents.checkpoint.weights import load_weights, save_weights
 from pg_agents.experiments.building import make_evaluation_env, make_model
 from pg_agents.experiments.damage import DamagedRunError
 from pg_agents.experiments.folder import RunFolder
-from pg_agents.saving.weights import load_weights, save_weights
 
 _FOLDER = Path(__file__).with_name("showcase")
 _WEIGHTS = "weights.safetensors"

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from pg_agents.checkpoint.archive import versions
+from pg_agents.common.files import write_whole
 from pg_agents.experiments.building import load_hook
 from pg_agents.experiments.recipe import Recipe
-from pg_agents.saving.checkpoints import versions
-from pg_agents.saving.files import write_whole
 
 
 @dataclass(frozen=True)

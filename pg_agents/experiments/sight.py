@@ -9,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from stable_baselines3.common.vec_env.stacked_observations import StackedObservations
 
-from pg_agents.observations import Observation, select
+from pg_agents.common.tree import Observation, select
 
 
 class Sight:

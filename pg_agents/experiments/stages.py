@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pg_agents.common.files import write_whole
 from pg_agents.experiments.damage import DamagedRunError
-from pg_agents.saving.files import write_whole
 
 STAGES = ("controller", "clone", "scratch", "from_clone")
 

@@ -11,7 +11,7 @@ from pg_agents.experiments.seeds import RunReport
 from pg_agents.experiments.settings import RunConfig
 
 # How often the 95 % interval of a few seeds holds the truth, measured: see
-# `pg_agents.statistics.stratified_bootstrap_interval`.
+# `pg_agents.analysis.stratified_bootstrap_interval`.
 _COVERAGE = {3: 75, 5: 90, 10: 93, 20: 94}
 
 

@@ -28,9 +28,15 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.callbacks import newest_checkpoint, resume
 from pg_agents.callbacks.checkpoint import checkpoint_content, put_normalization
+from pg_agents.checkpoint.archive import (
+    DamagedCheckpointError,
+    check_unedited,
+    read_content,
+)
 from pg_agents.cloning.asking import Controller
 from pg_agents.cloning.clone import clone_behaviour
 from pg_agents.cloning.demonstrations import Demonstrations, record_demonstrations
+from pg_agents.common.files import write_whole
 from pg_agents.experiments.building import (
     algorithm_class,
     derived_seed,
@@ -45,12 +51,6 @@ from pg_agents.experiments.settings import Settings
 from pg_agents.experiments.stages import read_stages, write_stages
 from pg_agents.experiments.success import success_rate
 from pg_agents.experiments.training import RunCheckpoints
-from pg_agents.saving.checkpoints import (
-    DamagedCheckpointError,
-    check_unedited,
-    read_content,
-)
-from pg_agents.saving.files import write_whole
 
 DEMONSTRATED_EPISODES = 600
 # Of an action. Of sliding clones 0.24 succeeded with it and 0.11 without, where the

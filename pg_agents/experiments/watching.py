@@ -15,14 +15,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from pg_agents.arguments.checks import check_count
+from pg_agents.analysis.plots import save_gif
+from pg_agents.common.checks import check_count
+from pg_agents.common.files import check_writable, write_file
 from pg_agents.experiments.building import derived_seed, load_hook, make_evaluation_env
 from pg_agents.experiments.extras import require_extra
 from pg_agents.experiments.folder import RunFolder
 from pg_agents.experiments.settings import RunConfig
 from pg_agents.experiments.sight import Sight
-from pg_agents.plots import save_gif
-from pg_agents.saving.files import check_writable, write_file
 from pg_envs import WindowClosed
 
 FORMATS = (".gif", ".mp4")

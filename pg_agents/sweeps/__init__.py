@@ -3,10 +3,7 @@
 Optuna is the extra `sweeps`; it is loaded when `tune` is called.
 """
 
-from pg_agents.lazy import load_lazily
 from pg_agents.sweeps.space import SearchSpace, parse_space
 from pg_agents.sweeps.study import SweepResult, tune
 
 __all__ = ["SearchSpace", "SweepResult", "parse_space", "tune"]
-
-load_lazily(__name__)

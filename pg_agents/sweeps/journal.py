@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pg_agents.saving.files import check_writable
+from pg_agents.common.files import check_writable
 
 _ADVICE = 'sweeps need Optuna, an extra: pip install "pgtoy[sweeps]"'
 

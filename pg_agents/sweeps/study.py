@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pg_agents.arguments.checks import check_choice, check_count, check_integer
-from pg_agents.statistics.scores import (
+from pg_agents.analysis.scores import (
     Interval,
     interquartile_mean,
     stratified_bootstrap_interval,
 )
+from pg_agents.common.checks import check_choice, check_count, check_integer
 from pg_agents.sweeps.journal import open_journal
 from pg_agents.sweeps.space import SearchSpace, parse_space
 

@@ -6,9 +6,6 @@ calls rl_zoo3 itself calls `register()` first. Needs `pip install "pgtoy[zoo]"`,
 importing this package does not.
 """
 
-from pg_agents.lazy import load_lazily
 from pg_agents.zoo.register import ALGORITHMS, register
 
 __all__ = ["ALGORITHMS", "register"]
-
-load_lazily(__name__)

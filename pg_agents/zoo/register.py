@@ -6,8 +6,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 # Importing it registers the environments with Gymnasium.
 import pg_envs  # noqa: F401
-from pg_agents.actor_critic import ActorCritic
-from pg_agents.reinforce import REINFORCE
+from pg_agents.algorithms.actor_critic import ActorCritic
+from pg_agents.algorithms.reinforce import REINFORCE
 from pg_agents.zoo import samplers
 
 # What `--algo` says, and the folder of an algorithm's runs.

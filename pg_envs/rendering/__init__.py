@@ -4,7 +4,6 @@ Nothing named here imports pygame. `pg_envs.rendering.canvas` does; import it on
 something is about to be drawn.
 """
 
-from pg_envs.lazy import load_lazily
 from pg_envs.rendering.bandit_scene import bandit_scene
 from pg_envs.rendering.pixelcopter_scene import (
     PixelcopterSnapshot,
@@ -38,5 +37,3 @@ __all__ = [
     "pixelcopter_scene",
     "sequence_scene",
 ]
-
-load_lazily(__name__)

@@ -19,7 +19,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from pg_agents import TabularPolicy
-from pg_agents.policy_gradient import PolicyGradientAlgorithm
+from pg_agents.algorithms.base import PolicyGradientAlgorithm
 
 LOGITS = torch.tensor([[0.3, -0.4], [-0.2, 0.5]], dtype=torch.float64)
 

@@ -162,8 +162,8 @@ from pg_envs import make_torch_vec
 assert "torch" in sys.modules and "stable_baselines3" not in sys.modules
 """
     assert _python(program) == ""
-    with pytest.raises(AttributeError, match="'pg_envs' has no attribute 'nothing'"):
-        pg_envs.nothing  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="pg_envs attribute nothing"):
+        pg_envs.nothing  # noqa: B018
 
 
 def test_sb3_subprocesses_know_every_id() -> None:

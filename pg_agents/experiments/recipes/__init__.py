@@ -11,7 +11,6 @@ from pg_agents.experiments.recipes import (
     shown,
     toy,
 )
-from pg_agents.lazy import load_lazily
 
 RECIPES: tuple[Recipe, ...] = (
     *cartpole.RECIPES,
@@ -25,5 +24,3 @@ RECIPES: tuple[Recipe, ...] = (
 )
 
 __all__ = ["RECIPES"]
-
-load_lazily(__name__)

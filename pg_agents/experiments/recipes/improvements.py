@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from pg_agents.analysis.networks import network_variants
 from pg_agents.experiments.recipe import Point, Recipe, Reported
 from pg_agents.experiments.recipes.parts import (
     BEST_ACTOR_CRITIC,
@@ -10,7 +11,6 @@ from pg_agents.experiments.recipes.parts import (
     plain_network,
 )
 from pg_agents.experiments.settings import Settings
-from pg_agents.statistics.networks import network_variants
 
 _NETWORKS = network_variants([1, 2, 3], [16, 64, 256])
 

@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
-from pg_agents.callbacks import Recorder, StopOnInterrupt, TrainingRecord
-from pg_agents.experiments.showing import Shown, ShowRequest
-from pg_agents.plots import (
+from pg_agents.algorithms.reinforce import REINFORCE
+from pg_agents.analysis.plots import (
     animate_action_probabilities,
     plot_action_probabilities,
     plot_rewards,
     plot_total_rewards,
     save_figure,
 )
-from pg_agents.reinforce import REINFORCE
+from pg_agents.callbacks import Recorder, StopOnInterrupt, TrainingRecord
+from pg_agents.experiments.showing import Shown, ShowRequest
 
 ENV_ID = "pg_envs:PGToy-Bandit-v0"
 ARMS = ("left", "centre", "right")

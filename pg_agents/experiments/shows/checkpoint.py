@@ -13,6 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from pg_agents.callbacks.checkpoint import checkpoint_content
+from pg_agents.common.files import write_whole
 from pg_agents.experiments.building import (
     algorithm_class,
     make_model,
@@ -23,7 +24,6 @@ from pg_agents.experiments.settings import Settings
 from pg_agents.experiments.showing import Shown, ShowRequest
 from pg_agents.experiments.shows.parts import learn_quietly
 from pg_agents.experiments.training import EpisodeLog, progress_of
-from pg_agents.saving.files import write_whole
 
 EVERY = 1000
 

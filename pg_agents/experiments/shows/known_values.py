@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from pg_agents.experiments.showing import Shown, ShowRequest
-from pg_agents.losses import policy_gradient_loss
-from pg_agents.returns import reward_to_go
+from pg_agents.learning.losses import policy_gradient_loss
+from pg_agents.learning.returns import reward_to_go
 
 # As the notebook prints them, in single precision.
 REPORTED: dict[str, tuple[float, ...]] = {

@@ -8,10 +8,10 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from pg_agents.common.files import write_whole
 from pg_agents.experiments.showing import Shown, ShowRequest
 from pg_agents.experiments.shows.parts import trained_run
 from pg_agents.experiments.watching import record
-from pg_agents.saving.files import write_whole
 
 _PAGE = """\
 <!DOCTYPE html>

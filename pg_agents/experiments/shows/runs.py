@@ -8,8 +8,12 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
 
+from pg_agents.analysis import read_group
+from pg_agents.analysis.plots import plot_curve_bands, save_figure
+from pg_agents.analysis.plots.group_curves import curves_of
 from pg_agents.callbacks import ProgressCallback, StopOnInterrupt, StopWhenSolved
 from pg_agents.callbacks.checkpoint import checkpoint_content
+from pg_agents.common.files import write_whole
 from pg_agents.experiments.building import make_model, make_training_env
 from pg_agents.experiments.catalogue import find_recipe
 from pg_agents.experiments.evaluating import evaluate as evaluate_again
@@ -22,10 +26,6 @@ from pg_agents.experiments.shows.parts import (
     trained_run,
 )
 from pg_agents.experiments.watching import has_screen, record, watch
-from pg_agents.plots import plot_curve_bands, save_figure
-from pg_agents.plots.group_curves import curves_of
-from pg_agents.saving.files import write_whole
-from pg_agents.statistics import read_group
 
 
 def evaluate(request: ShowRequest) -> Shown:

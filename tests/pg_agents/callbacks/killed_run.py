@@ -27,8 +27,8 @@ from pg_agents.callbacks import (
     resume,
 )
 from pg_agents.callbacks.checkpoint import checkpoints
-from pg_agents.saving.checkpoints import check_entries, read_content
-from tests.pg_agents.saving.resuming_examples import MAKERS
+from pg_agents.checkpoint.archive import check_entries, read_content
+from tests.pg_agents.checkpoint.resuming_examples import MAKERS
 
 SAVE_FREQ, N_STEPS, N_ENVS = 30, 4, 3
 # More steps than any child takes before it is killed.

@@ -25,21 +25,21 @@ from pg_agents.callbacks import (
     resume,
 )
 from pg_agents.callbacks.checkpoint import NORMALIZATION, checkpoints
-from pg_agents.saving.checkpoints import (
+from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
     check_entries,
     read_content,
     with_manifest,
 )
-from pg_agents.saving.files import _TEMPORARY
+from pg_agents.common.files import _TEMPORARY
 from tests.pg_agents.callbacks import killed_run
-from tests.pg_agents.saving.foreign import (
+from tests.pg_agents.checkpoint.foreign import (
     UNKNOWN_CLASS,
     UNKNOWN_MODULE,
     edited,
     foreign,
 )
-from tests.pg_agents.saving.resuming_examples import (
+from tests.pg_agents.checkpoint.resuming_examples import (
     MAKERS,
     assert_same,
     equal,

@@ -23,7 +23,7 @@ from pg_agents import (
     clone_behaviour,
     record_demonstrations,
 )
-from pg_agents.nonfinite import NonFiniteError
+from pg_agents.common.nonfinite import NonFiniteError
 from tests.pg_agents.cloning.any_spaces import AnySpacesEnv
 from tests.pg_agents.cloning.clones import ARM, BOX, PAIR, TWO, same, sampled, weights
 from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv

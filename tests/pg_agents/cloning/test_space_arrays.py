@@ -13,7 +13,7 @@ from pg_agents.cloning.space_arrays import (
     check_observations,
     check_same_space,
 )
-from pg_agents.nonfinite import NonFiniteError
+from pg_agents.common.nonfinite import NonFiniteError
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
 IMAGE = spaces.Box(0, 255, (3, 40, 36), np.uint8)

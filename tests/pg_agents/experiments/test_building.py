@@ -18,8 +18,8 @@ from pg_agents.experiments.building import (
     make_model,
     make_training_env,
 )
-from pg_agents.scaling import ScaledExtractor
-from pg_agents.vec_env import VectorEnvAdapter
+from pg_agents.policies.features import ScaledExtractor
+from pg_agents.vec_env.adapter import VectorEnvAdapter
 from pg_envs import TabularVectorEnv, TorchTabularVectorEnv
 from tests.pg_agents.experiments.tiny import tiny
 

@@ -16,6 +16,9 @@ import torch
 
 from pg_agents import REINFORCE, RandomAgent
 from pg_agents.callbacks import RunningReward, newest_checkpoint
+from pg_agents.checkpoint.archive import versions
+from pg_agents.checkpoint.resume_point import next_seed
+from pg_agents.common.nonfinite import NonFiniteError
 from pg_agents.experiments import (
     DamagedRunError,
     FolderBusyError,
@@ -29,11 +32,8 @@ from pg_agents.experiments import run as run_module
 from pg_agents.experiments.building import algorithm_class
 from pg_agents.experiments.lock import claim
 from pg_agents.experiments.training import RunProgress
-from pg_agents.nonfinite import NonFiniteError
-from pg_agents.saving.checkpoints import versions
-from pg_agents.saving.resume_point import next_seed
+from tests.pg_agents.checkpoint.foreign import edited, foreign
 from tests.pg_agents.experiments.tiny import EXACT, HOOKS, numbers, tiny
-from tests.pg_agents.saving.foreign import edited, foreign
 
 
 class PowerCut(BaseException):

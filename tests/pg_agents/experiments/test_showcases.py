@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageSequence
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
-from pg_agents.cli import main
+from pg_agents.cli.main import main
 from pg_agents.experiments import DamagedRunError, RunFolder, find_recipe, run_one
 from pg_agents.experiments import showcases as showcases_module
 from pg_agents.experiments.building import make_evaluation_env

@@ -134,7 +134,7 @@ def test_mujoco_is_filmed_where_there_is_no_screen(tmp_path: Path) -> None:
     film = tmp_path / "film.gif"
     command = ["record", "inverted-pendulum", "--steps", "9", "--to", str(film)]
     done = subprocess.run(
-        [sys.executable, "-m", "pg_agents.cli", *command, "--out", str(tmp_path)],
+        [sys.executable, "-m", "pg_agents.cli.main", *command, "--out", str(tmp_path)],
         env={key: value for key, value in os.environ.items() if key not in screens},
         capture_output=True,
         text=True,

@@ -25,7 +25,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.policies import MlpPolicy
+from pg_agents.policies.policies import MlpPolicy
 from tests.pg_agents.envs import ScriptedEnv
 from tests.pg_agents.sb3_suite.agents import (
     AGENTS,

@@ -13,7 +13,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.baselines import standardize
+from pg_agents.learning.baselines import standardize
 from tests.pg_agents.sb3_suite.agents import (
     AGENTS,
     SMALL,

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 import pytest
 
-from pg_agents.statistics import interquartile_mean, stratified_bootstrap_interval
+from pg_agents.analysis import interquartile_mean, stratified_bootstrap_interval
 from pg_agents.sweeps import SweepResult, tune
 from tests.pg_agents.sweeps.killed_sweep import (
     SPACE,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pg_agents.cli import main
+from pg_agents.cli.main import main
 from pg_agents.experiments.shows import known_values
 
 

@@ -1,0 +1,1 @@
+"""The algorithms: one config, one base with SB3's interface, and two constructors."""

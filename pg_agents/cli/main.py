@@ -1,0 +1,194 @@
+"""The command `pgtoy`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pg_agents import __version__
+from pg_agents.analysis.plots.parsers import add_compare_parser, add_plot_parser
+from pg_agents.cli.experiments import add_commands
+
+_REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
+_DEFAULT_ENV = "PGToy-Sequence-v0"
+_PICTURES = (".png", ".pdf", ".svg")
+
+_EPILOG = """\
+examples:
+  pgtoy check my_reinforce.py:loss
+  pgtoy check my_package.losses:reinforce --gamma 0.99 --plot check.png
+  pgtoy check stable_baselines3:A2C --env FrozenLake-v1
+
+The object is a function (batch, policy) -> loss or gradient, a model with
+Stable-Baselines3's interface, or the class of one, which is made with "MlpPolicy" and
+its defaults. The exit status is 0 if the gradient is unbiased, 1 if it is not, 2 if it
+could not be checked, and 3 if the sample was too small to tell.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: without the command's own name; None for those of the process.
+
+    Returns:
+        Exit status.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except Exception as error:
+        # Recipes are ours; what is checked is the user's.
+        ours = options.command != "check" or _raised_here(error)
+        if _is_refusal(error) and ours:
+            print(f"pgtoy: error: {error}", file=sys.stderr)
+        else:
+            # What the user's own code raises is theirs to read in full.
+            traceback.print_exc()
+        return 2
+    except KeyboardInterrupt:
+        print("pgtoy: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pgtoy", description="Policy gradients to run, watch and check."
+    )
+    parser.add_argument("--version", action="version", version=f"pgtoy {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_check(commands)
+    add_commands(commands)
+    add_plot_parser(commands)
+    add_compare_parser(commands)
+    return parser
+
+
+def _add_check(commands: Any) -> None:  # noqa: ANN401
+    check = commands.add_parser(
+        "check",
+        help="compare the gradient of a loss or a model with the exact one",
+        description="Compare the gradient of a loss or a model with the exact one.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = check.add_argument
+    add("subject", metavar="module:object", help="what to check; a .py file will do")
+    add("--env", default=_DEFAULT_ENV, help="id of a tabular environment (%(default)s)")
+    add("--gamma", type=float, help="discount factor (the model's own, or 0.9)")
+    add("--horizon", type=int, help="time limit in steps (the environment's own)")
+    add(
+        "--bootstrap",
+        action="store_true",
+        help="the time limit is no part of the task: returns go on behind it",
+    )
+    add("--episodes", type=int, help="to sample (16384; 2048 or fewer for a model)")
+    add("--batch-size", type=int, default=8, help="episodes per call (%(default)s)")
+    add("--envs", type=int, default=4, help="environments they come from (%(default)s)")
+    add(
+        "--critic",
+        choices=("own", "exact"),
+        default="own",
+        help="exact: put exact values in place of the model's critic",
+    )
+    add("--seed", type=int, default=0, help="of the sampling (%(default)s)")
+    add("--plot", type=Path, metavar="FILE", help="draw the estimates (png, pdf, svg)")
+    add("--json", action="store_true", help="print the report as JSON")
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    # Imported here, as in all commands: the help does without torch and matplotlib.
+    from pg_agents.analysis.plots import save_figure
+    from pg_agents.checker.check import check_policy_gradient
+    from pg_agents.checker.figure import draw_report
+    from pg_agents.common.files import check_writable
+
+    if options.plot is not None:
+        # Before the work is done.
+        if options.plot.suffix not in _PICTURES:
+            endings = ", ".join(_PICTURES)
+            raise ValueError(f"--plot must end in {endings}, got {options.plot}")
+        check_writable(options.plot)
+    report = check_policy_gradient(
+        _subject(options.subject, options.env, options.seed),
+        options.env,
+        gamma=options.gamma,
+        horizon=options.horizon,
+        bootstrap=options.bootstrap,
+        n_episodes=options.episodes,
+        batch_size=options.batch_size,
+        n_envs=options.envs,
+        critic=options.critic,
+        seed=options.seed,
+    )
+    print(report.to_json() if options.json else report)
+    if options.plot is not None:
+        save_figure(draw_report(report), options.plot)
+        print(f"plot: {options.plot}", file=sys.stderr)
+    return {"unbiased": 0, "undecided": 3}.get(report.verdict, 1)
+
+
+def _subject(name: str, env: str, seed: int) -> Any:  # noqa: ANN401
+    module_name, colon, path = name.rpartition(":")
+    if not (colon and module_name and path):
+        raise ValueError(
+            f"the subject must read module:object or file.py:object, got {name!r}"
+        )
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+    found: Any = _module(module_name)
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise AttributeError(f"{module_name} has no {path}")
+        found = getattr(found, part)
+    if isinstance(found, type) and issubclass(found, OnPolicyAlgorithm):
+        return found("MlpPolicy", env, seed=seed)  # type: ignore[call-arg]
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    # As `python -m` does: modules beside the user are found.
+    sys.path.insert(0, os.getcwd())
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    file = Path(name)
+    if not file.is_file():
+        raise ValueError(f"there is no file {name}")
+    # What lies beside the file is found by it.
+    sys.path.insert(0, str(file.parent.resolve()))
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether an error says by itself what is wrong."""
+    from gymnasium.error import Error
+
+    return isinstance(error, (*_REFUSALS, Error))
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether an error comes from this package (or the import), not the subject."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    name = last.tb_frame.f_globals.get("__name__", "") if last else ""
+    return name.split(".")[0] in ("pg_agents", "pg_envs", "gymnasium", "importlib")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

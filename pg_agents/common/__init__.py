@@ -1,0 +1,1 @@
+"""Argument checks, nested arrays, finite numbers and atomic files."""

@@ -1,0 +1,250 @@
+"""Numbers that are not finite (NaN or infinite) stop the training with an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pg_agents.common.tree import Observation, map_observation
+
+if TYPE_CHECKING:
+    from pg_agents.learning.advantages import Facts
+
+
+class NonFiniteError(ValueError):
+    """A number that must be finite is NaN or infinite."""
+
+
+def total_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Returns the Euclidean norm of all tensors as one vector, a scalar.
+
+    It is finite if they all are and their squares do not overflow. For many small
+    tensors it takes about as long as for one.
+
+    Args:
+        tensors: at least one, of floating point.
+    """
+    flat = torch.cat([each.detach().flatten() for each in tensors])
+    norm: Tensor = torch.linalg.vector_norm(flat)
+    return norm
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Returns whether no number of any tensor is NaN or infinite.
+
+    One sum of norms for each device screens them all, so that a GPU is waited for once.
+    The norm of finite numbers can overflow: only then is each tensor looked at.
+
+    Args:
+        tensors: of any shapes, dtypes and devices; integers and booleans are finite.
+    """
+    kept = [each.detach() for each in tensors if _can_be_nonfinite(each)]
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for each in kept:
+        by_device.setdefault(each.device, []).append(each)
+    return all(_screened(group) for group in by_device.values()) or all(
+        bool(each.isfinite().all()) for each in kept
+    )
+
+
+def first_nonfinite(named: Mapping[str, Tensor]) -> str | None:
+    """Returns a sentence on the first tensor with a number that is not finite.
+
+    Args:
+        named: tensors of any shapes, dtypes and devices, by what to call them.
+
+    Returns:
+        Such as "policy weight 'action_net.weight' has 3 of 128 entries NaN"; None if
+        all numbers are finite.
+    """
+    if all_finite(named.values()):
+        return None
+    name, tensor = next(
+        (name, each) for name, each in named.items() if not each.isfinite().all()
+    )
+    of = f" of {tensor.numel()} entries"
+    counts = []
+    for what, found in (("NaN", tensor.isnan()), ("infinite", tensor.isinf())):
+        if found.any():
+            counts.append(f"{int(found.sum())}{of} {what}")
+            of = ""
+    return f"{name} has {' and '.join(counts)}"
+
+
+def _can_be_nonfinite(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _screened(tensors: list[Tensor]) -> bool:
+    norms = torch._foreach_norm(tensors)
+    return bool(torch.stack([norm.float() for norm in norms]).sum().isfinite())
+
+
+class FiniteCheck:
+    """Looks at scalars of an update: at once, or all of them when it is over.
+
+    Args:
+        at_once: for the CPU. To ask an accelerator for a number is to wait for it, so
+            that is done once an update.
+    """
+
+    def __init__(self, at_once: bool) -> None:
+        self._at_once = at_once
+        self._pending: list[tuple[str, Tensor]] = []
+
+    def first_bad(self, **scalars: Tensor) -> str | None:
+        """Returns the name of the first scalar that is not finite, if it is known now.
+
+        Args:
+            **scalars: by name.
+        """
+        for name, scalar in scalars.items():
+            if not self._at_once:
+                self._pending.append((name, scalar.detach()))
+            elif not math.isfinite(scalar.item()):
+                return name
+        return None
+
+    def conclude(self) -> str | None:
+        """Returns the name of the first pending scalar that is not finite, or None."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return None
+        numbers = torch.stack([scalar.float() for _, scalar in pending]).tolist()
+        bad = (
+            name
+            for (name, _), number in zip(pending, numbers, strict=True)
+            if not math.isfinite(number)
+        )
+        return next(bad, None)
+
+
+def first_bad_input(facts: Facts, episode_steps: Tensor | None) -> str | None:
+    """Returns a sentence on the first step of a rollout that is not finite, or None.
+
+    An observation is bad where the policy makes no finite number of it: what it is made
+    for may be infinite.
+
+    Args:
+        facts: the complete rollout.
+        episode_steps: `[T, N]` integers, actions taken before in the same episode.
+    """
+    told = facts.values + facts.log_probs
+    # In the order of time: what followed a step is, as a rule, seen in the next.
+    kinds = (
+        ("observation", 0, _bad(told)),
+        ("reward", 1, _bad(facts.rewards)),
+        ("next observation", 3, _bad(facts.next_values)),
+    )
+    found = []
+    for kind, half_steps, bad in kinds:
+        places = (bad & facts.recorded).nonzero()
+        if len(places) > 0:
+            row, env = places[0].tolist()
+            found.append((2 * row + half_steps, row, env, kind))
+    if not found:
+        return None
+    _, row, env, kind = min(found)
+    where = f"in environment {env} at step {row} of the rollout"
+    if episode_steps is not None:
+        where += f" (step {int(episode_steps[row, env])} of its episode)"
+    if kind == "reward":
+        return (
+            f"the reward is {facts.rewards[row, env].item()} {where}: look at the "
+            "environment's reward"
+        )
+    value, log_prob = facts.values[row, env].item(), facts.log_probs[row, env].item()
+    if kind == "observation":
+        seen = map_observation(lambda each: each[row, env], facts.observations)
+        made = f"the policy makes value {value} and log-probability {log_prob} of it"
+        return f"the observation {where} is {_described(seen)}, and {made}: " + _advice(
+            seen
+        )
+    return (
+        f"the value of the observation that followed {where} is "
+        f"{facts.next_values[row, env].item()}: look at what the environment returns "
+        "there (where an episode is truncated, its last observation)"
+    )
+
+
+def bad_observation(observations: Observation) -> str | None:
+    """Returns a sentence on the first observation that is not finite, or None.
+
+    Args:
+        observations: `[N, *obs_shape]`, or a dict of such tensors.
+    """
+    parts = observations.values() if isinstance(observations, dict) else [observations]
+    bad = torch.stack([_bad(part).flatten(1).any(1) for part in parts]).any(0)
+    envs = bad.nonzero().flatten().tolist()
+    if not envs:
+        return None
+    seen = map_observation(lambda each: each[envs[0]], observations)
+    return (
+        f"the observation of environment {envs[0]} is {_described(seen)}: "
+        f"{_advice(seen)}"
+    )
+
+
+def acting_error(error: Exception, observations: Observation) -> Exception:
+    """Returns an error that names the observation which a policy could not act on.
+
+    Args:
+        error: what the policy raised; it is returned if observations are finite.
+        observations: `[N, *obs_shape]`, or a dict of such tensors.
+    """
+    bad = bad_observation(observations)
+    return error if bad is None else NonFiniteError(f"the policy can't act: {bad}")
+
+
+def check_actions(actions: Any, observations: Observation) -> None:  # noqa: ANN401
+    """Raises an error if an action is not finite, before an environment gets it.
+
+    Args:
+        actions: `[N, *action_shape]`, an array or a tensor on the CPU.
+        observations: `[N, *obs_shape]`, what the policy saw, as tensors.
+
+    Raises:
+        NonFiniteError: if one is NaN or infinite; it says in which environment.
+    """
+    finite = np.isfinite(np.asarray(actions))
+    if finite.all():
+        return
+    env = int(np.argmin(finite.reshape(len(finite), -1).all(1)))
+    cause = bad_observation(observations) or "look at the policy's weights"
+    raise NonFiniteError(
+        f"the action for environment {env} is {np.asarray(actions)[env]}: {cause}"
+    )
+
+
+def _bad(numbers: Tensor) -> Tensor:
+    return ~torch.isfinite(numbers)
+
+
+def _described(seen: Observation) -> str:
+    """Returns the numbers of an observation that are not finite, in words."""
+    if isinstance(seen, dict):
+        bad = [
+            f"{key!r} {_described(part)}" for key, part in seen.items() if _any(part)
+        ]
+        return "a dict with " + ", ".join(bad) if bad else "finite"
+    if not _any(seen):
+        return "finite"
+    entries = seen.flatten()
+    index = int(_bad(entries).nonzero()[0])
+    return f"{entries[index].item()} at index {index}"
+
+
+def _advice(seen: Observation) -> str:
+    parts = seen.values() if isinstance(seen, dict) else [seen]
+    if any(_any(part) for part in parts):
+        return "look at what the environment returns"
+    return "look at the policy's weights and the size of the observation"
+
+
+def _any(numbers: Any) -> bool:  # noqa: ANN401
+    return bool(_bad(numbers).any())

@@ -1,0 +1,1 @@
+"""Policies and distributions with SB3's interface."""

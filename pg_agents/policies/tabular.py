@@ -1,0 +1,104 @@
+"""A table of logits: the policy whose every probability can be read."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+
+from pg_agents.common.checks import check_choice, check_positive
+from pg_agents.policies.base import OurPolicy
+from pg_agents.policies.policies import NoCritic
+
+
+class TabularPolicy(OurPolicy):
+    """A table of logits, one row per observation; the policy is their softmax.
+
+    `pi(a | s) = exp(theta[s, a]) / sum_b exp(theta[s, b])`
+
+    After every update the logits are clamped to `[-max_logit, max_logit]`, so that no
+    probability ever becomes exactly 0 for good.
+
+    Reference: Sutton and Barto (2018), equation 13.2 with tabular preferences.
+
+    Args:
+        observation_space: a `Discrete` space.
+        action_space: a `Discrete` space.
+        lr_schedule: step size as a function of the remaining progress, 1 to 0.
+        critic: `"separate"`: a table of values beside it. `"none"`: values are 0.
+        max_logit: bound of the logits' magnitude, in nats.
+        optimizer_class: plain gradient descent by default: a step size is then the
+            textbook's.
+        **kwargs: as SB3's `ActorCriticPolicy`; what concerns networks is not used.
+
+    Raises:
+        ValueError: if a space is not `Discrete`, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        critic: Literal["separate", "none"] = "separate",
+        max_logit: float = 100.0,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.SGD,
+        **kwargs: Any,
+    ) -> None:
+        for name, space in (
+            ("observation", observation_space),
+            ("action", action_space),
+        ):
+            if not isinstance(space, spaces.Discrete):
+                raise ValueError(
+                    f"policy TabularPolicy needs a Discrete {name} space to have a "
+                    f"finite table, got {space}"
+                )
+        check_choice("critic", critic, ("separate", "none"))
+        check_positive("max_logit", max_logit)
+        self._critic = critic
+        self.max_logit = max_logit
+        kwargs = {**kwargs, "optimizer_class": optimizer_class}
+        super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+
+    action_net: nn.Linear
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether there is a value table to learn."""
+        return self._critic != "none"
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        own = {"critic": self._critic, "max_logit": self.max_logit}
+        return {**super()._get_constructor_parameters(), **own}
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        # One-hot observations (SB3's preprocessing) times a matrix: a look-up.
+        n_states, n_actions = self.features_dim, int(self.action_space.n)  # type: ignore[attr-defined]
+        self.net_arch = {"pi": [], "vf": []}
+        self._build_mlp_extractor()
+        self.action_net = nn.Linear(n_states, n_actions, bias=False)
+        nn.init.zeros_(self.action_net.weight)
+        value_net = nn.Linear(n_states, 1, bias=False)
+        self.value_net = value_net if self.has_critic else NoCritic()  # type: ignore[assignment]
+        for table in self.value_net.parameters():
+            nn.init.zeros_(table)
+        self.optimizer = self.optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+        self.optimizer.register_step_post_hook(self._clamp)
+
+    @property
+    def logits(self) -> Tensor:
+        """The table, `[S, A]`, a view of the parameters, in nats."""
+        return self.action_net.weight.detach().T
+
+    def _clamp(self, *_: object) -> None:
+        with torch.no_grad():
+            self.action_net.weight.clamp_(-self.max_logit, self.max_logit)

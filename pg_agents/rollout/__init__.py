@@ -1,0 +1,1 @@
+"""Rollouts: the loop over environment steps, and the buffer it fills."""

@@ -1,0 +1,1 @@
+"""Gymnasium vector environments as SB3's."""

@@ -1,0 +1,116 @@
+"""Pictures of runs compared: what is drawn is what was computed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+
+from pg_agents.analysis import (
+    CurveBand,
+    interquartile_mean,
+    stratified_bootstrap_interval,
+)
+from pg_agents.analysis.plots import (
+    Curves,
+    compare_runs,
+    plot_curve_bands,
+    plot_performance_profiles,
+    plot_seed_strips,
+)
+from pg_agents.analysis.plots.style import PALETTE
+from tests.pg_agents.analysis.plots.records import Floats
+
+X = np.arange(5.0)
+BAND = CurveBand(X, X + 1, X, X + 3)
+
+
+def points(axes: Axes, index: int) -> list[tuple[float, float]]:
+    line = axes.get_lines()[index]
+    x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+    return list(zip(x.tolist(), y.tolist(), strict=True))
+
+
+def legend_of(figure: Any) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_curve_its_band_and_its_runs() -> None:
+    run: tuple[Floats, Floats] = (np.arange(8.0), np.arange(8.0) ** 2)
+    curves = {"one": Curves(BAND, [run]), "other": Curves(BAND)}
+    figure = plot_curve_bands(curves, "Steps", "Return", threshold=3.0)
+    (axes,) = figure.axes
+    assert points(axes, 1) == list(zip(*run, strict=True))
+    assert points(axes, 2) == [(x, x + 1) for x in X]
+    colours = [line.get_color() for line in axes.get_lines()]
+    assert colours[1:] == [PALETTE[0], PALETTE[0], PALETTE[1]]
+    band = axes.collections[0]
+    assert isinstance(band, PolyCollection)
+    corners = {tuple(corner) for corner in np.asarray(band.get_paths()[0].vertices)}
+    assert {(x, x) for x in X} | {(x, x + 3) for x in X} <= corners
+    assert legend_of(figure) == ["threshold 3", "one", "other"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Steps", "Return")
+
+
+def test_a_strip_has_every_run_and_the_interval() -> None:
+    scores = {"one": np.array([1.0, 2.0, 2.0, 9.0]), "other": np.array([5.0])}
+    figure = plot_seed_strips(scores, "Score", threshold=4.0)
+    (axes,) = figure.axes
+    dots = points(axes, 1)
+    assert [x for x, _ in dots] == [1.0, 2.0, 2.0, 9.0]
+    # Equal scores lie apart, all in the row of their group.
+    assert len({y for _, y in dots}) == 4 and all(abs(y) <= 0.2 for _, y in dots)
+    ends = [x for x, _ in points(axes, 2)]
+    assert ends == list(stratified_bootstrap_interval(scores["one"]))
+    assert points(axes, 3)[0][0] == interquartile_mean(scores["one"])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "other"]
+    assert legend_of(figure)[-1] == "threshold 4"
+
+
+def test_scores_that_are_fractions_have_ticks() -> None:
+    (axes,) = plot_seed_strips({"a": np.array([0.2, 0.4, 0.9])}, "Score").axes
+    low, high = axes.get_xlim()
+    assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
+
+
+def test_a_profile_steps_down_at_the_scores() -> None:
+    figure = plot_performance_profiles({"a": np.array([1.0, 2.0, 2.0, 5.0])}, "Score")
+    drawn = dict(points(figure.axes[0], 0))
+    assert (drawn[1.0], drawn[2.0], drawn[5.0]) == (0.75, 0.25, 0.0)
+    assert drawn[min(drawn)] == 1.0
+    assert figure.axes[0].get_lines()[0].get_drawstyle() == "steps-post"
+
+
+def test_a_comparison_has_four_panels_and_three_without_a_threshold() -> None:
+    names = ["one", "other"]
+    curves = {name: Curves(BAND) for name in names}
+    scores = {name: np.array([1.0, 2.0, 4.0]) for name in names}
+    times = {"one": np.array([3.0, math.inf, 5.0]), "other": np.full(3, math.inf)}
+    stability = {"one": 0.5, "other": math.nan}
+    figure = compare_runs(curves, scores, times, stability, 3.0, "Steps", 10)
+    speeds = figure.axes[3]
+    # Two runs of three got there; the median is that of all three.
+    assert [x for x, _ in points(speeds, 0)] == [3.0, 5.0]
+    assert points(speeds, 1)[0][0] == 5.0
+    # Where half of the runs never got there, no median is drawn.
+    assert len(speeds.get_lines()) == 3
+    assert speeds.get_xlim() == (0.0, 5.25)
+    assert [text.get_text() for text in speeds.texts] == ["2 of 3", "0 of 3"]
+    assert [label.get_text() for label in speeds.get_yticklabels()] == [
+        "one\n(50% stay)",
+        "other\n(none gets there)",
+    ]
+    without = compare_runs(curves, scores, None, None, None, "Steps", 10)
+    assert [axes.axison for axes in without.axes] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("plot", [plot_seed_strips, plot_performance_profiles])
+def test_nothing_to_draw_is_refused(plot: Any) -> None:
+    with pytest.raises(ValueError, match="at least one group of runs is needed"):
+        plot({}, "Score")
+    with pytest.raises(ValueError, match="scores must be finite numbers, got nan"):
+        plot({"a": np.array([math.nan])}, "Score")

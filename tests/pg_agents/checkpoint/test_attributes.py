@@ -1,0 +1,461 @@
+"""Checkpoints with attributes that can't be unpickled here, or that were edited."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import pickle
+import platform
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped]
+import numpy as np
+import pytest
+from stable_baselines3 import A2C
+
+from pg_agents import REINFORCE, ActorCritic, RandomAgent
+from pg_agents.rollout.buffer import TrajectoryBuffer
+from tests.pg_agents.checkpoint.foreign import (
+    CUT_OFF,
+    UNKNOWN_CLASS,
+    UNKNOWN_MODULE,
+    edited,
+    foreign,
+    rewritten,
+    serialized,
+    written_by_python,
+)
+from tests.pg_agents.checkpoint.resuming_examples import FRESH, equal, remains, single
+
+AGENTS: list[Any] = [REINFORCE, ActorCritic, RandomAgent]
+LEARNERS: list[Any] = [REINFORCE, ActorCritic]
+# Without these no model can be built.
+REQUIRED = ["policy_class", "observation_space", "action_space"]
+# Attributes of every kind: numbers, functions, classes, dicts, arrays, bytes.
+ATTRIBUTES = [
+    *REQUIRED,
+    "learning_rate",
+    "lr_schedule",
+    "clip_range",
+    "ent_coef",
+    "gamma",
+    "n_steps",
+    "seed",
+    "policy_kwargs",
+    "rollout_buffer_class",
+    "rollout_buffer_kwargs",
+    "ep_info_buffer",
+    "_last_obs",
+    "_last_episode_starts",
+    "_episode_steps",
+    "_packed",
+    "remark",
+]
+
+
+def schedule(_: float) -> float:
+    return 0.125
+
+
+@functools.cache
+def saved(agent: Any) -> bytes:
+    """Returns the file of a model of which every attribute differs from the default."""
+    arguments: dict[str, Any] = {"seed": 3}
+    if agent is not RandomAgent:
+        arguments |= {
+            "policy_kwargs": {"net_arch": [2]},
+            "learning_rate": lambda progress: 0.01 * progress,
+            "gamma": 0.5,
+        }
+    if agent in LEARNERS:
+        arguments |= {"clip_range": schedule, "ent_coef": schedule}
+    if agent in (ActorCritic, A2C):
+        arguments |= {"n_steps": 3}
+    model = agent("MlpPolicy", single(), **arguments).learn(12)
+    model.remark = {1: "a key that JSON has no form for"}
+    file = io.BytesIO()
+    model.save(file)
+    return file.getvalue()
+
+
+def edited_badly(content: bytes, name: str) -> bytes:
+    return edited(content, lambda d: d.update({name: serialized(UNKNOWN_CLASS)}))
+
+
+def load(agent: Any, content: bytes, **arguments: Any) -> tuple[Any, list[str]]:
+    """Returns the model, and the warnings of loading it."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        model = agent.load(io.BytesIO(content), **arguments)
+    return model, [str(warning.message) for warning in seen]
+
+
+def silently(agent: Any, content: bytes, **arguments: Any) -> Any:
+    model, seen = load(agent, content, **arguments)
+    assert seen == []
+    return model
+
+
+def outcome(agent: Any, content: bytes, **arguments: Any) -> tuple[str, list[str]]:
+    try:
+        model, seen = load(agent, content, **arguments)
+    except (KeyError, ValueError) as error:
+        return f"refused: {error}", []
+    model.set_env(single())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.learn(6, reset_num_timesteps=False)
+        model.predict(np.zeros(model.observation_space.shape, np.float32))
+    return "learns", seen
+
+
+def is_the_constructors(agent: Any, model: Any, name: str) -> bool:
+    new = agent("MlpPolicy", single(), _init_setup_model=False)
+    return equal(getattr(model, name, None), getattr(new, name, None))
+
+
+@pytest.mark.parametrize("agent", [A2C, *AGENTS])
+@pytest.mark.parametrize("name", [n for n in ATTRIBUTES if n not in REQUIRED])
+def test_an_attribute_that_cannot_be_read_costs_a_warning_with_its_name(
+    name: str, agent: Any
+) -> None:
+    """The model has its constructor's value then, whether edited or from elsewhere."""
+    content = saved(agent)
+    for file in (foreign(content, name), edited_badly(content, name)):
+        if name == "policy_kwargs" and agent is not RandomAgent:
+            # Of the constructor's architecture, which the weights don't fit.
+            with (
+                pytest.warns(UserWarning, match="object policy_kwargs"),
+                pytest.raises(RuntimeError, match="state_dict"),
+            ):
+                agent.load(io.BytesIO(file))
+            continue
+        found, seen = outcome(agent, file)
+        assert found == "learns"
+        (said,) = seen
+        assert said.startswith(f"Could not deserialize object {name}. Consider using")
+        assert "`custom_objects`" in said and "NoSuchClass" in said
+        model, _ = load(agent, file)
+        made_anew = ["lr_schedule", "rollout_buffer_class", "n_steps"]
+        if name not in made_anew:
+            assert is_the_constructors(agent, model, name)
+
+
+@pytest.mark.parametrize("agent", [A2C, *AGENTS])
+@pytest.mark.parametrize("name", REQUIRED)
+def test_without_some_attributes_no_model_can_be_built_and_their_names_are_told(
+    name: str, agent: Any
+) -> None:
+    found, _ = outcome(agent, foreign(saved(agent), name))
+    assert found.startswith("refused") and name in found
+    if agent is not A2C:
+        assert "custom_objects={'" in found and "NoSuchClass" in found
+
+
+@pytest.mark.parametrize("agent", [A2C, *AGENTS])
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_custom_objects_replace_any_attribute_without_a_word(
+    name: str, agent: Any
+) -> None:
+    content = saved(agent)
+    value = getattr(silently(agent, content), name, None)
+    custom = {name: b"" if name == "_packed" else value}
+    for file in (
+        foreign(content, name),
+        edited_badly(content, name),
+        edited(content, lambda d: d.update({name: 7})),
+    ):
+        assert outcome(agent, file, custom_objects=custom) == ("learns", [])
+    model = silently(agent, foreign(content, name), custom_objects=custom)
+    if name not in ("lr_schedule", "_packed"):
+        assert equal(getattr(model, name, None), value)
+
+
+NEW_VALUES: dict[str, Any] = {
+    "learning_rate": lambda _: 0.5,
+    "lr_schedule": None,
+    "clip_range": lambda _: 0.25,
+    "ent_coef": lambda _: 0.5,
+    "gamma": 0.25,
+    "n_steps": 5,
+    "seed": 9,
+    "rollout_buffer_class": type("Buffer", (TrajectoryBuffer,), {}),
+    "remark": "another",
+}
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+@pytest.mark.parametrize("name", NEW_VALUES)
+def test_they_change_what_the_model_does(name: str, agent: Any) -> None:
+    given: dict[str, Any] = {name: NEW_VALUES[name]}
+    if name == "n_steps":
+        given["n_episodes"] = None
+        content = edited(saved(agent), lambda d: d.update({"n_steps": 4}))
+    else:
+        content = saved(agent)
+    model = silently(agent, content, env=single(), custom_objects=given)
+    if name not in ("lr_schedule", "seed"):
+        assert getattr(model, name) is given[name]
+    if name == "learning_rate":
+        assert model.lr_schedule(1.0) == 0.5
+    model.learn(12)
+
+
+KINDS: dict[str, tuple[bytes, str]] = {
+    "class": (UNKNOWN_CLASS, "AttributeError: Can't get attribute 'NoSuchClass'"),
+    "module": (UNKNOWN_MODULE, "ModuleNotFoundError: No module named 'no_such_mod"),
+    "cut off": (CUT_OFF, "UnpicklingError"),
+    "no pickle": (b"what?", "UnpicklingError"),
+    "empty": (b"", "EOFError"),
+    "code": (
+        cloudpickle.dumps(schedule.__code__).replace(b"CodeType", b"CodeTyps"),
+        "CodeTyps",
+    ),
+    "protocol": (b"\x80\x63.", "ValueError: unsupported pickle protocol"),
+    "arguments": (pickle.dumps(schedule).replace(b"schedule", b"schedula"), "schedula"),
+}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_keeps_it_from_being_read(kind: str, agent: Any) -> None:
+    """SB3 lets some of these through as errors that don't name the attribute."""
+    pickled, says = KINDS[kind]
+    content = foreign(saved(agent), "learning_rate", pickled)
+    model, (said,) = load(agent, content)
+    assert "object learning_rate." in said and says in said
+    assert is_the_constructors(agent, model, "learning_rate")
+    silently(agent, content, custom_objects={"learning_rate": 0.5})
+    with pytest.raises(ValueError, match="without action_space ") as caught:
+        load(agent, foreign(saved(agent), "action_space", pickled))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+def test_bytecode_of_another_python_is_not_run(agent: Any) -> None:
+    """It may unpickle, and then compute something else, or crash the interpreter."""
+    major, minor, *_ = platform.python_version_tuple()
+    other = f"{major}.{int(minor) + 1}.0"
+    content = written_by_python(saved(agent), other)
+    model, seen = load(agent, content)
+    assert sorted(said.split()[4] for said in seen) == [
+        "learning_rate.",
+        "lr_schedule.",
+    ]
+    assert all(f"it holds bytecode of Python {other}, and this is" in s for s in seen)
+    assert is_the_constructors(agent, model, "learning_rate")
+    # What is known by its name is read, and the step size follows the learning rate.
+    assert model.ent_coef is schedule
+    model = silently(agent, content, custom_objects={"learning_rate": schedule})
+    assert model.lr_schedule(1.0) == 0.125
+    # Pickled again by an editor, it is of this Python.
+    repaired = edited(
+        content,
+        lambda d: d.update(
+            learning_rate=serialized(cloudpickle.dumps(lambda _: 0.25)),
+            lr_schedule=None,
+        ),
+    )
+    model, (said,) = load(agent, repaired)
+    assert "learning_rate, lr_schedule changed" in said
+    assert model.lr_schedule(1.0) == 0.25
+    same = written_by_python(saved(agent), f"{major}.{minor}.99")
+    assert silently(agent, same).learning_rate(1.0) == 0.01
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_all_attributes_that_cannot_be_read_are_named(agent: Any) -> None:
+    content = saved(agent)
+    for name in ("remark", "learning_rate", "ep_info_buffer"):
+        content = foreign(content, name)
+    _, seen = load(agent, content)
+    assert len(seen) == 3
+    for name in REQUIRED:
+        content = foreign(content, name)
+    with pytest.raises(ValueError, match="no model can be built") as caught:
+        load(agent, content)
+    assert all(f"{name} (AttributeError" in str(caught.value) for name in REQUIRED)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_what_an_environment_needs_of_a_file_is_told_too(agent: Any) -> None:
+    """Where SB3's load() raises an AttributeError, or a KeyError."""
+    content = foreign(saved(agent), "n_envs")
+    with pytest.raises(ValueError, match="without n_envs "):
+        load(agent, content)
+    assert load(agent, content, env=single())[0].n_envs == 1
+    content = foreign(saved(agent), "verbose")
+    assert load(agent, content)[0].verbose == 0
+    with pytest.raises(ValueError, match="without verbose "):
+        load(agent, content, env=single())
+
+
+# Who writes `load(path, name=...)` needs nothing of the file under that name.
+@pytest.mark.parametrize("agent", LEARNERS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gamma", 0.25),
+        ("learning_rate", 0.5),
+        ("policy_kwargs", {"net_arch": [2]}),
+        ("clip_range", schedule),
+    ],
+)
+def test_arguments_of_load_take_the_place_as_well(
+    name: str, value: Any, agent: Any
+) -> None:
+    content = saved(agent)
+    for file in (foreign(content, name), edited_badly(content, name)):
+        model = silently(agent, file, **{name: value})
+        assert getattr(model, name) == value
+
+
+LOST = "the replay memory are lost: learning does not go on bit for bit"
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(
+    "packed", [UNKNOWN_CLASS, cloudpickle.dumps(UNKNOWN_CLASS), pickle.dumps(b"N.")]
+)
+def test_a_resume_point_that_cannot_be_read_is_lost_with_a_warning(
+    packed: bytes, agent: Any
+) -> None:
+    """Whether its bytes are, or what is pickled in them."""
+    content = foreign(saved(agent), "_packed", packed)
+    model, (said,) = load(agent, content, env=single())
+    assert "object _packed." in said and "`custom_objects`" in said and LOST in said
+    assert model.learn(12, reset_num_timesteps=False).num_timesteps > 12
+    silently(agent, content, custom_objects={"_packed": b""}).set_env(single())
+
+
+@pytest.mark.parametrize("replay", ["returns", "v_trace"])
+def test_a_memory_that_cannot_be_read_is_lost_with_a_warning(replay: Any) -> None:
+    model: Any = ActorCritic("MlpPolicy", single(), memory_size=40, replay=replay)
+    file = io.BytesIO()
+    model.learn(20).save(file)
+    content = file.getvalue()
+    assert len(silently(ActorCritic, content).memory) == len(model.memory) == 20
+    model, (said,) = load(ActorCritic, foreign(content, "_packed"), env=single())
+    assert LOST in said and len(model.memory) == 0
+    assert len(model.learn(20, reset_num_timesteps=False).memory) == 20
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(
+    "name",
+    ["_last_obs", "_last_episode_starts", "_last_original_obs", "_episode_steps"],
+)
+def test_without_its_place_in_an_episode_the_environment_starts_anew(
+    name: str, agent: Any
+) -> None:
+    content = foreign(saved(agent), name)
+    model, _ = load(agent, content, env=single())
+    with pytest.warns(UserWarning, match=rf"{FRESH}{name} of the file can't be read"):
+        model.learn(12, reset_num_timesteps=False)
+    kept, _ = load(agent, content, env=single(), force_reset=False)
+    with pytest.warns(UserWarning, match=FRESH):
+        kept.learn(12, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+def test_a_file_from_elsewhere_goes_on_bit_for_bit_where_that_can_be_read(
+    agent: Any,
+) -> None:
+    ends = []
+    for content in (saved(agent), foreign(saved(agent), "remark")):
+        model, _ = load(agent, content, env=single())
+        ends.append(remains(model.learn(20, reset_num_timesteps=False)))
+    assert ends[0].keys() == ends[1].keys()
+    assert all(equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "one": (lambda d: d.update(gamma=0.75), "gamma changed"),
+    "several": (lambda d: d.update(gamma=0.75, seed=4), "seed, gamma changed"),
+    "removed": (lambda d: d.pop("gamma"), "gamma changed"),
+    "added": (lambda d: d.update(extra=1), "extra changed"),
+    "pickled": (
+        lambda d: d.update(gamma=serialized(pickle.dumps(0.75))),
+        "gamma changed",
+    ),
+    "removed and added": (
+        lambda d: d.update(extra=d.pop("gamma")),
+        "extra, gamma chan",
+    ),
+}
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+@pytest.mark.parametrize("kind", EDITS)
+def test_attributes_that_were_edited_are_used_with_one_warning(
+    kind: str, agent: Any
+) -> None:
+    """As SB3 uses them; the weights are refused, see test_checkpoints."""
+    change, says = EDITS[kind]
+    content = edited(saved(agent), change)
+    model, (said,) = load(agent, content)
+    assert said.startswith(f"the file: {says}")
+    if "removed" in kind:
+        assert is_the_constructors(agent, model, "gamma")
+    elif kind != "added":
+        assert model.gamma == 0.75
+    assert hasattr(model, "extra") == ("added" in kind)
+    custom = {"gamma": 0.25, "seed": 5, "extra": 2}
+    assert silently(agent, content, custom_objects=custom).gamma == 0.25
+    # Saved again, it is what was written.
+    file = io.BytesIO()
+    model.save(file)
+    silently(agent, file.getvalue())
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_layout_of_the_json_does_not_matter(agent: Any) -> None:
+    def lay_out(entries: dict[str, bytes]) -> dict[str, bytes]:
+        data = dict(reversed(json.loads(entries["data"]).items()))
+        return {**entries, "data": json.dumps(data, indent=7).encode()}
+
+    silently(agent, rewritten(saved(agent), lay_out))
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+def test_an_edit_that_cannot_be_read_is_one_warning_beside_those_that_can(
+    agent: Any,
+) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data |= {"gamma": 0.75, "learning_rate": serialized(UNKNOWN_CLASS)}
+
+    _, seen = load(agent, edited(saved(agent), change))
+    assert len(seen) == 2
+    assert "object learning_rate." in seen[0]
+    assert seen[1].startswith("the file: gamma changed")
+
+
+@pytest.mark.parametrize("agent", [A2C, *AGENTS])
+def test_every_way_to_name_a_file_takes_custom_objects(
+    agent: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.zip"
+    path.write_bytes(foreign(saved(agent), "remark"))
+    custom = {"remark": "another", "unknown": 1}
+    with path.open("rb") as opened:
+        for given in (path, str(path), tmp_path / "model", opened):
+            model = agent.load(given, custom_objects=custom, print_system_info=True)
+            assert model.remark == "another" and not hasattr(model, "unknown")
+            assert capsys.readouterr().out.count("SYSTEM INFO") == 2
+    # Weights alone need no attribute.
+    model.set_parameters(str(path))
+    if agent is not A2C:
+        with pytest.warns(UserWarning, match="object remark"):
+            agent.load(path)
+
+
+def test_custom_objects_must_be_a_dict() -> None:
+    not_dicts: list[Any] = [[], "learning_rate"]
+    for given in not_dicts:
+        for agent in (A2C, *AGENTS):
+            with pytest.raises(ValueError, match=r"custom_objects .*must be a dict"):
+                load(agent, saved(agent), custom_objects=given)

@@ -1,0 +1,117 @@
+"""The command: what it prints, what it writes, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pg_agents.cli.main import main
+
+PITFALLS = str(Path(__file__).parent.parent.parent / "demos" / "pitfalls.py")
+FEW = ["--episodes", "2048"]
+
+
+@pytest.fixture(autouse=True)
+def own_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes back what the command, which has a process of its own, changes there."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "pitfalls", raising=False)
+
+
+def test_a_right_gradient_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "pitfalls:right", *FEW]) == 0
+    said = capsys.readouterr().out
+    assert "UNBIASED" in said and "PGToy-Sequence-v0, gamma 0.9" in said
+
+
+def test_a_mistake_exits_with_1_and_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check", f"{PITFALLS}:sign_flipped", *FEW]) == 1
+    said = capsys.readouterr().out
+    assert "WRONG" in said and "It looks like: sign flipped." in said
+
+
+def test_json_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--json", "--gamma", "0.8", "--seed", "3", "--env", "FrozenLake-v1"]
+    main(["check", "pitfalls:gamma_dropped", *FEW, *arguments])
+    report = json.loads(capsys.readouterr().out)
+    assert report["env"] == "FrozenLake-v1"
+    assert (report["gamma"], report["seed"], report["horizon"]) == (0.8, 3, 100)
+    assert report["n_episodes"] == 2048
+
+
+def test_the_time_limit_can_be_taken_out_of_the_task(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    limit = ["--horizon", "6", "--bootstrap"]
+    main(["check", "pitfalls:no_bootstrap_at_truncation", *FEW, *limit])
+    assert "no bootstrap at a truncation" in capsys.readouterr().out
+
+
+def test_a_class_is_made_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--episodes", "32", "--horizon", "3", "--critic", "exact"]
+    main(["check", "stable_baselines3:A2C", *few])
+    assert "A2C" in capsys.readouterr().out
+
+
+def test_a_plot_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "check.png"
+    main(["check", "pitfalls:right", *FEW, "--plot", str(file)])
+    with Image.open(file) as picture:
+        assert picture.size[0] > 800
+    assert str(file) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pitfalls"], "must read module:object or file.py:object, got 'pitfalls'"),
+        (["no_such_module:x"], "No module named 'no_such_module'"),
+        (["no_such.py:x"], "there is no file no_such.py"),
+        (["pitfalls:nothing"], "pitfalls has no nothing"),
+        (["pitfalls:Policy.x.y"], "pitfalls has no Policy.x.y"),
+        (["pitfalls:right", "--env", "CartPole-v1"], "CartPole-v1 is not tabular"),
+        (["pitfalls:right", "--env", "No-v0"], "No"),
+        (["pitfalls:right", "--gamma", "2"], "gamma must lie in [0, 1], got 2.0"),
+        (["pitfalls:right", "--plot", "x.gif"], "--plot must end in .png, .pdf, .svg"),
+        (["pitfalls:right", "--plot", "no/x.png"], "there is no folder no"),
+        (["pitfalls:right", "--episodes", "0"], "n_episodes must be an integer >= 1"),
+        (["math:pi"], "the subject must be a model"),
+        (["math:sqrt"], "is called with two arguments, (batch, policy)"),
+        (["stable_baselines3:DQN"], "DQN is no on-policy algorithm"),
+    ],
+)
+def test_bad_input_exits_with_2_and_says_why(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("pgtoy: error: ") and message in printed.err
+
+
+def test_an_error_of_the_subject_is_shown_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def loss(batch, policy):\n    raise ValueError('mine')\n")
+    assert main(["check", f"{file}:loss"]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" in said and "mine.py" in said and "ValueError: mine" in said
+
+
+def test_too_small_a_sample_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--env", "FrozenLake-v1", *FEW]
+    assert main(["check", "pitfalls:gamma_dropped", *arguments]) == 3
+    assert "UNDECIDED" in capsys.readouterr().out
+
+
+def test_without_a_command_it_says_how(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    assert "usage: pgtoy" in capsys.readouterr().err

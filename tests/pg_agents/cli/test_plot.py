@@ -1,0 +1,103 @@
+"""`pgtoy plot` and `pgtoy compare`: what they print, write and refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pg_agents.cli.main import main
+from tests.pg_agents.analysis.run_folders import write_learners, write_run
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    write_learners(tmp_path / "runs" / "cartpole-1x16", 4, 1.3)
+    write_learners(tmp_path / "runs" / "cartpole-1x64", 4, 2.6)
+    return tmp_path / "runs"
+
+
+def is_picture(path: Path) -> bool:
+    with Image.open(path) as picture:
+        colours = picture.convert("RGB").getcolors(2**24)
+        return picture.size[0] > 600 and colours is not None and len(colours) > 9
+
+
+@pytest.mark.parametrize("kind", ["curves", "seeds", "profile"])
+def test_plots_are_written(
+    runs: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = runs / "plot.png"
+    options = ["--kind", kind, "--x", "episodes", "--to", str(file)]
+    assert main(["plot", str(runs), *options]) == 0
+    assert is_picture(file)
+    assert capsys.readouterr().out == f"plot: {file}\n"
+
+
+def test_a_comparison_is_printed_and_drawn(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = [runs / "compare.png", runs / "grid.png"]
+    draw = ["--to", str(pictures[0]), "--grid", str(pictures[1])]
+    assert main(["compare", str(runs), "--window", "20", *draw]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said[1:3]] == ["cartpole-1x16", "cartpole-1x64"]
+    assert said[3].startswith("threshold 475, reached by the mean of 20 episodes")
+    assert all(is_picture(path) for path in pictures)
+
+
+def test_the_threshold_is_given_or_the_tasks_own_or_the_environments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"env_id": "LunarLander-v3"}
+    write_run(tmp_path / "lunar", 0, [1.0] * 9, settings=settings)
+    compare = ["compare", str(tmp_path / "lunar"), "--window", "3"]
+    main(compare)
+    assert "threshold 200, reached" in capsys.readouterr().out
+    main([*compare, "--threshold", "1"])
+    assert "threshold 1, reached" in capsys.readouterr().out
+    write_run(tmp_path / "odd", 0, [1.0] * 9, settings={"env_id": "Nowhere-v0"})
+    main(["compare", str(tmp_path / "odd")])
+    said = capsys.readouterr().out
+    assert "no threshold: neither speed nor stability" in said and "reached" not in said
+
+
+def test_what_is_left_out_is_said(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = runs / "cartpole-1x16" / "seed-0002"
+    (path / "result.json").unlink()
+    assert main(["compare", str(runs / "cartpole-1x16")]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith(f"pgtoy: left out: {path} is unfinished")
+    assert said.out.splitlines()[1].split()[1] == "3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["plot", "nowhere"], "there is no folder nowhere"),
+        (["plot", "RUNS", "--window", "0"], "--window must be an integer >= 1"),
+        (["plot", "RUNS", "--window", "500"], "has 400 episodes, too few for a mean"),
+        (["plot", "RUNS", "--to", "a.jpeg"], "must end in .png, .pdf, .svg"),
+        (["plot", "RUNS", "--to", "nowhere/a.png"], "there is no folder nowhere"),
+        (["compare", "RUNS", "--to", "a.txt"], "must end in .png"),
+        (["compare", "ODD", "--grid", "a.png"], "--grid needs a threshold"),
+        (["compare", "ODD", "--grid", "a.png", "--threshold", "1"], "LAYERSxUNITS"),
+    ],
+)
+def test_what_is_refused(
+    runs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_run(runs.parent / "odd", 0, [1.0])
+    monkeypatch.chdir(runs.parent)
+    places = {"RUNS": str(runs), "ODD": "odd"}
+    assert main([places.get(word, word) for word in arguments]) == 2
+    assert says in capsys.readouterr().err
+    # Nothing half-written stays behind.
+    assert sorted(path.name for path in Path().iterdir()) == ["odd", "runs"]

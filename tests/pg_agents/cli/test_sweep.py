@@ -1,0 +1,143 @@
+"""`pgtoy sweep`: it finds what is better, goes on, and keeps the seeds apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pg_agents.cli.main import main
+from pg_agents.cli.sweep import parse_try, sweep
+from pg_agents.experiments import Recipe, Reported, RunFolder, recipes
+from pg_agents.experiments.extras import EXTRAS
+from tests.pg_agents.experiments.tiny import HOOKS, SETTINGS, tiny
+
+# The first learns nothing. 50 episodes tell them apart.
+RATES = {"learning_rate": ["choice", [1e-9, 0.1]]}
+LONG = tiny(episodes=50, evaluation__n_episodes=20, checkpoint_every=9999)
+TUNING, TEST = [10, 11], [0, 1]
+
+
+@pytest.fixture
+def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    recipe = Recipe(
+        name="tiny",
+        title="of the tests",
+        reported=Reported(text="none"),
+        variants={"notebook": SETTINGS},
+    )
+    monkeypatch.setattr("pg_agents.experiments.catalogue.RECIPES", (recipe,))
+    recipes.cache_clear()
+    yield
+    recipes.cache_clear()
+
+
+def folders(root: Path) -> list[Path]:
+    return sorted((root / "sweeps" / "tiny" / "trials").glob("*/tiny/seed-*"))
+
+
+def test_it_finds_the_better_and_tests_it_on_other_seeds(tmp_path: Path) -> None:
+    said: list[str] = []
+    given = {"n_trials": 5, "tuning_seeds": TUNING, "test_seeds": TEST}
+    found = sweep(LONG, RATES, root=tmp_path, say=said.append, **given)  # type: ignore[arg-type]
+    assert found.settings == {"learning_rate": 0.1}
+    best = [
+        folder
+        for folder in map(RunFolder, folders(tmp_path))
+        if folder.config.settings.arguments["learning_rate"] == 0.1
+    ]
+    scores = {folder.seed: folder.result().mean_return for folder in best}
+    assert scores == {**found.tuning_scores, **found.test_scores}
+    assert sorted(found.test_scores) == TEST
+    # Equal settings are run once; so is everything when it is asked for again.
+    assert len(folders(tmp_path)) == 6
+    written = [path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")]
+    again = sweep(LONG, RATES, root=tmp_path, say=said.append, **given)  # type: ignore[arg-type]
+    assert again == found
+    assert written == [
+        path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")
+    ]
+    assert any(line.startswith("{'learning_rate': 0.1}, seed 10: ") for line in said)
+
+
+@pytest.mark.filterwarnings("ignore:a callback changed the policy's weights")
+def test_a_trial_whose_numbers_do_not_stay_finite_has_failed(tmp_path: Path) -> None:
+    """And the sweep goes on."""
+    said: list[str] = []
+    found = sweep(
+        tiny(train=f"{HOOKS}:spoils_if_fast"),
+        {"learning_rate": ["choice", [10.0, 0.1]]},
+        root=tmp_path,
+        say=said.append,
+        n_trials=4,
+        tuning_seeds=[10],
+        test_seeds=[0],
+    )
+    assert found.settings == {"learning_rate": 0.1}
+    assert found.n_failed > 0 and found.n_completed + found.n_failed == 4
+    failed = [line for line in said if " seed 10 failed: " in line]
+    assert len(failed) == found.n_failed
+    assert all(line.startswith("{'learning_rate': 10.0}") for line in failed)
+
+
+def command(tmp_path: Path, *arguments: str) -> int:
+    few = ("--trials", "1", "--tuning-seeds", "10", "--episodes", "5")
+    return main(["sweep", "tiny", "--out", str(tmp_path), *few, *arguments])
+
+
+@pytest.mark.usefixtures("tiny_recipe")
+def test_the_command_ends_with_what_the_test_seeds_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried = ("--try", "learning_rate=log:1e-3:1e-2", "--test-seeds", "0", "1")
+    assert command(tmp_path, *tried) == 0
+    *_, best, found, settings = capsys.readouterr().out.splitlines()
+    assert best == "best of 1 trials (0 given up, 0 failed): trial 0"
+    (rate,) = {
+        RunFolder(path).config.settings.arguments["learning_rate"]
+        for path in folders(tmp_path)
+    }
+    assert settings == f"--set 'learning_rate={rate}'"
+    means = [RunFolder(path).result().mean_return for path in folders(tmp_path)[:2]]
+    assert found.startswith(f"tiny: {sum(means) / 2:.4g} (")
+    assert found.endswith("over 2 test seeds")
+
+
+@pytest.mark.usefixtures("tiny_recipe")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--try", "gamma=float:0.9:1", "--test-seeds", "10"), "[10] are in both"),
+        (("--try", "gamma"), "--try must read KEY=KIND:..., got 'gamma'"),
+        (("--try", "gamma=float:a:b"), "must have numbers, or a JSON list"),
+        (("--try", "gamma=normal:0:1"), "the search space of gamma must be one of"),
+        (("--try", "gama=float:0.9:1"), "no argument 'gama'; did you mean gamma?"),
+    ],
+)
+def test_bad_input_is_refused(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    says: str,
+) -> None:
+    assert command(tmp_path, *arguments) == 2
+    assert says in capsys.readouterr().err
+    assert folders(tmp_path) == []
+
+
+def test_entries_are_read_as_the_space_has_them() -> None:
+    assert parse_try("a=log:1e-4:0.1") == ("a", ["log", 1e-4, 0.1])
+    assert parse_try("b.c=choice:[[64], [64, 64]]") == (
+        "b.c",
+        ["choice", [[64], [64, 64]]],
+    )
+
+
+def test_without_the_extra_the_pip_line_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EXTRAS, "sweeps", ("no_such_package",))
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "pgtoy\[sweeps\]"'):
+        sweep(LONG, RATES, n_trials=1, tuning_seeds=[1], test_seeds=[2], root=tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,48 @@
+"""Thresholds are found by every form of an id that Gymnasium takes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from pg_agents.common.env_specs import registered_threshold
+
+
+@pytest.mark.parametrize(
+    ("env_id", "threshold"),
+    [
+        ("CartPole-v1", 475.0),
+        ("pg_envs:CartPole-v1", 475.0),
+        ("pg_envs:PGToy-Sequence-v0", 0.85),
+        ("Pendulum-v1", None),
+    ],
+)
+def test_a_threshold_is_that_of_the_spec(env_id: str, threshold: float | None) -> None:
+    assert registered_threshold(env_id) == threshold
+
+
+def test_a_package_registers_its_environments_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "registering_late.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('Late-v0', 'registering_late:Env', reward_threshold=3.5)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(gymnasium.error.NameNotFound):
+        registered_threshold("Late-v0")
+    try:
+        assert registered_threshold("registering_late:Late-v0") == 3.5
+    finally:
+        gymnasium.registry.pop("Late-v0", None)
+        sys.modules.pop("registering_late", None)
+
+
+def test_what_is_not_there_is_an_error() -> None:
+    with pytest.raises(gymnasium.error.Error, match="Nowhere"):
+        registered_threshold("Nowhere-v0")
+    with pytest.raises(ImportError, match="no_such_package"):
+        registered_threshold("no_such_package:CartPole-v1")

@@ -1,0 +1,262 @@
+"""A file is there whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from pg_agents import REINFORCE, ActorCritic, RandomAgent, save_weights
+from pg_agents.analysis.plots import animate_action_probabilities, save_figure, save_gif
+from pg_agents.common import files
+from pg_agents.common.files import (
+    check_writable,
+    remove_temporaries,
+    write_file,
+    write_whole,
+)
+from pg_agents.experiments.monitor_file import new_writer
+from tests.pg_agents.analysis.plots.records import make_record
+
+
+def test_the_name_is_completed_and_the_content_is_there(tmp_path: Path) -> None:
+    assert write_whole(tmp_path / "a", b"1", "zip") == tmp_path / "a.zip"
+    assert write_whole(str(tmp_path / "b.bin"), b"2", "zip") == tmp_path / "b.bin"
+    assert (tmp_path / "a.zip").read_bytes() == b"1"
+    assert (tmp_path / "b.bin").read_bytes() == b"2"
+    assert write_whole(tmp_path / "a", b"3", "zip") == tmp_path / "a.zip"
+    assert (tmp_path / "a.zip").read_bytes() == b"3"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_open_file_is_written_to_where_it_stands() -> None:
+    file = io.BytesIO(b"head")
+    file.seek(4)
+    assert write_whole(file, b"tail", "zip") is None
+    assert file.getvalue() == b"headtail"
+    with pytest.raises(TypeError, match="path must be a name or an open binary file"):
+        write_whole(5, b"", "zip")  # type: ignore[arg-type]
+
+
+def test_folders_are_dealt_with_as_in_sb3(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").mkdir()
+    with pytest.warns(UserWarning, match=r"a.zip is a folder: .*a.zip_2 instead"):
+        assert write_whole(tmp_path / "a", b"1", "zip") == tmp_path / "a.zip_2"
+    with pytest.warns(UserWarning, match="x does not exist and is made"):
+        write_whole(tmp_path / "x" / "y", b"2", "zip")
+    assert (tmp_path / "x" / "y.zip").read_bytes() == b"2"
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_whole(tmp_path / "a", b"old", "zip")
+
+    def fail(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match=r"a.zip can't be written: no space left"):
+        write_whole(tmp_path / "a", b"new", "zip")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
+    assert (tmp_path / "a.zip").read_bytes() == b"old"
+
+
+def test_content_is_on_the_disk_before_the_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut could leave a new name with no content, or an old name."""
+    events: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor: int) -> None:
+        folder = os.path.isdir(os.readlink(f"/proc/self/fd/{descriptor}"))
+        events.append("sync folder" if folder else "sync file")
+        fsync(descriptor)
+
+    def note_replace(self: Path, target: Any) -> Path:
+        assert self.parent == Path(target).parent
+        assert self.read_bytes() == b"new"
+        events.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    write_whole(tmp_path / "a", b"new", "zip")
+    assert events == ["sync file", "replace", "sync folder"]
+
+
+def test_links_and_rights_stay(tmp_path: Path) -> None:
+    target, link = tmp_path / "there" / "model.zip", tmp_path / "link.zip"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    assert write_whole(link, b"new", "zip") == target
+    assert link.is_symlink() and target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o640
+    write_whole("/dev/null", b"gone", "")
+    assert not Path("/dev/null").is_file()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    for name in (f".model_7.zip.0a{files._TEMPORARY}", "model_7.zip", ".model_8.zip"):
+        (tmp_path / name).write_bytes(b"")
+    other = tmp_path / f".other_7.zip.0a{files._TEMPORARY}"
+    other.write_bytes(b"")
+    removed = remove_temporaries(tmp_path, "model_")
+    assert [path.name for path in removed] == [f".model_7.zip.0a{files._TEMPORARY}"]
+    assert len(list(tmp_path.iterdir())) == 3 and other.exists()
+
+
+def animate(path: Path) -> None:
+    records = make_record(np.full((2, 1, 2), 0.5))
+    animate_action_probabilities(records, ["a", "b"], path)
+
+
+MODELS: dict[str, Any] = {
+    agent.__name__: agent("MlpPolicy", "pg_envs:PGToy-Sequence-v0")
+    for agent in (REINFORCE, ActorCritic, RandomAgent)
+}
+# Every function that writes a file, each with a name that is good.
+WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "write_file": ("a.bin", lambda path: write_file(path, b"new")),
+    "write_whole": ("a.zip", lambda path: write_whole(path, b"new", "zip")),
+    "save_weights": ("a.safetensors", partial(save_weights, MODELS["REINFORCE"])),
+    "save_figure": ("a.png", partial(save_figure, Figure())),
+    "save_gif": ("a.gif", partial(save_gif, [np.zeros((8, 8, 3), np.uint8)])),
+    "animate": ("a.gif", animate),
+    "new_writer": ("monitor.csv", lambda path: new_writer(path, "None").close()),
+    **{f"{name}.save": ("a.zip", model.save) for name, model in MODELS.items()},
+}
+
+
+def in_a_file(folder: Path, name: str) -> Path:
+    (folder / "file").write_bytes(b"old")
+    return folder / "file" / name
+
+
+def far_in_a_file(folder: Path, name: str) -> Path:
+    (folder / "file").write_bytes(b"old")
+    return folder / "file" / "further" / name
+
+
+def too_long(folder: Path, name: str) -> Path:
+    return folder / ("n" * 300 + name)
+
+
+@pytest.mark.parametrize("target", [in_a_file, far_in_a_file, too_long])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_an_error_names_the_file_that_was_to_be_written(
+    writer: str, target: Callable[[Path, str], Path], tmp_path: Path
+) -> None:
+    name, write = WRITERS[writer]
+    path = target(tmp_path, name)
+    before = {each: each.read_bytes() for each in tmp_path.iterdir()}
+    with pytest.raises(OSError) as failure:
+        write(path)
+    said = str(failure.value)
+    assert str(path) in said
+    assert re.search(r"no folder|[Nn]ot a directory|File exists|too long", said)
+    assert ".pgtoy-tmp" not in said
+    assert failure.value.errno is not None
+    # Nor is a temporary file named by what led to it, or left behind.
+    assert failure.value.__cause__ is None and failure.value.__suppress_context__
+    assert {each: each.read_bytes() for each in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", ["a folder", "no folder to be in"])
+@pytest.mark.parametrize("writer", ["write_file", "save_figure", "save_gif", "animate"])
+def test_what_completes_no_name_makes_no_folders_either(
+    writer: str, kind: str, tmp_path: Path
+) -> None:
+    name, write = WRITERS[writer]
+    path = tmp_path / "missing" / name
+    if kind == "a folder":
+        path = tmp_path / name
+        path.mkdir()
+    before = list(tmp_path.rglob("*"))
+    for function in (write, check_writable):
+        with pytest.raises(OSError, match=re.escape(str(path))) as failure:
+            function(path)
+        assert "folder" in str(failure.value)
+    assert list(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_long_name_leaves_room_for_the_temporary_one(
+    writer: str, tmp_path: Path
+) -> None:
+    name, write = WRITERS[writer]
+    path = tmp_path / ("ö" * 100 + name)
+    check_writable(path)
+    assert list(tmp_path.iterdir()) == []
+    write(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# Root may write anywhere: here it becomes another user for good.
+PROTECTED = """
+import os, sys, tempfile
+from pathlib import Path
+from pg_agents.common.files import check_writable, write_file, write_whole
+folder = Path(tempfile.mkdtemp())
+(folder / "file.zip").write_bytes(b"old")
+inside = folder / "inside"
+inside.mkdir()
+if os.getuid() == 0:
+    for path in (folder, folder / "file.zip", inside):
+        os.chown(path, 65534, 65534)
+    os.setuid(65534)
+os.chmod(folder / "file.zip", 0o444)
+os.chmod(inside, 0o555)
+for path in (folder / "file.zip", inside / "new.zip"):
+    for write in (
+        check_writable,
+        lambda path: write_file(path, b"new"),
+        lambda path: write_whole(path, b"new", "zip"),
+    ):
+        try:
+            write(path)
+        except PermissionError as error:
+            assert error.filename == str(path), error
+        else:
+            raise AssertionError(f"{path} was written")
+assert (folder / "file.zip").read_bytes() == b"old"
+assert sorted(path.name for path in folder.rglob("*")) == ["file.zip", "inside"]
+os.chmod(inside, 0o755)
+inside.rmdir()
+(folder / "file.zip").unlink()
+folder.rmdir()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="rights of POSIX")
+def test_what_is_protected_is_not_written() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROTECTED], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_check_leaves_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"old")
+    check_writable(path)
+    check_writable("/dev/null")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

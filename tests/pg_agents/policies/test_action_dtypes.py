@@ -1,0 +1,317 @@
+"""Actions arrive in the dtype of their space, observations are kept in theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import A2C
+
+from pg_agents import (
+    REINFORCE,
+    ActorCritic,
+    RandomAgent,
+    as_vec_env,
+    clone_behaviour,
+    record_demonstrations,
+)
+from pg_agents.common.spaces import nearest_actions, scaled, unscaled
+from tests.pg_agents.policies.typed_envs import WAYS, typed_envs
+
+Space = spaces.Space[Any]
+PLACE = spaces.Box(-1.0, 1.0, (3,), np.float32)
+# Bounds that a standard normal number oversteps now and then.
+ACTIONS: dict[str, Space] = {
+    "float32": spaces.Box(-1.5, 0.7, (2,), np.float32),
+    "float64": spaces.Box(-0.1, 0.1, (2,), np.float64),
+    "float16": spaces.Box(-1.1, 0.3, (2,), np.float16),
+    "matrix": spaces.Box(-1.0, 1.0, (2, 2), np.float64),
+    "number": spaces.Box(-1.0, 1.0, (), np.float32),
+    "int8": spaces.Box(-128, 127, (2,), np.int8),
+    "uint8": spaces.Box(0, 2, (2, 1), np.uint8),
+    "int32": spaces.Box(-(2**31), 2**31 - 1, (1,), np.int32),
+    "int64": spaces.Box(-1, np.array([0, 2**40]), (2,), np.int64),
+    "bool": spaces.Box(0, 1, (3,), np.bool_),
+    "discrete": spaces.Discrete(3, start=-1),
+    "discrete int32": spaces.Discrete(3, start=2, dtype=np.int32),
+    "discrete uint8": spaces.Discrete(2, dtype=np.uint8),
+    "multi discrete int32": spaces.MultiDiscrete([3, 2], np.int32, start=[-1, 4]),
+    "multi discrete uint8": spaces.MultiDiscrete([3, 2], np.uint8),
+    "multi binary": spaces.MultiBinary(3),
+}
+BOXES = [name for name, space in ACTIONS.items() if isinstance(space, spaces.Box)]
+AGENTS: list[tuple[Any, dict[str, Any]]] = [
+    (ActorCritic, {"n_steps": 4}),
+    (REINFORCE, {"n_episodes": 1}),
+]
+
+
+def nearest(numbers: Any, space: Space) -> Any:
+    """The same by hand, with Python's integers."""
+    if not isinstance(space, spaces.Box) or space.dtype.kind == "f":
+        low, high = getattr(space, "low", None), getattr(space, "high", None)
+        clipped = numbers if low is None else np.clip(numbers, low, high)
+        return clipped.astype(space.dtype)
+    low, high = (np.broadcast_to(b, numbers.shape) for b in (space.low, space.high))
+    whole = [
+        min(max(round(number), int(least)), int(most))
+        for number, least, most in zip(
+            numbers.ravel().tolist(), low.ravel(), high.ravel(), strict=True
+        )
+    ]
+    return np.array(whole).astype(space.dtype).reshape(numbers.shape)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize(("agent", "kwargs"), AGENTS)
+def test_actions_are_of_their_space_whatever_the_environment(
+    agent: Any, kwargs: dict[str, Any], name: str, way: str
+) -> None:
+    """The environment asserts it; the buffer keeps what was drawn, as it was drawn."""
+    space = ACTIONS[name]
+    env = WAYS[way](PLACE, space)
+    # Nothing is learnt, so that the policy can be asked again.
+    model = agent("MlpPolicy", env, seed=0, learning_rate=0.0, **kwargs)
+    told: list[dict[str, Any]] = []
+
+    def look(local: dict[str, Any], _: dict[str, Any]) -> bool:
+        told.append(
+            {key: np.array(local[key]) for key in ("actions", "clipped_actions")}
+        )
+        return True
+
+    model.learn(4 * model.n_envs, callback=look)
+    buffer = model.rollout_buffer
+    told = told[-len(buffer) :]
+    # What callbacks are told is what arrived, and is nearest to what was drawn.
+    for one in told:
+        assert one["clipped_actions"].dtype == space.dtype
+        np.testing.assert_array_equal(
+            one["clipped_actions"], nearest(one["actions"], space)
+        )
+    for i, each in enumerate(typed_envs(env)):
+        acted = [
+            told[t]["clipped_actions"][i] for t in np.flatnonzero(buffer.recorded[:, i])
+        ]
+        np.testing.assert_array_equal(each.received[-len(acted) :], acted)
+    drawn = np.stack([one["actions"] for one in told])
+    np.testing.assert_array_equal(buffer.actions, drawn.reshape(buffer.actions.shape))
+    # Log-probabilities are those of what was drawn: as the buffer is read, and as it
+    # is kept.
+    rows = torch.as_tensor(buffer.actions[buffer.recorded])
+    seen, actions = buffer.steps()
+    for given in (actions, rows):
+        log_prob = model.policy.evaluate_actions(seen, given)[1].detach()
+        torch.testing.assert_close(
+            torch.as_tensor(buffer.log_probs[buffer.recorded]), log_prob
+        )
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", BOXES)
+def test_squashed_actions_are_within_the_bounds(name: str, way: str) -> None:
+    space: Any = ACTIONS[name]
+    env = WAYS[way](PLACE, space)
+    kwargs = {"squash_output": True, "log_std_init": 2.0}
+    model = ActorCritic(
+        "MlpPolicy", env, seed=0, use_sde=True, policy_kwargs=kwargs, learning_rate=0.0
+    )
+    model.learn(10)
+    buffer = model.rollout_buffer
+    assert np.abs(buffer.actions).max() <= 1.0
+    arrived = np.concatenate([each.received for each in typed_envs(env)])
+    assert len(np.unique(arrived)) > 1
+    chosen, _ = model.predict(np.zeros((4, 3), np.float32))
+    assert chosen.dtype == space.dtype
+    assert all(space.contains(np.asarray(one)) for one in chosen)
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("agent", [ActorCritic, REINFORCE, RandomAgent])
+def test_predictions_are_actions(agent: Any, name: str) -> None:
+    space = ACTIONS[name]
+    model = agent("MlpPolicy", WAYS["single"](PLACE, space), seed=0)
+    seen = np.zeros((5, 3), np.float32)
+    for deterministic in (True, False):
+        many, _ = model.predict(seen, deterministic=deterministic)
+        one, _ = model.predict(seen[0], deterministic=deterministic)
+        assert (many.shape[1:], one.shape) == (space.shape, space.shape)
+        for each in (one, *many):
+            assert np.asarray(each).dtype == space.dtype
+            assert space.contains(np.asarray(each))
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_random_actions_arrive_as_they_were_drawn(name: str) -> None:
+    for way, make in WAYS.items():
+        env = make(PLACE, ACTIONS[name])
+        RandomAgent("MlpPolicy", env, seed=0).learn(6)
+        assert all(len(each.received) > 2 for each in typed_envs(env)), way
+
+
+@pytest.mark.parametrize("way", ["sync", "same_step", "next_step", "torch"])
+@pytest.mark.parametrize("name", [*BOXES, "multi binary"])
+def test_a2c_acts_through_as_vec_env_too(name: str, way: str) -> None:
+    """It gives floats: the environment beneath asserts what it gets of them."""
+    space = ACTIONS[name]
+    env = WAYS[way](PLACE, space)
+    given: list[Any] = []
+
+    def look(local: dict[str, Any], _: dict[str, Any]) -> bool:
+        given.append(local["clipped_actions"][0])
+        return True
+
+    A2C("MlpPolicy", as_vec_env(env), seed=0, device="cpu").learn(20, callback=look)
+    expected = [nearest(np.asarray(one), space) for one in given]
+    np.testing.assert_array_equal(typed_envs(env)[0].received, expected)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ACTIONS)
+def test_demonstrated_actions_arrive_and_are_cloned_as_they_are(
+    name: str, way: str
+) -> None:
+    space = ACTIONS[name]
+    env = WAYS[way](PLACE, space)
+    space.seed(0)
+    shown = record_demonstrations(env, lambda _: space.sample(), n_steps=6)
+    arrived = np.concatenate([each.received for each in typed_envs(env)])
+    np.testing.assert_array_equal(np.sort(arrived, 0), np.sort(shown.actions, 0))
+    squashes = [False, True] if name in BOXES else [False]
+    for squash in squashes:
+        kwargs: dict[str, Any] = {"learning_rate": 0.0, "use_sde": squash, "seed": 0}
+        kwargs["policy_kwargs"] = {"squash_output": squash}
+        model = ActorCritic("MlpPolicy", env, **kwargs)
+        policy = model.policy
+        actions = policy.scale_action(shown.actions) if squash else shown.actions
+        _, log_prob, _ = policy.evaluate_actions(
+            torch.as_tensor(shown.observations), torch.as_tensor(actions)
+        )
+        result = clone_behaviour(model, shown, n_epochs=1, held_out_fraction=0.0)
+        expected = -log_prob.mean().item()
+        assert result.training_losses == pytest.approx([expected], rel=1e-5)
+
+
+EXTREMES = [-1e30, -(2.0**63), -3.5, -2.5, -0.5, -0.2, 0.5, 1.5, 254.6, 2.0**63, 1e30]
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int16", "int32", "int64", "uint16", "uint32", "bool"]
+)
+def test_integers_are_rounded_to_and_never_wrap_around(
+    dtype: str, as_tensor: bool
+) -> None:
+    kind: Any = np.dtype(dtype).type
+    # The most that a Box can have.
+    low, high = (0, 1) if kind is np.bool_ else (np.iinfo(kind).min, np.iinfo(kind).max)
+    space = spaces.Box(low, min(high, 2**63 - 2), (len(EXTREMES),), kind)
+    for precision in (np.float32, np.float64):
+        numbers: Any = np.array([EXTREMES], precision)
+        expected = nearest(numbers, space)
+        if as_tensor:
+            numbers = torch.as_tensor(numbers)
+        got = nearest_actions(numbers, space)
+        assert isinstance(got, torch.Tensor) == as_tensor
+        got = np.asarray(got)
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, expected)
+        assert space.contains(got[0])
+        # What is an action already stays what it is.
+        np.testing.assert_array_equal(nearest_actions(got, space), got)
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_scaling_there_and_back_is_the_same_action(name: str) -> None:
+    space: Any = ACTIONS[name]
+    space.seed(0)
+    actions = np.stack([space.sample() for _ in range(20)] + [space.low, space.high])
+    numbers = scaled(actions, space)
+    assert np.abs(numbers).max() == 1.0
+    again = unscaled(numbers, space)
+    np.testing.assert_allclose(again, actions.astype(np.float64), rtol=1e-6, atol=1e-6)
+    if space.dtype.kind != "f":
+        np.testing.assert_array_equal(nearest_actions(again, space), actions)
+
+
+OBSERVATIONS: dict[str, Space] = {
+    "uint8": spaces.Box(0, 255, (3,), np.uint8),
+    "uint16": spaces.Box(0, 60_000, (3,), np.uint16),
+    "int8": spaces.Box(-128, 127, (2, 2), np.int8),
+    "int32": spaces.Box(-(2**20), 2**20, (2,), np.int32),
+    "int64": spaces.Box(-(2**20), 2**20, (2,), np.int64),
+    "float16": spaces.Box(-1.0, 1.0, (2,), np.float16),
+    "float32": spaces.Box(-1.0, 1.0, (2, 2), np.float32),
+    "float64": spaces.Box(-1.0, 1.0, (2,), np.float64),
+    "bool": spaces.Box(0, 1, (4,), np.bool_),
+    "discrete int32": spaces.Discrete(5, start=-2, dtype=np.int32),
+    "multi discrete uint8": spaces.MultiDiscrete([3, 2], np.uint8, start=[1, 0]),
+    "multi binary": spaces.MultiBinary(3),
+    "dict": spaces.Dict(
+        {
+            "a": spaces.Box(0, 9, (2,), np.int64),
+            "b": spaces.Box(0, 1, (2,), np.bool_),
+            "c": spaces.Box(-1.0, 1.0, (2,), np.float64),
+        }
+    ),
+    "dict that starts elsewhere": spaces.Dict(
+        {"a": spaces.Discrete(3, start=1), "b": spaces.Box(0, 9, (1,), np.uint8)}
+    ),
+}
+STARTS_ELSEWHERE = (
+    "discrete int32",
+    "multi discrete uint8",
+    "dict that starts elsewhere",
+)
+
+
+def learnt(agent: Any, name: str, way: str, **kwargs: Any) -> tuple[Any, Any]:
+    env = WAYS[way](OBSERVATIONS[name], spaces.Discrete(2))
+    policy = "MultiInputPolicy" if name.startswith("dict") else "MlpPolicy"
+    model = agent(policy, env, seed=0, device="cpu", **kwargs)
+    return model.learn(16 * model.n_envs), env
+
+
+def weights(model: Any) -> torch.Tensor:
+    return torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", OBSERVATIONS)
+@pytest.mark.parametrize(("agent", "kwargs"), AGENTS)
+def test_observations_are_kept_as_they_were_shown(
+    agent: Any, kwargs: dict[str, Any], name: str, way: str
+) -> None:
+    model, env = learnt(agent, name, way, **kwargs)
+    buffer = model.rollout_buffer
+    for i, each in enumerate(typed_envs(env)):
+        recorded = buffer.recorded[:, i]
+        shown = each.acted_on[-int(recorded.sum()) :]
+        for key, part in parts_of(OBSERVATIONS[name]):
+            kept = buffer.observations if key is None else buffer.observations[key]
+            rows = [one if key is None else one[key] for one in shown]
+            assert kept.dtype == part.dtype
+            kept = kept[:, i][recorded]
+            np.testing.assert_array_equal(kept, np.reshape(rows, kept.shape))
+
+
+def parts_of(space: Space) -> list[tuple[str | None, Space]]:
+    return [*space.items()] if isinstance(space, spaces.Dict) else [(None, space)]
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_the_same_is_learnt_from_them_everywhere(name: str) -> None:
+    """As A2C's, and the same from vector environments of every kind."""
+    reference = learnt(ActorCritic, name, "dummy")[0]
+    for way in ("sync", "same_step", "next_step", "disabled", "torch"):
+        model = learnt(ActorCritic, name, way)[0]
+        torch.testing.assert_close(weights(model), weights(reference))
+    # SB3 counts from 0, whatever the space says.
+    if name not in STARTS_ELSEWHERE:
+        for way in ("single", "dummy"):
+            ours, theirs = (learnt(each, name, way)[0] for each in (ActorCritic, A2C))
+            torch.testing.assert_close(weights(ours), weights(theirs))

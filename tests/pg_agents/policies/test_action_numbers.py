@@ -1,0 +1,411 @@
+"""Every way to ask a policy counts actions as its space does, and takes any dtype."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import (
+    ActorCriticPolicy,
+    MultiInputActorCriticPolicy,
+)
+from torch import Tensor
+
+from pg_agents import REINFORCE, ActorCritic
+from pg_agents.common.tree import map_observation
+from pg_agents.policies.base import OurPolicy
+from pg_agents.policies.policies import MlpPolicy, MultiInputPolicy
+from pg_agents.policies.tabular import TabularPolicy
+from tests.pg_agents.policies.typed_envs import TypedEnv
+
+Space = spaces.Space[Any]
+FINITE: dict[str, Space] = {
+    "discrete": spaces.Discrete(3),
+    "discrete from 5": spaces.Discrete(3, start=5),
+    "discrete from -2": spaces.Discrete(4, start=-2),
+    "discrete int32": spaces.Discrete(3, start=1, dtype=np.int32),
+    "discrete uint8": spaces.Discrete(2, start=200, dtype=np.uint8),
+    "multi discrete": spaces.MultiDiscrete([2, 3]),
+    "multi discrete from": spaces.MultiDiscrete([2, 3], start=[4, -1]),
+    "multi discrete int8": spaces.MultiDiscrete([3, 2], np.int8, start=[-100, 100]),
+    "multi binary": spaces.MultiBinary(3),
+    "multi binary of 1": spaces.MultiBinary(1),
+}
+BOXES: dict[str, Space] = {
+    "row": spaces.Box(-0.5, 0.8, (2,), np.float32),
+    "one": spaces.Box(-0.5, 0.8, (1,), np.float32),
+    "matrix": spaces.Box(-0.5, 0.8, (2, 2), np.float32),
+    "column": spaces.Box(-0.5, 0.8, (3, 1), np.float64),
+    "number": spaces.Box(-0.5, 0.8, (), np.float32),
+    "float16": spaces.Box(-0.5, 0.8, (2,), np.float16),
+    "int8": spaces.Box(-128, 127, (2, 2), np.int8),
+    "int64": spaces.Box(-1, 1, (2,), np.int64),
+    "bool": spaces.Box(0, 1, (2,), np.bool_),
+}
+SPACES = FINITE | BOXES
+PLACE = spaces.Box(-1.0, 1.0, (3,), np.float32)
+OBSERVATIONS: dict[str, Space] = {
+    "mlp": PLACE,
+    "multi input": spaces.Dict({"place": PLACE, "room": spaces.Discrete(3, start=2)}),
+    "table": spaces.Discrete(6, start=-1),
+}
+POLICIES: dict[str, type[OurPolicy]] = {
+    "mlp": MlpPolicy,
+    "multi input": MultiInputPolicy,
+    "table": TabularPolicy,
+}
+CASES = [
+    (kind, name, sde)
+    for kind, name, sde in itertools.product(
+        POLICIES, SPACES, ("plain", "gsde", "squashed")
+    )
+    if (kind != "table" or name.startswith("discrete"))
+    and (sde == "plain" or name in BOXES)
+]
+N = 20
+
+
+def built(kind: str, name: str, noise: str = "plain") -> OurPolicy:
+    """A policy with weights that make actions differ in probability."""
+    kwargs: dict[str, Any] = {}
+    if noise != "plain":
+        kwargs = {"use_sde": True, "squash_output": noise == "squashed"}
+    torch.manual_seed(0)
+    policy = POLICIES[kind](OBSERVATIONS[kind], SPACES[name], lambda _: 1e-3, **kwargs)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    if noise != "plain":
+        policy.reset_noise(N)
+    return policy
+
+
+def observed(kind: str, n: int = N) -> tuple[Any, Any]:
+    """Observations as arrays, and as the policy's tensors."""
+    space = OBSERVATIONS[kind]
+    space.seed(3)
+    rows = [space.sample() for _ in range(n)]
+    arrays = map_observation(lambda *each: np.stack(each), *rows)
+    return arrays, map_observation(torch.as_tensor, arrays)
+
+
+def every_action(space: Any) -> NDArray[Any]:
+    """All actions of a finite space, `[A, *action_shape]`, of its dtype."""
+    if isinstance(space, spaces.Discrete):
+        found: Any = [space.start + i for i in range(space.n)]
+    elif isinstance(space, spaces.MultiBinary):
+        found = list(itertools.product([0, 1], repeat=space.shape[0]))
+    else:
+        ranges = [
+            range(int(s), int(s + n))
+            for s, n in zip(space.start, space.nvec, strict=True)
+        ]
+        found = list(itertools.product(*ranges))
+    actions = np.array(found).astype(space.dtype)
+    assert all(space.contains(np.asarray(one)) for one in actions)
+    return actions
+
+
+def from_zero(actions: Any, space: Space) -> Tensor:
+    """Numbers that count from 0, as SB3's do."""
+    start = np.asarray(getattr(space, "start", 0)).astype(np.int64)
+    return torch.as_tensor(actions).long() - torch.as_tensor(start)
+
+
+def by_torch(distribution: Any, numbers: Tensor) -> Tensor:
+    """Log-probabilities `[B]` by torch's distribution, which counts from 0."""
+    if isinstance(distribution, list):
+        parts = [
+            d.log_prob(each) for d, each in zip(distribution, numbers.T, strict=True)
+        ]
+        return torch.stack(parts).sum(0)
+    if isinstance(distribution, torch.distributions.Bernoulli):
+        numbers = numbers.float()
+    found: Tensor = distribution.log_prob(numbers)
+    return found.sum(-1) if found.dim() > 1 else found
+
+
+def dtypes_for(actions: NDArray[Any]) -> list[torch.dtype]:
+    """Every dtype in which these actions can be written."""
+    known = [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8]
+    known += [torch.float32, torch.float64, torch.float16, torch.bool]
+    given = torch.as_tensor(actions)
+    return [d for d in known if torch.equal(given.to(d).long(), given.long())]
+
+
+def fresh(policy: OurPolicy, _: Path) -> OurPolicy:
+    return policy
+
+
+def saved(policy: OurPolicy, folder: Path) -> OurPolicy:
+    policy.save(str(folder / "policy"))
+    again: OurPolicy = type(policy).load(str(folder / "policy"), device="cpu")
+    return again
+
+
+def copied(policy: OurPolicy, _: Path) -> OurPolicy:
+    return copy.deepcopy(policy)
+
+
+@pytest.mark.parametrize("way", [fresh, saved, copied])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, name, _ in CASES if name in FINITE]
+)
+@torch.no_grad()
+def test_probabilities_are_of_the_actions_of_the_space(
+    kind: str, name: str, way: Any, tmp_path: Path
+) -> None:
+    """They sum to 1, whatever dtype they are asked in, and the mode is the greatest."""
+    space = FINITE[name]
+    policy = way(built(kind, name), tmp_path)
+    arrays, seen = observed(kind)
+    actions = every_action(space)
+    torchs: Any = policy.get_distribution(seen).distribution
+    table = []
+    for action in actions:
+        same = np.broadcast_to(action, (N, *action.shape)).copy()
+        expected = by_torch(torchs, from_zero(same, space))
+        for dtype in dtypes_for(actions):
+            given = torch.as_tensor(same).to(dtype)
+            _, log_prob, _ = policy.evaluate_actions(seen, given)
+            again = policy.get_distribution(seen).log_prob(given)
+            torch.testing.assert_close(log_prob, expected, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(again, expected)
+        table.append(log_prob)
+    log_probs = torch.stack(table, -1)
+    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(N))
+    best = actions[log_probs.argmax(-1).numpy()]
+    chosen, _ = policy.predict(arrays, deterministic=True)
+    assert chosen.dtype == space.dtype
+    np.testing.assert_array_equal(chosen, best)
+    distribution = policy.get_distribution(seen)
+    for mode in (
+        distribution.mode(),
+        distribution.get_actions(deterministic=True),
+        policy(seen, deterministic=True)[0],
+        policy._predict(seen, deterministic=True),
+    ):
+        np.testing.assert_array_equal(mode.numpy().astype(space.dtype), best)
+    # The entropy is that of these probabilities.
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    torch.testing.assert_close(distribution.entropy(), entropy)
+    torch.testing.assert_close(policy.evaluate_actions(seen, given)[2], entropy)
+
+
+def drawn(policy: OurPolicy, kind: str) -> dict[str, NDArray[Any]]:
+    """Actions from the same seed, by every way there is to draw them."""
+    arrays, seen = observed(kind)
+    distribution: Any = policy.get_distribution
+    ways: dict[str, Any] = {
+        "forward": lambda: policy(seen)[0],
+        "sample": lambda: distribution(seen).sample(),
+        "get_actions": lambda: distribution(seen).get_actions(),
+        "predict": lambda: policy.predict(arrays)[0],
+        "act": lambda: policy.act(seen)[0],
+        "act with log_prob": lambda: policy.act(seen, with_log_prob=True)[0],
+    }
+    if policy.distribution_follows_outputs:
+        ways["act_and_value"] = lambda: policy.act_and_value(seen)[0]
+    found = {}
+    for way, draw in ways.items():
+        torch.manual_seed(11)
+        with torch.no_grad():
+            found[way] = np.asarray(draw())
+    return found
+
+
+@pytest.mark.parametrize(("kind", "name", "noise"), CASES)
+def test_all_ways_to_draw_are_one_and_sb3s(kind: str, name: str, noise: str) -> None:
+    """From the same seed, SB3's own policy with the same weights draws the same."""
+    policy = built(kind, name, noise)
+    space = SPACES[name]
+    found = drawn(policy, kind)
+    first = found["forward"]
+    assert first.shape == (N, *space.shape)  # type: ignore[misc]
+    for way, actions in found.items():
+        if way == "predict":
+            assert actions.dtype == space.dtype
+            if name in FINITE:
+                np.testing.assert_array_equal(actions, first.astype(space.dtype))
+            assert all(space.contains(np.asarray(one)) for one in actions)
+            continue
+        np.testing.assert_array_equal(actions.reshape(first.shape), first)
+    if kind == "table":
+        return
+    pair: dict[str, Any] = {
+        "mlp": ActorCriticPolicy,
+        "multi input": MultiInputActorCriticPolicy,
+    }
+    kwargs = {"use_sde": noise != "plain", "squash_output": noise == "squashed"}
+    seen_by = OBSERVATIONS[kind]
+    if isinstance(seen_by, spaces.Dict):
+        # SB3 counts rooms from 0 as well.
+        seen_by = spaces.Dict({**seen_by.spaces, "room": spaces.Discrete(3)})
+    theirs = pair[kind](seen_by, space, lambda _: 1e-3, **kwargs)
+    theirs.load_state_dict(policy.state_dict())
+    if noise != "plain":
+        torch.manual_seed(4)
+        policy.reset_noise(N)
+        torch.manual_seed(4)
+        theirs.reset_noise(N)
+        first = drawn(policy, kind)["forward"]
+    _, seen = observed(kind)
+    if isinstance(seen, dict):
+        seen = {**seen, "room": seen["room"] - 2}
+    torch.manual_seed(11)
+    with torch.no_grad():
+        numbers, _, log_prob = theirs(seen)
+    start = np.asarray(getattr(space, "start", 0)).astype(np.int64)
+    np.testing.assert_array_equal(first, numbers.numpy() + start)
+    torch.manual_seed(11)
+    _, seen = observed(kind)
+    torch.testing.assert_close(policy(seen)[2].detach(), log_prob)
+
+
+@pytest.mark.parametrize(("kind", "name", "noise"), CASES)
+@torch.no_grad()
+def test_what_was_drawn_has_the_log_probability_that_it_was_drawn_with(
+    kind: str, name: str, noise: str
+) -> None:
+    policy = built(kind, name, noise)
+    _, seen = observed(kind)
+    actions, values, log_prob = policy(seen)
+    torch.manual_seed(5)
+    acted, told = policy.act(seen, with_log_prob=True)
+    outputs = None
+    if policy.distribution_follows_outputs:
+        torch.manual_seed(5)
+        acted_too, _, outputs = policy.act_and_value(seen)
+        assert torch.equal(acted, acted_too)
+    for given, expected in ((actions, log_prob), (acted, told)):
+        assert expected is not None
+        # As they were drawn, and as rows, as SB3's buffer keeps them.
+        for shaped in (given, given.reshape(N, -1)):
+            again, found, entropy = policy.evaluate_actions(seen, shaped)
+            distribution = policy.get_distribution(seen)
+            torch.testing.assert_close(again, values)
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+            assert found.dtype is torch.float32
+            torch.testing.assert_close(
+                distribution.log_prob(shaped), expected, rtol=1e-4, atol=1e-4
+            )
+            alone = distribution.entropy()
+            assert (entropy is None) == (alone is None) == (noise == "squashed")
+            if entropy is not None:
+                torch.testing.assert_close(entropy, alone)
+            if outputs is not None:
+                by_outputs, _ = policy.evaluate_outputs(outputs, shaped)
+                torch.testing.assert_close(by_outputs, found)
+
+
+@pytest.mark.parametrize("way", [fresh, saved])
+@pytest.mark.parametrize(
+    ("kind", "name", "noise"), [case for case in CASES if case[1] in BOXES]
+)
+@torch.no_grad()
+def test_densities_are_of_what_predict_returned(
+    kind: str, name: str, noise: str, way: Any, tmp_path: Path
+) -> None:
+    """By torch's own distribution, of the action as predict clipped and rounded it."""
+    space: Any = BOXES[name]
+    policy = way(built(kind, name, noise), tmp_path)
+    if noise != "plain":
+        policy.reset_noise(N)
+    arrays, seen = observed(kind)
+    chosen, _ = policy.predict(arrays)
+    assert chosen.shape == (N, *space.shape)
+    distribution = policy.get_distribution(seen)
+    mode = distribution.mode().reshape(chosen.shape)
+    deterministic, _ = policy.predict(arrays, deterministic=True)
+    if noise == "squashed":
+        # From [-1, 1] to the bounds and back.
+        mode = torch.as_tensor(policy.unscale_action(mode.numpy()))
+        given = torch.as_tensor(policy.scale_action(chosen))
+    else:
+        given = torch.as_tensor(chosen)
+    bounded = np.clip(mode.double().numpy(), space.low, space.high)
+    rounded = bounded if space.dtype.kind == "f" else np.rint(bounded)
+    np.testing.assert_allclose(deterministic, rounded.astype(space.dtype), rtol=1e-6)
+    rows = given.reshape(N, -1).double()
+    normal: Any = distribution.distribution
+    if noise == "squashed":
+        limit = 1.0 - torch.finfo(torch.float32).eps
+        rows = rows.float().clamp(-limit, limit).atanh().double()
+    expected = (
+        torch.distributions.Normal(normal.mean.double(), normal.stddev.double())
+        .log_prob(rows)
+        .sum(-1)
+    )
+    if noise == "squashed":
+        expected -= torch.log(1.0 - rows.tanh() ** 2 + 1e-6).sum(-1)
+    for found in (
+        distribution.log_prob(given),
+        policy.evaluate_actions(seen, given)[1],
+        policy.evaluate_actions(seen, given.reshape(N, -1))[1],
+    ):
+        assert found.shape == (N,)
+        torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("agent", [ActorCritic, REINFORCE])
+def test_agents_agree_with_themselves_after_learning_and_loading(
+    agent: Any, name: str, tmp_path: Path
+) -> None:
+    """One action at a time, as for an environment that is stepped by hand."""
+    space = SPACES[name]
+    model = agent("MlpPolicy", TypedEnv(PLACE, space), seed=0, device="cpu").learn(10)
+    model.save(tmp_path / "model")
+    again = agent.load(tmp_path / "model", device="cpu")
+    seen = np.array([0.1, -0.2, 0.3], np.float32)
+    tensor, _ = model.policy.obs_to_tensor(seen)
+    found = []
+    for each in (model, again):
+        torch.manual_seed(0)
+        action, _ = each.predict(seen)
+        assert action.dtype == space.dtype and space.contains(np.asarray(action))
+        given = torch.as_tensor(action)
+        _, log_prob, _ = each.policy.evaluate_actions(tensor, given)
+        asked = each.policy.get_distribution(tensor).log_prob(given)
+        assert log_prob.shape == (1,)
+        torch.testing.assert_close(asked, log_prob)
+        found.append((action.tolist(), log_prob.item()))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", FINITE)
+def test_what_is_no_action_is_an_error(name: str) -> None:
+    """Half an action, and those beside the first and the last."""
+    policy = built("mlp", name)
+    _, seen = observed("mlp")
+    actions = every_action(FINITE[name]).astype(np.float64)
+    for wrong in (actions[0] + 0.5, actions.min(0) - 1, actions.max(0) + 1):
+        given = torch.as_tensor(np.broadcast_to(wrong, (N, *wrong.shape)).copy())
+        with pytest.raises((ValueError, RuntimeError)):
+            policy.evaluate_actions(seen, given)
+        with pytest.raises((ValueError, RuntimeError)):
+            policy.get_distribution(seen).log_prob(given)
+
+
+@pytest.mark.parametrize("name", [n for n in SPACES if not n.startswith("discrete")])
+def test_actions_of_another_shape_are_an_error(name: str) -> None:
+    """They are not broadcast, nor one another's numbers taken for each other's."""
+    policy = built("mlp", name)
+    _, seen = observed("mlp")
+    size = policy(seen)[0][0].numel()
+    for shape in ((N, size + 1), (N + 1, size), (N, size, 2), (size + 1, N)):
+        if shape == (N, size):
+            continue
+        given = torch.zeros(shape)
+        given += torch.as_tensor(getattr(SPACES[name], "start", 0)).flatten()[0]
+        with pytest.raises((ValueError, RuntimeError)):
+            policy.evaluate_actions(seen, given)
+        with pytest.raises((ValueError, RuntimeError)):
+            policy.get_distribution(seen).log_prob(given)
