@@ -149,7 +149,7 @@ gymnasium.make_vec({BANDIT!r}, num_envs=2).reset(seed=0)
 packages = {{name.split(".")[0] for name in set(sys.modules) - before}}
 print(*sorted(packages - sys.stdlib_module_names))
 """
-    assert _python(program) == "pg_envs\n"
+    assert _python(program) == "lazy_loader pg_envs\n"
 
 
 def test_names_that_need_torch_are_loaded_when_asked_for() -> None:

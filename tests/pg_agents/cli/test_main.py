@@ -11,7 +11,7 @@ from PIL import Image
 
 from pg_agents.cli.main import main
 
-PITFALLS = str(Path(__file__).parent.parent.parent / "demos" / "pitfalls.py")
+PITFALLS = str(Path(__file__).parents[3] / "demos" / "pitfalls.py")
 FEW = ["--episodes", "2048"]
 
 

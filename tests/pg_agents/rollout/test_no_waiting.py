@@ -14,8 +14,9 @@ import pytest
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from pg_agents import ActorCritic, rollout
+from pg_agents import ActorCritic
 from pg_agents.learning.evaluation import MANY
+from pg_agents.rollout import collector
 from pg_agents.rollout.collector import RolloutAlgorithm
 from pg_agents.rollout.steppers import ArraySteps
 from pg_envs import TorchCartPoleVectorEnv, make_torch_vec
@@ -34,7 +35,7 @@ def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The branches for a GPU, on the CPU."""
     monkeypatch.setattr(ArraySteps, "_on_gpu", True)
     # Callbacks get tensors.
-    monkeypatch.setattr(rollout, "readable", lambda seen: seen)
+    monkeypatch.setattr(collector, "readable", lambda seen: seen)
     monkeypatch.setattr(TorchCartPoleVectorEnv, "_restarted", _restarted)
 
 
