@@ -18,7 +18,7 @@ from benchmarks.scripted import (
     enumerated_moments,
 )
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.learning.advantages import AdvantageSettings
+from pg_agents.algorithms.config import PolicyGradientConfig
 from pg_envs import oracle
 
 Critic = Literal["none", "exact", "wrong"]
@@ -38,7 +38,7 @@ class Case:
         task: what it is enumerated on.
     """
 
-    settings: AdvantageSettings
+    settings: PolicyGradientConfig
     critic: Critic
     n_envs: int
     n_episodes: int | None
@@ -75,7 +75,7 @@ class Case:
 
     def arguments(self) -> dict[str, Any]:
         """Returns the constructor arguments that are not the default."""
-        plain = AdvantageSettings(gamma=self.settings.gamma)
+        plain = PolicyGradientConfig(gamma=self.settings.gamma)
         chosen = {
             field.name: getattr(self.settings, field.name)
             for field in fields(plain)
@@ -148,7 +148,7 @@ class Case:
     def flaws(self) -> list[str]:
         """What makes the direction another, by name."""
         has = self.settings
-        uses_critic = has.looks_beyond and (
+        uses_critic = has.bootstraps and (
             has.estimator in ("td", "n_step")
             or (has.estimator == "gae" and has.gae_lambda < 1.0)
             or self.task.time_limit is not None
@@ -158,8 +158,8 @@ class Case:
         found = {
             "gamma^t dropped": not has.weight_by_gamma_t and not whole,
             "wrong critic": uses_critic and self.critic == "wrong",
-            "returns cut": self.n_steps is not None and (whole or not has.looks_beyond),
-            "value beyond the limit": has.looks_beyond
+            "returns cut": self.n_steps is not None and (whole or not has.bootstraps),
+            "value beyond the limit": has.bootstraps
             and self.task.time_limit is not None,
             "standardised": self.standardised,
         }
@@ -197,13 +197,13 @@ _EPISODES: tuple[Data, ...] = ((1, 2, None), (2, 1, None))
 _MORE_EPISODES: tuple[Data, ...] = ((1, 3, None), (3, 1, None), (2, 2, None))
 
 
-def _steps(settings: AdvantageSettings) -> Data:
+def _steps(settings: PolicyGradientConfig) -> Data:
     """Rows are compared with those of another environment, where they are compared."""
     compares = settings.baseline in ("mean", "leave_one_out")
     return (2, None, 2) if compares else (1, None, 3)
 
 
-def _settings() -> Iterator[tuple[AdvantageSettings, Critic]]:
+def _settings() -> Iterator[tuple[PolicyGradientConfig, Critic]]:
     """Every estimator with every baseline it accepts, not standardised."""
     gamma = BRANCHING.gamma
     for chosen, baseline in itertools.product(
@@ -211,12 +211,12 @@ def _settings() -> Iterator[tuple[AdvantageSettings, Critic]]:
     ):
         settings: dict[str, Any] = {**chosen, "baseline": baseline}
         critic: Critic = "wrong" if baseline == "value" else "none"
-        yield AdvantageSettings(gamma=gamma, **settings), critic
+        yield PolicyGradientConfig(gamma=gamma, **settings), critic
         if baseline == "value":
-            yield AdvantageSettings(gamma=gamma, bootstrap=True, **settings), critic
+            yield PolicyGradientConfig(gamma=gamma, bootstrap=True, **settings), critic
     for chosen, weighted in itertools.product(_BOOTSTRAPPED, (True, False)):
         settings = {**chosen, "baseline": "value", "weight_by_gamma_t": weighted}
-        yield AdvantageSettings(gamma=gamma, **settings), "wrong"
+        yield PolicyGradientConfig(gamma=gamma, **settings), "wrong"
 
 
 def _cases() -> Iterator[Case]:
@@ -240,7 +240,7 @@ def _cases() -> Iterator[Case]:
     # The mean's factor, and the one left out, with more than two.
     for baseline, data in itertools.product(("mean", "leave_one_out"), _MORE_EPISODES):
         chosen: dict[str, Any] = {"baseline": baseline, "weight_by_gamma_t": True}
-        settings = AdvantageSettings(gamma=LIMITED.gamma, **chosen)
+        settings = PolicyGradientConfig(gamma=LIMITED.gamma, **chosen)
         yield Case(settings, "none", *data, LIMITED)
 
 

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from benchmarks.enumeration import Step, Table, Task, rollouts, visits_by_age
 from benchmarks.scripted import Moments
-from pg_agents.learning.advantages import AdvantageSettings
+from pg_agents.algorithms.config import PolicyGradientConfig
 
 
 def expected_gradient(
-    task: Task, settings: AdvantageSettings, critic: Table, n_steps: int | None = None
+    task: Task,
+    settings: PolicyGradientConfig,
+    critic: Table,
+    n_steps: int | None = None,
 ) -> Table:
     """Returns the expected gradient without baseline or standardisation, `[S, A]`.
 
@@ -58,13 +61,13 @@ def _visits(task: Task, n_steps: int | None) -> Table:
 
 
 def _worth(
-    task: Task, settings: AdvantageSettings, critic: Table, n_rows: int
+    task: Task, settings: PolicyGradientConfig, critic: Table, n_rows: int
 ) -> Table:
     """Mean return of an action, `[T, K, S, A]`, by recursion from the last row."""
     mdp, gamma = task.mdp, settings.gamma
     going_on = mdp.transition * ~mdp.terminal
     rewards = (mdp.transition * mdp.reward).sum(axis=-1)
-    beyond = critic if settings.looks_beyond else np.zeros_like(critic)
+    beyond = critic if settings.bootstraps else np.zeros_like(critic)
     n_ages = task.max_length
     n_rewards = settings.td_steps if settings.estimator == "n_step" else 1
     share = settings.gae_lambda if settings.estimator == "gae" else 1.0
@@ -91,7 +94,7 @@ def _worth(
 
 def formula_moments(
     task: Task,
-    settings: AdvantageSettings,
+    settings: PolicyGradientConfig,
     critic: Table,
     n_envs: int,
     n_episodes: int | None,
@@ -125,7 +128,7 @@ def _pieces(script: tuple[Step, ...]) -> list[Piece]:
 
 def _weights(
     pieces: list[Piece],
-    settings: AdvantageSettings,
+    settings: PolicyGradientConfig,
     critic: Table,
     n_envs: int,
     n_episodes: int | None,
@@ -155,12 +158,12 @@ def _weights(
 
 
 def _returns(
-    piece: tuple[Step, ...], settings: AdvantageSettings, critic: Table
+    piece: tuple[Step, ...], settings: PolicyGradientConfig, critic: Table
 ) -> Table:
     """The return of each step of a piece, from the sums that define it."""
     gamma, n_left = settings.gamma, len(piece)
     last = piece[-1]
-    at_end = critic[last.next_state] if settings.looks_beyond else 0.0
+    at_end = critic[last.next_state] if settings.bootstraps else 0.0
     at_end = 0.0 if last.terminated else at_end
     returns = np.zeros(n_left)
     for t in range(n_left):
@@ -175,7 +178,7 @@ def _returns(
     )
 
 
-def _mix(targets: Table, settings: AdvantageSettings) -> float:
+def _mix(targets: Table, settings: PolicyGradientConfig) -> float:
     """From the n-step targets of a step, for all n, to the one that is used."""
     last = len(targets) - 1
     if settings.estimator in ("td", "n_step"):

@@ -180,7 +180,7 @@ def sample_gradients(
 
 def _expectation(task: Task, model: PolicyGradientAlgorithm) -> Table | None:
     """Returns the expected gradient, or None if standardising leaves no closed form."""
-    settings = model.advantage_settings()
+    settings = model.config
     if settings.standardize_returns or settings.normalize_advantage:
         return None
     factor = 1.0 - 1.0 / N_ENVS if settings.baseline == "mean" else 1.0

@@ -125,7 +125,7 @@ def enumerated_moments(
     with tap_gradients(list(policy.action_net.parameters())) as tap:
         for probability, scripts in every:
             env.play(scripts)
-            model._restart(model.env)
+            model.collector.reset(model.env)
             # A rollout of steps goes on in the middle of an episode.
             model._episode_steps = np.array([script[0].age for script in scripts])
             model.collect_rollouts(

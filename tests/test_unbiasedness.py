@@ -27,7 +27,7 @@ from benchmarks.estimator_variance import (
 from benchmarks.estimators import PAGE, UNBIASED, case_row, cases_of_page
 from benchmarks.scripted import ScriptedPolicy, ScriptedVectorEnv
 from pg_agents import REINFORCE
-from pg_agents.learning.advantages import AdvantageSettings
+from pg_agents.algorithms.config import PolicyGradientConfig
 from pg_envs import oracle
 
 WITH_CLOSED_FORM = [case for case in CASES if not case.standardised]
@@ -88,7 +88,7 @@ def test_closed_form_and_enumerated_formula_agree(case: Case) -> None:
 
 @TASKS
 def test_closed_form_is_the_oracles_gradient_where_nothing_is_wrong(task: Task) -> None:
-    exact = AdvantageSettings(gamma=task.gamma, weight_by_gamma_t=True)
+    exact = PolicyGradientConfig(gamma=task.gamma, weight_by_gamma_t=True)
     nothing = np.zeros(task.mdp.n_states)
     got = expected_gradient(task, exact, nothing)
     np.testing.assert_allclose(got, task.exact_gradient(), atol=1e-13)
@@ -99,7 +99,7 @@ def test_dropping_gamma_t_is_the_oracles_undiscounted_visits_times_its_q() -> No
     task = BRANCHING
     visits = oracle.occupancy(task.mdp, task.pi, 1.0)
     by_pi = visits[:, None] * oracle.action_values(task.mdp, task.pi, task.gamma)
-    dropped = AdvantageSettings(gamma=task.gamma)
+    dropped = PolicyGradientConfig(gamma=task.gamma)
     got = expected_gradient(task, dropped, np.zeros(task.mdp.n_states))
     np.testing.assert_allclose(got, task.through_softmax(by_pi), atol=1e-13)
 
@@ -109,7 +109,7 @@ def test_beyond_a_limit_exact_values_are_worth_those_without_it() -> None:
     task = LIMITED
     visits = oracle.occupancy(task.mdp, task.pi, task.gamma, task.time_limit)
     by_pi = visits[:, None] * oracle.action_values(task.mdp, task.pi, task.gamma)
-    settings = AdvantageSettings(
+    settings = PolicyGradientConfig(
         gamma=task.gamma, estimator="td", baseline="value", weight_by_gamma_t=True
     )
     critic = oracle.state_values(task.mdp, task.pi, task.gamma)
@@ -155,7 +155,7 @@ def test_the_quota_of_episodes_gives_the_exact_share_of_short_ones() -> None:
     for lengths in itertools.product((1, LONG), repeat=N_ENVS * EACH):
         pairs = zip(lengths[::2], lengths[1::2], strict=True)
         env.play([episode_of(a) + episode_of(b) for a, b in pairs])
-        model._restart(model.env)
+        model.collector.reset(model.env)
         model.collect_rollouts(model.env, callback, model.rollout_buffer, None)
         facts = model.rollout_buffer
         ended = facts.recorded & facts.terminated

@@ -1,4 +1,4 @@
-"""ActorCritic: a learned value in place of what has not happened yet."""
+"""Advantage actor-critic (A2C) with TD, n-step or GAE advantages."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from pg_agents.algorithms.agent_arguments import DefaultInt, choose_data, settings_among
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
-from pg_agents.algorithms.update_settings import UpdateSettings
+from pg_agents.algorithms.config import PolicyGradientConfig
 from pg_agents.common.checks import check_choice, check_positive
-from pg_agents.learning.advantages import AdvantageSettings
 from pg_agents.learning.losses import CriticLoss
-from pg_agents.learning.optimizers import FlatRMSprop
-from pg_agents.learning.replay import MemorySettings
 from pg_agents.rollout.buffer import TrajectoryBuffer
 
-N_STEPS = DefaultInt(5)
 CriticEstimator = Literal["td", "n_step", "gae"]
 
 
@@ -50,7 +45,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         env: environment, id such as `"pg_envs:PGToy-Sequence-v0"`, SB3 vector
             environment or Gymnasium vector environment.
         learning_rate: step size, or a function of the remaining progress, 1 to 0.
-        n_steps: steps per environment and update, unless `n_episodes` is given.
+        n_steps: steps per environment and update; 5 unless `n_episodes` is given.
         gamma: discount factor in [0, 1].
         gae_lambda: lambda of `estimator="gae"`, in [0, 1].
         ent_coef: weight of the entropy in the objective, or a schedule.
@@ -82,7 +77,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         bootstrap_truncated: whether what was seen last of a truncated episode is valued
             by the critic. If not, a time limit counts as the task's own end, as in many
             older implementations.
-        max_episode_steps: an episode still going on after this many steps is cut off
+        max_episode_steps: an episode still running after this many steps is cut off
             there, as by a time limit, with a warning; used with `n_episodes` only.
         n_epochs: passes over each rollout. Without `clip_range` only the first step
             follows the gradient: the data grow old.
@@ -124,7 +119,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         policy: str | type[ActorCriticPolicy],
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None,
         learning_rate: float | Schedule = 7e-4,
-        n_steps: int | None = N_STEPS,
+        n_steps: int | None = None,
         gamma: float = 0.99,
         gae_lambda: float = 1.0,
         ent_coef: float | Schedule = 0.0,
@@ -168,23 +163,50 @@ class ActorCritic(PolicyGradientAlgorithm):
         rho_clip: float = 1.0,
         c_clip: float = 1.0,
     ) -> None:
-        # The groups of settings are picked from it, by their names.
-        given = {**locals()}
         check_choice("estimator", estimator, ("td", "n_step", "gae"))
         check_choice("replay", replay, ("v_trace", "returns"))
         check_choice("use_rms_prop", use_rms_prop, (True, False))
         check_positive("rms_prop_eps", rms_prop_eps)
-        self.use_rms_prop = use_rms_prop
-        self.rms_prop_eps = rms_prop_eps
+        self.use_rms_prop, self.rms_prop_eps = use_rms_prop, rms_prop_eps
+        if n_steps is None and n_episodes is None:
+            n_steps = 5
+        config = PolicyGradientConfig(
+            n_steps=n_steps,
+            n_episodes=n_episodes,
+            baseline="value",
+            max_episode_steps=max_episode_steps,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            estimator=estimator,
+            td_steps=td_steps,
+            bootstrap_truncated=bootstrap_truncated,
+            standardize_returns=standardize_returns,
+            normalize_advantage=normalize_advantage,
+            weight_by_gamma_t=weight_by_gamma_t,
+            learning_rate=learning_rate,
+            critic_learning_rate=critic_learning_rate,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            n_epochs=n_epochs,
+            batch_size=batch_size,
+            clip_range=clip_range,
+            clip_range_vf=clip_range_vf,
+            target_kl=target_kl,
+            critic_loss=critic_loss,
+            target_update_interval=target_update_interval,
+            tau=tau,
+            memory_size=memory_size,
+            learning_starts=learning_starts,
+            gradient_steps=gradient_steps,
+            replay=replay,
+            rho_clip=rho_clip,
+            c_clip=c_clip,
+        )
         super().__init__(
             policy,
             env,
-            settings=settings_among(AdvantageSettings, given, baseline="value"),
-            update=settings_among(UpdateSettings, given),
-            memory=settings_among(MemorySettings, given),
-            **choose_data(n_steps, n_episodes),
-            learning_rate=learning_rate,
-            max_episode_steps=max_episode_steps,
+            config=config,
             use_sde=use_sde,
             sde_sample_freq=sde_sample_freq,
             rollout_buffer_class=rollout_buffer_class,
@@ -202,7 +224,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         defaults = super()._default_policy_kwargs()
         if self.use_rms_prop and "optimizer_class" not in self.policy_kwargs:
             defaults |= {
-                "optimizer_class": FlatRMSprop,
+                "optimizer_class": torch.optim.RMSprop,
                 "optimizer_kwargs": {"alpha": 0.99, "eps": self.rms_prop_eps},
             }
         return defaults

@@ -1,75 +1,177 @@
-"""What REINFORCE and ActorCritic share beside the rollout and the update."""
+"""The base of REINFORCE and ActorCritic: SB3's interface to collector and learner."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Any, ClassVar, Self
+import io
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
-import numpy as np
+import gymnasium
+import torch
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.algorithms.agent_arguments import (
-    check_data,
-    check_settings,
-    check_spaces,
-    check_trajectories,
-)
-from pg_agents.algorithms.buffer_choice import check_buffer_class, make_buffer
-from pg_agents.algorithms.learn_arguments import check_learn
-from pg_agents.algorithms.policy_arguments import build_policy, check_policy_kwargs
-from pg_agents.algorithms.sb3_arguments import (
+from pg_agents.algorithms.arguments import (
+    build_policy,
+    check_buffer_class,
+    check_can_learn,
     check_env,
     check_has_spaces,
+    check_is_env,
+    check_learn,
     check_mapping,
     check_policy,
+    check_policy_kwargs,
     check_sb3_arguments,
+    check_spaces,
     closed_on_error,
+    make_buffer,
     make_env,
     plain_integers,
 )
-from pg_agents.algorithms.update_arguments import check_memory, check_update
-from pg_agents.algorithms.update_settings import UpdateSettings
-from pg_agents.callbacks.progress import ProgressCallback
-from pg_agents.common.checks import (
-    check_choice,
-    check_not_negative,
-    check_schedule,
-    checked_timesteps,
+from pg_agents.algorithms.config import (
+    SETTINGS,
+    BaselineName,
+    EstimatorName,
+    PolicyGradientConfig,
+    ReplayName,
 )
-from pg_agents.learning.advantages import AdvantageSettings
-from pg_agents.learning.replay import MemorySettings
-from pg_agents.learning.updates import UpdateAlgorithm
-from pg_agents.policies.base import OurPolicy
+from pg_agents.callbacks.progress import ProgressCallback
+from pg_agents.checkpoint.state import (
+    TrainingState,
+    drop_training_state,
+    is_loading,
+    load_checkpoint,
+    restore_training_state,
+    save_checkpoint,
+)
+from pg_agents.common.checks import check_choice, checked_timesteps
+from pg_agents.common.nonfinite import NonFiniteError
+from pg_agents.learning.gradients import Autograd, GradientSource, Loss
+from pg_agents.learning.learner import Learner, current_value
+from pg_agents.learning.losses import CriticLoss
+from pg_agents.learning.replay import ReplayMemory
+from pg_agents.policies.base import PolicyGradientPolicy
 from pg_agents.policies.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from pg_agents.policies.tabular import TabularPolicy
 from pg_agents.rollout.buffer import TrajectoryBuffer
+from pg_agents.rollout.collector import Collector
+from pg_agents.rollout.data import Batch, Rollout
+from pg_agents.vec_env.adapter import VectorEnvAdapter
+from pg_agents.vec_env.wrappers import CopyObservations
+
+Value = TypeVar("Value")
 
 
-class PolicyGradientAlgorithm(UpdateAlgorithm):
-    """What REINFORCE and ActorCritic share: everything but the defaults.
+class Setting(Generic[Value]):
+    """A field of `model.config` as an attribute of the model.
 
-    A rollout is either `n_steps` steps of every environment or `n_episodes` whole
-    episodes of every environment. It is stored as facts, turned into one advantage per
-    action (`learning.advantages`), and learnt from (`learning.updates`).
+    Assigning it replaces the config, which checks itself again.
+
+    Args:
+        field: name of the field; that of the attribute by default.
+    """
+
+    def __init__(self, field: str | None = None) -> None:
+        self._field = field
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Takes the name of the attribute."""
+        self._field = self._field or name
+
+    @overload
+    def __get__(self, model: None, owner: type) -> Setting[Value]: ...
+
+    @overload
+    def __get__(self, model: PolicyGradientAlgorithm, owner: type) -> Value: ...
+
+    def __get__(
+        self, model: PolicyGradientAlgorithm | None, owner: type
+    ) -> Setting[Value] | Value:
+        """Returns the field's value."""
+        if model is None:
+            return self
+        value: Value = getattr(model.config, str(self._field))
+        return value
+
+    def __set__(self, model: PolicyGradientAlgorithm, value: Value) -> None:
+        """Replaces the config."""
+        model.change_settings(**{str(self._field): value})
+
+
+class Delegated:
+    """An attribute of SB3's algorithms that a part of the model owns.
+
+    Args:
+        part: attribute of the model.
+        name: attribute of the part.
+    """
+
+    def __init__(self, part: str, name: str) -> None:
+        self._part, self._name = part, name
+
+    def __get__(self, model: object, owner: type | None = None) -> Any:  # noqa: ANN401
+        """Returns the part's attribute."""
+        return (
+            self if model is None else getattr(getattr(model, self._part), self._name)
+        )
+
+    def __set__(self, model: object, value: Any) -> None:  # noqa: ANN401
+        """Sets the part's attribute."""
+        setattr(getattr(model, self._part), self._name, value)
+
+
+def wrap_env(
+    env: GymEnv | VectorEnv[Any, Any, Any],
+    verbose: int = 0,
+    monitor_wrapper: bool = True,
+) -> VecEnv:
+    """Returns an environment as an SB3 vector environment, as SB3's `_wrap_env`.
+
+    Args:
+        env: environment, SB3 vector environment or Gymnasium vector environment.
+        verbose: 1 reports the wrappers.
+        monitor_wrapper: whether to wrap single environments in a Monitor.
+    """
+    check_is_env(env)
+    if isinstance(env, VectorEnv):
+        env = VectorEnvAdapter(env, learner_skips_dummy_steps=True)
+    elif isinstance(env, gymnasium.Env):
+        env = CopyObservations(env)
+    return OnPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+
+
+class PolicyGradientAlgorithm(OnPolicyAlgorithm):
+    """SB3's interface to a collector, which steps, and a learner, which updates.
+
+    `collect_rollouts` delegates to `collector`, `train` to `learner`, which calls
+    `loss`. These three methods are public, to be overridden. Every setting is an
+    attribute: assigning it replaces `config`.
 
     Args:
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, `"TabularPolicy"` or
             a class of SB3 policies.
         env: environment, id, SB3 vector env or Gymnasium vector env.
-        settings: estimator, baseline and so on.
-        update: what is done with a rollout.
-        memory: how much of earlier rollouts is remembered, and how it is used.
-        learning_rate: step size, or a function of the remaining progress, 1 to 0.
-        n_steps: steps per environment and update, or None.
-        n_episodes: whole episodes per environment and update, or None.
-        max_episode_steps: cap on the length of an episode where `n_episodes` is given.
+        config: all settings.
         rollout_buffer_class: a subclass of `TrajectoryBuffer`.
         rollout_buffer_kwargs: further arguments of that class.
         _init_setup_model: whether to build the networks now.
         **sb3_arguments: as SB3's `OnPolicyAlgorithm`.
+
+    Attributes:
+        config: all settings.
+        collector: steps the environments.
+        learner: updates the policy.
+        training_state: state of training that the next `learn` restores; None once it
+            has.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.
@@ -81,31 +183,64 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         "MultiInputPolicy": MultiInputPolicy,
         "TabularPolicy": TabularPolicy,
     }
+    rollout_buffer: TrajectoryBuffer  # type: ignore[assignment]
+    collector: Collector
+    learner: Learner
+    training_state: TrainingState | None = None
+    # Seeds that the environment had when it was passed to load().
+    seeds_at_load: tuple[int | None, ...] = ()
+
+    n_steps = Setting[int | None]()  # type: ignore[assignment]
+    n_episodes = Setting[int | None]()
+    max_episode_steps = Setting[int]()
+    gamma = Setting[float]()
+    estimator = Setting[EstimatorName]()
+    baseline = Setting[BaselineName]()
+    gae_lambda = Setting[float]()
+    td_steps = Setting[int]()
+    bootstrap = Setting[bool]()
+    bootstrap_truncated = Setting[bool]()
+    standardize_returns = Setting[bool]()
+    normalize_advantage = Setting[bool]()
+    weight_by_gamma_t = Setting[bool]()
+    learning_rate = Setting[float | Schedule]()
+    critic_learning_rate = Setting[float | Schedule | None]()
+    ent_coef = Setting[float | Schedule]()  # type: ignore[assignment]
+    vf_coef = Setting[float]()
+    max_grad_norm = Setting[float | None]()  # type: ignore[assignment]
+    n_epochs = Setting[int]()
+    batch_size = Setting[int | None]()
+    clip_range = Setting[float | Schedule | None]()
+    clip_range_vf = Setting[float | Schedule | None]()
+    target_kl = Setting[float | None]()
+    critic_loss = Setting[CriticLoss]()
+    target_update_interval = Setting[int | None]()
+    tau = Setting[float]()
+    memory_size = Setting[int | None]()
+    learning_starts = Setting[int]()
+    gradient_steps = Setting[int]()
+    replay = Setting[ReplayName]()
+    rho_clip = Setting[float]()
+    c_clip = Setting[float]()
+
+    _last_obs = Delegated("collector", "obs")
+    _last_episode_starts = Delegated("collector", "episode_starts")
+    _episode_steps = Delegated("collector", "episode_steps")
+    target_policy = Delegated("learner", "target_policy")
 
     def __init__(
         self,
         policy: str | type[ActorCriticPolicy],
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None,
         *,
-        settings: AdvantageSettings,
-        update: UpdateSettings,
-        memory: MemorySettings,
-        learning_rate: float | Schedule,
-        n_steps: int | None,
-        n_episodes: int | None,
-        max_episode_steps: int,
+        config: PolicyGradientConfig,
         rollout_buffer_class: type[TrajectoryBuffer] | None,
         rollout_buffer_kwargs: dict[str, Any] | None,
         _init_setup_model: bool,
         **sb3_arguments: Any,
     ) -> None:
-        # Before anything is built: a refused argument leaves no environment behind.
+        # Checked before anything is built: a refused argument leaves no environment.
         check_policy(policy)
-        check_settings(settings)
-        check_update(update, settings)
-        check_memory(memory, update, settings)
-        check_data(n_steps, n_episodes, max_episode_steps)
-        check_schedule("learning_rate", learning_rate, check_not_negative)
         check_sb3_arguments(**sb3_arguments)
         check_mapping("rollout_buffer_kwargs", rollout_buffer_kwargs)
         check_choice("_init_setup_model", _init_setup_model, (True, False))
@@ -113,31 +248,62 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         made = make_env(env, sb3_arguments["verbose"], self._wrap_env)
         with closed_on_error(made if isinstance(env, str) else None):
             check_env(made, policy, sb3_arguments["use_sde"])
+            self.config = config
+            self.collector = Collector(torch.device("cpu"))
             super().__init__(
                 policy,
                 made,  # type: ignore[arg-type]
-                learning_rate=learning_rate,
-                n_steps=n_steps,  # type: ignore[arg-type]
-                gamma=settings.gamma,
-                gae_lambda=settings.gae_lambda,
-                ent_coef=update.ent_coef,  # type: ignore[arg-type]
-                vf_coef=update.vf_coef,
-                max_grad_norm=update.max_grad_norm,  # type: ignore[arg-type]
+                learning_rate=config.learning_rate,
+                n_steps=config.n_steps,  # type: ignore[arg-type]
+                gamma=config.gamma,
+                gae_lambda=config.gae_lambda,
+                ent_coef=config.ent_coef,  # type: ignore[arg-type]
+                vf_coef=config.vf_coef,
+                max_grad_norm=config.max_grad_norm,  # type: ignore[arg-type]
                 rollout_buffer_class=rollout_buffer_class,  # type: ignore[arg-type]
                 rollout_buffer_kwargs=rollout_buffer_kwargs,
                 _init_setup_model=False,
                 **plain_integers(sb3_arguments),
             )
-            for group in (settings, update, memory):
-                for field in fields(group):
-                    setattr(self, field.name, getattr(group, field.name))
-            self.n_episodes = n_episodes
-            self.max_episode_steps = max_episode_steps
-            self._episode_steps = np.zeros(0, dtype=np.int64)
-            # Kept in the checkpoint, for load() to know its own.
+            # Stored in the checkpoint, for load() to check.
             self.algorithm = type(self).__name__
             if _init_setup_model:
                 self._setup_model()
+
+    _wrap_env = staticmethod(wrap_env)
+
+    @property
+    def replay_memory(self) -> ReplayMemory[Batch] | ReplayMemory[Rollout] | None:
+        """Earlier rollouts; None without a replay memory."""
+        return self.learner.replay
+
+    @replay_memory.setter
+    def replay_memory(self, memory: ReplayMemory[Any] | None) -> None:
+        if memory is not None:
+            memory.to(self.device)
+        self.learner.replay = memory
+        self.learner.configure(self.config)
+
+    def change_settings(self, **settings: Any) -> None:
+        """Replaces the config by one with other settings, which is checked.
+
+        Args:
+            **settings: fields of `PolicyGradientConfig`.
+
+        Raises:
+            ValueError: if a setting is out of range; the old config stays.
+        """
+        config = replace(self.config, **settings)
+        if config == self.config:
+            return
+        if "learner" in vars(self):
+            config.check_n_trajectories(self.n_envs)
+            self.learner.configure(config)
+        self.config = config
+        if "learning_rate" in settings:
+            self._setup_lr_schedule()
+        if "rollout_buffer" in vars(self):
+            self._describe_buffer()
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:
@@ -149,33 +315,21 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         return self.policy_aliases[policy_name]
 
     def _setup_model(self) -> None:
-        # NumPy's integers overflow, and torch takes none for a size.
-        vars(self).update(plain_integers(vars(self)))
-        # Again for load(), which writes what it is given over the attributes.
-        settings, update = self.advantage_settings(), self.update_settings()
-        check_settings(settings)
-        # Of a model at hand the entropy's weight may be changed to anything, as in SB3.
-        check_update(replace(update, ent_coef=0.0), settings)
-        check_memory(self.memory_settings(), update, settings)
-        check_data(self.n_steps, self.n_episodes, self.max_episode_steps)
+        self._adopt_loaded_attributes()
         self._check_spaces()
-        check_trajectories(self.baseline, self.n_envs, self.n_episodes)
-        check_schedule("learning_rate", self.learning_rate, check_not_negative)
-        if not callable(self.learning_rate):
-            # SB3 takes no other numbers than Python's.
-            self.learning_rate = float(self.learning_rate)
+        self.config.check_n_trajectories(self.n_envs)
         self._setup_lr_schedule()
-        # Into a dict of its own: the caller's policy_kwargs stay as they were.
-        arguments = {
+        # A new dict: the caller's policy_kwargs stay as they were.
+        policy_kwargs = {
             "use_sde": self.use_sde,
             **self._default_policy_kwargs(),
             **self.policy_kwargs,
         }
-        spaces_given = self.observation_space, self.action_space
+        spaces = self.observation_space, self.action_space
         check_policy_kwargs(
-            self.policy_class, self.policy_kwargs, arguments, self.observation_space
+            self.policy_class, self.policy_kwargs, policy_kwargs, self.observation_space
         )
-        if self.baseline == "value" and arguments.get("critic") == "none":
+        if self.baseline == "value" and policy_kwargs.get("critic") == "none":
             raise ValueError(
                 "policy_kwargs has critic='none', but the baseline is a learned value "
                 "and needs a critic: accepted are 'separate' and 'shared'"
@@ -188,28 +342,56 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
             self.device,
         )
         self.rollout_buffer_class = type(self.rollout_buffer)  # type: ignore[assignment]
-        self.rollout_buffer.describe(
-            *spaces_given, self.n_envs, self.n_steps, self.advantage_settings()
-        )
+        self._describe_buffer()
         self.policy = build_policy(
-            self.policy_class, *spaces_given, self.lr_schedule, arguments
+            self.policy_class, *spaces, self.lr_schedule, policy_kwargs
         ).to(self.device)
-        self._setup_update()
+        self.collector.device = self.device
+        self.learner = Learner(
+            self.policy, self.config, self._gradient_source(), self.device
+        )
+
+    def _adopt_loaded_attributes(self) -> None:
+        """Applies attributes that SB3's `load` has written to `__dict__`."""
+        vars(self).update(plain_integers(vars(self)))
+        delegated = {
+            name: vars(self).pop(name)
+            for name in list(vars(self))
+            if hasattr(getattr(type(self), name, None), "__set__")
+        }
+        settings = {name: delegated.pop(name) for name in SETTINGS if name in delegated}
+        self.config = replace(self.config, **settings)
+        delegated.pop("replay_memory", None)
+        for name, value in delegated.items():
+            setattr(self, name, value)
+
+    def _gradient_source(self) -> GradientSource:
+        """Returns where actions, evaluations and gradients come from."""
+        return Autograd(self.policy)
+
+    def _describe_buffer(self) -> None:
+        self.rollout_buffer.set_spec(
+            self.observation_space,
+            self.action_space,
+            self.n_envs,
+            self.n_steps,
+            self.gamma,
+            self.gae_lambda,
+        )
 
     def _default_policy_kwargs(self) -> dict[str, Any]:
-        """Returns what the policy is built with unless the user says otherwise."""
-        ours = issubclass(self.policy_class, OurPolicy)
-        # No value is learnt: no parameters for it.
+        """Returns the policy's arguments unless the user passes others."""
+        ours = issubclass(self.policy_class, PolicyGradientPolicy)
         return {"critic": "none"} if ours and self.baseline != "value" else {}
 
     def _check_spaces(self) -> None:
         check_has_spaces(self)
-        ours = issubclass(self.policy_class, OurPolicy)
         if not hasattr(self.policy_class, "evaluate_actions"):
             raise ValueError(
                 f"policy must be able to evaluate actions, as SB3's ActorCriticPolicy, "
                 f"got {self.policy_class!r}"
             )
+        ours = issubclass(self.policy_class, PolicyGradientPolicy)
         check_spaces(self.observation_space, self.action_space, not ours)
 
     def learn(
@@ -223,16 +405,17 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
     ) -> Self:
         """Learns until at least `total_timesteps` steps have been taken.
 
-        The update that is under way is finished first, so there can be more: up to a
-        rollout. A callback that stops the training stops it at once; the rollout is
-        still learnt from if that very step completed it.
+        The last rollout is completed, so there can be more steps. A callback that stops
+        the training stops it at once; a rollout that the same step completed is still
+        learnt from.
 
         Args:
             total_timesteps: steps, summed over environments; 0 learns nothing.
             callback: an SB3 callback, a function, or a list of these.
-            log_interval: updates between two lines of the log; None for none.
+            log_interval: updates between two logs; None for no logs.
             tb_log_name: name of the run in TensorBoard; the class by default.
-            reset_num_timesteps: whether to start counting (and the environment) anew.
+            reset_num_timesteps: whether to restart the step count and reset the
+                environment.
             progress_bar: whether to show steps, episode return and running reward.
 
         Returns:
@@ -241,6 +424,7 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         Raises:
             ValueError: if an argument is out of range; the message names it.
             TypeError: if `callback` or `tb_log_name` is none of these.
+            NonFiniteError: if loss, gradient or weights become NaN or infinite.
         """
         total_timesteps = checked_timesteps("total_timesteps", total_timesteps)
         check_learn(
@@ -250,19 +434,18 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
             reset_num_timesteps=reset_num_timesteps,
             progress_bar=progress_bar,
         )
-        tb_log_name = tb_log_name or type(self).__name__
         total_timesteps, callback = self._setup_learn(
             total_timesteps,
             callback,
             reset_num_timesteps,
-            tb_log_name,
+            tb_log_name or type(self).__name__,
             progress_bar,
         )
-        iteration, going_on = 0, True
+        iteration, continues = 0, True
         callback.on_training_start(locals(), globals())
         assert self.env is not None
-        while going_on and self.num_timesteps < total_timesteps:
-            going_on = self.collect_rollouts(
+        while continues and self.num_timesteps < total_timesteps:
+            continues = self.collect_rollouts(
                 self.env, callback, self.rollout_buffer, self.n_steps
             )
             if not self.rollout_buffer.full:
@@ -272,16 +455,162 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
             if log_interval is not None and iteration % log_interval == 0:
                 self.dump_logs(iteration)
             self.train()
-            self._check_weights()
-        # What learn() leaves behind can be saved, even if it stopped within a rollout.
-        self._mid_rollout = False
+            with self._naming_timesteps():
+                self.learner.check_weights(self.rollout_buffer)
+        # The model can be saved even if learning stopped within a rollout.
+        self.collector.in_rollout = False
         callback.on_training_end()
         if log_interval is not None:
             self._dump_last_logs(iteration)
         return self
 
+    def collect_rollouts(  # type: ignore[override]
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: TrajectoryBuffer,
+        n_rollout_steps: int | None,
+    ) -> bool:
+        """Fills the buffer with one rollout by the current policy.
+
+        Callbacks get the `locals` of SB3's `collect_rollouts`; values and
+        log-probabilities are None if acting did not need them, and in the buffer at the
+        end. `dones` and `infos` are those of recorded episodes: they leave out idle
+        environments, and an episode truncated by `max_episode_steps` counts as done.
+
+        Args:
+            env: the training environment.
+            callback: called at every step, and before and after the rollout.
+            rollout_buffer: filled with the transitions; `full` afterwards if complete.
+            n_rollout_steps: steps per environment; None for `n_episodes` episodes.
+
+        Returns:
+            False if a callback asked to stop.
+        """
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        self.collector.begin(env, n_rollout_steps, self.n_episodes)
+        # As in SB3: new noise for a rollout, and every few steps from its first on.
+        if self.use_sde:
+            self.policy.reset_noise(env.num_envs)
+        callback.on_rollout_start()
+        gradients = self.learner.gradients
+        gradients.begin_rollout(self.config.updates_whole_rollouts)
+        variables = {
+            "self": self,
+            "env": env,
+            "callback": callback,
+            "rollout_buffer": rollout_buffer,
+            "n_rollout_steps": n_rollout_steps,
+        }
+
+        def on_step(step_variables: dict[str, Any]) -> bool:
+            self.num_timesteps += env.num_envs
+            callback.update_locals(variables | step_variables)
+            return callback.on_step()
+
+        continues = self.collector.collect(
+            env,
+            self.policy,
+            gradients.act,
+            rollout_buffer,
+            on_step,
+            self._update_info_buffer,
+            None if self.n_episodes is None else self.max_episode_steps,
+            self.sde_sample_freq if self.use_sde else -1,
+        )
+        assert self.ep_info_buffer is not None, "_setup_learn() creates it"
+        self.ep_info_buffer.extend(
+            self.collector.episode_results(rollout_buffer, self._stats_window_size)
+        )
+        if self.collector.limit.reached:
+            self._complete(rollout_buffer, callback)
+        return continues
+
+    def _complete(self, buffer: TrajectoryBuffer, callback: BaseCallback) -> None:
+        """Computes values, returns and advantages of a collected rollout."""
+        n_episodes = None
+        if self.n_episodes is not None:
+            n_episodes = self.n_episodes * self.n_envs
+            if self.n_envs > 1:
+                idle_fraction = self.collector.limit.idle_fraction
+                self.logger.record("rollout/idle_fraction", idle_fraction)
+        values = self.learner.complete(buffer, self._last_obs, n_episodes)
+        callback.update_locals({"values": values, "n_steps": len(buffer)})
+        callback.on_rollout_end()
+
+    def train(self) -> None:
+        """Learns from the rollout, or from the replay memory that it is added to.
+
+        Raises:
+            NonFiniteError: if loss, gradient or weights become NaN or infinite.
+        """
+        self._set_learning_rates()
+        with self._naming_timesteps():
+            n_updates, logs = self.learner.update(
+                self.rollout_buffer, self.loss, self._n_updates
+            )
+        self._n_updates += n_updates
+        self._log_update(logs)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Returns the loss of a batch, and its terms by logger key.
+
+        Args:
+            batch: recorded steps of a rollout or of the replay memory.
+
+        Returns:
+            The loss, a scalar with gradient, and scalars to log as `train/...`.
+        """
+        return self.learner.loss(batch, self._current_progress_remaining)
+
+    def _set_learning_rates(self) -> None:
+        progress = self._current_progress_remaining
+        rate = current_value("learning_rate", self.learning_rate, progress)
+        if callable(self.learning_rate) and rate == progress == 0.0:
+            if self._n_updates == 0:
+                warnings.warn(
+                    "the first update has the step size learning_rate(0) = 0 and "
+                    f"changes nothing: its rollout ended at {self.num_timesteps} "
+                    f"timesteps, beyond total_timesteps={self._total_timesteps}; "
+                    "schedules are evaluated after the rollout, as in SB3",
+                    stacklevel=2,
+                )
+        self._update_learning_rate(self.policy.optimizer)
+        if self.critic_learning_rate is not None:
+            name = "critic_learning_rate"
+            rate = current_value(name, self.critic_learning_rate, progress)
+            # The critic's parameters are the last group, see split_critic().
+            self.policy.optimizer.param_groups[-1]["lr"] = rate
+            self.logger.record("train/critic_learning_rate", rate)
+
+    def _log_update(self, logs: dict[str, float]) -> None:
+        record = self.logger.record
+        record("train/n_updates", self._n_updates, exclude="tensorboard")
+        for name, number in logs.items():
+            record(f"train/{name}", number)
+        for name in ("clip_range", "clip_range_vf", "ent_coef"):
+            given = getattr(self, name)
+            if callable(given) or (given is not None and name != "ent_coef"):
+                value = current_value(name, given, self._current_progress_remaining)
+                record(f"train/{name}", value)
+        if self.replay_memory is not None:
+            record("train/memory_steps", len(self.replay_memory))
+        if hasattr(self.policy, "log_std"):
+            record("train/std", torch.exp(self.policy.log_std).mean().item())
+
+    @contextmanager
+    def _naming_timesteps(self) -> Iterator[None]:
+        """Adds the number of timesteps to a NonFiniteError."""
+        try:
+            yield
+        except NonFiniteError as error:
+            raise NonFiniteError(
+                f"training stopped after {self.num_timesteps} timesteps, since {error}"
+            ) from error
+
     def _dump_last_logs(self, iteration: int) -> None:
-        """Writes out what the last update recorded, which stays to be read."""
+        """Writes the logs of the last update, which stay readable."""
         values = dict(self.logger.name_to_value)
         excluded = dict(self.logger.name_to_excluded)
         self.dump_logs(iteration)
@@ -291,7 +620,7 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
     def _update_current_progress_remaining(
         self, num_timesteps: int, total_timesteps: int
     ) -> None:
-        """Sets the remaining progress; 0 where a rollout has gone beyond the end."""
+        """Sets the remaining progress, in [0, 1]: the last rollout can overrun."""
         super()._update_current_progress_remaining(num_timesteps, total_timesteps)
         progress = self._current_progress_remaining
         self._current_progress_remaining = min(max(progress, 0.0), 1.0)
@@ -304,19 +633,12 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
-        if self.env is None:
-            raise ValueError(
-                "the model has no environment to learn in: pass one to load(), or to "
-                "set_env()"
-            )
-        self._resume(reset_num_timesteps)
-        self.policy.set_training_mode(False)
-        self._heeds_mode = not isinstance(self.policy, OurPolicy) or (
-            self.policy.heeds_mode
-        )
+        check_can_learn(self)
+        restore_training_state(self, reset_num_timesteps)
+        self.learner.gradients = self._gradient_source()
         if reset_num_timesteps or self._last_obs is None:
             # SB3 resets the environments in these cases.
-            self._episode_steps = np.zeros(self.env.num_envs, dtype=np.int64)
+            self.collector.restart(self.n_envs)
         return super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
@@ -324,12 +646,133 @@ class PolicyGradientAlgorithm(UpdateAlgorithm):
     def _init_callback(
         self, callback: MaybeCallback, progress_bar: bool = False
     ) -> BaseCallback:
-        if progress_bar or isinstance(callback, list):
-            given = callback if isinstance(callback, list) else [callback]
-            bars = [ProgressCallback()] if progress_bar else []
-            callback = [
-                c if isinstance(c, BaseCallback) else ConvertCallback(c)
-                for c in (*given, *bars)
-                if c is not None
-            ]
-        return super()._init_callback(callback)
+        return super()._init_callback(with_progress_bar(callback, progress_bar))
+
+    def save(
+        self,
+        path: str | Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Saves the model and the state of its training.
+
+        Training continues from the file bit for bit, see `pg_agents.checkpoint.state`.
+        A file appears whole or not at all.
+
+        Args:
+            path: name of the file, `.zip` being added to a name without suffix, or an
+                open binary file.
+            exclude: attributes to leave out; `["training_state"]` leaves out random
+                generators and environment.
+            include: attributes to save that are left out by default.
+
+        Raises:
+            NonFiniteError: (a ValueError) if a parameter, the state of an optimiser,
+                the replay memory or the statistics of a `VecNormalize` is NaN or
+                infinite; an older file of that name is unchanged.
+            OSError: if it can't be written; likewise.
+        """
+        save_checkpoint(self, path, exclude, include)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path | io.BufferedIOBase,
+        env: GymEnv | VectorEnv[Any, Any, Any] | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Loads a model that was saved by the same class; seeds and draws nothing.
+
+        The file is unpickled, which can run any code: load only files whose origin you
+        trust. `pg_agents.load_weights` reads weights without that.
+
+        A file that is cut off or damaged, or whose weights were edited, is refused; an
+        attribute that was edited or can't be unpickled is named in a warning, unless
+        `custom_objects` replaces it.
+
+        Args:
+            path: name of the file, with or without `.zip`, or an open binary file.
+            env: environment to train in; None to predict.
+            device: as SB3.
+            custom_objects: values that replace attributes of the file; where the model
+                had None, such as for `clip_range`, it stays None.
+            print_system_info: as SB3.
+            force_reset: whether the environment is reset if its state was not saved.
+                False: it is in the state in which the model was saved.
+            **kwargs: attributes and settings to change. A `seed` seeds at once.
+
+        Returns:
+            The model.
+
+        Raises:
+            DamagedCheckpointError: (a ValueError) if the file is cut off, damaged or
+                no zip file, or if its weights were edited.
+            ValueError: if it was saved by another class, the spaces do not match, or a
+                required attribute can't be read.
+        """
+        return load_checkpoint(
+            cls,
+            super().load,
+            path,
+            env,
+            device,
+            custom_objects,
+            print_system_info,
+            force_reset,
+            **kwargs,
+        )
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seeds as SB3 does; a training state from a checkpoint is dropped.
+
+        Args:
+            seed: the seed; None does nothing.
+        """
+        if seed is not None and not is_loading():
+            drop_training_state(self)
+            super().set_random_seed(seed)
+
+    def set_env(
+        self, env: GymEnv | VectorEnv[Any, Any, Any], force_reset: bool = True
+    ) -> None:
+        """Sets another environment, as SB3 does; it is reset.
+
+        Args:
+            env: the environment.
+            force_reset: False if it is in the state that the model saw last.
+        """
+        super().set_env(env, force_reset)  # type: ignore[arg-type]
+        if self.training_state is not None:
+            self.training_state.replace_env()
+
+    def delegated_attributes(self) -> dict[str, Any]:
+        """Returns settings and position in the environment, saved as attributes."""
+        names = (*SETTINGS, "_last_obs", "_last_episode_starts", "_episode_steps")
+        return {name: getattr(self, name) for name in names}
+
+    def _excluded_save_params(self) -> list[str]:
+        parts = ["config", "collector", "learner", "seeds_at_load"]
+        return [*super()._excluded_save_params(), *parts]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        names, others = super()._get_torch_save_params()
+        if self.target_policy is not None:
+            names = [*names, "target_policy"]
+        return names, others
+
+
+def with_progress_bar(callback: MaybeCallback, progress_bar: bool) -> MaybeCallback:
+    """Returns callbacks with our progress bar among them, if it is asked for."""
+    if not progress_bar and not isinstance(callback, list):
+        return callback
+    callbacks = callback if isinstance(callback, list) else [callback]
+    bars = [ProgressCallback()] if progress_bar else []
+    return [
+        c if isinstance(c, BaseCallback) else ConvertCallback(c)
+        for c in (*callbacks, *bars)
+        if c is not None
+    ]

@@ -9,16 +9,12 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from pg_agents.algorithms.agent_arguments import DefaultInt, choose_data, settings_among
-from pg_agents.algorithms.base import PolicyGradientAlgorithm
-from pg_agents.algorithms.update_settings import UpdateSettings
+from pg_agents.algorithms.base import PolicyGradientAlgorithm, Setting
+from pg_agents.algorithms.config import BaselineName, PolicyGradientConfig
 from pg_agents.common.checks import check_choice
-from pg_agents.learning.advantages import AdvantageSettings, BaselineName
 from pg_agents.learning.losses import CriticLoss
-from pg_agents.learning.replay import MemorySettings
 from pg_agents.rollout.buffer import TrajectoryBuffer
 
-N_EPISODES = DefaultInt(1)
 ReturnName = Literal["reward_to_go", "full_return"]
 
 
@@ -48,8 +44,9 @@ class REINFORCE(PolicyGradientAlgorithm):
             environment or Gymnasium vector environment.
         learning_rate: step size, or a function of the remaining progress, 1 to 0.
         n_episodes: whole episodes per environment and update, unless `n_steps` is
-            given. Every environment does its own number: the first to finish would be
-            the short ones. See the log's `rollout/idle_fraction`.
+            given; 1 by default. Every environment contributes exactly `n_episodes`:
+            taking the first to finish would over-sample short episodes. See the log's
+            `rollout/idle_fraction`.
         n_steps: steps per environment and update instead, for tasks that never end.
             Returns stop, or are bootstrapped, at the end of these steps, and the
             gradient is a mean over steps.
@@ -65,7 +62,7 @@ class REINFORCE(PolicyGradientAlgorithm):
             episode, if that is one). A single number stays as it is.
         normalize_advantage: whether the differences to the baseline are, likewise.
         weight_by_gamma_t: whether step t counts gamma^t as much, see above.
-        max_episode_steps: an episode still going on after this many steps is cut off
+        max_episode_steps: an episode still running after this many steps is cut off
             there, as by a time limit, with a warning; not used with `n_steps`.
         ent_coef: weight of the entropy in the objective, or a schedule; like the return
             it is summed over an episode, and so is the logged `train/entropy_loss`.
@@ -118,12 +115,14 @@ class REINFORCE(PolicyGradientAlgorithm):
         >>> model = model.learn(20_000)
     """
 
+    returns = Setting[ReturnName]("estimator")
+
     def __init__(
         self,
         policy: str | type[ActorCriticPolicy],
         env: GymEnv | VectorEnv[Any, Any, Any] | str | None,
         learning_rate: float | Schedule = 3e-3,
-        n_episodes: int | None = N_EPISODES,
+        n_episodes: int | None = None,
         n_steps: int | None = None,
         gamma: float = 0.99,
         returns: ReturnName = "reward_to_go",
@@ -162,19 +161,41 @@ class REINFORCE(PolicyGradientAlgorithm):
         gradient_steps: int = 1,
         replay: Literal["importance", "returns"] = "importance",
     ) -> None:
-        # The groups of settings are picked from it, by their names.
-        given = {**locals()}
         check_choice("returns", returns, ("reward_to_go", "full_return"))
         check_choice("replay", replay, ("importance", "returns"))
+        config = PolicyGradientConfig(
+            n_steps=n_steps,
+            n_episodes=n_episodes,
+            estimator=returns,
+            max_episode_steps=max_episode_steps,
+            gamma=gamma,
+            baseline=baseline,
+            bootstrap=bootstrap,
+            standardize_returns=standardize_returns,
+            normalize_advantage=normalize_advantage,
+            weight_by_gamma_t=weight_by_gamma_t,
+            learning_rate=learning_rate,
+            critic_learning_rate=critic_learning_rate,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            n_epochs=n_epochs,
+            batch_size=batch_size,
+            clip_range=clip_range,
+            clip_range_vf=clip_range_vf,
+            target_kl=target_kl,
+            critic_loss=critic_loss,
+            target_update_interval=target_update_interval,
+            tau=tau,
+            memory_size=memory_size,
+            learning_starts=learning_starts,
+            gradient_steps=gradient_steps,
+            replay=replay,
+        )
         super().__init__(
             policy,
             env,
-            settings=settings_among(AdvantageSettings, given, estimator=returns),
-            update=settings_among(UpdateSettings, given),
-            memory=settings_among(MemorySettings, given),
-            **choose_data(n_steps, n_episodes),
-            learning_rate=learning_rate,
-            max_episode_steps=max_episode_steps,
+            config=config,
             use_sde=use_sde,
             sde_sample_freq=sde_sample_freq,
             rollout_buffer_class=rollout_buffer_class,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.save_util import recursive_getattr
 from torch import Tensor, nn
 
-from pg_agents.common.nonfinite import NonFiniteError, first_nonfinite
+from pg_agents.common.nonfinite import first_nonfinite, named_weights, refuse_to_save
 
 
 def check_model(model: BaseAlgorithm) -> None:
@@ -23,7 +22,7 @@ def check_model(model: BaseAlgorithm) -> None:
     Raises:
         NonFiniteError: (a ValueError) naming the first tensor that is not.
     """
-    _refuse("model", nonfinite_in(model))
+    refuse_to_save("model", nonfinite_in(model))
 
 
 def nonfinite_in(model: BaseAlgorithm) -> str | None:
@@ -46,47 +45,17 @@ def nonfinite_in(model: BaseAlgorithm) -> str | None:
         # As torch.compile wraps it.
         part = getattr(part, "_orig_mod", part)
         if isinstance(part, nn.Module):
-            named |= _weights(part, name)
+            named |= named_weights(part, name)
         elif isinstance(part, torch.optim.Optimizer):
             named |= _optimizer_state(part, name, model.policy)
     for name in variables:
         value: Any = recursive_getattr(model, name)
         if isinstance(value, Tensor):
             named[name] = value
-    memory: Any = getattr(model, "memory", None)
+    memory: Any = getattr(model, "replay_memory", None)
     if hasattr(memory, "numbers"):
         named |= memory.numbers()
     return first_nonfinite(named | _statistics(model))
-
-
-def check_policy(policy: nn.Module, stored: Container[str] | None = None) -> None:
-    """Raises unless the parameters of a policy are finite.
-
-    Args:
-        policy: the policy.
-        stored: names of the parameters that are looked at; None for all.
-
-    Raises:
-        NonFiniteError: (a ValueError) naming the first parameter that is not.
-    """
-    _refuse("policy", first_nonfinite(_weights(policy, "policy", stored)))
-
-
-def _refuse(what: str, found: str | None) -> None:
-    if found is not None:
-        raise NonFiniteError(
-            f"{found}: the {what} is not saved, and older files stay as they are"
-        )
-
-
-def _weights(
-    module: nn.Module, name: str, stored: Container[str] | None = None
-) -> dict[str, Tensor]:
-    return {
-        f"{name} weight {key!r}": parameter
-        for key, parameter in module.named_parameters(remove_duplicate=False)
-        if stored is None or key in stored
-    }
 
 
 def _optimizer_state(

@@ -1,19 +1,35 @@
-"""Saving and loading such that learning goes on as if it had never stopped."""
+"""Checkpoints after which training continues bit for bit.
+
+A checkpoint is SB3's zip file with the training state in it: the state of every random
+generator and, if it can be saved (`pg_agents.checkpoint.env_state`), of the
+environment. `load` restores neither: it seeds and draws nothing. The next `learn` does,
+so that it continues as it would have without the interruption.
+
+This holds for checkpoints saved between rollouts: after `learn`, or in a callback's
+`_on_rollout_start` or `_on_training_end`. Within a rollout, its steps are lost and the
+environment is reset, as `learn(..., reset_num_timesteps=False)` then warns. It is also
+reset if another environment is given, or one whose state can't be saved. A model with a
+seed then seeds the environment, by the seed and the number of steps so far, unless the
+environment was already seeded.
+"""
 
 from __future__ import annotations
 
 import io
+import random
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, TypeVar
 
 import cloudpickle  # type: ignore[import-untyped]
+import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.type_aliases import GymEnv
+from gymnasium import spaces
+from stable_baselines3.common.save_util import recursive_getattr, save_to_zip_file
 from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.checkpoint.archive import checked_content, with_manifest
@@ -26,314 +42,385 @@ from pg_agents.checkpoint.env_state import (
     take_normalization,
 )
 from pg_agents.checkpoint.finite_check import check_model
-from pg_agents.checkpoint.random_states import (
-    kept_random_states,
-    put_random_states,
-    put_space_state,
-    take_random_states,
-    take_space_state,
-)
-from pg_agents.checkpoint.resume_point import ResumePoint, next_seed, pending_seeds
-from pg_agents.common.devices import on_device, to_cpu, to_device
 from pg_agents.common.files import write_whole
+from pg_agents.common.tree import is_on_accelerator, to_cpu, to_device
 
-# Where an episode stands; SB3's load() forgets the first if it is given an environment.
+# Position in the environment; SB3's load() drops the first if it gets an environment.
 _OBSERVATIONS = ("_last_obs", "_last_original_obs", "_last_episode_starts")
-_PLACE = {*_OBSERVATIONS, "_episode_steps"}
-# What is lost with `_packed`.
-_LOST = (
-    "The state of random numbers and of the environment and the replay memory are "
-    "lost: learning does not go on bit for bit as it would have."
-)
-# Whether SB3's load() is at work, which builds the model as if it were a new one.
-_LOADING: ContextVar[bool] = ContextVar("loading", default=False)
+_CURSOR = (*_OBSERVATIONS, "_episode_steps")
+_LOST = {
+    "training_state": (
+        "The states of random generators and of the environment are lost: training "
+        "does not continue bit for bit."
+    ),
+    "replay_memory": "The replay memory is empty.",
+}
+_IS_LOADING: ContextVar[bool] = ContextVar("is_loading", default=False)
 
 
-class ResumableAlgorithm(OnPolicyAlgorithm):
-    """An algorithm whose `save`, `load` and `learn` continue bit for bit.
+Model = TypeVar("Model")
 
-    A checkpoint holds the random states and, where the environment can be kept
-    (`pg_agents.checkpoint.env_state`), its state. `load` leaves both aside: it neither
-    seeds anything nor draws, and the environment it is given may be used as ever. The
-    next `learn` puts them back, so that it does what it would have done without the
-    stop, with `reset_num_timesteps=False` and with True.
 
-    That holds for what is saved between rollouts: after `learn`, or in a callback's
-    `_on_rollout_start` or `_on_training_end`. In the middle of a rollout, steps are
-    lost, and the environment starts anew, as `learn(..., reset_num_timesteps=False)`
-    then warns. It also starts anew if another environment is given, or one that can't
-    be kept (`Monitor`'s list of all past episodes never is). In those cases a model
-    with a seed seeds the environment, by the seed and the steps so far, unless the
-    environment was seeded already.
+@dataclass
+class TrainingState:
+    """State of training beyond attributes and weights, as plain data.
 
-    `set_random_seed`, and `load` with a `seed`, drop what was to be put back.
+    Attributes:
+        random: states of the process's generators.
+        action_space: state of the generator of the action space.
+        generators: states of the model's own torch generators by attribute.
+        env: state of the environment; None if it is to be reset.
+        reset_reason: why there is no such state; None if that needs no explanation.
+        normalization: statistics of normalising wrappers, for any environment.
+        observations: `_last_obs` and the like.
+        seed_env: whether to seed an environment that is reset.
     """
 
-    # Attributes that load() puts back once the model is built, which makes them anew.
-    _kept_apart: ClassVar[tuple[str, ...]] = ()
-
-    # What the next learn() puts back; None once it has.
-    _resume_point: ResumePoint | None = None
-    # In a file: that, and what is kept apart, as bytes. SB3 writes out in words what
-    # an attribute holds, if it is anything else.
-    _packed: bytes = b""
-    # Whether steps have been taken that nothing was learnt from yet.
-    _mid_rollout: bool = False
-    # Seeds that the environment had when it was handed to load().
-    _seeds_at_load: tuple[int | None, ...] = ()
-
-    def save(
-        self,
-        path: str | Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
-        """Saves the model, and all that it takes to go on exactly.
-
-        A file appears whole or not at all: a reader, or a power cut, meets the old one
-        or the new one.
-
-        Args:
-            path: name of the file, `.zip` being added to a name without suffix, or an
-                open binary file.
-            exclude: attributes to leave out besides those that always are;
-                `["_resume_point"]` leaves out random states and environment.
-            include: attributes to save though they would be left out.
-
-        Raises:
-            NonFiniteError: (a ValueError) if a parameter, the state of an optimiser,
-                the replay memory or the statistics of a `VecNormalize` is NaN or
-                infinite; an old file of that name is as it was.
-            OSError: if it can't be written; likewise.
-        """
-        check_model(self)
-        left_out = {*(exclude or ()), *self._excluded_save_params()}
-        own = {name: each for name, each in vars(self).items() if name not in left_out}
-        kept_apart = self._kept_apart
-        apart = {n: v for n, v in own.items() if n in kept_apart or on_device(v)}
-        cannot_be = torch.Generator | torch.cuda.CUDAGraph
-        cannot = {name for name, value in own.items() if isinstance(value, cannot_be)}
-        point = None
-        if "_resume_point" not in left_out:
-            point = self._resume_point or self._take_resume_point()
-        file = io.BytesIO()
-        self._packed = cloudpickle.dumps((point, to_cpu(apart)))
-        try:
-            never = {*left_out, *apart, *cannot, "_resume_point"}
-            super().save(file, never, include)
-        finally:
-            self._packed = b""
-        write_whole(path, with_manifest(file.getvalue(), type(self)), "zip")
+    random: dict[str, Any]
+    action_space: dict[str, Any] | None
+    generators: dict[str, Any]
+    env: list[dict[str, Any]] | None
+    reset_reason: str | None
+    normalization: list[dict[str, Any]]
+    observations: dict[str, Any]
+    seed_env: bool = True
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path | io.BufferedIOBase,
-        env: GymEnv | VectorEnv[Any, Any, Any] | None = None,
-        device: torch.device | str = "auto",
-        custom_objects: dict[str, Any] | None = None,
-        print_system_info: bool = False,
-        force_reset: bool = True,
-        **kwargs: Any,
-    ) -> Self:
-        """Loads a model that was saved by the same class; seeds and draws nothing.
-
-        The file is unpickled, which can run any code: load only files whose origin you
-        trust. `pg_agents.checkpoint.weights` exchanges weights without that.
-
-        A file that is cut off or damaged, or whose weights were edited, is refused; an
-        attribute that was edited, or can't be unpickled here, costs a warning that
-        names it, unless `custom_objects` replaces it.
-
-        Args:
-            path: name of the file, with or without `.zip`, or an open binary file.
-            env: where to go on learning; None to predict.
-            device: as SB3.
-            custom_objects: take the place of what the file has by their names; where
-                the model had None, such as for `clip_range`, it is None again.
-            print_system_info: as SB3.
-            force_reset: whether the environment starts anew if its state was not kept.
-                False: it is in the very state in which the model was saved.
-            **kwargs: attributes to change. A `seed` seeds at once, as SB3's `load`.
-
-        Returns:
-            The model.
-
-        Raises:
-            DamagedCheckpointError: (a ValueError) if the file is cut off, damaged or
-                no zip file, or if its weights were edited.
-            ValueError: if it was saved by another class, the spaces do not fit, or an
-                attribute can't be read without which no model can be built.
-        """
-        if not isinstance(custom_objects, dict | None):
-            raise ValueError(
-                f"custom_objects must be a dict or None, got {custom_objects!r}"
+    def of(cls, model: Any) -> TrainingState:  # noqa: ANN401
+        """Returns the present state of a model."""
+        env, reset_reason = None, None
+        if model.collector.in_rollout:
+            reset_reason = (
+                "it was saved in the middle of a rollout, whose steps are lost"
             )
-        checkpoint = checked_content(path, cls)
-        token = _LOADING.set(True)
-        try:
-            with kept_random_states():
-                read = read_attributes(
-                    checkpoint,
-                    {
-                        name: value
-                        for name, value in (custom_objects or {}).items()
-                        if checkpoint.data.get(name, value) is not None
-                    },
-                    kwargs,
-                    ["n_envs"] if env is None else ["verbose"],
-                    {"_packed": _LOST},
-                )
-                model = super().load(
-                    io.BytesIO(read.content),
-                    env,  # type: ignore[arg-type]
-                    device,
-                    read.objects,
-                    print_system_info,
-                    force_reset,
-                    **kwargs,
-                )
-        finally:
-            _LOADING.reset(token)
-        model._after_load(env is not None and force_reset)
-        model._forget_place(read.unreadable & _PLACE)
-        if kwargs.get("seed") is not None:
-            model.set_random_seed(kwargs["seed"])
-        return model
-
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """Seeds as SB3 does; what a checkpoint was to put back is dropped.
-
-        Args:
-            seed: the seed; None does nothing.
-        """
-        if seed is None or _LOADING.get():
-            return
-        if self._resume_point is not None:
-            self._resume_point = None
-            # Seeds take effect in a reset.
-            self._last_obs = None
-        super().set_random_seed(seed)
-
-    def set_env(
-        self, env: GymEnv | VectorEnv[Any, Any, Any], force_reset: bool = True
-    ) -> None:
-        """Sets another environment, as SB3 does; it starts anew.
-
-        Args:
-            env: the environment.
-            force_reset: False if it is in the state that the model saw last.
-        """
-        super().set_env(env, force_reset)  # type: ignore[arg-type]
-        if self._resume_point is not None:
-            self._resume_point = {
-                **self._resume_point,
-                "env": None,
-                "why_not": None,
-                "normalization": [],
-                "seed_env": False,
-            }
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_mid_rollout", "_seeds_at_load"]
-
-    def _take_resume_point(self) -> ResumePoint:
-        env, why_not = None, None
-        if self._mid_rollout:
-            why_not = "it was saved in the middle of a rollout, whose steps are lost"
-        elif self.env is not None:
+        elif model.env is not None:
             try:
-                env = take_env_state(self.env)
+                env = take_env_state(model.env)
             except CannotKeepError as error:
-                why_not = str(error)
-        return {
-            "random": take_random_states(),
-            "action_space": take_space_state(self.action_space),
-            "generators": {
+                reset_reason = str(error)
+        return cls(
+            random=random_states(),
+            action_space=space_state(model.action_space),
+            generators={
                 name: value.get_state().numpy().copy()
-                for name, value in vars(self).items()
+                for name, value in vars(model).items()
                 if isinstance(value, torch.Generator)
             },
-            "env": env,
-            "why_not": why_not,
-            "normalization": [] if self.env is None else take_normalization(self.env),
-            "observations": to_cpu({n: getattr(self, n) for n in _OBSERVATIONS}),
-            "seed_env": True,
-        }
+            env=env,
+            reset_reason=reset_reason,
+            normalization=[] if model.env is None else take_normalization(model.env),
+            observations=to_cpu({name: getattr(model, name) for name in _OBSERVATIONS}),
+        )
 
-    def _after_load(self, forget_observations: bool) -> None:
-        """Unpacks what is not put back by SB3's `load`."""
-        if self._packed:
-            packed, self._packed = self._packed, b""
-            try:
-                self._resume_point, apart = cloudpickle.loads(packed)
-            # Whatever it is that another version does not know.
-            except Exception as error:
-                apart = {}
-                why = f"{type(error).__name__}: {error}"
-                warn_unreadable("_packed", why, _LOST, stacklevel=5)
-            for name, value in apart.items():
-                if not (forget_observations and name == "_last_obs"):
-                    setattr(self, name, to_device(value, self.device))
-        if self.env is not None:
-            self._seeds_at_load = pending_seeds(self.env)
+    def to_bytes(self) -> bytes:
+        """Returns the state as bytes."""
+        pickled: bytes = cloudpickle.dumps(vars(self))
+        return pickled
 
-    def _forget_place(self, unreadable: set[str]) -> None:
-        """Has the environment start anew if its place in an episode is not known."""
-        if unreadable:
-            self._last_obs = None
-            if self._resume_point is not None:
-                why = f"{', '.join(sorted(unreadable))} of the file can't be read here"
-                self._resume_point |= {"env": None, "why_not": why}
+    @classmethod
+    def from_bytes(cls, content: bytes) -> TrainingState:
+        """Returns the state that `to_bytes` was called on."""
+        return cls(**cloudpickle.loads(content))
 
-    def _resume(self, reset_num_timesteps: bool) -> None:
-        """Puts back what a checkpoint has kept; called by `learn` before all else.
+    def forget_env(self, reason: str) -> None:
+        """Makes `restore` reset the environment."""
+        self.env, self.reset_reason = None, reason
+
+    def replace_env(self) -> None:
+        """Makes `restore` leave another environment as it is."""
+        self.env, self.reset_reason = None, None
+        self.normalization, self.seed_env = [], False
+
+    def restore(self, model: Any, reset_num_timesteps: bool) -> None:  # noqa: ANN401
+        """Restores the state; `learn` calls it before anything else.
 
         Args:
-            reset_num_timesteps: whether `learn` begins anew, and so resets the
-                environment in any case: nobody needs to be told then.
+            model: the model, with an environment.
+            reset_num_timesteps: whether `learn` resets the environment in any case, so
+                that no warning is needed.
         """
-        point, self._resume_point = self._resume_point, None
-        if point is None:
-            return
-        assert self.env is not None, "learn() has looked"
-        self._resume_env(self.env, point, reset_num_timesteps)
-        for name, state in point["generators"].items():
-            own = getattr(self, name, None)
-            if isinstance(own, torch.Generator):
-                own.set_state(torch.from_numpy(state))
-        put_space_state(self.action_space, point["action_space"])
-        put_space_state(self.env.action_space, point["action_space"])
-        put_random_states(point["random"])
+        self._restore_env(model, reset_num_timesteps)
+        for name, state in self.generators.items():
+            generator = getattr(model, name, None)
+            if isinstance(generator, torch.Generator):
+                generator.set_state(torch.from_numpy(state))
+        set_space_state(model.action_space, self.action_space)
+        set_space_state(model.env.action_space, self.action_space)
+        set_random_states(self.random)
 
-    def _resume_env(self, env: VecEnv, point: ResumePoint, anew: bool) -> None:
-        why_not = point["why_not"]
+    def _restore_env(self, model: Any, reset_num_timesteps: bool) -> None:  # noqa: ANN401
+        env, reset_reason = model.env, self.reset_reason
         seeds = pending_seeds(env)
         seeded = any(seed is not None for seed in seeds)
-        if point["env"] is not None and seeded and seeds != self._seeds_at_load:
-            # Somebody has seeded it since it was handed to load(): that counts.
-            self._last_obs = None
-        elif point["env"] is not None:
+        if self.env is not None and seeded and seeds != model.seeds_at_load:
+            # The environment was seeded again after load().
+            model._last_obs = None
+        elif self.env is not None:
             try:
-                put_env_state(env, point["env"])
+                put_env_state(env, self.env)
             except CannotKeepError as error:
-                why_not = str(error)
+                reset_reason = str(error)
             else:
-                for name, value in point["observations"].items():
-                    setattr(self, name, to_device(value, self.device))
+                for name, value in self.observations.items():
+                    setattr(model, name, to_device(value, model.device))
                 return
-        kept: Any = point["normalization"] or []
-        # Files written before Gymnasium's wrappers were kept have one dict, or None.
-        put_normalization(env, [kept] if isinstance(kept, dict) else kept)
-        if self._last_obs is not None:
+        put_normalization(env, self.normalization)
+        if model._last_obs is not None:
             # force_reset=False: the environment is where it was.
             return
-        had_begun = point["observations"]["_last_obs"] is not None
-        if why_not is not None and had_begun and not anew:
+        had_begun = self.observations["_last_obs"] is not None
+        if reset_reason is not None and had_begun and not reset_num_timesteps:
             warnings.warn(
-                f"the environment starts from a fresh reset ({why_not}), so that "
-                "learning does not go on bit for bit as it would have",
+                f"the environment is reset ({reset_reason}), so that training does not "
+                "continue bit for bit",
                 stacklevel=5,
             )
-        if point["seed_env"] and self.seed is not None and not seeded:
-            env.seed(next_seed(self.seed, self.num_timesteps))
+        if self.seed_env and model.seed is not None and not seeded:
+            env.seed(next_seed(model.seed, model.num_timesteps))
+
+
+def save_checkpoint(
+    model: Any,  # noqa: ANN401
+    path: str | Path | io.BufferedIOBase,
+    exclude: Iterable[str] | None = None,
+    include: Iterable[str] | None = None,
+) -> None:
+    """Saves a model as SB3 does, with its training state, atomically.
+
+    Args:
+        model: the model.
+        path: name of the file, `.zip` being added to a name without suffix, or an open
+            binary file.
+        exclude: attributes to leave out; `["training_state"]` leaves out random
+            generators and environment.
+        include: attributes to save that are left out by default.
+
+    Raises:
+        NonFiniteError: (a ValueError) if a parameter, the state of an optimiser, the
+            replay memory or the statistics of a `VecNormalize` is NaN or infinite; an
+            older file of that name is unchanged.
+        OSError: if it can't be written; likewise.
+    """
+    check_model(model)
+    excluded = {*(exclude or ()), *model._excluded_save_params()} - {*(include or ())}
+    modules, variables = model._get_torch_save_params()
+    excluded |= {name.split(".")[0] for name in (*modules, *variables)}
+    attributes = {**vars(model), **model.delegated_attributes()}
+    unpicklable = torch.Generator | torch.cuda.CUDAGraph
+    data = {
+        name: to_cpu(value) if is_on_accelerator(value) else value
+        for name, value in attributes.items()
+        if name not in excluded and not isinstance(value, unpicklable)
+    }
+    data["_on_device"] = [
+        name for name in data if is_on_accelerator(attributes.get(name))
+    ]
+    if "training_state" not in excluded:
+        state = model.training_state or TrainingState.of(model)
+        data["training_state"] = state.to_bytes()
+    replay = getattr(model, "replay_memory", None)
+    if replay is not None and "replay_memory" not in excluded:
+        data["replay_memory"] = cloudpickle.dumps(to_cpu(replay))
+    file = io.BytesIO()
+    save_to_zip_file(
+        file,
+        data=data,
+        params=model.get_parameters(),
+        pytorch_variables={name: recursive_getattr(model, name) for name in variables},
+    )
+    write_whole(path, with_manifest(file.getvalue(), type(model)), "zip")
+
+
+def load_checkpoint(
+    cls: type[Model],
+    sb3_load: Callable[..., Model],
+    path: str | Path | io.BufferedIOBase,
+    env: Any,  # noqa: ANN401
+    device: torch.device | str,
+    custom_objects: dict[str, Any] | None,
+    print_system_info: bool,
+    force_reset: bool,
+    **kwargs: Any,
+) -> Model:
+    """Loads a model that `save_checkpoint` saved; seeds and draws nothing.
+
+    Args:
+        cls: class of the model.
+        sb3_load: SB3's `load` of the class.
+        path: name of the file, with or without `.zip`, or an open binary file.
+        env: environment to train in; None to predict.
+        device: as SB3.
+        custom_objects: values that replace attributes of the file; where the model had
+            None, it stays None.
+        print_system_info: as SB3.
+        force_reset: whether the environment is reset if its state was not saved. False:
+            it is in the state in which the model was saved.
+        **kwargs: attributes to change. A `seed` seeds at once, as in SB3.
+
+    Raises:
+        DamagedCheckpointError: (a ValueError) if the file is cut off, damaged or no zip
+            file, or if its weights were edited.
+        ValueError: if it was saved by another class, the spaces do not match, or a
+            required attribute can't be read.
+    """
+    if not isinstance(custom_objects, dict | None):
+        raise ValueError(
+            f"custom_objects must be a dict or None, got {custom_objects!r}"
+        )
+    checkpoint = checked_content(path, cls)
+    token = _IS_LOADING.set(True)
+    try:
+        with preserved_random_states():
+            read = read_attributes(
+                checkpoint,
+                {
+                    name: value
+                    for name, value in (custom_objects or {}).items()
+                    if checkpoint.data.get(name, value) is not None
+                },
+                kwargs,
+                ["n_envs"] if env is None else ["verbose"],
+                _LOST,
+            )
+            packed = {name: read.objects.get(name) for name in _LOST}
+            read.objects.update(dict.fromkeys(packed))
+            model: Any = sb3_load(
+                io.BytesIO(read.content),
+                env,
+                device,
+                read.objects,
+                print_system_info,
+                force_reset,
+                **kwargs,
+            )
+    finally:
+        _IS_LOADING.reset(token)
+    for name in vars(model).pop("_on_device", ()):
+        setattr(model, name, to_device(getattr(model, name), model.device))
+    _unpack(model, "training_state", packed, TrainingState.from_bytes)
+    _unpack(model, "replay_memory", packed, cloudpickle.loads)
+    if model.env is not None:
+        model.seeds_at_load = pending_seeds(model.env)
+    unreadable = sorted(read.unreadable & {*_CURSOR})
+    if unreadable:
+        model._last_obs = None
+        if model.training_state is not None:
+            reason = f"{', '.join(unreadable)} of the file can't be read here"
+            model.training_state.forget_env(reason)
+    if kwargs.get("seed") is not None:
+        model.set_random_seed(kwargs["seed"])
+    loaded: Model = model
+    return loaded
+
+
+def restore_training_state(model: Any, reset_num_timesteps: bool) -> None:  # noqa: ANN401
+    """Restores what a checkpoint has saved; `learn` calls it before anything else."""
+    state, model.training_state = model.training_state, None
+    if state is not None:
+        state.restore(model, reset_num_timesteps)
+
+
+def drop_training_state(model: Any) -> None:  # noqa: ANN401
+    """Drops what a checkpoint has saved, because the model is seeded."""
+    if model.training_state is not None:
+        model.training_state = None
+        # Seeds take effect in a reset.
+        model._last_obs = None
+
+
+def is_loading() -> bool:
+    """Returns whether `load_checkpoint` is building a model."""
+    return _IS_LOADING.get()
+
+
+def _unpack(
+    model: Any,  # noqa: ANN401
+    name: str,
+    packed: dict[str, Any],
+    read: Callable[[bytes], Any],
+) -> None:
+    """Sets an attribute from its bytes, if there are any; warns if it can't be read."""
+    if not packed[name]:
+        return
+    try:
+        value = read(packed[name])
+    # Anything that another version does not know.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        warn_unreadable(name, reason, _LOST[name], stacklevel=5)
+        return
+    setattr(model, name, value)
+
+
+def random_states() -> dict[str, Any]:
+    """Returns the states of all generators that are shared in a process.
+
+    Returns:
+        Plain data: Python's `random`, NumPy's global generator, torch's on the CPU and,
+        where CUDA is in use, on every GPU, and whether cuDNN is deterministic, which
+        SB3 sets with a seed.
+    """
+    cuda = None
+    # Initialising CUDA costs memory; unused, it has no state to save.
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        cuda = [state.numpy().copy() for state in torch.cuda.get_rng_state_all()]
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state().numpy().copy(),
+        "cuda": cuda,
+        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Restores what `random_states` returned; GPUs that were not there are skipped."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(torch.from_numpy(states["torch"].copy()))
+    deterministic, benchmark = states["cudnn"]
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = benchmark
+    if states["cuda"] is not None and torch.cuda.is_available():
+        n_devices = torch.cuda.device_count()
+        for device, state in enumerate(states["cuda"][:n_devices]):
+            torch.cuda.set_rng_state(torch.from_numpy(state.copy()), device)
+
+
+@contextmanager
+def preserved_random_states() -> Iterator[None]:
+    """Restores the generators at the end, whatever was drawn inside."""
+    states = random_states()
+    try:
+        yield
+    finally:
+        set_random_states(states)
+
+
+def space_state(space: spaces.Space[Any]) -> dict[str, Any] | None:
+    """Returns the state of a space's own generator; None if it never drew."""
+    # Reading `np_random` would create and seed a generator.
+    generator = vars(space)["_np_random"]
+    return None if generator is None else dict(generator.bit_generator.state)
+
+
+def set_space_state(space: spaces.Space[Any], state: dict[str, Any] | None) -> None:
+    """Restores what `space_state` returned."""
+    if state is not None:
+        space.np_random.bit_generator.state = state
+
+
+def pending_seeds(env: VecEnv) -> tuple[int | None, ...]:
+    """Returns the seeds that the next reset uses."""
+    return tuple(getattr(env.unwrapped, "_seeds", ()))
+
+
+def next_seed(seed: int, num_timesteps: int) -> int:
+    """Returns a seed for an environment that is reset in the middle of training.
+
+    The model's own seed would repeat the first episodes.
+    """
+    if num_timesteps == 0:
+        return seed
+    words = np.random.SeedSequence([seed, num_timesteps]).generate_state(1)
+    return int(words[0] >> 1)

@@ -14,10 +14,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import Tensor
 
 from pg_agents.checkpoint.archive import versions
-from pg_agents.checkpoint.finite_check import check_policy
 from pg_agents.common.checks import kind_of
 from pg_agents.common.files import write_whole
-from pg_agents.learning.critics import critic_names
+from pg_agents.common.nonfinite import check_policy
+from pg_agents.learning.critic import critic_names
 
 # In the metadata: names of a tensor that has several, to the one it is stored under.
 _ALIASES = "aliases"

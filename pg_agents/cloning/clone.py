@@ -30,7 +30,7 @@ from pg_agents.common.checks import (
     kind_of,
 )
 from pg_agents.common.tree import count
-from pg_agents.policies.base import OurPolicy
+from pg_agents.policies.base import PolicyGradientPolicy
 
 
 def clone_behaviour(
@@ -171,7 +171,7 @@ def _policy_of(model: BaseAlgorithm, ent_coef: float) -> ActorCriticPolicy:
             "ent_coef must be 0 for a policy with squash_output=True, whose entropy is "
             f"not known, got {ent_coef}"
         )
-    if not isinstance(policy, OurPolicy):
+    if not isinstance(policy, PolicyGradientPolicy):
         for space in (policy.observation_space, policy.action_space):
             _check_counts_from_zero(space, policy)
     return policy

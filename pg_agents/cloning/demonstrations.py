@@ -30,7 +30,7 @@ from pg_agents.cloning.space_arrays import (
 )
 from pg_agents.common.checks import check_bool, check_count, check_integer
 from pg_agents.common.tree import copy_observation, count
-from pg_agents.rollout.limits import EpisodeQuota, Quota, StepQuota
+from pg_agents.rollout.limits import EpisodeLimit, RolloutLimit, StepLimit
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 
 AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
@@ -127,7 +127,7 @@ def record_demonstrations(
             them would be short ones too often.)
         n_steps: steps of every environment, instead; Gymnasium's dummy steps count,
             and are left out.
-        max_episode_steps: with `n_episodes`: an episode still going on after this many
+        max_episode_steps: with `n_episodes`: an episode still running after this many
             steps is cut off there, with a warning.
         deterministic: passed on to `predict`.
         noise: standard deviation of Gaussian noise on the actions that are executed, in
@@ -169,12 +169,12 @@ def record_demonstrations(
         if seed is not None:
             vec_env.seed(seed)
         cap = max_episode_steps if n_steps is None else None
-        quota: Quota
+        quota: RolloutLimit
         if n_steps is not None:
-            quota = StepQuota(n_steps)
+            quota = StepLimit(n_steps)
         else:
             assert n_episodes is not None, "it is one of the two"
-            quota = EpisodeQuota(vec_env.num_envs, n_episodes)
+            quota = EpisodeLimit(vec_env.num_envs, n_episodes)
         disturb = Disturbance(vec_env.action_space, noise, seed)
         raw = RawObservations(vec_env)
         with raw.watched():
@@ -216,7 +216,7 @@ class _Recording:
         self,
         env: VecEnv,
         raw: RawObservations,
-        quota: Quota,
+        quota: RolloutLimit,
         cap: int | None,
         disturb: Disturbance,
     ) -> None:
@@ -247,10 +247,10 @@ class _Recording:
 
     def run(self, ask: Ask) -> Demonstrations:
         """Records until the quota is filled."""
-        while not self._quota.filled:
-            if self._quota.stalled:
+        while not self._quota.reached:
+            if self._quota.needs_reset:
                 self._begin()
-                self._quota.restart()
+                self._quota.reset()
             self._step(ask)
         recorded = np.stack(self._recorded, axis=1)
 
@@ -325,7 +325,7 @@ class _Recording:
             capped = recorded & ~dones & (self._lengths >= self._cap)
         if capped.any():
             warnings.warn(
-                f"an episode was still going on after {self._cap} steps and its "
+                f"an episode was still running after {self._cap} steps and its "
                 "recording ended there: raise max_episode_steps if it should go on, or "
                 "give n_steps if it never ends",
                 stacklevel=5,

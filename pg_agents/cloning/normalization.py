@@ -36,7 +36,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from pg_agents.cloning.space_arrays import Observations
-from pg_agents.common.tree import copy_observation, count, map_observation, select
+from pg_agents.common.tree import copy_observation, count, select, tree_map
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 from pg_agents.vec_env.infos import with_rows
 
@@ -360,7 +360,7 @@ def _row_by_row(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
         copy_observation(wrapper.observation(copy_observation(select(observations, i))))
         for i in range(count(observations))
     ]
-    return map_observation(lambda *each: np.stack(each), *rows)
+    return tree_map(lambda *each: np.stack(each), *rows)
 
 
 def _batch_by_batch(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
@@ -373,5 +373,5 @@ def _batch_by_batch(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
         )
         for each in rows
     ]
-    joined = map_observation(lambda *each: np.concatenate(each), *batches)
+    joined = tree_map(lambda *each: np.concatenate(each), *batches)
     return select(joined, np.arange(n))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pg_agents.common.tree import Observation, map_observation
+from pg_agents.common.tree import Observation, tree_map
 
 if TYPE_CHECKING:
-    from pg_agents.learning.advantages import Facts
+    from pg_agents.rollout.data import Rollout
 
 
 class NonFiniteError(ValueError):
@@ -35,21 +35,8 @@ def total_norm(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Returns whether no number of any tensor is NaN or infinite.
-
-    One sum of norms for each device screens them all, so that a GPU is waited for once.
-    The norm of finite numbers can overflow: only then is each tensor looked at.
-
-    Args:
-        tensors: of any shapes, dtypes and devices; integers and booleans are finite.
-    """
-    kept = [each.detach() for each in tensors if _can_be_nonfinite(each)]
-    by_device: dict[torch.device, list[Tensor]] = {}
-    for each in kept:
-        by_device.setdefault(each.device, []).append(each)
-    return all(_screened(group) for group in by_device.values()) or all(
-        bool(each.isfinite().all()) for each in kept
-    )
+    """Returns whether no number of any tensor is NaN or infinite."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def first_nonfinite(named: Mapping[str, Tensor]) -> str | None:
@@ -76,21 +63,50 @@ def first_nonfinite(named: Mapping[str, Tensor]) -> str | None:
     return f"{name} has {' and '.join(counts)}"
 
 
-def _can_be_nonfinite(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
+def check_policy(policy: nn.Module, stored: Container[str] | None = None) -> None:
+    """Raises unless the parameters of a policy are finite.
+
+    Args:
+        policy: the policy.
+        stored: names of the parameters to check; None for all.
+
+    Raises:
+        NonFiniteError: (a ValueError) naming the first parameter that is not finite.
+    """
+    refuse_to_save("policy", first_nonfinite(named_weights(policy, "policy", stored)))
 
 
-def _screened(tensors: list[Tensor]) -> bool:
-    norms = torch._foreach_norm(tensors)
-    return bool(torch.stack([norm.float() for norm in norms]).sum().isfinite())
+def refuse_to_save(what: str, reason: str | None) -> None:
+    """Raises a NonFiniteError if there is a reason not to save a model or policy."""
+    if reason is not None:
+        raise NonFiniteError(
+            f"{reason}: the {what} is not saved, and older files stay as they are"
+        )
+
+
+def named_weights(
+    module: nn.Module, name: str, stored: Container[str] | None = None
+) -> dict[str, Tensor]:
+    """Returns the parameters of a module by description.
+
+    Args:
+        module: the module.
+        name: its name in descriptions.
+        stored: names of the parameters to return; None for all.
+    """
+    return {
+        f"{name} weight {key!r}": parameter
+        for key, parameter in module.named_parameters(remove_duplicate=False)
+        if stored is None or key in stored
+    }
 
 
 class FiniteCheck:
-    """Looks at scalars of an update: at once, or all of them when it is over.
+    """Checks scalars of an update: at once, or all of them at its end.
 
     Args:
-        at_once: for the CPU. To ask an accelerator for a number is to wait for it, so
-            that is done once an update.
+        at_once: True on the CPU. Reading a number from an accelerator synchronises with
+            it, so that is done once per update.
     """
 
     def __init__(self, at_once: bool) -> None:
@@ -124,50 +140,52 @@ class FiniteCheck:
         return next(bad, None)
 
 
-def first_bad_input(facts: Facts, episode_steps: Tensor | None) -> str | None:
-    """Returns a sentence on the first step of a rollout that is not finite, or None.
+def first_bad_input(rollout: Rollout) -> str | None:
+    """Returns a sentence on the first non-finite step of a rollout, or None.
 
-    An observation is bad where the policy makes no finite number of it: what it is made
-    for may be infinite.
+    An observation counts as bad if the policy computes a non-finite number from it: a
+    features extractor may handle infinite observations.
 
     Args:
-        facts: the complete rollout.
-        episode_steps: `[T, N]` integers, actions taken before in the same episode.
+        rollout: a complete rollout.
     """
-    told = facts.values + facts.log_probs
-    # In the order of time: what followed a step is, as a rule, seen in the next.
+    # In time order: the observation after a step is usually that of the next row.
     kinds = (
-        ("observation", 0, _bad(told)),
-        ("reward", 1, _bad(facts.rewards)),
-        ("next observation", 3, _bad(facts.next_values)),
+        ("observation", 0, rollout.values + rollout.log_probs),
+        ("reward", 1, rollout.rewards),
+        ("next observation", 3, rollout.next_values),
     )
     found = []
-    for kind, half_steps, bad in kinds:
-        places = (bad & facts.recorded).nonzero()
+    for kind, half_steps, numbers in kinds:
+        places = (_bad(numbers) & rollout.recorded).nonzero()
         if len(places) > 0:
             row, env = places[0].tolist()
             found.append((2 * row + half_steps, row, env, kind))
     if not found:
         return None
     _, row, env, kind = min(found)
-    where = f"in environment {env} at step {row} of the rollout"
-    if episode_steps is not None:
-        where += f" (step {int(episode_steps[row, env])} of its episode)"
+    step = int(rollout.episode_steps[row, env])
+    where = (
+        f"in environment {env} at step {row} of the rollout (step {step} of its "
+        "episode)"
+    )
     if kind == "reward":
         return (
-            f"the reward is {facts.rewards[row, env].item()} {where}: look at the "
+            f"the reward is {rollout.rewards[row, env].item()} {where}: look at the "
             "environment's reward"
         )
-    value, log_prob = facts.values[row, env].item(), facts.log_probs[row, env].item()
+    value, log_prob = (
+        numbers[row, env].item() for numbers in (rollout.values, rollout.log_probs)
+    )
     if kind == "observation":
-        seen = map_observation(lambda each: each[row, env], facts.observations)
-        made = f"the policy makes value {value} and log-probability {log_prob} of it"
-        return f"the observation {where} is {_described(seen)}, and {made}: " + _advice(
-            seen
+        obs = tree_map(lambda column: column[row, env], rollout.observations)
+        return (
+            f"the observation {where} is {_described(obs)}, and the policy makes value "
+            f"{value} and log-probability {log_prob} of it: {_advice(obs)}"
         )
     return (
         f"the value of the observation that followed {where} is "
-        f"{facts.next_values[row, env].item()}: look at what the environment returns "
+        f"{rollout.next_values[row, env].item()}: look at what the environment returns "
         "there (where an episode is truncated, its last observation)"
     )
 
@@ -183,7 +201,7 @@ def bad_observation(observations: Observation) -> str | None:
     envs = bad.nonzero().flatten().tolist()
     if not envs:
         return None
-    seen = map_observation(lambda each: each[envs[0]], observations)
+    seen = tree_map(lambda each: each[envs[0]], observations)
     return (
         f"the observation of environment {envs[0]} is {_described(seen)}: "
         f"{_advice(seen)}"

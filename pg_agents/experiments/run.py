@@ -21,8 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.callbacks import StopWhenSolved, newest_checkpoint, resume
 from pg_agents.callbacks.checkpoint import checkpoint_content
-from pg_agents.checkpoint.resume_point import next_seed
-from pg_agents.checkpoint.state import ResumableAlgorithm
+from pg_agents.checkpoint.state import next_seed
 from pg_agents.common.files import remove_temporaries, write_whole
 from pg_agents.experiments.building import (
     algorithm_class,
@@ -247,7 +246,7 @@ class _Run:
         seen = cut_back(self.folder.monitor, steps, progress.games_played)
         if not progress.ended:
             progress.resumed_at.append(steps)
-            if not isinstance(model, ResumableAlgorithm):
+            if not hasattr(model, "training_state"):
                 # SB3's checkpoints have no random states; ours put them back.
                 model.set_random_seed(next_seed(self.seed, steps))
         return [episode.episode_return for episode in seen]

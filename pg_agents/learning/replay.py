@@ -1,177 +1,148 @@
-"""Experience replay: what is remembered of earlier rollouts, and how it is learnt from.
+"""Replay memory: earlier rollouts, and batches from them.
 
-Old data were drawn by older policies. `replay="returns"` ignores that, as many course
-notebooks do; the other two correct it by the ratio of probabilities, see
+Old rollouts were collected by old policies. `replay="returns"` ignores that, as many
+course notebooks do; the other two correct for it with ratios of probabilities, see
 `pg_agents.learning.off_policy`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pg_agents.common.devices import to_device
-from pg_agents.learning.advantages import AdvantageSettings, Facts
+from pg_agents.common.tree import to_device
+from pg_agents.learning.advantages import effective_ends
 from pg_agents.learning.baselines import standardize
-from pg_agents.learning.batch import Batch, flat_batch, join_batches
 from pg_agents.learning.off_policy import (
     importance_sampled_return,
     trajectory_weights,
     v_trace,
 )
+from pg_agents.rollout.data import Batch, Rollout, concatenate, make_batch
 
-ReplayName = Literal["returns", "importance", "v_trace"]
-Kept = TypeVar("Kept", Batch, Facts)
-_BATCH_NUMBERS = ("advantages", "returns", "old_values", "old_log_prob")
-_FACT_NUMBERS = ("rewards", "values", "log_probs")
+if TYPE_CHECKING:
+    from pg_agents.algorithms.config import PolicyGradientConfig
 
-
-@dataclass(frozen=True)
-class MemorySettings:
-    """How much is remembered, and how it is learnt from.
-
-    Attributes:
-        memory_size: largest number of steps kept; None for no memory.
-        learning_starts: steps that must be there before the first update.
-        gradient_steps: steps of the optimiser after each rollout.
-        replay: `"returns"`: random steps with the advantages they had then.
-            `"importance"`: whole old rollouts, weighted exactly. `"v_trace"`: whole old
-            rollouts, with V-trace.
-        rho_clip: largest weight of a temporal difference in V-trace.
-        c_clip: largest weight of what lies beyond it in V-trace.
-    """
-
-    memory_size: int | None = None
-    learning_starts: int = 1
-    gradient_steps: int = 1
-    replay: ReplayName = "importance"
-    rho_clip: float = 1.0
-    c_clip: float = 1.0
+Data = TypeVar("Data", Batch, Rollout)
+_BATCH_COLUMNS = ("advantages", "returns", "old_values", "old_log_prob")
+_ROLLOUT_COLUMNS = ("rewards", "values", "log_probs")
 
 
-class Memory(Generic[Kept]):
-    """The newest rollouts, up to a number of steps; at least one.
+class ReplayMemory(Generic[Data]):
+    """The most recent rollouts, up to a number of steps; at least one rollout.
 
     Args:
-        size: largest number of steps; the oldest rollouts go when there are more.
+        size: maximum number of steps; the oldest rollouts are dropped beyond it.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._kept: deque[tuple[Kept, int]] = deque()
+        self._rollouts: deque[tuple[Data, int]] = deque()
 
-    def add(self, rollout: Kept, n_steps: int) -> None:
-        """Remembers a rollout of `n_steps` recorded steps, and forgets the oldest."""
-        self._kept.append((rollout, n_steps))
-        # Stays while the others alone would not fill the memory.
-        while len(self) - self._kept[0][1] >= self.size:
-            self._kept.popleft()
+    def add(self, rollout: Data, n_steps: int) -> None:
+        """Adds a rollout of `n_steps` recorded steps, and drops the oldest."""
+        self._rollouts.append((rollout, n_steps))
+        # The oldest is needed while the others alone do not fill the memory.
+        while len(self) - self._rollouts[0][1] >= self.size:
+            self._rollouts.popleft()
 
     def __len__(self) -> int:
         """Number of steps; it can exceed `size` by a part of the oldest rollout."""
-        return sum(n_steps for _, n_steps in self._kept)
+        return sum(n_steps for _, n_steps in self._rollouts)
 
     @property
-    def rollouts(self) -> list[Kept]:
+    def rollouts(self) -> list[Data]:
         """The rollouts, oldest first."""
-        return [rollout for rollout, _ in self._kept]
+        return [rollout for rollout, _ in self._rollouts]
 
     def numbers(self) -> dict[str, Tensor]:
-        """Returns the numbers that must be finite for an update, by what to call them.
+        """Returns the tensors that must be finite for an update, by description.
 
         Observations are not among them: a features extractor may handle infinite ones.
         """
         found: dict[str, Tensor] = {}
         for index, rollout in enumerate(self.rollouts):
-            is_batch = isinstance(rollout, Batch)
-            for name in _BATCH_NUMBERS if is_batch else _FACT_NUMBERS:
-                numbers: Tensor = getattr(rollout, name)
-                if isinstance(rollout, Facts):
-                    numbers = numbers[rollout.recorded]
-                found[f"{name} of rollout {index} in the replay memory"] = numbers
+            names = _BATCH_COLUMNS if isinstance(rollout, Batch) else _ROLLOUT_COLUMNS
+            for name in names:
+                column: Tensor = getattr(rollout, name)
+                if isinstance(rollout, Rollout):
+                    column = column[rollout.recorded]
+                found[f"{name} of rollout {index} in the replay memory"] = column
         return found
 
     def to(self, device: torch.device | str) -> None:
-        """Moves everything to a device."""
-        self._kept = deque((to_device(rollout, device), n) for rollout, n in self._kept)
+        """Moves all tensors to a device."""
+        self._rollouts = deque(
+            (to_device(rollout, device), n) for rollout, n in self._rollouts
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns what is saved: everything, on the CPU."""
-        kept = [(to_device(rollout, "cpu"), n_steps) for rollout, n_steps in self._kept]
-        return {**self.__dict__, "_kept": deque(kept)}
+        """Returns the pickled state, with tensors on the CPU."""
+        rollouts = [(to_device(rollout, "cpu"), n) for rollout, n in self._rollouts]
+        return {**self.__dict__, "_rollouts": deque(rollouts)}
 
 
-def random_steps(memory: Memory[Batch], batch_size: int | None) -> Batch:
-    """Draws remembered steps, without replacement, by NumPy's global generator.
+def random_steps(memory: ReplayMemory[Batch], batch_size: int | None) -> Batch:
+    """Draws steps of the newest `memory.size`, without replacement.
 
     Args:
         memory: batches of earlier rollouts.
         batch_size: number of steps; None for all.
-
-    Returns:
-        Steps of the newest `memory.size`.
     """
-    everything = join_batches(memory.rollouts)
-    n_kept = min(len(everything), memory.size)
-    drawn = np.random.permutation(n_kept)[:batch_size]
-    index = torch.as_tensor(drawn) + (len(everything) - n_kept)
-    return everything.take(index.to(everything.actions.device))
+    batch = concatenate(memory.rollouts)
+    n_steps = min(len(batch), memory.size)
+    drawn = np.random.permutation(n_steps)[:batch_size]
+    index = torch.as_tensor(drawn) + (len(batch) - n_steps)
+    return batch.take(index.to(batch.actions.device))
 
 
-def random_rollout(memory: Memory[Facts]) -> Facts:
-    """Draws one of the remembered rollouts, each as likely."""
+def random_rollout(memory: ReplayMemory[Rollout]) -> Rollout:
+    """Draws one of the rollouts, uniformly."""
     rollouts = memory.rollouts
     return rollouts[np.random.randint(len(rollouts))]
 
 
-def corrected_batch(
-    facts: Facts,
-    log_prob: Tensor,
-    values: Tensor,
-    next_values: Tensor,
-    settings: AdvantageSettings,
-    memory: MemorySettings,
+def off_policy_batch(
+    rollout: Rollout, log_prob: Tensor, config: PolicyGradientConfig
 ) -> Batch:
-    """Returns an old rollout, with the weights it has under the policy of now.
+    """Returns an old rollout with the weights that it has under the current policy.
 
     Args:
-        facts: the rollout, with the log-probabilities of the policy that drew it.
-        log_prob: `[T, N]`, those of the policy of now.
-        values: `[T, N]`, V(s_t) by the critic of now.
-        next_values: `[T, N]`, V of the state that truly followed, likewise.
-        settings: estimator, baseline and so on.
-        memory: which correction.
+        rollout: an old rollout, with `values` and `next_values` by the current critic
+            and `log_probs` by the policy that collected it.
+        log_prob: `[T, N]`, log-probabilities by the current policy.
+        config: estimator, correction and so on.
     """
-    end = settings.ends(facts)
-    log_ratios = torch.where(facts.recorded, log_prob - facts.log_probs, 0.0)
-    rewards, gamma = facts.masked(facts.rewards), settings.gamma
-    next_values = facts.masked(next_values)
-    if memory.replay == "v_trace":
+    ends, gamma = effective_ends(rollout, config), config.gamma
+    log_ratios = torch.where(rollout.recorded, log_prob - rollout.log_probs, 0.0)
+    rewards = rollout.masked(rollout.rewards)
+    next_values = rollout.masked(rollout.next_values)
+    if config.replay == "v_trace":
         returns, weights = v_trace(
             rewards,
-            values,
+            rollout.values,
             gamma,
             log_ratios,
-            *end,
+            *ends,
             next_values,
-            lambda_=0.0 if settings.estimator == "td" else settings.gae_lambda,
-            rho_clip=memory.rho_clip,
-            c_clip=memory.c_clip,
+            lambda_=0.0 if config.estimator == "td" else config.gae_lambda,
+            rho_clip=config.rho_clip,
+            c_clip=config.c_clip,
         )
     else:
-        beyond = next_values if settings.bootstrap else None
-        returns = importance_sampled_return(rewards, gamma, log_ratios, *end, beyond)
-        baseline = values if settings.baseline == "value" else 0.0
-        weights = trajectory_weights(log_ratios, *end) * (returns - baseline)
-    if settings.normalize_advantage:
-        weights = weights.masked_scatter(
-            facts.recorded, standardize(weights[facts.recorded])
+        bootstrap = next_values if config.bootstrap else None
+        returns = importance_sampled_return(
+            rewards, gamma, log_ratios, *ends, bootstrap
         )
-    if settings.weight_by_gamma_t:
-        weights = weights * gamma**facts.time
-    return flat_batch(replace(facts, values=values), returns, weights)
+        baseline = rollout.values if config.baseline == "value" else 0.0
+        weights = trajectory_weights(log_ratios, *ends) * (returns - baseline)
+    if config.normalize_advantage:
+        recorded = weights[rollout.recorded]
+        weights = weights.masked_scatter(rollout.recorded, standardize(recorded))
+    if config.weight_by_gamma_t:
+        weights = weights * gamma**rollout.episode_steps
+    return make_batch(rollout, returns, weights)

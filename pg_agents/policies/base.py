@@ -1,4 +1,4 @@
-"""What the policies of pg_agents share beyond Stable-Baselines3's."""
+"""Base class of the policies: SB3's `ActorCriticPolicy` for any action space."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
-from pg_agents.checkpoint.finite_check import check_policy
+from pg_agents.common.nonfinite import check_policy
 from pg_agents.common.spaces import nearest_actions, scaled, unscaled
-from pg_agents.common.tree import map_observation
+from pg_agents.common.tree import tree_map
 from pg_agents.policies.distributions import ActionDistribution, Categorical, Gaussian
 from pg_agents.policies.sb3_distributions import (
     BoxGaussian,
@@ -27,18 +27,18 @@ from pg_agents.policies.sb3_distributions import (
     of_space,
 )
 
-# Layers of torch that do something else in training.
-_HEEDS_MODE = (
+# Layers of torch that behave differently in training.
+_MODE_DEPENDENT = (
     nn.modules.dropout._DropoutNd,
     nn.modules.batchnorm._NormBase,
     nn.RReLU,
     nn.MultiheadAttention,
 )
-# Packages whose methods the short ways know.
+# Packages whose overrides `act` and `evaluate_actions` take into account.
 _TRUSTED = ("torch", "stable_baselines3", "pg_agents")
-# Methods that `act` and `evaluate_actions` pass by, or call in another way than SB3's
-# `forward` and `evaluate_actions` do.
-_PASSED_BY = (
+# Methods that `act` and `evaluate_actions` do not call, or call in another way than
+# SB3's `forward` and `evaluate_actions`.
+_BYPASSED = (
     "__call__",
     "forward",
     "evaluate_actions",
@@ -47,12 +47,8 @@ _PASSED_BY = (
     "extract_features",
     "_get_action_dist_from_latent",
     "act",
-    "act_and_value",
-    "evaluate_outputs",
 )
-_PASSED_BY_IN_EXTRACTOR = ("__call__", "forward", "forward_actor", "forward_critic")
-# Distributions that stand for bare arithmetic.
-_BARE = (CountedCategorical, BoxGaussian)
+_BYPASSED_IN_EXTRACTOR = ("__call__", "forward", "forward_actor", "forward_critic")
 
 
 class _CountsFromZero(BaseModel):
@@ -84,21 +80,19 @@ class _CountsFromZero(BaseModel):
         elif not np.any(starts):
             return super().extract_features(obs, features_extractor)
         return super().extract_features(
-            map_observation(_minus, obs, starts), features_extractor
+            tree_map(_minus, obs, starts), features_extractor
         )
 
 
-class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
-    """What the policies of pg_agents share beyond Stable-Baselines3's.
+class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
+    """SB3's `ActorCriticPolicy` with support for more spaces.
 
-    Discrete spaces may start at any number: actions are taken, returned and evaluated
-    as the environment counts them (SB3 counts from 0, whatever the space says), by the
-    distributions of `get_distribution` as well. Actions may be of any dtype; `predict`
-    returns them in that of their space. The distribution of a squashed policy is over
-    numbers in [-1, 1], as in SB3: `scale_action` makes them of what `predict` returns.
-    A subclass that makes distributions itself, instead of by `action_dist`, has to
-    count as the environment does in them.
-    `save` and `load` keep every argument of the constructor.
+    Discrete spaces may start at any number: actions are those of the environment (SB3
+    counts from 0), also in the distributions of `get_distribution`. Actions may have
+    any dtype; `predict` returns that of the space. The distribution of a squashed
+    policy is over [-1, 1], as in SB3: `scale_action` converts what `predict` returns.
+    A subclass that builds distributions itself, without `action_dist`, has to use the
+    environment's numbers in them. `save` and `load` keep every constructor argument.
 
     Args:
         observation_space: observation space.
@@ -143,63 +137,27 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         check_policy(self)
         super().save(path)
 
-    def act(
-        self, obs: PyTorchObs, with_log_prob: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """Draws actions as `forward` does, without asking the critic.
-
-        Args:
-            obs: `[N, *obs_shape]`, or a dict of such tensors.
-            with_log_prob: whether the log-probabilities are wanted.
-
-        Returns:
-            Actions `[N, *action_shape]`, and log-probabilities `[N]` or None.
-        """
+    def act(self, obs: PyTorchObs) -> Tensor:
+        """Draws the actions of `forward`, `[N, *action_shape]`, without the critic."""
         features: Any = self._features(obs, self.pi_features_extractor)
         latent = self.mlp_extractor.forward_actor(features)
-        distribution = self._distribution(latent)
-        actions = distribution.sample()
-        log_prob = distribution.log_prob(actions) if with_log_prob else None
-        shape = self.action_space.shape
-        if actions.shape[1:] != shape:
-            actions = actions.reshape(-1, *shape)  # type: ignore[misc]
-        return actions, log_prob
+        return self._shaped(self._distribution(latent).sample())
 
-    def act_and_value(self, obs: PyTorchObs) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws actions, with all that `evaluate_outputs` needs to know of them.
-
-        Args:
-            obs: `[N, *obs_shape]`, or a dict of such tensors.
+    def forward(
+        self, obs: PyTorchObs, deterministic: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws actions `[N, *action_shape]`.
 
         Returns:
-            Actions `[N, *action_shape]`, and the networks' outputs: values `[N, 1]`,
-            and logits or means `[N, D]`.
+            Actions, values `[N, 1]` and log-probabilities `[N]`.
         """
+        if deterministic or not self._overrides_nothing:
+            return super().forward(obs, deterministic)  # type: ignore[arg-type]
         latent_pi, latent_vf = self._latents(obs)
-        outputs = self.action_net(latent_pi)
-        with torch.no_grad():
-            actions = self._distribution_by(outputs).sample()
-        shape: Any = self.action_space.shape
-        if actions.shape[1:] != shape:
-            actions = actions.reshape(-1, *shape)
-        return actions, self.value_net(latent_vf), outputs
-
-    def evaluate_outputs(
-        self, outputs: Tensor, actions: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Returns log-probabilities and entropies of actions, `[B]` each.
-
-        Args:
-            outputs: `[B, D]`, logits or means, from `act_and_value`.
-            actions: `[B, *action_shape]`, of the same steps.
-        """
-        distribution = self._distribution_by(outputs)
-        return distribution.log_prob(actions), distribution.entropy()
-
-    @property
-    def distribution_follows_outputs(self) -> bool:
-        """Whether a layer's outputs are all that the actions depend on."""
-        return type(self.action_dist) in _BARE
+        distribution = self._distribution(latent_pi)
+        actions = distribution.sample()
+        log_prob = distribution.log_prob(actions)
+        return self._shaped(actions), self.value_net(latent_vf), log_prob
 
     def evaluate_actions(
         self, obs: PyTorchObs, actions: Tensor
@@ -213,11 +171,11 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         return self.value_net(latent_vf), log_prob, distribution.entropy()
 
     @property
-    def takes_shortcuts(self) -> bool:
-        """Whether `act` and `evaluate_actions` do all that `forward` does.
+    def uses_default_forward(self) -> bool:
+        """Whether `act` and `evaluate_actions` replace `forward` unnoticed.
 
-        Not where a method that they pass by is overridden, in a subclass or on the
-        instance, nor where a hook would be called another number of times.
+        They do not if a subclass or the instance overrides a method, or if a hook would
+        be called a different number of times.
         """
         return self._overrides_nothing and not has_hooks(self)
 
@@ -228,33 +186,33 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         inner: Any = type(self.mlp_extractor)
         own, its = vars(self), vars(self.mlp_extractor)
         return (
-            _are_stock(tuple([getattr(kind, name) for name in _PASSED_BY]))
+            _are_stock(tuple([getattr(kind, name) for name in _BYPASSED]))
             and _are_stock(
-                tuple([getattr(inner, n, None) for n in _PASSED_BY_IN_EXTRACTOR])
+                tuple([getattr(inner, n, None) for n in _BYPASSED_IN_EXTRACTOR])
             )
-            and not any([name in own for name in _PASSED_BY])
-            and not any([name in its for name in _PASSED_BY_IN_EXTRACTOR])
+            and not any([name in own for name in _BYPASSED])
+            and not any([name in its for name in _BYPASSED_IN_EXTRACTOR])
         )
 
     @property
-    def heeds_mode(self) -> bool:
-        """Whether training and acting may be two modes, as dropout has them.
+    def has_train_eval_modes(self) -> bool:
+        """Whether a layer may behave differently in training, as dropout does.
 
-        A layer that nobody here knows may.
+        Layers of unknown packages may.
         """
         return any(
-            isinstance(module, _HEEDS_MODE)
+            isinstance(module, _MODE_DEPENDENT)
             or type(module).__module__.split(".")[0]
             not in ("torch", "stable_baselines3", "pg_agents")
             for module in self.modules()
         )
 
     def _features(self, obs: PyTorchObs, extractor: BaseFeaturesExtractor) -> Tensor:
-        # What ActorCriticPolicy has in between returns a pair, and warns of a choice.
+        # ActorCriticPolicy's own method returns a pair, and warns.
         return super(ActorCriticPolicy, self).extract_features(obs, extractor)
 
     def _latents(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        """Returns what the last layers of policy and critic see, `[B, D]` each."""
+        """Returns the inputs of the last layers of actor and critic, `[B, D]` each."""
         extractor = self.mlp_extractor
         for_policy: Any = self._features(obs, self.pi_features_extractor)
         if self.share_features_extractor:
@@ -264,15 +222,17 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         return extractor.forward_actor(for_policy), extractor.forward_critic(for_critic)
 
     def _distribution(self, latent: Tensor) -> ActionDistribution:
-        """Returns the distribution over actions."""
-        if self.distribution_follows_outputs:
-            return self._distribution_by(self.action_net(latent))
+        """Returns the distribution over actions, `[B]`."""
+        if type(self.action_dist) is CountedCategorical:
+            return Categorical(self.action_net(latent), self.action_dist.start)
+        if type(self.action_dist) is BoxGaussian:
+            return Gaussian(self.action_net(latent), self.log_std)
         return self._get_action_dist_from_latent(latent)
 
-    def _distribution_by(self, outputs: Tensor) -> Categorical | Gaussian:
-        if type(self.action_dist) is CountedCategorical:
-            return Categorical(outputs, self.action_dist.start)
-        return Gaussian(outputs, self.log_std)
+    def _shaped(self, actions: Tensor) -> Tensor:
+        """Returns actions `[N, *action_shape]`."""
+        shape: Any = self.action_space.shape
+        return actions if actions.shape[1:] == shape else actions.reshape(-1, *shape)
 
     def predict(
         self,

@@ -15,12 +15,12 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from pg_agents.common.checks import check_choice
-from pg_agents.policies.base import OurPolicy
+from pg_agents.policies.base import PolicyGradientPolicy
 
 Critic = Literal["separate", "shared", "none"]
 
 
-class MlpPolicy(OurPolicy):
+class MlpPolicy(PolicyGradientPolicy):
     """Stable-Baselines3's network policy with a choice of critic.
 
     Args:

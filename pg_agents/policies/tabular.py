@@ -10,11 +10,11 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from pg_agents.common.checks import check_choice, check_positive
-from pg_agents.policies.base import OurPolicy
+from pg_agents.policies.base import PolicyGradientPolicy
 from pg_agents.policies.policies import NoCritic
 
 
-class TabularPolicy(OurPolicy):
+class TabularPolicy(PolicyGradientPolicy):
     """A table of logits, one row per observation; the policy is their softmax.
 
     `pi(a | s) = exp(theta[s, a]) / sum_b exp(theta[s, b])`

@@ -1,4 +1,4 @@
-"""A rollout: what happened, what is estimated from it, and SB3's view of both."""
+"""The rollout buffer: what was collected and estimated, and SB3's view of both."""
 
 from __future__ import annotations
 
@@ -15,17 +15,62 @@ from stable_baselines3.common.preprocessing import get_action_dim, get_obs_shape
 from torch import Tensor
 
 from pg_agents.common.spaces import sample_dtype
-from pg_agents.common.tree import Observation, flatten_time, map_observation, select
-from pg_agents.learning.advantages import (
-    AdvantageSettings,
-    Beyond,
-    Facts,
-    complete_facts,
-    estimate_advantages,
+from pg_agents.common.tree import Observation, Rows, flatten_time, select, tree_map
+from pg_agents.rollout.data import (
+    Batch,
+    BootstrapStates,
+    Rollout,
+    make_batch,
+    shuffled_indices,
 )
-from pg_agents.learning.batch import Batch, flat_batch, shuffled_by_environment
-from pg_agents.rollout.columns import Column, Rows
-from pg_agents.rollout.final_observations import FinalObservations
+
+_FIRST_CAPACITY = 16
+# Columns that can be written to. The others describe how steps follow one another.
+_WRITABLE = (
+    "observations",
+    "actions",
+    "rewards",
+    "values",
+    "log_probs",
+    "returns",
+    "advantages",
+)
+
+
+class RowBuffer:
+    """Rows `[N, ...]` appended one by one, read as one array `[T, N, ...]`.
+
+    Memory is preallocated and doubled when full.
+
+    Args:
+        n_rows: expected number of rows, if known.
+    """
+
+    def __init__(self, n_rows: int | None = None) -> None:
+        self._capacity = n_rows or _FIRST_CAPACITY
+        self._memory: Any = None
+        self._n_rows = 0
+
+    def __len__(self) -> int:
+        """Number of rows, T."""
+        return self._n_rows
+
+    def append(self, row: Rows) -> None:
+        """Copies a row; all are arrays, or all are tensors on one device."""
+        memory = self._memory
+        if memory is None:
+            memory = self._memory = _empty(self._capacity, row)
+        elif self._n_rows == len(memory):
+            concat: Any = torch.cat if isinstance(row, Tensor) else np.concatenate
+            memory = self._memory = concat([memory, _empty(len(memory), row)])
+        memory[self._n_rows] = row
+        self._n_rows += 1
+
+    @property
+    def rows(self) -> Rows:
+        """The rows, `[T, N, ...]`, sharing memory with the buffer."""
+        rows: Rows = self._memory[: self._n_rows]
+        return rows
 
 
 class _Array:
@@ -43,48 +88,34 @@ class _Array:
         buffer._assign(self._name, value)
 
 
-# Columns that can be written to. The others say how steps follow one another.
-_WRITABLE = (
-    "observations",
-    "actions",
-    "rewards",
-    "values",
-    "log_probs",
-    "returns",
-    "advantages",
-)
-
-
 class TrajectoryBuffer:
     """The steps of N environments, row by row, on the model's device.
 
-    Rewards are as the environment gave them: the value of what follows a time limit is
-    stored separately (SB3's buffer adds it to the reward).
+    Rewards are as the environment returned them: bootstrap values are stored separately
+    (SB3's buffer adds them to the rewards).
 
-    From outside it reads as SB3's `RolloutBuffer`: `observations`, `actions`,
-    `rewards`, `episode_starts` and, once the rollout is complete, `values`,
-    `log_probs`, `returns` and `advantages` are NumPy arrays `[T, N, ...]`; beyond
-    SB3's, there are `terminated`, `truncated`, `recorded`, `episode_steps` and
-    `next_values`.
+    It reads as SB3's `RolloutBuffer`: `observations`, `actions`, `rewards`,
+    `episode_starts` and, once the rollout is complete, `values`, `log_probs`, `returns`
+    and `advantages` are NumPy arrays `[T, N, ...]`. Beyond SB3's, there are
+    `terminated`, `truncated`, `recorded`, `episode_steps` and `next_values`.
 
-    The update learns from what the arrays hold when it begins. A callback can write to
-    the first seven, in place or by assignment. After the rollout is complete (in
-    `_on_rollout_end`), a change of `rewards`, `values` or `log_probs` does not change
-    `returns` and `advantages`, as in SB3: these have been computed. With a replay
-    memory, the memory stores observations, actions, rewards and log-probabilities as
-    written; it stores the written returns and advantages with `replay="returns"`, and
-    with the other two computes them anew. The other columns are read-only.
+    The update learns from the contents of these arrays when it starts. A callback can
+    write to the first seven, in place or by assignment; the others are read-only. After
+    the rollout is complete (in `_on_rollout_end`), a change of `rewards`, `values` or
+    `log_probs` does not change `returns` and `advantages`, as in SB3. A replay memory
+    stores observations, actions, rewards and log-probabilities as written; it stores
+    the written returns and advantages with `replay="returns"`, and otherwise computes
+    them anew.
 
     Args:
-        device: where the tensors live.
+        device: device of the tensors.
 
     Attributes:
         full: whether the rollout is complete and its advantages are computed.
-        n_envs: number of environments, N; None before `describe`, as the next two.
+        n_envs: number of environments, N; None before `set_spec`, as the next two.
         observation_space: observation space.
         action_space: action space.
-        generator_ready: SB3's flag that `get` has flattened the columns; here `get`
-            leaves them as they are.
+        generator_ready: SB3's flag that `get` has flattened the columns; always False.
     """
 
     observations = _Array()
@@ -104,44 +135,48 @@ class TrajectoryBuffer:
     n_envs: int | None = None
     observation_space: spaces.Space[Any] | None = None
     action_space: spaces.Space[Any] | None = None
+    gamma: float | None = None
+    gae_lambda: float | None = None
     generator_ready = False
     _n_steps: int | None = None
-    _settings: AdvantageSettings | None = None
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.reset()
 
-    def describe(
+    def set_spec(
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         n_envs: int,
         n_steps: int | None,
-        settings: AdvantageSettings,
+        gamma: float,
+        gae_lambda: float,
     ) -> None:
-        """Sets what rollouts are made of; only what is read depends on it.
+        """Sets spaces, sizes and discounts, which SB3's attributes report.
 
         Args:
             observation_space: observation space.
             action_space: action space.
             n_envs: number of environments, N.
-            n_steps: rows of a rollout; None if that is not known beforehand.
-            settings: estimator, baseline and so on.
+            n_steps: rows of a rollout; None if not known in advance.
+            gamma: discount factor.
+            gae_lambda: lambda of generalised advantage estimation.
         """
         self.observation_space, self.action_space = observation_space, action_space
-        self.n_envs, self._n_steps, self._settings = n_envs, n_steps, settings
+        self.n_envs, self._n_steps = n_envs, n_steps
+        self.gamma, self.gae_lambda = gamma, gae_lambda
 
     def reset(self) -> None:
-        """Forgets the rollout; arrays and batches that were taken from it stay."""
+        """Starts an empty rollout; arrays and batches of the last one stay valid."""
         self._columns: dict[str, Any] = {}
-        self._facts: Facts | None = None
-        self._final = FinalObservations()
-        # Of rows in which a step may not be recorded: most rollouts have none.
+        # Rows with final observations, and rows with steps that may not be recorded.
+        self._final_obs: dict[int, Observation] = {}
         self._masks: dict[int, Rows] = {}
+        self._rollout: Rollout | None = None
         self._returns = self._advantages = torch.empty(0)
-        # Arrays of a complete rollout that were read or assigned. They can be written
-        # to, so from then on they say what their columns are.
+        # Arrays of a complete rollout that were read or assigned. A caller can write to
+        # them, so they replace their columns.
         self._arrays: dict[str, Any] = {}
         self._was_read: set[str] = set()
         self._steps: tuple[Observation, Tensor] | None = None
@@ -161,33 +196,32 @@ class TrajectoryBuffer:
         log_probs: Tensor | None = None,
         final_observations: Observation | None = None,
     ) -> None:
-        """Adds a row. It is copied, but for `recorded` and `final_observations`.
-
-        These are kept, and must stay as they are.
+        """Adds a row of transitions. It is copied, except the last argument.
 
         Args:
-            observations: `[N, *obs_shape]`, what was seen before the actions; a dict
-                for a Dict space.
+            observations: `[N, *obs_shape]`, before the actions; a dict for a Dict
+                space.
             actions: `[N, *action_shape]`, as the policy drew them.
-            rewards: `[N]`, what followed; kept as float32, as SB3 keeps them.
-            terminated: `[N]` bool, whether the episode ended by the task's own rules.
-            truncated: `[N]` bool, whether it was cut off, by a time limit or the cap.
-            episode_steps: `[N]` integers, actions taken before this one in the episode.
-            recorded: `[N]` bool, False for steps that are not learnt from: of idle
-                environments, and the dummy step of NEXT_STEP autoreset. None: all are.
-            values: `[N]` float32, V of the observations, if it is known by now.
-            log_probs: `[N]` float32, log-probability of the actions, likewise.
-            final_observations: `[N, *obs_shape]`, what was seen last where `truncated`
-                and anything elsewhere; None if nothing was truncated.
+            rewards: `[N]`; stored as float32, as in SB3.
+            terminated: `[N]` bool.
+            truncated: `[N]` bool, by a time limit, and not terminated.
+            episode_steps: `[N]` integers, earlier actions in the same episode.
+            recorded: `[N]` bool, False for steps of idle environments and dummy steps;
+                None if all are recorded. It must not change afterwards.
+            values: `[N]` float32, V of the observations, if known.
+            log_probs: `[N]` float32, log-probability of the actions, if known.
+            final_observations: `[N, *obs_shape]`, last observation of the episode where
+                `truncated`, anything elsewhere; None if nothing was truncated. It must
+                not change afterwards.
         """
         if final_observations is not None:
-            self._final.add(len(self), final_observations)
+            self._final_obs[len(self)] = final_observations
         if recorded is not None:
             self._masks[len(self)] = recorded
         row: dict[str, Any] = {
             "observations": observations,
             "actions": actions,
-            "rewards": _single(rewards),
+            "rewards": _as_float32(rewards),
             "terminated": terminated,
             "truncated": truncated,
             "episode_steps": episode_steps,
@@ -201,149 +235,145 @@ class TrajectoryBuffer:
     def _append(self, name: str, row: Observation) -> None:
         column = self._columns.get(name)
         if column is None:
-            column = map_observation(lambda _: Column(self._n_steps), row)
+            column = tree_map(lambda _: RowBuffer(self._n_steps), row)
             self._columns[name] = column
         if isinstance(row, dict):
-            map_observation(Column.append, column, row)
+            tree_map(RowBuffer.append, column, row)
         else:
             column.append(row)
 
-    def final_observations(self) -> Observation | None:
-        """Returns what was seen last of truncated episodes, `[K, *obs_shape]`."""
-        return self._final.at(self._truncations(), self.device)
-
-    def observations_beyond(self, last_observations: Observation) -> Beyond:
-        """Returns what was seen where the data stop, on the model's device.
+    def bootstrap_states(self, last_obs: Observation) -> BootstrapStates:
+        """Returns the observations that successor values are computed from.
 
         Args:
-            last_observations: `[N, *obs_shape]`, what was seen after the last row.
+            last_obs: `[N, *obs_shape]`, the observations after the last row.
         """
-        places = self._truncations()
-        seen = map_observation(self._tensor, last_observations)
-        final = self._final.at(places, self.device)
-        if final is not None:
-            seen = map_observation(lambda *each: torch.cat(each), seen, final)
-        return Beyond(seen, *places.unbind(1))
-
-    def _truncations(self) -> Tensor:
-        """Returns rows and environments of the recorded truncations, `[K, 2]`."""
-        if not self._final:
-            return torch.empty((0, 2), dtype=torch.int64, device=self.device)
+        obs = tree_map(self._tensor, last_obs)
+        if not self._final_obs:
+            none = torch.empty(0, dtype=torch.int64, device=self.device)
+            return BootstrapStates(obs, none, none)
         truncated = self.column("truncated")
         if self._masks:
             truncated = truncated & self.column("recorded")
-        places: Tensor = truncated.nonzero()
-        return places
+        rows, envs = truncated.nonzero().unbind(1)
+        if len(rows) > 0:
+            final = tree_map(
+                lambda *each: torch.stack([self._tensor(one) for one in each]),
+                *self._final_obs.values(),
+            )
+            with_final = torch.tensor(list(self._final_obs), device=self.device)
+            truncated_obs = select(final, (torch.searchsorted(with_final, rows), envs))
+            obs = tree_map(lambda *each: torch.cat(each), obs, truncated_obs)
+        return BootstrapStates(obs, rows, envs)
 
-    def finish(
+    def collected(
         self,
-        values_beyond: Tensor,
-        beyond: Beyond,
-        settings: AdvantageSettings,
+        bootstrap_states: BootstrapStates,
         n_episodes: int | None,
         values: Tensor | None = None,
         log_probs: Tensor | None = None,
-        target_values: Tensor | None = None,
-    ) -> None:
-        """Completes the rollout and computes returns and advantages from it.
+    ) -> Rollout:
+        """Returns the rows as a rollout, without successor values.
 
         Args:
-            values_beyond: `[N + K]`, V of the observations beyond.
-            beyond: what `observations_beyond` returned.
-            settings: estimator, baseline and so on.
-            n_episodes: number of whole episodes recorded, or None if the rollout is a
-                number of steps.
-            values: `[B]`, V of the recorded observations, where `add` was not told.
+            bootstrap_states: from the method of this name.
+            n_episodes: number of whole episodes; None for a rollout of `n_steps`.
+            values: `[B]`, V of the recorded observations, unless `add` got them.
             log_probs: `[B]`, log-probabilities of the recorded actions, likewise.
-            target_values: `[T, N]`, V of the recorded observations by the critic that
-                values successors, if that is another one.
         """
-        self._settings = settings
-        names = {*self._columns, "recorded"}
-        if not settings.asks_for_time:
-            names.discard("episode_steps")
-        columns = {name: self.column(name) for name in names}
-        known = {"values": values, "log_probs": log_probs}
-        facts = complete_facts(
-            columns, known, beyond, n_episodes, all_recorded=not self._masks
+        rewards: Tensor = self.column("rewards")
+        zeros = torch.zeros((), device=self.device).expand(rewards.shape)
+        unknown = {"values": zeros, "log_probs": zeros}
+        columns = {name: self.column(name) for name in (*self._columns, "recorded")}
+        rollout = Rollout(
+            **{**unknown, **columns},
+            next_values=zeros,
+            n_episodes=n_episodes,
+            bootstrap_states=bootstrap_states,
+            all_recorded=not self._masks,
         )
-        if settings.looks_beyond:
-            following = facts.values if target_values is None else target_values
-            next_values = beyond.successor_values(following, values_beyond)
-            facts = replace(facts, next_values=next_values)
-        self._facts = facts
-        self._returns, self._advantages = estimate_advantages(facts, settings)
+        flat = {"values": values, "log_probs": log_probs}
+        known: dict[str, Any] = {
+            name: rollout.unflat(column)
+            for name, column in flat.items()
+            if column is not None
+        }
+        return replace(rollout, **known) if known else rollout
+
+    def complete(self, rollout: Rollout, returns: Tensor, advantages: Tensor) -> None:
+        """Stores the complete rollout and its estimates.
+
+        Args:
+            rollout: what `collected` returned, with successor values.
+            returns: `[T, N]`, targets of the critic.
+            advantages: `[T, N]`.
+        """
+        self._rollout, self._returns, self._advantages = rollout, returns, advantages
         self.full = True
 
     @property
-    def facts(self) -> Facts:
+    def rollout(self) -> Rollout:
         """The complete rollout, with what callbacks have written to its arrays.
 
         Raises:
             RuntimeError: if it is not complete.
         """
-        if self._facts is None:
+        if self._rollout is None:
             raise RuntimeError(
                 "the rollout is not complete: there is nothing to learn from before "
-                "finish()"
+                "complete()"
             )
         written: dict[str, Any] = {
-            name: self._written(name, getattr(self._facts, name))
+            name: self._written(name, getattr(self._rollout, name))
             for name in self._arrays
             if name not in ("returns", "advantages")
         }
-        return replace(self._facts, **written) if written else self._facts
+        return replace(self._rollout, **written) if written else self._rollout
 
     @property
     def estimates(self) -> tuple[Tensor, Tensor]:
-        """Returns, and advantages, `[T, N]`, of the complete rollout, likewise."""
+        """Returns and advantages, `[T, N]`, with what callbacks have written."""
         return (
             self._written("returns", self._returns),
             self._written("advantages", self._advantages),
         )
 
-    @property
-    def targets(self) -> Tensor:
-        """What the critic should have predicted of the recorded steps, `[B]`."""
-        return self.facts.flat(self.estimates[0])
-
     def steps(self) -> tuple[Observation, Tensor]:
         """Returns observations and actions of the recorded steps, `[B, ...]`.
 
-        As long as neither was read as an array, which could be written to, it returns
-        the same two objects. They are those of `batch()`, too.
+        As long as neither was read as an array, which can be written to, the same two
+        objects are returned, and `batch()` contains them.
         """
         if self._steps is not None:
             return self._steps
-        if self._facts is not None:
-            return self.facts.steps()
-        seen, actions = self.column("observations"), self.column("actions")
+        if self._rollout is not None:
+            return self.rollout.steps()
+        obs, actions = self.column("observations"), self.column("actions")
         if self._masks:
             recorded = self.column("recorded")
-            steps = select(seen, recorded), actions[recorded]
+            steps = select(obs, recorded), actions[recorded]
         else:
-            steps = flatten_time(seen), actions.flatten(0, 1)
+            steps = flatten_time(obs), actions.flatten(0, 1)
         if not self._was_read & {"observations", "actions"}:
             self._steps = steps
         return steps
 
     def batch(self) -> Batch:
-        """Returns the recorded steps, flat, in order of time.
+        """Returns the recorded steps in time order.
 
         Raises:
             RuntimeError: if the rollout is not complete.
         """
-        return flat_batch(self.facts, *self.estimates, self.steps())
+        return make_batch(self.rollout, *self.estimates, self.steps())
 
     def get(self, batch_size: int | None = None) -> Iterator[Batch]:
         """Yields every recorded step once, in mini-batches.
 
-        The steps are shuffled by NumPy's global generator, environment by environment
-        as in SB3: from the same seed the mini-batches are the same. The last one has
-        what is left.
+        The steps are shuffled by NumPy's global generator as in SB3: the same seed
+        gives the same mini-batches. The last one has the remaining steps.
 
         Args:
-            batch_size: steps of a mini-batch; None for all of them, in order of time.
+            batch_size: steps of a mini-batch; None for all of them, in time order.
 
         Raises:
             RuntimeError: if the rollout is not complete.
@@ -352,8 +382,7 @@ class TrajectoryBuffer:
         if batch_size is None:
             yield batch
             return
-        order = shuffled_by_environment(self.facts, len(batch))
-        for index in order.split(batch_size):
+        for index in shuffled_indices(self.rollout, len(batch)).split(batch_size):
             yield batch.take(index)
 
     def sample(self, batch_size: int, env: object = None) -> Batch:
@@ -376,12 +405,11 @@ class TrajectoryBuffer:
         """
         if name == "recorded" and self._columns:
             return self._recorded()
-        if self._facts is not None and (
+        if self._rollout is not None and (
             name in ("values", "log_probs") or name in self._arrays
         ):
-            return getattr(self.facts, name)
-        column = self._columns[name]
-        return map_observation(lambda one: one.tensor(self.device), column)
+            return getattr(self.rollout, name)
+        return tree_map(lambda rows: self._tensor(rows.rows), self._columns[name])
 
     def has(self, name: str) -> bool:
         """Whether `add` was given `name`, one of its arguments."""
@@ -430,16 +458,6 @@ class TrajectoryBuffer:
         return len(self) if self.full else self._n_steps
 
     @property
-    def gamma(self) -> float | None:
-        """Discount factor."""
-        return None if self._settings is None else self._settings.gamma
-
-    @property
-    def gae_lambda(self) -> float | None:
-        """Lambda of generalised advantage estimation."""
-        return None if self._settings is None else self._settings.gae_lambda
-
-    @property
     def obs_shape(self) -> Any:  # noqa: ANN401
         """Shape of an observation, or a dict of them; `(1,)` for a number."""
         if self.observation_space is None:
@@ -472,7 +490,7 @@ class TrajectoryBuffer:
         if name in ("returns", "advantages", "episode_starts", "recorded"):
             return bool(self._columns)
         computed = ("values", "log_probs", "next_values")
-        return name in self._columns or (self._facts is not None and name in computed)
+        return name in self._columns or (self._rollout is not None and name in computed)
 
     def _array(self, name: str) -> Any:  # noqa: ANN401
         """Returns a column as a NumPy array, or a dict of arrays."""
@@ -489,7 +507,7 @@ class TrajectoryBuffer:
         self._was_read.add(name)
         if self.full:
             # A copy: log-probabilities, for one, are part of what is learnt from.
-            array = self._arrays[name] = map_observation(np.array, array)
+            array = self._arrays[name] = tree_map(np.array, array)
             if name in ("observations", "actions"):
                 self._steps = None
         return array
@@ -513,11 +531,11 @@ class TrajectoryBuffer:
                 f"{type(self).__name__!r} has no column {name!r} before a rollout has "
                 "it"
             )
-        if self._facts is not None and name in ("next_values", "values", "log_probs"):
-            return getattr(self._facts, name)
+        if self._rollout is not None and name in ("next_values", "values", "log_probs"):
+            return getattr(self._rollout, name)
         if name == "recorded":
             return self._recorded()
-        return map_observation(lambda one: one.rows, self._columns[name])
+        return tree_map(lambda one: one.rows, self._columns[name])
 
     def _assign(self, name: str, value: Any) -> None:  # noqa: ANN401
         """Makes an array the column of that name.
@@ -532,7 +550,7 @@ class TrajectoryBuffer:
                 f"{', '.join(_WRITABLE)}"
             )
         stored = self._current(name)
-        arrays = map_observation(_as_array, value)
+        arrays = tree_map(_as_array, value)
         self._check_shapes(name, arrays, self._in_form_of_sb3(name, stored))
         self._was_read.add(name)
         if self.full:
@@ -540,14 +558,14 @@ class TrajectoryBuffer:
             if name in ("observations", "actions"):
                 self._steps = None
         else:
-            map_observation(_write, stored, arrays)
+            tree_map(_write, stored, arrays)
 
     def _check_shapes(self, name: str, given: Any, expected: Any) -> None:  # noqa: ANN401
         if isinstance(expected, dict):
             alike = isinstance(given, dict) and given.keys() == expected.keys()
         else:
             alike = not isinstance(given, dict)
-        shapes = tuple(map_observation(np.shape, each) for each in (given, expected))
+        shapes = tuple(tree_map(np.shape, each) for each in (given, expected))
         if not alike or shapes[0] != shapes[1]:
             raise ValueError(
                 f"rollout_buffer.{name} must have the shape {shapes[1]}, got "
@@ -558,7 +576,7 @@ class TrajectoryBuffer:
         """Returns a column's tensors, from its array if there is one."""
         if name not in self._arrays:
             return tensors
-        return map_observation(_like, tensors, self._arrays[name])
+        return tree_map(_like, tensors, self._arrays[name])
 
     def _in_form_of_sb3(self, name: str, stored: Any) -> Any:  # noqa: ANN401
         """Returns arrays of SB3's shape and dtype.
@@ -566,19 +584,19 @@ class TrajectoryBuffer:
         Before the rollout is complete, they share their memory with what is stored, or
         else are read-only.
         """
-        arrays = map_observation(_numpy, stored)
+        arrays = tree_map(_numpy, stored)
         if name == "actions" and self.action_space is not None:
             size = get_action_dim(self.action_space)
             arrays = arrays.reshape(*arrays.shape[:2], size)
             arrays = arrays.astype(sample_dtype(self.action_space), copy=False)
         if name == "observations" and self.obs_shape is not None:
-            arrays = map_observation(
+            arrays = tree_map(
                 lambda seen, shape: seen.reshape(*seen.shape[:2], *shape),
                 arrays,
                 self.obs_shape,
             )
         if not self.full:
-            map_observation(_protect_copies, arrays, stored)
+            tree_map(_protect_copies, arrays, stored)
         return arrays
 
 
@@ -618,8 +636,15 @@ def _protect_copies(array: NDArray[Any], stored: Rows) -> None:
         array.flags.writeable = False
 
 
-def _single(rewards: Rows) -> Rows:
+def _as_float32(rewards: Rows) -> Rows:
     """Returns float32: what SubprocVecEnv hands on is float64."""
     if isinstance(rewards, Tensor):
         return rewards.float()
     return np.asarray(rewards, dtype=np.float32)
+
+
+def _empty(n_rows: int, row: Rows) -> Rows:
+    if isinstance(row, Tensor):
+        return row.new_empty((n_rows, *row.shape))
+    array = np.asarray(row)
+    return np.empty((n_rows, *array.shape), array.dtype)

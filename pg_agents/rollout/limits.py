@@ -1,4 +1,4 @@
-"""When a rollout is full, and whose steps belong to it."""
+"""When a rollout is complete, and which steps it records."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 
-class Quota(Protocol):
-    """What `collect_rollouts` asks.
+class RolloutLimit(Protocol):
+    """The amount of data of a rollout.
 
     Attributes:
-        recorded: `[N]` bool, whose next step belongs to the rollout; None: everybody's.
-        filled: whether the rollout is full.
-        stalled: whether nobody can go on until the environments are reset.
+        recorded: `[N]` bool, environments whose next step is recorded; None for all.
+        reached: whether the rollout is complete.
+        needs_reset: whether no environment can continue until all are reset.
         idle_fraction: share of the environment steps so far that were not recorded.
     """
 
@@ -24,22 +24,27 @@ class Quota(Protocol):
     def recorded(self) -> Mask | None: ...  # noqa: D102
 
     @property
-    def filled(self) -> bool: ...  # noqa: D102
+    def reached(self) -> bool: ...  # noqa: D102
 
     @property
-    def stalled(self) -> bool: ...  # noqa: D102
+    def needs_reset(self) -> bool: ...  # noqa: D102
 
     @property
     def idle_fraction(self) -> float: ...  # noqa: D102
 
     def update(self, ended: Any, restarted: Any) -> None:  # noqa: ANN401
-        """Takes note of a step."""
+        """Counts a step.
 
-    def restart(self) -> None:
-        """Takes note of a reset of all environments."""
+        Args:
+            ended: `[N]` bool, recorded episodes that ended, for whatever reason.
+            restarted: `[N]` bool, environments that have begun another episode.
+        """
+
+    def reset(self) -> None:
+        """Tells that all environments were reset."""
 
 
-class StepQuota:
+class StepLimit:
     """A fixed number of steps of every environment.
 
     Args:
@@ -47,30 +52,30 @@ class StepQuota:
     """
 
     recorded = None
-    stalled = False
+    needs_reset = False
     idle_fraction = 0.0
 
     def __init__(self, n_steps: int) -> None:
         self._n_left = n_steps
 
     @property
-    def filled(self) -> bool:
-        """Whether the rollout is full."""
+    def reached(self) -> bool:
+        """Whether the rollout is complete."""
         return self._n_left == 0
 
     def update(self, ended: object, restarted: object) -> None:
-        """Takes note of a step."""
+        """Counts a step."""
         self._n_left -= 1
 
-    def restart(self) -> None:
-        """Takes note of a reset of all environments."""
+    def reset(self) -> None:
+        """Does nothing: steps after a reset count as well."""
 
 
-class EpisodeQuota:
+class EpisodeLimit:
     """The same number of whole episodes of every environment.
 
-    Taking the first episodes that finish, from whichever environment, would prefer
-    short ones. An environment that has its number idles until the others have theirs.
+    Taking the first episodes to finish, from any environment, would over-sample short
+    episodes. An environment with all its episodes idles until the others have theirs.
 
     Args:
         n_envs: number of environments, N.
@@ -78,30 +83,30 @@ class EpisodeQuota:
     """
 
     def __init__(self, n_envs: int, n_episodes: int) -> None:
-        self._live: Mask = np.ones(n_envs, dtype=np.bool_)
-        self._all_live = True
+        self._active: Mask = np.ones(n_envs, dtype=np.bool_)
+        self._all_active = True
         self._n_left = np.full(n_envs, n_episodes)
         self._n_steps = 0
         self._n_recorded = 0
 
     @property
     def recorded(self) -> Mask | None:
-        """Whose next step belongs to the rollout, `[N]` bool; None: everybody's."""
-        return None if self._all_live else self._live
+        """Environments whose next step is recorded, `[N]` bool; None for all."""
+        return None if self._all_active else self._active
 
     @property
-    def filled(self) -> bool:
+    def reached(self) -> bool:
         """Whether every environment has its number of episodes."""
         return not self._n_left.any()
 
     @property
-    def stalled(self) -> bool:
-        """Whether all that still have episodes to do were stopped at the cap.
+    def needs_reset(self) -> bool:
+        """Whether every unfinished environment was truncated by `max_episode_steps`.
 
-        An SB3 vector environment can't restart one environment alone: one that was
-        stopped in mid-episode waits until nobody else is under way.
+        An SB3 vector environment can't restart a single environment: one that was
+        truncated by the learner waits until all others have finished.
         """
-        return not self._all_live and not self._live.any() and not self.filled
+        return not self._all_active and not self._active.any() and not self.reached
 
     @property
     def idle_fraction(self) -> float:
@@ -109,23 +114,23 @@ class EpisodeQuota:
         return 1.0 - self._n_recorded / self._n_steps if self._n_steps else 0.0
 
     def update(self, ended: Mask, restarted: Mask) -> None:
-        """Takes note of a step.
+        """Counts a step.
 
         Args:
             ended: `[N]` bool, recorded episodes that ended, for whatever reason.
             restarted: `[N]` bool, environments that have begun another episode. One
-                that was stopped at the cap has not.
+                that was truncated by the learner has not.
         """
-        live = self._live
-        self._n_steps += live.size
-        self._n_recorded += live.size if self._all_live else int(live.sum())
+        active = self._active
+        self._n_steps += active.size
+        self._n_recorded += active.size if self._all_active else int(active.sum())
         if ended.any():
             self._n_left -= ended
-            self._set(live & ~(ended & ~restarted) & (self._n_left > 0))
+            self._set_active(active & ~(ended & ~restarted) & (self._n_left > 0))
 
-    def restart(self) -> None:
-        """Takes note of a reset of all environments."""
-        self._set(self._n_left > 0)
+    def reset(self) -> None:
+        """Tells that all environments were reset."""
+        self._set_active(self._n_left > 0)
 
-    def _set(self, live: Mask) -> None:
-        self._live, self._all_live = live, bool(live.all())
+    def _set_active(self, active: Mask) -> None:
+        self._active, self._all_active = active, bool(active.all())

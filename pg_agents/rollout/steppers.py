@@ -1,10 +1,10 @@
-"""How the rollout steps its environments: through SB3's interface, or past it."""
+"""Steppers: one step of N environments, through SB3's interface or in native arrays."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,17 +23,15 @@ from stable_baselines3.common.vec_env import (
 )
 from torch import Tensor
 
-from pg_agents.common.tree import Observation, copy_observation, map_observation
+from pg_agents.common.tree import Observation, Rows, copy_observation, leaves, tree_map
 from pg_agents.rollout.buffer import TrajectoryBuffer
-from pg_agents.rollout.columns import Rows
-from pg_agents.rollout.dummy_steps import is_plain, step_in_turn
-from pg_agents.rollout.outcomes import Outcome
+from pg_agents.rollout.limits import RolloutLimit
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 from pg_agents.vec_env.array_steps import LazyInfos, is_any, newest_results
 from pg_agents.vec_env.fresh_arrays import copied
-from pg_agents.vec_env.infos import to_numpy
+from pg_agents.vec_env.infos import to_numpy, with_rows
 
-# Of SB3's vector environments and wrappers, each step's arrays are new ones.
+# SB3's wrappers that return new arrays from each step.
 _FRESH_WRAPPERS = (
     VecCheckNan,
     VecExtractDictObs,
@@ -45,111 +43,150 @@ _FRESH_WRAPPERS = (
 )
 
 
-class VecEnvSteps:
-    """Steps an SB3 vector environment, whatever is in it or around it.
+class StepResult(NamedTuple):
+    """The transitions of N environments, as arrays or as tensors.
+
+    Attributes:
+        obs: `[N, *obs_shape]`, next observations, after any restart.
+        rewards: `[N]` float32.
+        dones: `[N]` bool, environments that have restarted.
+        terminated: `[N]` bool.
+        truncated: `[N]` bool, by a time limit, and not terminated.
+        final_obs: `[N, *obs_shape]`, last observation of the episode where `truncated`;
+            None if nothing was truncated.
+        dummy: `[N]` bool, dummy steps of NEXT_STEP autoreset; None if there are none.
+        episode_steps: `[N]` integers, earlier actions in the same episode.
+        infos: SB3's infos, a dict per environment.
+        capped: `[N]` bool, truncated by the learner, in an environment that continues;
+            None if there are none.
+    """
+
+    obs: Observation
+    rewards: Rows
+    dones: Rows
+    terminated: Rows
+    truncated: Rows
+    final_obs: Observation | None
+    dummy: Rows | None
+    episode_steps: Rows
+    infos: Sequence[dict[str, Any]]
+    capped: Rows | None = None
+
+    def recorded(self, limit: RolloutLimit) -> Any:  # noqa: ANN401
+        """Returns the steps to record, `[N]` bool; None for all."""
+        if self.dummy is None:
+            return limit.recorded
+        if limit.recorded is None:
+            return ~self.dummy
+        return limit.recorded & ~self.dummy
+
+
+class VecEnvStepper:
+    """Steps an SB3 vector environment, with any wrappers.
 
     Args:
         env: the environment.
         episode_steps: `[N]` int64, actions taken in each environment's episode so far.
     """
 
+    # `infos` contain the statistics of finished episodes.
+    has_episode_infos = True
+
     def __init__(self, env: VecEnv, episode_steps: Rows) -> None:
         self.env = env
         self.episode_steps = episode_steps
         inner = env.unwrapped
         self._adapter = inner if isinstance(inner, VectorEnvAdapter) else None
-        self._take: Any = partial(step_in_turn, env) if is_plain(env) else env.step
         self._copies = not _returns_fresh_arrays(env)
 
-    # Whether `infos` tell of the episodes that ended.
-    tells_infos = True
+    def begin(self, obs: Observation) -> Observation:
+        """Returns the first observations of a rollout, `[N, *obs_shape]`."""
+        return copied(obs) if self._copies else obs
 
-    def begin(self, observations: Observation) -> Observation:
-        """Returns the observations that a rollout begins with, `[N, *obs_shape]`."""
-        return copied(observations) if self._copies else observations
-
-    def restarted(self) -> None:
-        """Takes note of a reset of all environments."""
+    def reset(self) -> None:
+        """Tells that all environments were reset."""
         self.episode_steps = np.zeros_like(self.episode_steps)
 
-    def taken(self, actions: Tensor) -> Rows:
-        """Returns actions `[N, *action_shape]` of the policy as `step` takes them."""
+    def to_env(self, actions: Tensor) -> Rows:
+        """Returns the policy's actions, `[N, *action_shape]`, as `step` takes them."""
         return actions.cpu().numpy()
 
-    def step(self, actions: Rows) -> Outcome:
+    def step(self, actions: Rows) -> StepResult:
         """Takes one action in every environment, within the action space."""
-        observations, rewards, dones, infos = self._take(actions)
+        obs, rewards, dones, infos = self.env.step(actions)  # type: ignore[arg-type]
         if self._copies:
-            observations, rewards, dones = copied((observations, rewards, dones))
-            # What they tell of an end is kept.
+            obs, rewards, dones = copied((obs, rewards, dones))
+            # The last observation of an episode is stored.
             infos = [
                 copied(info) if done else info
                 for info, done in zip(infos, dones, strict=True)
             ]
-        # Most steps end nothing: one array says so three times.
         terminated: Rows = dones
-        truncated, final = terminated, None
+        truncated, final_obs = terminated, None
+        # Most steps end no episode: all three masks are False.
         if dones.any():
-            truncated, final = self._truncated(observations, dones, infos)
+            truncated, final_obs = self._truncated(obs, dones, infos)
             terminated = dones & ~truncated
-        before, begins, dummy = self.episode_steps, dones, None
+        episode_steps, begins, dummy = self.episode_steps, dones, None
         if self._adapter is not None and self._adapter.dummy_steps.any():
             dummy = self._adapter.dummy_steps
             begins = dones | dummy
-        self.episode_steps = (before + 1) * ~begins
-        return Outcome(
-            observations,
+        self.episode_steps = (episode_steps + 1) * ~begins
+        return StepResult(
+            obs,
             rewards,
             dones,
             terminated,
             truncated,
-            final,
+            final_obs,
             dummy,
-            before,
+            episode_steps,
             infos,
         )
 
     def _truncated(
         self,
-        observations: Observation,
+        obs: Observation,
         dones: NDArray[np.bool_],
         infos: Sequence[dict[str, Any]],
     ) -> tuple[Rows, Observation | None]:
-        """Returns whose episode was truncated, and what was seen last of it."""
-        truncated, final = np.zeros(len(dones), dtype=np.bool_), None
+        """Returns the truncated episodes, and their last observations."""
+        truncated, final_obs = np.zeros(len(dones), dtype=np.bool_), None
         for i in map(int, np.flatnonzero(dones)):
-            seen = infos[i].get("terminal_observation")
-            # Without what was seen last there is no value to go on with.
-            if infos[i].get("TimeLimit.truncated", False) and seen is not None:
+            last_obs = infos[i].get("terminal_observation")
+            # Without the last observation there is no value to bootstrap from.
+            if infos[i].get("TimeLimit.truncated", False) and last_obs is not None:
                 truncated[i] = True
-                final = copy_observation(observations) if final is None else final
-                map_observation(lambda own, one: own.__setitem__(i, one), final, seen)  # noqa: B023
-        return truncated, final
+                if final_obs is None:
+                    final_obs = copy_observation(obs)
+                for rows, row in zip(leaves(final_obs), leaves(last_obs), strict=True):
+                    rows[i] = row
+        return truncated, final_obs
 
-    def results(self, buffer: TrajectoryBuffer, n: int) -> list[dict[str, float]]:
-        """Returns results of episodes that `infos` have not told."""
+    def episode_results(self, buffer: TrajectoryBuffer, n: int) -> list[dict[str, Any]]:
+        """Returns the statistics of finished episodes that `infos` do not contain."""
         return []
 
 
-class ArraySteps:
-    """Steps a native vector environment in arrays or tensors: no list, no dict a step.
+class NativeStepper:
+    """Steps a native vector environment in arrays or tensors, without infos.
 
     Args:
-        adapter: with `steps_arrays`.
-        device: of the model.
-        as_tensors: whether a torch environment's tensors stay tensors. Nothing is then
-            asked of the device until the rollout is over.
+        adapter: an adapter with `steps_arrays`.
+        device: device of the model.
+        as_tensors: whether tensors of a torch environment stay tensors. The rollout
+            then never synchronises with the device.
     """
 
-    # They do, but to look would be to ask the device: `results` tells of them.
-    tells_infos = False
+    # Reading `infos` would synchronise with the device; see `episode_results`.
+    has_episode_infos = False
 
     def __init__(
         self, adapter: VectorEnvAdapter, device: torch.device, as_tensors: bool
     ) -> None:
         self._adapter, self._device = adapter, device
         self._tensors = as_tensors and adapter.is_torch
-        self._before: tuple[Rows, Rows] = (np.zeros(0), np.zeros(0))
+        self._statistics_at_start: tuple[Rows, Rows] = (np.zeros(0), np.zeros(0))
         self._env: Any = adapter.env
 
     @property
@@ -159,70 +196,78 @@ class ArraySteps:
         steps: Rows = self._rows(lengths)
         return steps
 
-    def restarted(self) -> None:
-        """Takes note of a reset of all environments."""
+    def begin(self, obs: Observation) -> Observation:
+        """Returns the first observations of a rollout, `[N, *obs_shape]`."""
+        self.reset()
+        self._statistics_at_start = self._adapter.statistics
+        return tree_map(self._rows, obs)
+
+    def reset(self) -> None:
+        """Tells that all environments were reset."""
         self._adapter.begin_arrays(self._env.device if self._adapter.is_torch else None)
 
-    def begin(self, observations: Observation) -> Observation:
-        """Returns the observations that a rollout begins with, `[N, *obs_shape]`."""
-        self.restarted()
-        self._before = self._adapter.statistics
-        return map_observation(self._rows, observations)
-
-    def taken(self, actions: Tensor) -> Rows:
-        """Returns actions `[N, *action_shape]` of the policy as `step` takes them."""
+    def to_env(self, actions: Tensor) -> Rows:
+        """Returns the policy's actions, `[N, *action_shape]`, as `step` takes them."""
         return actions if self._tensors else actions.cpu().numpy()
 
-    def step(self, actions: Rows) -> Outcome:
+    def step(self, actions: Rows) -> StepResult:
         """Takes one action in every environment, within the action space."""
         adapter = self._adapter
         if adapter.is_torch:
             actions = torch.as_tensor(actions, device=self._env.device)
-        before = self.episode_steps
+        episode_steps = self.episode_steps
         step = adapter.step_arrays(actions)
         rewards, dones, terminated, truncated = (
-            self._rows(each)
-            for each in (step.rewards, step.dones, step.terminated, step.truncated)
+            self._rows(rows)
+            for rows in (step.rewards, step.dones, step.terminated, step.truncated)
         )
         truncated = truncated & ~terminated
-        final = None
-        # A question that a GPU would have to be waited for is not asked.
+        final_obs = None
+        # On a GPU, asking would synchronise.
         if self._on_gpu or is_any(truncated):
-            final = map_observation(self._rows, step.final_observations)
-        return Outcome(
-            map_observation(self._rows, step.observations),
+            final_obs = tree_map(self._rows, step.final_observations)
+        return StepResult(
+            tree_map(self._rows, step.observations),
             rewards if self._tensors else rewards.astype(np.float32, copy=False),
             dones,
             terminated,
             truncated,
-            final,
+            final_obs,
             None if step.dummy is None else self._rows(step.dummy),
-            before,
+            episode_steps,
             LazyInfos(adapter.num_envs, lambda: adapter.infos_of(step)),
         )
 
-    @property
-    def _on_gpu(self) -> bool:
-        return self._tensors and self._device.type != "cpu"
+    def episode_results(self, buffer: TrajectoryBuffer, n: int) -> list[dict[str, Any]]:
+        """Returns what SB3's Monitor records of the last n finished episodes.
 
-    def results(self, buffer: TrajectoryBuffer, n: int) -> list[dict[str, float]]:
-        """Returns what SB3's Monitor says of the last n episodes that ended."""
+        Args:
+            buffer: the rollout.
+            n: maximum number of episodes.
+        """
         if len(buffer) == 0:
             return []
         ended = buffer.column("terminated") | buffer.column("truncated")
         if buffer.has_masks:
             ended = ended & buffer.column("recorded")
-        before = tuple(torch.as_tensor(b, device=ended.device) for b in self._before)
+        at_start = tuple(
+            torch.as_tensor(rows, device=ended.device)
+            for rows in self._statistics_at_start
+        )
         seconds = round(self._adapter.seconds, 6)
         return [
-            {"r": round(total, 6), "l": length, "t": seconds}
-            for total, length in newest_results(
+            {"r": round(episode_return, 6), "l": length, "t": seconds}
+            for episode_return, length in newest_results(
                 buffer.column("rewards"),
                 ended,
-                before,  # type: ignore[arg-type]
+                at_start,  # type: ignore[arg-type]
                 n,
             )
         ]
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._tensors and self._device.type != "cpu"
 
     def _rows(self, values: Any) -> Any:  # noqa: ANN401
         if self._tensors:
@@ -230,29 +275,63 @@ class ArraySteps:
         return to_numpy(values)
 
 
-Steps = VecEnvSteps | ArraySteps
+Stepper = VecEnvStepper | NativeStepper
+
+
+def make_stepper(
+    env: VecEnv, device: torch.device, episode_steps: Rows, as_tensors: bool
+) -> Stepper:
+    """Returns a native stepper if the environment supports it.
+
+    Args:
+        env: an SB3 vector environment.
+        device: device of the model.
+        episode_steps: `[N]` int64, actions taken in each environment's episode so far.
+        as_tensors: see `NativeStepper`.
+    """
+    # A subclass of the adapter may override `step`.
+    if type(env) is VectorEnvAdapter and env.steps_arrays:
+        return NativeStepper(env, device, as_tensors)
+    return VecEnvStepper(env, episode_steps)
+
+
+def truncate_long_episodes(
+    result: StepResult, limit: RolloutLimit, max_steps: int
+) -> StepResult:
+    """Returns the result with recorded episodes of `max_steps` steps truncated.
+
+    Args:
+        result: a step.
+        limit: of the rollout.
+        max_steps: number of steps after which an episode is truncated.
+    """
+    too_long: Any = result.episode_steps + 1 >= max_steps
+    if not too_long.any():
+        return result
+    capped = too_long & ~result.dones
+    recorded = result.recorded(limit)
+    if recorded is not None:
+        capped = capped & recorded
+    if not capped.any():
+        return result
+    warnings.warn(
+        f"an episode was still running after {max_steps} steps and was truncated, as "
+        "by a time limit: raise max_episode_steps if it should continue, or pass "
+        "n_steps (and no n_episodes) if it never ends",
+        stacklevel=3,
+    )
+    final_obs = result.obs if result.final_obs is None else result.final_obs
+    return result._replace(
+        truncated=result.truncated | capped,
+        # The environment continues: its next observation is the final one here.
+        final_obs=with_rows(final_obs, result.obs, capped),
+        capped=capped,
+    )
 
 
 def _returns_fresh_arrays(env: VecEnv) -> bool:
-    """Whether an SB3 vector environment never writes into what it has returned."""
+    """Returns whether an SB3 vector environment never writes to returned arrays."""
     layer = env
     while type(layer) in _FRESH_WRAPPERS:
         layer = layer.venv  # type: ignore[attr-defined]
     return type(layer) in (DummyVecEnv, SubprocVecEnv, VectorEnvAdapter)
-
-
-def steps_of(
-    env: VecEnv, device: torch.device, episode_steps: Rows, as_tensors: bool
-) -> Steps:
-    """Returns the shortest way of stepping an environment.
-
-    Args:
-        env: an SB3 vector environment.
-        device: of the model.
-        episode_steps: `[N]` int64, actions taken in each environment's episode so far.
-        as_tensors: whether the rollout can do with tensors, see `ArraySteps`.
-    """
-    # A subclass may do something of its own in a step.
-    if type(env) is VectorEnvAdapter and env.steps_arrays:
-        return ArraySteps(env, device, as_tensors)
-    return VecEnvSteps(env, episode_steps)

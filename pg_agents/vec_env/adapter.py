@@ -18,8 +18,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 
 from pg_agents.common.checks import kind_of
 from pg_agents.common.spaces import nearest_actions
-from pg_agents.common.tree import Observation, select
-from pg_agents.rollout.columns import Rows
+from pg_agents.common.tree import Observation, Rows, select
 from pg_agents.vec_env.array_steps import (
     ArrayStep,
     has_quick_step,

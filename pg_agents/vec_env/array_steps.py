@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pg_agents.common.tree import Observation
-from pg_agents.rollout.columns import Rows
+from pg_agents.common.tree import Observation, Rows
 
 Info = dict[str, Any]
 

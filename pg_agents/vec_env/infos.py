@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from pg_agents.common.tree import Observation, map_observation
+from pg_agents.common.tree import Observation, tree_map
 from pg_agents.vec_env.empty_info import NO_INFO
 from pg_agents.vec_env.fresh_arrays import copied
 
@@ -51,7 +51,7 @@ def check_spaces(observation_space: Space, action_space: Space) -> None:
 
 def to_numpy(values: Any) -> Any:  # noqa: ANN401
     """Returns tensors, arrays or lists, or a dict of these, as NumPy arrays."""
-    return map_observation(_array, values)
+    return tree_map(_array, values)
 
 
 def _array(values: Any) -> NDArray[Any]:  # noqa: ANN401
@@ -82,7 +82,7 @@ def with_rows(
         merged[mask] = after[mask]
         return merged
 
-    return map_observation(merge, observations, others)
+    return tree_map(merge, observations, others)
 
 
 def split_infos(infos: Any, num_envs: int) -> list[dict[str, Any]]:  # noqa: ANN401

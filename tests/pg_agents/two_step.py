@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pg_agents import TabularPolicy
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
+from pg_agents.learning.advantages import estimate_advantages
 
 LOGITS = torch.tensor([[0.3, -0.4], [-0.2, 0.5]], dtype=torch.float64)
 
@@ -114,9 +115,9 @@ def gradient_of(model: PolicyGradientAlgorithm, episodes: Sequence[Episode]) -> 
             values=torch.zeros(len(episodes)),
             log_probs=torch.zeros(len(episodes)),
         )
-    beyond = buffer.observations_beyond(np.zeros(len(episodes), dtype=np.int64))
-    nothing = torch.zeros(len(episodes))
-    buffer.finish(nothing, beyond, model.advantage_settings(), len(episodes))
+    states = buffer.bootstrap_states(np.zeros(len(episodes), dtype=np.int64))
+    rollout = buffer.collected(states, len(episodes))
+    buffer.complete(rollout, *estimate_advantages(rollout, model.config))
     model.policy.zero_grad()
     model.loss(buffer.batch())[0].backward()
     gradient = model.policy.action_net.weight.grad

@@ -208,7 +208,6 @@ def test_every_argument_of_a2c_is_accepted_with_the_same_default() -> None:
         ),
         ({"gamma": 2.0}, r"gamma must lie in \[0, 1\], got 2.0"),
         ({"n_episodes": 0}, "n_episodes must be an integer >= 1, got 0"),
-        ({"n_steps": None, "n_episodes": None}, "either n_steps or n_episodes"),
         ({"n_steps": 5, "n_episodes": 5}, "either n_steps or n_episodes"),
         ({"policy_kwargs": {"critic": "none"}}, "needs a critic"),
     ],

@@ -90,7 +90,7 @@ def check_call(algorithm: Any, given: dict[str, Any]) -> None:
         return
     event("learnt")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "an episode was still going on")
+        warnings.filterwarnings("ignore", "an episode was still running")
         model.learn(1)
     assert model._n_updates >= 1 or model.learning_starts > 1
     for parameter in model.policy.parameters():

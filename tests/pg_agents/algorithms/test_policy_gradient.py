@@ -204,11 +204,11 @@ def test_every_setting_reaches_the_estimate() -> None:
     }
     for agent, more in own.items():
         for given in [*({name: value} for name, value in common.items()), *more]:
-            settings = agent("MlpPolicy", SEQUENCE, **given).advantage_settings()
+            settings = agent("MlpPolicy", SEQUENCE, **given).config
             for name, value in given.items():
                 field = "estimator" if name == "returns" else name
                 assert getattr(settings, field) == value, (agent, name)
-            default = agent("MlpPolicy", SEQUENCE).advantage_settings()
+            default = agent("MlpPolicy", SEQUENCE).config
             assert settings != default
 
 
@@ -346,6 +346,6 @@ def test_loading_restores_estimator_and_data(agent: Any, tmp_path: Path) -> None
     model = agent("MlpPolicy", SEQUENCE, **arguments)
     model.save(tmp_path / "model")
     loaded = agent.load(tmp_path / "model", env=gymnasium.make(SEQUENCE))
-    assert loaded.advantage_settings() == model.advantage_settings()
+    assert loaded.config == model.config
     assert (loaded.n_steps, loaded.n_episodes) == (None, 2)
     assert loaded.max_episode_steps == 30

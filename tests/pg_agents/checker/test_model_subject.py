@@ -18,7 +18,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from pg_agents import REINFORCE, ActorCritic, RandomAgent, check_policy_gradient
 from pg_agents.checker import CannotCheckError, GradientReport
-from pg_agents.learning.batch import Batch
+from pg_agents.rollout.data import Batch
 from pg_envs import sequence_mdp
 
 ID = "pg_envs:PGToy-Sequence-v0"

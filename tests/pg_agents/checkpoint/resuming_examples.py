@@ -24,14 +24,14 @@ from stable_baselines3.common.vec_env import (
 )
 
 from pg_agents import as_vec_env
-from pg_agents.checkpoint.random_states import take_random_states
+from pg_agents.checkpoint.state import random_states
 from pg_envs.env import TabularEnv
 from pg_envs.mdp import TabularMDP
 from pg_envs.torch_vector_env import TorchTabularVectorEnv
 from pg_envs.vector_env import TabularVectorEnv
 from tests.pg_envs.tabular_examples import random_mdp
 
-FRESH = r"starts from a fresh reset \("
+FRESH = r"is reset \("
 
 
 def noisy_mdp(seed: int = 0) -> TabularMDP:
@@ -124,7 +124,7 @@ def remains(model: Any) -> dict[str, Any]:
         "starts": np.array(model._last_episode_starts),
         "episode steps": model._episode_steps,
         "python": random.getstate(),
-        "numpy": take_random_states()["numpy"][1],
+        "numpy": random_states()["numpy"][1],
         "torch": torch.get_rng_state(),
         "next draws": [model.action_space.sample() for _ in range(5)],
     }

@@ -172,7 +172,7 @@ def test_so_do_those_of_gymnasium(kind: str) -> None:
         assert other.count == one.count + (2 if kind == "vector" else 1)
 
 
-@pytest.mark.filterwarnings("ignore:the environment starts from a fresh reset")
+@pytest.mark.filterwarnings("ignore:the environment is reset")
 @pytest.mark.parametrize(
     "other",
     [

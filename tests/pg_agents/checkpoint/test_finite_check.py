@@ -151,11 +151,11 @@ def optimizer_state(model: Any) -> None:
 
 
 def remembered_advantage(model: Any) -> None:
-    model.memory.rollouts[1].advantages[0] = NAN
+    model.replay_memory.rollouts[1].advantages[0] = NAN
 
 
 def remembered_reward(model: Any) -> None:
-    model.memory.rollouts[0].rewards[0, 0] = NAN
+    model.replay_memory.rollouts[0].rewards[0, 0] = NAN
 
 
 def statistics_of_observations(model: Any) -> None:
@@ -317,7 +317,7 @@ def test_buffers_may_be_infinite(
 
 def test_remembered_observations_may_be_infinite() -> None:
     model = new(ActorCritic, memory_size=40, replay="v_trace")
-    model.memory.rollouts[0].observations[0, 0, 0] = INFINITY
+    model.replay_memory.rollouts[0].observations[0, 0, 0] = INFINITY
     model.save(io.BytesIO())
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from pg_agents.checkpoint.random_states import (
-    kept_random_states,
-    put_random_states,
-    put_space_state,
-    take_random_states,
-    take_space_state,
+from pg_agents.checkpoint.state import (
+    preserved_random_states,
+    random_states,
+    set_random_states,
+    set_space_state,
+    space_state,
 )
 from tests.pg_agents.checkpoint.resuming_examples import scramble
 
@@ -33,19 +33,19 @@ def draws() -> list[float]:
 
 def test_they_draw_again_what_they_drew() -> None:
     draws()
-    states = take_random_states()
+    states = random_states()
     first = [draws(), draws()]
     for _ in range(2):
         scramble()
-        put_random_states(states)
+        set_random_states(states)
         assert [draws(), draws()] == first
 
 
 def test_nothing_is_left_of_what_was_drawn_inside_even_by_an_error() -> None:
-    states = take_random_states()
+    states = random_states()
     first = draws()
-    put_random_states(states)
-    with pytest.raises(KeyError), kept_random_states():
+    set_random_states(states)
+    with pytest.raises(KeyError), preserved_random_states():
         scramble()
         raise KeyError
     assert draws() == first
@@ -54,24 +54,24 @@ def test_nothing_is_left_of_what_was_drawn_inside_even_by_an_error() -> None:
 def test_the_choice_of_deterministic_algorithms_is_kept() -> None:
     cudnn: Any = torch.backends.cudnn
     was = cudnn.deterministic
-    with kept_random_states():
+    with preserved_random_states():
         cudnn.deterministic = not was
-        states = take_random_states()
+        states = random_states()
     assert cudnn.deterministic is was
-    with kept_random_states():
-        put_random_states(states)
+    with preserved_random_states():
+        set_random_states(states)
         assert cudnn.deterministic is not was
 
 
 def test_spaces_draw_again_what_they_drew() -> None:
     space = spaces.Box(0.0, 1.0, (2,))
-    assert take_space_state(space) is None
+    assert space_state(space) is None
     # Looking has not made a generator.
     assert vars(space)["_np_random"] is None
     space.seed(3)
-    state = take_space_state(space)
+    state = space_state(space)
     first = [space.sample().tolist() for _ in range(3)]
     other = spaces.Box(0.0, 1.0, (2,))
-    put_space_state(other, state)
+    set_space_state(other, state)
     assert [other.sample().tolist() for _ in range(3)] == first
-    put_space_state(other, None)
+    set_space_state(other, None)

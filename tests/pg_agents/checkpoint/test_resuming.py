@@ -21,7 +21,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 
 import pg_envs
 from pg_agents import REINFORCE, ActorCritic, RandomAgent
-from pg_agents.checkpoint.random_states import take_random_states
+from pg_agents.checkpoint.state import random_states
 from tests.pg_agents.checkpoint.resuming_examples import (
     FRESH,
     MAKERS,
@@ -82,7 +82,7 @@ def test_it_does_in_environments_made_by_their_ids(mode: AutoresetMode) -> None:
 def test_it_does_with_any_data_and_schedule(arguments: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         # Of the cap on an episode.
-        warnings.filterwarnings("ignore", "an episode was still going on")
+        warnings.filterwarnings("ignore", "an episode was still running")
         check_exact(REINFORCE, MAKERS["DummyVecEnv"], **arguments)
 
 
@@ -110,12 +110,15 @@ def test_a_memory_of_another_size_or_none_can_be_asked_for() -> None:
         model = ActorCritic.load(file, env=single(), memory_size=size)
         model.learn(20, reset_num_timesteps=False)
         if size is None:
-            assert model.memory is None
+            assert model.replay_memory is None
         else:
-            assert model.memory is not None and 10 <= len(model.memory) < 15
+            assert (
+                model.replay_memory is not None and 10 <= len(model.replay_memory) < 15
+            )
     forgetful = io.BytesIO()
-    ActorCritic.load(file).save(forgetful, exclude=["memory"])
-    assert len(ActorCritic.load(forgetful).memory) == 0  # type: ignore[arg-type]
+    ActorCritic.load(file).save(forgetful, exclude=["replay_memory"])
+    memory = ActorCritic.load(forgetful).replay_memory
+    assert memory is not None and len(memory) == 0
 
 
 def test_it_does_where_the_next_step_is_a_dummy() -> None:
@@ -240,11 +243,11 @@ def test_loading_neither_seeds_nor_draws(env: str | None) -> None:
     scramble()
     here = single()
     here.reset(seed=5)
-    before = take_random_states()
+    before = random_states()
     state = here.unwrapped.get_state()  # type: ignore[attr-defined]
     space = here.action_space.np_random.bit_generator.state
     ActorCritic.load(file, env=None if env is None else here)
-    after = take_random_states()
+    after = random_states()
     assert random.getstate() == before["python"]
     assert equal(after["numpy"][1], before["numpy"][1])
     assert after["numpy"][2:] == before["numpy"][2:]
@@ -329,13 +332,13 @@ def test_the_resume_point_can_be_left_out() -> None:
     model = new(ActorCritic, single()).learn(20)
     file, small = io.BytesIO(), io.BytesIO()
     model.save(file)
-    model.save(small, exclude=["_resume_point"])
+    model.save(small, exclude=["training_state"])
     assert len(small.getvalue()) < len(file.getvalue())
     scramble()
-    before = take_random_states()["torch"]
+    before = random_states()["torch"]
     model = ActorCritic.load(small, env=single())
     model.learn(0)
-    assert equal(before, take_random_states()["torch"])
+    assert equal(before, random_states()["torch"])
     ActorCritic.load(small, env=single()).learn(20)
 
 

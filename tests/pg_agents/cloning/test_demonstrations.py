@@ -75,7 +75,7 @@ def test_dummy_steps_of_gymnasiums_vector_environments_are_left_out() -> None:
 
 
 def test_an_episode_that_never_ends_is_cut_off_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match="still going on after 4 steps") as caught:
+    with pytest.warns(UserWarning, match="still running after 4 steps") as caught:
         found = record_demonstrations(
             scripted(0, 2), odd_step, n_episodes=2, max_episode_steps=4
         )

@@ -17,7 +17,7 @@ import torch
 from pg_agents import REINFORCE, RandomAgent
 from pg_agents.callbacks import RunningReward, newest_checkpoint
 from pg_agents.checkpoint.archive import versions
-from pg_agents.checkpoint.resume_point import next_seed
+from pg_agents.checkpoint.state import next_seed
 from pg_agents.common.nonfinite import NonFiniteError
 from pg_agents.experiments import (
     DamagedRunError,
@@ -205,7 +205,7 @@ def test_sb3_s_algorithms_go_on_with_each_episode_once(
     assert found[0] == found[1]
 
 
-@pytest.mark.filterwarnings("ignore:the environment starts from a fresh reset")
+@pytest.mark.filterwarnings("ignore:the environment is reset")
 def test_an_environment_that_cannot_be_kept_starts_anew(tmp_path: Path) -> None:
     config = tiny(env_id="CartPole-v1", env_kwargs={}, episodes=25)
     run_until(12, config, tmp_path)

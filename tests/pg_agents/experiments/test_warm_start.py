@@ -157,7 +157,7 @@ class PowerCut(BaseException):
 
 
 # The line has no state that can be kept: it starts anew where a run is taken up.
-@pytest.mark.filterwarnings("ignore:the environment starts from a fresh reset")
+@pytest.mark.filterwarnings("ignore:the environment is reset")
 @pytest.mark.parametrize("stage", ["clone", "scratch", "from_clone"])
 def test_a_run_cut_off_in_a_stage_does_not_do_the_others_again(
     config: RunConfig, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch

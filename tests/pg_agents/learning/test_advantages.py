@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from pg_agents.learning.advantages import AdvantageSettings, Facts, estimate_advantages
+from pg_agents.algorithms.config import PolicyGradientConfig
+from pg_agents.learning.advantages import estimate_advantages
+from pg_agents.rollout.data import Rollout
 
 
-def facts(n_episodes: int | None = 2) -> Facts:
+def rollout(n_episodes: int | None = 2) -> Rollout:
     """Two environments, an episode each of 3 and 2 steps, then an idle step."""
     recorded = torch.tensor([[1, 1], [1, 1], [1, 0]], dtype=torch.bool)
     zeros = torch.zeros((3, 2))
-    return Facts(
+    return Rollout(
         observations=zeros,
         actions=zeros,
         rewards=torch.tensor([[1.0, 2.0], [4.0, 8.0], [16.0, 1000.0]]),
@@ -35,7 +37,7 @@ def estimate(
 ) -> tuple[list[Any], list[Any]]:
     arguments = {"gamma": 0.5, **settings}
     returns, advantages = estimate_advantages(
-        facts(n_episodes), AdvantageSettings(**arguments)
+        rollout(n_episodes), PolicyGradientConfig(**arguments)
     )
     return returns.tolist(), advantages.tolist()
 
@@ -98,24 +100,24 @@ def test_gae_runs_from_the_one_step_advantage_to_the_monte_carlo_one() -> None:
 @pytest.mark.parametrize("which", ["standardize_returns", "normalize_advantage"])
 def test_standardised_over_the_recorded_steps(which: str) -> None:
     _, advantages = estimate(**{which: True})
-    recorded = torch.tensor(advantages)[facts().recorded]
-    expected = torch.tensor(TO_GO)[facts().recorded].double()
+    recorded = torch.tensor(advantages)[rollout().recorded]
+    expected = torch.tensor(TO_GO)[rollout().recorded].double()
     expected = (expected - expected.mean()) / expected.std()
     torch.testing.assert_close(recorded.double(), expected, atol=1e-6, rtol=0)
 
 
 def test_returns_are_standardised_before_the_value_advantages_after() -> None:
     returns, advantages = estimate(baseline="value", standardize_returns=True)
-    difference = torch.tensor(returns) - facts().values
-    recorded = facts().recorded
+    difference = torch.tensor(returns) - rollout().values
+    recorded = rollout().recorded
     torch.testing.assert_close(torch.tensor(advantages)[recorded], difference[recorded])
     returns, _ = estimate(baseline="value", normalize_advantage=True)
     assert returns == TO_GO
 
 
-def two_episodes_in_a_row() -> Facts:
+def two_episodes_in_a_row() -> Rollout:
     """One environment, episodes of 1 and 2 steps; another with one of 2, cut off."""
-    return Facts(
+    return Rollout(
         observations=torch.zeros((3, 2)),
         actions=torch.zeros((3, 2)),
         rewards=torch.tensor([[2.0, 1.0], [4.0, 3.0], [8.0, 1000.0]]),
@@ -133,7 +135,7 @@ def two_episodes_in_a_row() -> Facts:
 def estimate_row(**settings: Any) -> tuple[list[Any], list[Any]]:
     arguments = {"gamma": 0.5, **settings}
     returns, advantages = estimate_advantages(
-        two_episodes_in_a_row(), AdvantageSettings(**arguments)
+        two_episodes_in_a_row(), PolicyGradientConfig(**arguments)
     )
     return returns.tolist(), advantages.tolist()
 
@@ -159,7 +161,7 @@ def test_the_weight_of_the_step_comes_after_standardising() -> None:
     """It belongs to the state, and the critic's targets know nothing of it."""
     plain_returns, plain = estimate_row(normalize_advantage=True)
     returns, weighted = estimate_row(normalize_advantage=True, weight_by_gamma_t=True)
-    weights = 0.5 ** two_episodes_in_a_row().time
+    weights = 0.5 ** two_episodes_in_a_row().episode_steps
     torch.testing.assert_close(torch.tensor(weighted), torch.tensor(plain) * weights)
     assert returns == plain_returns
 
@@ -175,13 +177,13 @@ def test_monte_carlo_returns_go_on_with_a_value_if_asked() -> None:
 @pytest.mark.parametrize("estimator", ["td", "gae"])
 def test_a_time_limit_can_be_taken_for_an_end(estimator: Any) -> None:
     """Truncated in row 1 with 3 to follow: its value counts, or nothing does."""
-    given = facts()
+    given = rollout()
     truncated = torch.tensor([[0, 0], [1, 0], [0, 0]], dtype=torch.bool)
     given = replace(given, truncated=truncated)
     arguments: Any = {"gamma": 0.5, "estimator": estimator, "baseline": "value"}
-    told_apart, _ = estimate_advantages(given, AdvantageSettings(**arguments))
+    told_apart, _ = estimate_advantages(given, PolicyGradientConfig(**arguments))
     the_same, _ = estimate_advantages(
-        given, AdvantageSettings(**arguments, bootstrap_truncated=False)
+        given, PolicyGradientConfig(**arguments, bootstrap_truncated=False)
     )
     assert told_apart[1, 0] == 4.0 + 0.5 * 3.0
     assert the_same[1, 0] == 4.0

@@ -26,7 +26,7 @@ ENVS: dict[str, tuple[str, str]] = {
 
 def expected_baseline(baseline: str, model: Any) -> Tensor:
     """Returns the baseline `[B]` of each recorded step, by loops over trajectories."""
-    facts = model.rollout_buffer.facts
+    facts = model.rollout_buffer.rollout
     returns = torch.as_tensor(model.rollout_buffer.returns)
     if baseline in ("none", "value"):
         values = facts.values if baseline == "value" else torch.zeros_like(returns)

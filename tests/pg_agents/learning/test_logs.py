@@ -11,7 +11,7 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.utils import explained_variance as of_sb3
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.learning.logs import explained_variance, mean_terms, numbers_of
+from pg_agents.learning.learner import explained_variance
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -24,19 +24,6 @@ def test_explained_variance_is_sb3s(seed: int) -> None:
 
 def test_of_equal_targets_nothing_is_explained() -> None:
     assert math.isnan(explained_variance(torch.tensor([1.0, 2.0]), torch.ones(2)))
-
-
-def test_the_last_loss_the_last_pass_and_the_mean_of_the_rest() -> None:
-    logs = [
-        {
-            "loss": torch.tensor(x),
-            "approx_kl": torch.tensor(10 * x),
-            "a": torch.tensor(x),
-        }
-        for x in (1.0, 2.0, 6.0)
-    ]
-    assert numbers_of(mean_terms(logs, 1)) == {"loss": 6.0, "approx_kl": 40.0, "a": 3.0}
-    assert numbers_of(mean_terms([], 0)) == {}
 
 
 @pytest.mark.parametrize("algorithm", [A2C, ActorCritic, REINFORCE])

@@ -11,8 +11,8 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.learning.batch import Batch
-from pg_agents.learning.replay import Memory, random_steps
+from pg_agents.learning.replay import ReplayMemory, random_steps
+from pg_agents.rollout.data import Batch
 from pg_envs import make_torch_vec, oracle
 from pg_envs.sequence import sequence_mdp
 
@@ -33,7 +33,7 @@ def numbered(start: int, n: int, n_samples: float) -> Batch:
 
 
 def test_the_newest_steps_are_kept_and_each_is_drawn_once() -> None:
-    memory: Memory[Batch] = Memory(10)
+    memory: ReplayMemory[Batch] = ReplayMemory(10)
     for start in (0, 4, 8, 12):
         memory.add(numbered(start, 4, n_samples=2), 4)
     everything = random_steps(memory, None)
@@ -47,14 +47,14 @@ def test_the_newest_steps_are_kept_and_each_is_drawn_once() -> None:
 
 
 def test_a_rollout_larger_than_the_memory_is_kept_whole_but_not_drawn_whole() -> None:
-    memory: Memory[Batch] = Memory(3)
+    memory: ReplayMemory[Batch] = ReplayMemory(3)
     memory.add(numbered(0, 8, n_samples=1), 8)
     assert len(memory) == 8
     assert sorted(random_steps(memory, None).actions.tolist()) == [5, 6, 7]
 
 
 def test_a_memory_survives_pickling() -> None:
-    memory: Memory[Batch] = Memory(10)
+    memory: ReplayMemory[Batch] = ReplayMemory(10)
     memory.add(numbered(0, 4, 1), 4)
     again = pickle.loads(pickle.dumps(memory))
     assert len(again) == 4
@@ -100,8 +100,8 @@ def test_row_reinforce_memory() -> None:
     model.loss = watched  # type: ignore[method-assign]
     model.learn(1500, callback=counter)
     assert set(drawn) == {256}
-    assert isinstance(model.memory, Memory)
-    assert 512 <= len(model.memory) < 512 + 500
+    assert isinstance(model.replay_memory, ReplayMemory)
+    assert 512 <= len(model.replay_memory) < 512 + 500
     steps = np.diff([*counter.updates, model._n_updates])
     assert sorted(set(steps)) == [0, 2]
     # Nothing first, and two steps after every episode from then on.
@@ -140,7 +140,11 @@ def test_replayed_episodes_of_an_older_policy_give_the_exact_gradient_if_correct
     generator = np.random.default_rng(2)
     now = generator.normal(size=(3, 3), scale=0.7)
     model.policy.action_net.weight.data = torch.as_tensor(now.T, dtype=torch.float32)
-    batch = model._recall() if replay == "importance" else model.rollout_buffer.batch()
+    batch = (
+        model.learner.replayed_batch()
+        if replay == "importance"
+        else model.rollout_buffer.batch()
+    )
     pi = np.exp(now) / np.exp(now).sum(1, keepdims=True)
     # Each step's share of the gradient by logits: w (1[a] - pi(. | s)).
     states, actions = batch.observations.numpy(), batch.actions.numpy()
@@ -178,7 +182,7 @@ def test_v_trace_on_the_last_rollout_is_the_update_without_a_memory(
     }
     model = ActorCritic("MlpPolicy", SEQUENCE, memory_size=1, **settings)
     model.learn(16)
-    fresh, replayed = model.rollout_buffer.batch(), model._recall()
+    fresh, replayed = model.rollout_buffer.batch(), model.learner.replayed_batch()
     torch.testing.assert_close(replayed.advantages, fresh.advantages)
     torch.testing.assert_close(replayed.returns, fresh.returns)
 
@@ -201,15 +205,15 @@ def test_old_rollouts_of_every_kind_of_space_are_learnt_from() -> None:
 @pytest.mark.parametrize(
     ("algorithm", "arguments", "says"),
     [
-        (REINFORCE, {"learning_starts": 5}, "belongs to a memory"),
-        (REINFORCE, {"gradient_steps": 2}, "belongs to a memory"),
+        (REINFORCE, {"learning_starts": 5}, "belongs to a replay memory"),
+        (REINFORCE, {"gradient_steps": 2}, "belongs to a replay memory"),
         (REINFORCE, {"memory_size": 0}, "memory_size must be an integer >= 1, got 0"),
         (
             REINFORCE,
             {"memory_size": 5, "learning_starts": 6},
             "learning_starts must be at most memory_size=5, got 6",
         ),
-        (REINFORCE, {"memory_size": 5, "clip_range": 0.2}, "policy that took"),
+        (REINFORCE, {"memory_size": 5, "clip_range": 0.2}, "on-policy data"),
         (REINFORCE, {"memory_size": 5, "n_epochs": 2}, "use gradient_steps"),
         (REINFORCE, {"memory_size": 5, "batch_size": 2}, "no mini-batches"),
         (
@@ -217,7 +221,11 @@ def test_old_rollouts_of_every_kind_of_space_are_learnt_from() -> None:
             {"memory_size": 5, "returns": "full_return"},
             "returns='reward_to_go'",
         ),
-        (REINFORCE, {"memory_size": 5, "standardize_returns": True}, "do not go toge"),
+        (
+            REINFORCE,
+            {"memory_size": 5, "standardize_returns": True},
+            "standardize_returns=True",
+        ),
         (REINFORCE, {"replay": "v_trace"}, "replay must be one of 'importance', 'ret"),
         (
             ActorCritic,

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.learning.critics import update_target
+from pg_agents.learning.critic import update_target
 from pg_agents.policies.policies import MlpPolicy
 from tests.pg_agents.envs import ScriptedEnv
 
@@ -151,9 +151,6 @@ def test_ent_coef_clip_range_and_critic_learning_rate_can_be_schedules() -> None
     logged = model.logger.name_to_value
     assert logged["train/ent_coef"] == logged["train/clip_range"] == 0.0
     assert logged["train/critic_learning_rate"] == 0.0
-    model._current_progress_remaining = 0.5
-    assert model._now("ent_coef") == 0.05
-    assert model._now("clip_range") == 0.2
 
 
 def test_actor_and_critic_have_step_sizes_of_their_own() -> None:
@@ -349,42 +346,6 @@ def test_what_is_about_a_critic_needs_one(arguments: dict[str, Any]) -> None:
 def test_a_target_network_that_nobody_asks_is_refused() -> None:
     said = refused(REINFORCE, baseline="value", target_update_interval=2)
     assert "needs bootstrap=True" in said
-
-
-@pytest.mark.parametrize("clip_range", [None, 0.2])
-@pytest.mark.parametrize("batch_size", [None, 90])
-@pytest.mark.parametrize("most_kept", [0, 100])
-def test_a_batch_in_parts_has_the_gradient_of_the_whole(
-    monkeypatch: pytest.MonkeyPatch,
-    batch_size: int | None,
-    clip_range: float | None,
-    most_kept: int,
-) -> None:
-    """Parts of 9, 9, ... and a rest, of 100 steps or of mini-batches of 90 and 10."""
-    weights = []
-    for part in (1000, 8):
-        monkeypatch.setattr("pg_agents.learning.batch.PART", part)
-        monkeypatch.setattr("pg_agents.learning.evaluation.MOST_KEPT", most_kept)
-        model = ActorCritic(
-            "MlpPolicy",
-            make_vec_env("CartPole-v1", 4, seed=0),
-            n_steps=25,
-            n_epochs=2,
-            batch_size=batch_size,
-            clip_range=clip_range,
-            ent_coef=0.1,
-            normalize_advantage=True,
-            learning_rate=1e-2,
-            seed=0,
-        )
-        keys = ("loss", "policy_loss", "value_loss", "entropy_loss")
-        model.learn(200, log_interval=None)
-        logged = model.logger.name_to_value
-        weights.append(torch.nn.utils.parameters_to_vector(model.policy.parameters()))
-        weights[-1] = torch.cat(
-            [weights[-1].detach(), torch.tensor([logged[f"train/{k}"] for k in keys])]
-        )
-    torch.testing.assert_close(*weights, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])

@@ -19,8 +19,8 @@ from stable_baselines3.common.policies import (
 from torch import Tensor
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.common.tree import map_observation
-from pg_agents.policies.base import OurPolicy
+from pg_agents.common.tree import tree_map
+from pg_agents.policies.base import PolicyGradientPolicy
 from pg_agents.policies.policies import MlpPolicy, MultiInputPolicy
 from pg_agents.policies.tabular import TabularPolicy
 from tests.pg_agents.policies.typed_envs import TypedEnv
@@ -56,7 +56,7 @@ OBSERVATIONS: dict[str, Space] = {
     "multi input": spaces.Dict({"place": PLACE, "room": spaces.Discrete(3, start=2)}),
     "table": spaces.Discrete(6, start=-1),
 }
-POLICIES: dict[str, type[OurPolicy]] = {
+POLICIES: dict[str, type[PolicyGradientPolicy]] = {
     "mlp": MlpPolicy,
     "multi input": MultiInputPolicy,
     "table": TabularPolicy,
@@ -72,7 +72,7 @@ CASES = [
 N = 20
 
 
-def built(kind: str, name: str, noise: str = "plain") -> OurPolicy:
+def built(kind: str, name: str, noise: str = "plain") -> PolicyGradientPolicy:
     """A policy with weights that make actions differ in probability."""
     kwargs: dict[str, Any] = {}
     if noise != "plain":
@@ -92,8 +92,8 @@ def observed(kind: str, n: int = N) -> tuple[Any, Any]:
     space = OBSERVATIONS[kind]
     space.seed(3)
     rows = [space.sample() for _ in range(n)]
-    arrays = map_observation(lambda *each: np.stack(each), *rows)
-    return arrays, map_observation(torch.as_tensor, arrays)
+    arrays = tree_map(lambda *each: np.stack(each), *rows)
+    return arrays, tree_map(torch.as_tensor, arrays)
 
 
 def every_action(space: Any) -> NDArray[Any]:
@@ -140,17 +140,19 @@ def dtypes_for(actions: NDArray[Any]) -> list[torch.dtype]:
     return [d for d in known if torch.equal(given.to(d).long(), given.long())]
 
 
-def fresh(policy: OurPolicy, _: Path) -> OurPolicy:
+def fresh(policy: PolicyGradientPolicy, _: Path) -> PolicyGradientPolicy:
     return policy
 
 
-def saved(policy: OurPolicy, folder: Path) -> OurPolicy:
+def saved(policy: PolicyGradientPolicy, folder: Path) -> PolicyGradientPolicy:
     policy.save(str(folder / "policy"))
-    again: OurPolicy = type(policy).load(str(folder / "policy"), device="cpu")
+    again: PolicyGradientPolicy = type(policy).load(
+        str(folder / "policy"), device="cpu"
+    )
     return again
 
 
-def copied(policy: OurPolicy, _: Path) -> OurPolicy:
+def copied(policy: PolicyGradientPolicy, _: Path) -> PolicyGradientPolicy:
     return copy.deepcopy(policy)
 
 
@@ -199,7 +201,7 @@ def test_probabilities_are_of_the_actions_of_the_space(
     torch.testing.assert_close(policy.evaluate_actions(seen, given)[2], entropy)
 
 
-def drawn(policy: OurPolicy, kind: str) -> dict[str, NDArray[Any]]:
+def drawn(policy: PolicyGradientPolicy, kind: str) -> dict[str, NDArray[Any]]:
     """Actions from the same seed, by every way there is to draw them."""
     arrays, seen = observed(kind)
     distribution: Any = policy.get_distribution
@@ -208,11 +210,8 @@ def drawn(policy: OurPolicy, kind: str) -> dict[str, NDArray[Any]]:
         "sample": lambda: distribution(seen).sample(),
         "get_actions": lambda: distribution(seen).get_actions(),
         "predict": lambda: policy.predict(arrays)[0],
-        "act": lambda: policy.act(seen)[0],
-        "act with log_prob": lambda: policy.act(seen, with_log_prob=True)[0],
+        "act": lambda: policy.act(seen),
     }
-    if policy.distribution_follows_outputs:
-        ways["act_and_value"] = lambda: policy.act_and_value(seen)[0]
     found = {}
     for way, draw in ways.items():
         torch.manual_seed(11)
@@ -277,32 +276,20 @@ def test_what_was_drawn_has_the_log_probability_that_it_was_drawn_with(
     policy = built(kind, name, noise)
     _, seen = observed(kind)
     actions, values, log_prob = policy(seen)
-    torch.manual_seed(5)
-    acted, told = policy.act(seen, with_log_prob=True)
-    outputs = None
-    if policy.distribution_follows_outputs:
-        torch.manual_seed(5)
-        acted_too, _, outputs = policy.act_and_value(seen)
-        assert torch.equal(acted, acted_too)
-    for given, expected in ((actions, log_prob), (acted, told)):
-        assert expected is not None
-        # As they were drawn, and as rows, as SB3's buffer keeps them.
-        for shaped in (given, given.reshape(N, -1)):
-            again, found, entropy = policy.evaluate_actions(seen, shaped)
-            distribution = policy.get_distribution(seen)
-            torch.testing.assert_close(again, values)
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-            assert found.dtype is torch.float32
-            torch.testing.assert_close(
-                distribution.log_prob(shaped), expected, rtol=1e-4, atol=1e-4
-            )
-            alone = distribution.entropy()
-            assert (entropy is None) == (alone is None) == (noise == "squashed")
-            if entropy is not None:
-                torch.testing.assert_close(entropy, alone)
-            if outputs is not None:
-                by_outputs, _ = policy.evaluate_outputs(outputs, shaped)
-                torch.testing.assert_close(by_outputs, found)
+    # As they were drawn, and as rows, as SB3's buffer stores them.
+    for shaped in (actions, actions.reshape(N, -1)):
+        again, found, entropy = policy.evaluate_actions(seen, shaped)
+        distribution = policy.get_distribution(seen)
+        torch.testing.assert_close(again, values)
+        torch.testing.assert_close(found, log_prob, rtol=1e-4, atol=1e-4)
+        assert found.dtype is torch.float32
+        torch.testing.assert_close(
+            distribution.log_prob(shaped), log_prob, rtol=1e-4, atol=1e-4
+        )
+        alone = distribution.entropy()
+        assert (entropy is None) == (alone is None) == (noise == "squashed")
+        if entropy is not None:
+            torch.testing.assert_close(entropy, alone)
 
 
 @pytest.mark.parametrize("way", [fresh, saved])

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecNormalize
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.common.tree import map_observation
+from pg_agents.common.tree import tree_map
 from pg_agents.policies.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 
 IMAGE = spaces.Box(0, 255, (3, 36, 36), np.uint8)
@@ -156,7 +156,7 @@ def test_a_dict_observation_is_stored_entry_by_entry() -> None:
     model = ActorCritic("MultiInputPolicy", AnySpaces("dict", "discrete"), n_steps=7)
     model.learn(7)
     stored = model.rollout_buffer.observations
-    shapes = map_observation(lambda each: each.shape, stored)
+    shapes = tree_map(lambda each: each.shape, stored)
     assert shapes == {
         "image": (7, 1, 3, 36, 36),
         "vector": (7, 1, 2),
@@ -165,13 +165,12 @@ def test_a_dict_observation_is_stored_entry_by_entry() -> None:
     }
     assert stored["image"].dtype == np.uint8
     # The episode was truncated in row 4: what was seen last has its value.
-    final = model.rollout_buffer.final_observations()
-    assert final is not None
-    assert final["vector"].shape == (1, 2)
-    tensors = map_observation(torch.as_tensor, final)
+    states = model.rollout_buffer.rollout.bootstrap_states
+    assert states is not None and states.rows.tolist() == [4]
+    assert states.observations["vector"].shape == (2, 2)
     value = model.rollout_buffer.next_values[4, 0]
     assert value != model.rollout_buffer.values[5, 0]
-    assert tensors["number"].shape == (1,)
+    assert states.observations["number"].shape == (2,)
 
 
 def test_squashed_gsde_actions_stay_within_their_bounds() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from pg_agents import TrajectoryBuffer
-from pg_agents.learning.advantages import AdvantageSettings
+from pg_agents.algorithms.config import PolicyGradientConfig
+from pg_agents.learning.advantages import estimate_advantages
 
 VALUES = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
 REWARDS = np.array([[1, 2], [3, 4], [5, 6]], dtype=np.float32)
@@ -39,12 +41,14 @@ def filled_buffer() -> TrajectoryBuffer:
 
 def finished_buffer(**settings: Any) -> TrajectoryBuffer:
     buffer = filled_buffer()
-    buffer.finish(
-        values_beyond=torch.tensor([7.0, 8.0, 50.0]),
-        beyond=buffer.observations_beyond(np.full((2, 3), 3.0)),
-        settings=AdvantageSettings(gamma=0.5, baseline="value", **settings),
-        n_episodes=None,
+    config = PolicyGradientConfig(gamma=0.5, n_steps=3, baseline="value", **settings)
+    states = buffer.bootstrap_states(np.full((2, 3), 3.0))
+    rollout = buffer.collected(states, None)
+    next_values = states.successor_values(
+        rollout.values, torch.tensor([7.0, 8.0, 50.0])
     )
+    rollout = replace(rollout, next_values=next_values)
+    buffer.complete(rollout, *estimate_advantages(rollout, config))
     return buffer
 
 
@@ -75,9 +79,9 @@ def test_rewards_in_double_precision_are_kept_in_single(rewards: Any) -> None:
 
 def test_the_successor_of_a_truncated_state_is_what_was_seen_last() -> None:
     buffer = finished_buffer(estimator="td")
-    seen = buffer.final_observations()
-    assert seen is not None
-    assert seen.tolist() == [[99.0, 99.0, 99.0]]
+    states = buffer.bootstrap_states(np.full((2, 3), 3.0))
+    assert states.observations.tolist() == [[3.0] * 3, [3.0] * 3, [99.0] * 3]
+    assert states.rows.tolist() == [1] and states.envs.tolist() == [0]
     assert buffer.next_values.tolist() == [[3.0, 4.0], [50.0, 6.0], [7.0, 8.0]]
     # r + gamma * v', and the reward alone where the episode terminated.
     assert buffer.returns[:, 0].tolist() == [1 + 1.5, 3 + 25.0, 5 + 3.5]
@@ -141,7 +145,6 @@ def test_reset_forgets_everything() -> None:
     buffer.reset()
     assert len(buffer) == 0
     assert not buffer.full
-    assert buffer.final_observations() is None
     with pytest.raises(AttributeError, match="no column 'rewards'"):
         buffer.rewards  # noqa: B018
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 
 from pg_agents import REINFORCE, ActorCritic, TrajectoryBuffer
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
-from pg_agents.learning.batch import Batch
+from pg_agents.rollout.data import Batch
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 from tests.pg_agents.envs import CoinLengthEnv, ScriptedEnv, StaggeredVectorEnv
 
@@ -197,7 +197,7 @@ def test_an_episode_that_never_ends_is_stopped_with_a_warning() -> None:
     """Rule 5: as by a time limit."""
     env = ScriptedEnv([0])
     model = REINFORCE("MlpPolicy", env, max_episode_steps=6)
-    with pytest.warns(UserWarning, match="still going on after 6 steps"):
+    with pytest.warns(UserWarning, match="still running after 6 steps"):
         first, second = collect(model, 2, "episode_steps", "truncated", "terminated")
     for rollout in (first, second):
         assert rollout["episode_steps"] == [0, 1, 2, 3, 4, 5]
@@ -214,7 +214,7 @@ def test_what_lies_beyond_the_cap_is_valued_by_what_was_seen_there() -> None:
         max_episode_steps=3,
         learning_rate=0.0,
     )
-    with pytest.warns(UserWarning, match="still going on after 3 steps"):
+    with pytest.warns(UserWarning, match="still running after 3 steps"):
         (rollout,) = collect(model, 1, "next_values")
     followed = torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0]])
     with torch.no_grad():
@@ -232,7 +232,7 @@ def test_environments_stopped_at_the_cap_still_do_all_their_episodes() -> None:
     model = REINFORCE(
         "MlpPolicy", scripted([0, 2], [1]), n_episodes=2, max_episode_steps=3
     )
-    with pytest.warns(UserWarning, match="still going on after 3 steps"):
+    with pytest.warns(UserWarning, match="still running after 3 steps"):
         (rollout,) = collect(model, 1, "truncated", "terminated")
     assert sum(rollout["truncated"]) == 1
     assert sum(rollout["terminated"]) == 3
@@ -476,7 +476,7 @@ def test_beyond_the_cap_is_not_what_a_reset_of_all_showed() -> None:
         max_episode_steps=3,
         learning_rate=0.0,
     )
-    with pytest.warns(UserWarning, match="still going on after 3 steps"):
+    with pytest.warns(UserWarning, match="still running after 3 steps"):
         (rollout,) = collect(model, 1, "next_values")
     with torch.no_grad():
         expected = model.policy.predict_values(torch.tensor([[0.0, 3.0]])).item()

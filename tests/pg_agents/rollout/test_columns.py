@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pg_agents.rollout.columns import Column
-
-CPU = torch.device("cpu")
+from pg_agents.rollout.buffer import RowBuffer
 
 
 def rows(n: int, shape: tuple[int, ...], kind: str, dtype: str) -> list[Any]:
@@ -29,11 +27,11 @@ def test_rows_are_stacked(
     kind: str, dtype: str, shape: tuple[int, ...], n_rows: int, expected: int | None
 ) -> None:
     """Also where there are more of them than was foreseen, up to several times over."""
-    column, given = Column(expected), rows(n_rows, shape, kind, dtype)
+    column, given = RowBuffer(expected), rows(n_rows, shape, kind, dtype)
     for i, row in enumerate(given):
         assert len(column) == i
         column.append(row)
-    read = column.tensor(CPU)
+    read = torch.as_tensor(column.rows)
     assert len(column) == n_rows
     assert torch.equal(read, torch.stack([torch.as_tensor(row) for row in given]))
     assert str(read.dtype) == f"torch.{dtype}"
@@ -42,15 +40,15 @@ def test_rows_are_stacked(
 @pytest.mark.parametrize("kind", ["array", "tensor"])
 def test_rows_are_copied(kind: str) -> None:
     """The next step of an environment may be written over what it returned."""
-    column, source = Column(), rows(1, (3,), kind, "float32")[0]
+    column, source = RowBuffer(), rows(1, (3,), kind, "float32")[0]
     column.append(source)
     source += 100
     column.append(source)
-    assert column.tensor(CPU).tolist() == [[0, 1, 2], [100, 101, 102]]
+    assert torch.as_tensor(column.rows).tolist() == [[0, 1, 2], [100, 101, 102]]
 
 
 def test_array_scalars_and_lists_are_rows() -> None:
-    column = Column()
+    column = RowBuffer()
     for number in (1.5, 2.5):
         column.append(np.float32(number))  # type: ignore[arg-type]
-    assert column.tensor(CPU).tolist() == [1.5, 2.5]
+    assert torch.as_tensor(column.rows).tolist() == [1.5, 2.5]

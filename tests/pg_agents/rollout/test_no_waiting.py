@@ -15,10 +15,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from pg_agents import ActorCritic
-from pg_agents.learning.evaluation import MANY
 from pg_agents.rollout import collector
-from pg_agents.rollout.collector import RolloutAlgorithm
-from pg_agents.rollout.steppers import ArraySteps
+from pg_agents.rollout.steppers import NativeStepper
 from pg_envs import TorchCartPoleVectorEnv, make_torch_vec
 from tests.no_sync import NoSynchronisation, Waits
 
@@ -26,16 +24,15 @@ N_STEPS = 12
 CARTPOLE = ("CartPole-v1", {"max_episode_steps": 10})
 SEQUENCE: tuple[str, dict[str, Any]] = ("PGToy-Sequence-v0", {})
 LAKE = ("FrozenLake-v1", {"max_episode_steps": 4})
-# Where the loop asks what to store: after everything is set up for the first step.
-FIRST = "_before_step"
+MANY = 512
 
 
 @pytest.fixture
 def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The branches for a GPU, on the CPU."""
-    monkeypatch.setattr(ArraySteps, "_on_gpu", True)
+    monkeypatch.setattr(NativeStepper, "_on_gpu", True)
     # Callbacks get tensors.
-    monkeypatch.setattr(collector, "readable", lambda seen: seen)
+    monkeypatch.setattr(collector, "_for_callbacks", lambda variables: variables)
     monkeypatch.setattr(TorchCartPoleVectorEnv, "_restarted", _restarted)
 
 
@@ -56,12 +53,12 @@ def new(env: tuple[str, dict[str, Any]], n_envs: int, **settings: Any) -> ActorC
 
 
 class Watched(BaseCallback):
-    """Watches from before the first step of a rollout to the callback of the last.
+    """Watches from the start of a rollout to the callback of its last step.
 
     Args:
-        monkeypatch: for the loop's first line.
+        monkeypatch: watches from the stepper's start.
         watch: ends the watch at the latest when it is closed itself.
-        asks: whether this callback asks something of the device itself.
+        asks: whether this callback reads a number from the device.
     """
 
     def __init__(
@@ -70,14 +67,15 @@ class Watched(BaseCallback):
         super().__init__()
         self.watch, self.asks = watch, asks
         self.n_watched = self.n_rollouts = 0
-        plain = getattr(RolloutAlgorithm, FIRST)
+        begin = NativeStepper.begin
 
-        def first(*args: Any) -> None:
-            if args[-1] == 0:
-                watch.enter_context(NoSynchronisation())
-            plain(*args)
+        def watched(stepper: NativeStepper, obs: Any) -> Any:
+            # The first observations come from the CPU.
+            begun = begin(stepper, obs)
+            watch.enter_context(NoSynchronisation())
+            return begun
 
-        monkeypatch.setattr(RolloutAlgorithm, FIRST, first)
+        monkeypatch.setattr(NativeStepper, "begin", watched)
 
     def _on_step(self) -> bool:
         self.n_watched += 1

@@ -15,8 +15,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.rollout.steppers import ArraySteps, VecEnvSteps, steps_of
+from pg_agents.rollout.steppers import NativeStepper, VecEnvStepper, make_stepper
 from pg_agents.vec_env.adapter import VectorEnvAdapter
+from pg_agents.vec_env.array_steps import LazyInfos
 from pg_envs import BanditEnv, SequenceEnv, TabularVectorEnv, make_torch_vec
 
 N_ENVS, N_STEPS = 6, 16
@@ -80,7 +81,7 @@ class Kept(BaseCallback):
         self.n_array_steps = 0
 
     def _on_step(self) -> bool:
-        self.n_array_steps += isinstance(self.locals["steps"], ArraySteps)
+        self.n_array_steps += isinstance(self.locals["infos"], LazyInfos)
         for i in np.flatnonzero(self.locals["dones"]):
             info = self.locals["infos"][i]
             episode = {key: info["episode"][key] for key in ("r", "l")}
@@ -190,12 +191,12 @@ def test_only_the_adapter_itself_is_stepped_in_arrays() -> None:
     steps, device = np.zeros(N_ENVS, dtype=np.int64), torch.device("cpu")
 
     def way(env: Any) -> type:
-        return type(steps_of(env, device, steps, True))
+        return type(make_stepper(env, device, steps, True))
 
     adapter = VectorEnvAdapter(torch_cartpole(SAME))
-    assert way(adapter) is ArraySteps
-    assert way(OwnAdapter(torch_cartpole(SAME))) is VecEnvSteps
-    assert way(Nothing(adapter)) is VecEnvSteps
+    assert way(adapter) is NativeStepper
+    assert way(OwnAdapter(torch_cartpole(SAME))) is VecEnvStepper
+    assert way(Nothing(adapter)) is VecEnvStepper
     listed = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
     adapter = VectorEnvAdapter(listed, learner_skips_dummy_steps=True)
-    assert way(adapter) is VecEnvSteps
+    assert way(adapter) is VecEnvStepper

@@ -231,7 +231,7 @@ def test_what_the_memory_remembers_is_what_was_written(name: str, replay: str) -
         **settings,
     )
     model.learn(1, Writes(name, assign))
-    (kept,) = model.memory.rollouts
+    (kept,) = model.replay_memory.rollouts
     written = getattr(model.rollout_buffer, name)
     np.testing.assert_allclose(
         getattr(kept, name).numpy().reshape(written.shape), written

@@ -56,7 +56,7 @@ def test_an_environment_that_never_ends_does_not_hang(agent: Any) -> None:
     env = sample_env(length=0)
     model = agent("MlpPolicy", env, policy_kwargs=SMALL, max_episode_steps=20)
     if agent is REINFORCE:
-        with pytest.warns(UserWarning, match="still going on after 20 steps"):
+        with pytest.warns(UserWarning, match="still running after 20 steps"):
             model.learn(30)
         assert model.num_timesteps == 40
     else:

@@ -124,7 +124,7 @@ def test_environments_are_exchanged_and_steps_counted_on(
     fresh = agent.load(tmp_path / "model", env=vec_env(), force_reset=True)
     assert fresh._last_obs is None
     # It counts on, and says that it does not go on in the same episode.
-    with pytest.warns(UserWarning, match="starts from a fresh reset"):
+    with pytest.warns(UserWarning, match="is reset"):
         assert fresh.learn(32, reset_num_timesteps=False).num_timesteps == 96
     assert agent.load(tmp_path / "model", env=vec_env(2)).learn(32).n_envs == 2
 

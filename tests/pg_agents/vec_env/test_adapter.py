@@ -23,7 +23,7 @@ from tests.pg_agents.envs import SampleEnv, ScriptedEnv, StaggeredVectorEnv
 SEQUENCE = "PGToy-Sequence-v0"
 
 
-def steps_of(env: Any, n_steps: int) -> list[Any]:
+def make_stepper(env: Any, n_steps: int) -> list[Any]:
     """Returns what SB3 gets to see, with everything that can differ."""
     seen: list[Any] = [env.reset().tolist()]
     for _ in range(n_steps):
@@ -51,7 +51,7 @@ def test_same_step_is_what_stable_baselines3_makes_of_the_single_environments(
             [lambda: ScriptedEnv([2], truncates), lambda: ScriptedEnv([3], truncates)]
         )
     )
-    assert steps_of(ours, 13) == steps_of(theirs, 13)
+    assert make_stepper(ours, 13) == make_stepper(theirs, 13)
 
 
 def test_a_step_that_terminates_at_its_limit_terminates() -> None:
@@ -61,7 +61,7 @@ def test_a_step_that_terminates_at_its_limit_terminates() -> None:
         return gymnasium.wrappers.TimeLimit(ScriptedEnv([2]), 2)
 
     ours = as_vec_env(gymnasium.vector.SyncVectorEnv([make]))
-    assert steps_of(ours, 5) == steps_of(VecMonitor(DummyVecEnv([make])), 5)
+    assert make_stepper(ours, 5) == make_stepper(VecMonitor(DummyVecEnv([make])), 5)
     ours.reset()
     ours.step(np.zeros(1, int))
     assert ours.step(np.zeros(1, int))[3][0]["TimeLimit.truncated"] is False
@@ -80,7 +80,7 @@ def test_gymnasiums_own_vector_environment_in_every_mode(mode: AutoresetMode) ->
     for truncates in (False, True):
         env = gymnasium.vector.SyncVectorEnv(makers(truncates), autoreset_mode=mode)
         theirs = VecMonitor(DummyVecEnv(makers(truncates)))
-        assert steps_of(as_vec_env(env), 13) == steps_of(theirs, 13)
+        assert make_stepper(as_vec_env(env), 13) == make_stepper(theirs, 13)
 
 
 def test_dummy_steps_that_cannot_be_removed_are_refused_for_other_learners() -> None:

@@ -9,7 +9,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
 
-def target_of(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+def make_target(policy: ActorCriticPolicy) -> ActorCriticPolicy:
     """Returns a copy of a policy for `update_target`: nothing else trains it.
 
     Args:

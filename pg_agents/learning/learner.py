@@ -1,0 +1,411 @@
+"""The update: from a complete rollout to steps of the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor
+
+from pg_agents.common.checks import check_not_negative
+from pg_agents.common.nonfinite import (
+    FiniteCheck,
+    NonFiniteError,
+    all_finite,
+    first_bad_input,
+    first_nonfinite,
+    total_norm,
+)
+from pg_agents.common.tree import Observation, count, flatten_time, to_device
+from pg_agents.learning import losses
+from pg_agents.learning.advantages import estimate_advantages
+from pg_agents.learning.baselines import standardize
+from pg_agents.learning.critic import make_target, split_critic, update_target
+from pg_agents.learning.gradients import (
+    GradientSource,
+    Loss,
+    evaluate_actions,
+    parameters_of,
+)
+from pg_agents.learning.replay import (
+    ReplayMemory,
+    off_policy_batch,
+    random_rollout,
+    random_steps,
+)
+from pg_agents.rollout.buffer import TrajectoryBuffer
+from pg_agents.rollout.data import Batch, Rollout
+
+if TYPE_CHECKING:
+    from pg_agents.algorithms.config import PolicyGradientConfig
+
+
+class Learner:
+    """Computes advantages and learns from rollouts; the only loop over batches.
+
+    It owns the target network and the replay memory; the optimiser is the policy's.
+
+    Args:
+        policy: the policy that learns.
+        config: all settings.
+        gradients: where evaluations and gradients come from.
+        device: device of the model.
+
+    Attributes:
+        target_policy: slow copy of the policy, whose critic values successor states;
+            None without a target network.
+        replay: earlier rollouts; None without a replay memory.
+    """
+
+    target_policy: ActorCriticPolicy | None = None
+    replay: ReplayMemory[Batch] | ReplayMemory[Rollout] | None = None
+
+    def __init__(
+        self,
+        policy: ActorCriticPolicy,
+        config: PolicyGradientConfig,
+        gradients: GradientSource,
+        device: torch.device,
+    ) -> None:
+        self.policy, self.gradients, self.device = policy, gradients, device
+        self._finite = FiniteCheck(at_once=device.type == "cpu")
+        self.configure(config)
+
+    def configure(self, config: PolicyGradientConfig) -> None:
+        """Sets the config, and makes or drops target network and replay memory."""
+        self.config = config
+        has_own_group = len(self.policy.optimizer.param_groups) > 1
+        if config.critic_learning_rate is not None and not has_own_group:
+            split_critic(self.policy)
+        if config.target_update_interval is None:
+            self.target_policy = None
+        elif self.target_policy is None:
+            self.target_policy = make_target(self.policy)
+        if config.memory_size is None:
+            self.replay = None
+        elif self.replay is None:
+            self.replay = ReplayMemory(config.memory_size)
+        else:
+            self.replay.size = config.memory_size
+
+    def complete(
+        self, buffer: TrajectoryBuffer, last_obs: Observation, n_episodes: int | None
+    ) -> Tensor:
+        """Computes values, returns and advantages of a rollout into its buffer.
+
+        Args:
+            buffer: all steps of the rollout.
+            last_obs: `[N, *obs_shape]`, the observations after the last step.
+            n_episodes: number of whole episodes; None for a rollout of `n_steps`.
+
+        Returns:
+            Values of `last_obs`, `[N, 1]`; 0 if returns do not bootstrap.
+        """
+        values, log_probs = self.gradients.evaluate_rollout(buffer)
+        states = buffer.bootstrap_states(last_obs)
+        rollout = buffer.collected(states, n_episodes, values, log_probs)
+        bootstrap_values = torch.zeros(count(states.observations), device=self.device)
+        if self.config.bootstraps:
+            # One forward pass for all truncated and all unfinished episodes.
+            bootstrap_values = self._successor_values(states.observations)
+            values = rollout.values
+            if self.target_policy is not None:
+                obs = flatten_time(rollout.observations)
+                values = self._successor_values(obs).reshape(values.shape)
+            next_values = states.successor_values(values, bootstrap_values)
+            rollout = replace(rollout, next_values=next_values)
+        buffer.complete(rollout, *estimate_advantages(rollout, self.config))
+        return bootstrap_values[: rollout.recorded.shape[1], None]
+
+    def update(
+        self,
+        buffer: TrajectoryBuffer,
+        loss: Callable[[Batch], Loss],
+        n_updates_before: int,
+    ) -> tuple[int, dict[str, float]]:
+        """Learns from a rollout, or from the replay memory that it is added to.
+
+        Args:
+            buffer: the complete rollout.
+            loss: returns the loss of a batch, and its terms by logger key.
+            n_updates_before: passes over data so far.
+
+        Returns:
+            Number of passes over data, and means of the loss terms by logger key.
+
+        Raises:
+            NonFiniteError: if loss, gradient or weights are NaN or infinite.
+        """
+        if self.replay is not None:
+            self._remember(buffer)
+        terms: list[dict[str, Tensor]] = []
+        n_passes, start_of_last_pass = 0, 0
+        for batches in self._passes(buffer):
+            n_passes += 1
+            start_of_last_pass = len(terms)
+            if not self._optimize(batches, loss, terms, buffer):
+                break
+        self._update_target(n_updates_before, n_updates_before + n_passes)
+        logs = _mean_terms(terms, start_of_last_pass)
+        if self.config.baseline == "value":
+            rollout, (returns, _) = buffer.rollout, buffer.estimates
+            logs["explained_variance"] = explained_variance(
+                rollout.flat(rollout.values), rollout.flat(returns)
+            )
+        if not logs:
+            return n_passes, {}
+        # One synchronisation with the device.
+        numbers = torch.stack(list(logs.values())).tolist()
+        return n_passes, dict(zip(logs, numbers, strict=True))
+
+    def _passes(self, buffer: TrajectoryBuffer) -> Iterator[Iterator[Batch]]:
+        """Yields the batches of each epoch, or one batch per step on replayed data."""
+        if self.replay is None:
+            for _ in range(self.config.n_epochs):
+                yield buffer.get(self.config.batch_size)
+        elif len(self.replay) >= self.config.learning_starts:
+            for _ in range(self.config.gradient_steps):
+                yield iter([self.replayed_batch()])
+
+    def _optimize(
+        self,
+        batches: Iterator[Batch],
+        loss: Callable[[Batch], Loss],
+        logs: list[dict[str, Tensor]],
+        buffer: TrajectoryBuffer,
+    ) -> bool:
+        """Takes a step on each batch; returns False if the policy has moved too far."""
+        config = self.config
+        self.policy.set_training_mode(True)
+        parameters = parameters_of(self.policy)
+        max_norm = (
+            float("inf") if config.max_grad_norm is None else (config.max_grad_norm)
+        )
+        for batch in batches:
+            value, terms = self.gradients.gradient(loss, batch)
+            logs.append(terms)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+            self._stop_if(self._finite.first_bad(loss=value, gradient=norm), buffer)
+            if config.target_kl is not None:
+                if terms["approx_kl"] > 1.5 * config.target_kl:
+                    return False
+            self.policy.optimizer.step()
+        return True
+
+    def loss(self, batch: Batch, progress: float) -> Loss:
+        """Returns the loss of a batch, and its terms by logger key.
+
+        `policy_loss + ent_coef * entropy_loss + vf_coef * value_loss`
+
+        Args:
+            batch: the data.
+            progress: remaining progress, 1 to 0, that schedules are evaluated at.
+        """
+        config = self.config
+        if config.standardizes_mini_batches and not batch.standardized:
+            advantages = standardize(batch.advantages)
+            batch = replace(batch, advantages=advantages, standardized=True)
+        values, log_prob, entropy = self.gradients.evaluate(batch)
+        loss, terms = self._policy_loss(batch, log_prob, progress)
+        terms["policy_loss"] = loss
+        terms["entropy_loss"] = losses.entropy_loss(entropy, log_prob, batch.n_samples)
+        ent_coef = current_value("ent_coef", config.ent_coef, progress)
+        if ent_coef != 0.0:
+            loss = loss + ent_coef * terms["entropy_loss"]
+        if config.baseline == "value":
+            values = values.flatten()
+            if config.clip_range_vf is not None:
+                clip = current_value("clip_range_vf", config.clip_range_vf, progress)
+                values = losses.clipped_values(values, batch.old_values, clip)
+            terms["value_loss"] = losses.value_loss(
+                values, batch.returns, config.critic_loss
+            )
+            loss = loss + config.vf_coef * terms["value_loss"]
+        terms["loss"] = loss
+        return loss, terms
+
+    def _policy_loss(self, batch: Batch, log_prob: Tensor, progress: float) -> Loss:
+        config, terms = self.config, {}
+        if config.clip_range is not None or config.target_kl is not None:
+            terms["approx_kl"] = losses.approximate_kl(log_prob, batch.old_log_prob)
+        if config.clip_range is None:
+            loss = losses.policy_gradient_loss(
+                log_prob, batch.advantages, batch.n_samples
+            )
+            return loss, terms
+        clip = current_value("clip_range", config.clip_range, progress)
+        ratio = torch.exp(log_prob - batch.old_log_prob)
+        terms["clip_fraction"] = ((ratio - 1.0).abs() > clip).float().mean()
+        loss = losses.clipped_surrogate_loss(
+            log_prob, batch.old_log_prob, batch.advantages, clip, batch.n_samples
+        )
+        return loss, terms
+
+    def check_weights(self, buffer: TrajectoryBuffer) -> None:
+        """Raises a NonFiniteError if a scalar or a weight of an update is not finite.
+
+        Args:
+            buffer: the rollout of the update, searched for the cause.
+        """
+        parameters = parameters_of(self.policy)
+        if not parameters:
+            return
+        bad = self._finite.first_bad(weights=total_norm(parameters))
+        bad = bad or self._finite.conclude()
+        # The squares of finite weights can overflow.
+        if bad != "weights" or not all_finite(parameters):
+            self._stop_if(bad, buffer)
+
+    def _successor_values(self, obs: Observation) -> Tensor:
+        """Returns V of observations `[B, ...]` by the target network, if any."""
+        critic = self.policy if self.target_policy is None else self.target_policy
+        with torch.no_grad():
+            return critic.predict_values(obs).flatten()
+
+    def _update_target(self, n_updates_before: int, n_updates: int) -> None:
+        interval = self.config.target_update_interval
+        if interval is None or self.target_policy is None:
+            return
+        # A rollout can bring several updates: has a multiple been passed?
+        if n_updates_before // interval != n_updates // interval:
+            update_target(self.target_policy, self.policy, self.config.tau)
+
+    def _remember(self, buffer: TrajectoryBuffer) -> None:
+        rollout = buffer.rollout
+        numbers = (
+            rollout.rewards,
+            rollout.values,
+            rollout.log_probs,
+            rollout.next_values,
+        )
+        # Once in the memory, their cause could not be named.
+        if not all_finite(numbers):
+            self._stop_if("rollout", buffer)
+        n_steps = int(rollout.recorded.sum())
+        data = buffer.batch() if self.config.replay == "returns" else rollout
+        self.replay.add(data, n_steps)  # type: ignore[union-attr, arg-type]
+
+    def replayed_batch(self) -> Batch:
+        """Draws steps from the replay memory, weighted for the current policy."""
+        if self.config.replay == "returns":
+            drawn = random_steps(self.replay, self.config.batch_size)  # type: ignore[arg-type]
+            batch: Batch = to_device(drawn, self.device)
+            return batch
+        old = random_rollout(self.replay)  # type: ignore[arg-type]
+        rollout: Rollout = to_device(old, self.device)
+        states = rollout.bootstrap_states
+        assert states is not None, "collected() stores them"
+        # Probability ratios are those of the acting policy: no dropout.
+        self.policy.set_training_mode(False)
+        obs = flatten_time(rollout.observations)
+        shape = rollout.recorded.shape
+        with torch.no_grad():
+            values, log_prob, _ = evaluate_actions(
+                self.policy, obs, rollout.actions.flatten(0, 1)
+            )
+        values = successors = values.reshape(shape)
+        if self.target_policy is not None:
+            successors = self._successor_values(obs).reshape(shape)
+        bootstrap_values = self._successor_values(states.observations)
+        rollout = replace(
+            rollout,
+            values=values,
+            next_values=states.successor_values(successors, bootstrap_values),
+        )
+        return off_policy_batch(rollout, log_prob.reshape(shape), self.config)
+
+    def _stop_if(self, bad: str | None, buffer: TrajectoryBuffer) -> None:
+        """Raises an error that names the cause if something is not finite.
+
+        Args:
+            bad: `"loss"`, `"gradient"`, `"weights"` or `"rollout"`; None raises
+                nothing.
+            buffer: the rollout, searched for the cause.
+        """
+        if bad is None:
+            return
+        what = {"gradient": "norm of the gradient"}.get(bad, bad)
+        verb = "are" if bad == "weights" else "is"
+        raise NonFiniteError(
+            f"the {what} {verb} not finite: {self._cause(bad, buffer)}"
+        )
+
+    def _cause(self, bad: str, buffer: TrajectoryBuffer) -> str:
+        """Returns a sentence on the first number that was not finite."""
+        if buffer.full:
+            found = first_bad_input(buffer.rollout)
+            if found is not None:
+                return found
+            estimates = zip(("returns", "advantages"), buffer.estimates, strict=True)
+            for name, values in estimates:
+                if not torch.isfinite(values).all():
+                    return (
+                        f"the {name} of the rollout are not, though its rewards and "
+                        "values are: look at what callbacks write to the rollout "
+                        "buffer, and at the size of the rewards"
+                    )
+        rates = {group["lr"] for group in self.policy.optimizer.param_groups}
+        advice = (
+            "look at the step size (learning_rate is now "
+            f"{', '.join(f'{float(rate):g}' for rate in rates)}), the size of the "
+            f"rewards, and max_grad_norm={self.config.max_grad_norm}"
+        )
+        if bad == "weights":
+            named = self.policy.named_parameters()
+            found = first_nonfinite({f"weight {name!r}": w for name, w in named})
+            if found is not None:
+                return f"{found}; {advice}"
+        where = ", and loss()" if bad == "loss" else ""
+        return (
+            "observations, rewards, values and log-probabilities of the rollout are: "
+            f"{advice}{where}"
+        )
+
+
+def current_value(name: str, given: float | Schedule, progress: float) -> float:
+    """Returns a number, or a schedule's value at the remaining progress.
+
+    Args:
+        name: for messages.
+        given: a number or a schedule.
+        progress: remaining progress in [0, 1].
+
+    Raises:
+        ValueError: if the schedule returns a negative or non-finite number.
+    """
+    if not callable(given):
+        return float(given)
+    value = given(progress)
+    check_not_negative(f"{name}({progress:g})", value)
+    return float(value)
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
+    """Returns the share of the returns' variance that the critic explains, a scalar.
+
+    `1 - Var(G - V) / Var(G)`; NaN where all returns are equal, as in SB3.
+
+    Args:
+        values: `[B]`, V(s_b).
+        returns: `[B]`, G_b.
+    """
+    variance = returns.var(correction=0)
+    share = 1.0 - (returns - values).var(correction=0) / variance
+    return torch.where(variance == 0.0, torch.nan, share)
+
+
+def _mean_terms(
+    terms: list[dict[str, Tensor]], start_of_last_pass: int
+) -> dict[str, Tensor]:
+    """Returns what PPO logs: the last loss, the last pass's KL, means of the rest."""
+    if not terms:
+        return {}
+    starts = {"loss": len(terms) - 1, "approx_kl": start_of_last_pass}
+    return {
+        name: torch.stack([t[name] for t in terms[starts.get(name, 0) :]]).mean()
+        for name in terms[-1]
+    }
