@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
-import gymnasium
 import torch
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
@@ -66,7 +65,6 @@ from pg_agents.rollout.buffer import TrajectoryBuffer
 from pg_agents.rollout.collector import Collector
 from pg_agents.rollout.data import Batch, Rollout
 from pg_agents.vec_env.adapter import VectorEnvAdapter
-from pg_agents.vec_env.wrappers import CopyObservations
 
 Value = TypeVar("Value")
 
@@ -144,8 +142,6 @@ def wrap_env(
     check_is_env(env)
     if isinstance(env, VectorEnv):
         env = VectorEnvAdapter(env, learner_skips_dummy_steps=True)
-    elif isinstance(env, gymnasium.Env):
-        env = CopyObservations(env)
     return OnPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
 

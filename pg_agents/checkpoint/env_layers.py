@@ -29,7 +29,6 @@ from stable_baselines3.common.vec_env import (
 
 from pg_agents.common.tree import to_cpu, to_device
 from pg_agents.vec_env.adapter import VectorEnvAdapter
-from pg_agents.vec_env.wrappers import CopyObservations
 
 
 class CannotKeepError(Exception):
@@ -66,7 +65,6 @@ STATISTICS = "obs_rms", "ret_rms", "return_rms"
 # By the exact class: a subclass may remember more. Of a Monitor not the results of all
 # the episodes since the beginning, which grow without end and which nobody learns from.
 _LAYERS: dict[type, _Layer] = {
-    CopyObservations: _Layer(),
     TimeLimit: _Layer(("_elapsed_steps",), ("_max_episode_steps",)),
     OrderEnforcing: _Layer(("_has_reset",)),
     PassiveEnvChecker: _Layer(

@@ -15,11 +15,10 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+from stable_baselines3.common.vec_env import VecMonitor
 
 from pg_agents import REINFORCE, ActorCritic, as_vec_env, record_demonstrations
 from tests.pg_agents.vec_env.reused_arrays import (
-    N_ENVS,
     WalkEnv,
     WalksVecEnv,
     WalksVectorEnv,
@@ -27,10 +26,6 @@ from tests.pg_agents.vec_env.reused_arrays import (
 
 SAME, NEXT = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP
 Make = Callable[[bool], Any]
-
-
-def dummies(reuses: bool) -> DummyVecEnv:
-    return DummyVecEnv([lambda: WalkEnv(reuses)] * N_ENVS)
 
 
 def sync(mode: AutoresetMode) -> Make:
@@ -54,8 +49,8 @@ NATIVE: dict[str, Make] = {
     "sync disabled": sync(AutoresetMode.DISABLED),
 }
 OURS: dict[str, Make] = {
-    "single": WalkEnv,
-    "dummy": dummies,
+    # Not SB3's DummyVecEnv: it stores the last observation of an episode without a
+    # copy, and resets the environment, for A2C as for us.
     "SB3's": WalksVecEnv,
     "SB3's in a wrapper": lambda reuses: VecMonitor(WalksVecEnv(reuses)),
     **NATIVE,
