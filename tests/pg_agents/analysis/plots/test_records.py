@@ -1,6 +1,12 @@
+"""Plots of training records: mean and band as NumPy computes them, and bad input."""
+
+from __future__ import annotations
+
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +15,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from pg_agents.analysis.plots import (
+    animate_action_probabilities,
     plot_action_probabilities,
     plot_learning_curves,
     plot_losses,
@@ -17,6 +24,7 @@ from pg_agents.analysis.plots import (
     plot_total_rewards,
 )
 from pg_agents.analysis.plots.style import PALETTE
+from pg_agents.callbacks import TrainingRecord
 from tests.pg_agents.analysis.plots.records import (
     ACTIONS,
     Floats,
@@ -26,13 +34,13 @@ from tests.pg_agents.analysis.plots.records import (
 
 
 def line(axes: Axes, index: int = 0) -> tuple[Floats, Floats]:
-    """Points x, y of a line, as drawn."""
+    """Returns x and y of a line, as drawn."""
     drawn = axes.get_lines()[index]
     return np.asarray(drawn.get_xdata(), float), np.asarray(drawn.get_ydata(), float)
 
 
 def band(axes: Axes, x: Floats, index: int = 0) -> tuple[Floats, Floats]:
-    """Lower and upper edge of a band at each x, as drawn."""
+    """Returns the lower and upper edge of a band at each x, as drawn."""
     drawn = axes.collections[index]
     assert isinstance(drawn, PolyCollection)
     corners = np.asarray(drawn.get_paths()[0].vertices)
@@ -41,7 +49,7 @@ def band(axes: Axes, x: Floats, index: int = 0) -> tuple[Floats, Floats]:
 
 
 def assert_band(axes: Axes, x: Floats, values: Floats, index: int = 0) -> None:
-    """The line is NumPy's mean over the rows of ``values``, the band one deviation."""
+    """Compares with NumPy's mean and standard deviation over the rows of `values`."""
     mean, sd = values.mean(axis=0), values.std(axis=0)
     np.testing.assert_array_equal(line(axes, index)[0], x)
     np.testing.assert_allclose(line(axes, index)[1], mean, rtol=1e-12)
@@ -167,7 +175,7 @@ def test_learning_curve_averages_episodes_that_end_together() -> None:
     np.testing.assert_allclose(line(smooth)[1], [1.5, 5.5])
 
 
-def test_one_run_says_so_and_one_point_is_seen() -> None:
+def test_one_run_has_its_label_and_one_point_is_visible() -> None:
     figure = plot_losses([make_record(losses=np.array([0.5]))])
     assert legend_texts(figure) == ["mean, 1 run"]
     assert figure.axes[0].get_lines()[0].get_marker() == "o"
@@ -184,3 +192,66 @@ def test_pyplot_is_not_imported() -> None:
     plots = "pg_agents.analysis.plots"
     code = f"import sys, {plots}; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        lambda records: plot_action_probabilities(records, ACTIONS),
+        plot_rewards,
+        plot_total_rewards,
+        plot_losses,
+        plot_returns,
+        lambda records: plot_learning_curves({"A2C": records}),
+    ],
+)
+def test_empty_records_are_rejected(
+    plot: Callable[[list[TrainingRecord]], Figure],
+) -> None:
+    with pytest.raises(ValueError, match="at least one TrainingRecord is needed"):
+        plot([])
+    with pytest.raises(ValueError, match="run 0 has no "):
+        plot([make_record()])
+
+
+def test_an_empty_mapping_is_rejected() -> None:
+    with pytest.raises(ValueError, match="at least one algorithm"):
+        plot_learning_curves({})
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "c", "d"], "abc"])
+def test_a_wrong_number_of_names_is_rejected(
+    names: list[str] | str, tmp_path: Path
+) -> None:
+    record = make_record(random_probabilities(0))
+    with pytest.raises(ValueError, match="3 action names are needed"):
+        plot_action_probabilities([record], names)
+    with pytest.raises(ValueError, match="3 action names are needed"):
+        animate_action_probabilities(record, names, tmp_path / "x.gif")
+    with pytest.raises(ValueError, match="2 observation names are needed"):
+        plot_action_probabilities([record], ACTIONS, ["one"])
+
+
+def test_runs_that_differ_or_do_not_overlap_are_rejected() -> None:
+    one = make_record(random_probabilities(0))
+    other = make_record(random_probabilities(0, n_observations=1))
+    with pytest.raises(ValueError, match=r"same observations.*\(2, 3\), \(1, 3\)"):
+        plot_action_probabilities([one, other], ACTIONS)
+    times = np.arange(1000, 1006)
+    later = dataclasses.replace(one, probability_timesteps=times)
+    with pytest.raises(ValueError, match="no time in common"):
+        plot_action_probabilities([one, later], ACTIONS)
+    early = make_record(returns=np.ones(2), episode_timesteps=[1, 2])
+    late = make_record(returns=np.ones(2), episode_timesteps=[3, 4])
+    with pytest.raises(ValueError, match="runs of A2C have no time in common"):
+        plot_learning_curves({"A2C": [early, late]})
+
+
+def test_losses_that_were_not_logged_are_rejected() -> None:
+    with pytest.raises(ValueError, match="run 0 logged no policy loss"):
+        plot_losses([make_record(losses=np.array([1.0, np.nan]))])
+
+
+def test_a_window_below_1_is_rejected() -> None:
+    with pytest.raises(ValueError, match="window must be an integer >= 1, got 0"):
+        plot_rewards([make_record(rewards=np.ones(3))], window=0)
