@@ -118,37 +118,6 @@ def hold(times: ArrayLike, values: ArrayLike, grid: ArrayLike) -> Floats:
     return held
 
 
-def returns_at(
-    ends: ArrayLike, returns: ArrayLike, grid: ArrayLike, window: int = 1
-) -> Floats:
-    """Returns a run's running mean return at given times.
-
-    The mean after an episode holds until the next episode ends.
-
-    Args:
-        ends: [E], when each episode ended, not decreasing.
-        returns: [E], their returns.
-        grid: [M], the times.
-        window: number of episodes in a mean.
-
-    Returns:
-        float64 [M]; nan before the first full window and after the last episode.
-
-    Raises:
-        ValueError: if the lengths differ, the ends decrease or `window` is below 1.
-    """
-    times = np.asarray(ends, dtype=np.float64)
-    means = running_mean(returns, window)
-    if times.shape != means.shape:
-        raise ValueError(
-            f"ends and returns must have the same length, got {times.shape} and "
-            f"{means.shape}"
-        )
-    if (np.diff(times) < 0).any():
-        raise ValueError("ends must not decrease")
-    return hold(times, means, grid)
-
-
 def band_of_curves(
     x: ArrayLike,
     curves: ArrayLike,
@@ -280,23 +249,6 @@ def steps_to_threshold(x: ArrayLike, curve: ArrayLike, threshold: float) -> floa
         )
     since = _since_reached(curve, threshold)
     return math.inf if since is None else float(times[-len(since)])
-
-
-def stays_above(curve: ArrayLike, threshold: float) -> bool | None:
-    """Returns whether a curve that reached a threshold never falls below it again.
-
-    Args:
-        curve: [M], one value for each episode.
-        threshold: a value that equals it is not below.
-
-    Returns:
-        None if the threshold was never reached.
-
-    Raises:
-        ValueError: if `threshold` is nan.
-    """
-    since = _since_reached(curve, threshold)
-    return None if since is None else bool(since.all())
 
 
 def share_above_afterwards(curves: Sequence[ArrayLike], threshold: float) -> float:

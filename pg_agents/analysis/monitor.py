@@ -96,7 +96,11 @@ def read_monitor(path: str | Path) -> Episodes:
     Raises:
         MonitorFileError: (a ValueError) if the file is missing or damaged.
     """
-    rows = read_rows(Path(path))
+    return to_arrays(read_rows(Path(path)))
+
+
+def to_arrays(rows: Sequence[Episode]) -> Episodes:
+    """Returns the columns of the rows, with a clock that does not restart."""
     table = np.array(rows, dtype=np.float64).reshape(-1, len(Episode._fields))
     returns, lengths, seconds, steps, _ = table.T
     # Training was resumed where time goes backwards.

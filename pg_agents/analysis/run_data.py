@@ -22,8 +22,8 @@ from pg_agents.analysis.monitor import (
     Episode,
     Episodes,
     MonitorFileError,
-    read_monitor,
     read_rows,
+    to_arrays,
 )
 from pg_agents.analysis.statistics import Floats
 
@@ -244,10 +244,7 @@ def read_run(folder: str | Path) -> Run:
         )
     config = read_config(folder)
     result, evaluation = read_result(folder), read_evaluation(folder)
-    try:
-        episodes = read_monitor(folder / "monitor.csv")
-    except MonitorFileError as error:
-        raise DamagedRunError(error.path, error.problem) from error
+    episodes = to_arrays(read_episodes(folder / "monitor.csv"))
     for name, found, expected in (
         ("evaluation.json", len(evaluation.returns), result.n_episodes),
         ("monitor.csv", len(episodes.returns), result.episodes),

@@ -14,7 +14,7 @@ from pg_agents.common.checks import check_count
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pg_agents.analysis import Curves, RunGroup, Summary
+    from pg_agents.analysis import Curves, RunGroup
     from pg_agents.analysis.curves import Spread
 
 _AXIS_LABELS = {
@@ -125,7 +125,7 @@ def compare(options: argparse.Namespace) -> int:
         ValueError: if a folder has no runs to compare, or an option is invalid.
     """
     from pg_agents.analysis import network_grid, summarise, table
-    from pg_agents.analysis.plots import plot_network_grid, save_figure
+    from pg_agents.analysis.plots import compare_runs, plot_network_grid, save_figure
 
     _check_options(options, [p for p in (options.to, options.grid) if p is not None])
     groups = _read(options.folders)
@@ -135,7 +135,14 @@ def compare(options: argparse.Namespace) -> int:
     if threshold is None:
         print("no threshold: neither speed nor stability; set one with --threshold")
     if options.to is not None:
-        save_figure(_comparison(options, groups, summaries, threshold), options.to)
+        figure = compare_runs(
+            _curves(groups, options.x, options.window),
+            {group.name: group.scores for group in groups},
+            {s.name: s.speed for s in summaries if s.speed is not None},
+            _AXIS_LABELS[options.x],
+            options.window,
+        )
+        save_figure(figure, options.to)
         print(f"plot: {options.to}")
     if options.grid is not None:
         if threshold is None:
@@ -165,28 +172,8 @@ def _figure(
     )
 
 
-def _comparison(
-    options: argparse.Namespace,
-    groups: list[RunGroup],
-    summaries: Sequence[Summary],
-    threshold: float | None,
-) -> Figure:
-    from pg_agents.analysis.plots import compare_runs
-
-    speeds = {s.name: s.speed for s in summaries if s.speed is not None}
-    return compare_runs(
-        _curves(groups, options.x, options.window, "bootstrap"),
-        {group.name: group.scores for group in groups},
-        {name: speed.to_threshold for name, speed in speeds.items()} or None,
-        {name: speed.stability for name, speed in speeds.items()} or None,
-        threshold,
-        _AXIS_LABELS[options.x],
-        options.window,
-    )
-
-
 def _curves(
-    groups: list[RunGroup], unit: Unit, window: int, spread: Spread
+    groups: list[RunGroup], unit: Unit, window: int, spread: Spread = "bootstrap"
 ) -> dict[str, Curves]:
     from pg_agents.analysis import Curves, learning_curves
 

@@ -32,6 +32,7 @@ from pg_agents.analysis.statistics import (
     interquartile_mean,
     performance_profile,
 )
+from pg_agents.analysis.summary import Speed
 
 # Relative to its row, so that no dot hides the interval.
 _INTERVAL_HEIGHT = 0.34
@@ -114,9 +115,7 @@ def plot_performance_profiles(scores: Mapping[str, Floats], label: str) -> Figur
 def compare_runs(
     curves: Mapping[str, Curves],
     scores: Mapping[str, Floats],
-    to_threshold: Mapping[str, Floats] | None,
-    stability: Mapping[str, float] | None,
-    threshold: float | None,
+    speeds: Mapping[str, Speed] | None,
     x_label: str,
     window: int,
 ) -> Figure:
@@ -125,9 +124,7 @@ def compare_runs(
     Args:
         curves: learning curves, by the name of the group.
         scores: [runs], mean evaluation returns, by the name of the group.
-        to_threshold: [runs], when each run reached the threshold; None without one.
-        stability: share of those that stayed there; None without a threshold.
-        threshold: the return to be reached, or None.
+        speeds: by the name of the group; None without a threshold.
         x_label: unit of the times.
         window: number of episodes in the running mean of the curves.
 
@@ -141,7 +138,8 @@ def compare_runs(
     figure, panels = new_figure(
         11.0, 5.8 + 0.32 * len(scores), 2, share=False, n_rows=2
     )
-    learning, strips, profile, speeds = panels
+    learning, strips, profile, speed = panels
+    threshold = next(iter(speeds.values())).threshold if speeds else None
     _draw_curves(learning, curves, threshold)
     learning.set_xlabel(x_label)
     learning.set_ylabel(f"Return (mean of {window} episodes)")
@@ -152,17 +150,12 @@ def compare_runs(
     _draw_profiles(profile, scores)
     profile.set_xlabel("Mean evaluation return")
     profile.set_title("Share of runs above a result", fontsize="medium")
-    if to_threshold is None or stability is None or threshold is None:
-        speeds.set_axis_off()
+    if speeds:
+        _draw_speeds(speed, speeds)
+        speed.set_xlabel(f"{x_label} until {threshold:g} is reached")
+        speed.set_title("Speed: runs, median; stability", fontsize="medium")
     else:
-        shares = {
-            name: "none reaches it" if math.isnan(share) else f"{share:.0%} stay"
-            for name, share in stability.items()
-        }
-        labelled = {f"{n}\n({shares[n]})": times for n, times in to_threshold.items()}
-        _draw_speeds(speeds, labelled)
-        speeds.set_xlabel(f"{x_label} until {threshold:g} is reached")
-        speeds.set_title("Speed: runs, median; stability", fontsize="medium")
+        speed.set_axis_off()
     handles, labels = learning.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
     return figure
@@ -254,26 +247,27 @@ def _draw_profiles(axes: Axes, scores: Mapping[str, Floats]) -> None:
     score_axis(axes)
 
 
-def _draw_speeds(axes: Axes, to_threshold: Mapping[str, Floats]) -> None:
-    for row, times in enumerate(to_threshold.values()):
-        reached = times[np.isfinite(times)]
+def _draw_speeds(axes: Axes, speeds: Mapping[str, Speed]) -> None:
+    labels, latest = [], 0.0
+    for row, (name, speed) in enumerate(speeds.items()):
+        reached = speed.to_threshold[np.isfinite(speed.to_threshold)]
+        latest = max([latest, *reached])
+        stable = f"{speed.stability:.0%} stay" if len(reached) else "none reaches it"
+        labels.append(f"{name}\n({stable})")
         _draw_dots(axes, reached, row)
-        median = float(np.median(times))
-        if math.isfinite(median):
-            axes.plot(median, row + _INTERVAL_HEIGHT, "d", color="black", ms=7)
+        if math.isfinite(speed.median):
+            axes.plot(speed.median, row + _INTERVAL_HEIGHT, "d", color="black", ms=7)
         axes.text(
             1.02,
             row,
-            f"{len(reached)} of {len(times)}",
+            f"{speed.n_reached} of {len(speed.to_threshold)}",
             transform=axes.get_yaxis_transform(),
             va="center",
             fontsize="small",
         )
-    everything = np.concatenate(list(to_threshold.values()))
-    latest = max(everything[np.isfinite(everything)], default=1.0)
-    # The last dot must be inside.
-    axes.set_xlim(0, 1.05 * latest)
-    _label_rows(axes, list(to_threshold))
+    # With room for the whole of the last dot.
+    axes.set_xlim(0, 1.05 * latest or 1.0)
+    _label_rows(axes, labels)
     count_axis(axes)
 
 

@@ -14,18 +14,17 @@ from hypothesis import strategies as st
 from pg_agents.analysis import (
     band_of_curves,
     bootstrap_interval,
+    hold,
     interquartile_mean,
     learning_curves,
     mean_band,
     read_group,
-    returns_at,
     running_mean,
     share_above_afterwards,
-    stays_above,
     steps_to_threshold,
     time_above_afterwards,
 )
-from pg_agents.analysis.curves import evenly_spaced, hold
+from pg_agents.analysis.curves import evenly_spaced
 from tests.pg_agents.analysis.run_folders import write_run
 
 NAN = math.nan
@@ -64,13 +63,11 @@ def test_a_running_mean_does_not_lose_digits() -> None:
 def test_values_hold_until_the_next() -> None:
     ends, returns = [10, 30, 60], [1.0, 3.0, 8.0]
     grid = [0, 9, 10, 29, 30, 59, 60, 61]
-    found = returns_at(ends, returns, grid)
+    found = hold(ends, returns, grid)
     np.testing.assert_array_equal(found, [NAN, NAN, 1, 1, 3, 3, 8, NAN])
-    windowed = returns_at(ends, returns, grid, window=2)
-    np.testing.assert_array_equal(windowed, [NAN, NAN, NAN, NAN, 2, 2, 5.5, NAN])
-    assert np.isnan(returns_at([], [], [1, 2])).all()
-    # Episodes of parallel environments end at the same step: the last mean counts.
-    np.testing.assert_array_equal(returns_at([1, 1, 2], [2, 4, 6], [1, 2], 2), [3, 5])
+    assert np.isnan(hold([], [], [1, 2])).all()
+    # Episodes of parallel environments end at the same step: the last one counts.
+    np.testing.assert_array_equal(hold([1, 1, 2], [2, 4, 6], [1, 2]), [4, 6])
     rows = hold([0, 5], [[1.0, 2.0], [3.0, 4.0]], [4, 5])
     np.testing.assert_array_equal(rows, [[1, 2], [3, 4]])
 
@@ -156,9 +153,6 @@ def test_when_a_threshold_is_reached() -> None:
 
 def test_stability_is_that_of_the_runs_that_reached_the_threshold() -> None:
     stays, falls, never = [1.0, 5.0, 6.0, 5.0], [5.0, 4.9, 9.0, 9.0], [1.0, 2.0]
-    assert stays_above(stays, 5.0) is True
-    assert stays_above(falls, 5.0) is False
-    assert stays_above(never, 5.0) is None
     assert share_above_afterwards([stays, falls, never], 5.0) == 0.5
     assert time_above_afterwards([stays, falls, never], 5.0) == (1.0 + 0.75) / 2
     assert math.isnan(share_above_afterwards([never], 5.0))
@@ -172,14 +166,12 @@ def test_stability_is_that_of_the_runs_that_reached_the_threshold() -> None:
         (lambda: running_mean([1.0], 0), "window must be an integer >= 1, got 0"),
         (lambda: running_mean([1.0], 2, 0), "min_periods must be an integer >= 1"),
         (lambda: running_mean([NAN], 1), "values must be finite"),
-        (lambda: returns_at([2, 1], [1, 1], [1]), "must not decrease"),
-        (lambda: returns_at([2], [1, 1], [1]), "same length"),
         (lambda: band_of_curves([0], [[NAN]]), "curves must be finite"),
         (lambda: band_of_curves([0, 1], [[1.0]]), r"shape \[runs, 2\]"),
         (lambda: band_of_curves([0], [[1.0]], "sd"), "spread must be one of"),  # type: ignore[arg-type]
         (lambda: steps_to_threshold([1], [1], NAN), "threshold must be a number"),
         (lambda: steps_to_threshold([1], [1, 2], 0), "same length"),
-        (lambda: stays_above([1], NAN), "threshold must be a number"),
+        (lambda: share_above_afterwards([[1]], NAN), "threshold must be a number"),
     ],
 )
 def test_bad_arguments_are_rejected(call: Any, message: str) -> None:

@@ -15,6 +15,7 @@ from pg_agents.analysis import (
     CurveBand,
     Curves,
     NetworkGrid,
+    Speed,
     bootstrap_interval,
     interquartile_mean,
 )
@@ -100,22 +101,24 @@ def test_a_comparison_has_four_panels_and_three_without_a_threshold() -> None:
     names = ["one", "other"]
     curves = {name: Curves(BAND) for name in names}
     scores = {name: np.array([1.0, 2.0, 4.0]) for name in names}
-    times = {"one": np.array([3.0, math.inf, 5.0]), "other": np.full(3, math.inf)}
-    stability = {"one": 0.5, "other": math.nan}
-    figure = compare_runs(curves, scores, times, stability, 3.0, "Steps", 10)
-    speeds = figure.axes[3]
+    speeds = {
+        "one": Speed(3.0, 10, np.array([3.0, math.inf, 5.0]), 0.5, 0.9),
+        "other": Speed(3.0, 10, np.full(3, math.inf), math.nan, math.nan),
+    }
+    figure = compare_runs(curves, scores, speeds, "Steps", 10)
+    panel = figure.axes[3]
     # Two of three runs reached it; the median is over all three.
-    assert [x for x, _ in points(speeds, 0)] == [3.0, 5.0]
-    assert points(speeds, 1)[0][0] == 5.0
+    assert [x for x, _ in points(panel, 0)] == [3.0, 5.0]
+    assert points(panel, 1)[0][0] == 5.0
     # No median is drawn if half of the runs never reached it.
-    assert len(speeds.get_lines()) == 3
-    assert speeds.get_xlim() == (0.0, 5.25)
-    assert [text.get_text() for text in speeds.texts] == ["2 of 3", "0 of 3"]
-    assert [label.get_text() for label in speeds.get_yticklabels()] == [
+    assert len(panel.get_lines()) == 3
+    assert panel.get_xlim() == (0.0, 5.25)
+    assert [text.get_text() for text in panel.texts] == ["2 of 3", "0 of 3"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == [
         "one\n(50% stay)",
         "other\n(none reaches it)",
     ]
-    without = compare_runs(curves, scores, None, None, None, "Steps", 10)
+    without = compare_runs(curves, scores, None, "Steps", 10)
     assert [axes.axison for axes in without.axes] == [True, True, True, False]
 
 
