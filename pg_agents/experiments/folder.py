@@ -183,8 +183,10 @@ class RunFolder:
         Raises:
             DamagedRunError: (a ValueError) naming the file that is missing or damaged.
         """
+        result = self.result()
+        read_run(self.path)
         self._model_content()
-        return read_run(self.path).result
+        return result
 
     def write_evaluation(self, record: EvaluationRecord) -> None:
         """Writes evaluation.json atomically."""

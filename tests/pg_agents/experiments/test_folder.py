@@ -29,45 +29,37 @@ def path(finished: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-9])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(bytes(content))
-
-
-def last_line(path: Path) -> None:
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
-
-
-# Damage to the other files: see tests of `pg_agents.analysis.run_data`.
-DAMAGE: list[tuple[str, Callable[[Path], None], str]] = [
-    ("config.json", Path.unlink, "config.json is missing"),
-    ("config.json", cut, "config.json is cut off or damaged"),
-    ("result.json", cut, "result.json is cut off or damaged"),
-    ("result.json", empty, "result.json is cut off or damaged"),
-    ("evaluation.json", Path.unlink, "evaluation.json is missing"),
-    ("model.zip", Path.unlink, "model.zip is missing"),
-    ("model.zip", cut, "model.zip is cut off"),
-    ("model.zip", flip, "model.zip (is|was edited or) damaged"),
-    ("model.zip", empty, "model.zip is no checkpoint"),
-    ("monitor.csv", cut, "monitor.csv is damaged in line 22"),
-    ("monitor.csv", last_line, "has 19 episodes, and result.json counts 20"),
+# None removes the file. All damage to JSON files: see `tests.pg_agents.analysis`.
+DAMAGE: list[tuple[str, Callable[[bytes], bytes] | None, str]] = [
+    ("config.json", None, "config.json is missing"),
+    ("config.json", lambda content: content[:-9], "config.json is cut off or damaged"),
+    ("result.json", lambda _: b"", "result.json is cut off or damaged"),
+    ("evaluation.json", None, "evaluation.json is missing"),
+    ("model.zip", None, "model.zip is missing"),
+    ("model.zip", lambda content: content[:-9], "model.zip is cut off"),
+    ("model.zip", lambda _: b"", "model.zip is no checkpoint"),
+    (
+        "model.zip",
+        lambda content: content[:999] + bytes([content[999] ^ 0xFF]) + content[1000:],
+        "model.zip (is|was edited or) damaged",
+    ),
+    ("monitor.csv", lambda content: content[:-9], "monitor.csv is damaged in line 22"),
+    (
+        "monitor.csv",
+        lambda content: b"".join(content.splitlines(keepends=True)[:-1]),
+        "has 19 episodes, and result.json counts 20",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("name", "damage", "message"), DAMAGE)
 def test_damage_is_found_and_a_new_run_is_rejected(
-    name: str, damage: Callable[[Path], None], message: str, path: Path
+    name: str, damage: Callable[[bytes], bytes] | None, message: str, path: Path
 ) -> None:
-    damage(path / name)
+    content = (path / name).read_bytes()
+    (path / name).unlink()
+    if damage is not None:
+        (path / name).write_bytes(damage(content))
     before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
     with pytest.raises(DamagedRunError, match=message) as caught:
         run_one(tiny(), 1, path.parent.parent)
@@ -83,7 +75,7 @@ def test_a_config_of_a_later_pgtoy_is_rejected(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "difference"),
     [
         ("recipe", "other", "recipe is 'other' there and 'tiny' here"),
         ("variant", "best", "variant is 'best' there and 'notebook' here"),
@@ -91,11 +83,13 @@ def test_a_config_of_a_later_pgtoy_is_rejected(path: Path) -> None:
     ],
 )
 def test_another_run_is_rejected_by_the_setting_that_differs(
-    name: str, value: object, said: str, path: Path
+    name: str, value: object, difference: str, path: Path
 ) -> None:
     data = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**data, name: value}))
-    with pytest.raises(ValueError, match=f"{path} holds another run: {said}; choose"):
+    with pytest.raises(
+        ValueError, match=f"{path} holds another run: {difference}; choose"
+    ):
         run_one(tiny(), 1, path.parent.parent)
 
 

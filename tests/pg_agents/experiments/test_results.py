@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,21 +54,26 @@ def run(root: Path, seed: int, returns: list[float], settings: Settings) -> RunF
     return folder
 
 
-def test_a_point_is_the_average_of_the_episodes_up_to_it(tmp_path: Path) -> None:
-    returns = [float(n) for n in range(1, 31)]
-    points = (Point(10, 10, 5.0), Point(20, 5, 18.5), Point(31, 1, 1.0))
-    summary = summarise_runs(
-        recipe(points=points), [run(tmp_path, 0, returns, COUNTED)]
+def summary_of(
+    root: Path, returns: list[float], settings: Settings = COUNTED, **reported: object
+) -> RunsSummary:
+    """Returns the summary of a single run, of seed 2."""
+    return summarise_runs(
+        recipe(settings, **reported), [run(root, 2, returns, settings)]
     )
+
+
+def test_a_point_is_the_average_of_the_episodes_up_to_it(tmp_path: Path) -> None:
+    points = (Point(10, 10, 5.0), Point(20, 5, 18.5), Point(31, 1, 1.0))
+    summary = summary_of(tmp_path, np.arange(1.0, 31.0).tolist(), points=points)
     # 1 to 10; 16 to 20; there is no episode 31.
     assert summary.points == {"10/10": [5.5], "20/5": [18.0]}
-    # Of 0.5 and 1.5.
-    assert summary.p10 == [pytest.approx(0.6)]
-    with_tail = summary.metrics(recipe(tenth=True).reported)[-1]
-    assert with_tail.name == "10th percentile of its episodes"
-    assert with_tail.iqm == pytest.approx(0.6)
     metrics = summary.metrics(recipe(points=points).reported)
     assert [metric.reached for metric in metrics] == [True, False, None]
+    # Of 2.5 and 3.5.
+    assert summary.p10 == [pytest.approx(2.6)]
+    p10 = summary.metrics(recipe(tenth=True).reported)[-1]
+    assert (p10.name, p10.iqm) == ("10th percentile of its episodes", *summary.p10)
 
 
 def test_the_running_reward_is_the_highest_after_twenty_episodes(
@@ -75,31 +81,25 @@ def test_the_running_reward_is_the_highest_after_twenty_episodes(
 ) -> None:
     # High once, by luck, then 0, then 3.
     returns = [100.0] + [0.0] * 18 + [3.0] * 11
-    summary = summarise_runs(
-        recipe(running_reward=5.0), [run(tmp_path, 0, returns, COUNTED)]
-    )
-    course = []
-    weighted = weights = 0.0
-    for value in returns:
-        weighted, weights = 0.95 * weighted + 0.05 * value, 0.95 * weights + 0.05
-        course.append((weighted, weighted / weights))
-    allowed = {round(max(c[i] for c in course[19:]), 9) for i in (0, 1)}
-    assert round(summary.running_reward[0], 9) in allowed
-    assert summary.running_reward[0] < 15
+    summary = summary_of(tmp_path, returns, running_reward=5.0)
+    averages = [
+        np.average(returns[:n], weights=0.95 ** np.arange(n, 0, -1))
+        for n in range(20, 31)
+    ]
+    assert summary.running_reward == [pytest.approx(max(averages))]
 
 
 def test_a_threshold_applies_to_every_variant_and_training_results_to_one(
     tmp_path: Path,
 ) -> None:
-    """The evaluation of seed 2 is 3."""
-    folders = [run(tmp_path, 2, [1.0] * 30, COUNTED)]
-    beside = recipe(solved=2.5, running_reward=0.5).reported
-    summary = summarise_runs(recipe(running_reward=0.5), folders)
-    running, evaluation = summary.metrics(beside)
+    reported: dict[str, Any] = {"solved": 2.5, "running_reward": 0.5}
+    summary = summary_of(tmp_path, [1.0] * 30, **reported)
+    running, evaluation = summary.metrics(recipe(**reported).reported)
     assert str(evaluation) == "3; solved at 2.5: reached"
     assert str(running) == "1; notebook 0.5: reached"
     # The notebook's training results are those of its own settings.
-    running, evaluation = replace(summary, variant="best").metrics(beside)
+    best = replace(summary, variant="best")
+    running, evaluation = best.metrics(recipe(**reported).reported)
     assert str(evaluation) == "3; solved at 2.5: reached"
     assert str(running) == "1"
 
@@ -116,12 +116,12 @@ def test_solved_are_the_evaluations_at_gymnasiums_threshold(tmp_path: Path) -> N
 
 def test_success_rates_are_of_the_stages_that_all_runs_have(tmp_path: Path) -> None:
     folders = [run(tmp_path, seed, [1.0] * 30, COUNTED) for seed in (0, 1)]
-    for i, folder in enumerate(folders):
-        stages = {"controller": 0.5, "from_clone": 0.25 + 0.5 * i, "clone": 0.0}
-        if i == 1:
-            del stages["clone"]
-        done = {name: Stage(rate, -1.0, 4, 0) for name, rate in stages.items()}
-        write_stages(folder.path, done)
+    for folder, rates in (
+        (folders[0], {"controller": 0.5, "from_clone": 0.25, "clone": 0.0}),
+        (folders[1], {"controller": 0.5, "from_clone": 0.75}),
+    ):
+        stages = {name: Stage(rate, -1.0, 4, 0) for name, rate in rates.items()}
+        write_stages(folder.path, stages)
     summary = summarise_runs(recipe(), folders)
     assert summary.success == {"controller": [0.5, 0.5], "from_clone": [0.25, 0.75]}
     assert RunsSummary.read(summary.write(tmp_path)) == summary
@@ -132,11 +132,8 @@ def test_success_rates_are_of_the_stages_that_all_runs_have(tmp_path: Path) -> N
 
 def test_runs_that_count_steps_have_no_averages_by_episode(tmp_path: Path) -> None:
     settings = SETTINGS.changed({"timesteps": 100})
-    returns = [1.0] * 30
-    summary = summarise_runs(
-        recipe(settings, points=(Point(10, 10, 5.0),), running_reward=1.0),
-        [run(tmp_path, 0, returns, settings)],
-    )
+    reported: dict[str, Any] = {"points": (Point(10, 10, 5.0),), "running_reward": 1.0}
+    summary = summary_of(tmp_path, [1.0] * 30, settings, **reported)
     assert summary.points == {} and summary.running_reward == []
 
 
@@ -147,16 +144,14 @@ def test_a_summary_is_read_back_from_its_file(tmp_path: Path) -> None:
     path = summary.write(tmp_path)
     assert path.name == "r.json" and RunsSummary.read(path) == summary
     data = json.loads(path.read_bytes())
-    for wrong, message in (
-        ({**data, "steps": [1]}, "an entry for each seed"),
-        ({**data, "more": 1}, "not a summary of runs"),
+    for content, message in (
+        (json.dumps({**data, "steps": [1]}), "an entry for each seed"),
+        (json.dumps({**data, "more": 1}), "not a summary of runs"),
+        ("{", "cut off or damaged"),
     ):
-        path.write_text(json.dumps(wrong))
+        path.write_text(content)
         with pytest.raises(ValueError, match=message):
             RunsSummary.read(path)
-    path.write_text("{")
-    with pytest.raises(ValueError, match="cut off or damaged"):
-        RunsSummary.read(path)
 
 
 def test_runs_of_other_settings_are_rejected(tmp_path: Path) -> None:
@@ -188,7 +183,7 @@ def test_the_window_of_a_point_starts_at_the_first_episode_or_later() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_seeds", "said"),
+    ("n_seeds", "text"),
     [
         (1, ", so there is no interval"),
         (2, "; their 95 % interval covers less than 75 %"),
@@ -196,46 +191,28 @@ def test_the_window_of_a_point_starts_at_the_first_episode_or_later() -> None:
         (12, "; their 95 % interval covers about 93 %"),
     ],
 )
-def test_the_coverage_of_few_seeds_is_stated(n_seeds: int, said: str) -> None:
-    assert coverage(n_seeds) == said
-
-
-RECIPE = Recipe(
-    name="r",
-    title="t",
-    reported=Reported(text="43.0 ± 57.4", value=5.5, points=(Point(10, 10, 2.0),)),
-    variants={"notebook": COUNTED},
-)
-
-
-def report(root: Path, seed: int) -> RunReport:
-    folder = run(root, seed, [3.0] * 30, COUNTED)
-    return RunReport(seed, folder.path, folder.result())
+def test_the_coverage_of_few_seeds_is_stated(n_seeds: int, text: str) -> None:
+    assert coverage(n_seeds) == text
 
 
 def test_the_summary_has_a_line_per_seed_and_per_metric(tmp_path: Path) -> None:
-    failed = RunReport(1, tmp_path, None, "it failed")
-    reports = [report(tmp_path, 7), failed, report(tmp_path, 3)]
-    lines = summary_text(RECIPE, RECIPE.config(), reports).splitlines()
+    tiny = recipe(value=5.5, points=(Point(10, 10, 2.0),))
+    reports = [RunReport(1, tmp_path, None, "it failed")]
+    for seed in (7, 3):
+        folder = run(tmp_path, seed, [3.0] * 30, COUNTED)
+        reports.append(RunReport(seed, folder.path, folder.result()))
+    lines = summary_text(tiny, tiny.config(), reports).splitlines()
     assert lines[1].split() == ["7", "8", "±", "0.5", "107", "30", "9.0"]
     assert lines[2].split()[0] == "3"
     # Of two seeds the middle half are both: (8 + 4) / 2.
-    assert lines[4].startswith("r: interquartile means over 2 seeds; their")
-    assert lines[5].split() == [
-        *("average of 10 at episode 10".split()),
-        *("3 [3, 3]; notebook 2: reached".split()),
+    assert lines[4:7] == [
+        f"r: interquartile means over 2 seeds{coverage(2)}",
+        "  average of 10 at episode 10  3 [3, 3]; notebook 2: reached",
+        "  evaluation                   6 [4, 8]; notebook 5.5: reached",
     ]
-    assert lines[6].split() == [
-        "evaluation",
-        *("6 [4, 8]; notebook 5.5: reached".split()),
-    ]
-    assert lines[-2:] == ["notebook: 43.0 ± 57.4", "1 of 3 runs failed"]
-
-
-def test_without_a_finished_run_there_is_no_table() -> None:
-    failed = RunReport(1, Path("seed-0001"), None, "it failed")
-    lines = summary_text(RECIPE, RECIPE.config(), [failed]).splitlines()
-    assert lines[0] == "r: no run has finished" and len(lines) == 3
+    assert lines[-2:] == ["notebook: t", "1 of 3 runs failed"]
+    none = summary_text(tiny, tiny.config(), reports[:1]).splitlines()
+    assert none == ["r: no run has finished", "notebook: t", "1 of 1 runs failed"]
 
 
 def test_run_and_compare_agree_on_solved_and_reached(

@@ -105,7 +105,7 @@ def test_saved_frames_keep_their_order_and_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "fps", "says"),
+    ("frames", "fps", "message"),
     [
         ([], 5.0, "at least one frame, got none"),
         ([frame((0, 0, 0))], 0.0, r"fps must be in \(0, 50\], got 0.0"),
@@ -113,9 +113,9 @@ def test_saved_frames_keep_their_order_and_colours(tmp_path: Path) -> None:
     ],
 )
 def test_bad_arguments_are_rejected_and_write_nothing(
-    frames: list[NDArray[np.uint8]], fps: float, says: str, tmp_path: Path
+    frames: list[NDArray[np.uint8]], fps: float, message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         save_gif(frames, tmp_path / "film.gif", fps)
     assert list(tmp_path.iterdir()) == []
 
