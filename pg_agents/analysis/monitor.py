@@ -74,6 +74,21 @@ class Episodes(NamedTuple):
     seconds: Floats
     steps: NDArray[np.int64]
 
+    @classmethod
+    def from_rows(cls, rows: Sequence[Episode]) -> Episodes:
+        """Returns the columns of the rows of a monitor file."""
+        table = np.array(rows, dtype=np.float64).reshape(-1, len(Episode._fields))
+        returns, lengths, seconds, steps, _ = table.T
+        # Training was resumed where time goes backwards.
+        restarted = np.diff(seconds, prepend=0.0) < 0
+        before = np.where(restarted, np.concatenate([[0.0], seconds[:-1]]), 0.0)
+        return cls(
+            returns,
+            lengths.astype(np.int64),
+            seconds + np.cumsum(before),
+            steps.astype(np.int64),
+        )
+
     def ends(self, unit: Unit) -> Floats:
         """Returns when each episode ended, float64 [E], in the given unit.
 
@@ -96,22 +111,7 @@ def read_monitor(path: str | Path) -> Episodes:
     Raises:
         MonitorFileError: (a ValueError) if the file is missing or damaged.
     """
-    return to_arrays(read_rows(Path(path)))
-
-
-def to_arrays(rows: Sequence[Episode]) -> Episodes:
-    """Returns the columns of the rows, with a clock that does not restart."""
-    table = np.array(rows, dtype=np.float64).reshape(-1, len(Episode._fields))
-    returns, lengths, seconds, steps, _ = table.T
-    # Training was resumed where time goes backwards.
-    restarted = np.diff(seconds, prepend=0.0) < 0
-    before = np.where(restarted, np.concatenate([[0.0], seconds[:-1]]), 0.0)
-    return Episodes(
-        returns,
-        lengths.astype(np.int64),
-        seconds + np.cumsum(before),
-        steps.astype(np.int64),
-    )
+    return Episodes.from_rows(read_rows(Path(path)))
 
 
 def read_rows(path: Path, *, until_damage: bool = False) -> list[Episode]:

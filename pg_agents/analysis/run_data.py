@@ -23,7 +23,6 @@ from pg_agents.analysis.monitor import (
     Episodes,
     MonitorFileError,
     read_rows,
-    to_arrays,
 )
 from pg_agents.analysis.statistics import Floats
 
@@ -244,7 +243,7 @@ def read_run(folder: str | Path) -> Run:
         )
     config = read_config(folder)
     result, evaluation = read_result(folder), read_evaluation(folder)
-    episodes = to_arrays(read_episodes(folder / "monitor.csv"))
+    episodes = Episodes.from_rows(read_episodes(folder / "monitor.csv"))
     for name, found, expected in (
         ("evaluation.json", len(evaluation.returns), result.n_episodes),
         ("monitor.csv", len(episodes.returns), result.episodes),
