@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from numpy.typing import NDArray
 
 from pg_agents.analysis import (
     CurveBand,
@@ -130,14 +129,9 @@ def test_nothing_to_draw_is_rejected(plot: Any) -> None:
         plot({"a": np.array([math.nan])}, "Score")
 
 
-def shown(axes: Axes) -> NDArray[np.float64]:
-    array = axes.images[0].get_array()
-    assert array is not None
-    return np.ma.filled(array.astype(float), NAN)
-
-
-def test_a_heat_map_has_its_numbers_in_the_cells() -> None:
-    speed, stability = plot_network_grid(NETWORKS, 475.0, "steps").axes
+def test_heat_maps_have_numbers_and_brightness_in_their_cells() -> None:
+    figure: Any = plot_network_grid(NETWORKS, 475.0, "steps")
+    speed, stability = figure.axes
     assert [text.get_text() for text in speed.texts] == [
         "900\n80% reach it",
         "300\n100% reach it",
@@ -153,11 +147,8 @@ def test_a_heat_map_has_its_numbers_in_the_cells() -> None:
     assert [label.get_text() for label in speed.get_xticklabels()] == ["8", "64"]
     assert [label.get_text() for label in speed.get_yticklabels()] == ["1", "2"]
     assert speed.get_title() == "Median steps to 475"
-
-
-def test_faster_networks_are_brighter_and_those_that_never_reach_it_darkest() -> None:
-    speed, stability = plot_network_grid(NETWORKS, 475.0, "steps").axes
-    (slow, fast), (never, not_run) = shown(speed)
+    # Faster networks are brighter, those that never reach it are darkest.
+    (slow, fast), (never, not_run) = speed.images[0].get_array().filled(NAN)
     assert fast > slow > never and math.isnan(not_run)
     assert stability.images[0].get_clim() == (0.0, 1.0)
 
