@@ -18,9 +18,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.results_rows import NOTES, SECTIONS
 from pg_agents.experiments import Recipe, RunFolder, recipes
-from pg_agents.experiments.results import RunsSummary, summarise_runs
+from pg_agents.experiments.results import RunsSummary, coverage, summarise_runs
 from pg_agents.experiments.showing import ShownRecord
-from pg_agents.experiments.summary import coverage
 
 SUMMARIES, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "results.md"
 NOT_RUN = "not run yet"
@@ -148,7 +147,7 @@ def _run_line(
             f"{summary.name} was run with other settings than its recipe has now: run "
             f"it again, or remove docs/results/{summary.name}.json"
         )
-    said = [f"{f.what}: {f}" for f in summary.figures(recipe.reported)]
+    said = [f"{m.name}: {m}" for m in summary.metrics(recipe.reported)]
     if summary.solved is not None:
         said.append(f"solved in {summary.solved} of {n_seeds} evaluations")
     seeds = f"{n_seeds}{coverage(n_seeds)}" if n_seeds < 10 else str(n_seeds)

@@ -19,7 +19,7 @@ import pg_agents.analysis.plots
 import pg_agents.experiments
 import pg_envs
 from pg_agents.algorithms.actor_critic import ActorCritic
-from pg_agents.analysis.plots.files import save_figure
+from pg_agents.analysis.plots.style import save_figure
 from pg_agents.checker.check import check_policy_gradient
 from pg_agents.cli.main import main
 from pg_agents.experiments.settings import Settings

@@ -1,20 +1,26 @@
-"""Statistics of runs: what is computed from results, apart from running anything.
+"""Analysis of training runs: read them from disk, aggregate, compare and plot them.
 
-The functions of `scores`, `improvement` and `curves` are pure functions of NumPy
-arrays; `folders` reads the runs that `pgtoy run` has left on disk.
+`statistics` and `curves` are functions of NumPy arrays; `run_data` reads the folders
+that `pgtoy run` writes, `monitor` the files of SB3's `Monitor`; `plots` needs
+matplotlib.
 """
 
 from pg_agents.analysis.curves import (
     CurveBand,
+    Curves,
     band_of_curves,
-    returns_at,
+    hold,
+    learning_curves,
+    mean_band,
     running_mean,
     share_above_afterwards,
-    stays_above,
     steps_to_threshold,
     time_above_afterwards,
 )
-from pg_agents.analysis.folders import (
+from pg_agents.analysis.monitor import Episodes, MonitorFileError, read_monitor
+from pg_agents.analysis.networks import NetworkGrid, network_grid, network_variants
+from pg_agents.analysis.run_data import (
+    DamagedRunError,
     Run,
     RunGroup,
     UnfinishedRunError,
@@ -22,39 +28,38 @@ from pg_agents.analysis.folders import (
     read_groups,
     read_run,
 )
-from pg_agents.analysis.improvement import (
+from pg_agents.analysis.statistics import (
     Improvement,
+    Interval,
+    bootstrap_interval,
     improvement_interval,
+    interquartile_mean,
+    performance_profile,
     probability_of_improvement,
 )
-from pg_agents.analysis.monitor import Episodes, UnreadableRunError, read_monitor
-from pg_agents.analysis.networks import NetworkGrid, network_grid, network_variants
-from pg_agents.analysis.scores import (
-    Interval,
-    interquartile_mean,
-    median,
-    performance_profile,
-    stratified_bootstrap,
-    stratified_bootstrap_interval,
-)
-from pg_agents.analysis.summaries import Speed, Summary, speed, summarise, table
+from pg_agents.analysis.summary import Speed, Summary, speed, summarise, table
 
 __all__ = [
     "CurveBand",
+    "Curves",
+    "DamagedRunError",
     "Episodes",
     "Improvement",
     "Interval",
+    "MonitorFileError",
     "NetworkGrid",
     "Run",
     "RunGroup",
     "Speed",
     "Summary",
     "UnfinishedRunError",
-    "UnreadableRunError",
     "band_of_curves",
+    "bootstrap_interval",
+    "hold",
     "improvement_interval",
     "interquartile_mean",
-    "median",
+    "learning_curves",
+    "mean_band",
     "network_grid",
     "network_variants",
     "performance_profile",
@@ -63,14 +68,10 @@ __all__ = [
     "read_groups",
     "read_monitor",
     "read_run",
-    "returns_at",
     "running_mean",
     "share_above_afterwards",
     "speed",
-    "stays_above",
     "steps_to_threshold",
-    "stratified_bootstrap",
-    "stratified_bootstrap_interval",
     "summarise",
     "table",
     "time_above_afterwards",

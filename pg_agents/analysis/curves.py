@@ -1,38 +1,42 @@
-"""Learning curves: how fast a run learns, and whether it keeps what it learned.
+"""Learning curves: how fast runs learn, and whether they keep what they learned.
 
-A curve is the running mean of a run's episode returns, at the time each episode ended.
-Times are whatever the caller counts in: environment steps, episodes or seconds.
+The learning curve of a run is the running mean of its episode returns, at the time each
+episode ended. Times are in any unit: environment steps, episodes or seconds.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from pg_agents.analysis.scores import (
+from pg_agents.analysis.monitor import Unit
+from pg_agents.analysis.run_data import RunGroup
+from pg_agents.analysis.statistics import (
     Floats,
-    check_level,
     check_scores,
     interquartile_mean,
+    percentile_bootstrap,
 )
 from pg_agents.common.checks import check_choice, check_count
 
-# How many numbers a bootstrap holds in memory at once (8 bytes each).
-_AT_ONCE = 4_000_000
+Spread = Literal["bootstrap", "range"]
+# Number of points of a drawn curve.
+_N_POINTS = 300
 
 
 class CurveBand(NamedTuple):
-    """The runs of an algorithm together, at each of M times.
+    """The curves of several runs, aggregated at each of M times.
 
     Attributes:
-        x: float64 [M], the times, rising.
-        middle: float64 [M], interquartile mean over the runs.
+        x: float64 [M], the times, increasing.
+        middle: float64 [M], such as the interquartile mean over the runs.
         low: float64 [M], lower edge of the band.
-        high: float64 [M], upper edge.
+        high: float64 [M], upper edge of the band.
     """
 
     x: Floats
@@ -41,106 +45,103 @@ class CurveBand(NamedTuple):
     high: Floats
 
 
-def running_mean(returns: ArrayLike, window: int) -> Floats:
-    """Mean return of the last `window` episodes, after each episode.
+class Curves(NamedTuple):
+    """The learning curves of a group of runs.
+
+    Attributes:
+        band: of all runs together.
+        runs: x [M_r] and y [M_r] of each run, which may extend beyond the band; empty
+            to draw the band alone.
+    """
+
+    band: CurveBand
+    runs: Sequence[tuple[Floats, Floats]] = ()
+
+
+def running_mean(
+    values: ArrayLike, window: int, min_periods: int | None = None
+) -> Floats:
+    """Returns the mean of each value and the `window - 1` before it.
 
     Args:
-        returns: [E], in the order in which the episodes ended.
-        window: how many episodes are averaged, at least 1.
+        values: [E], such as episode returns, finite.
+        window: number of values in a mean, at least 1.
+        min_periods: number of values that a mean needs, as in pandas: the first
+            `min_periods - 1` means are nan. None for `window`, so that one lucky first
+            episode is no mean of many.
 
     Returns:
-        float64 [E]; nan as long as fewer than `window` episodes have ended, so that one
-        lucky episode at the start is no average.
+        float64 [E].
 
     Raises:
-        ValueError: if `window` is below 1, or a return is no finite number.
+        ValueError: if `window` or `min_periods` is below 1, or a value is not finite.
     """
     check_count("window", window)
-    values = np.asarray(returns, dtype=np.float64)
-    means = np.full(len(values), np.nan)
-    if len(values) >= window:
-        check_scores("returns", values)
-        windows = np.lib.stride_tricks.sliding_window_view(values, window)
-        means[window - 1 :] = windows.mean(axis=1)
+    min_periods = window if min_periods is None else min_periods
+    check_count("min_periods", min_periods)
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) == 0:
+        return array
+    check_scores("values", array)
+    # A window is the end of one block of `window` values and the start of the next. No
+    # sums are subtracted from each other, which would lose digits.
+    padded = np.pad(array, (0, -len(array) % window)).reshape(-1, window)
+    sums = np.cumsum(padded, axis=1).ravel()
+    from_the_end = np.cumsum(padded[:, ::-1], axis=1)[:, ::-1].ravel()
+    starts = np.arange(len(array)) - window + 1
+    overlaps = (starts > 0) & (starts % window > 0)
+    sums = sums[: len(array)]
+    sums[overlaps] += from_the_end[starts[overlaps]]
+    counts = np.minimum(np.arange(1, len(array) + 1), window)
+    means: Floats = np.where(counts >= min_periods, sums / counts, np.nan)
     return means
 
 
-def returns_at(
-    ends: ArrayLike,
-    returns: ArrayLike,
-    grid: ArrayLike,
-    window: int = 1,
-    until: float | None = None,
-) -> Floats:
-    """A run's running mean return at given times.
-
-    The value that the last ended episode has left holds until the next one ends.
-    Nothing is extrapolated: before the first full window and after the run it is nan.
+def hold(times: ArrayLike, values: ArrayLike, grid: ArrayLike) -> Floats:
+    """Returns the value that was last set at each time of a grid.
 
     Args:
-        ends: [E], when each episode ended, not falling.
-        returns: [E], their returns.
-        grid: [M], the times asked for.
-        window: how many episodes are averaged.
-        until: when the run ended; None for the end of its last episode.
+        times: [P], when each value was set, not decreasing.
+        values: [P, ...].
+        grid: [M].
 
     Returns:
-        float64 [M].
-
-    Raises:
-        ValueError: if there are as many ends as returns not, the ends fall, or `window`
-            is below 1.
+        float64 [M, ...]; nan before the first time and after the last.
     """
-    times = np.asarray(ends, dtype=np.float64)
-    points = np.asarray(grid, dtype=np.float64)
-    means = running_mean(returns, window)
-    if times.shape != means.shape:
-        raise ValueError(
-            f"ends and returns must have the same length, got {times.shape} and "
-            f"{means.shape}"
-        )
-    if (np.diff(times) < 0).any():
-        raise ValueError("ends must not fall: episodes are given in order")
-    if len(times) == 0:
-        return np.full(points.shape, np.nan)
-    last = np.searchsorted(times, points, side="right") - 1
-    over = times[-1] if until is None else max(until, times[-1])
-    known = (last >= 0) & (points <= over)
-    values: Floats = np.where(known, means[last], np.nan)
-    return values
+    known, array = np.asarray(times), np.asarray(values, dtype=np.float64)
+    points = np.asarray(grid)
+    if len(known) == 0:
+        return np.full((len(points), *array.shape[1:]), np.nan)
+    last = np.searchsorted(known, points, side="right") - 1
+    held: Floats = array[last]
+    held[(last < 0) | (points > known[-1])] = np.nan
+    return held
 
 
 def band_of_curves(
     x: ArrayLike,
     curves: ArrayLike,
-    spread: Literal["bootstrap", "range"] = "bootstrap",
+    spread: Spread = "bootstrap",
     level: float = 0.95,
     n_resamples: int = 1000,
     rng: np.random.Generator | int = 0,
 ) -> CurveBand:
-    """Interquartile mean over runs at each time, with a band.
+    """Returns the interquartile mean over runs at each time, with a band.
 
     Args:
         x: [M], the times.
-        curves: [runs, M], one curve a run, all known at all times.
+        curves: [runs, M], finite.
         spread: `"bootstrap"` for the pointwise percentile interval of the interquartile
-            mean, from resamples of whole runs (each point has the stated confidence on
-            its own, not the curve as a whole); `"range"` for the lowest and the highest
-            run.
-        level: of confidence.
-        n_resamples: how many resamples.
-        rng: generator of the draws, or its seed.
-
-    Returns:
-        The band.
+            mean, resampling whole runs; `"range"` for the lowest and the highest run.
+        level: of confidence, pointwise.
+        n_resamples: number of bootstrap resamples.
+        rng: random generator, or its seed.
 
     Raises:
-        ValueError: if the shapes do not fit, a value is no finite number, or an
-            argument is out of range.
+        ValueError: if the shapes do not match, a value is not finite, or an argument is
+            out of range.
     """
     check_choice("spread", spread, ("bootstrap", "range"))
-    check_level(level)
-    check_count("n_resamples", n_resamples)
     times = np.asarray(x, dtype=np.float64)
     values = check_scores("curves", curves)
     if values.ndim != 2 or values.shape[1:] != times.shape:
@@ -150,65 +151,115 @@ def band_of_curves(
     middle = np.asarray(interquartile_mean(values, axis=0))
     if spread == "range":
         return CurveBand(times, middle, values.min(axis=0), values.max(axis=0))
-    low, high = _pointwise(values, level, n_resamples, np.random.default_rng(rng))
+    low, high = percentile_bootstrap(
+        [values], interquartile_mean, level, n_resamples, rng
+    )
     return CurveBand(times, middle, low, high)
 
 
+def mean_band(x: ArrayLike, runs: Sequence[Floats] | Floats) -> CurveBand:
+    """Returns the mean over runs, with a band of one standard deviation.
+
+    Args:
+        x: [M], the times.
+        runs: one [M_r] for each run, M_r <= M; nan counts as missing.
+
+    Returns:
+        The band, over the runs that have a value at each time; nan where none has.
+    """
+    times = np.asarray(x, dtype=np.float64)
+    padded = [
+        np.pad(run, (0, len(times) - len(run)), constant_values=np.nan) for run in runs
+    ]
+    with warnings.catch_warnings():
+        # Of a mean over no values, which is nan.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        mean, sd = np.nanmean(padded, axis=0), np.nanstd(padded, axis=0)
+    return CurveBand(times, mean, mean - sd, mean + sd)
+
+
+def learning_curves(
+    group: RunGroup, unit: Unit, window: int, spread: Spread = "bootstrap"
+) -> Curves:
+    """Returns the learning curves of a group of runs, to be drawn.
+
+    Args:
+        group: the runs.
+        unit: of the horizontal axis.
+        window: number of episodes in the running mean.
+        spread: see `band_of_curves`.
+
+    Returns:
+        The curve of each run, and the band over the times that all of them cover: a
+        band over the longer runs alone would be one of a selection.
+
+    Raises:
+        ValueError: if a run has fewer than `window` episodes, or the runs have no time
+            in common.
+    """
+    ends = [run.episodes.ends(unit) for run in group.runs]
+    for run, times in zip(group.runs, ends, strict=True):
+        if len(times) < window:
+            raise ValueError(
+                f"{run.path} has {len(times)} episodes, too few for a mean of "
+                f"{window}; choose a smaller --window"
+            )
+    start = max(float(times[window - 1]) for times in ends)
+    stop = min(float(times[-1]) for times in ends)
+    if start > stop:
+        raise ValueError(
+            f"the runs of {group.name} have no {unit} in common; try another --x"
+        )
+    x = np.unique(np.linspace(start, stop, _N_POINTS))
+    held, lines = [], []
+    for run, times in zip(group.runs, ends, strict=True):
+        means = running_mean(run.episodes.returns, window)
+        held.append(hold(times, means, x))
+        known = slice(window - 1, None)
+        shown = evenly_spaced(len(means[known]), _N_POINTS)
+        lines.append((times[known][shown], means[known][shown]))
+    return Curves(band_of_curves(x, held, spread), lines)
+
+
+def evenly_spaced(n: int, max_points: int) -> NDArray[np.int64]:
+    """Returns at most `max_points` indices below n, from 0 to n - 1.
+
+    A single one is n - 1.
+    """
+    backwards = np.linspace(n - 1, 0, min(n, max_points)).round().astype(np.int64)
+    return backwards[::-1]
+
+
 def steps_to_threshold(x: ArrayLike, curve: ArrayLike, threshold: float) -> float:
-    """When a curve first reaches a threshold.
+    """Returns when a curve first reaches a threshold; infinity if it never does.
 
     Args:
         x: [M], times, such as environment steps.
         curve: [M], such as of `running_mean`; nan counts as below.
         threshold: reached by a value that equals it.
 
-    Returns:
-        The time; infinite where it never does, so that a median over runs is right.
-
     Raises:
         ValueError: if `threshold` is nan, or the lengths differ.
     """
-    times = np.asarray(x, dtype=np.float64)
-    first = _first_reached(curve, threshold)
-    if times.shape != np.shape(curve):
+    times, values = np.asarray(x, dtype=np.float64), np.asarray(curve)
+    if times.shape != values.shape:
         raise ValueError(
             f"x and curve must have the same length, got {times.shape} and "
-            f"{np.shape(curve)}"
+            f"{values.shape}"
         )
-    return math.inf if first is None else float(times[first])
-
-
-def stays_above(curve: ArrayLike, threshold: float) -> bool | None:
-    """Whether a curve that reached a threshold never falls below it again.
-
-    Args:
-        curve: [M], one value for each episode.
-        threshold: what equals it is not below.
-
-    Returns:
-        None where the threshold was never reached: there is nothing to keep.
-
-    Raises:
-        ValueError: if `threshold` is nan.
-    """
-    first = _first_reached(curve, threshold)
-    if first is None:
-        return None
-    return bool((np.asarray(curve, dtype=np.float64)[first:] >= threshold).all())
+    since = _since_reached(curve, threshold)
+    return math.inf if since is None else float(times[-len(since)])
 
 
 def share_above_afterwards(curves: Sequence[ArrayLike], threshold: float) -> float:
-    """Stability: share of runs that stay at or above a threshold once they reach it.
+    """Returns the share of runs that stay at or above a threshold once they reach it.
 
-    A run counts as stable if its curve is at or above the threshold at every episode
-    from the first one that reached it to the end of training; one episode below is
-    enough to lose it. The share is of the runs that reached the threshold, as the
-    others have nothing to keep: read it together with how many did. A run that reaches
-    the threshold at its very end is stable by this definition.
+    A single episode below it counts as a fall; a run that reaches the threshold with
+    its last episode stays. Runs that never reach it do not count.
 
     Args:
         curves: one [M_r] for each run, such as of `running_mean`.
-        threshold: what equals it is not below.
+        threshold: a value that equals it is not below.
 
     Returns:
         In [0, 1]; nan if no run reached the threshold.
@@ -216,52 +267,39 @@ def share_above_afterwards(curves: Sequence[ArrayLike], threshold: float) -> flo
     Raises:
         ValueError: if `threshold` is nan.
     """
-    kept = [stays_above(curve, threshold) for curve in curves]
-    reached = [stays for stays in kept if stays is not None]
-    return sum(reached) / len(reached) if reached else math.nan
+    return _mean_over_reached(curves, threshold, np.all)
 
 
 def time_above_afterwards(curves: Sequence[ArrayLike], threshold: float) -> float:
-    """Stability, milder: how much of the rest of training lies above the threshold.
+    """Returns the share of episodes at or above a threshold, once a run reached it.
 
     Args:
-        curves: one [M_r] for each run.
-        threshold: what equals it is not below.
+        curves: one [M_r] for each run, such as of `running_mean`.
+        threshold: a value that equals it is not below.
 
     Returns:
-        The share of episodes from the first that reached the threshold on, averaged
-        over the runs that reached it; nan if none did.
+        The share among the episodes from the first that reached the threshold,
+        averaged over the runs that reached it; nan if none did.
 
     Raises:
         ValueError: if `threshold` is nan.
     """
-    shares = []
-    for curve in curves:
-        first = _first_reached(curve, threshold)
-        if first is not None:
-            rest = np.asarray(curve, dtype=np.float64)[first:]
-            shares.append(float((rest >= threshold).mean()))
-    return sum(shares) / len(shares) if shares else math.nan
+    return _mean_over_reached(curves, threshold, np.mean)
 
 
-def _first_reached(curve: ArrayLike, threshold: float) -> int | None:
+def _since_reached(curve: ArrayLike, threshold: float) -> NDArray[np.bool_] | None:
+    """Returns where a curve is at or above a threshold, from the first time it is."""
     if math.isnan(threshold):
         raise ValueError("threshold must be a number, got nan")
-    reached = np.asarray(curve, dtype=np.float64) >= threshold
-    return int(reached.argmax()) if reached.any() else None
+    above: NDArray[np.bool_] = np.asarray(curve, dtype=np.float64) >= threshold
+    return above[above.argmax() :] if above.any() else None
 
 
-def _pointwise(
-    values: Floats, level: float, n_resamples: int, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """Percentile interval of the interquartile mean at each point, [M] twice."""
-    n_runs, n_points = values.shape
-    drawn = rng.integers(n_runs, size=(n_resamples, n_runs))
-    ends = ((1 - level) / 2, (1 + level) / 2)
-    edges = np.empty((2, n_points))
-    chunk = max(1, _AT_ONCE // drawn.size)
-    for start in range(0, n_points, chunk):
-        part = values[:, start : start + chunk].T
-        found = interquartile_mean(part[:, drawn], axis=-1)
-        edges[:, start : start + chunk] = np.quantile(found, ends, axis=-1)
-    return edges[0], edges[1]
+def _mean_over_reached(
+    curves: Sequence[ArrayLike],
+    threshold: float,
+    statistic: Any,  # noqa: ANN401
+) -> float:
+    since = [_since_reached(curve, threshold) for curve in curves]
+    found = [float(statistic(above)) for above in since if above is not None]
+    return sum(found) / len(found) if found else math.nan

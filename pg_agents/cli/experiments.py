@@ -179,8 +179,8 @@ def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> 
     from pg_agents.experiments.building import try_out
     from pg_agents.experiments.extras import require_extra
     from pg_agents.experiments.progress import RunsBar
+    from pg_agents.experiments.results import summary_text
     from pg_agents.experiments.seeds import run_seeds
-    from pg_agents.experiments.summary import summarise
 
     config = _config(recipe, variant, options)
     require_extra(config.settings.extra, f"recipe {recipe.name}")
@@ -202,7 +202,7 @@ def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> 
     except KeyboardInterrupt:
         print("pgtoy: interrupted; the same command goes on", file=sys.stderr)
         return _INTERRUPTED
-    print(summarise(recipe, config, reports))
+    print(summary_text(recipe, config, reports))
     print(f"folder: {options.out / config.name}")
     return _complain(reports)
 

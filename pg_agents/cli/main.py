@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from pg_agents import __version__
-from pg_agents.analysis.plots.parsers import add_compare_parser, add_plot_parser
 from pg_agents.cli.experiments import add_commands
+from pg_agents.cli.plot import add_compare_parser, add_plot_parser
 
 _REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
 _DEFAULT_ENV = "PGToy-Sequence-v0"

@@ -1,4 +1,4 @@
-"""What the commands `pgtoy plot` and `pgtoy compare` do."""
+"""The commands `pgtoy plot` and `pgtoy compare`."""
 
 from __future__ import annotations
 
@@ -6,90 +6,147 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
-from pg_agents.analysis.folders import RunGroup, read_groups
-from pg_agents.analysis.monitor import Unit
-from pg_agents.analysis.networks import network_grid
-from pg_agents.analysis.plots.files import save_figure
-from pg_agents.analysis.plots.group_curves import curves_of
-from pg_agents.analysis.plots.networks import plot_network_grid
-from pg_agents.analysis.plots.panels import Curves
-from pg_agents.analysis.plots.runs import (
-    compare_runs,
-    plot_curve_bands,
-    plot_performance_profiles,
-    plot_seed_strips,
-)
-from pg_agents.analysis.summaries import Summary, summarise, table
+from pg_agents.analysis.monitor import UNITS, Unit
 from pg_agents.common.checks import check_count
-from pg_agents.common.files import check_writable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_AXES = {
+    from pg_agents.analysis import Curves, RunGroup
+    from pg_agents.analysis.curves import Spread
+
+_AXIS_LABELS = {
     "steps": "Environment steps",
     "episodes": "Episodes",
     "seconds": "Seconds of training",
 }
-_PICTURES = (".png", ".pdf", ".svg")
-# More runs than these and their lines hide the band.
-_MOST_LINES = 30
+_SUFFIXES = (".png", ".pdf", ".svg")
+_SCORE_LABEL = "Mean evaluation return"
+# The lines of more runs would hide the bands.
+_MAX_LINES = 30
+
+
+def add_plot_parser(commands: Any) -> None:  # noqa: ANN401
+    """Adds `pgtoy plot` to the subparsers of argparse."""
+    parser = commands.add_parser(
+        "plot",
+        help="draw learning curves, seeds or the profile of finished runs",
+        description="Draw finished runs: interquartile mean and 95 % interval.",
+    )
+    _add_shared(parser, window=20)
+    parser.add_argument(
+        "--kind",
+        choices=("curves", "seeds", "profile"),
+        default="curves",
+        help="curves: learning; seeds: a dot per run; profile: share of runs above a "
+        "score (%(default)s)",
+    )
+    parser.add_argument(
+        "--spread",
+        choices=("bootstrap", "range"),
+        default="bootstrap",
+        help="band of the curves: interval of the mean, or lowest to highest run",
+    )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        default=Path("runs.png"),
+        metavar="FILE",
+        help="png, pdf or svg (%(default)s)",
+    )
+    parser.set_defaults(run=plot)
+
+
+def add_compare_parser(commands: Any) -> None:  # noqa: ANN401
+    """Adds `pgtoy compare` to the subparsers of argparse."""
+    parser = commands.add_parser(
+        "compare",
+        help="a table of finished runs: score, interval, speed, stability",
+        description="Compare finished runs, each group with the first one. A run's "
+        "score is its mean evaluation return; P(better) is the probability that a run "
+        "scores more than one of the first group.",
+    )
+    _add_shared(parser, window=100)
+    parser.add_argument(
+        "--to", type=Path, metavar="FILE", help="draw it too (png, pdf, svg)"
+    )
+    parser.add_argument(
+        "--grid",
+        type=Path,
+        metavar="FILE",
+        help="draw speed and stability of the variants LAYERSxUNITS as heat maps",
+    )
+    parser.set_defaults(run=compare)
+
+
+def _add_shared(parser: argparse.ArgumentParser, window: int) -> None:
+    add = parser.add_argument
+    add(
+        "folders",
+        nargs="+",
+        metavar="FOLDER",
+        help="with seed-... in it, or with folders of runs",
+    )
+    add("--x", choices=UNITS, default="steps", help="unit of time (%(default)s)")
+    add(
+        "--threshold",
+        type=float,
+        help="return to be reached (the environment's reward_threshold)",
+    )
+    add(
+        "--window",
+        type=int,
+        default=window,
+        help="episodes in the running mean of the returns (%(default)s)",
+    )
 
 
 def plot(options: argparse.Namespace) -> int:
-    """Draws finished runs into a file.
-
-    Args:
-        options: of `add_plot_parser`.
-
-    Returns:
-        Exit status.
+    """Draws finished runs into a file, and returns the exit status.
 
     Raises:
-        ValueError: if a folder has no runs to draw, or an option is wrong.
+        ValueError: if a folder has no runs to draw, or an option is invalid.
     """
+    from pg_agents.analysis.plots import save_figure
+
     _check_options(options, [options.to])
     groups = _read(options.folders)
-    threshold = _threshold(options.threshold, groups)
-    save_figure(_figure(options, groups, threshold), options.to)
+    save_figure(_figure(options, groups, _threshold(options, groups)), options.to)
     print(f"plot: {options.to}")
     return 0
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Prints the table of finished runs, and draws them if that is asked for.
-
-    Args:
-        options: of `add_compare_parser`.
-
-    Returns:
-        Exit status.
+    """Prints a table of finished runs, draws them if asked to, returns the exit status.
 
     Raises:
-        ValueError: if a folder has no runs to compare, or an option is wrong.
+        ValueError: if a folder has no runs to compare, or an option is invalid.
     """
-    pictures = [path for path in (options.to, options.grid) if path is not None]
-    _check_options(options, pictures)
+    from pg_agents.analysis import network_grid, summarise, table
+    from pg_agents.analysis.plots import compare_runs, plot_network_grid, save_figure
+
+    _check_options(options, [p for p in (options.to, options.grid) if p is not None])
     groups = _read(options.folders)
-    threshold = _threshold(options.threshold, groups)
+    threshold = _threshold(options, groups)
     summaries = summarise(groups, threshold, options.window, options.x)
     print(table(summaries, options.x))
     if threshold is None:
-        print("no threshold: neither speed nor stability; name one by --threshold")
-    else:
-        print(
-            f"threshold {threshold:g}, reached by the mean of {options.window} "
-            f"episodes of training; {options.x} to it is the median over runs"
-        )
+        print("no threshold: neither speed nor stability; set one with --threshold")
     if options.to is not None:
-        figure = _comparison(groups, summaries, threshold, options.window, options.x)
+        figure = compare_runs(
+            _curves(groups, options.x, options.window),
+            {group.name: group.scores for group in groups},
+            {s.name: s.speed for s in summaries if s.speed is not None},
+            _AXIS_LABELS[options.x],
+            options.window,
+        )
         save_figure(figure, options.to)
         print(f"plot: {options.to}")
     if options.grid is not None:
         if threshold is None:
-            raise ValueError("--grid needs a threshold: name one by --threshold")
+            raise ValueError("--grid needs a threshold: set one with --threshold")
         grid = network_grid(groups, threshold, options.window, options.x)
         save_figure(plot_network_grid(grid, threshold, options.x), options.grid)
         print(f"plot: {options.grid}")
@@ -99,88 +156,57 @@ def compare(options: argparse.Namespace) -> int:
 def _figure(
     options: argparse.Namespace, groups: list[RunGroup], threshold: float | None
 ) -> Figure:
+    from pg_agents.analysis import plots
+
     scores = {group.name: group.scores for group in groups}
     if options.kind == "seeds":
-        return plot_seed_strips(scores, "Mean evaluation return", threshold)
+        return plots.plot_seed_strips(scores, _SCORE_LABEL, threshold)
     if options.kind == "profile":
-        return plot_performance_profiles(scores, "Mean evaluation return")
-    return plot_curve_bands(
+        return plots.plot_performance_profiles(scores, _SCORE_LABEL)
+    return plots.plot_curve_bands(
         _curves(groups, options.x, options.window, options.spread),
-        _AXES[options.x],
+        _AXIS_LABELS[options.x],
         f"Return (mean of {options.window} episodes)",
         threshold,
         "95 % interval" if options.spread == "bootstrap" else "lowest to highest",
     )
 
 
-def _comparison(
-    groups: list[RunGroup],
-    summaries: Sequence[Summary],
-    threshold: float | None,
-    window: int,
-    unit: Unit,
-) -> Figure:
-    speeds = {s.name: s.speed for s in summaries if s.speed is not None}
-    return compare_runs(
-        _curves(groups, unit, window),
-        {group.name: group.scores for group in groups},
-        {name: found.to_threshold for name, found in speeds.items()} or None,
-        {name: found.stability for name, found in speeds.items()} or None,
-        threshold,
-        _AXES[unit],
-        window,
-    )
-
-
 def _curves(
-    groups: list[RunGroup],
-    unit: Unit,
-    window: int,
-    spread: Literal["bootstrap", "range"] = "bootstrap",
+    groups: list[RunGroup], unit: Unit, window: int, spread: Spread = "bootstrap"
 ) -> dict[str, Curves]:
-    n_runs = sum(len(group.runs) for group in groups)
-    found = {group.name: curves_of(group, unit, window, spread) for group in groups}
-    if n_runs <= _MOST_LINES:
-        return found
-    return {name: Curves(curves.band) for name, curves in found.items()}
+    from pg_agents.analysis import Curves, learning_curves
+
+    curves = {g.name: learning_curves(g, unit, window, spread) for g in groups}
+    if sum(len(group.runs) for group in groups) <= _MAX_LINES:
+        return curves
+    return {name: Curves(found.band) for name, found in curves.items()}
 
 
 def _read(folders: Sequence[str]) -> list[RunGroup]:
+    from pg_agents.analysis import read_groups
+
     groups = read_groups(folders)
     for group in groups:
-        for _, reason in group.left_out:
-            print(f"pgtoy: left out: {reason}", file=sys.stderr)
+        for _, reason in group.skipped:
+            print(f"pgtoy: skipped: {reason}", file=sys.stderr)
     return groups
 
 
-def _threshold(given: float | None, groups: list[RunGroup]) -> float | None:
-    """The one asked for, or the one that all groups have, or their environment."""
-    if given is not None:
-        return given
-    named = {group.threshold for group in groups}
-    if named == {None}:
-        runs = [run for group in groups for run in group.runs]
-        named = {_registered_threshold(env_id) for env_id in {r.env_id for r in runs}}
-    return named.pop() if len(named) == 1 else None
+def _threshold(options: argparse.Namespace, groups: list[RunGroup]) -> float | None:
+    """Returns the threshold asked for, or the one that all groups have."""
+    if options.threshold is not None:
+        return float(options.threshold)
+    thresholds = {group.threshold for group in groups}
+    return thresholds.pop() if len(thresholds) == 1 else None
 
 
-def _registered_threshold(env_id: str) -> float | None:
-    """Where Gymnasium calls the environment solved; None if it does not say."""
-    import gymnasium
+def _check_options(options: argparse.Namespace, figures: Sequence[Path]) -> None:
+    """Rejects invalid options before anything is read."""
+    from pg_agents.common.files import check_writable
 
-    from pg_agents.common.env_specs import registered_threshold
-
-    try:
-        return registered_threshold(env_id)
-    except (gymnasium.error.Error, ImportError):
-        # One that is not registered here: the runs can be read all the same.
-        return None
-
-
-def _check_options(options: argparse.Namespace, pictures: Sequence[Path]) -> None:
-    """Refuses what can't be done, before anything is read."""
     check_count("--window", options.window)
-    for path in pictures:
-        if path.suffix not in _PICTURES:
-            raise ValueError(f"a plot must end in {', '.join(_PICTURES)}, got {path}")
+    for path in figures:
+        if path.suffix not in _SUFFIXES:
+            raise ValueError(f"a plot must end in {', '.join(_SUFFIXES)}, got {path}")
         check_writable(path)

@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, whose it is, and whether it is whole."""
+"""The folder of a run: its files are written, checked and loaded."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ import errno
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from pg_agents.analysis.monitor import Episode
+from pg_agents.analysis.run_data import (
+    DamagedRunError,
+    EvaluationRecord,
+    Result,
+    read_config,
+    read_episodes,
+    read_evaluation,
+    read_result,
+    read_run,
+)
 from pg_agents.callbacks.checkpoint import put_normalization
 from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
@@ -22,53 +33,14 @@ from pg_agents.checkpoint.archive import (
 )
 from pg_agents.common.files import write_whole
 from pg_agents.experiments.building import algorithm_class
-from pg_agents.experiments.damage import DamagedRunError, OtherRunError
+from pg_agents.experiments.damage import OtherRunError
 from pg_agents.experiments.extras import EXTRAS
-from pg_agents.experiments.monitor_file import Episode, read_episodes
 from pg_agents.experiments.settings import RunConfig, Settings, first_difference
 
+__all__ = ["EvaluationRecord", "Result", "RunFolder", "clear_disk_errors"]
+
 FORMAT = 1
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True)
-class Result:
-    """The summary of a finished run.
-
-    Attributes:
-        mean_return: over the evaluation's episodes.
-        sd_return: their standard deviation, divided by their number as NumPy's.
-        n_episodes: how many there were.
-        steps: of training, summed over environments.
-        episodes: of training.
-        wall_seconds: that training took, pauses and evaluation left out.
-        finished_at: date and time, UTC, in ISO 8601.
-        resumed_at: the steps at which training was taken up again.
-    """
-
-    mean_return: float
-    sd_return: float
-    n_episodes: int
-    steps: int
-    episodes: int
-    wall_seconds: float
-    finished_at: str
-    resumed_at: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class EvaluationRecord:
-    """The episodes of an evaluation.
-
-    Attributes:
-        seed: of the environments and of the actions.
-        returns: undiscounted, one an episode.
-        lengths: in steps.
-    """
-
-    seed: int
-    returns: tuple[float, ...]
-    lengths: tuple[int, ...]
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class RunFolder:
@@ -76,16 +48,16 @@ class RunFolder:
 
     ==================  ==============================================================
     ``config.json``     recipe, variant, seed and all settings
-    ``versions.json``   of Python and the libraries, those of its extra among them
-    ``monitor.csv``     the episodes of training, see `monitor_file`
+    ``versions.json``   of Python and the libraries, including those of its extra
+    ``monitor.csv``     the training episodes, see `monitor_file`
     ``checkpoint/``     the newest checkpoints
     ``model.zip``       the trained model
-    ``evaluation.json`` returns and lengths of the evaluation's episodes
-    ``result.json``     the summary; written last: its being there means finished
+    ``evaluation.json`` returns and lengths of the evaluation episodes
+    ``result.json``     the summary; written last, so a run that has one is finished
     ==================  ==============================================================
 
     Args:
-        path: the folder, which has to be that of a run.
+        path: the folder of an existing run.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -96,16 +68,26 @@ class RunFolder:
         self.path = Path(path)
         if not self.path.is_dir():
             raise FileNotFoundError(f"there is no folder {self.path}")
-        self.config, self.seed = self._read_config()
+        data = read_config(self.path)
+        try:
+            if data["format"] > FORMAT:
+                raise ValueError("written by a later pgtoy")
+            settings = Settings.from_json(data["settings"])
+            self.config = RunConfig(data["recipe"], data["variant"], settings)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedRunError(
+                self.path / "config.json", f"is not the config of a run: {error}"
+            ) from error
+        self.seed: int = data["seed"]
 
     @classmethod
     def path_of(cls, root: str | Path, config: RunConfig, seed: int) -> Path:
-        """Returns where the run of a config and a seed is."""
+        """Returns where the run of a config and a seed is stored."""
         return Path(root) / config.name / f"seed-{seed:04d}"
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, seed: int) -> RunFolder:
-        """Returns the folder of a new run: what it is to be is written down.
+        """Returns the folder of a new run, with its config and versions written.
 
         Raises:
             OSError: if it can't be written.
@@ -125,27 +107,28 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has a result."""
         return (self.path / "result.json").exists()
 
     @property
     def checkpoints(self) -> Path:
-        """Where the checkpoints are."""
+        """The folder of the checkpoints."""
         return self.path / "checkpoint"
 
     @property
     def monitor(self) -> Path:
-        """The file of the training's episodes."""
+        """The file of the training episodes."""
         return self.path / "monitor.csv"
 
     def check_is(self, config: RunConfig, seed: int) -> None:
-        """Refuses a folder of another run.
+        """Rejects the folder of another run.
 
         Raises:
             OtherRunError: (a ValueError) naming the first setting that differs.
         """
-        there = {**_identity(self.config, self.seed)}
-        found = first_difference(there, _identity(config, seed))
+        found = first_difference(
+            _identity(self.config, self.seed), _identity(config, seed)
+        )
         if found:
             raise OtherRunError(
                 f"{self.path} holds another run: {found}; choose another folder, or "
@@ -156,25 +139,20 @@ class RunFolder:
         """Returns the summary of the finished run.
 
         Raises:
-            DamagedRunError: (a ValueError) if it isn't there, or damaged.
+            DamagedRunError: (a ValueError) if it is missing or damaged.
         """
-        data = self._read("result.json", Result)
-        return Result(**{**data, "resumed_at": tuple(data["resumed_at"])})
+        return read_result(self.path)
 
     def evaluation(self) -> EvaluationRecord:
-        """Returns the episodes of the evaluation.
+        """Returns the evaluation episodes.
 
         Raises:
-            DamagedRunError: (a ValueError) if they aren't there, or damaged.
+            DamagedRunError: (a ValueError) if they are missing or damaged.
         """
-        data = self._read("evaluation.json", EvaluationRecord)
-        returns, lengths = tuple(data["returns"]), tuple(data["lengths"])
-        if not returns or len(returns) != len(lengths):
-            self._refuse("evaluation.json", "has no return and length of each episode")
-        return EvaluationRecord(data["seed"], returns, lengths)
+        return read_evaluation(self.path)
 
     def episodes(self) -> list[Episode]:
-        """Returns the episodes of the training.
+        """Returns the training episodes.
 
         Raises:
             DamagedRunError: (a ValueError) if the file is missing, cut off or edited.
@@ -185,8 +163,8 @@ class RunFolder:
         """Returns the trained model.
 
         Args:
-            env: where it is to act; the statistics of the training are put into its
-                VecNormalize, if it has one.
+            env: to act in; its VecNormalize, if there is one, gets the statistics of
+                training.
 
         Raises:
             DamagedRunError: (a ValueError) if the file is missing or damaged.
@@ -200,29 +178,22 @@ class RunFolder:
         return model
 
     def check(self) -> Result:
-        """Looks at every file of a finished run, and returns its summary.
+        """Checks every file of a finished run, and returns its summary.
 
         Raises:
-            DamagedRunError: (a ValueError) naming the file that isn't whole.
+            DamagedRunError: (a ValueError) naming the file that is missing or damaged.
         """
         result = self.result()
+        read_run(self.path)
         self._model_content()
-        for name, found, expected in (
-            ("evaluation.json", len(self.evaluation().returns), result.n_episodes),
-            ("monitor.csv", len(self.episodes()), result.episodes),
-        ):
-            if found != expected:
-                self._refuse(
-                    name, f"has {found} episodes, and result.json counts {expected}"
-                )
         return result
 
     def write_evaluation(self, record: EvaluationRecord) -> None:
-        """Writes evaluation.json, whole or not at all."""
+        """Writes evaluation.json atomically."""
         _write(self.path / "evaluation.json", asdict(record))
 
     def write_result(self, result: Result) -> None:
-        """Writes result.json, whole or not at all: the run is finished."""
+        """Writes result.json atomically, which makes the run a finished one."""
         _write(self.path / "result.json", asdict(result))
 
     def _model_content(self) -> bytes:
@@ -231,44 +202,16 @@ class RunFolder:
             content = read_content(path)
             check_unedited(content, str(path))
         except FileNotFoundError:
-            self._refuse("model.zip", "is missing")
+            raise DamagedRunError(path, "is missing") from None
         except DamagedCheckpointError as error:
-            self._refuse("model.zip", str(error).removeprefix(f"{path} "))
+            problem = str(error).removeprefix(f"{path} ")
+            raise DamagedRunError(path, problem) from error
         return content
-
-    def _read_config(self) -> tuple[RunConfig, int]:
-        data = self._read("config.json", None)
-        try:
-            if data["format"] > FORMAT:
-                raise ValueError("it is of a later pgtoy")
-            settings = Settings.from_json(data["settings"])
-            config = RunConfig(data["recipe"], data["variant"], settings)
-            return config, int(data["seed"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedRunError(
-                self.path / "config.json", f"is no config of a run ({error})"
-            ) from error
-
-    def _read(self, name: str, of: type | None) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            data = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            self._refuse(name, "is missing")
-        except ValueError as error:
-            self._refuse(name, f"is cut off or damaged ({error})")
-        known = {each.name for each in fields(of)} if of is not None else set()
-        if not isinstance(data, dict) or (of is not None and set(data) != known):
-            self._refuse(name, "is not what a run writes")
-        return data
-
-    def _refuse(self, name: str, what: str) -> NoReturn:
-        raise DamagedRunError(self.path / name, what)
 
 
 @contextmanager
 def clear_disk_errors(path: Path) -> Iterator[None]:
-    """Has a full disk say what to do about it.
+    """Adds to the error of a full disk what to do about it.
 
     Raises:
         OSError: with the same number, naming the folder.
@@ -276,12 +219,12 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in _DISK_FULL:
             raise
         raise OSError(
             error.errno,
             f"no space is left on the disk for {path}: free some and run the same "
-            "again; it goes on from the last checkpoint",
+            "again; it resumes from the last checkpoint",
         ) from error
 
 

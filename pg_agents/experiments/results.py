@@ -1,52 +1,116 @@
-"""The runs of a recipe in a small file, and the figures that they amount to."""
+"""Results of the runs of a recipe, compared with what is reported for it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from pg_agents.analysis.run_data import RunGroup, read_run
+from pg_agents.analysis.statistics import (
+    Interval,
+    bootstrap_interval,
+    interquartile_mean,
+)
+from pg_agents.analysis.summary import (
+    Summary,
+    n_solved,
+    reached_criterion,
+    solved_criterion,
+    summarise,
+)
 from pg_agents.callbacks import RunningReward
 from pg_agents.common.env_specs import registered_threshold
 from pg_agents.common.files import write_whole
-from pg_agents.experiments.figure import Figure
 from pg_agents.experiments.folder import RunFolder
 from pg_agents.experiments.recipe import Point, Recipe, Reported
+from pg_agents.experiments.seeds import RunReport
 from pg_agents.experiments.settings import RunConfig, Settings
 from pg_agents.experiments.stages import read_stages
 
-# Before, the running reward says little: as `StopWhenSolved` has it.
+# The running reward of fewer episodes is mostly noise; `StopWhenSolved` uses the same.
 _MIN_EPISODES = 20
+# Monitor files round returns to six digits.
+_ROUNDING = 1e-6
+# Measured coverage in % of the 95 % interval, by number of seeds: see
+# `pg_agents.analysis.bootstrap_interval`.
+_COVERAGE = {3: 75, 5: 90, 10: 93, 20: 94}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of each seed, compared with a reported one.
+
+    Attributes:
+        name: of the metric.
+        values: of each seed.
+        reported: the number to be reached; None if there is none.
+        source: of the reported number.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    reported: float | None = None
+    source: str = "notebook"
+
+    @property
+    def iqm(self) -> float:
+        """Interquartile mean over the seeds."""
+        return float(interquartile_mean(self.values))
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % bootstrap interval of the interquartile mean."""
+        return bootstrap_interval(self.values)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the interquartile mean is at least the reported number."""
+        if self.reported is None:
+            return None
+        return self.iqm >= self.reported - _ROUNDING * max(1.0, abs(self.reported))
+
+    def __str__(self) -> str:
+        """Returns such as ``18.9 [17.2, 21.4]; notebook 18.5: reached``."""
+        text = f"{self.iqm:.4g}"
+        if len(self.values) > 1:
+            text += f" [{self.interval.low:.4g}, {self.interval.high:.4g}]"
+        if self.reported is None:
+            return text
+        verdict = "reached" if self.reached else "**falls short**"
+        if not self.reached and self.reported <= self.interval.high:
+            verdict += " (within the interval)"
+        return f"{text}; {self.source} {self.reported:g}: {verdict}"
 
 
 @dataclass(frozen=True)
 class RunsSummary:
-    """The finished runs of a recipe's variant: all that the results page needs.
+    """The finished runs of a recipe's variant, as stored in `docs/results`.
 
     Every list has an entry for each seed.
 
     Attributes:
         recipe: name of the recipe.
-        variant: of it.
-        settings: of the runs, as `Settings.to_json` has them.
-        seeds: which were run.
+        variant: of the recipe.
+        settings: of the runs, as from `Settings.to_json`.
+        seeds: of the runs.
         evaluation: mean return of each evaluation.
-        tenth: 10th percentile of the returns in it.
-        points: the averages of training at the episodes that the recipe reports, by
+        p10: 10th percentile of the returns of each evaluation.
+        points: the average training returns at the episodes that the recipe reports, by
             ``"EPISODE/WINDOW"``.
-        running_reward: the highest of each training, from its 20th episode on; empty
-            where the recipe reports none.
-        solved: evaluations that reach Gymnasium's threshold; None without one.
+        running_reward: highest running reward of each training, from its 20th episode
+            on; empty if the recipe reports none.
+        solved: number of evaluations that reach Gymnasium's threshold; None without
+            one.
         steps: of training.
         episodes: of training.
         wall_seconds: of training.
         versions: of Python and the libraries, in the first run.
-        success: share of episodes that reach the goal, by stage of the run; empty for
-            runs without stages.
+        success: share of successful episodes by stage; empty for runs without stages.
     """
 
     recipe: str
@@ -54,7 +118,7 @@ class RunsSummary:
     settings: dict[str, Any]
     seeds: list[int]
     evaluation: list[float]
-    tenth: list[float]
+    p10: list[float]
     points: dict[str, list[float]]
     running_reward: list[float]
     solved: int | None
@@ -66,38 +130,41 @@ class RunsSummary:
 
     @property
     def name(self) -> str:
-        """As the folder of the runs is named."""
+        """Name of the group's folder."""
         settings = Settings.from_json(self.settings)
         return RunConfig(self.recipe, self.variant, settings).name
 
-    def figures(self, reported: Reported) -> list[Figure]:
-        """Returns the figures, those on the way first."""
-        notebook = self.variant == "notebook"
-        found = []
+    def metrics(self, reported: Reported) -> list[Metric]:
+        """Returns the metrics, those of training first."""
+        # What a notebook reports of its training holds for its own settings alone.
+        is_notebook = self.variant == "notebook"
+        metrics = []
         for point in reported.points:
             values = self.points.get(_key(point))
             if values:
-                what = f"average of {point.window} at episode {point.episode}"
-                theirs = point.value if notebook else None
-                found.append(Figure(what, tuple(values), theirs))
+                name = f"average of {point.window} at episode {point.episode}"
+                value = point.value if is_notebook else None
+                metrics.append(Metric(name, tuple(values), value))
         if self.running_reward:
-            theirs = reported.running_reward if notebook else None
+            value = reported.running_reward if is_notebook else None
             values = self.running_reward
-            found.append(Figure("highest running reward", tuple(values), theirs))
+            metrics.append(Metric("highest running reward", tuple(values), value))
         for stage, values in self.success.items():
-            what = f"success rate, {stage.replace('_', ' ')}"
-            found.append(Figure(what, tuple(values)))
-        evaluation = Figure("evaluation", tuple(self.evaluation), reported.value)
+            name = f"success rate, {stage.replace('_', ' ')}"
+            metrics.append(Metric(name, tuple(values)))
+        evaluation = Metric("evaluation", tuple(self.evaluation), reported.value)
         if reported.solved is not None:
-            evaluation = replace(evaluation, reported=reported.solved, by="solved at")
-        found.append(evaluation)
+            evaluation = replace(
+                evaluation, reported=reported.solved, source="solved at"
+            )
+        metrics.append(evaluation)
         if reported.tenth:
-            what = "10th percentile of its episodes"
-            found.append(Figure(what, tuple(self.tenth)))
-        return found
+            name = "10th percentile of its episodes"
+            metrics.append(Metric(name, tuple(self.p10)))
+        return metrics
 
     def write(self, folder: Path) -> Path:
-        """Writes ``NAME.json``, whole or not at all, and returns its path."""
+        """Writes ``NAME.json`` atomically, and returns its path."""
         path = folder / f"{self.name}.json"
         content = json.dumps(asdict(self), indent=1) + "\n"
         write_whole(path, content.encode(), "json")
@@ -105,31 +172,27 @@ class RunsSummary:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Returns what `write` has written.
+        """Reads a file of `write`.
 
         Raises:
-            ValueError: if the file is damaged, or is none of these.
+            ValueError: if it is damaged or not a summary.
         """
         try:
-            data = json.loads(path.read_bytes())
+            found = cls(**json.loads(path.read_bytes()))
         except ValueError as error:
             raise ValueError(f"{path} is cut off or damaged: {error}") from error
-        known = {each.name for each in fields(cls)}
-        # Runs without stages are older than the entry for them.
-        if not isinstance(data, dict) or set(data) | {"success"} != known:
-            raise ValueError(f"{path} is no summary of runs")
-        found = cls(**data)
+        except TypeError as error:
+            raise ValueError(f"{path} is not a summary of runs: {error}") from error
         lists: list[list[Any]] = [
             found.evaluation,
-            found.tenth,
+            found.p10,
             found.steps,
             found.episodes,
             found.wall_seconds,
             *found.points.values(),
             *found.success.values(),
         ]
-        lengths = {len(each) for each in lists}
-        if lengths != {len(found.seeds)} or not found.seeds:
+        if {len(values) for values in lists} != {len(found.seeds)} or not found.seeds:
             raise ValueError(f"{path} must have an entry for each seed")
         return found
 
@@ -138,7 +201,7 @@ def summarise_runs(recipe: Recipe, folders: Sequence[RunFolder]) -> RunsSummary:
     """Returns the summary of finished runs.
 
     Args:
-        recipe: whose figures are taken.
+        recipe: chooses the metrics.
         folders: of at least one finished run, all with the same settings.
 
     Raises:
@@ -150,65 +213,130 @@ def summarise_runs(recipe: Recipe, folders: Sequence[RunFolder]) -> RunsSummary:
     config = folders[0].config
     for folder in folders:
         folder.check_is(config, folder.seed)
-    results = [folder.result() for folder in folders]
-    returns = [[e.episode_return for e in folder.episodes()] for folder in folders]
+    runs = [read_run(folder.path) for folder in folders]
+    results = [run.result for run in runs]
+    scores = [run.score for run in runs]
+    returns = [run.episodes.returns.tolist() for run in runs]
     settings = config.settings
-    means = [result.mean_return for result in results]
     threshold = registered_threshold(settings.env_id)
+    stages = [read_stages(folder.path) for folder in folders]
+    shared = [name for name in stages[0] if all(name in found for found in stages)]
     return RunsSummary(
         recipe=config.recipe,
         variant=config.variant,
         settings=settings.to_json(),
         seeds=[folder.seed for folder in folders],
-        evaluation=means,
-        tenth=[float(np.percentile(f.evaluation().returns, 10)) for f in folders],
+        evaluation=scores,
+        p10=[float(np.percentile(run.evaluation.returns, 10)) for run in runs],
         points=_points(recipe.reported, settings, returns),
-        running_reward=_highest(recipe.reported, settings, returns),
-        solved=None if threshold is None else sum(m >= threshold for m in means),
+        running_reward=_highest_running_rewards(recipe.reported, settings, returns),
+        solved=None if threshold is None else n_solved(scores, threshold),
         steps=[result.steps for result in results],
         episodes=[result.episodes for result in results],
         wall_seconds=[result.wall_seconds for result in results],
         versions=_versions(folders[0]),
-        success=_success(folders),
+        success={name: [s[name].success_rate for s in stages] for name in shared},
     )
+
+
+def summary_text(
+    recipe: Recipe, config: RunConfig, reports: Sequence[RunReport]
+) -> str:
+    """Returns the results of `run_seeds` in words.
+
+    Args:
+        recipe: with the reported results.
+        config: that was run, including changed settings.
+        reports: of the runs; failed ones are counted.
+    """
+    finished = [report for report in reports if report.result is not None]
+    if finished:
+        folders = [RunFolder(report.folder) for report in finished]
+        group = RunGroup(config.name, tuple(read_run(r.folder) for r in finished))
+        lines = [*_seed_table(group), ""]
+        lines += _metric_lines(recipe, summarise_runs(recipe, folders))
+        lines += _solved_lines(summarise([group], group.threshold)[0])
+    else:
+        lines = [f"{config.name}: no run has finished"]
+    lines.append(f"notebook: {recipe.reported.text}")
+    n_failed = len(reports) - len(finished)
+    if n_failed:
+        lines.append(f"{n_failed} of {len(reports)} runs failed")
+    return "\n".join(lines)
+
+
+def coverage(n_seeds: int) -> str:
+    """Returns a remark on the coverage of the 95 % interval of so many seeds."""
+    if n_seeds == 1:
+        return ", so there is no interval"
+    measured = max((n for n in _COVERAGE if n <= n_seeds), default=None)
+    if measured is None:
+        return "; their 95 % interval covers less than 75 %"
+    return f"; their 95 % interval covers about {_COVERAGE[measured]} %"
+
+
+def _seed_table(group: RunGroup) -> list[str]:
+    lines = [f"{'seed':>6}  {'return':>18}  {'steps':>10}  {'episodes':>8}  {'s':>8}"]
+    for run in group.runs:
+        result = run.result
+        score = f"{result.mean_return:.4g} ± {result.sd_return:.3g}"
+        lines.append(
+            f"{run.seed:>6}  {score:>18}  {result.steps:>10}  "
+            f"{result.episodes:>8}  {result.wall_seconds:>8.1f}"
+        )
+    return lines
+
+
+def _metric_lines(recipe: Recipe, summary: RunsSummary) -> list[str]:
+    n_seeds = len(summary.seeds)
+    seeds = "1 seed" if n_seeds == 1 else f"interquartile means over {n_seeds} seeds"
+    lines = [f"{summary.name}: {seeds}{coverage(n_seeds)}"]
+    metrics = summary.metrics(recipe.reported)
+    width = max(len(metric.name) for metric in metrics)
+    for metric in metrics:
+        text = str(metric).replace("**", "")
+        lines.append(f"  {metric.name.ljust(width)}  {text}")
+    return lines
+
+
+def _solved_lines(summary: Summary) -> list[str]:
+    """Returns how many runs solve the task and reach the threshold in training."""
+    if summary.speed is None:
+        return []
+    return [
+        f"  {summary.n_solved} of {summary.n_runs} {solved_criterion(summary.speed)}",
+        f"  {summary.speed.n_reached} of {summary.n_runs} "
+        f"{reached_criterion(summary.speed)}",
+    ]
 
 
 def _points(
     reported: Reported, settings: Settings, returns: Sequence[Sequence[float]]
 ) -> dict[str, list[float]]:
-    """Averages at an episode, where episodes are counted as the notebooks do."""
+    """Returns the averages at the reported episodes, for runs that count episodes."""
     if settings.episodes is None:
         return {}
-    found = {}
+    points = {}
     for point in reported.points:
-        if all(len(each) >= point.episode for each in returns):
-            start = point.episode - point.window
-            found[_key(point)] = [
-                float(np.mean(each[start : point.episode])) for each in returns
-            ]
-    return found
+        if all(len(of_run) >= point.episode for of_run in returns):
+            window = slice(point.episode - point.window, point.episode)
+            points[_key(point)] = [float(np.mean(of_run[window])) for of_run in returns]
+    return points
 
 
-def _highest(
+def _highest_running_rewards(
     reported: Reported, settings: Settings, returns: Sequence[Sequence[float]]
 ) -> list[float]:
     if reported.running_reward is None or settings.episodes is None:
         return []
-    if any(len(each) < _MIN_EPISODES for each in returns):
+    if any(len(of_run) < _MIN_EPISODES for of_run in returns):
         return []
-    found = []
-    for each in returns:
+    highest = []
+    for of_run in returns:
         average = RunningReward()
-        course = [average.update(value) for value in each]
-        found.append(max(course[_MIN_EPISODES - 1 :]))
-    return found
-
-
-def _success(folders: Sequence[RunFolder]) -> dict[str, list[float]]:
-    """Success rates by stage, of the stages that every run has."""
-    stages = [read_stages(folder.path) for folder in folders]
-    names = [name for name in stages[0] if all(name in each for each in stages)]
-    return {name: [each[name].success_rate for each in stages] for name in names}
+        averages = [average.update(value) for value in of_run]
+        highest.append(max(averages[_MIN_EPISODES - 1 :]))
+    return highest
 
 
 def _key(point: Point) -> str:

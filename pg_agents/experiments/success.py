@@ -1,12 +1,12 @@
-"""How often somebody reaches the goal, in a stage of a run."""
+"""Success rate of a controller or model."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.evaluation import evaluate_policy
 
 from pg_agents.cloning.asking import Ask, Controller, asker
 from pg_agents.experiments.building import make_evaluation_env
@@ -15,54 +15,47 @@ from pg_agents.experiments.stages import Stage
 
 
 def success_rate(controller: Controller, settings: Settings, seed: int) -> Stage:
-    """Returns how often a controller, or a model, reaches the goal.
+    """Returns the share of episodes with `info["is_success"]` on their last step.
 
     Args:
         controller: a function from an observation to an action, or a model, whose most
             likely actions are taken.
         settings: of the run: environment and number of episodes.
-        seed: of the episodes' goals.
-
-    Returns:
-        The share of episodes with ``info["is_success"]`` on their last step.
+        seed: of the environments.
     """
-    ask = asker(controller, deterministic=True)
-    # A controller sees what the environment returns; a model normalises for itself.
+    # Controllers get raw observations; a model normalises them itself.
     env = make_evaluation_env(replace(settings, normalize=None), seed)
-    watched = _Successes(env)
+    successes: list[bool] = []
+
+    def record(step: dict[str, Any], _: dict[str, Any]) -> None:
+        if step["done"]:
+            successes.append(bool(step["info"]["is_success"]))
+
     n_episodes = settings.evaluation.n_episodes
     try:
-        while len(watched.returns) < n_episodes:
-            watched.step(ask)
+        mean_return, _ = evaluate_policy(
+            _Predictor(asker(controller, deterministic=True)),
+            env,
+            n_episodes,
+            callback=record,
+        )
     finally:
         env.close()
-    return Stage(
-        float(np.mean(watched.successes[:n_episodes])),
-        float(np.mean(watched.returns[:n_episodes])),
-        n_episodes,
-        0,
-    )
+    assert isinstance(mean_return, float), "not asked for all returns"
+    return Stage(float(np.mean(successes)), mean_return, n_episodes, 0)
 
 
-class _Successes:
-    """Environments that are watched while somebody acts in them."""
+@dataclass(frozen=True)
+class _Predictor:
+    """A controller with the `predict` that SB3's `evaluate_policy` calls."""
 
-    def __init__(self, env: VecEnv) -> None:
-        self.env = env
-        self.successes: list[bool] = []
-        self.returns: list[float] = []
-        self._seen: Any = env.reset()
-        self._starts = np.ones(env.num_envs, dtype=np.bool_)
-        # Each its own number of episodes: the first to end would be short ones.
-        self._totals = np.zeros(env.num_envs)
+    ask: Ask
 
-    def step(self, ask: Ask) -> None:
-        """Takes a step in each environment, and writes down which episodes ended."""
-        actions = np.asarray(ask(self._seen, self._starts))
-        self._seen, rewards, dones, infos = self.env.step(actions)
-        self._starts = dones
-        self._totals += rewards
-        for i in np.flatnonzero(dones):
-            self.successes.append(bool(infos[i]["is_success"]))
-            self.returns.append(float(self._totals[i]))
-            self._totals[i] = 0.0
+    def predict(
+        self,
+        observation: Any,  # noqa: ANN401
+        state: tuple[Any, ...] | None = None,
+        episode_start: Any = None,  # noqa: ANN401
+        deterministic: bool = False,
+    ) -> tuple[Any, tuple[Any, ...] | None]:
+        return np.asarray(self.ask(observation, episode_start)), None

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pg_agents.analysis.scores import (
+from pg_agents.analysis.statistics import (
     Interval,
+    bootstrap_interval,
     interquartile_mean,
-    stratified_bootstrap_interval,
 )
 from pg_agents.common.checks import check_choice, check_count, check_integer
 from pg_agents.sweeps.journal import open_journal
@@ -290,7 +290,7 @@ def _test(study: optuna.Study, plan: _Plan) -> SweepResult:
         {seed: best.user_attrs[_SCORES][str(seed)] for seed in plan.tuning_seeds},
         tested,
         float(interquartile_mean(list(tested.values()))),
-        stratified_bootstrap_interval(list(tested.values())),
+        bootstrap_interval(list(tested.values())),
         states.count("COMPLETE"),
         states.count("PRUNED"),
         n_failed,

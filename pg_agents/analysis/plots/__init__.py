@@ -1,11 +1,7 @@
-"""Plots of training records, and of runs compared.
+"""Plots of training records, and of groups of runs compared.
 
-Records are shown as a mean over runs with a band of one standard deviation; `runs` and
-`networks` compare groups of finished runs by robust statistics. Every function is a
-pure function of what it is given and returns a matplotlib Figure, which the caller
-saves with ``figure.savefig(path)``; `commands`, which draws for `pgtoy plot` and
-`pgtoy compare`, saves them itself. Nothing here touches pyplot, so no backend is
-chosen and no screen is needed.
+Every function returns a matplotlib `Figure`, which `save_figure` or `Figure.savefig`
+writes. pyplot is not imported, so no backend is chosen and no display is needed.
 """
 
 from typing import TYPE_CHECKING
@@ -13,8 +9,11 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from pg_agents.analysis.plots.animation import animate_action_probabilities
-    from pg_agents.analysis.plots.figures import (
+    from pg_agents.analysis.plots.animation import (
+        animate_action_probabilities,
+        save_gif,
+    )
+    from pg_agents.analysis.plots.records import (
         plot_action_probabilities,
         plot_learning_curves,
         plot_losses,
@@ -22,18 +21,16 @@ if TYPE_CHECKING:
         plot_rewards,
         plot_total_rewards,
     )
-    from pg_agents.analysis.plots.files import save_figure, save_gif
-    from pg_agents.analysis.plots.networks import plot_network_grid
-    from pg_agents.analysis.plots.panels import Curves
     from pg_agents.analysis.plots.runs import (
         compare_runs,
         plot_curve_bands,
+        plot_network_grid,
         plot_performance_profiles,
         plot_seed_strips,
     )
+    from pg_agents.analysis.plots.style import save_figure
 
 __all__ = [
-    "Curves",
     "animate_action_probabilities",
     "compare_runs",
     "plot_action_probabilities",
@@ -53,8 +50,8 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "animation": ["animate_action_probabilities"],
-        "figures": [
+        "animation": ["animate_action_probabilities", "save_gif"],
+        "records": [
             "plot_action_probabilities",
             "plot_learning_curves",
             "plot_losses",
@@ -62,14 +59,13 @@ __getattr__, __dir__, _ = lazy_loader.attach(
             "plot_rewards",
             "plot_total_rewards",
         ],
-        "files": ["save_figure", "save_gif"],
-        "networks": ["plot_network_grid"],
-        "panels": ["Curves"],
         "runs": [
             "compare_runs",
             "plot_curve_bands",
+            "plot_network_grid",
             "plot_performance_profiles",
             "plot_seed_strips",
         ],
+        "style": ["save_figure"],
     },
 )

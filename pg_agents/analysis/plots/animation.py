@@ -1,5 +1,6 @@
-"""The action distribution over training as an animated GIF."""
+"""Animated GIFs: the action distribution over training, and rendered episodes."""
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
-from pg_agents.analysis.plots.checks import check_probabilities, resolve_names
-from pg_agents.analysis.plots.files import check_fps, write_gif
+from pg_agents.analysis.curves import evenly_spaced
+from pg_agents.analysis.plots.records import check_names, check_probabilities
 from pg_agents.analysis.plots.style import colour, new_figure
 from pg_agents.callbacks.training_record import TrainingRecord
+from pg_agents.common.files import write_file
+
+# How long the last frame is shown before the animation restarts.
+_LAST_FRAME_MS = 2000
 
 
 def animate_action_probabilities(
@@ -27,68 +32,84 @@ def animate_action_probabilities(
     n_frames: int = 60,
     fps: float = 12.0,
 ) -> None:
-    """Write an animated GIF of the action probabilities over training.
-
-    The file is written whole or not at all: a reader never sees half of one.
+    """Writes the action probabilities over training as an animated GIF, atomically.
 
     Args:
-        record: A run with recorded probabilities [P, K, A].
+        record: a run with recorded probabilities [P, K, A].
         action_names: A names, one for each bar.
-        path: Where to write the GIF; its folder has to exist.
-        observation_names: K names, the titles of the panels; None numbers them.
-        n_frames: Frames, spread evenly over the recordings, the first and the last
-            among them; a record with fewer recordings has a frame for each.
-        fps: Frames per second, in (0, 50]; GIF viewers slow down faster ones. The
-            last frame is shown for two seconds.
+        path: of the GIF, in an existing folder.
+        observation_names: K names, the titles of the panels; None for numbers.
+        n_frames: number of frames, spread evenly over the recordings including the
+            first and the last; fewer if the record is shorter.
+        fps: frames per second, in (0, 50]; GIF viewers slow down faster ones. The last
+            frame is shown for two seconds.
 
     Raises:
-        ValueError: If the record has no probabilities, the names are too few or too
-            many, or ``n_frames`` or ``fps`` is out of range.
+        ValueError: if the record has no probabilities, the number of names is wrong, or
+            `n_frames` or `fps` is out of range.
+        OSError: if it can't be written; names `path` and the reason.
     """
     if n_frames < 1:
         raise ValueError(f"n_frames must be at least 1, got {n_frames!r}")
-    check_fps(fps)
+    _check_fps(fps)
     n_observations, n_actions = check_probabilities([record])
-    actions = resolve_names(action_names, n_actions, "action")
-    titles = resolve_names(observation_names, n_observations, "observation")
+    actions = check_names(action_names, n_actions, "action")
+    titles = check_names(observation_names, n_observations, "observation")
     bars = ProbabilityBars(actions, titles, int(record.probability_timesteps[-1]))
     frames = []
-    for index in frame_indices(len(record.action_probabilities), n_frames):
-        timestep = int(record.probability_timesteps[index])
-        bars.show(record.action_probabilities[index], timestep)
+    for i in evenly_spaced(len(record.action_probabilities), n_frames):
+        bars.show(record.action_probabilities[i], int(record.probability_timesteps[i]))
         frames.append(bars.image())
-    # Every colour is in a frame with every bar half-way up; it becomes the palette.
+    # With every bar half-way up, the frame has all colours.
     bars.show(np.full((n_observations, n_actions), 0.5), 0)
-    write_gif(frames, bars.image(), path, fps)
+    palette = bars.image().quantize(32)
+    levels = np.array(palette.getpalette()).reshape(-1, 3)
+    # The quantizer mixes the white background with the shades near it.
+    levels[levels.min(axis=1) > 240] = 255
+    palette.putpalette(levels.ravel().tolist())
+    _write_gif(frames, palette, path, fps)
 
 
-def frame_indices(n_recordings: int, n_frames: int) -> NDArray[np.int64]:
-    """Which recordings become frames.
+def save_gif(
+    frames: Sequence[NDArray[np.uint8]], path: str | os.PathLike[str], fps: float = 4.0
+) -> None:
+    """Writes frames, such as an environment renders, as an animated GIF, atomically.
 
     Args:
-        n_recordings: Number of recordings, at least 1.
-        n_frames: Number of frames wanted, at least 1.
+        frames: at least one, uint8 [H, W, 3].
+        path: of the GIF, in an existing folder.
+        fps: frames per second, in (0, 50]; GIF viewers slow down faster ones. The last
+            frame is shown for two seconds.
 
-    Returns:
-        int64 [min(n_recordings, n_frames)], increasing evenly and ending with the
-        last recording.
+    Raises:
+        ValueError: if there are no frames, or `fps` is out of range.
+        OSError: if it can't be written; names `path` and the reason.
     """
-    if n_frames == 1:
-        return np.array([n_recordings - 1])
-    n_frames = min(n_recordings, n_frames)
-    return np.linspace(0, n_recordings - 1, n_frames).round().astype(np.int64)
+    if len(frames) == 0:
+        raise ValueError("frames must hold at least one frame, got none")
+    _check_fps(fps)
+    # A colour may occur in one frame alone.
+    sampled = Image.fromarray(np.concatenate([frame[::4, ::4] for frame in frames]))
+    images = [Image.fromarray(frame) for frame in frames]
+    _write_gif(images, sampled.quantize(128), path, fps)
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """Bars of one observation and the numbers above them, one for each action."""
+    """The bars of one observation and the numbers above them, one for each action."""
 
     bars: BarContainer
     numbers: list[Text]
 
 
 class ProbabilityBars:
-    """A figure of bars, one panel for each observation, that can be set anew."""
+    """A figure of bars, one panel for each observation, that is redrawn fast.
+
+    Args:
+        action_names: one for each bar of a panel.
+        observation_names: one for each panel.
+        last_timestep: environment steps at the end of training, for the caption.
+    """
 
     def __init__(
         self,
@@ -96,18 +117,11 @@ class ProbabilityBars:
         observation_names: Sequence[str],
         last_timestep: int,
     ) -> None:
-        """Draw the axes and bars of height zero.
-
-        Args:
-            action_names: One for each bar of a panel.
-            observation_names: One for each panel.
-            last_timestep: Environment steps at the end of training, for the caption.
-        """
         width = max(2.2, 0.8 * len(action_names)) * len(observation_names) + 0.8
         self.figure, axes = new_figure(max(width, 3.6), 3.2, len(observation_names))
         self.last_timestep = last_timestep
         self._canvas = FigureCanvasAgg(self.figure)
-        self.panels = [_bar_panel(a, action_names) for a in axes]
+        self.panels = [_bar_panel(panel, action_names) for panel in axes]
         for panel_axes, name in zip(axes, observation_names, strict=True):
             if len(axes) > 1:
                 panel_axes.set_title(name, fontsize="medium")
@@ -116,25 +130,17 @@ class ProbabilityBars:
         self._moving: list[Artist] = [self._caption]
         for panel in self.panels:
             self._moving += [*panel.bars.patches, *panel.numbers]
-        self._background = self._draw_background()
-
-    def _draw_background(self) -> object:
-        """Draw all that stands still, once: axes take most of the time of a frame."""
-        # The layout is found with everything in place, then kept.
+        # Axes take most of the time of a frame, so they are drawn once: the layout is
+        # computed with everything in place, then kept.
         self._canvas.draw()
         self.figure.set_layout_engine("none")
         for artist in self._moving:
             artist.set_animated(True)
         self._canvas.draw()
-        return self._canvas.copy_from_bbox(self.figure.bbox)
+        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
 
     def show(self, probabilities: NDArray[np.float64], timestep: int) -> None:
-        """Set the bars.
-
-        Args:
-            probabilities: float64 [K, A].
-            timestep: Environment steps so far, for the caption.
-        """
+        """Sets the bars to probabilities [K, A], and the caption to the timestep."""
         self._caption.set_text(f"Step {timestep:,} of {self.last_timestep:,}")
         for panel, row in zip(self.panels, probabilities, strict=True):
             items = zip(panel.bars.patches, panel.numbers, row, strict=True)
@@ -144,7 +150,7 @@ class ProbabilityBars:
                 number.set_text(f"{probability:.2f}")
 
     def image(self) -> Image.Image:
-        """Draw the figure as an RGB image."""
+        """Returns the figure as an RGB image."""
         self._canvas.restore_region(self._background)
         for artist in self._moving:
             self.figure.draw_artist(artist)
@@ -153,15 +159,38 @@ class ProbabilityBars:
 
 
 def _bar_panel(axes: Axes, action_names: Sequence[str]) -> _Panel:
-    n_actions = len(action_names)
-    colours = [colour(action) for action in range(n_actions)]
-    bars = axes.bar(range(n_actions), np.zeros(n_actions), 0.7, color=colours)
-    axes.set_xticks(range(n_actions), action_names)
+    positions = range(len(action_names))
+    colours = [colour(action) for action in positions]
+    bars = axes.bar(positions, np.zeros(len(positions)), 0.7, color=colours)
+    axes.set_xticks(positions, action_names)
     axes.set_ylim(0, 1.1)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.set_xlabel("Action")
-    numbers = [
-        axes.text(action, 0, "", ha="center", fontsize="small")
-        for action in range(n_actions)
-    ]
+    numbers = [axes.text(x, 0, "", ha="center", fontsize="small") for x in positions]
     return _Panel(bars, numbers)
+
+
+def _check_fps(fps: float) -> None:
+    if not 0 < fps <= 50:
+        raise ValueError(f"fps must be in (0, 50], got {fps!r}")
+
+
+def _write_gif(
+    images: Sequence[Image.Image],
+    palette: Image.Image,
+    path: str | os.PathLike[str],
+    fps: float,
+) -> None:
+    """Writes an endless GIF; one palette for all keeps colours from flickering."""
+    quantized = [i.quantize(palette=palette, dither=Image.Dither.NONE) for i in images]
+    content = io.BytesIO()
+    quantized[0].save(
+        content,
+        format="GIF",
+        save_all=True,
+        append_images=quantized[1:],
+        duration=[round(1000 / fps)] * (len(images) - 1) + [_LAST_FRAME_MS],
+        loop=0,
+        optimize=False,
+    )
+    write_file(path, content.getvalue())

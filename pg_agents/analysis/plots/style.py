@@ -1,14 +1,19 @@
-"""The common look of the plots."""
+"""The common look of the plots, and saving them."""
+
+import io
+import os
+from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from pg_agents.analysis.plots.series import Band
+from pg_agents.analysis.curves import CurveBand, evenly_spaced
+from pg_agents.common.files import write_file
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart, without its yellow,
-# which is too pale for lines on white.
+# Okabe & Ito's palette for colour-blind readers, without yellow, which is too pale for
+# lines on white.
 PALETTE = (
     "#0072B2",
     "#D55E00",
@@ -18,10 +23,14 @@ PALETTE = (
     "#56B4E9",
     "#000000",
 )
-# Lines differ in their dashes too: where two coincide, both are seen.
+GREY = "#777777"
+DASHED = (0, (4, 3))
+GRID_COLOUR = "#e6e6e6"
+# Dashes keep lines that coincide apart.
 _LINE_STYLES = ("-", "--", ":", "-.")
-_GREY = "#555555"
-DPI = 120
+_AXES_COLOUR = "#555555"
+_DPI = 120
+_MAX_POINTS = 1000
 
 
 def new_figure(
@@ -32,98 +41,100 @@ def new_figure(
     share: bool = True,
     n_rows: int = 1,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of panels side by side, in one row or more.
+    """Returns a figure and its panels, row by row.
 
     Args:
-        width: In inches.
-        height: In inches.
-        n_panels: Number of panels in a row.
-        share: Whether they share both axes.
-        n_rows: Number of rows.
-
-    Returns:
-        The figure and its panels from left to right, row after row.
+        width: in inches.
+        height: in inches.
+        n_panels: number of panels in a row.
+        share: whether the panels share both axes.
+        n_rows: number of rows.
     """
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(
         n_rows, n_panels, sharex=share, sharey=share, squeeze=False
     )
     for axes in panels.flat:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_GREY)
-        axes.tick_params(colors=_GREY)
-        axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+        axes.spines[["left", "bottom"]].set_color(_AXES_COLOUR)
+        axes.tick_params(colors=_AXES_COLOUR)
+        axes.grid(axis="y", color=GRID_COLOUR, linewidth=0.8)
         axes.set_axisbelow(True)
     return figure, list(panels.flat)
 
 
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a figure in the format of the file's suffix, atomically.
+
+    Args:
+        figure: to save.
+        path: in an existing folder.
+
+    Raises:
+        OSError: if it can't be written; names `path` and the reason.
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format=Path(path).suffix.lstrip(".") or "png", dpi=150)
+    write_file(path, content.getvalue())
+
+
 def colour(index: int) -> str:
-    """Colour of the line with this number."""
+    """Returns the colour of the line with this number."""
     return PALETTE[index % len(PALETTE)]
 
 
 def line_style(index: int) -> str:
-    """Dashes of the line with this number."""
+    """Returns the dashes of the line with this number."""
     return _LINE_STYLES[index % len(_LINE_STYLES)]
 
 
-def draw_band(axes: Axes, band: Band, index: int, label: str) -> None:
-    """Draw a mean as a line and one standard deviation around it as a band.
+def draw_band(axes: Axes, band: CurveBand, index: int, label: str) -> None:
+    """Draws a curve and the band around it.
 
     Args:
-        axes: Where to draw.
-        band: Mean and standard deviation.
-        index: Number of the line, which chooses its colour.
-        label: Its name in the legend.
+        axes: to draw on.
+        band: the curve; points beyond a thousand are thinned out.
+        index: number of the curve, which chooses its colour and dashes.
+        label: in the legend.
     """
-    band = band.thin()
-    # A line through one point would not be seen.
-    marker = "o" if len(band.x) == 1 else ""
+    shown = evenly_spaced(len(band.x), _MAX_POINTS)
+    x, middle, low, high = (values[shown] for values in band)
+    axes.fill_between(x, low, high, color=colour(index), alpha=0.22, lw=0)
     axes.plot(
-        band.x,
-        band.mean,
+        x,
+        middle,
         line_style(index),
-        marker=marker,
+        # A line through one point is invisible.
+        marker="o" if len(x) == 1 else "",
         color=colour(index),
-        lw=1.5,
+        lw=1.8,
         label=label,
     )
-    low, high = band.mean - band.sd, band.mean + band.sd
-    axes.fill_between(band.x, low, high, color=colour(index), alpha=0.25, lw=0)
 
 
 def count_axis(axes: Axes) -> None:
-    """Make the horizontal axis one of whole numbers, 20,000 rather than 20000."""
+    """Labels the horizontal axis with integers such as 20,000."""
     axes.xaxis.set_major_locator(
         MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True)
     )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    _group_thousands(axes)
 
 
-def runs_label(n_runs: int, what: str = "mean") -> str:
-    """Legend text that says what line and band are.
-
-    Args:
-        n_runs: Number of runs.
-        what: What the line is.
-
-    Returns:
-        Such as ``"mean ± 1 sd, 10 runs"``; one run has no band to speak of.
-    """
-    return f"{what} ± 1 sd, {n_runs} runs" if n_runs > 1 else f"{what}, 1 run"
+def score_axis(axes: Axes) -> None:
+    """Labels the horizontal axis with returns, which may be fractions."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    _group_thousands(axes)
 
 
 def legend_beside(figure: Figure, axes: Axes, title: str | None = None) -> None:
-    """Put the legend to the right of all panels, where it hides no line.
-
-    Args:
-        figure: The figure.
-        axes: The panel whose lines are named.
-        title: Heading of the legend.
-    """
+    """Puts the legend of a panel to the right of all panels, where it hides no line."""
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
         handles, labels, loc="outside right upper", frameon=False, title=title
     )
     legend.set_alignment("left")
+
+
+def _group_thousands(axes: Axes) -> None:
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
 
-from pg_agents.analysis import read_group
+from pg_agents.analysis import learning_curves, read_group
 from pg_agents.analysis.plots import plot_curve_bands, save_figure
-from pg_agents.analysis.plots.group_curves import curves_of
 from pg_agents.callbacks import ProgressCallback, StopOnInterrupt, StopWhenSolved
 from pg_agents.callbacks.checkpoint import checkpoint_content
 from pg_agents.common.files import write_whole
@@ -98,7 +97,7 @@ def learning_curve(
     for seed in seeds:
         run_one(config, seed, request.folder)
     group = read_group(request.folder / config.name)
-    curves = {group.name: curves_of(group, "episodes", 10)}
+    curves = {group.name: learning_curves(group, "episodes", 10)}
     figure = plot_curve_bands(curves, "Episodes", "Return (mean of 10 episodes)")
     path = request.folder / "learning_curve.png"
     save_figure(figure, path)

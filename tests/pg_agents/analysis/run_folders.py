@@ -1,4 +1,4 @@
-"""Folders of runs that were never run, with whatever numbers a test needs."""
+"""Run folders with chosen numbers, written without training."""
 
 from __future__ import annotations
 
@@ -16,34 +16,54 @@ def write_run(
     returns: Sequence[float],
     evaluation: Sequence[float] = (1.0,),
     lengths: Sequence[int] | None = None,
+    env_id: str = "Nowhere-v0",
     **config: Any,
 ) -> Path:
-    """Writes a finished run, an episode a second long."""
+    """Writes a finished run, each episode of which takes a second.
+
+    Recipe and variant are those of the group's name, RECIPE-VARIANT, unless given.
+    """
     folder = group / f"seed-{seed:04d}"
     folder.mkdir(parents=True)
     lengths = [10] * len(returns) if lengths is None else lengths
     recipe, _, variant = group.name.partition("-")
-    settings = {"recipe": recipe, "variant": variant, "seed": seed} | config
-    (folder / "config.json").write_text(json.dumps(settings))
     rows = [
         f"{r},{n},{t}\n" for t, (r, n) in enumerate(zip(returns, lengths, strict=True))
     ]
-    head = '#{"t_start": 1.0, "env_id": "None"}\nr,l,t\n'
-    (folder / "monitor.csv").write_text(head + "".join(rows))
-    content: dict[str, Any] = {
-        "returns": list(evaluation),
-        "lengths": [1] * len(evaluation),
+    header = '#{"t_start": 1.0, "env_id": "None"}\nr,l,t\n'
+    (folder / "monitor.csv").write_text(header + "".join(rows))
+    files: dict[str, dict[str, Any]] = {
+        "config": {
+            "format": 1,
+            "recipe": recipe,
+            "variant": variant,
+            "seed": seed,
+            "settings": {"env_id": env_id},
+        }
+        | config,
+        "evaluation": {
+            "seed": 0,
+            "returns": list(evaluation),
+            "lengths": [1] * len(evaluation),
+        },
+        "result": {
+            "mean_return": float(np.mean(evaluation)),
+            "sd_return": float(np.std(evaluation)),
+            "n_episodes": len(evaluation),
+            "steps": sum(lengths),
+            "episodes": len(returns),
+            "wall_seconds": float(len(returns)),
+            "finished_at": "2026-01-01T00:00:00+00:00",
+            "resumed_at": [],
+        },
     }
-    (folder / "evaluation.json").write_text(json.dumps(content))
-    result = {"mean_return": float(np.mean(evaluation)), "timesteps": sum(lengths)}
-    (folder / "result.json").write_text(json.dumps(result))
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
 
 
-def write_learners(
-    group: Path, n_runs: int, pace: float, threshold: float | None = 475.0
-) -> Path:
-    """Writes runs that climb towards 500 like CartPole's, some of which fall back."""
+def write_learners(group: Path, n_runs: int, pace: float) -> Path:
+    """Writes runs of CartPole that climb towards 500, some of which fall back."""
     rng = np.random.default_rng([n_runs, int(100 * pace)])
     for seed in range(n_runs):
         progress = pace * np.arange(400) / 400 * rng.uniform(0.7, 1.4)
@@ -58,6 +78,6 @@ def write_learners(
             noisy.tolist(),
             evaluation.tolist(),
             noisy.astype(int).tolist(),
-            threshold=threshold,
+            env_id="CartPole-v1",
         )
     return group

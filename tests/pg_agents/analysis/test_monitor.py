@@ -1,4 +1,4 @@
-"""Monitor files: what Stable-Baselines3 writes, and what is damaged."""
+"""Monitor files: those of SB3 and of `pgtoy run`, and every kind of damage."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import pytest
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from pg_agents.analysis import UnreadableRunError, read_monitor
+from pg_agents.analysis import MonitorFileError, read_monitor
 
-HEAD = '#{"t_start": 1.5, "env_id": "CartPole-v1"}\nr,l,t\n'
+HEADER = '#{"t_start": 1.5, "env_id": "CartPole-v1"}\nr,l,t\n'
+COUNTED = HEADER.replace("r,l,t", "r,l,t,steps,episode")
 
 
-def written(folder: Path, text: str) -> Path:
+def write(folder: Path, text: str) -> Path:
     path = folder / "monitor.csv"
     path.write_text(text)
     return path
 
 
-def test_what_the_monitor_of_sb3_writes_comes_back(tmp_path: Path) -> None:
+def test_reads_what_monitor_writes(tmp_path: Path) -> None:
     env = Monitor(gymnasium.make("CartPole-v1"), str(tmp_path))
     for seed in range(3):
         env.reset(seed=seed)
@@ -32,85 +33,86 @@ def test_what_the_monitor_of_sb3_writes_comes_back(tmp_path: Path) -> None:
             done = terminated or truncated
     env.close()
     episodes = read_monitor(tmp_path / "monitor.csv")
+    lengths = env.get_episode_lengths()
     np.testing.assert_array_equal(episodes.returns, env.get_episode_rewards())
-    np.testing.assert_array_equal(episodes.lengths, env.get_episode_lengths())
+    np.testing.assert_array_equal(episodes.lengths, lengths)
     np.testing.assert_allclose(episodes.seconds, env.get_episode_times(), atol=1e-2)
-    np.testing.assert_array_equal(
-        episodes.ends("steps"), np.cumsum(env.get_episode_lengths())
-    )
+    np.testing.assert_array_equal(episodes.ends("steps"), np.cumsum(lengths))
     np.testing.assert_array_equal(episodes.ends("episodes"), [1, 2, 3])
+    with pytest.raises(ValueError, match="unit must be one of 'steps'"):
+        episodes.ends("hours")  # type: ignore[arg-type]
 
 
-def test_what_vec_monitor_writes_comes_back(tmp_path: Path) -> None:
+def test_reads_what_vec_monitor_writes(tmp_path: Path) -> None:
     base: Any = DummyVecEnv([lambda: gymnasium.make("CartPole-v1")] * 2)
-    env = VecMonitor(base, str(tmp_path / "monitor.csv"))
+    path = tmp_path / "monitor.csv"
+    env = VecMonitor(base, str(path), info_keywords=("TimeLimit.truncated",))
     env.reset()
-    ended = []
+    returns = []
     for _ in range(60):
         infos = env.step(np.zeros(2, dtype=int))[3]
-        ended += [info["episode"]["r"] for info in infos if "episode" in info]
+        returns += [info["episode"]["r"] for info in infos if "episode" in info]
     env.close()
-    assert read_monitor(tmp_path / "monitor.csv").returns.tolist() == ended != []
+    assert read_monitor(path).returns.tolist() == returns != []
 
 
-def test_a_run_without_an_ended_episode(tmp_path: Path) -> None:
-    episodes = read_monitor(written(tmp_path, HEAD))
+def test_a_file_without_episodes(tmp_path: Path) -> None:
+    episodes = read_monitor(write(tmp_path, HEADER))
     assert [len(column) for column in episodes] == [0, 0, 0, 0]
     assert len(episodes.ends("seconds")) == 0
 
 
-def test_the_clock_of_a_resumed_run_goes_on(tmp_path: Path) -> None:
+def test_the_clock_of_a_resumed_run_continues(tmp_path: Path) -> None:
     rows = "1,10,2.0\n1,10,5.0\n1,10,1.5\n1,10,4.0\n1,10,0.5\n"
-    episodes = read_monitor(written(tmp_path, HEAD + rows))
+    episodes = read_monitor(write(tmp_path, HEADER + rows))
     assert episodes.seconds.tolist() == [2.0, 5.0, 6.5, 9.0, 9.5]
 
 
-def test_steps_are_read_where_there_is_a_column(tmp_path: Path) -> None:
-    head = HEAD.replace("r,l,t", "r,l,t,steps,episode")
-    episodes = read_monitor(
-        written(tmp_path, head + "1,10,1.0,24,1\n1,3,2.0,24,2\n1,9,2.0,31,3\n")
-    )
+def test_a_column_of_steps_is_read(tmp_path: Path) -> None:
+    rows = "1,10,1.0,24,1\n1,3,2.0,24,2\n1,9,2.0,31,3\n"
+    episodes = read_monitor(write(tmp_path, COUNTED + rows))
     assert episodes.ends("steps").tolist() == [24, 24, 31]
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
-        ("", "no monitor file"),
-        ("r,l,t\n1,2,3\n", "no monitor file"),
-        ("#{broken\nr,l,t\n", "no monitor file"),
-        ("#[1]\nr,l,t\n", "no monitor file"),
-        ('#{"t_start": 1}\n1,2,3\n', "no monitor file"),
-        (HEAD + "1,10,2.0\n1,1", "cut off in its last line"),
-        (HEAD + "1,10,2.0\n1,10\n", "line 4: three numbers"),
-        (HEAD + "1,ten,2.0\n", "line 3: three numbers were expected, got '1,ten,2.0'"),
-        (HEAD + "\n1,10,2.0\n", "line 3"),
-        (HEAD + "nan,10,2.0\n", "line 3: a finite return"),
-        (HEAD + "1,0,2.0\n", "line 3"),
-        (HEAD + "1,1.5,2.0\n", "line 3"),
-        (HEAD + "1,10,-2.0\n", "line 3"),
-        ("#{}\nr,l,t,steps\n1,1,1,x\n", "steps must hold whole numbers"),
-        ("#{}\nr,l,t,steps\n1,1,1,9\n1,1,1,8\n", "steps must not fall"),
-        ("#{}\nr,l,t,steps\n1,1,1\n", "steps must hold whole numbers"),
+        ("", "is not a monitor file of Stable-Baselines3"),
+        ("r,l,t\n1,2,3\n", "is not a monitor file"),
+        ("#{broken\nr,l,t\n", "is not a monitor file"),
+        ("#[1]\nr,l,t\n", "is not a monitor file"),
+        ('#{"t_start": 1}\n1,2,3\n', "is not a monitor file"),
+        ("#{}\nr,t,l\n", "is not a monitor file"),
+        ("#{}\nr,l,t", "is not a monitor file"),
+        (HEADER + "1,10,2.0\n1,1", "damaged in line 4: '1,1'"),
+        (HEADER + "1,10,2.0\n1,10,2.0", "damaged in line 4"),
+        (HEADER + "1,10,2.0\n1,10\n", "damaged in line 4"),
+        (HEADER + "1,10,2.0,5\n", "damaged in line 3"),
+        (HEADER + "1,ten,2.0\n", "damaged in line 3"),
+        (HEADER + "\n1,10,2.0\n", "damaged in line 3"),
+        (HEADER + "nan,10,2.0\n", "damaged in line 3"),
+        (HEADER + "1,0,2.0\n", "damaged in line 3"),
+        (HEADER + "1,1.5,2.0\n", "damaged in line 3"),
+        (HEADER + "1,10,-2.0\n", "damaged in line 3"),
+        (HEADER + "1,10,inf\n", "damaged in line 3"),
+        (COUNTED + "1,1,1,x,1\n", "damaged in line 3"),
+        (COUNTED + "1,1,1,9,2\n", "damaged in line 3"),
+        (COUNTED + "1,1,1,9,1\n1,1,1,8,2\n", "damaged in line 4"),
+        (COUNTED + "1,1,1,9,1\n1,1,1,9,1\n", "damaged in line 4"),
     ],
 )
-def test_a_damaged_file_is_refused_by_name(
-    tmp_path: Path, text: str, says: str
-) -> None:
-    path = written(tmp_path, text)
-    with pytest.raises(UnreadableRunError, match=says) as error:
+def test_damage_is_found(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(MonitorFileError, match=message) as error:
         read_monitor(path)
-    assert str(path) in str(error.value)
+    assert str(error.value).startswith(str(path))
 
 
-def test_a_missing_file_and_one_of_bytes(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableRunError, match="can't be read"):
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(MonitorFileError, match=r"monitor.csv is missing"):
         read_monitor(tmp_path / "monitor.csv")
+    with pytest.raises(MonitorFileError, match="can't be read"):
+        read_monitor(tmp_path)
     (tmp_path / "monitor.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UnreadableRunError, match="can't be read"):
+    with pytest.raises(MonitorFileError, match="is not a monitor file"):
         read_monitor(tmp_path / "monitor.csv")
-
-
-def test_a_unit_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unit must be one of 'steps'"):
-        read_monitor(written(tmp_path, HEAD)).ends("hours")  # type: ignore[arg-type]

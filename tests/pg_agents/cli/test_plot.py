@@ -1,4 +1,4 @@
-"""`pgtoy plot` and `pgtoy compare`: what they print, write and refuse."""
+"""`pgtoy plot` and `pgtoy compare`: their output, and bad arguments."""
 
 from __future__ import annotations
 
@@ -41,41 +41,44 @@ def test_a_comparison_is_printed_and_drawn(
     pictures = [runs / "compare.png", runs / "grid.png"]
     draw = ["--to", str(pictures[0]), "--grid", str(pictures[1])]
     assert main(["compare", str(runs), "--window", "20", *draw]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in said[1:3]] == ["cartpole-1x16", "cartpole-1x64"]
-    assert said[3].startswith("threshold 475, reached by the mean of 20 episodes")
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed[1:3]] == [
+        "cartpole-1x16",
+        "cartpole-1x64",
+    ]
+    assert "mean of 20 training episodes is at least 475" in printed[4]
     assert all(is_picture(path) for path in pictures)
 
 
-def test_the_threshold_is_given_or_the_tasks_own_or_the_environments(
+def test_the_threshold_is_given_or_the_environments(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {"env_id": "LunarLander-v3"}
-    write_run(tmp_path / "lunar", 0, [1.0] * 9, settings=settings)
+    write_run(tmp_path / "lunar", 0, [1.0] * 9, env_id="LunarLander-v3")
     compare = ["compare", str(tmp_path / "lunar"), "--window", "3"]
     main(compare)
-    assert "threshold 200, reached" in capsys.readouterr().out
+    assert "evaluation return is at least 200" in capsys.readouterr().out
     main([*compare, "--threshold", "1"])
-    assert "threshold 1, reached" in capsys.readouterr().out
-    write_run(tmp_path / "odd", 0, [1.0] * 9, settings={"env_id": "Nowhere-v0"})
+    assert "evaluation return is at least 1\n" in capsys.readouterr().out
+    write_run(tmp_path / "odd", 0, [1.0] * 9, env_id="Nowhere-v0")
     main(["compare", str(tmp_path / "odd")])
-    said = capsys.readouterr().out
-    assert "no threshold: neither speed nor stability" in said and "reached" not in said
+    printed = capsys.readouterr().out
+    assert (
+        "no threshold: neither speed nor stability" in printed
+        and "reached" not in printed
+    )
 
 
-def test_what_is_left_out_is_said(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_skipped_runs_are_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = runs / "cartpole-1x16" / "seed-0002"
     (path / "result.json").unlink()
     assert main(["compare", str(runs / "cartpole-1x16")]) == 0
-    said = capsys.readouterr()
-    assert said.err.startswith(f"pgtoy: left out: {path} is unfinished")
-    assert said.out.splitlines()[1].split()[1] == "3"
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"pgtoy: skipped: {path} is unfinished")
+    assert printed.out.splitlines()[1].split()[1] == "3"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["plot", "nowhere"], "there is no folder nowhere"),
         (["plot", "RUNS", "--window", "0"], "--window must be an integer >= 1"),
@@ -87,17 +90,17 @@ def test_what_is_left_out_is_said(
         (["compare", "ODD", "--grid", "a.png", "--threshold", "1"], "LAYERSxUNITS"),
     ],
 )
-def test_what_is_refused(
+def test_bad_arguments_are_rejected(
     runs: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
-    says: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_run(runs.parent / "odd", 0, [1.0])
     monkeypatch.chdir(runs.parent)
     places = {"RUNS": str(runs), "ODD": "odd"}
     assert main([places.get(word, word) for word in arguments]) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     # Nothing half-written stays behind.
     assert sorted(path.name for path in Path().iterdir()) == ["odd", "runs"]

@@ -8,6 +8,7 @@ import gymnasium
 import pytest
 from stable_baselines3.common.monitor import Monitor
 
+from pg_agents.analysis.run_data import read_episodes
 from pg_agents.experiments import DamagedRunError
 from pg_agents.experiments.monitor_file import (
     Episode,
@@ -15,7 +16,6 @@ from pg_agents.experiments.monitor_file import (
     cut_back,
     last_episode,
     new_writer,
-    read_episodes,
     row,
 )
 
@@ -37,13 +37,13 @@ def monitor(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_written_is_read_to_the_last_digit(monitor: Path) -> None:
+def test_episodes_are_read_to_the_last_digit(monitor: Path) -> None:
     assert read_episodes(monitor) == EPISODES
     assert last_episode(monitor) == EPISODES[-1]
 
 
-def test_it_is_the_format_of_sb3_s_monitor(monitor: Path, tmp_path: Path) -> None:
-    """Against a file that SB3's own wrapper has written."""
+def test_the_format_is_that_of_sb3s_monitor(monitor: Path, tmp_path: Path) -> None:
+    """Compared with a file of SB3's own wrapper."""
     theirs = tmp_path / "theirs.monitor.csv"
     env = Monitor(gymnasium.make("PGToy-Sequence-v0"), str(theirs))
     env.reset(seed=0)
@@ -65,43 +65,17 @@ def test_a_file_cut_off_anywhere_is_found(monitor: Path) -> None:
     for length in range(len(whole)):
         monitor.write_bytes(whole[:length])
         if length >= heading and whole[:length].endswith(b"\n"):
-            # Whole lines alone: how many there should be, result.json knows.
+            # Whole lines: result.json has their number.
             n_rows = whole[:length].count(b"\n") - 2
             assert read_episodes(monitor) == EPISODES[:n_rows]
         else:
-            with pytest.raises(DamagedRunError, match=r"monitor.csv (has|can't)"):
+            with pytest.raises(DamagedRunError, match=r"monitor.csv is (not|damaged)"):
                 read_episodes(monitor)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (b"-4.0,10", b"-4.0,x"),
-        (b"20,2\r", b"20,3\r"),
-        (b"20,2\r", b"20,2,9\r"),
-        # Steps that go back.
-        (b"21,4\r", b"19,4\r"),
-        (b"r,l,t", b"r,t,l"),
-        (b"#{", b"#"),
-    ],
-)
-def test_an_edited_file_is_found(monitor: Path, old: bytes, new: bytes) -> None:
-    content = monitor.read_bytes()
-    assert content.count(old) == 1
-    monitor.write_bytes(content.replace(old, new))
-    with pytest.raises(DamagedRunError, match="delete the folder"):
-        read_episodes(monitor)
-
-
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DamagedRunError, match=r"monitor.csv is missing"):
-        read_episodes(tmp_path / "monitor.csv")
-    assert last_episode(tmp_path / "monitor.csv") is None
 
 
 @pytest.mark.parametrize(("steps", "n"), [(2, 0), (3, 1), (19, 1), (20, 3), (99, 4)])
 def test_it_is_cut_back_to_a_checkpoint(monitor: Path, steps: int, n: int) -> None:
-    # Whatever the killed process had begun to write comes after the checkpoint.
+    # An unfinished row of the killed process comes after the checkpoint.
     monitor.write_bytes(monitor.read_bytes() + b"0.5,3")
     assert cut_back(monitor, steps, n) == EPISODES[:n]
     assert read_episodes(monitor) == EPISODES[:n]
@@ -111,9 +85,9 @@ def test_it_is_cut_back_to_a_checkpoint(monitor: Path, steps: int, n: int) -> No
     assert len(read_episodes(monitor)) == n + 1
 
 
-def test_episodes_from_before_the_checkpoint_must_be_there(monitor: Path) -> None:
+def test_missing_episodes_before_the_checkpoint_are_found(monitor: Path) -> None:
     before = monitor.read_bytes()
-    with pytest.raises(DamagedRunError, match="3 episodes of the 4 that the checkp"):
+    with pytest.raises(DamagedRunError, match="has 3 episodes of the 4 before the"):
         cut_back(monitor, 20, 4)
     assert monitor.read_bytes() == before
 
@@ -123,3 +97,7 @@ def test_the_newest_episode_is_read_while_another_is_written(monitor: Path) -> N
     assert last_episode(monitor) == EPISODES[-1]
     new_writer(monitor, "Some-v0").close()
     assert last_episode(monitor) is None
+
+
+def test_without_a_file_there_is_no_episode(tmp_path: Path) -> None:
+    assert last_episode(tmp_path / "monitor.csv") is None

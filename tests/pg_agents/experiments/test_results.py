@@ -1,38 +1,46 @@
-"""Figures of runs, in a small file, beside the notebook's."""
+"""Metrics of runs, compared with reported ones, stored and printed."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pg_agents.experiments import Recipe, Reported, RunFolder
+from pg_agents.analysis import interquartile_mean
+from pg_agents.cli.main import main
+from pg_agents.experiments import Recipe, Reported, RunFolder, RunReport
 from pg_agents.experiments.damage import OtherRunError
-from pg_agents.experiments.figure import Figure
 from pg_agents.experiments.folder import EvaluationRecord, Result
 from pg_agents.experiments.monitor_file import Episode, new_writer, row
 from pg_agents.experiments.recipe import Point
-from pg_agents.experiments.results import RunsSummary, summarise_runs
+from pg_agents.experiments.results import (
+    Metric,
+    RunsSummary,
+    coverage,
+    summarise_runs,
+    summary_text,
+)
 from pg_agents.experiments.settings import RunConfig, Settings
 from pg_agents.experiments.stages import Stage, write_stages
-from pg_agents.experiments.summary import coverage
 from tests.pg_agents.experiments.tiny import SETTINGS
 
 COUNTED = SETTINGS.changed({"episodes": 30})
 
 
 def recipe(settings: Settings = COUNTED, **reported: object) -> Recipe:
-    figures = Reported(text="t", **reported)  # type: ignore[arg-type]
+    reported_ = Reported(text="t", **reported)  # type: ignore[arg-type]
     return Recipe(
-        name="r", title="t", reported=figures, variants={"notebook": settings}
+        name="r", title="t", reported=reported_, variants={"notebook": settings}
     )
 
 
 def run(root: Path, seed: int, returns: list[float], settings: Settings) -> RunFolder:
-    """Writes the folder of a run whose every number is known."""
+    """Writes the folder of a run with given numbers; the evaluation is seed + 1."""
     config = RunConfig("r", "notebook", settings)
     folder = RunFolder.create(RunFolder.path_of(root, config, seed), config, seed)
     writer = new_writer(folder.monitor, settings.env_id)
@@ -46,51 +54,52 @@ def run(root: Path, seed: int, returns: list[float], settings: Settings) -> RunF
     return folder
 
 
-def test_an_average_is_that_of_the_episodes_that_end_with_it(tmp_path: Path) -> None:
-    returns = [float(n) for n in range(1, 31)]
-    points = (Point(10, 10, 5.0), Point(20, 5, 18.5), Point(31, 1, 1.0))
-    summary = summarise_runs(
-        recipe(points=points), [run(tmp_path, 0, returns, COUNTED)]
+def summary_of(
+    root: Path, returns: list[float], settings: Settings = COUNTED, **reported: object
+) -> RunsSummary:
+    """Returns the summary of a single run, of seed 2."""
+    return summarise_runs(
+        recipe(settings, **reported), [run(root, 2, returns, settings)]
     )
-    # 1 to 10; 16 to 20; and there is no episode 31.
+
+
+def test_a_point_is_the_average_of_the_episodes_up_to_it(tmp_path: Path) -> None:
+    points = (Point(10, 10, 5.0), Point(20, 5, 18.5), Point(31, 1, 1.0))
+    summary = summary_of(tmp_path, np.arange(1.0, 31.0).tolist(), points=points)
+    # 1 to 10; 16 to 20; there is no episode 31.
     assert summary.points == {"10/10": [5.5], "20/5": [18.0]}
-    # Of 0.5 and 1.5.
-    assert summary.tenth == [pytest.approx(0.6)]
-    with_tail = summary.figures(recipe(tenth=True).reported)[-1]
-    assert with_tail.what == "10th percentile of its episodes"
-    assert with_tail.iqm == pytest.approx(0.6)
-    figures = summary.figures(recipe(points=points).reported)
-    assert [figure.reached for figure in figures] == [True, False, None]
+    metrics = summary.metrics(recipe(points=points).reported)
+    assert [metric.reached for metric in metrics] == [True, False, None]
+    # Of 2.5 and 3.5.
+    assert summary.p10 == [pytest.approx(2.6)]
+    p10 = summary.metrics(recipe(tenth=True).reported)[-1]
+    assert (p10.name, p10.iqm) == ("10th percentile of its episodes", *summary.p10)
 
 
-def test_the_running_reward_is_its_highest_after_twenty_episodes(
+def test_the_running_reward_is_the_highest_after_twenty_episodes(
     tmp_path: Path,
 ) -> None:
-    # High at once, which is luck, then nothing, then 3 forever.
+    # High once, by luck, then 0, then 3.
     returns = [100.0] + [0.0] * 18 + [3.0] * 11
-    summary = summarise_runs(
-        recipe(running_reward=5.0), [run(tmp_path, 0, returns, COUNTED)]
-    )
-    course = []
-    weighted = weights = 0.0
-    for value in returns:
-        weighted, weights = 0.95 * weighted + 0.05 * value, 0.95 * weights + 0.05
-        course.append((weighted, weighted / weights))
-    allowed = {round(max(c[i] for c in course[19:]), 9) for i in (0, 1)}
-    assert round(summary.running_reward[0], 9) in allowed
-    assert summary.running_reward[0] < 15
+    summary = summary_of(tmp_path, returns, running_reward=5.0)
+    averages = [
+        np.average(returns[:n], weights=0.95 ** np.arange(n, 0, -1))
+        for n in range(20, 31)
+    ]
+    assert summary.running_reward == [pytest.approx(max(averages))]
 
 
-def test_a_threshold_is_no_figure_of_the_notebook(tmp_path: Path) -> None:
-    """And holds for every variant: seed 2 is evaluated at 3."""
-    folders = [run(tmp_path, 2, [1.0] * 30, COUNTED)]
-    beside = recipe(solved=2.5, running_reward=0.5).reported
-    summary = summarise_runs(recipe(running_reward=0.5), folders)
-    running, evaluation = summary.figures(beside)
+def test_a_threshold_applies_to_every_variant_and_training_results_to_one(
+    tmp_path: Path,
+) -> None:
+    reported: dict[str, Any] = {"solved": 2.5, "running_reward": 0.5}
+    summary = summary_of(tmp_path, [1.0] * 30, **reported)
+    running, evaluation = summary.metrics(recipe(**reported).reported)
     assert str(evaluation) == "3; solved at 2.5: reached"
     assert str(running) == "1; notebook 0.5: reached"
-    # Other settings are not held against what the notebook reports on the way.
-    running, evaluation = replace(summary, variant="best").figures(beside)
+    # The notebook's training results are those of its own settings.
+    best = replace(summary, variant="best")
+    running, evaluation = best.metrics(recipe(**reported).reported)
     assert str(evaluation) == "3; solved at 2.5: reached"
     assert str(running) == "1"
 
@@ -105,52 +114,47 @@ def test_solved_are_the_evaluations_at_gymnasiums_threshold(tmp_path: Path) -> N
     assert summarise_runs(recipe(none), folders).solved is None
 
 
-def test_success_is_told_of_the_stages_that_all_runs_have(tmp_path: Path) -> None:
+def test_success_rates_are_of_the_stages_that_all_runs_have(tmp_path: Path) -> None:
     folders = [run(tmp_path, seed, [1.0] * 30, COUNTED) for seed in (0, 1)]
-    for i, folder in enumerate(folders):
-        stages = {"controller": 0.5, "from_clone": 0.25 + 0.5 * i, "clone": 0.0}
-        if i == 1:
-            del stages["clone"]
-        done = {name: Stage(rate, -1.0, 4, 0) for name, rate in stages.items()}
-        write_stages(folder.path, done)
+    for folder, rates in (
+        (folders[0], {"controller": 0.5, "from_clone": 0.25, "clone": 0.0}),
+        (folders[1], {"controller": 0.5, "from_clone": 0.75}),
+    ):
+        stages = {name: Stage(rate, -1.0, 4, 0) for name, rate in rates.items()}
+        write_stages(folder.path, stages)
     summary = summarise_runs(recipe(), folders)
     assert summary.success == {"controller": [0.5, 0.5], "from_clone": [0.25, 0.75]}
     assert RunsSummary.read(summary.write(tmp_path)) == summary
-    first, second, _ = summary.figures(recipe().reported)
-    assert str(first).startswith("0.5 [") and first.what == "success rate, controller"
-    assert second.what == "success rate, from clone" and second.iqm == 0.5
+    first, second, _ = summary.metrics(recipe().reported)
+    assert str(first).startswith("0.5 [") and first.name == "success rate, controller"
+    assert second.name == "success rate, from clone" and second.iqm == 0.5
 
 
-def test_what_counts_steps_has_no_averages_by_episode(tmp_path: Path) -> None:
+def test_runs_that_count_steps_have_no_averages_by_episode(tmp_path: Path) -> None:
     settings = SETTINGS.changed({"timesteps": 100})
-    returns = [1.0] * 30
-    summary = summarise_runs(
-        recipe(settings, points=(Point(10, 10, 5.0),), running_reward=1.0),
-        [run(tmp_path, 0, returns, settings)],
-    )
+    reported: dict[str, Any] = {"points": (Point(10, 10, 5.0),), "running_reward": 1.0}
+    summary = summary_of(tmp_path, [1.0] * 30, settings, **reported)
     assert summary.points == {} and summary.running_reward == []
 
 
-def test_a_summary_comes_back_from_its_file(tmp_path: Path) -> None:
+def test_a_summary_is_read_back_from_its_file(tmp_path: Path) -> None:
     folders = [run(tmp_path, seed, [1.0] * 30, COUNTED) for seed in (3, 5)]
     summary = summarise_runs(recipe(points=(Point(10, 10, 1.0),)), folders)
     assert summary.evaluation == [4.0, 6.0] and summary.seeds == [3, 5]
     path = summary.write(tmp_path)
     assert path.name == "r.json" and RunsSummary.read(path) == summary
     data = json.loads(path.read_bytes())
-    for wrong, message in (
-        ({**data, "steps": [1]}, "an entry for each seed"),
-        ({**data, "more": 1}, "no summary of runs"),
+    for content, message in (
+        (json.dumps({**data, "steps": [1]}), "an entry for each seed"),
+        (json.dumps({**data, "more": 1}), "not a summary of runs"),
+        ("{", "cut off or damaged"),
     ):
-        path.write_text(json.dumps(wrong))
+        path.write_text(content)
         with pytest.raises(ValueError, match=message):
             RunsSummary.read(path)
-    path.write_text("{")
-    with pytest.raises(ValueError, match="cut off or damaged"):
-        RunsSummary.read(path)
 
 
-def test_runs_of_other_settings_are_not_put_together(tmp_path: Path) -> None:
+def test_runs_of_other_settings_are_rejected(tmp_path: Path) -> None:
     one = run(tmp_path, 0, [1.0] * 30, COUNTED)
     other = run(tmp_path, 1, [1.0] * 30, replace(COUNTED, n_envs=2))
     with pytest.raises(OtherRunError, match="n_envs is 2 there and 1 here"):
@@ -159,27 +163,27 @@ def test_runs_of_other_settings_are_not_put_together(tmp_path: Path) -> None:
         summarise_runs(recipe(), [])
 
 
-def test_a_figure_is_the_mean_of_the_middle_half() -> None:
+def test_a_metric_is_the_mean_of_the_middle_half() -> None:
     """0 to 7 without the lowest and highest quarter: 2, 3, 4, 5."""
-    figure = Figure("f", tuple(np.arange(8.0)), 3.5)
-    assert figure.iqm == 3.5 and figure.reached
-    low, high = figure.interval
+    metric = Metric("f", tuple(np.arange(8.0)), 3.5)
+    assert metric.iqm == 3.5 and metric.reached
+    low, high = metric.interval
     assert low < 3.5 < high
-    assert str(figure) == f"3.5 [{low:.4g}, {high:.4g}]; notebook 3.5: reached"
-    short = replace(figure, reported=3.6)
+    assert str(metric) == f"3.5 [{low:.4g}, {high:.4g}]; notebook 3.5: reached"
+    short = replace(metric, reported=3.6)
     assert not short.reached
     assert "**falls short** (within the interval)" in str(short)
-    assert str(replace(figure, reported=7.5)).endswith("7.5: **falls short**")
-    assert str(Figure("f", (2.0,))) == "2" and Figure("f", (2.0,)).reached is None
+    assert str(replace(metric, reported=7.5)).endswith("7.5: **falls short**")
+    assert str(Metric("f", (2.0,))) == "2" and Metric("f", (2.0,)).reached is None
 
 
-def test_a_point_reaches_no_further_back_than_the_first_episode() -> None:
+def test_the_window_of_a_point_starts_at_the_first_episode_or_later() -> None:
     with pytest.raises(ValueError, match="window=11 and episode=10"):
         Point(10, 11, 1.0)
 
 
 @pytest.mark.parametrize(
-    ("n_seeds", "said"),
+    ("n_seeds", "text"),
     [
         (1, ", so there is no interval"),
         (2, "; their 95 % interval covers less than 75 %"),
@@ -187,5 +191,47 @@ def test_a_point_reaches_no_further_back_than_the_first_episode() -> None:
         (12, "; their 95 % interval covers about 93 %"),
     ],
 )
-def test_few_seeds_have_too_short_an_interval(n_seeds: int, said: str) -> None:
-    assert coverage(n_seeds) == said
+def test_the_coverage_of_few_seeds_is_stated(n_seeds: int, text: str) -> None:
+    assert coverage(n_seeds) == text
+
+
+def test_the_summary_has_a_line_per_seed_and_per_metric(tmp_path: Path) -> None:
+    tiny = recipe(value=5.5, points=(Point(10, 10, 2.0),))
+    reports = [RunReport(1, tmp_path, None, "it failed")]
+    for seed in (7, 3):
+        folder = run(tmp_path, seed, [3.0] * 30, COUNTED)
+        reports.append(RunReport(seed, folder.path, folder.result()))
+    lines = summary_text(tiny, tiny.config(), reports).splitlines()
+    assert lines[1].split() == ["7", "8", "±", "0.5", "107", "30", "9.0"]
+    assert lines[2].split()[0] == "3"
+    # Of two seeds the middle half are both: (8 + 4) / 2.
+    assert lines[4:7] == [
+        f"r: interquartile means over 2 seeds{coverage(2)}",
+        "  average of 10 at episode 10  3 [3, 3]; notebook 2: reached",
+        "  evaluation                   6 [4, 8]; notebook 5.5: reached",
+    ]
+    assert lines[-2:] == ["notebook: t", "1 of 3 runs failed"]
+    none = summary_text(tiny, tiny.config(), reports[:1]).splitlines()
+    assert none == ["r: no run has finished", "notebook: t", "1 of 1 runs failed"]
+
+
+def test_run_and_compare_agree_on_solved_and_reached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten runs are solved by evaluation, three of which reached 475 in training."""
+    settings = replace(COUNTED, env_id="CartPole-v1", env_kwargs={}, episodes=120)
+    reports = []
+    for seed in range(480, 490):
+        returns = [500.0 if seed < 483 else 400.0] * 120
+        folder = run(tmp_path, seed, returns, settings)
+        reports.append(RunReport(seed, folder.path, folder.result()))
+    printed = summary_text(recipe(settings), recipe(settings).config(), reports)
+    assert main(["compare", str(tmp_path / "r")]) == 0
+    header, row, *criteria = capsys.readouterr().out.splitlines()
+    cells = dict(zip(re.split(r"  +", header), re.split(r"  +", row), strict=True))
+    assert (cells["solved"], cells["reached"]) == ("10 of 10", "3 of 10")
+    for name, criterion in zip(("solved", "reached"), criteria, strict=False):
+        assert criterion.startswith(f"{name}: ")
+        assert f"  {cells[name]} {criterion}" in printed.splitlines()
+    iqm = interquartile_mean([seed + 1.0 for seed in range(480, 490)])
+    assert cells["iqm"] == f"{iqm:.1f}" and f"{iqm:.4g} [" in printed

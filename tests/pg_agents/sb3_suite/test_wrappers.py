@@ -67,7 +67,7 @@ def test_the_buffer_holds_what_the_normalisation_made(agent: Any) -> None:
     np.testing.assert_allclose(stored.observations[:, 0], expected)
     states = stored.rollout.bootstrap_states
     assert states is not None
-    np.testing.assert_allclose(states.observations[1:], [[-0.5, 4.0]] * 2)
+    np.testing.assert_allclose(states.observations[2:], [[-0.5, 4.0]] * 2)
     np.testing.assert_allclose(stored.rewards[:, 0], [0.0, 0.25, 0.5, 0.75])
     # What is logged is what the environment paid.
     assert [episode["r"] for episode in model.ep_info_buffer] == [6.0, 6.0]

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 import pytest
 
-from pg_agents.analysis import interquartile_mean, stratified_bootstrap_interval
+from pg_agents.analysis import bootstrap_interval, interquartile_mean
 from pg_agents.sweeps import SweepResult, tune
 from tests.pg_agents.sweeps.killed_sweep import (
     SPACE,
@@ -55,7 +55,7 @@ def test_the_best_settings_and_their_scores(straight: tuple[Path, SweepResult]) 
     assert found.test_scores == {s: score(found.settings, s) for s in TEST}
     tested = list(found.test_scores.values())
     assert found.test_iqm == interquartile_mean(tested)
-    assert found.test_interval == stratified_bootstrap_interval(tested)
+    assert found.test_interval == bootstrap_interval(tested)
     assert (found.n_completed, found.n_completed + found.n_pruned) == (
         len(completed),
         12,

@@ -1,12 +1,19 @@
+"""Animated GIFs: frames, bars and colours as drawn."""
+
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from pg_agents.analysis.plots import animate_action_probabilities
-from pg_agents.analysis.plots.animation import ProbabilityBars, frame_indices
+from pg_agents.analysis.curves import evenly_spaced
+from pg_agents.analysis.plots import animate_action_probabilities, save_gif
+from pg_agents.analysis.plots.animation import ProbabilityBars
 from pg_agents.analysis.plots.style import PALETTE
 from tests.pg_agents.analysis.plots.records import (
     ACTIONS,
@@ -17,7 +24,7 @@ from tests.pg_agents.analysis.plots.records import (
 
 
 def bar_fractions(image: Image.Image) -> Floats:
-    """Heights of the bars of one panel, relative to each other, from the pixels."""
+    """Returns the relative heights of the bars of one panel, from the pixels."""
     pixels = np.asarray(image.convert("RGB")).astype(int)
     heights = []
     for hexadecimal in PALETTE[:3]:
@@ -38,7 +45,7 @@ def test_gif_has_the_frames_and_the_bars(tmp_path: Path) -> None:
     with Image.open(path) as gif:
         assert (gif.format, getattr(gif, "n_frames", 1)) == ("GIF", 15)
         assert gif.info["loop"] == 0
-        for frame, index in enumerate(frame_indices(40, 15)):
+        for frame, index in enumerate(evenly_spaced(40, 15)):
             gif.seek(frame)
             expected = probabilities[index, 0]
             np.testing.assert_allclose(bar_fractions(gif), expected, atol=0.02)
@@ -66,36 +73,45 @@ def test_bars_as_data() -> None:
     assert bars.figure.get_suptitle() == "Step 250 of 1,000"
 
 
-def test_frames_are_spread_evenly_and_end_with_the_last() -> None:
-    assert frame_indices(101, 5).tolist() == [0, 25, 50, 75, 100]
-    assert frame_indices(3, 60).tolist() == [0, 1, 2]
-    assert frame_indices(10, 1).tolist() == [9]
+def frame(colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Returns a grey frame with a square of one colour in the middle."""
+    pixels = np.full((40, 60, 3), 243, dtype=np.uint8)
+    pixels[10:30, 20:40] = colour
+    return pixels
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "actions.gif"
-    path.write_bytes(b"old")
-
-    def fail(source: str, target: str) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        animate_action_probabilities(
-            make_record(np.full((2, 1, 2), 0.5)), ["a", "b"], path
-        )
-    assert os.listdir(tmp_path) == ["actions.gif"]
-    assert path.read_bytes() == b"old"
+def test_saved_frames_keep_their_order_and_colours(tmp_path: Path) -> None:
+    colours = [(255, 0, 0), (0, 160, 0), (0, 0, 255)]
+    save_gif([frame(colour) for colour in colours], tmp_path / "film.gif", fps=5)
+    with Image.open(tmp_path / "film.gif") as film:
+        assert getattr(film, "n_frames", 0) == 3
+        for number, colour in enumerate(colours):
+            film.seek(number)
+            pixels = np.asarray(film.convert("RGB")).astype(int)
+            assert np.abs(pixels[20, 30] - colour).max() <= 8
+            # The background keeps its grey.
+            assert np.abs(pixels[2, 2] - 243).max() <= 3
+            assert film.info["duration"] == (2000 if number == 2 else 200)
 
 
-@pytest.mark.parametrize(("n_frames", "fps"), [(0, 10.0), (5, 0.0), (5, 51.0)])
-def test_refuses_frames_and_rates_out_of_range(
-    n_frames: int, fps: float, tmp_path: Path
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_frames": 0}, "n_frames must be at least 1, got 0"),
+        ({"fps": 0.0}, r"fps must be in \(0, 50\], got 0.0"),
+        ({"fps": 51.0}, r"fps must be in \(0, 50\], got 51.0"),
+        ({"frames": []}, "at least one frame, got none"),
+    ],
+)
+def test_bad_arguments_are_rejected_and_write_nothing(
+    arguments: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     record = make_record(random_probabilities(0))
-    with pytest.raises(ValueError, match=r"n_frames|fps"):
-        animate_action_probabilities(
-            record, ACTIONS, tmp_path / "x.gif", n_frames=n_frames, fps=fps
-        )
+    path = tmp_path / "film.gif"
+    if "frames" not in arguments:
+        with pytest.raises(ValueError, match=message):
+            animate_action_probabilities(record, ACTIONS, path, **arguments)
+    if "n_frames" not in arguments:
+        with pytest.raises(ValueError, match=message):
+            save_gif(**{"frames": [frame((0, 0, 0))], "path": path, **arguments})
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Pictures of runs compared: what is drawn is what was computed."""
+"""Plots of runs compared: what is drawn is what was computed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,30 @@ from matplotlib.collections import PolyCollection
 
 from pg_agents.analysis import (
     CurveBand,
+    Curves,
+    NetworkGrid,
+    Speed,
+    bootstrap_interval,
     interquartile_mean,
-    stratified_bootstrap_interval,
 )
 from pg_agents.analysis.plots import (
-    Curves,
     compare_runs,
     plot_curve_bands,
+    plot_network_grid,
     plot_performance_profiles,
     plot_seed_strips,
 )
 from pg_agents.analysis.plots.style import PALETTE
 from tests.pg_agents.analysis.plots.records import Floats
 
+NAN = math.nan
+NETWORKS = NetworkGrid(
+    (1, 2),
+    (8, 64),
+    np.array([[900.0, 300.0], [math.inf, NAN]]),
+    np.array([[0.8, 1.0], [0.2, NAN]]),
+    np.array([[0.5, 1.0], [NAN, NAN]]),
+)
 X = np.arange(5.0)
 BAND = CurveBand(X, X + 1, X, X + 3)
 
@@ -62,10 +73,10 @@ def test_a_strip_has_every_run_and_the_interval() -> None:
     (axes,) = figure.axes
     dots = points(axes, 1)
     assert [x for x, _ in dots] == [1.0, 2.0, 2.0, 9.0]
-    # Equal scores lie apart, all in the row of their group.
+    # Equal scores are kept apart, all in the row of their group.
     assert len({y for _, y in dots}) == 4 and all(abs(y) <= 0.2 for _, y in dots)
     ends = [x for x, _ in points(axes, 2)]
-    assert ends == list(stratified_bootstrap_interval(scores["one"]))
+    assert ends == list(bootstrap_interval(scores["one"]))
     assert points(axes, 3)[0][0] == interquartile_mean(scores["one"])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "other"]
     assert legend_of(figure)[-1] == "threshold 4"
@@ -89,28 +100,61 @@ def test_a_comparison_has_four_panels_and_three_without_a_threshold() -> None:
     names = ["one", "other"]
     curves = {name: Curves(BAND) for name in names}
     scores = {name: np.array([1.0, 2.0, 4.0]) for name in names}
-    times = {"one": np.array([3.0, math.inf, 5.0]), "other": np.full(3, math.inf)}
-    stability = {"one": 0.5, "other": math.nan}
-    figure = compare_runs(curves, scores, times, stability, 3.0, "Steps", 10)
-    speeds = figure.axes[3]
-    # Two runs of three got there; the median is that of all three.
-    assert [x for x, _ in points(speeds, 0)] == [3.0, 5.0]
-    assert points(speeds, 1)[0][0] == 5.0
-    # Where half of the runs never got there, no median is drawn.
-    assert len(speeds.get_lines()) == 3
-    assert speeds.get_xlim() == (0.0, 5.25)
-    assert [text.get_text() for text in speeds.texts] == ["2 of 3", "0 of 3"]
-    assert [label.get_text() for label in speeds.get_yticklabels()] == [
+    speeds = {
+        "one": Speed(3.0, 10, np.array([3.0, math.inf, 5.0]), 0.5, 0.9),
+        "other": Speed(3.0, 10, np.full(3, math.inf), math.nan, math.nan),
+    }
+    figure = compare_runs(curves, scores, speeds, "Steps", 10)
+    panel = figure.axes[3]
+    # Two of three runs reached it; the median is over all three.
+    assert [x for x, _ in points(panel, 0)] == [3.0, 5.0]
+    assert points(panel, 1)[0][0] == 5.0
+    # No median is drawn if half of the runs never reached it.
+    assert len(panel.get_lines()) == 3
+    assert panel.get_xlim() == (0.0, 5.25)
+    assert [text.get_text() for text in panel.texts] == ["2 of 3", "0 of 3"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == [
         "one\n(50% stay)",
-        "other\n(none gets there)",
+        "other\n(none reaches it)",
     ]
-    without = compare_runs(curves, scores, None, None, None, "Steps", 10)
+    without = compare_runs(curves, scores, None, "Steps", 10)
     assert [axes.axison for axes in without.axes] == [True, True, True, False]
 
 
 @pytest.mark.parametrize("plot", [plot_seed_strips, plot_performance_profiles])
-def test_nothing_to_draw_is_refused(plot: Any) -> None:
+def test_nothing_to_draw_is_rejected(plot: Any) -> None:
     with pytest.raises(ValueError, match="at least one group of runs is needed"):
         plot({}, "Score")
     with pytest.raises(ValueError, match="scores must be finite numbers, got nan"):
         plot({"a": np.array([math.nan])}, "Score")
+
+
+def test_heat_maps_have_numbers_and_brightness_in_their_cells() -> None:
+    figure: Any = plot_network_grid(NETWORKS, 475.0, "steps")
+    speed, stability = figure.axes
+    assert [text.get_text() for text in speed.texts] == [
+        "900\n80% reach it",
+        "300\n100% reach it",
+        "never\n20% reach it",
+        "not run",
+    ]
+    assert [text.get_text() for text in stability.texts] == [
+        "50%",
+        "100%",
+        "none\nreaches it",
+        "not run",
+    ]
+    assert [label.get_text() for label in speed.get_xticklabels()] == ["8", "64"]
+    assert [label.get_text() for label in speed.get_yticklabels()] == ["1", "2"]
+    assert speed.get_title() == "Median steps to 475"
+    # Faster networks are brighter, those that never reach it are darkest.
+    (slow, fast), (never, not_run) = speed.images[0].get_array().filled(NAN)
+    assert fast > slow > never and math.isnan(not_run)
+    assert stability.images[0].get_clim() == (0.0, 1.0)
+
+
+def test_a_grid_of_one_network_is_drawn() -> None:
+    for time in (5.0, math.inf):
+        one = np.array([[time]])
+        grid = NetworkGrid((1,), (8,), one, np.array([[1.0]]), np.array([[1.0]]))
+        assert len(plot_network_grid(grid, 1.0, "episodes").axes) == 2

@@ -1,6 +1,11 @@
+"""Plots of training records: mean and band as NumPy computes them, and bad input."""
+
+from __future__ import annotations
+
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +14,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from pg_agents.analysis.plots import (
+    animate_action_probabilities,
     plot_action_probabilities,
     plot_learning_curves,
     plot_losses,
@@ -17,6 +23,7 @@ from pg_agents.analysis.plots import (
     plot_total_rewards,
 )
 from pg_agents.analysis.plots.style import PALETTE
+from pg_agents.callbacks import TrainingRecord
 from tests.pg_agents.analysis.plots.records import (
     ACTIONS,
     Floats,
@@ -26,13 +33,13 @@ from tests.pg_agents.analysis.plots.records import (
 
 
 def line(axes: Axes, index: int = 0) -> tuple[Floats, Floats]:
-    """Points x, y of a line, as drawn."""
+    """Returns x and y of a line, as drawn."""
     drawn = axes.get_lines()[index]
     return np.asarray(drawn.get_xdata(), float), np.asarray(drawn.get_ydata(), float)
 
 
 def band(axes: Axes, x: Floats, index: int = 0) -> tuple[Floats, Floats]:
-    """Lower and upper edge of a band at each x, as drawn."""
+    """Returns the lower and upper edge of a band at each x, as drawn."""
     drawn = axes.collections[index]
     assert isinstance(drawn, PolyCollection)
     corners = np.asarray(drawn.get_paths()[0].vertices)
@@ -41,7 +48,7 @@ def band(axes: Axes, x: Floats, index: int = 0) -> tuple[Floats, Floats]:
 
 
 def assert_band(axes: Axes, x: Floats, values: Floats, index: int = 0) -> None:
-    """The line is NumPy's mean over the rows of ``values``, the band one deviation."""
+    """Compares with NumPy's mean and standard deviation over the rows of `values`."""
     mean, sd = values.mean(axis=0), values.std(axis=0)
     np.testing.assert_array_equal(line(axes, index)[0], x)
     np.testing.assert_allclose(line(axes, index)[1], mean, rtol=1e-12)
@@ -88,10 +95,8 @@ def test_rewards_are_smoothed_run_by_run_and_then_averaged() -> None:
     runs = np.random.default_rng(1).normal(size=(3, 40))
     records = [make_record(rewards=run) for run in runs]
     axes = plot_rewards(records, window=4).axes[0]
-    smoothed = np.array(
-        [[run[max(0, i - 3) : i + 1].mean() for i in range(40)] for run in runs]
-    )
-    assert_band(axes, np.arange(2.0, 82.0, 2.0), smoothed)
+    smoothed = [[run[max(0, i - 3) : i + 1].mean() for i in range(40)] for run in runs]
+    assert_band(axes, np.arange(2.0, 82.0, 2.0), np.array(smoothed))
     assert axes.get_ylabel() == "Reward per step (average of 4 steps)"
     raw = plot_rewards(records, window=1).axes[0]
     assert_band(raw, np.arange(2.0, 82.0, 2.0), runs)
@@ -131,16 +136,15 @@ def test_losses_and_returns_by_number(
     assert line(smooth)[1][-1] == pytest.approx(runs.mean())
 
 
-def test_unequal_runs_are_averaged_over_those_still_going() -> None:
+def test_unequal_runs_are_averaged_over_those_in_progress() -> None:
     records = [
         make_record(returns=np.array(r)) for r in ([1.0, 2.0, 9.0], [3.0], [5.0])
     ]
     axes = plot_returns(records).axes[0]
     np.testing.assert_allclose(line(axes)[1], [3.0, 2.0, 9.0])
-    low, high = band(axes, np.array([1.0, 2.0, 3.0]))
     sd = float(np.std([1.0, 3.0, 5.0]))
-    np.testing.assert_allclose(low, [3.0 - sd, 2.0, 9.0])
-    np.testing.assert_allclose(high, [3.0 + sd, 2.0, 9.0])
+    expected = [[3.0 - sd, 2.0, 9.0], [3.0 + sd, 2.0, 9.0]]
+    np.testing.assert_allclose(band(axes, np.array([1.0, 2.0, 3.0])), expected)
 
 
 def test_learning_curves_are_interpolated_onto_common_times() -> None:
@@ -167,7 +171,7 @@ def test_learning_curve_averages_episodes_that_end_together() -> None:
     np.testing.assert_allclose(line(smooth)[1], [1.5, 5.5])
 
 
-def test_one_run_says_so_and_one_point_is_seen() -> None:
+def test_one_run_has_its_label_and_one_point_is_visible() -> None:
     figure = plot_losses([make_record(losses=np.array([0.5]))])
     assert legend_texts(figure) == ["mean, 1 run"]
     assert figure.axes[0].get_lines()[0].get_marker() == "o"
@@ -181,6 +185,72 @@ def test_long_runs_are_thinned_but_keep_their_ends() -> None:
 
 
 def test_pyplot_is_not_imported() -> None:
-    plots = "pg_agents.analysis.plots"
-    code = f"import sys, {plots}; sys.exit('matplotlib.pyplot' in sys.modules)"
+    load = "import sys; from pg_agents.analysis.plots import *"
+    code = f"{load}; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        lambda records: plot_action_probabilities(records, ACTIONS),
+        plot_rewards,
+        plot_total_rewards,
+        plot_losses,
+        plot_returns,
+        lambda records: plot_learning_curves({"A2C": records}),
+    ],
+)
+def test_empty_records_are_rejected(
+    plot: Callable[[list[TrainingRecord]], Figure],
+) -> None:
+    with pytest.raises(ValueError, match="at least one TrainingRecord is needed"):
+        plot([])
+    with pytest.raises(ValueError, match="run 0 has no "):
+        plot([make_record()])
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "c", "d"], "abc"])
+def test_a_wrong_number_of_names_is_rejected(
+    names: list[str] | str, tmp_path: Path
+) -> None:
+    record = make_record(random_probabilities(0))
+    with pytest.raises(ValueError, match="3 action names are needed"):
+        plot_action_probabilities([record], names)
+    with pytest.raises(ValueError, match="3 action names are needed"):
+        animate_action_probabilities(record, names, tmp_path / "x.gif")
+    with pytest.raises(ValueError, match="2 observation names are needed"):
+        plot_action_probabilities([record], ACTIONS, ["one"])
+
+
+WIDE = make_record(random_probabilities(0))
+NARROW = make_record(random_probabilities(0, n_observations=1))
+LATE = make_record(random_probabilities(0), list(range(1000, 1006)))
+SHORT = make_record(returns=np.ones(2), episode_timesteps=[1, 2])
+LATER = make_record(returns=np.ones(2), episode_timesteps=[3, 4])
+NOT_LOGGED = make_record(losses=np.array([1.0, np.nan]))
+REWARDS = make_record(rewards=np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("plot", "message"),
+    [
+        (
+            lambda: plot_action_probabilities([WIDE, NARROW], ACTIONS),
+            r"same observations.*\(2, 3\), \(1, 3\)",
+        ),
+        (
+            lambda: plot_action_probabilities([WIDE, LATE], ACTIONS),
+            "no time in common",
+        ),
+        (lambda: plot_learning_curves({"A2C": [SHORT, LATER]}), "runs of A2C have no"),
+        (lambda: plot_learning_curves({}), "at least one algorithm"),
+        (lambda: plot_losses([NOT_LOGGED]), "run 0 logged no policy loss"),
+        (lambda: plot_rewards([REWARDS], 0), "window must be an integer >= 1, got 0"),
+    ],
+)
+def test_records_that_cannot_be_plotted_are_rejected(
+    plot: Callable[[], Figure], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        plot()
