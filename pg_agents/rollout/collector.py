@@ -35,8 +35,7 @@ from pg_agents.rollout.outcomes import (
 )
 from pg_agents.rollout.steppers import Steps, steps_of
 from pg_agents.vec_env.adapter import VectorEnvAdapter
-from pg_agents.vec_env.fresh_arrays import copied
-from pg_agents.vec_env.infos import to_numpy
+from pg_agents.vec_env.arrays import copied, to_numpy
 
 
 class RolloutAlgorithm(ResumableAlgorithm):

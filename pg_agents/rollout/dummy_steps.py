@@ -8,7 +8,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from pg_agents.vec_env.fresh_arrays import copied
+from pg_agents.vec_env.arrays import copied
 
 
 def is_plain(env: VecEnv) -> bool:

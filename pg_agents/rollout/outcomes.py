@@ -11,7 +11,7 @@ from torch import Tensor
 from pg_agents.common.tree import Observation, map_observation
 from pg_agents.rollout.columns import Rows
 from pg_agents.rollout.limits import Quota
-from pg_agents.vec_env.infos import with_rows
+from pg_agents.vec_env.arrays import with_rows
 
 # What SB3's callbacks, and those written for it, expect to be arrays.
 _READ_AS_ARRAYS = ("actions", "clipped_actions", "rewards", "dones", "new_obs")

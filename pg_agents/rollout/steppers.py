@@ -29,9 +29,8 @@ from pg_agents.rollout.columns import Rows
 from pg_agents.rollout.dummy_steps import is_plain, step_in_turn
 from pg_agents.rollout.outcomes import Outcome
 from pg_agents.vec_env.adapter import VectorEnvAdapter
-from pg_agents.vec_env.array_steps import LazyInfos, is_any, newest_results
-from pg_agents.vec_env.fresh_arrays import copied
-from pg_agents.vec_env.infos import to_numpy
+from pg_agents.vec_env.arrays import copied, is_any, to_numpy
+from pg_agents.vec_env.infos import LazyInfos, newest_results
 
 # Of SB3's vector environments and wrappers, each step's arrays are new ones.
 _FRESH_WRAPPERS = (
@@ -161,11 +160,10 @@ class ArraySteps:
 
     def restarted(self) -> None:
         """Takes note of a reset of all environments."""
-        self._adapter.begin_arrays(self._env.device if self._adapter.is_torch else None)
+        # The adapter has reset its statistics.
 
     def begin(self, observations: Observation) -> Observation:
         """Returns the observations that a rollout begins with, `[N, *obs_shape]`."""
-        self.restarted()
         self._before = self._adapter.statistics
         return map_observation(self._rows, observations)
 
@@ -188,9 +186,9 @@ class ArraySteps:
         final = None
         # A question that a GPU would have to be waited for is not asked.
         if self._on_gpu or is_any(truncated):
-            final = map_observation(self._rows, step.final_observations)
+            final = map_observation(self._rows, step.final_obs)
         return Outcome(
-            map_observation(self._rows, step.observations),
+            map_observation(self._rows, step.obs),
             rewards if self._tensors else rewards.astype(np.float32, copy=False),
             dones,
             terminated,

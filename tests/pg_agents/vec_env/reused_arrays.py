@@ -1,4 +1,4 @@
-"""Environments that return the same arrays from every step, and twins that do not."""
+"""Environments that return the same arrays from every step, or copies of them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.vec_env.fresh_arrays import copied
+from pg_agents.vec_env.arrays import copied
 
 N_ENVS = 3
-SEEN = spaces.Box(-9.0, 9.0, (2,), np.float32)
+OBS = spaces.Box(-9.0, 9.0, (2,), np.float32)
 TWO = spaces.Discrete(2)
 
 
 class Walks:
-    """N walkers; what follows is written into the same arrays in every step.
+    """N walkers whose every step writes into the same arrays.
 
-    What is seen is [place, steps in the episode]. An episode is terminated beyond 1,
-    and truncated after 3 + i steps; the next begins a little further to the right.
+    The observation is [place, steps in the episode]. An episode terminates beyond 1,
+    and is truncated after 3 + i steps; the next one starts further to the right.
     """
 
     def __init__(self, n: int = N_ENVS) -> None:
         self.n = n
-        self.seen = np.zeros((n, 2), np.float32)
+        self.obs = np.zeros((n, 2), np.float32)
         self.final = np.zeros((n, 2), np.float32)
         self.rewards = np.zeros(n)
         self.terminated, self.truncated = np.zeros((2, n), np.bool_)
@@ -37,9 +37,9 @@ class Walks:
         self.episodes = np.zeros(n)
 
     def restart(self, mask: Any) -> None:
-        """Starts episodes, and wipes out what the last step has said of them."""
-        self.seen[mask, 0] = 0.05 * self.episodes[mask] % 0.5
-        self.seen[mask, 1] = 0.0
+        """Starts episodes, and overwrites the results of the last step."""
+        self.obs[mask, 0] = 0.05 * self.episodes[mask] % 0.5
+        self.obs[mask, 1] = 0.0
         self.episodes[mask] += 1
         self.rewards[mask] = -1.0
         self.terminated[mask] = self.truncated[mask] = False
@@ -47,22 +47,21 @@ class Walks:
     def move(self, actions: Any) -> None:
         index = np.arange(self.n)
         self.momentum[:] = 0.4 * np.asarray(actions) - 0.1 + 0.05 * index
-        self.seen[:, 0] += self.momentum
-        self.seen[:, 1] += 1
-        self.rewards[:] = self.seen[:, 0] * 2 - 0.3 * self.seen[:, 1]
-        self.terminated[:] = self.seen[:, 0] > 1.0
-        self.truncated[:] = ~self.terminated & (self.seen[:, 1] >= 3 + index)
+        self.obs[:, 0] += self.momentum
+        self.obs[:, 1] += 1
+        self.rewards[:] = self.obs[:, 0] * 2 - 0.3 * self.obs[:, 1]
+        self.terminated[:] = self.obs[:, 0] > 1.0
+        self.truncated[:] = ~self.terminated & (self.obs[:, 1] >= 3 + index)
 
 
 class WalksVectorEnv(VectorEnv[Any, Any, Any]):
-    """Walkers as a user may write them: arrays are filled, and returned.
+    """Walkers as a native vector environment.
 
     Args:
-        reuses: whether the arrays that are returned are filled again; else copies are
-            returned.
-        mode: what happens after the end of an episode.
-        reset_mask: whether some walkers can be restarted; needed for DISABLED.
-        as_torch: whether tensors are returned, which share the memory of the arrays.
+        reuses: whether to return the same arrays from every step, or copies.
+        mode: autoreset mode.
+        reset_mask: whether partial resets are supported, as DISABLED requires.
+        as_torch: whether to return tensors, which share the memory of the arrays.
     """
 
     def __init__(
@@ -80,50 +79,54 @@ class WalksVectorEnv(VectorEnv[Any, Any, Any]):
         }
         self.device = torch.device("cpu")
         self.num_envs = N_ENVS
-        self.single_observation_space, self.single_action_space = SEEN, TWO
-        self.observation_space = batch_space(SEEN, N_ENVS)
+        self.single_observation_space, self.single_action_space = OBS, TWO
+        self.observation_space = batch_space(OBS, N_ENVS)
         self.action_space = batch_space(TWO, N_ENVS)
         self.walks = Walks()
-        self.waiting = np.zeros(N_ENVS, np.bool_)
+        self.ended = np.zeros(N_ENVS, np.bool_)
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         mask = (options or {}).get("reset_mask", np.ones(N_ENVS, np.bool_))
         self.walks.restart(np.asarray(mask))
-        self.waiting[np.asarray(mask)] = False
-        return self._out((self.walks.seen, {}))
+        self.ended[np.asarray(mask)] = False
+        return self._out((self.walks.obs, {}))
 
     def step(self, actions: Any) -> Any:
-        walks, waiting = self.walks, self.waiting.copy()
+        walks, ended = self.walks, self.ended.copy()
         walks.move(actions)
         infos: dict[str, Any] = {"momentum": walks.momentum}
         if self.mode is AutoresetMode.NEXT_STEP:
-            walks.restart(waiting)
-            walks.rewards[waiting] = 0.0
-        self.waiting = walks.terminated | walks.truncated
+            walks.restart(ended)
+            walks.rewards[ended] = 0.0
+        self.ended = walks.terminated | walks.truncated
         if self.mode is AutoresetMode.SAME_STEP:
-            walks.final[:], walks.mask[:] = walks.seen, self.waiting
+            walks.final[:], walks.mask[:] = walks.obs, self.ended
             infos |= {"final_obs": walks.final, "_final_obs": walks.mask}
-            kept = walks.rewards.copy(), walks.terminated.copy(), walks.truncated.copy()
-            walks.restart(self.waiting)
-            walks.rewards[:], walks.terminated[:], walks.truncated[:] = kept
+            results = (
+                walks.rewards.copy(),
+                walks.terminated.copy(),
+                walks.truncated.copy(),
+            )
+            walks.restart(self.ended)
+            walks.rewards[:], walks.terminated[:], walks.truncated[:] = results
         ends = walks.terminated, walks.truncated
-        return self._out((walks.seen, walks.rewards, *ends, infos))
+        return self._out((walks.obs, walks.rewards, *ends, infos))
 
     def _out(self, results: Any) -> Any:
-        given = results if self.reuses else copied(results)
-        return _tensors(given) if self.as_torch else given
+        arrays = results if self.reuses else copied(results)
+        return _tensors(arrays) if self.as_torch else arrays
 
 
 def _tensors(values: Any) -> Any:
     if isinstance(values, tuple):
         return tuple(map(_tensors, values))
     if isinstance(values, dict):
-        return {key: _tensors(each) for key, each in values.items()}
+        return {key: _tensors(value) for key, value in values.items()}
     return torch.from_numpy(values)
 
 
 class WalksVecEnv(VecEnv):
-    """Walkers as an SB3 vector environment, which restarts within the step."""
+    """Walkers as an SB3 vector environment."""
 
     def __init__(self, reuses: bool) -> None:
         self.reuses = reuses
@@ -133,12 +136,12 @@ class WalksVecEnv(VecEnv):
         self.dones = np.zeros(N_ENVS, np.bool_)
         self.returns, self.lengths = np.zeros(N_ENVS), np.zeros(N_ENVS)
         self.final = np.zeros((N_ENVS, 2), np.float32)
-        super().__init__(N_ENVS, SEEN, TWO)
+        super().__init__(N_ENVS, OBS, TWO)
 
     def reset(self) -> Any:
         self.walks.restart(np.ones(N_ENVS, np.bool_))
         self.returns[:] = self.lengths[:] = 0
-        return self._out(self.walks.seen)
+        return self._out(self.walks.obs)
 
     def step_async(self, actions: Any) -> None:
         self.actions = actions
@@ -148,7 +151,7 @@ class WalksVecEnv(VecEnv):
         walks.move(self.actions)
         self.returns += walks.rewards
         self.lengths += 1
-        rewards, self.final[:] = walks.rewards.copy(), walks.seen
+        rewards, self.final[:] = walks.rewards.copy(), walks.obs
         self.dones[:] = walks.terminated | walks.truncated
         for i, info in enumerate(self.infos):
             info.clear()
@@ -161,7 +164,7 @@ class WalksVecEnv(VecEnv):
         walks.restart(self.dones)
         self.returns[self.dones] = self.lengths[self.dones] = 0
         walks.rewards[:] = rewards
-        return self._out((walks.seen, walks.rewards, self.dones, self.infos))
+        return self._out((walks.obs, walks.rewards, self.dones, self.infos))
 
     def _out(self, results: Any) -> Any:
         return results if self.reuses else copied(results)
@@ -188,20 +191,20 @@ class WalkEnv(gymnasium.Env[Any, Any]):
     """One walker."""
 
     def __init__(self, reuses: bool) -> None:
-        self.observation_space, self.action_space = SEEN, TWO
+        self.observation_space, self.action_space = OBS, TWO
         self.reuses = reuses
         self.walks = Walks(1)
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         self.walks.restart(np.ones(1, np.bool_))
-        return self._out((self.walks.seen[0], {}))
+        return self._out((self.walks.obs[0], {}))
 
     def step(self, action: Any) -> Any:
         walks = self.walks
         walks.move(np.array([action]))
         ends = bool(walks.terminated[0]), bool(walks.truncated[0])
         info = {"momentum": walks.momentum}
-        return self._out((walks.seen[0], float(walks.rewards[0]), *ends, info))
+        return self._out((walks.obs[0], float(walks.rewards[0]), *ends, info))
 
     def _out(self, results: Any) -> Any:
         return results if self.reuses else copied(results)
