@@ -16,14 +16,18 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.checkpoint.archive import checked_content, with_manifest
-from pg_agents.checkpoint.attributes import read_attributes, warn_unreadable
-from pg_agents.checkpoint.env_layers import CannotKeepError
+from pg_agents.checkpoint.archive import (
+    read_attributes,
+    read_checkpoint,
+    warn_unreadable,
+    with_manifest,
+)
 from pg_agents.checkpoint.env_state import (
-    put_env_state,
-    put_normalization,
-    take_env_state,
-    take_normalization,
+    UnsupportedEnvError,
+    get_env_state,
+    get_normalization,
+    set_env_state,
+    set_normalization,
 )
 from pg_agents.checkpoint.finite_check import check_model
 from pg_agents.checkpoint.random_states import (
@@ -169,7 +173,7 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
             raise ValueError(
                 f"custom_objects must be a dict or None, got {custom_objects!r}"
             )
-        checkpoint = checked_content(path, cls)
+        checkpoint = read_checkpoint(path, cls)
         token = _LOADING.set(True)
         try:
             with kept_random_states():
@@ -243,8 +247,8 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
             why_not = "it was saved in the middle of a rollout, whose steps are lost"
         elif self.env is not None:
             try:
-                env = take_env_state(self.env)
-            except CannotKeepError as error:
+                env = get_env_state(self.env)
+            except UnsupportedEnvError as error:
                 why_not = str(error)
         return {
             "random": take_random_states(),
@@ -256,7 +260,7 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
             },
             "env": env,
             "why_not": why_not,
-            "normalization": [] if self.env is None else take_normalization(self.env),
+            "normalization": [] if self.env is None else get_normalization(self.env),
             "observations": to_cpu({n: getattr(self, n) for n in _OBSERVATIONS}),
             "seed_env": True,
         }
@@ -315,16 +319,14 @@ class ResumableAlgorithm(OnPolicyAlgorithm):
             self._last_obs = None
         elif point["env"] is not None:
             try:
-                put_env_state(env, point["env"])
-            except CannotKeepError as error:
+                set_env_state(env, point["env"])
+            except UnsupportedEnvError as error:
                 why_not = str(error)
             else:
                 for name, value in point["observations"].items():
                     setattr(self, name, to_device(value, self.device))
                 return
-        kept: Any = point["normalization"] or []
-        # Files written before Gymnasium's wrappers were kept have one dict, or None.
-        put_normalization(env, [kept] if isinstance(kept, dict) else kept)
+        set_normalization(env, point["normalization"])
         if self._last_obs is not None:
             # force_reset=False: the environment is where it was.
             return

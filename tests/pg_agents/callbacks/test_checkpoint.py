@@ -27,7 +27,7 @@ from pg_agents.callbacks import (
 from pg_agents.callbacks.checkpoint import NORMALIZATION, checkpoints
 from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
-    check_entries,
+    open_checkpoint,
     read_content,
     with_manifest,
 )
@@ -440,4 +440,4 @@ def test_the_test_of_kills_would_notice_damage(tmp_path: Path) -> None:
     (path,) = checkpoints(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DamagedCheckpointError):
-        check_entries(read_content(path), str(path))
+        open_checkpoint(read_content(path), str(path))
