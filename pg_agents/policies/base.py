@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from pg_agents.checkpoint.finite_check import check_policy
 from pg_agents.common.spaces import nearest_actions, scaled, unscaled
 from pg_agents.common.tree import map_observation
-from pg_agents.policies.distributions import ActionDistribution, Categorical, Gaussian
-from pg_agents.policies.sb3_distributions import (
+from pg_agents.policies.distributions import (
+    ActionDistribution,
     BoxGaussian,
-    CountedCategorical,
-    of_space,
+    Categorical,
+    Gaussian,
+    ShiftedCategorical,
+    for_space,
 )
 
 # Layers of torch that do something else in training.
@@ -52,7 +54,7 @@ _PASSED_BY = (
 )
 _PASSED_BY_IN_EXTRACTOR = ("__call__", "forward", "forward_actor", "forward_critic")
 # Distributions that stand for bare arithmetic.
-_BARE = (CountedCategorical, BoxGaussian)
+_BARE = (ShiftedCategorical, BoxGaussian)
 
 
 class _CountsFromZero(BaseModel):
@@ -120,7 +122,7 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
             "use_expln": kwargs.get("use_expln", False),
         }
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
-        self.action_dist = of_space(self.action_dist, action_space)
+        self.action_dist = for_space(self.action_dist, action_space)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -270,7 +272,7 @@ class OurPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
         return self._get_action_dist_from_latent(latent)
 
     def _distribution_by(self, outputs: Tensor) -> Categorical | Gaussian:
-        if type(self.action_dist) is CountedCategorical:
+        if type(self.action_dist) is ShiftedCategorical:
             return Categorical(outputs, self.action_dist.start)
         return Gaussian(outputs, self.log_std)
 

@@ -1,4 +1,4 @@
-"""Environments of any spaces, single and vectorised, that note the actions they get."""
+"""Environments of any spaces, single and vectorised, that record actions."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Space = spaces.Space[Any]
 N_ENVS, LENGTH = 2, 3
 
 
-def seen_at(space: Space, env: int, time: int) -> Any:
-    """Returns what environment number `env` shows after so many steps and resets."""
+def sample_at(space: Space, env: int, time: int) -> Any:
+    """Returns the observation of an environment after `time` steps and resets."""
     space.seed(1000 * env + time)
     return space.sample()
 
 
 class TypedEnv(gymnasium.Env[Any, Any]):
-    """Episodes of three steps, truncated; an action outside the space is an error.
+    """Episodes truncated after three steps; asserts that actions are in the space.
 
     Args:
-        observation_space: any.
-        action_space: any.
-        number: of this one among others.
+        observation_space: any space.
+        action_space: any space.
+        number: index among several environments.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TypedEnv(gymnasium.Env[Any, Any]):
         self.number, self.time, self.steps = number, -1, 0
         self.received: list[Any] = []
         self.shown: list[Any] = []
-        # What was shown before each action.
+        # Observations before each action.
         self.acted_on: list[Any] = []
 
     def reset(
@@ -49,32 +49,31 @@ class TypedEnv(gymnasium.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.steps = 0
-        return self._seen(), {}
+        return self._obs(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        # SB3 gives a number as a scalar.
         action = np.asarray(action)
         assert self.action_space.contains(action), (action, self.action_space)
         assert action.dtype == self.action_space.dtype
         self.received.append(action.copy())
         self.acted_on.append(self.shown[-1])
         self.steps += 1
-        return self._seen(), 1.0, False, self.steps == LENGTH, {}
+        return self._obs(), 1.0, False, self.steps == LENGTH, {}
 
-    def _seen(self) -> Any:
+    def _obs(self) -> Any:
         self.time += 1
-        self.shown.append(seen_at(self.observation_space, self.number, self.time))
+        self.shown.append(sample_at(self.observation_space, self.number, self.time))
         return self.shown[-1]
 
 
 class TypedVectorEnv(VectorEnv[Any, Any, Any]):
-    """The same, several at once, on NumPy or on torch.
+    """Several at once, on NumPy or torch.
 
     Args:
-        observation_space: of one.
-        action_space: of one.
-        mode: of restarts.
-        reset_mask: whether single environments can be restarted.
+        observation_space: of one environment.
+        action_space: of one environment.
+        mode: autoreset mode.
+        reset_mask: whether partial resets are supported.
         as_tensors: whether it takes and returns tensors.
     """
 
@@ -124,14 +123,14 @@ class TypedVectorEnv(VectorEnv[Any, Any, Any]):
             if self.mode is AutoresetMode.SAME_STEP and truncated[i]:
                 env.reset()
         self.ended = truncated.copy()
-        seen = [env.shown[-1] for env in self.envs]
+        obs = [env.shown[-1] for env in self.envs]
         infos: dict[str, Any] = {}
         if self.mode is AutoresetMode.SAME_STEP and truncated.any():
             infos["final_obs"] = self._batch([final[i] for i in range(N_ENVS)])
             infos["_final_obs"] = self._values(truncated)
         ones = np.ones(N_ENVS, np.float32)
         return (
-            self._batch(seen),
+            self._batch(obs),
             self._values(ones),
             self._values(np.zeros(N_ENVS, np.bool_)),
             self._values(truncated),
@@ -148,18 +147,24 @@ class TypedVectorEnv(VectorEnv[Any, Any, Any]):
 
 
 def _native(**kwargs: Any) -> Callable[[Space, Space], Any]:
-    return lambda seen, acts: TypedVectorEnv(seen, acts, **kwargs)
+    return lambda obs_space, action_space: TypedVectorEnv(
+        obs_space, action_space, **kwargs
+    )
 
 
-def _makers(seen: Space, acts: Space) -> list[Callable[[], Any]]:
-    return [lambda i=i: TypedEnv(seen, acts, i) for i in range(N_ENVS)]  # type: ignore[misc]
+def _makers(obs_space: Space, action_space: Space) -> list[Callable[[], Any]]:
+    return [lambda i=i: TypedEnv(obs_space, action_space, i) for i in range(N_ENVS)]  # type: ignore[misc]
 
 
-# Every way in which an agent can be given environments of some spaces.
+# Every kind of environment that an agent accepts.
 WAYS: dict[str, Callable[[Space, Space], Any]] = {
-    "single": lambda seen, acts: TypedEnv(seen, acts),
-    "dummy": lambda seen, acts: DummyVecEnv(_makers(seen, acts)),
-    "sync": lambda seen, acts: SyncVectorEnv(_makers(seen, acts)),
+    "single": TypedEnv,
+    "dummy": lambda obs_space, action_space: DummyVecEnv(
+        _makers(obs_space, action_space)
+    ),
+    "sync": lambda obs_space, action_space: SyncVectorEnv(
+        _makers(obs_space, action_space)
+    ),
     "same_step": _native(mode=AutoresetMode.SAME_STEP),
     "next_step": _native(mode=AutoresetMode.NEXT_STEP),
     "dummy_steps": _native(mode=AutoresetMode.NEXT_STEP, reset_mask=False),
@@ -169,5 +174,5 @@ WAYS: dict[str, Callable[[Space, Space], Any]] = {
 
 
 def typed_envs(env: Any) -> list[TypedEnv]:
-    """Returns the environments within one of `WAYS`."""
+    """Returns the single environments of one of `WAYS`."""
     return [env] if isinstance(env, TypedEnv) else list(env.envs)
