@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.common.tree import map_observation
 from pg_agents.policies.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
+from tests.pg_agents.policies.typed_envs import TypedEnv
 
 IMAGE = spaces.Box(0, 255, (3, 36, 36), np.uint8)
 OBSERVATIONS: dict[str, spaces.Space[Any]] = {
@@ -40,29 +39,6 @@ ACTIONS: dict[str, spaces.Space[Any]] = {
 }
 
 
-class AnySpaces(gymnasium.Env[Any, Any]):
-    """Episodes of 5 steps; asserts that actions are in the space."""
-
-    def __init__(self, observation: str, action: str) -> None:
-        self.observation_space = OBSERVATIONS[observation]
-        self.action_space = ACTIONS[action]
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        if seed is not None:
-            self.observation_space.seed(seed)
-        self.steps = 0
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        assert self.action_space.contains(action), f"{action!r} is not of the space"
-        self.steps += 1
-        obs = self.observation_space.sample()
-        return obs, float(np.sum(action)), False, self.steps == 5, {}
-
-
 def policy_for(observation: str) -> str:
     return {"image": "CnnPolicy", "dict": "MultiInputPolicy"}.get(
         observation, "MlpPolicy"
@@ -79,10 +55,9 @@ COMBINATIONS = [(obs, "discrete") for obs in OBSERVATIONS] + [
 def test_learns_and_predicts_the_same_after_loading(
     algorithm: Any, observation: str, action: str, tmp_path: Path
 ) -> None:
-    env = AnySpaces(observation, action)
+    env = TypedEnv(OBSERVATIONS[observation], ACTIONS[action])
     model = algorithm(policy_for(observation), env, seed=0, device="cpu")
     model.learn(10)
-    assert model._n_updates == 2
     model.save(tmp_path / "model")
     again = algorithm.load(tmp_path / "model", env=env, device="cpu")
     obs = env.observation_space.sample()
@@ -124,43 +99,8 @@ def test_observations_may_start_at_any_number(
 
 
 def test_sb3s_policies_are_refused_for_actions_that_do_not_start_at_0() -> None:
-    from stable_baselines3.common.policies import ActorCriticPolicy
-
     with pytest.raises(ValueError, match="the policy counts from 0, got Discrete"):
-        REINFORCE(ActorCriticPolicy, AnySpaces("box", "discrete"))
-
-
-def test_dict_observations_are_stored_by_key() -> None:
-    model = ActorCritic("MultiInputPolicy", AnySpaces("dict", "discrete"), n_steps=7)
-    model.learn(7)
-    stored = model.rollout_buffer.observations
-    shapes = map_observation(lambda part: part.shape, stored)
-    assert shapes == {
-        "image": (7, 1, 3, 36, 36),
-        "vector": (7, 1, 2),
-        # As in SB3.
-        "number": (7, 1, 1),
-    }
-    assert stored["image"].dtype == np.uint8
-    # The episode was truncated in row 4, and its final observation valued.
-    final = model.rollout_buffer.final_observations()
-    assert final is not None
-    assert final["vector"].shape == (1, 2)
-    tensors = map_observation(torch.as_tensor, final)
-    value = model.rollout_buffer.next_values[4, 0]
-    assert value != model.rollout_buffer.values[5, 0]
-    assert tensors["number"].shape == (1,)
-
-
-def test_vec_normalize() -> None:
-    from stable_baselines3.common.vec_env import DummyVecEnv
-
-    env = VecNormalize(DummyVecEnv([lambda: AnySpaces("box", "discrete")]))
-    model = ActorCritic("MlpPolicy", env, n_steps=20, seed=0)
-    model.learn(20)
-    assert np.abs(model.rollout_buffer.observations).max() <= 10.0
-    assert model.rollout_buffer.truncated.sum() == 4
-    assert (model.rollout_buffer.next_values[4] != 0).all()
+        REINFORCE(ActorCriticPolicy, TypedEnv(OBSERVATIONS["box"], ACTIONS["discrete"]))
 
 
 CONSTRUCTOR: list[tuple[type[MlpPolicy], dict[str, Any]]] = [

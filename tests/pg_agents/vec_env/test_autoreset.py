@@ -18,7 +18,6 @@ from gymnasium.vector import (
 )
 from gymnasium.wrappers import vector as wrappers
 from scipy.stats import kstest
-from stable_baselines3 import A2C, PPO
 
 from pg_agents import as_vec_env
 from pg_agents.vec_env.autoreset import (
@@ -126,23 +125,6 @@ def test_a_partial_reset_uses_the_bounds_of_the_last_reset() -> None:
         n_starts += len(starts)
         assert ((starts >= 0.01) & (starts <= 0.02)).all()
     assert n_starts > 5
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "more"),
-    [
-        (A2C, {"n_steps": 8, "learning_rate": 3e-3}),
-        (PPO, {"n_steps": 32, "n_epochs": 5, "batch_size": 128, "learning_rate": 2e-3}),
-    ],
-)
-def test_sb3_learns_in_gymnasiums_cart_pole(
-    algorithm: Any, more: dict[str, Any]
-) -> None:
-    """A random policy balances the pole for 22 steps."""
-    env = as_vec_env(cart_poles(16))
-    model = algorithm("MlpPolicy", env, seed=0, **more).learn(8_000)
-    returns = [info["r"] for info in model.ep_info_buffer]
-    assert np.mean(returns[-20:]) > 60
 
 
 class OtherCartPole(CartPoleVectorEnv):
