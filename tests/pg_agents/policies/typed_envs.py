@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.vector.utils import batch_space
-from numpy.typing import NDArray
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv
+
+from tests.pg_agents.vec_env.native_envs import NativeVectorEnv
 
 Space = spaces.Space[Any]
 N_ENVS, LENGTH = 2, 3
@@ -66,105 +66,19 @@ class TypedEnv(gymnasium.Env[Any, Any]):
         return self.shown[-1]
 
 
-class TypedVectorEnv(VectorEnv[Any, Any, Any]):
-    """Several at once, on NumPy or torch.
-
-    Args:
-        observation_space: of one environment.
-        action_space: of one environment.
-        mode: autoreset mode.
-        reset_mask: whether partial resets are supported.
-        as_tensors: whether it takes and returns tensors.
-    """
-
-    def __init__(
-        self,
-        observation_space: Space,
-        action_space: Space,
-        mode: AutoresetMode,
-        reset_mask: bool = True,
-        as_tensors: bool = False,
-    ) -> None:
-        self.num_envs, self.mode, self.as_tensors = N_ENVS, mode, as_tensors
-        self.metadata = {"autoreset_mode": mode, "reset_mask": reset_mask}
-        if as_tensors:
-            self.metadata["torch"], self.device = True, torch.device("cpu")
-        self.single_observation_space = observation_space
-        self.single_action_space = action_space
-        self.observation_space = batch_space(observation_space, N_ENVS)
-        self.action_space = batch_space(action_space, N_ENVS)
-        self.envs = [
-            TypedEnv(observation_space, action_space, i) for i in range(N_ENVS)
-        ]
-        self.ended = np.zeros(N_ENVS, np.bool_)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        mask = (options or {}).get("reset_mask", np.ones(N_ENVS, np.bool_))
-        mask = np.asarray(mask)
-        for env, chosen in zip(self.envs, mask, strict=True):
-            if chosen:
-                env.reset()
-        self.ended = self.ended & ~mask
-        return self._batch([env.shown[-1] for env in self.envs]), {}
-
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        assert isinstance(actions, torch.Tensor) == self.as_tensors, type(actions)
-        final = {}
-        truncated = np.zeros(N_ENVS, np.bool_)
-        rows = actions.numpy() if self.as_tensors else actions
-        for i, env in enumerate(self.envs):
-            if self.mode is AutoresetMode.NEXT_STEP and self.ended[i]:
-                env.reset()
-                continue
-            _, _, _, truncated[i], _ = env.step(rows[i])
-            final[i] = env.shown[-1]
-            if self.mode is AutoresetMode.SAME_STEP and truncated[i]:
-                env.reset()
-        self.ended = truncated.copy()
-        obs = [env.shown[-1] for env in self.envs]
-        infos: dict[str, Any] = {}
-        if self.mode is AutoresetMode.SAME_STEP and truncated.any():
-            infos["final_obs"] = self._batch([final[i] for i in range(N_ENVS)])
-            infos["_final_obs"] = self._values(truncated)
-        ones = np.ones(N_ENVS, np.float32)
-        return (
-            self._batch(obs),
-            self._values(ones),
-            self._values(np.zeros(N_ENVS, np.bool_)),
-            self._values(truncated),
-            infos,
-        )
-
-    def _batch(self, rows: list[Any]) -> Any:
-        if isinstance(rows[0], dict):
-            return {key: self._batch([row[key] for row in rows]) for key in rows[0]}
-        return self._values(np.stack(rows))
-
-    def _values(self, values: NDArray[Any]) -> Any:
-        return torch.as_tensor(values) if self.as_tensors else values
+def _makers(*both: Any) -> list[Callable[[], Any]]:
+    return [partial(TypedEnv, *both, number=i) for i in range(N_ENVS)]
 
 
-def _native(**kwargs: Any) -> Callable[[Space, Space], Any]:
-    return lambda obs_space, action_space: TypedVectorEnv(
-        obs_space, action_space, **kwargs
-    )
+def _native(**kwargs: Any) -> Callable[..., Any]:
+    return lambda *both: NativeVectorEnv([make() for make in _makers(*both)], **kwargs)
 
 
-def _makers(obs_space: Space, action_space: Space) -> list[Callable[[], Any]]:
-    return [lambda i=i: TypedEnv(obs_space, action_space, i) for i in range(N_ENVS)]  # type: ignore[misc]
-
-
-# Every kind of environment that an agent accepts.
+# Every kind of environment that an agent accepts, by observation and action space.
 WAYS: dict[str, Callable[[Space, Space], Any]] = {
     "single": TypedEnv,
-    "dummy": lambda obs_space, action_space: DummyVecEnv(
-        _makers(obs_space, action_space)
-    ),
-    "sync": lambda obs_space, action_space: SyncVectorEnv(
-        _makers(obs_space, action_space)
-    ),
+    "dummy": lambda *both: DummyVecEnv(_makers(*both)),
+    "sync": lambda *both: SyncVectorEnv(_makers(*both)),
     "same_step": _native(mode=AutoresetMode.SAME_STEP),
     "next_step": _native(mode=AutoresetMode.NEXT_STEP),
     "dummy_steps": _native(mode=AutoresetMode.NEXT_STEP, reset_mask=False),

@@ -7,57 +7,74 @@ copies.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from pg_agents import REINFORCE, ActorCritic, as_vec_env, record_demonstrations
-from tests.pg_agents.vec_env.reused_arrays import (
-    N_ENVS,
-    WalkEnv,
-    WalksVecEnv,
-    WalksVectorEnv,
+from tests.pg_agents.vec_env.native_envs import (
+    NativeVectorEnv,
+    OtherVecEnv,
+    Walk,
+    reusing,
 )
 
 SAME, NEXT = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP
+N_ENVS = 3
 Make = Callable[[bool], Any]
 
 
-def dummies(reuses: bool) -> DummyVecEnv:
-    return DummyVecEnv([lambda: WalkEnv(reuses)] * N_ENVS)
+def single(reuses: bool, limit: int = 3) -> Any:
+    return reusing(Walk(limit)) if reuses else Walk(limit)
+
+
+def makers(reuses: bool) -> list[Callable[[], Any]]:
+    return [partial(single, reuses, 3 + i) for i in range(N_ENVS)]
 
 
 def sync(mode: AutoresetMode) -> Make:
-    def make(reuses: bool) -> VectorEnv[Any, Any, Any]:
-        return SyncVectorEnv(
-            [lambda: WalkEnv(reuses)] * 2, copy=not reuses, autoreset_mode=mode
-        )
+    return lambda reuses: SyncVectorEnv(
+        makers(reuses), copy=not reuses, autoreset_mode=mode
+    )
+
+
+def native(*args: Any) -> Make:
+    def make(reuses: bool) -> Any:
+        env = NativeVectorEnv([Walk(3 + i) for i in range(N_ENVS)], *args)
+        return reusing(env) if reuses else env
 
     return make
 
 
+def unknown(reuses: bool) -> Any:
+    env = OtherVecEnv([partial(Monitor, Walk(3 + i)) for i in range(N_ENVS)])
+    return reusing(env) if reuses else env
+
+
 NATIVE: dict[str, Make] = {
-    "same": lambda reuses: WalksVectorEnv(reuses, SAME),
-    "same in arrays": lambda reuses: WalksVectorEnv(reuses, SAME, True),
-    "next": lambda reuses: WalksVectorEnv(reuses, NEXT),
-    "next in arrays": lambda reuses: WalksVectorEnv(reuses, NEXT, True),
-    "disabled": lambda reuses: WalksVectorEnv(reuses, AutoresetMode.DISABLED, True),
-    "torch same": lambda reuses: WalksVectorEnv(reuses, SAME, True, True),
-    "torch next": lambda reuses: WalksVectorEnv(reuses, NEXT, True, True),
+    "same": native(SAME, False),
+    "same in arrays": native(SAME),
+    "next": native(NEXT, False),
+    "next in arrays": native(NEXT),
+    "disabled": native(AutoresetMode.DISABLED),
+    "torch same": native(SAME, True, True),
+    "torch next": native(NEXT, True, True),
     "sync next": sync(NEXT),
     "sync disabled": sync(AutoresetMode.DISABLED),
 }
 OURS: dict[str, Make] = {
-    "single": WalkEnv,
-    "dummy": dummies,
-    "SB3's": WalksVecEnv,
-    "SB3's in a wrapper": lambda reuses: VecMonitor(WalksVecEnv(reuses)),
+    "single": single,
+    "dummy": lambda reuses: DummyVecEnv(makers(reuses)),
+    "SB3's": unknown,
+    "SB3's in a wrapper": lambda reuses: VecFrameStack(unknown(reuses), 1),
     **NATIVE,
 }
 AMOUNTS: list[dict[str, int]] = [
@@ -81,9 +98,9 @@ class Recorder(BaseCallback):
     def _on_step(self) -> bool:
         names = ("obs_tensor", "new_obs", "actions", "rewards", "dones")
         infos = self.locals["infos"]
-        if isinstance(self.training_env.unwrapped, WalksVecEnv):
+        if isinstance(self.training_env.unwrapped, OtherVecEnv):
             # Infos are copied for ended episodes only.
-            infos = [infos[i] for i in np.flatnonzero(self.locals["dones"])]
+            infos = [info for info in infos if "terminal_observation" in info]
         self.locals_.append([*(self.locals[name] for name in names), infos])
         return True
 
@@ -182,7 +199,7 @@ def test_a_final_observation_that_gymnasium_loses_is_warned_of() -> None:
     env.reset()
     with pytest.warns(UserWarning, match="environment 0 of SyncVectorEnv.*is lost"):
         for _ in range(3):
-            env.step(np.zeros(2, np.int64))
+            env.step(np.zeros(N_ENVS, np.int64))
 
 
 @pytest.mark.filterwarnings("error")
@@ -190,4 +207,4 @@ def test_no_warning_where_nothing_is_lost() -> None:
     env = as_vec_env(sync(SAME)(False))
     env.reset()
     for _ in range(9):
-        env.step(np.zeros(2, np.int64))
+        env.step(np.zeros(N_ENVS, np.int64))
