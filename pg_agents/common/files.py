@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 
-_TEMPORARY = ".pgtoy-tmp"
+TEMPORARY_SUFFIX = ".pgtoy-tmp"
 # Characters of the name that a temporary file repeats: file systems allow 255 bytes,
 # which the name itself may use up.
 _MAX_REPEATED = 50
@@ -115,7 +115,7 @@ def remove_temporaries(folder: Path, prefix: str) -> list[Path]:
         path
         for path in folder.iterdir()
         if path.name.startswith(f".{prefix[:_MAX_REPEATED]}")
-        and path.name.endswith(_TEMPORARY)
+        and path.name.endswith(TEMPORARY_SUFFIX)
     ]
     for path in left:
         path.unlink(missing_ok=True)
@@ -156,7 +156,7 @@ def _is_special(target: Path) -> bool:
 def _temporary(target: Path) -> Path:
     # uuid4 reads the system's entropy; `tempfile` and `random` have generators.
     name = target.name[:_MAX_REPEATED]
-    return target.with_name(f".{name}.{uuid.uuid4().hex}{_TEMPORARY}")
+    return target.with_name(f".{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
 
 
 def _create_and_remove(temporary: Path) -> None:

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from pg_agents import REINFORCE, ActorCritic, RandomAgent, save_weights
 from pg_agents.analysis.plots import animate_action_probabilities, save_figure, save_gif
-from pg_agents.common import files
 from pg_agents.common.files import (
+    TEMPORARY_SUFFIX,
     check_writable,
     remove_temporaries,
     write_file,
@@ -114,12 +114,12 @@ def test_links_and_permissions_are_kept(tmp_path: Path) -> None:
 
 
 def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    for name in (f".model_7.zip.0a{files._TEMPORARY}", "model_7.zip", ".model_8.zip"):
+    for name in (f".model_7.zip.0a{TEMPORARY_SUFFIX}", "model_7.zip", ".model_8.zip"):
         (tmp_path / name).write_bytes(b"")
-    other = tmp_path / f".other_7.zip.0a{files._TEMPORARY}"
+    other = tmp_path / f".other_7.zip.0a{TEMPORARY_SUFFIX}"
     other.write_bytes(b"")
     removed = remove_temporaries(tmp_path, "model_")
-    assert [path.name for path in removed] == [f".model_7.zip.0a{files._TEMPORARY}"]
+    assert [path.name for path in removed] == [f".model_7.zip.0a{TEMPORARY_SUFFIX}"]
     assert len(list(tmp_path.iterdir())) == 3 and other.exists()
 
 

@@ -66,8 +66,8 @@ class TypedEnv(gymnasium.Env[Any, Any]):
         return self.shown[-1]
 
 
-def _makers(*both: Any) -> list[Callable[[], Any]]:
-    return [partial(TypedEnv, *both, number=i) for i in range(N_ENVS)]
+def _makers(obs_space: Space, action_space: Space) -> list[Callable[[], Any]]:
+    return [partial(TypedEnv, obs_space, action_space, i) for i in range(N_ENVS)]
 
 
 def _native(**kwargs: Any) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import NormalizeReward, TransformReward
@@ -302,7 +303,8 @@ def test_native_steps_equal_sb3s(kind: str) -> None:
     native, adapter = make(), make()
     assert native.steps_arrays
     for actions in np.random.default_rng(0).integers(0, 3, (60, 4)):
-        step = native.step_arrays(native._to_env_actions(actions))
+        as_rows = torch.as_tensor if native.is_torch else np.asarray
+        step = native.step_arrays(as_rows(actions))
         obs, rewards, dones, infos = adapter.step(actions)
         np.testing.assert_array_equal(step.obs, obs)
         np.testing.assert_allclose(step.rewards, rewards)
