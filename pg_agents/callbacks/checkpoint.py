@@ -16,14 +16,12 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
-    check_entries,
-    checkpoint_of,
+    open_checkpoint,
+    read_attributes,
     read_content,
     with_manifest,
 )
-from pg_agents.checkpoint.attributes import read_attributes
-from pg_agents.checkpoint.env_state import put_normalization as put_layers
-from pg_agents.checkpoint.env_state import take_normalization
+from pg_agents.checkpoint.env_state import get_normalization, set_normalization
 from pg_agents.checkpoint.finite_check import check_model
 from pg_agents.common.checks import check_count, checked_timesteps
 from pg_agents.common.files import remove_temporaries, write_whole
@@ -147,7 +145,7 @@ def checkpoint_content(model: BaseAlgorithm) -> bytes:
     model.save(file)
     normalize, env = model.get_vec_normalize_env(), model.get_env()
     extra = {} if normalize is None else {NORMALIZATION: pickle.dumps(normalize)}
-    layers = [] if env is None else take_normalization(env)
+    layers = [] if env is None else get_normalization(env)
     if len(layers) > (normalize is not None):
         extra[LAYERS] = pickle.dumps(layers)
     return with_manifest(file.getvalue(), type(model), extra)
@@ -210,7 +208,7 @@ def resume(
     for path in checkpoints(folder, name_prefix):
         content = read_content(path)
         try:
-            manifest = check_entries(content, str(path))
+            checkpoint = open_checkpoint(content, str(path))
         except DamagedCheckpointError as error:
             warnings.warn(
                 f"{error}; it is renamed to {path.name}.damaged, and the checkpoint "
@@ -221,7 +219,6 @@ def resume(
             continue
         if algorithm.load.__func__ is BaseAlgorithm.load.__func__:  # type: ignore[attr-defined]
             # It knows nothing of a manifest.
-            checkpoint = checkpoint_of(content, str(path), manifest)
             given = load_arguments.pop("custom_objects", None)
             read = read_attributes(checkpoint, given, load_arguments, ["verbose"])
             load_arguments["custom_objects"] = read.objects
@@ -267,7 +264,7 @@ def put_normalization(model: BaseAlgorithm, content: bytes) -> None:
     normalize, env = model.get_vec_normalize_env(), model.get_env()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if env is not None and LAYERS in archive.namelist():
-            put_layers(env, pickle.loads(archive.read(LAYERS)))
+            set_normalization(env, pickle.loads(archive.read(LAYERS)))
         if normalize is None or NORMALIZATION not in archive.namelist():
             return
         pickled = archive.read(NORMALIZATION)

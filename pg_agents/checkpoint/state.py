@@ -32,14 +32,18 @@ from gymnasium import spaces
 from stable_baselines3.common.save_util import recursive_getattr, save_to_zip_file
 from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.checkpoint.archive import checked_content, with_manifest
-from pg_agents.checkpoint.attributes import read_attributes, warn_unreadable
-from pg_agents.checkpoint.env_layers import CannotKeepError
+from pg_agents.checkpoint.archive import (
+    read_attributes,
+    read_checkpoint,
+    warn_unreadable,
+    with_manifest,
+)
 from pg_agents.checkpoint.env_state import (
-    put_env_state,
-    put_normalization,
-    take_env_state,
-    take_normalization,
+    UnsupportedEnvError,
+    get_env_state,
+    get_normalization,
+    set_env_state,
+    set_normalization,
 )
 from pg_agents.checkpoint.finite_check import check_model
 from pg_agents.common.files import write_whole
@@ -95,8 +99,8 @@ class TrainingState:
             )
         elif model.env is not None:
             try:
-                env = take_env_state(model.env)
-            except CannotKeepError as error:
+                env = get_env_state(model.env)
+            except UnsupportedEnvError as error:
                 reset_reason = str(error)
         return cls(
             random=random_states(),
@@ -108,7 +112,7 @@ class TrainingState:
             },
             env=env,
             reset_reason=reset_reason,
-            normalization=[] if model.env is None else take_normalization(model.env),
+            normalization=[] if model.env is None else get_normalization(model.env),
             observations=to_cpu({name: getattr(model, name) for name in _OBSERVATIONS}),
         )
 
@@ -157,14 +161,14 @@ class TrainingState:
             model._last_obs = None
         elif self.env is not None:
             try:
-                put_env_state(env, self.env)
-            except CannotKeepError as error:
+                set_env_state(env, self.env)
+            except UnsupportedEnvError as error:
                 reset_reason = str(error)
             else:
                 for name, value in self.observations.items():
                     setattr(model, name, to_device(value, model.device))
                 return
-        put_normalization(env, self.normalization)
+        set_normalization(env, self.normalization)
         if model._last_obs is not None:
             # force_reset=False: the environment is where it was.
             return
@@ -267,7 +271,7 @@ def load_checkpoint(
         raise ValueError(
             f"custom_objects must be a dict or None, got {custom_objects!r}"
         )
-    checkpoint = checked_content(path, cls)
+    checkpoint = read_checkpoint(path, cls)
     token = _IS_LOADING.set(True)
     try:
         with preserved_random_states():

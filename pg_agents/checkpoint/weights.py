@@ -1,4 +1,4 @@
-"""Weights alone, in the safetensors format: nothing is unpickled to read them."""
+"""Weights alone, in the safetensors format: reading them unpickles nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pg_agents.common.files import write_whole
 from pg_agents.common.nonfinite import check_policy
 from pg_agents.learning.critic import critic_names
 
-# In the metadata: names of a tensor that has several, to the one it is stored under.
+# Key of the metadata that maps further names of a tensor to the stored one.
 _ALIASES = "aliases"
 
 
@@ -29,37 +29,37 @@ def save_weights(
     *,
     critic: bool = True,
 ) -> None:
-    """Writes the weights of a policy, and nothing else, to a safetensors file.
+    """Writes the weights of a policy to a safetensors file, and nothing else.
 
-    That is what `policy.state_dict()` holds: all networks of the policy, SB3's target
-    networks among them, but no optimiser and no attribute of the algorithm. A tensor
-    that the policy has under several names, as SB3's shared features extractor, is
-    stored once. The metadata says which class, spaces and versions the file is from.
+    These are `policy.state_dict()`: all networks of the policy, target networks
+    included, but no optimiser and no attribute of the algorithm. A tensor with several
+    names, as in SB3's shared features extractor, is stored once. The metadata contains
+    class, spaces and versions.
 
     Args:
-        model_or_policy: an algorithm of SB3's or ours, or its policy.
-        path: name of the file; `.safetensors` is added to a name without suffix. It
-            appears whole or not at all.
-        critic: whether to store what only the critic uses, too; acting needs none.
+        model_or_policy: an algorithm of SB3 or pg_agents, or its policy.
+        path: name of the file; `.safetensors` is added to a name without suffix. The
+            file is written atomically.
+        critic: whether to store tensors that only the critic uses.
 
     Raises:
-        TypeError: if it is neither algorithm nor policy; if the policy is none with an
-            actor and a critic, and critic is False.
-        ValueError: if the policy holds anything but tensors.
-        NonFiniteError: (a ValueError) if a parameter that is stored is NaN or infinite;
-            an old file of that name is as it was.
+        TypeError: if it is neither an algorithm nor a policy; with `critic=False`, if
+            the policy is no ActorCriticPolicy.
+        ValueError: if the policy's state contains anything but tensors.
+        NonFiniteError: (a ValueError) if a stored parameter is NaN or infinite; an
+            existing file is unchanged.
         OSError: if the file can't be written.
     """
     policy = _policy(model_or_policy)
+    tensors = _tensors(policy, critic)
+    check_policy(policy, tensors)
     names: dict[tuple[Any, ...], str] = {}
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
-    tensors = _tensors(policy, critic)
-    check_policy(policy, tensors)
     for name, tensor in tensors.items():
-        first = names.setdefault(_place(tensor, name), name)
+        first = names.setdefault(_storage(tensor, name), name)
         if first == name:
-            # A copy of its own: the format knows no views.
+            # The format has no views.
             stored[name] = tensor.detach().cpu().clone().contiguous()
         else:
             aliases[name] = first
@@ -80,28 +80,26 @@ def load_weights(
     *,
     critic: bool = True,
 ) -> None:
-    """Puts the weights of a safetensors file into a policy, in place.
+    """Copies the weights of a safetensors file into a policy.
 
-    Names, shapes and types are compared first: if they do not fit, nothing changes.
+    If names, shapes or dtypes do not fit, nothing changes.
 
     Args:
-        model_or_policy: an algorithm of SB3's or ours, or its policy.
+        model_or_policy: an algorithm of SB3 or pg_agents, or its policy.
         path: name of the file, with or without `.safetensors`.
-        critic: as it was stored; with False the critic stays as it is.
+        critic: as in `save_weights`; with False the critic is unchanged.
 
     Raises:
-        TypeError: if it is neither algorithm nor policy; if the policy is none with an
-            actor and a critic, and critic is False.
+        TypeError: as `save_weights`.
         ValueError: if the file is damaged or no safetensors file, or does not fit.
         FileNotFoundError: if there is no such file.
     """
-    policy = _policy(model_or_policy)
-    own = _tensors(policy, critic)
-    given = _read(path)
-    _check_fit(own, given, path)
+    tensors = _tensors(_policy(model_or_policy), critic)
+    saved = _read(path)
+    _check_fit(tensors, saved, path)
     with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(given[name])
+        for name, tensor in tensors.items():
+            tensor.copy_(saved[name])
 
 
 def _read(path: str | Path) -> dict[str, Tensor]:
@@ -112,7 +110,7 @@ def _read(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"there is no file {path}, nor {file}")
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
-            # safetensors' objects offer no iteration, but keys().
+            # The object is not iterable.
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
             aliases = json.loads((opened.metadata() or {}).get(_ALIASES, "{}"))
         return tensors | {alias: tensors[name] for alias, name in aliases.items()}
@@ -123,45 +121,45 @@ def _read(path: str | Path) -> dict[str, Tensor]:
 
 
 def _check_fit(
-    own: dict[str, Tensor], given: dict[str, Tensor], path: str | Path
+    tensors: dict[str, Tensor], saved: dict[str, Tensor], path: str | Path
 ) -> None:
-    missing, unknown = sorted(own.keys() - given), sorted(given.keys() - own)
+    missing, unknown = sorted(tensors.keys() - saved), sorted(saved.keys() - tensors)
     if missing or unknown:
         raise ValueError(
             f"{path} is from another architecture: it lacks {missing or 'nothing'} and "
             f"has {unknown or 'nothing'} in addition"
         )
-    places: dict[tuple[Any, ...], str] = {}
-    for name, tensor in own.items():
-        found = given[name]
+    names: dict[tuple[Any, ...], str] = {}
+    for name, tensor in tensors.items():
+        found = saved[name]
         if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
             raise ValueError(
                 f"{path} is from another architecture: {name} is {list(found.shape)} "
                 f"{found.dtype} there, and {list(tensor.shape)} {tensor.dtype} here"
             )
-        first = places.setdefault(_place(tensor, name), name)
-        if not torch.equal(given[first], found):
+        first = names.setdefault(_storage(tensor, name), name)
+        if not torch.equal(saved[first], found):
             raise ValueError(
-                f"{path} does not fit: {first} and {name} are one tensor here, and "
+                f"{path} does not fit: {first} and {name} share one tensor here, and "
                 "differ there"
             )
 
 
-def _place(tensor: Tensor, name: str) -> tuple[Any, ...]:
-    """Returns what two names of one tensor have in common."""
+def _storage(tensor: Tensor, name: str) -> tuple[Any, ...]:
+    """Returns a key that is equal for two names of one tensor."""
     if tensor.numel() == 0:
         return (name,)
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _tensors(policy: BasePolicy, critic: bool) -> dict[str, Tensor]:
-    # The tensors themselves, not copies; state_dict() says which are part of it.
+    """Returns the tensors of `state_dict()` without copying them."""
     entries = policy.state_dict(keep_vars=True)
     others = [n for n, entry in entries.items() if not isinstance(entry, Tensor)]
     if others:
         raise ValueError(
-            f"{type(policy).__name__} holds what is no tensor, which safetensors can't "
-            f"store: {', '.join(others)}"
+            f"safetensors stores tensors only, and {type(policy).__name__} has other "
+            f"state: {', '.join(others)}"
         )
     if critic:
         return dict(entries)
@@ -184,5 +182,5 @@ def _policy(model_or_policy: object) -> BasePolicy:
     return policy
 
 
-def _class_name(thing: object) -> str:
-    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+def _class_name(instance: object) -> str:
+    return f"{type(instance).__module__}.{type(instance).__qualname__}"

@@ -38,7 +38,7 @@ from stable_baselines3.common.vec_env import (
 from pg_agents.cloning.space_arrays import Observations
 from pg_agents.common.tree import copy_observation, count, select, tree_map
 from pg_agents.vec_env.adapter import VectorEnvAdapter
-from pg_agents.vec_env.infos import with_rows
+from pg_agents.vec_env.arrays import with_rows
 
 Batch = Callable[[Observations], Observations]
 

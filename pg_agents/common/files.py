@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files: a reader, or a crash, finds the old file or the new one."""
 
 from __future__ import annotations
 
@@ -12,63 +12,72 @@ from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 
-_TEMPORARY = ".pgtoy-tmp"
-# Characters of a name that its temporary file repeats: a file system has room for 255
-# bytes, which a long name may fill.
-_LONGEST = 50
+TEMPORARY_SUFFIX = ".pgtoy-tmp"
+# Characters of the name that a temporary file repeats: file systems allow 255 bytes,
+# which the name itself may use up.
+_MAX_REPEATED = 50
 
 
 def write_whole(
     path: str | Path | BufferedIOBase, content: bytes, suffix: str
 ) -> Path | None:
-    """Writes a file whose name SB3's rules complete, as `write_file` does.
+    """Writes a file as `write_file` does, under a name completed by SB3's rules.
 
     Args:
-        path: a name, to which `suffix` is added where it has none; missing folders are
-            made, a folder of that name gets a file `<name>_2` beside it. Or an open
+        path: a name, to which `suffix` is added if it has none. Missing folders are
+            created; if the name is that of a folder, `_2` is appended. Or an open
             binary file, which is written to.
-        content: what to write.
+        content: the bytes.
         suffix: such as `"zip"`, without the dot.
 
     Returns:
-        The file that was written; None for an open file.
+        The file; None for an open file.
 
     Raises:
         OSError: if it can't be written, see `write_file`.
-        TypeError: if `path` is no name and no binary file.
+        TypeError: if `path` is neither a name nor a binary file.
     """
     if not isinstance(path, str | Path):
         if not hasattr(path, "write"):
             raise TypeError(f"path must be a name or an open binary file, got {path!r}")
         path.write(content)
         return None
-    with _naming(path):
-        target = _completed(Path(path), suffix)
+    with _errors_naming(path):
+        target = Path(path)
+        if target.suffix == "":
+            target = target.with_name(f"{target.name}.{suffix}")
+        while target.is_dir():
+            warnings.warn(
+                f"{target} is a folder: the file is saved as {target}_2 instead",
+                stacklevel=3,
+            )
+            target = target.with_name(f"{target.name}_2")
+        if not target.parent.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            warnings.warn(f"created the missing folder {target.parent}", stacklevel=3)
     return write_file(target, content)
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Writes a file so that a reader finds the old one or the new one whole.
+    """Writes a file atomically.
 
-    The content goes to a temporary file in the same folder, which takes the place of
-    the old file once it is on the disk: renaming is one step for the file system. After
-    a power cut, too, one of the two is there.
+    The content is written to a temporary file in the same folder, flushed to the disk,
+    and renamed: after a kill or a power failure, either the old or the new file exists.
 
     Args:
-        path: its name; the file that a link points to is replaced, not the link.
-        content: what to write.
+        path: its name. If it is a link, the file it points to is replaced.
+        content: the bytes.
 
     Returns:
         The file that was written.
 
     Raises:
-        OSError: if it can't be written; the message names `path` and the reason. The
-            old file is as it was, and no temporary is left behind.
+        OSError: if it can't be written; the message contains `path` and the reason. The
+            old file is unchanged, and no temporary file remains.
     """
-    with _naming(path):
+    with _errors_naming(path):
         target = _writable(path)
         if _is_special(target):
-            # A device or a pipe can't be replaced.
             target.write_bytes(content)
         else:
             _replace(target, content)
@@ -76,37 +85,37 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> Path:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raises the OSError of `write_file` before the work, if it would fail now."""
-    with _naming(path):
+    """Raises the OSError that `write_file` would raise, without writing."""
+    with _errors_naming(path):
         target = _writable(path)
         if not _is_special(target):
-            _try_out(_temporary(target))
+            _create_and_remove(_temporary(target))
 
 
 def check_folder(path: Path) -> None:
-    """Raises an OSError naming a folder that can't be made or written to."""
-    with _naming(path):
-        there = next(each for each in (path, *path.parents) if each.exists())
-        if not there.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{there} is no folder")
-        _try_out(_temporary(there / "folder"))
+    """Raises an OSError if a folder can't be created or written to."""
+    with _errors_naming(path):
+        existing = next(p for p in (path, *path.parents) if p.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{existing} is no folder")
+        _create_and_remove(_temporary(existing / "folder"))
 
 
 def remove_temporaries(folder: Path, prefix: str) -> list[Path]:
-    """Removes what a killed `write_whole` left of files whose names begin alike.
+    """Removes temporary files that a killed process has left.
 
     Args:
         folder: where to look.
         prefix: beginning of the names of the files that were to be written.
 
     Returns:
-        What was removed.
+        The removed files.
     """
     left = [
         path
         for path in folder.iterdir()
-        if path.name.startswith(f".{prefix[:_LONGEST]}")
-        and path.name.endswith(_TEMPORARY)
+        if path.name.startswith(f".{prefix[:_MAX_REPEATED]}")
+        and path.name.endswith(TEMPORARY_SUFFIX)
     ]
     for path in left:
         path.unlink(missing_ok=True)
@@ -114,8 +123,8 @@ def remove_temporaries(folder: Path, prefix: str) -> list[Path]:
 
 
 @contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Has errors name the file that is to be written, and no temporary one."""
+def _errors_naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Makes OSErrors name `path` instead of a temporary file."""
     try:
         yield
     except OSError as error:
@@ -124,22 +133,8 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None
 
 
-def _completed(path: Path, suffix: str) -> Path:
-    if path.suffix == "":
-        path = path.with_name(f"{path.name}.{suffix}")
-    while path.is_dir():
-        warnings.warn(
-            f"{path} is a folder: the file is saved as {path}_2 instead", stacklevel=4
-        )
-        path = path.with_name(f"{path.name}_2")
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        warnings.warn(f"{path.parent} does not exist and is made", stacklevel=4)
-    return path
-
-
 def _writable(path: str | os.PathLike[str]) -> Path:
-    """Returns the file behind links, unless it can be seen that it can't be written."""
+    """Returns the file behind links, if nothing obvious prevents writing it."""
     target, parent = Path(os.path.realpath(path)), Path(path).parent
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
@@ -147,23 +142,24 @@ def _writable(path: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {parent}")
     if not target.parent.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{parent} is no folder")
-    # Renaming would not ask: a file that is protected stays.
+    # Renaming would replace a read-only file.
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, "the file is read-only")
     return target
 
 
 def _is_special(target: Path) -> bool:
+    """Whether it is a device or a pipe, which can't be replaced."""
     return target.exists() and not target.is_file()
 
 
 def _temporary(target: Path) -> Path:
-    # No module `random`: saving draws from nobody's generator.
-    own = target.name[:_LONGEST]
-    return target.with_name(f".{own}.{uuid.uuid4().hex}{_TEMPORARY}")
+    # uuid4 reads the system's entropy; `tempfile` and `random` have generators.
+    name = target.name[:_MAX_REPEATED]
+    return target.with_name(f".{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
 
 
-def _try_out(temporary: Path) -> None:
+def _create_and_remove(temporary: Path) -> None:
     temporary.touch(exist_ok=False)
     temporary.unlink()
 
@@ -181,15 +177,10 @@ def _replace(target: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Waits until the new name is on the disk, where folders can be opened for that."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if os.name == "posix":
+        # The rename is on the disk once the folder is.
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -80,7 +80,7 @@ def refuse_to_save(what: str, reason: str | None) -> None:
     """Raises a NonFiniteError if there is a reason not to save a model or policy."""
     if reason is not None:
         raise NonFiniteError(
-            f"{reason}: the {what} is not saved, and older files stay as they are"
+            f"{reason}: the {what} is not saved, and existing files are unchanged"
         )
 
 

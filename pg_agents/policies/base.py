@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from pg_agents.common.nonfinite import check_policy
 from pg_agents.common.spaces import nearest_actions, scaled, unscaled
 from pg_agents.common.tree import tree_map
-from pg_agents.policies.distributions import ActionDistribution, Categorical, Gaussian
-from pg_agents.policies.sb3_distributions import (
+from pg_agents.policies.distributions import (
+    ActionDistribution,
     BoxGaussian,
-    CountedCategorical,
-    of_space,
+    Categorical,
+    Gaussian,
+    ShiftedCategorical,
+    for_space,
 )
 
 # Layers of torch that behave differently in training.
@@ -114,7 +116,7 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
             "use_expln": kwargs.get("use_expln", False),
         }
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
-        self.action_dist = of_space(self.action_dist, action_space)
+        self.action_dist = for_space(self.action_dist, action_space)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -223,7 +225,7 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
 
     def _distribution(self, latent: Tensor) -> ActionDistribution:
         """Returns the distribution over actions, `[B]`."""
-        if type(self.action_dist) is CountedCategorical:
+        if type(self.action_dist) is ShiftedCategorical:
             return Categorical(self.action_net(latent), self.action_dist.start)
         if type(self.action_dist) is BoxGaussian:
             return Gaussian(self.action_net(latent), self.log_std)

@@ -1,22 +1,40 @@
-"""The two common distributions over actions, as bare arithmetic on tensors.
+"""Distributions over actions, in the numbers and dtypes of the action space.
 
-`torch.distributions` checks what it is given and keeps every parametrisation at hand;
-for a small network that costs more than the network. The draws are those that
-Stable-Baselines3 makes of them from the same generator.
+SB3's distributions count from 0 where a discrete space starts at another number, take
+binary actions as floats only, and actions of a Box as flat rows whatever its shape. The
+subclasses here take and return actions of the space; `distribution`, torch's own, is as
+in SB3.
+
+`Categorical` and `Gaussian` compute the two common ones without `torch.distributions`,
+whose argument checks cost more than a small network and wait for the device. From the
+same generator they draw what SB3's draw.
 """
 
 from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+    Distribution,
+    MultiCategoricalDistribution,
+    StateDependentNoiseDistribution,
+)
 from torch import Tensor
+
+# The first action of a discrete space, or `[K]` int64 of them; None for 0.
+Start = int | Tensor | None
 
 
 class ActionDistribution(Protocol):
-    """What is asked of a distribution over actions; SB3's have it, too."""
+    """The methods used of a distribution over actions, SB3's or ours."""
 
     def sample(self) -> Tensor:
         """Returns an action for each row."""
@@ -25,70 +43,7 @@ class ActionDistribution(Protocol):
         """Returns log-probabilities `[B]`."""
 
     def entropy(self) -> Tensor | None:
-        """Returns entropies `[B]` in nats; None where there is no closed form."""
-
-
-# The first action of a discrete space, or `[K]` int64 of them; None for 0.
-Start = int | Tensor | None
-
-
-def counted(numbers: Tensor, start: Start) -> Tensor:
-    """Returns actions as their space counts them, of numbers that count from 0.
-
-    Args:
-        numbers: `[B]` or `[B, K]` int64.
-        start: where the space begins.
-    """
-    if start is None:
-        return numbers
-    return numbers + (start.to(numbers) if isinstance(start, Tensor) else start)
-
-
-def from_zero(actions: Tensor, start: Start) -> Tensor:
-    """Returns int64 numbers that count from 0, of actions as their space counts them.
-
-    Args:
-        actions: `[B]` or `[B, K]`, whole numbers of any dtype.
-        start: where the space begins.
-
-    Raises:
-        ValueError: if actions are no whole numbers.
-    """
-    numbers = actions
-    if actions.dtype is not torch.int64:
-        numbers = actions.long()
-        if actions.is_floating_point() and not torch.equal(
-            numbers.to(actions), actions
-        ):
-            raise ValueError(f"discrete actions must be whole numbers, got {actions}")
-    if start is None:
-        return numbers
-    return numbers - (start.to(numbers) if isinstance(start, Tensor) else start)
-
-
-def as_rows(actions: Tensor, like: Tensor) -> Tensor:
-    """Returns actions as rows of numbers, `[B, D]`, of the dtype of `like`.
-
-    Args:
-        actions: `[B, *action_shape]` or `[B, D]`, or a single action, of any dtype.
-        like: `[B, D]`.
-
-    Raises:
-        ValueError: if actions have not D numbers each.
-    """
-    size = like.shape[-1]
-    if actions.shape != like.shape:
-        given = actions.shape
-        if actions.numel() == size:
-            actions = actions.reshape(1, size)
-        else:
-            actions = actions.flatten(1) if len(given) > 1 else actions.reshape(-1, 1)
-        if actions.shape[-1] != size:
-            raise ValueError(
-                f"actions must be [B, {size}], or of the shape of the action space, "
-                f"got {list(given)}"
-            )
-    return actions.to(like.dtype)
+        """Returns entropies `[B]` in nats; None if there is no closed form."""
 
 
 class Categorical:
@@ -108,25 +63,24 @@ class Categorical:
         return torch.log_softmax(self._logits, dim=-1)
 
     def sample(self) -> Tensor:
-        """Returns `[B]` int64: the first to arrive of A exponential clocks.
+        """Returns `[B]` int64: `argmin_a t_a / p_a` with `t_a` exponential.
 
-        The clock of action a runs at the rate p_a and shows t_a / p_a, with t_a drawn
-        from an exponential distribution: it is the first with probability p_a. (The
-        same logits plus Gumbel noise, log p_a - log t_a.) `torch.multinomial` does so
-        too, and checks, for which it waits for the device.
+        Action a wins this race with probability `p_a`; equivalently, Gumbel noise
+        `-log t_a` is added to the logits. `torch.multinomial` does the same, and waits
+        for the device to check its arguments.
         """
         times = torch.empty_like(self._logits).exponential_(1.0)
-        return counted((self._logits - times.log_()).argmax(dim=-1), self._start)
+        return _shifted((self._logits - times.log_()).argmax(dim=-1), self._start)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Returns `[B]`, `log p(a)` of actions `[B]` or `[B, 1]`, of any dtype."""
-        numbers = from_zero(actions, self._start).reshape(-1, 1)
-        return self.log_probs.gather(-1, numbers).squeeze(-1)
+        indices = _indices(actions, self._start).reshape(-1, 1)
+        return self.log_probs.gather(-1, indices).squeeze(-1)
 
     def entropy(self) -> Tensor:
         """Returns `[B]`, `-sum_a p(a) log p(a)`, 0 log 0 being 0."""
         log_probs = self.log_probs
-        # An action that is as good as impossible has -inf, which times 0 is no number.
+        # 0 * -inf would be NaN.
         finite = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
         return -(log_probs.exp() * finite).sum(dim=-1)
 
@@ -148,12 +102,156 @@ class Gaussian:
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Returns `[B]`, the log-density of actions `[B, *action_shape]`."""
-        actions = as_rows(actions, self.mean)
-        distance = (actions - self.mean) * torch.exp(-self.log_std)
-        each = -0.5 * distance.square() - self.log_std - 0.5 * math.log(2.0 * math.pi)
-        return each.sum(dim=-1)
+        actions = _flat(actions, self.mean)
+        z = (actions - self.mean) * torch.exp(-self.log_std)
+        terms = -0.5 * z.square() - self.log_std - 0.5 * math.log(2.0 * math.pi)
+        return terms.sum(dim=-1)
 
     def entropy(self) -> Tensor:
         """Returns `[B]`, `sum_d log std_d + log(2 pi e) / 2`."""
-        each = self.log_std + 0.5 + 0.5 * math.log(2.0 * math.pi)
-        return each.expand_as(self.mean).sum(dim=-1)
+        terms = self.log_std + 0.5 + 0.5 * math.log(2.0 * math.pi)
+        return terms.expand_as(self.mean).sum(dim=-1)
+
+
+class ShiftedCategorical(CategoricalDistribution):
+    """A softmax over the actions of a `Discrete` space."""
+
+    start: int | None = None
+
+    def sample(self) -> Tensor:
+        """Returns `[B]` int64."""
+        return _shifted(super().sample(), self.start)
+
+    def mode(self) -> Tensor:
+        """Returns `[B]` int64, the most likely actions."""
+        return _shifted(super().mode(), self.start)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Returns `[B]` of actions `[B]` or `[B, 1]`, whole numbers of any dtype."""
+        indices = _indices(actions, self.start)
+        return super().log_prob(indices.flatten() if indices.dim() > 1 else indices)
+
+
+class ShiftedMultiCategorical(MultiCategoricalDistribution):
+    """A softmax for each of the K numbers of a `MultiDiscrete` action."""
+
+    start: Tensor | None = None
+
+    def sample(self) -> Tensor:
+        """Returns `[B, K]` int64."""
+        return _shifted(super().sample(), self.start)
+
+    def mode(self) -> Tensor:
+        """Returns `[B, K]` int64, the most likely actions."""
+        return _shifted(super().mode(), self.start)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Returns `[B]` of actions `[B, K]`, whole numbers of any dtype."""
+        return super().log_prob(torch.atleast_2d(_indices(actions, self.start)))
+
+
+class MultiBinaryBernoulli(BernoulliDistribution):
+    """A Bernoulli distribution for each of the n numbers of a `MultiBinary` action."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Returns `[B]` of actions `[B, n]`, 0 and 1 of any dtype."""
+        return super().log_prob(_flat(actions, self.distribution.logits))
+
+
+class BoxGaussian(DiagGaussianDistribution):
+    """Independent normal distributions over the numbers of a `Box` action."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Returns `[B]` of actions `[B, *action_shape]` or `[B, D]`, of any dtype."""
+        return super().log_prob(_flat(actions, self.distribution.mean))
+
+
+class BoxStateDependentNoise(StateDependentNoiseDistribution):
+    """gSDE over the numbers of a `Box` action; squashed ones are in [-1, 1]."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Returns `[B]` of actions `[B, *action_shape]` or `[B, D]`, of any dtype."""
+        return super().log_prob(_flat(actions, self.distribution.mean))
+
+
+_SUBCLASSES: dict[type[Distribution], type[Distribution]] = {
+    CategoricalDistribution: ShiftedCategorical,
+    MultiCategoricalDistribution: ShiftedMultiCategorical,
+    BernoulliDistribution: MultiBinaryBernoulli,
+    DiagGaussianDistribution: BoxGaussian,
+    StateDependentNoiseDistribution: BoxStateDependentNoise,
+}
+
+
+def for_space(distribution: Distribution, space: spaces.Space[Any]) -> Distribution:
+    """Converts one of SB3's distributions to one over the actions of a space.
+
+    Args:
+        distribution: as SB3 makes it for the space, with state such as gSDE's noise.
+            One of any other class is returned unchanged.
+        space: the action space.
+    """
+    subclass = _SUBCLASSES.get(type(distribution))
+    if subclass is None:
+        return distribution
+    converted = subclass.__new__(subclass)
+    vars(converted).update(vars(distribution), start=_start(space))
+    return converted
+
+
+def _start(space: spaces.Space[Any]) -> Start:
+    start = getattr(space, "start", 0)
+    if not np.any(start):
+        return None
+    numbers = np.asarray(start).astype(np.int64)
+    return torch.as_tensor(numbers) if numbers.ndim else int(numbers)
+
+
+def _shifted(indices: Tensor, start: Start) -> Tensor:
+    """Returns the actions with indices `[B]` or `[B, K]`, int64."""
+    if start is None:
+        return indices
+    return indices + (start.to(indices) if isinstance(start, Tensor) else start)
+
+
+def _indices(actions: Tensor, start: Start) -> Tensor:
+    """Returns the indices, int64, of actions `[B]` or `[B, K]` of any dtype.
+
+    Raises:
+        ValueError: if actions are not whole numbers.
+    """
+    indices = actions
+    if actions.dtype is not torch.int64:
+        indices = actions.long()
+        if actions.is_floating_point() and not torch.equal(
+            indices.to(actions), actions
+        ):
+            raise ValueError(f"discrete actions must be whole numbers, got {actions}")
+    if start is None:
+        return indices
+    return indices - (start.to(indices) if isinstance(start, Tensor) else start)
+
+
+def _flat(actions: Tensor, like: Tensor) -> Tensor:
+    """Returns actions as rows `[B, D]` of the dtype of `like`.
+
+    Args:
+        actions: `[B, *action_shape]` or `[B, D]`, or a single action, of any dtype.
+        like: `[B, D]`.
+
+    Raises:
+        ValueError: if actions do not have D numbers each.
+    """
+    size = like.shape[-1]
+    if actions.shape != like.shape:
+        shape = actions.shape
+        if actions.numel() == size:
+            actions = actions.reshape(1, size)
+        else:
+            actions = actions.flatten(1) if len(shape) > 1 else actions.reshape(-1, 1)
+        if actions.shape[-1] != size:
+            raise ValueError(
+                f"actions must be [B, {size}], or of the shape of the action space, "
+                f"got {list(shape)}"
+            )
+    return actions.to(like.dtype)

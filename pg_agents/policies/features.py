@@ -1,4 +1,4 @@
-"""Observations brought to the size that networks learn well from, by fixed numbers."""
+"""A features extractor that scales observations by fixed numbers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from torch import Tensor
 class ScaledExtractor(BaseFeaturesExtractor):
     """The features are `(observation - centre) / scale`.
 
-    Where what an environment shows is known beforehand, in pixels say, this takes the
-    place of SB3's VecNormalize: the numbers belong to the policy, are saved with its
-    weights, and a native vector environment is stepped without a wrapper. Pass it as
+    For environments whose range of observations is known, such as pixels, this
+    replaces SB3's VecNormalize: the numbers are part of the policy and saved with its
+    weights, and a native vector environment needs no wrapper. Pass it as
     `policy_kwargs={"features_extractor_class": ScaledExtractor,
     "features_extractor_kwargs": {"centre": [...], "scale": [...]}}`.
 
     Args:
         observation_space: a `Box` of shape `[D]`.
-        centre: D numbers, in the units of the observation: what becomes 0.
-        scale: D numbers above 0, likewise: how far from there is 1.
+        centre: D numbers, in units of the observation, which become 0.
+        scale: D numbers above 0, in units of the observation: the distances from the
+            centre that become 1.
 
     Raises:
         ValueError: if the space is another, or the numbers do not fit it.
@@ -44,8 +45,8 @@ class ScaledExtractor(BaseFeaturesExtractor):
                 f"space {observation_space}"
             )
         super().__init__(observation_space, shape[0])
-        self.register_buffer("centre", _numbers("centre", centre, shape[0]))
-        self.register_buffer("scale", _numbers("scale", scale, shape[0]))
+        self.register_buffer("centre", _vector("centre", centre, shape[0]))
+        self.register_buffer("scale", _vector("scale", scale, shape[0]))
         if not (self.scale > 0).all():
             raise ValueError(f"scale must be above 0, got {list(scale)}")
 
@@ -54,11 +55,11 @@ class ScaledExtractor(BaseFeaturesExtractor):
         return (observations - self.centre) / self.scale
 
 
-def _numbers(name: str, given: Sequence[float], n_numbers: int) -> Tensor:
+def _vector(name: str, numbers: Sequence[float], size: int) -> Tensor:
     try:
-        found = torch.tensor(given, dtype=torch.float32)
+        vector = torch.tensor(numbers, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError):
-        found = torch.tensor(0.0)
-    if found.shape != (n_numbers,) or not found.isfinite().all():
-        raise ValueError(f"{name} must be {n_numbers} finite numbers, got {given!r}")
-    return found
+        vector = torch.tensor(0.0)
+    if vector.shape != (size,) or not vector.isfinite().all():
+        raise ValueError(f"{name} must be {size} finite numbers, got {numbers!r}")
+    return vector

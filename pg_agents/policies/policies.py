@@ -1,4 +1,4 @@
-"""Network policies: Stable-Baselines3's, with a choice of critic and layer norm."""
+"""Network policies: SB3's, with a choice of critic, layer norm and initialisation."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class MlpPolicy(PolicyGradientPolicy):
         observation_space: observation space.
         action_space: action space.
         lr_schedule: step size as a function of the remaining progress, 1 to 0.
-        critic: `"separate"`: a value network of its own (SB3's way). `"shared"`: one
-            body, with a head for the policy and one for the value. `"none"`: no value
-            network and no parameters for it; values are 0.
-        layer_norm: whether each hidden layer is normalised before its activation (Ba,
+        critic: `"separate"`: a separate value network, as in SB3. `"shared"`: one body
+            with a head for the policy and one for the value. `"none"`: no value
+            network; values are 0.
+        layer_norm: whether to normalise each hidden layer before its activation (Ba,
             Kiros and Hinton, 2016, "Layer normalization").
-        glorot_init: whether weights begin uniformly distributed, within
-            sqrt(6 / (inputs + outputs)) of 0, and biases at 0 (Glorot and Bengio, 2010,
-            equation 16), as Keras does; in the place of `ortho_init`.
+        glorot_init: whether to initialise weights uniformly within
+            sqrt(6 / (inputs + outputs)) of 0, and biases to 0 (Glorot and Bengio, 2010,
+            equation 16), as Keras does; instead of `ortho_init`.
         **kwargs: as SB3's `ActorCriticPolicy`: `net_arch`, `activation_fn`,
             `ortho_init`, `optimizer_class`, `optimizer_kwargs` and so on. With a shared
-            critic `net_arch` must be a list: one body.
+            critic `net_arch` must be a list of layer widths.
 
     Raises:
-        ValueError: if `critic` is unknown, or arguments do not go together.
+        ValueError: if `critic` is unknown, or arguments exclude each other.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class MlpPolicy(PolicyGradientPolicy):
         check_choice("glorot_init", glorot_init, (True, False))
         if glorot_init and kwargs.get("ortho_init"):
             raise ValueError(
-                "glorot_init=True and ortho_init=True are two ways to begin: choose one"
+                "glorot_init=True and ortho_init=True are mutually exclusive"
             )
         net_arch = kwargs.get("net_arch")
-        # SB3 still takes [{"pi": ..., "vf": ...}], its way before 1.8.
+        # SB3 also accepts [{"pi": ..., "vf": ...}], its format before 1.8.
         parts = net_arch if isinstance(net_arch, list) else [net_arch]
         if critic == "shared" and any(isinstance(part, dict) for part in parts):
             raise ValueError(
@@ -75,7 +75,7 @@ class MlpPolicy(PolicyGradientPolicy):
                 "own and needs critic='separate', got critic='shared'"
             )
         if critic == "none":
-            # Nobody would use an extractor of the critic's.
+            # A separate extractor of the critic would be unused.
             kwargs = {**kwargs, "share_features_extractor": True}
         self._critic = critic
         self._layer_norm = layer_norm
@@ -86,24 +86,24 @@ class MlpPolicy(PolicyGradientPolicy):
 
     @property
     def has_critic(self) -> bool:
-        """Whether there is a value function to learn."""
+        """Whether values are learnt."""
         return self._critic != "none"
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        own = {
+        return {
+            **super()._get_constructor_parameters(),
             "critic": self._critic,
             "layer_norm": self._layer_norm,
             "glorot_init": self._glorot_init,
         }
-        return {**super()._get_constructor_parameters(), **own}
 
     def _build_mlp_extractor(self) -> None:
         if self._critic == "separate":
             super()._build_mlp_extractor()
         else:
-            given = self.net_arch
-            body = given.get("pi", []) if isinstance(given, dict) else given
-            # What a saved policy is made again from.
+            net_arch = self.net_arch
+            body = net_arch.get("pi", []) if isinstance(net_arch, dict) else net_arch
+            # As an argument, for a saved policy.
             self.net_arch = body
             extractor = _SharedBody if self._critic == "shared" else MlpExtractor
             self.mlp_extractor = extractor(
@@ -114,16 +114,16 @@ class MlpPolicy(PolicyGradientPolicy):
             )
         if self._layer_norm:
             for name in ("policy_net", "value_net"):
-                plain = getattr(self.mlp_extractor, name)
-                setattr(self.mlp_extractor, name, _normalized(plain))
+                layers = getattr(self.mlp_extractor, name)
+                setattr(self.mlp_extractor, name, _with_layer_norm(layers))
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         if self._glorot_init:
-            self.apply(_begin_as_glorot)
+            self.apply(_init_glorot)
         if self._critic == "none":
             self.value_net = NoCritic()  # type: ignore[assignment]
-            # Made again without the parameters that are gone.
+            # Without the parameters of the removed value head.
             self.optimizer = self.optimizer_class(
                 self.parameters(),
                 lr=lr_schedule(1),  # type: ignore[call-arg]
@@ -132,13 +132,13 @@ class MlpPolicy(PolicyGradientPolicy):
 
 
 class CnnPolicy(MlpPolicy):
-    """`MlpPolicy` for images: a convolutional network in front (Mnih et al., 2015).
+    """`MlpPolicy` for images: a convolutional network first (Mnih et al., 2015).
 
     Args:
         observation_space: a `Box` of images, uint8 in [0, 255].
         action_space: action space.
         lr_schedule: step size as a function of the remaining progress, 1 to 0.
-        features_extractor_class: what is in front.
+        features_extractor_class: the convolutional network.
         **kwargs: as `MlpPolicy`.
     """
 
@@ -156,13 +156,13 @@ class CnnPolicy(MlpPolicy):
 
 
 class MultiInputPolicy(MlpPolicy):
-    """`MlpPolicy` for `Dict` observations: an extractor for each entry, side by side.
+    """`MlpPolicy` for `Dict` observations: one features extractor per entry.
 
     Args:
         observation_space: a `Dict` of arrays and images.
         action_space: action space.
         lr_schedule: step size as a function of the remaining progress, 1 to 0.
-        features_extractor_class: what is in front.
+        features_extractor_class: class of the combined extractor.
         **kwargs: as `MlpPolicy`.
     """
 
@@ -185,7 +185,7 @@ class MultiInputPolicy(MlpPolicy):
 
 
 class _SharedBody(MlpExtractor):
-    """One body whose output goes to both heads, computed once."""
+    """One body for both heads, computed once."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -200,22 +200,22 @@ class _SharedBody(MlpExtractor):
 
 
 class NoCritic(nn.Module):
-    """Stands where a value head would: values are 0."""
+    """A value head without parameters: values are 0."""
 
     def forward(self, latent: Tensor) -> Tensor:
         """Returns zeros `[B, 1]`."""
         return latent.new_zeros((len(latent), 1))
 
 
-def _begin_as_glorot(layer: nn.Module) -> None:
+def _init_glorot(layer: nn.Module) -> None:
     if isinstance(layer, nn.Linear | nn.Conv2d):
         nn.init.xavier_uniform_(layer.weight)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
 
-def _normalized(layers: nn.Sequential) -> nn.Sequential:
-    """Returns the same layers with a layer norm behind each linear one."""
+def _with_layer_norm(layers: nn.Sequential) -> nn.Sequential:
+    """Inserts a layer norm after each linear layer."""
     parts: list[nn.Module] = []
     for layer in layers:
         parts.append(layer)

@@ -1,4 +1,4 @@
-"""Uniform chance as a policy."""
+"""A policy of uniform random actions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
+from pg_agents.common.tree import count
+
 
 class RandomPolicy(BasePolicy):
-    """Uniform random actions, whatever is observed.
+    """Uniform random actions, independent of the observation.
 
     Args:
         observation_space: any observation space.
-        action_space: any action space; `action_space.seed` makes it repeatable.
+        action_space: any action space; `action_space.seed` makes it reproducible.
         lr_schedule: not used.
-        **kwargs: as SB3's `BasePolicy`; nothing here is learnt.
+        **kwargs: accepted as by SB3's `BasePolicy`, and not used.
     """
 
     def __init__(
@@ -34,19 +36,14 @@ class RandomPolicy(BasePolicy):
     def forward(
         self, obs: PyTorchObs, deterministic: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns actions `[N, ...]`, values of 0 `[N, 1]` and log-probs of 0 `[N]`.
+        """Returns actions `[N, ...]`, values `[N, 1]` and log-probabilities `[N]`.
 
-        What a uniform action's density is depends on the space, and nobody asks.
+        Values and log-probabilities are placeholders, 0: nothing is learnt from them.
         """
         actions = self._predict(obs, deterministic)
         zeros = torch.zeros(len(actions))
         return actions, zeros[:, None], zeros
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
-        some = (
-            next(iter(observation.values()))
-            if isinstance(observation, dict)
-            else observation
-        )
-        actions = [self.action_space.sample() for _ in range(len(some))]
+        actions = [self.action_space.sample() for _ in range(count(observation))]
         return torch.as_tensor(np.stack(actions))

@@ -1,4 +1,4 @@
-"""A table of logits: the policy whose every probability can be read."""
+"""A policy that is a table of logits."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class TabularPolicy(PolicyGradientPolicy):
 
     `pi(a | s) = exp(theta[s, a]) / sum_b exp(theta[s, b])`
 
-    After every update the logits are clamped to `[-max_logit, max_logit]`, so that no
-    probability ever becomes exactly 0 for good.
+    After every update the logits are clamped to `[-max_logit, max_logit]`, so that
+    every action keeps a positive probability.
 
     Reference: Sutton and Barto (2018), equation 13.2 with tabular preferences.
 
@@ -28,11 +28,10 @@ class TabularPolicy(PolicyGradientPolicy):
         observation_space: a `Discrete` space.
         action_space: a `Discrete` space.
         lr_schedule: step size as a function of the remaining progress, 1 to 0.
-        critic: `"separate"`: a table of values beside it. `"none"`: values are 0.
+        critic: `"separate"`: a table of values. `"none"`: values are 0.
         max_logit: bound of the logits' magnitude, in nats.
-        optimizer_class: plain gradient descent by default: a step size is then the
-            textbook's.
-        **kwargs: as SB3's `ActorCriticPolicy`; what concerns networks is not used.
+        optimizer_class: plain gradient descent by default, as in the textbook's update.
+        **kwargs: as SB3's `ActorCriticPolicy`; arguments for networks are not used.
 
     Raises:
         ValueError: if a space is not `Discrete`, or an argument is out of range.
@@ -69,15 +68,18 @@ class TabularPolicy(PolicyGradientPolicy):
 
     @property
     def has_critic(self) -> bool:
-        """Whether there is a value table to learn."""
+        """Whether values are learnt."""
         return self._critic != "none"
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        own = {"critic": self._critic, "max_logit": self.max_logit}
-        return {**super()._get_constructor_parameters(), **own}
+        return {
+            **super()._get_constructor_parameters(),
+            "critic": self._critic,
+            "max_logit": self.max_logit,
+        }
 
     def _build(self, lr_schedule: Schedule) -> None:
-        # One-hot observations (SB3's preprocessing) times a matrix: a look-up.
+        # SB3's preprocessing makes observations one-hot: the product looks up a row.
         n_states, n_actions = self.features_dim, int(self.action_space.n)  # type: ignore[attr-defined]
         self.net_arch = {"pi": [], "vf": []}
         self._build_mlp_extractor()
@@ -96,7 +98,7 @@ class TabularPolicy(PolicyGradientPolicy):
 
     @property
     def logits(self) -> Tensor:
-        """The table, `[S, A]`, a view of the parameters, in nats."""
+        """The table `[S, A]`, in nats; a view of the parameters."""
         return self.action_net.weight.detach().T
 
     def _clamp(self, *_: object) -> None:

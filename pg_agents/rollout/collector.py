@@ -22,8 +22,7 @@ from pg_agents.rollout.steppers import (
     make_stepper,
     truncate_long_episodes,
 )
-from pg_agents.vec_env.fresh_arrays import copied
-from pg_agents.vec_env.infos import to_numpy
+from pg_agents.vec_env.arrays import copied, to_numpy
 
 # Locals that callbacks expect to be arrays.
 _ARRAYS_FOR_CALLBACKS = ("actions", "clipped_actions", "rewards", "dones", "new_obs")

@@ -27,9 +27,8 @@ from pg_agents.common.tree import Observation, Rows, copy_observation, leaves, t
 from pg_agents.rollout.buffer import TrajectoryBuffer
 from pg_agents.rollout.limits import RolloutLimit
 from pg_agents.vec_env.adapter import VectorEnvAdapter
-from pg_agents.vec_env.array_steps import LazyInfos, is_any, newest_results
-from pg_agents.vec_env.fresh_arrays import copied
-from pg_agents.vec_env.infos import to_numpy, with_rows
+from pg_agents.vec_env.arrays import copied, is_any, to_numpy, with_rows
+from pg_agents.vec_env.infos import LazyInfos, newest_results
 
 # SB3's wrappers that return new arrays from each step.
 _FRESH_WRAPPERS = (
@@ -198,13 +197,11 @@ class NativeStepper:
 
     def begin(self, obs: Observation) -> Observation:
         """Returns the first observations of a rollout, `[N, *obs_shape]`."""
-        self.reset()
         self._statistics_at_start = self._adapter.statistics
         return tree_map(self._rows, obs)
 
     def reset(self) -> None:
-        """Tells that all environments were reset."""
-        self._adapter.begin_arrays(self._env.device if self._adapter.is_torch else None)
+        """Does nothing: the adapter has reset its statistics."""
 
     def to_env(self, actions: Tensor) -> Rows:
         """Returns the policy's actions, `[N, *action_shape]`, as `step` takes them."""
@@ -225,9 +222,9 @@ class NativeStepper:
         final_obs = None
         # On a GPU, asking would synchronise.
         if self._on_gpu or is_any(truncated):
-            final_obs = tree_map(self._rows, step.final_observations)
+            final_obs = tree_map(self._rows, step.final_obs)
         return StepResult(
-            tree_map(self._rows, step.observations),
+            tree_map(self._rows, step.obs),
             rewards if self._tensors else rewards.astype(np.float32, copy=False),
             dones,
             terminated,

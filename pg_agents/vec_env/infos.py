@@ -1,134 +1,141 @@
-"""Results of a Gymnasium vector environment as SB3 wants them: arrays, a dict each."""
+"""Infos and episode results in SB3's form: one dict per environment."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
 import torch
-from gymnasium import spaces
-from numpy.typing import NDArray
+from torch import Tensor
 
-from pg_agents.common.tree import Observation, tree_map
-from pg_agents.vec_env.empty_info import NO_INFO
-from pg_agents.vec_env.fresh_arrays import copied
+from pg_agents.vec_env.arrays import to_numpy
 
-Space = spaces.Space[Any]
+Info = dict[str, Any]
 
-_SIMPLE = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-
-# Keys of Gymnasium's infos, with SAME_STEP, for what was there before the restart.
+# Gymnasium's keys, in SAME_STEP mode, for the observation and info before the reset.
 FINAL_OBS, FINAL_INFO = "final_obs", "final_info"
 
 
-def check_spaces(observation_space: Space, action_space: Space) -> None:
-    """Refuses spaces that SB3's algorithms have no policy for.
+def split_infos(infos: Any, n_envs: int) -> list[Info]:  # noqa: ANN401
+    """Splits the infos of a vector environment into one dict per environment.
+
+    Gymnasium stores `[N]` values under a key, and under the same key with a leading
+    underscore the mask `[N]` of the environments that have one. A value that is not one
+    per environment is given to all of them.
 
     Args:
-        observation_space: of a single environment.
-        action_space: of a single environment.
-
-    Raises:
-        ValueError: if one of them is a Tuple, a Dict in a Dict, or the like.
-    """
-    parts = (
-        list(observation_space.spaces.values())
-        if isinstance(observation_space, spaces.Dict)
-        else [observation_space]
-    )
-    if not all(isinstance(part, _SIMPLE) for part in parts):
-        raise ValueError(
-            "the observation space must be Box, Discrete, MultiDiscrete, MultiBinary "
-            f"or a Dict of these, got {observation_space}: "
-            "gymnasium.wrappers.FlattenObservation makes a Box of any"
-        )
-    if not isinstance(action_space, _SIMPLE):
-        raise ValueError(
-            "the action space must be Box, Discrete, MultiDiscrete or MultiBinary, got "
-            f"{action_space}"
-        )
-
-
-def to_numpy(values: Any) -> Any:  # noqa: ANN401
-    """Returns tensors, arrays or lists, or a dict of these, as NumPy arrays."""
-    return tree_map(_array, values)
-
-
-def _array(values: Any) -> NDArray[Any]:  # noqa: ANN401
-    if isinstance(values, torch.Tensor):
-        values = values.cpu().numpy()
-    return np.asarray(values)
-
-
-def single_observation(seen: Observation, space: Space) -> Observation:
-    """Returns one environment's observation as fresh arrays of the space's dtype."""
-    if isinstance(space, spaces.Dict):
-        return {
-            key: single_observation(seen[key], part)
-            for key, part in space.spaces.items()
-        }
-    return np.array(to_numpy(seen), dtype=space.dtype)
-
-
-def with_rows(
-    observations: Observation,
-    others: Observation,
-    mask: Any,  # noqa: ANN401
-) -> Observation:
-    """Returns observations with the rows of a mask `[N]` taken from others."""
-
-    def merge(before: Any, after: Any) -> Any:  # noqa: ANN401
-        merged = copied(before)
-        merged[mask] = after[mask]
-        return merged
-
-    return tree_map(merge, observations, others)
-
-
-def split_infos(infos: Any, num_envs: int) -> list[dict[str, Any]]:  # noqa: ANN401
-    """Returns the infos of a vector environment as one dict per environment.
-
-    Gymnasium keeps `[N]` values under a key, and under the key with an underscore
-    before it the mask `[N]` of those that have one. What is not one value per
-    environment goes to all.
-
-    Args:
-        infos: as from `VectorEnv.step`, or already a list of N dicts, as from
-            Gymnasium's DictInfoToList.
-        num_envs: N.
+        infos: from `VectorEnv.step`, or a list of N dicts, as Gymnasium's
+            DictInfoToList returns.
+        n_envs: number of environments, N.
 
     Returns:
-        N dicts; numbers in them are Python's. Those with nothing in them are one and
-        the same.
+        N new dicts. Numbers in them are Python numbers.
     """
     if isinstance(infos, list):
         return [dict(info) for info in infos]
-    rows = [NO_INFO] * num_envs
+    rows: list[Info] = [{} for _ in range(n_envs)]
     for key, values in infos.items():
         if key.startswith("_") and key[1:] in infos:
             continue
         mask = infos.get(f"_{key}")
-        has = range(num_envs) if mask is None else np.flatnonzero(to_numpy(mask))
-        # Nothing is taken off a device that nobody asks for.
-        if len(has) > 0:
-            column = _column(values, num_envs)
-            for i in has:
-                if rows[i] is NO_INFO:
-                    rows[i] = {}
+        envs = range(n_envs) if mask is None else np.flatnonzero(to_numpy(mask))
+        # Copy from the device only if an environment has a value.
+        if len(envs) > 0:
+            column = _column(values, n_envs)
+            for i in envs:
                 rows[i][key] = column[i]
     return rows
 
 
-def _column(values: Any, num_envs: int) -> Any:  # noqa: ANN401
+def _column(values: Any, n_envs: int) -> Any:  # noqa: ANN401
     """Returns a sequence of one value per environment."""
     if isinstance(values, dict):
-        return split_infos(values, num_envs)
-    if isinstance(values, torch.Tensor):
+        return split_infos(values, n_envs)
+    if isinstance(values, Tensor):
         values = to_numpy(values)
-    if isinstance(values, np.ndarray) and values.ndim > 0 and len(values) == num_envs:
-        return (
-            values.tolist() if values.ndim == 1 and values.dtype != object else values
-        )
-    if isinstance(values, list | tuple) and len(values) == num_envs:
+    if isinstance(values, np.ndarray) and values.ndim > 0 and len(values) == n_envs:
+        plain = values.ndim == 1 and values.dtype != object
+        return values.tolist() if plain else values
+    if isinstance(values, list | tuple) and len(values) == n_envs:
         return values
-    return [values] * num_envs
+    return [values] * n_envs
+
+
+class LazyInfos(Sequence[Info]):
+    """SB3's infos, one dict per environment, built on first access.
+
+    Args:
+        n_envs: number of environments, N.
+        make: returns the list of N dicts.
+    """
+
+    def __init__(self, n_envs: int, make: Callable[[], list[Info]]) -> None:
+        self._n_envs, self._make = n_envs, make
+
+    @cached_property
+    def made(self) -> list[Info]:
+        """The list of N dicts."""
+        return self._make()
+
+    def __len__(self) -> int:
+        """Number of environments, N."""
+        return self._n_envs
+
+    @overload
+    def __getitem__(self, index: int) -> Info: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Info]: ...
+
+    def __getitem__(self, index: int | slice) -> Info | list[Info]:
+        """Returns the info of one environment, or a list for a slice."""
+        return self.made[index]
+
+    def __iter__(self) -> Iterator[Info]:
+        """Iterates over the infos of all environments."""
+        return iter(self.made)
+
+
+def newest_results(
+    rewards: Tensor,
+    dones: Tensor,
+    before: tuple[Tensor, Tensor],
+    n: int,
+) -> list[tuple[float, int]]:
+    """Computes return and length of the last episodes that ended in a rollout.
+
+    Rewards are summed for these episodes only, once the rollout is complete.
+
+    Args:
+        rewards: `[T, N]`.
+        dones: `[T, N]` bool, steps that ended an episode.
+        before: `[N]` each, return and length of the episodes in progress when the
+            rollout began.
+        n: maximum number of episodes.
+
+    Returns:
+        A pair (return, length) per episode, oldest first.
+    """
+    newest: list[tuple[Tensor, Tensor]] = []
+    n_left = n
+    for t in reversed(range(len(dones))):
+        # With thousands of environments the last row usually suffices.
+        envs = dones[t].nonzero().flatten().flip(0)[:n_left]
+        newest.append((torch.full_like(envs, t), envs))
+        n_left -= len(envs)
+        if n_left == 0:
+            break
+    if n_left == n:
+        return []
+    last, envs = (torch.cat(parts).flip(0) for parts in zip(*newest, strict=True))
+    row = torch.arange(len(dones), device=dones.device)[:, None]
+    # First row of the episode: the one after the end of the episode before it.
+    first = ((row + 1) * (dones[:, envs] & (row < last))).amax(0)
+    in_episode = (row >= first) & (row <= last)
+    began_before = first == 0
+    returns = torch.where(in_episode, rewards[:, envs].double(), 0.0).sum(0)
+    returns += torch.where(began_before, before[0][envs].double(), 0.0)
+    lengths = in_episode.sum(0) + before[1][envs].long() * began_before
+    return list(zip(returns.tolist(), lengths.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What lies inside a Gymnasium vector environment: SB3's ways of reaching for it."""
+"""SB3's access to the sub-environments of a Gymnasium vector environment."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 
 class SubEnvironmentAccess(VecEnv):
-    """Attributes, methods, options and frames of the environments in a vector one.
+    """Attributes, methods, options and frames of sub-environments.
 
-    Gymnasium's SyncVectorEnv and AsyncVectorEnv consist of single environments, and it
-    is these that are asked. What they don't have, or where there are none, as in
-    Gymnasium's CartPole, the vector environment is asked, which stands for all of its
-    copies.
+    Gymnasium's SyncVectorEnv and AsyncVectorEnv consist of single environments, which
+    are asked first. For what they lack, and where there are none, as in Gymnasium's
+    CartPole, the vector environment answers for all sub-environments.
 
     Attributes:
-        env: the vector environment; there before this constructor is called.
+        env: the vector environment; set before this constructor is called.
     """
 
     env: VectorEnv[Any, Any, Any]
@@ -74,16 +73,13 @@ class SubEnvironmentAccess(VecEnv):
             attr_name: its name. AsyncVectorEnv calls it if it is a method.
             indices: of the environments; None for all.
 
-        Returns:
-            One value for each index.
-
         Raises:
             AttributeError: if neither they nor the vector environment have it.
         """
         chosen = self._get_indices(indices)
         base = self.env.unwrapped
-        if not self._singles_have(attr_name):
-            return [self._find(attr_name) for _ in chosen]
+        if not self._all_have(attr_name):
+            return [self._vector_attr(attr_name) for _ in chosen]
         if isinstance(base, SyncVectorEnv):
             return [base.envs[i].get_wrapper_attr(attr_name) for i in chosen]
         values: Any = base.get_attr(attr_name)  # type: ignore[attr-defined]
@@ -95,15 +91,16 @@ class SubEnvironmentAccess(VecEnv):
         value: Any,  # noqa: ANN401
         indices: VecEnvIndices = None,
     ) -> None:
-        """Sets an attribute of each environment.
+        """Sets an attribute of each environment to the same value.
 
         Args:
             attr_name: its name.
-            value: the same for all.
+            value: the value.
             indices: of the environments; None for all.
 
         Raises:
-            ValueError: if they are some, where only all can be reached.
+            ValueError: if `indices` are not all of them, unless the environment is a
+                SyncVectorEnv.
         """
         base = self.env.unwrapped
         if isinstance(base, SyncVectorEnv):
@@ -112,7 +109,7 @@ class SubEnvironmentAccess(VecEnv):
             return
         self._check_all(indices)
         if isinstance(base, AsyncVectorEnv):
-            # A list: it would take a list of the caller's apart.
+            # As a list: if the value is a list, its items would be distributed.
             base.set_attr(attr_name, [value] * self.num_envs)
         else:
             setattr(base, attr_name, value)
@@ -124,32 +121,27 @@ class SubEnvironmentAccess(VecEnv):
         indices: VecEnvIndices = None,
         **method_kwargs: Any,
     ) -> list[Any]:
-        """Calls a method of each environment, or that of the vector one, once for all.
-
-        Args:
-            method_name: its name.
-            *method_args: for the method.
-            indices: of the environments; None for all.
-            **method_kwargs: for the method.
+        """Calls a method of each environment, or of the vector environment once.
 
         Returns:
             One result for each index.
 
         Raises:
             AttributeError: if neither they nor the vector environment have it.
-            ValueError: if `indices` are some, where only all can be reached.
+            ValueError: if `indices` are not all of them, unless the environment is a
+                SyncVectorEnv.
         """
         chosen = list(self._get_indices(indices))
         base = self.env.unwrapped
-        there = self._singles_have(method_name)
-        if there and isinstance(base, SyncVectorEnv):
+        all_have = self._all_have(method_name)
+        if all_have and isinstance(base, SyncVectorEnv):
             methods = (base.envs[i].get_wrapper_attr(method_name) for i in chosen)
             return [method(*method_args, **method_kwargs) for method in methods]
         self._check_all(indices)
-        if there and isinstance(base, AsyncVectorEnv):
+        if all_have and isinstance(base, AsyncVectorEnv):
             results = base.call(method_name, *method_args, **method_kwargs)
             return [results[i] for i in chosen]
-        result = self._find(method_name)(*method_args, **method_kwargs)
+        result = self._vector_attr(method_name)(*method_args, **method_kwargs)
         return [result for _ in chosen]
 
     def env_is_wrapped(
@@ -157,18 +149,13 @@ class SubEnvironmentAccess(VecEnv):
         wrapper_class: type[Wrapper[Any, Any, Any, Any]],
         indices: VecEnvIndices = None,
     ) -> list[bool]:
-        """Says whether each environment is in a wrapper.
+        """Returns whether each environment is wrapped by a class.
 
-        Args:
-            wrapper_class: a wrapper of single environments. The answer for Monitor is
-                yes, whose results the infos carry.
-            indices: of the environments; None for all.
-
-        Returns:
-            An answer for each index; no, where there are no single environments.
+        True for SB3's Monitor, as infos contain the results it adds. False without
+        single environments.
 
         Raises:
-            NotImplementedError: if they are in other processes.
+            NotImplementedError: if they run in other processes.
         """
         chosen = list(self._get_indices(indices))
         base = self.env.unwrapped
@@ -176,23 +163,24 @@ class SubEnvironmentAccess(VecEnv):
             return [True] * len(chosen)
         if isinstance(base, AsyncVectorEnv):
             raise NotImplementedError(
-                "AsyncVectorEnv does not say which wrappers its environments are in"
+                "AsyncVectorEnv does not tell which wrappers its environments have"
             )
         if not isinstance(base, SyncVectorEnv):
             return [False] * len(chosen)
         singles: list[Env[Any, Any]] = base.envs
         return [is_wrapped(singles[i], wrapper_class) for i in chosen]
 
-    def _singles_have(self, name: str) -> bool:
+    def _all_have(self, name: str) -> bool:
+        """Whether there are single environments and all have an attribute."""
         base = self.env.unwrapped
         if isinstance(base, SyncVectorEnv):
             return all(single.has_wrapper_attr(name) for single in base.envs)
-        # A worker that is asked for what is not there would end.
+        # Asking a worker for a missing attribute would end its process.
         return isinstance(base, AsyncVectorEnv) and all(
             base.call("has_wrapper_attr", name)
         )
 
-    def _find(self, name: str) -> Any:  # noqa: ANN401
+    def _vector_attr(self, name: str) -> Any:  # noqa: ANN401
         if hasattr(self.env, name):
             return getattr(self.env, name)
         return getattr(self.env.unwrapped, name)
@@ -202,5 +190,5 @@ class SubEnvironmentAccess(VecEnv):
         if sorted(chosen) != list(range(self.num_envs)):
             raise ValueError(
                 f"indices must be None, for all {self.num_envs} environments, got "
-                f"{chosen}: {self.env} has no way to reach some of them only"
+                f"{chosen}: {self.env} can only be accessed as a whole"
             )

@@ -27,7 +27,7 @@ from pg_agents.callbacks import (
     resume,
 )
 from pg_agents.callbacks.checkpoint import checkpoints
-from pg_agents.checkpoint.archive import check_entries, read_content
+from pg_agents.checkpoint.archive import open_checkpoint, read_content
 from tests.pg_agents.checkpoint.resuming_examples import MAKERS
 
 SAVE_FREQ, N_STEPS, N_ENVS = 30, 4, 3
@@ -177,7 +177,7 @@ def main(folder: Path, n_kills: int) -> None:
         moment = kill_once(folder, i, memory)
         found = checkpoints(folder)
         for path in found:
-            assert check_entries(read_content(path), str(path)) is not None
+            assert open_checkpoint(read_content(path), str(path)).manifest is not None
         kills.append(
             {
                 "moment": moment,

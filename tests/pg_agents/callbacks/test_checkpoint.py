@@ -27,11 +27,11 @@ from pg_agents.callbacks import (
 from pg_agents.callbacks.checkpoint import NORMALIZATION, checkpoints
 from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
-    check_entries,
+    open_checkpoint,
     read_content,
     with_manifest,
 )
-from pg_agents.common.files import _TEMPORARY
+from pg_agents.common.files import TEMPORARY_SUFFIX
 from tests.pg_agents.callbacks import killed_run
 from tests.pg_agents.checkpoint.foreign import (
     UNKNOWN_CLASS,
@@ -335,7 +335,7 @@ def test_another_run_does_not_mix_with_one_that_is_there(tmp_path: Path) -> None
 
 
 def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:
-    left = tmp_path / f".model_5_steps.zip.0a{_TEMPORARY}"
+    left = tmp_path / f".model_5_steps.zip.0a{TEMPORARY_SUFFIX}"
     left.write_bytes(b"half")
     new(ActorCritic, single()).learn(10, KeepCheckpoints(10, tmp_path))
     assert not left.exists()
@@ -440,4 +440,4 @@ def test_the_test_of_kills_would_notice_damage(tmp_path: Path) -> None:
     (path,) = checkpoints(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DamagedCheckpointError):
-        check_entries(read_content(path), str(path))
+        open_checkpoint(read_content(path), str(path))

@@ -1,4 +1,4 @@
-"""Files with entries from elsewhere: another Python, another library, an editor."""
+"""Checkpoints changed as by another Python, another library or an editor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pg_agents.checkpoint.archive import MANIFEST, with_manifest
 
-# What has no JSON form is pickled. None of these can be unpickled here.
+# Pickled attributes that can't be unpickled here.
 UNKNOWN_CLASS = b"cbuiltins\nNoSuchClass\n."
 UNKNOWN_MODULE = b"cno_such_module\nNoSuchClass\n."
 CUT_OFF = b"\x80\x05\x95"
@@ -20,7 +20,7 @@ CUT_OFF = b"\x80\x05\x95"
 def rewritten(
     content: bytes, change: Callable[[dict[str, bytes]], dict[str, bytes]]
 ) -> bytes:
-    """Returns a zip file with other entries, as an edit leaves it."""
+    """Returns a zip file with changed entries."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     file = io.BytesIO()
@@ -31,7 +31,7 @@ def rewritten(
 
 
 def edited(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
-    """Returns a checkpoint whose attributes were changed, as its manifest can tell."""
+    """Returns a checkpoint with changed attributes and the old manifest."""
 
     def change_entries(entries: dict[str, bytes]) -> dict[str, bytes]:
         data = json.loads(entries["data"])
@@ -42,20 +42,20 @@ def edited(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
 
 
 def foreign(content: bytes, name: str, pickled: bytes = UNKNOWN_CLASS) -> bytes:
-    """Returns a checkpoint of a process where an attribute is pickled like that."""
+    """Returns a checkpoint, with its manifest, as saved with another attribute."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         has_manifest = MANIFEST in archive.namelist()
-    found = edited(content, lambda data: data.update({name: serialized(pickled)}))
-    return with_manifest(found, dict) if has_manifest else found
+    changed = edited(content, lambda data: data.update({name: serialized(pickled)}))
+    return with_manifest(changed, dict) if has_manifest else changed
 
 
 def serialized(pickled: bytes) -> dict[str, str]:
-    """Returns the form that a pickled attribute has in JSON."""
+    """Returns the JSON of a pickled attribute."""
     return {":type:": "?", ":serialized:": base64.b64encode(pickled).decode()}
 
 
 def written_by_python(content: bytes, version: str) -> bytes:
-    """Returns a checkpoint as another Python wrote it."""
+    """Returns a checkpoint whose manifest names another Python."""
 
     def change(entries: dict[str, bytes]) -> dict[str, bytes]:
         manifest = json.loads(entries[MANIFEST])

@@ -1,4 +1,4 @@
-"""Checkpoints with attributes that can't be unpickled here, or that were edited."""
+"""Attributes in checkpoints that can't be unpickled here, or were edited."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.pg_agents.checkpoint.resuming_examples import FRESH, equal, remains, 
 
 AGENTS: list[Any] = [REINFORCE, ActorCritic, RandomAgent]
 LEARNERS: list[Any] = [REINFORCE, ActorCritic]
-# Without these no model can be built.
+# No model can be built without these.
 REQUIRED = ["policy_class", "observation_space", "action_space"]
 # Attributes of every kind: numbers, functions, classes, dicts, arrays, bytes.
 ATTRIBUTES = [
@@ -63,7 +63,7 @@ def schedule(_: float) -> float:
 
 @functools.cache
 def saved(agent: Any) -> bytes:
-    """Returns the file of a model of which every attribute differs from the default."""
+    """Returns the checkpoint of a model without default values."""
     arguments: dict[str, Any] = {"seed": 3}
     if agent is not RandomAgent:
         arguments |= {
@@ -76,7 +76,7 @@ def saved(agent: Any) -> bytes:
     if agent in (ActorCritic, A2C):
         arguments |= {"n_steps": 3}
     model = agent("MlpPolicy", single(), **arguments).learn(12)
-    model.remark = {1: "a key that JSON has no form for"}
+    model.remark = {1: "JSON has string keys only"}
     file = io.BytesIO()
     model.save(file)
     return file.getvalue()
@@ -87,22 +87,22 @@ def edited_badly(content: bytes, name: str) -> bytes:
 
 
 def load(agent: Any, content: bytes, **arguments: Any) -> tuple[Any, list[str]]:
-    """Returns the model, and the warnings of loading it."""
-    with warnings.catch_warnings(record=True) as seen:
+    """Returns the model and the warnings of loading it."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = agent.load(io.BytesIO(content), **arguments)
-    return model, [str(warning.message) for warning in seen]
+    return model, [str(warning.message) for warning in caught]
 
 
 def silently(agent: Any, content: bytes, **arguments: Any) -> Any:
-    model, seen = load(agent, content, **arguments)
-    assert seen == []
+    model, messages = load(agent, content, **arguments)
+    assert messages == []
     return model
 
 
 def outcome(agent: Any, content: bytes, **arguments: Any) -> tuple[str, list[str]]:
     try:
-        model, seen = load(agent, content, **arguments)
+        model, messages = load(agent, content, **arguments)
     except (KeyError, ValueError) as error:
         return f"refused: {error}", []
     model.set_env(single())
@@ -110,57 +110,52 @@ def outcome(agent: Any, content: bytes, **arguments: Any) -> tuple[str, list[str
         warnings.simplefilter("ignore")
         model.learn(6, reset_num_timesteps=False)
         model.predict(np.zeros(model.observation_space.shape, np.float32))
-    return "learns", seen
+    return "learns", messages
 
 
-def is_the_constructors(agent: Any, model: Any, name: str) -> bool:
+def is_the_default(agent: Any, model: Any, name: str) -> bool:
     new = agent("MlpPolicy", single(), _init_setup_model=False)
     return equal(getattr(model, name, None), getattr(new, name, None))
 
 
 @pytest.mark.parametrize("agent", [A2C, *AGENTS])
 @pytest.mark.parametrize("name", [n for n in ATTRIBUTES if n not in REQUIRED])
-def test_an_attribute_that_cannot_be_read_costs_a_warning_with_its_name(
+def test_an_unreadable_attribute_gets_its_default_with_a_warning(
     name: str, agent: Any
 ) -> None:
-    """The model has its constructor's value then, whether edited or from elsewhere."""
     content = saved(agent)
     for file in (foreign(content, name), edited_badly(content, name)):
         if name == "policy_kwargs" and agent is not RandomAgent:
-            # Of the constructor's architecture, which the weights don't fit.
+            # The weights don't fit the default architecture.
             with (
                 pytest.warns(UserWarning, match="object policy_kwargs"),
                 pytest.raises(RuntimeError, match="state_dict"),
             ):
                 agent.load(io.BytesIO(file))
             continue
-        found, seen = outcome(agent, file)
-        assert found == "learns"
-        (said,) = seen
+        result, (said,) = outcome(agent, file)
+        assert result == "learns"
         assert said.startswith(f"Could not deserialize object {name}. Consider using")
         assert "`custom_objects`" in said and "NoSuchClass" in said
         model, _ = load(agent, file)
-        made_anew = ["lr_schedule", "rollout_buffer_class", "n_steps"]
-        if name not in made_anew:
-            assert is_the_constructors(agent, model, name)
+        if name not in ("lr_schedule", "rollout_buffer_class", "n_steps"):
+            assert is_the_default(agent, model, name)
 
 
 @pytest.mark.parametrize("agent", [A2C, *AGENTS])
 @pytest.mark.parametrize("name", REQUIRED)
-def test_without_some_attributes_no_model_can_be_built_and_their_names_are_told(
+def test_an_error_names_unreadable_attributes_that_are_required(
     name: str, agent: Any
 ) -> None:
-    found, _ = outcome(agent, foreign(saved(agent), name))
-    assert found.startswith("refused") and name in found
+    result, _ = outcome(agent, foreign(saved(agent), name))
+    assert result.startswith("refused") and name in result
     if agent is not A2C:
-        assert "custom_objects={'" in found and "NoSuchClass" in found
+        assert "custom_objects={'" in result and "NoSuchClass" in result
 
 
 @pytest.mark.parametrize("agent", [A2C, *AGENTS])
 @pytest.mark.parametrize("name", ATTRIBUTES)
-def test_custom_objects_replace_any_attribute_without_a_word(
-    name: str, agent: Any
-) -> None:
+def test_custom_objects_replace_any_attribute_silently(name: str, agent: Any) -> None:
     content = saved(agent)
     value = getattr(silently(agent, content), name, None)
     custom = {name: b"" if name == "training_state" else value}
@@ -190,16 +185,16 @@ NEW_VALUES: dict[str, Any] = {
 
 @pytest.mark.parametrize("agent", LEARNERS)
 @pytest.mark.parametrize("name", NEW_VALUES)
-def test_they_change_what_the_model_does(name: str, agent: Any) -> None:
-    given: dict[str, Any] = {name: NEW_VALUES[name]}
+def test_custom_objects_take_effect(name: str, agent: Any) -> None:
+    custom: dict[str, Any] = {name: NEW_VALUES[name]}
     if name == "n_steps":
-        given["n_episodes"] = None
+        custom["n_episodes"] = None
         content = edited(saved(agent), lambda d: d.update({"n_steps": 4}))
     else:
         content = saved(agent)
-    model = silently(agent, content, env=single(), custom_objects=given)
+    model = silently(agent, content, env=single(), custom_objects=custom)
     if name not in ("lr_schedule", "seed"):
-        assert getattr(model, name) is given[name]
+        assert getattr(model, name) is custom[name]
     if name == "learning_rate":
         assert model.lr_schedule(1.0) == 0.5
     model.learn(12)
@@ -222,13 +217,13 @@ KINDS: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_keeps_it_from_being_read(kind: str, agent: Any) -> None:
-    """SB3 lets some of these through as errors that don't name the attribute."""
+def test_every_reason_for_being_unreadable(kind: str, agent: Any) -> None:
+    """SB3 raises errors for some, which don't name the attribute."""
     pickled, says = KINDS[kind]
     content = foreign(saved(agent), "learning_rate", pickled)
     model, (said,) = load(agent, content)
     assert "object learning_rate." in said and says in said
-    assert is_the_constructors(agent, model, "learning_rate")
+    assert is_the_default(agent, model, "learning_rate")
     silently(agent, content, custom_objects={"learning_rate": 0.5})
     with pytest.raises(ValueError, match="without action_space ") as caught:
         load(agent, foreign(saved(agent), "action_space", pickled))
@@ -237,22 +232,24 @@ def test_whatever_keeps_it_from_being_read(kind: str, agent: Any) -> None:
 
 @pytest.mark.parametrize("agent", LEARNERS)
 def test_bytecode_of_another_python_is_not_run(agent: Any) -> None:
-    """It may unpickle, and then compute something else, or crash the interpreter."""
+    """It may compute something else, or crash the interpreter."""
     major, minor, *_ = platform.python_version_tuple()
     other = f"{major}.{int(minor) + 1}.0"
     content = written_by_python(saved(agent), other)
-    model, seen = load(agent, content)
-    assert sorted(said.split()[4] for said in seen) == [
+    model, messages = load(agent, content)
+    assert sorted(said.split()[4] for said in messages) == [
         "learning_rate.",
         "lr_schedule.",
     ]
-    assert all(f"it holds bytecode of Python {other}, and this is" in s for s in seen)
-    assert is_the_constructors(agent, model, "learning_rate")
-    # What is known by its name is read, and the step size follows the learning rate.
+    assert all(
+        f"it holds bytecode of Python {other}, and this is" in s for s in messages
+    )
+    assert is_the_default(agent, model, "learning_rate")
+    # Functions pickled by name are read.
     assert model.ent_coef is schedule
     model = silently(agent, content, custom_objects={"learning_rate": schedule})
     assert model.lr_schedule(1.0) == 0.125
-    # Pickled again by an editor, it is of this Python.
+    # Edited attributes are taken to be of this Python.
     repaired = edited(
         content,
         lambda d: d.update(
@@ -261,19 +258,19 @@ def test_bytecode_of_another_python_is_not_run(agent: Any) -> None:
         ),
     )
     model, (said,) = load(agent, repaired)
-    assert "learning_rate" in said and "lr_schedule" in said
+    assert "learning_rate, lr_schedule changed" in said
     assert model.lr_schedule(1.0) == 0.25
     same = written_by_python(saved(agent), f"{major}.{minor}.99")
     assert silently(agent, same).learning_rate(1.0) == 0.01
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_all_attributes_that_cannot_be_read_are_named(agent: Any) -> None:
+def test_all_unreadable_attributes_are_named(agent: Any) -> None:
     content = saved(agent)
     for name in ("remark", "learning_rate", "ep_info_buffer"):
         content = foreign(content, name)
-    _, seen = load(agent, content)
-    assert len(seen) == 3
+    _, messages = load(agent, content)
+    assert len(messages) == 3
     for name in REQUIRED:
         content = foreign(content, name)
     with pytest.raises(ValueError, match="no model can be built") as caught:
@@ -282,8 +279,7 @@ def test_all_attributes_that_cannot_be_read_are_named(agent: Any) -> None:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_what_an_environment_needs_of_a_file_is_told_too(agent: Any) -> None:
-    """Where SB3's load() raises an AttributeError, or a KeyError."""
+def test_attributes_required_with_or_without_an_environment(agent: Any) -> None:
     content = foreign(saved(agent), "n_envs")
     with pytest.raises(ValueError, match="without n_envs "):
         load(agent, content)
@@ -294,7 +290,6 @@ def test_what_an_environment_needs_of_a_file_is_told_too(agent: Any) -> None:
         load(agent, content, env=single())
 
 
-# Who writes `load(path, name=...)` needs nothing of the file under that name.
 @pytest.mark.parametrize("agent", LEARNERS)
 @pytest.mark.parametrize(
     ("name", "value"),
@@ -305,7 +300,7 @@ def test_what_an_environment_needs_of_a_file_is_told_too(agent: Any) -> None:
         ("clip_range", schedule),
     ],
 )
-def test_arguments_of_load_take_the_place_as_well(
+def test_arguments_of_load_replace_unreadable_attributes(
     name: str, value: Any, agent: Any
 ) -> None:
     content = saved(agent)
@@ -321,10 +316,9 @@ LOST = "of the environment are lost: training does not continue bit for bit"
 @pytest.mark.parametrize(
     "packed", [UNKNOWN_CLASS, cloudpickle.dumps(UNKNOWN_CLASS), pickle.dumps(b"N.")]
 )
-def test_a_resume_point_that_cannot_be_read_is_lost_with_a_warning(
+def test_an_unreadable_training_state_is_lost_with_a_warning(
     packed: bytes, agent: Any
 ) -> None:
-    """Whether its bytes are, or what is pickled in them."""
     content = foreign(saved(agent), "training_state", packed)
     model, (said,) = load(agent, content, env=single())
     assert (
@@ -335,7 +329,7 @@ def test_a_resume_point_that_cannot_be_read_is_lost_with_a_warning(
 
 
 @pytest.mark.parametrize("replay", ["returns", "v_trace"])
-def test_a_memory_that_cannot_be_read_is_lost_with_a_warning(replay: Any) -> None:
+def test_an_unreadable_memory_is_lost_with_a_warning(replay: Any) -> None:
     model: Any = ActorCritic("MlpPolicy", single(), memory_size=40, replay=replay)
     file = io.BytesIO()
     model.learn(20).save(file)
@@ -345,7 +339,8 @@ def test_a_memory_that_cannot_be_read_is_lost_with_a_warning(replay: Any) -> Non
         == len(model.replay_memory)
         == 20
     )
-    model, (said,) = load(ActorCritic, foreign(content, "replay_memory"), env=single())
+    unreadable = foreign(content, "replay_memory")
+    model, (said,) = load(ActorCritic, unreadable, env=single())
     assert "The replay memory is empty" in said and len(model.replay_memory) == 0
     assert len(model.learn(20, reset_num_timesteps=False).replay_memory) == 20
 
@@ -355,7 +350,7 @@ def test_a_memory_that_cannot_be_read_is_lost_with_a_warning(replay: Any) -> Non
     "name",
     ["_last_obs", "_last_episode_starts", "_last_original_obs", "_episode_steps"],
 )
-def test_without_its_place_in_an_episode_the_environment_starts_anew(
+def test_without_the_state_of_the_episode_the_environment_is_reset(
     name: str, agent: Any
 ) -> None:
     content = foreign(saved(agent), name)
@@ -368,7 +363,7 @@ def test_without_its_place_in_an_episode_the_environment_starts_anew(
 
 
 @pytest.mark.parametrize("agent", LEARNERS)
-def test_a_file_from_elsewhere_goes_on_bit_for_bit_where_that_can_be_read(
+def test_other_unreadable_attributes_do_not_affect_learning(
     agent: Any,
 ) -> None:
     ends = []
@@ -397,22 +392,19 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 @pytest.mark.parametrize("agent", LEARNERS)
 @pytest.mark.parametrize("kind", EDITS)
-def test_attributes_that_were_edited_are_used_with_one_warning(
-    kind: str, agent: Any
-) -> None:
-    """As SB3 uses them; the weights are refused, see test_checkpoints."""
+def test_edited_attributes_are_used_with_one_warning(kind: str, agent: Any) -> None:
     change, says = EDITS[kind]
     content = edited(saved(agent), change)
     model, (said,) = load(agent, content)
     assert said.startswith(f"the file: {says}")
     if "removed" in kind:
-        assert is_the_constructors(agent, model, "gamma")
+        assert is_the_default(agent, model, "gamma")
     elif kind != "added":
         assert model.gamma == 0.75
     assert hasattr(model, "extra") == ("added" in kind)
     custom = {"gamma": 0.25, "seed": 5, "extra": 2}
     assert silently(agent, content, custom_objects=custom).gamma == 0.25
-    # Saved again, it is what was written.
+    # The next file has a new manifest.
     file = io.BytesIO()
     model.save(file)
     silently(agent, file.getvalue())
@@ -428,31 +420,31 @@ def test_the_layout_of_the_json_does_not_matter(agent: Any) -> None:
 
 
 @pytest.mark.parametrize("agent", LEARNERS)
-def test_an_edit_that_cannot_be_read_is_one_warning_beside_those_that_can(
+def test_edited_attributes_that_are_unreadable(
     agent: Any,
 ) -> None:
     def change(data: dict[str, Any]) -> None:
         data |= {"gamma": 0.75, "learning_rate": serialized(UNKNOWN_CLASS)}
 
-    _, seen = load(agent, edited(saved(agent), change))
-    assert len(seen) == 2
-    assert "object learning_rate." in seen[0]
-    assert seen[1].startswith("the file: gamma changed")
+    _, messages = load(agent, edited(saved(agent), change))
+    assert len(messages) == 2
+    assert "object learning_rate." in messages[0]
+    assert messages[1].startswith("the file: gamma changed")
 
 
 @pytest.mark.parametrize("agent", [A2C, *AGENTS])
-def test_every_way_to_name_a_file_takes_custom_objects(
+def test_every_kind_of_path_takes_custom_objects(
     agent: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "model.zip"
     path.write_bytes(foreign(saved(agent), "remark"))
     custom = {"remark": "another", "unknown": 1}
     with path.open("rb") as opened:
-        for given in (path, str(path), tmp_path / "model", opened):
-            model = agent.load(given, custom_objects=custom, print_system_info=True)
+        for file in (path, str(path), tmp_path / "model", opened):
+            model = agent.load(file, custom_objects=custom, print_system_info=True)
             assert model.remark == "another" and not hasattr(model, "unknown")
             assert capsys.readouterr().out.count("SYSTEM INFO") == 2
-    # Weights alone need no attribute.
+    # set_parameters() reads no attribute.
     model.set_parameters(str(path))
     if agent is not A2C:
         with pytest.warns(UserWarning, match="object remark"):

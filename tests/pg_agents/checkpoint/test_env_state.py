@@ -1,23 +1,30 @@
-"""Environments through all their wrappers: kept where that is possible."""
+"""State of environments through all wrappers."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import wrappers
+from gymnasium.vector import SyncVectorEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from pg_agents import ActorCritic
-from pg_agents.checkpoint.env_layers import CannotKeepError
-from pg_agents.checkpoint.env_state import put_env_state, take_env_state
+from pg_agents.checkpoint.env_state import (
+    UnsupportedEnvError,
+    get_env_state,
+    set_env_state,
+)
+from pg_agents.vec_env.adapter import VectorEnvAdapter
 from tests.pg_agents.checkpoint.resuming_examples import (
     FRESH,
+    MAKERS,
     SAME,
     check_exact,
     continued,
@@ -30,47 +37,91 @@ from tests.pg_agents.checkpoint.resuming_examples import (
 
 
 class Drift(gymnasium.Env[Any, Any]):
-    """A user's own environment with actions in a box, which can be kept."""
+    """A user's environment with get_state() and set_state()."""
 
     observation_space = gymnasium.spaces.Box(-9.0, 9.0, (1,))
     action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
-        self.place = self.np_random.normal(size=1).astype(np.float32)
-        return self.place.copy(), {}
+        self.position = self.np_random.normal(size=1).astype(np.float32)
+        return self.position.copy(), {}
 
     def step(self, action: Any) -> Any:
         noise = self.np_random.normal(size=1)
-        self.place = np.clip(self.place + action + noise, -9, 9).astype(np.float32)
-        far = bool(abs(self.place[0]) > 4)
-        return self.place.copy(), -abs(float(self.place[0])), far, False, {}
+        self.position = np.clip(self.position + action + noise, -9, 9).astype(
+            np.float32
+        )
+        far = bool(abs(self.position[0]) > 4)
+        return self.position.copy(), -abs(float(self.position[0])), far, False, {}
 
     def get_state(self) -> dict[str, Any]:
         generator = self.np_random.bit_generator.state
-        return {"place": self.place, "generator": generator}
+        return {"position": self.position, "generator": generator}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self.place = state["place"]
+        self.position = state["position"]
         self.np_random.bit_generator.state = state["generator"]
 
 
 @pytest.mark.parametrize("sde", [{}, {"use_sde": True, "sde_sample_freq": 4}])
-def test_it_does_with_a_users_environment_and_exploration(sde: dict[str, Any]) -> None:
+def test_learning_resumes_exactly_in_a_users_environment(sde: dict[str, Any]) -> None:
     check_exact(ActorCritic, Drift, **sde)
 
 
-def test_a_state_without_its_random_numbers_is_not_taken() -> None:
+def dummy_steps() -> Any:
+    """Dummy steps that can't be removed: NormalizeReward has no partial resets."""
+    return wrappers.vector.NormalizeReward(SyncVectorEnv([single] * 3))
+
+
+def trace(env: Any) -> Any:
+    """Returns all results of a step, without times."""
+    env.action_space.seed(0)
+    actions = np.stack([env.action_space.sample() for _ in range(env.num_envs)])
+    obs, rewards, dones, infos = env.step(actions)
+    for info in infos:
+        info.get("episode", {}).pop("t", None)
+    marks = getattr(env.unwrapped, "dummy_steps", None)
+    return str((obs, rewards, dones, infos, env.reset_infos, marks))
+
+
+@pytest.mark.parametrize("make", [*MAKERS.values(), dummy_steps])
+def test_a_restored_environment_continues_exactly(make: Callable[[], Any]) -> None:
+    """From any step, through ends of episodes."""
+
+    def begun(seed: int) -> Any:
+        env = make()
+        if isinstance(env, gymnasium.Env):
+            env = DummyVecEnv([partial(Monitor, env)])
+        elif isinstance(env, gymnasium.vector.VectorEnv):
+            env = VectorEnvAdapter(env, learner_skips_dummy_steps=True)
+        env.seed(seed)
+        env.reset()
+        return env
+
+    env, other = begun(0), begun(1)
+    n_ends = 0
+    for _ in range(25):
+        for _ in range(3):
+            trace(other)
+        set_env_state(other, get_env_state(env))
+        results = trace(env)
+        assert trace(other) == results
+        n_ends += "terminal_observation" in results
+    assert n_ends > 3
+
+
+def test_a_state_must_contain_the_random_generator() -> None:
     class Silent(Drift):
         def get_state(self) -> dict[str, Any]:
-            return {"place": self.place}
+            return {"position": self.position}
 
     loaded = continued(new(ActorCritic, Silent()).learn(20), Silent())
-    with pytest.warns(UserWarning, match="says nothing of its random numbers"):
+    with pytest.warns(UserWarning, match="must return a dict with the state of"):
         loaded.learn(20, reset_num_timesteps=False)
 
 
-def test_an_environment_seeded_after_loading_starts_by_that_seed() -> None:
+def test_a_seed_given_after_loading_is_used() -> None:
     file = io.BytesIO()
     new(ActorCritic, single()).learn(40).save(file)
     model: Any = ActorCritic.load(file, env=single())
@@ -85,30 +136,30 @@ def test_an_environment_seeded_after_loading_starts_by_that_seed() -> None:
 
 
 class Odd(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A wrapper that nobody knows."""
+    """An unknown wrapper."""
 
 
-UNKEPT: dict[str, tuple[Callable[[], Any], str]] = {
-    "env": (lambda: gymnasium.make("CartPole-v1"), "CartPoleEnv has no state"),
-    "wrapper": (lambda: Odd(single()), "Odd has no state"),
+UNSUPPORTED: dict[str, tuple[Callable[[], Any], str]] = {
+    "env": (lambda: gymnasium.make("CartPole-v1"), "CartPoleEnv has no get_state"),
+    "wrapper": (lambda: Odd(single()), "Odd has no get_state"),
 }
 
 
-class Elsewhere(DummyVecEnv):
-    """Stands for a vector environment of another kind, as SubprocVecEnv."""
+class Subclass(DummyVecEnv):
+    """May have more state."""
 
 
-def test_a_vector_environment_that_is_not_known_is_not_kept() -> None:
+def test_unknown_vector_environments_are_unsupported() -> None:
     # Built without its processes.
     workers = SubprocVecEnv.__new__(SubprocVecEnv)
-    for env in (workers, Elsewhere([single])):
-        with pytest.raises(CannotKeepError, match=f"{type(env).__name__} has no state"):
-            take_env_state(env)
+    for env in (workers, Subclass([single])):
+        with pytest.raises(UnsupportedEnvError, match=rf"{type(env).__name__} has"):
+            get_env_state(env)
 
 
-@pytest.mark.parametrize("kind", UNKEPT)
-def test_what_cannot_be_kept_starts_anew_and_says_so(kind: str) -> None:
-    make, says = UNKEPT[kind]
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_unsupported_environments_are_reset_with_a_warning(kind: str) -> None:
+    make, says = UNSUPPORTED[kind]
     file = io.BytesIO()
     new(ActorCritic, make()).learn(30).save(file)
     firsts: list[Any] = []
@@ -119,17 +170,17 @@ def test_what_cannot_be_kept_starts_anew_and_says_so(kind: str) -> None:
             model.learn(0, reset_num_timesteps=False)
         firsts.append(model._last_obs)
         assert model._episode_steps.tolist() == [0]
-    # The model has a seed, so the new start is not left to chance ...
+    # The model has a seed, so the reset is reproducible ...
     assert equal(*firsts)
-    # Nor does it need a word where the environment is reset in any case.
+    # No warning if the environment would be reset anyway.
     ActorCritic.load(file, env=make()).learn(20)
     if kind == "env":
-        # ... and it is none of the episodes that were there already.
+        # ... and does not repeat the first episode.
         again, _ = gymnasium.make("CartPole-v1").reset(seed=3)
         assert not equal(firsts[0][0], again)
 
 
-def test_the_statistics_survive_an_environment_that_does_not() -> None:
+def test_statistics_are_restored_without_the_environment() -> None:
     def make() -> VecNormalize:
         return VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
 
@@ -145,7 +196,7 @@ def test_the_statistics_survive_an_environment_that_does_not() -> None:
 
 
 def cart_poles(kind: str) -> Any:
-    """CartPoles, whose state can't be kept, in Gymnasium's NormalizeObservation."""
+    """CartPoles, which have no get_state(), in Gymnasium's NormalizeObservation."""
     if kind == "vector":
         env = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
         return wrappers.vector.NormalizeObservation(env)
@@ -160,7 +211,7 @@ def cart_poles(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["single", "dummy", "vector"])
-def test_so_do_those_of_gymnasium(kind: str) -> None:
+def test_statistics_of_gymnasium_are_restored(kind: str) -> None:
     model = new(ActorCritic, cart_poles(kind)).learn(50)
     kept = model.get_env().get_attr("obs_rms")
     loaded = continued(model, cart_poles(kind))
@@ -181,7 +232,7 @@ def test_so_do_those_of_gymnasium(kind: str) -> None:
         lambda: cart_poles("vector"),
     ],
 )
-def test_statistics_that_have_no_place_are_warned_of(other: Any) -> None:
+def test_statistics_that_do_not_fit_are_warned_of(other: Any) -> None:
     loaded = continued(new(ActorCritic, cart_poles("dummy")).learn(50), other())
     with pytest.warns(UserWarning, match="sees other numbers than it has learnt from"):
         loaded.learn(0, reset_num_timesteps=False)
@@ -197,7 +248,9 @@ def test_statistics_that_have_no_place_are_warned_of(other: Any) -> None:
         (lambda: VecNormalize(DummyVecEnv([single])), "another environment"),
     ],
 )
-def test_another_environment_starts_anew(other: Callable[[], Any], says: str) -> None:
+def test_another_environment_is_reset_with_a_warning(
+    other: Callable[[], Any], says: str
+) -> None:
     file = io.BytesIO()
     new(ActorCritic, single()).learn(33).save(file)
     model = ActorCritic.load(file, env=other())
@@ -206,23 +259,23 @@ def test_another_environment_starts_anew(other: Callable[[], Any], says: str) ->
     assert model.num_timesteps >= 53
 
 
-def test_if_one_of_two_environments_is_another_none_is_changed() -> None:
+def test_a_failed_restore_changes_nothing() -> None:
     kept = DummyVecEnv([single] * 2)
     kept.seed(3)
     kept.reset()
     env = DummyVecEnv([single, lambda: single(seed=1)])
     env.seed(5)
     env.reset()
-    before = take_env_state(env)
-    with pytest.raises(CannotKeepError, match="another environment: its mdp"):
-        put_env_state(env, take_env_state(kept))
-    after = take_env_state(env)
+    before = get_env_state(env)
+    with pytest.raises(UnsupportedEnvError, match="another environment: its mdp"):
+        set_env_state(env, get_env_state(kept))
+    after = get_env_state(env)
     for old, now in zip(before, after, strict=True):
         assert str(old) == str(now)
-    assert str(before) != str(take_env_state(kept))
+    assert str(before) != str(get_env_state(kept))
 
 
-def test_set_env_starts_anew_without_a_word() -> None:
+def test_set_env_resets_without_a_warning() -> None:
     file = io.BytesIO()
     new(ActorCritic, single()).learn(33).save(file)
     model = ActorCritic.load(file)
@@ -231,8 +284,7 @@ def test_set_env_starts_anew_without_a_word() -> None:
     assert model.num_timesteps >= 53
 
 
-def test_the_same_environment_can_be_handed_on_as_it_is() -> None:
-    """force_reset=False: it is where the model left it, whatever it is."""
+def test_force_reset_false_leaves_the_environment() -> None:
     model = new(ActorCritic, gymnasium.make("CartPole-v1")).learn(30)
     env: Any = model.get_env()
     loaded = continued(model, env, force_reset=False)

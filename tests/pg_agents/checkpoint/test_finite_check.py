@@ -1,4 +1,4 @@
-"""No file is written of a model with a number that is not finite; older files stay."""
+"""A model with a number that is not finite is not saved; existing files stay."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def new(
     return agent(policy, env, policy_kwargs=kwargs, **arguments).learn(12)
 
 
-# Ways to write a file named after `path`.
+# Ways to write a file with a name that begins with `path`.
 def by_save(model: Any, path: Path) -> None:
     model.save(path)
 
@@ -86,18 +86,18 @@ POLICY_WAYS = [by_save_weights, by_policy_save]
 def check_refused(
     model: Any, write: Callable[[Any, Path], None], path: Path, says: str
 ) -> None:
-    before = {each: each.read_bytes() for each in path.parent.iterdir()}
+    before = {p: p.read_bytes() for p in path.parent.iterdir()}
     assert before
-    message = rf"^{re.escape(says)}.*: the (model|policy) is not saved, and older files"
+    message = rf"^{re.escape(says)}.*: the (model|policy) is not saved, and existing"
     with pytest.raises(NonFiniteError, match=message):
         write(model, path)
-    assert {each: each.read_bytes() for each in path.parent.iterdir()} == before
+    assert {p: p.read_bytes() for p in path.parent.iterdir()} == before
 
 
 @pytest.mark.parametrize("write", [*MODEL_WAYS, *POLICY_WAYS])
 @pytest.mark.parametrize("number", [NAN, INFINITY, -INFINITY])
 @pytest.mark.parametrize("agent", [REINFORCE, ActorCritic])
-def test_spoilt_weights_are_not_saved(
+def test_nonfinite_weights_are_not_saved(
     agent: Any, number: float, write: Callable[[Any, Path], None], tmp_path: Path
 ) -> None:
     model = new(agent)
@@ -111,11 +111,14 @@ def test_spoilt_weights_are_not_saved(
 
 
 @pytest.mark.parametrize("write", [*MODEL_WAYS, *POLICY_WAYS])
-@pytest.mark.parametrize("critic", ["none", "shared", "separate"])
-def test_no_weight_of_any_policy_is(
-    critic: str, write: Callable[[Any, Path], None], tmp_path: Path
+@pytest.mark.parametrize("kind", ["none", "shared", "separate", "table"])
+def test_every_weight_of_every_policy_is_checked(
+    kind: str, write: Callable[[Any, Path], None], tmp_path: Path
 ) -> None:
-    model = new(REINFORCE, policy_kwargs={"critic": critic})
+    if kind == "table":
+        model = new(REINFORCE, "FrozenLake-v1", "TabularPolicy")
+    else:
+        model = new(REINFORCE, policy_kwargs={"critic": kind})
     write(model, tmp_path / "model")
     for name, parameter in model.policy.named_parameters():
         good = parameter.detach().clone()
@@ -129,17 +132,6 @@ def test_no_weight_of_any_policy_is(
     write(model, tmp_path / "model")
 
 
-@pytest.mark.parametrize("write", [*MODEL_WAYS, *POLICY_WAYS])
-def test_a_spoilt_table_is_not_saved(
-    write: Callable[[Any, Path], None], tmp_path: Path
-) -> None:
-    model = new(REINFORCE, "FrozenLake-v1", "TabularPolicy")
-    write(model, tmp_path / "model")
-    with torch.no_grad():
-        next(model.policy.parameters()).view(-1)[0] = NAN
-    check_refused(model, write, tmp_path / "model", "policy weight '")
-
-
 def target_weight(model: Any) -> None:
     with torch.no_grad():
         model.target_policy.value_net.bias[0] = NAN
@@ -150,11 +142,11 @@ def optimizer_state(model: Any) -> None:
     model.policy.optimizer.state[parameter]["square_avg"][0, 1] = INFINITY
 
 
-def remembered_advantage(model: Any) -> None:
+def advantage_in_memory(model: Any) -> None:
     model.replay_memory.rollouts[1].advantages[0] = NAN
 
 
-def remembered_reward(model: Any) -> None:
+def reward_in_memory(model: Any) -> None:
     model.replay_memory.rollouts[0].rewards[0, 0] = NAN
 
 
@@ -172,7 +164,7 @@ def statistics_of_rewards(model: Any) -> None:
 
 @pytest.mark.parametrize("write", MODEL_WAYS)
 @pytest.mark.parametrize(
-    ("agent", "arguments", "spoil", "says"),
+    ("agent", "arguments", "change", "says"),
     [
         (
             ActorCritic,
@@ -189,19 +181,19 @@ def statistics_of_rewards(model: Any) -> None:
         (
             ActorCritic,
             {"memory_size": 40, "replay": "returns"},
-            remembered_advantage,
+            advantage_in_memory,
             "advantages of rollout 1 in the replay memory has 1 of ",
         ),
         (
             ActorCritic,
             {"memory_size": 40, "replay": "v_trace"},
-            remembered_reward,
+            reward_in_memory,
             "rewards of rollout 0 in the replay memory has 1 of ",
         ),
         (
             REINFORCE,
             {"memory_size": 40, "replay": "importance"},
-            remembered_reward,
+            reward_in_memory,
             "rewards of rollout 0 in the replay memory has 1 of ",
         ),
         (
@@ -230,10 +222,10 @@ def statistics_of_rewards(model: Any) -> None:
         ),
     ],
 )
-def test_nothing_that_is_spoilt_beside_them_is_saved(
+def test_other_nonfinite_tensors_are_not_saved(
     agent: Any,
     arguments: dict[str, Any],
-    spoil: Callable[[Any], None],
+    change: Callable[[Any], None],
     says: str,
     write: Callable[[Any, Path], None],
     tmp_path: Path,
@@ -244,14 +236,12 @@ def test_nothing_that_is_spoilt_beside_them_is_saved(
     else:
         model = new(agent, **given)
     write(model, tmp_path / "model")
-    spoil(model)
+    change(model)
     check_refused(model, write, tmp_path / "model", says)
 
 
 @pytest.mark.parametrize("agent", [A2C, PPO])
-def test_the_callback_keeps_no_spoilt_model_of_sb3_s(
-    agent: Any, tmp_path: Path
-) -> None:
+def test_keep_checkpoints_checks_models_of_sb3(agent: Any, tmp_path: Path) -> None:
     steps: dict[str, Any] = {"n_steps": 8} | ({"batch_size": 8} if agent is PPO else {})
     model = new(agent, normalized(), **steps)
     by_keep_checkpoints(model, tmp_path / "model")
@@ -266,7 +256,7 @@ def test_the_callback_keeps_no_spoilt_model_of_sb3_s(
     check_refused(model, by_keep_checkpoints, tmp_path / "model", "policy weight '")
 
 
-def test_nor_one_with_a_spoilt_variable_outside_its_networks(tmp_path: Path) -> None:
+def test_variables_outside_networks_are_checked(tmp_path: Path) -> None:
     kwargs = {"net_arch": [4]}
     model: Any = SAC("MlpPolicy", "Pendulum-v1", policy_kwargs=kwargs, buffer_size=10)
     by_keep_checkpoints(model, tmp_path / "model")
@@ -276,7 +266,7 @@ def test_nor_one_with_a_spoilt_variable_outside_its_networks(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("agent", [REINFORCE, ActorCritic])
-def test_nothing_is_written_to_an_open_file(agent: Any) -> None:
+def test_an_open_file_is_not_written_to(agent: Any) -> None:
     model = new(agent)
     with torch.no_grad():
         model.policy.action_net.bias[0] = NAN
@@ -286,7 +276,7 @@ def test_nothing_is_written_to_an_open_file(agent: Any) -> None:
     assert file.getvalue() == b""
 
 
-def test_weights_that_are_not_stored_may_be_anything(tmp_path: Path) -> None:
+def test_weights_that_are_not_stored_may_be_nonfinite(tmp_path: Path) -> None:
     model = new(ActorCritic)
     with torch.no_grad():
         model.policy.value_net.bias[0] = NAN
@@ -296,7 +286,7 @@ def test_weights_that_are_not_stored_may_be_anything(tmp_path: Path) -> None:
 
 
 class Masked(FlattenExtractor):
-    """Has a buffer of infinite numbers, as masks are kept."""
+    """Has an infinite mask as a buffer."""
 
     def __init__(self, observation_space: spaces.Space[Any]) -> None:
         super().__init__(observation_space)
@@ -315,13 +305,13 @@ def test_buffers_may_be_infinite(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_remembered_observations_may_be_infinite() -> None:
+def test_observations_in_the_memory_may_be_infinite() -> None:
     model = new(ActorCritic, memory_size=40, replay="v_trace")
     model.replay_memory.rollouts[0].observations[0, 0, 0] = INFINITY
     model.save(io.BytesIO())
 
 
-def test_the_checker_says_so_too() -> None:
+def test_the_gradient_checker_checks_weights() -> None:
     model = new(REINFORCE, "PGToy-Sequence-v0")
     with torch.no_grad():
         model.policy.action_net.bias[0] = NAN

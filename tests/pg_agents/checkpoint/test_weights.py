@@ -1,4 +1,4 @@
-"""Weights alone: read without unpickling, put in whole or not at all."""
+"""Weights in the safetensors format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.pg_agents.checkpoint.resuming_examples import single
 
 
 def small() -> dict[str, Any]:
-    # A new one each: SB3's A2C adds to it.
+    # A new dict each: SB3's A2C adds to it.
     return {"policy_kwargs": {"net_arch": [3]}}
 
 
@@ -44,7 +44,7 @@ def models() -> list[Any]:
     ]
 
 
-def test_they_come_back_into_a_model_of_the_same_build(
+def test_weights_are_restored_in_place_without_unpickling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     firsts, seconds = models(), models()
@@ -66,12 +66,12 @@ def test_they_come_back_into_a_model_of_the_same_build(
         places = {n: v.data_ptr() for n, v in second.policy.state_dict().items()}
         load_weights(second, tmp_path / type(first).__name__)
         assert same(weights(first), weights(second))
-        # In place: optimisers and targets know these very tensors.
+        # Optimisers hold references to these tensors.
         after = {n: v.data_ptr() for n, v in second.policy.state_dict().items()}
         assert after == places
 
 
-def test_policies_are_taken_too(tmp_path: Path) -> None:
+def test_policies_are_accepted(tmp_path: Path) -> None:
     first = ActorCritic("MlpPolicy", single(), seed=0, **small())
     second = ActorCritic("MlpPolicy", single(), seed=1, **small())
     save_weights(first.policy, tmp_path / "w.safetensors")
@@ -92,14 +92,14 @@ def with_extractor() -> A2C:
             super().__init__(space, 4)
             self.layer = nn.Linear(6, 4)
 
-        def forward(self, seen: Tensor) -> Tensor:
-            return self.layer(seen)  # type: ignore[no-any-return]
+        def forward(self, obs: Tensor) -> Tensor:
+            return self.layer(obs)  # type: ignore[no-any-return]
 
     kwargs = {"net_arch": [3], "features_extractor_class": Extractor}
     return A2C("MlpPolicy", single(), policy_kwargs=kwargs)
 
 
-def test_what_has_several_names_is_stored_once(tmp_path: Path) -> None:
+def test_a_tensor_with_several_names_is_stored_once(tmp_path: Path) -> None:
     first, second = with_extractor(), with_extractor()
     names = [n for n in first.policy.state_dict() if n.endswith("layer.weight")]
     assert len(names) == 3
@@ -117,7 +117,7 @@ def test_what_has_several_names_is_stored_once(tmp_path: Path) -> None:
     assert policy.pi_features_extractor is policy.features_extractor
 
 
-def test_one_tensor_cannot_take_two_values(tmp_path: Path) -> None:
+def test_two_values_for_one_tensor_are_refused(tmp_path: Path) -> None:
     shared, apart = with_extractor(), with_extractor()
     policy: Any = apart.policy
     policy.pi_features_extractor = type(policy.features_extractor)(
@@ -125,12 +125,12 @@ def test_one_tensor_cannot_take_two_values(tmp_path: Path) -> None:
     )
     save_weights(apart, tmp_path / "w")
     before = weights(shared)
-    with pytest.raises(ValueError, match="are one tensor here, and differ there"):
+    with pytest.raises(ValueError, match="share one tensor here, and differ there"):
         load_weights(shared, tmp_path / "w")
     assert same(before, weights(shared))
 
 
-def test_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
+def test_a_file_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     save_weights(ActorCritic("MlpPolicy", single(), **small()), tmp_path / "small")
     wide = ActorCritic("MlpPolicy", single(), policy_kwargs={"net_arch": [4]})
     deep = ActorCritic("MlpPolicy", single(), policy_kwargs={"net_arch": [3, 3]})
@@ -147,7 +147,7 @@ def test_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
         assert same(before, weights(model))
 
 
-def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     model = ActorCritic("MlpPolicy", single(), **small())
     before = weights(model)
     save_weights(model, tmp_path / "w")
@@ -164,7 +164,7 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
     assert same(before, weights(model))
 
 
-def test_a_policy_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_policy_with_other_state_is_refused(tmp_path: Path) -> None:
     model: Any = ActorCritic("MlpPolicy", single(), **small())
 
     class Counter(nn.Module):
@@ -172,17 +172,17 @@ def test_a_policy_that_holds_something_else_is_refused(tmp_path: Path) -> None:
             return 3
 
         def set_extra_state(self, state: int) -> None:
-            """Nothing to do."""
+            """Not needed."""
 
     model.policy.counter = Counter()
-    with pytest.raises(ValueError, match=r"holds what is no tensor.*counter._extra"):
+    with pytest.raises(ValueError, match=r"has other state.*counter._extra"):
         save_weights(model, tmp_path / "w")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("critic", ["separate", "shared", "none"])
-def test_what_acts_can_be_stored_alone(tmp_path: Path, critic: str) -> None:
-    """A body that both use is the actor's, too."""
+def test_the_actor_can_be_stored_alone(tmp_path: Path, critic: str) -> None:
+    """With a body that it shares with the critic."""
     kwargs = {"critic": critic, "net_arch": [3]}
     baseline = "none" if critic == "none" else "value"
     model, other = (
@@ -211,7 +211,7 @@ def test_what_acts_can_be_stored_alone(tmp_path: Path, critic: str) -> None:
             load_weights(other, tmp_path / "acting")
 
 
-def test_a_policy_without_actor_has_no_critic_to_leave_out(tmp_path: Path) -> None:
+def test_policies_without_an_actor_have_no_critic(tmp_path: Path) -> None:
     model = DQN("MlpPolicy", "CartPole-v1", buffer_size=10, **small())
     with pytest.raises(TypeError, match="critic=False needs an ActorCriticPolicy"):
         save_weights(model, tmp_path / "q", critic=False)

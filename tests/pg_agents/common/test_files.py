@@ -1,4 +1,4 @@
-"""A file is there whole or not at all."""
+"""Atomic writing, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from pg_agents import REINFORCE, ActorCritic, RandomAgent, save_weights
 from pg_agents.analysis.plots import animate_action_probabilities, save_figure, save_gif
-from pg_agents.common import files
 from pg_agents.common.files import (
+    TEMPORARY_SUFFIX,
     check_writable,
     remove_temporaries,
     write_file,
@@ -29,7 +29,7 @@ from pg_agents.experiments.monitor_file import new_writer
 from tests.pg_agents.analysis.plots.records import make_record
 
 
-def test_the_name_is_completed_and_the_content_is_there(tmp_path: Path) -> None:
+def test_the_name_gets_a_suffix(tmp_path: Path) -> None:
     assert write_whole(tmp_path / "a", b"1", "zip") == tmp_path / "a.zip"
     assert write_whole(str(tmp_path / "b.bin"), b"2", "zip") == tmp_path / "b.bin"
     assert (tmp_path / "a.zip").read_bytes() == b"1"
@@ -39,7 +39,7 @@ def test_the_name_is_completed_and_the_content_is_there(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_an_open_file_is_written_to_where_it_stands() -> None:
+def test_an_open_file_is_written_at_its_position() -> None:
     file = io.BytesIO(b"head")
     file.seek(4)
     assert write_whole(file, b"tail", "zip") is None
@@ -48,17 +48,17 @@ def test_an_open_file_is_written_to_where_it_stands() -> None:
         write_whole(5, b"", "zip")  # type: ignore[arg-type]
 
 
-def test_folders_are_dealt_with_as_in_sb3(tmp_path: Path) -> None:
+def test_folders_are_handled_as_in_sb3(tmp_path: Path) -> None:
     (tmp_path / "a.zip").mkdir()
     with pytest.warns(UserWarning, match=r"a.zip is a folder: .*a.zip_2 instead"):
         assert write_whole(tmp_path / "a", b"1", "zip") == tmp_path / "a.zip_2"
-    with pytest.warns(UserWarning, match="x does not exist and is made"):
+    with pytest.warns(UserWarning, match="created the missing folder .*x"):
         write_whole(tmp_path / "x" / "y", b"2", "zip")
     assert (tmp_path / "x" / "y.zip").read_bytes() == b"2"
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+def test_a_failed_write_leaves_the_old_file_only(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_whole(tmp_path / "a", b"old", "zip")
@@ -76,10 +76,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert (tmp_path / "a.zip").read_bytes() == b"old"
 
 
-def test_content_is_on_the_disk_before_the_name_is(
+def test_content_is_flushed_before_the_rename(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a power cut could leave a new name with no content, or an old name."""
+    """Otherwise a power failure could leave the new name without content."""
     events: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -100,7 +100,7 @@ def test_content_is_on_the_disk_before_the_name_is(
     assert events == ["sync file", "replace", "sync folder"]
 
 
-def test_links_and_rights_stay(tmp_path: Path) -> None:
+def test_links_and_permissions_are_kept(tmp_path: Path) -> None:
     target, link = tmp_path / "there" / "model.zip", tmp_path / "link.zip"
     target.parent.mkdir()
     target.write_bytes(b"old")
@@ -113,13 +113,13 @@ def test_links_and_rights_stay(tmp_path: Path) -> None:
     assert not Path("/dev/null").is_file()
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    for name in (f".model_7.zip.0a{files._TEMPORARY}", "model_7.zip", ".model_8.zip"):
+def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    for name in (f".model_7.zip.0a{TEMPORARY_SUFFIX}", "model_7.zip", ".model_8.zip"):
         (tmp_path / name).write_bytes(b"")
-    other = tmp_path / f".other_7.zip.0a{files._TEMPORARY}"
+    other = tmp_path / f".other_7.zip.0a{TEMPORARY_SUFFIX}"
     other.write_bytes(b"")
     removed = remove_temporaries(tmp_path, "model_")
-    assert [path.name for path in removed] == [f".model_7.zip.0a{files._TEMPORARY}"]
+    assert [path.name for path in removed] == [f".model_7.zip.0a{TEMPORARY_SUFFIX}"]
     assert len(list(tmp_path.iterdir())) == 3 and other.exists()
 
 
@@ -132,7 +132,7 @@ MODELS: dict[str, Any] = {
     agent.__name__: agent("MlpPolicy", "pg_envs:PGToy-Sequence-v0")
     for agent in (REINFORCE, ActorCritic, RandomAgent)
 }
-# Every function that writes a file, each with a name that is good.
+# Every function that writes a file, with a valid name.
 WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "write_file": ("a.bin", lambda path: write_file(path, b"new")),
     "write_whole": ("a.zip", lambda path: write_whole(path, b"new", "zip")),
@@ -161,27 +161,27 @@ def too_long(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("target", [in_a_file, far_in_a_file, too_long])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_an_error_names_the_file_that_was_to_be_written(
+def test_an_error_names_the_file_that_could_not_be_written(
     writer: str, target: Callable[[Path, str], Path], tmp_path: Path
 ) -> None:
     name, write = WRITERS[writer]
     path = target(tmp_path, name)
-    before = {each: each.read_bytes() for each in tmp_path.iterdir()}
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(OSError) as failure:
         write(path)
-    said = str(failure.value)
-    assert str(path) in said
-    assert re.search(r"no folder|[Nn]ot a directory|File exists|too long", said)
-    assert ".pgtoy-tmp" not in said
+    message = str(failure.value)
+    assert str(path) in message
+    assert re.search(r"no folder|[Nn]ot a directory|File exists|too long", message)
+    assert ".pgtoy-tmp" not in message
     assert failure.value.errno is not None
-    # Nor is a temporary file named by what led to it, or left behind.
+    # The error that names the temporary file is not shown.
     assert failure.value.__cause__ is None and failure.value.__suppress_context__
-    assert {each: each.read_bytes() for each in tmp_path.iterdir()} == before
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("kind", ["a folder", "no folder to be in"])
 @pytest.mark.parametrize("writer", ["write_file", "save_figure", "save_gif", "animate"])
-def test_what_completes_no_name_makes_no_folders_either(
+def test_other_writers_create_no_folders(
     writer: str, kind: str, tmp_path: Path
 ) -> None:
     name, write = WRITERS[writer]
@@ -198,9 +198,7 @@ def test_what_completes_no_name_makes_no_folders_either(
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_long_name_leaves_room_for_the_temporary_one(
-    writer: str, tmp_path: Path
-) -> None:
+def test_long_names_can_be_written(writer: str, tmp_path: Path) -> None:
     name, write = WRITERS[writer]
     path = tmp_path / ("ö" * 100 + name)
     check_writable(path)
@@ -209,7 +207,7 @@ def test_a_long_name_leaves_room_for_the_temporary_one(
     assert list(tmp_path.iterdir()) == [path]
 
 
-# Root may write anywhere: here it becomes another user for good.
+# Root may write anywhere, so the process becomes another user.
 PROTECTED = """
 import os, sys, tempfile
 from pathlib import Path
@@ -245,15 +243,15 @@ folder.rmdir()
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid"), reason="rights of POSIX")
-def test_what_is_protected_is_not_written() -> None:
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="POSIX permissions")
+def test_protected_files_are_not_written() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROTECTED], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_a_check_leaves_what_is_there(tmp_path: Path) -> None:
+def test_check_writable_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(b"old")
     check_writable(path)

@@ -1,4 +1,4 @@
-"""Actions arrive in the dtype of their space, observations are kept in theirs."""
+"""Actions and observations keep the dtype of their space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.pg_agents.policies.typed_envs import WAYS, typed_envs
 
 Space = spaces.Space[Any]
 PLACE = spaces.Box(-1.0, 1.0, (3,), np.float32)
-# Bounds that a standard normal number oversteps now and then.
+# Bounds that samples of a standard normal distribution exceed.
 ACTIONS: dict[str, Space] = {
     "float32": spaces.Box(-1.5, 0.7, (2,), np.float32),
     "float64": spaces.Box(-0.1, 0.1, (2,), np.float64),
@@ -50,7 +50,7 @@ AGENTS: list[tuple[Any, dict[str, Any]]] = [
 
 
 def nearest(numbers: Any, space: Space) -> Any:
-    """The same by hand, with Python's integers."""
+    """Returns the nearest actions, computed with Python's integers."""
     if not isinstance(space, spaces.Box) or space.dtype.kind == "f":
         low, high = getattr(space, "low", None), getattr(space, "high", None)
         clipped = numbers if low is None else np.clip(numbers, low, high)
@@ -68,44 +68,43 @@ def nearest(numbers: Any, space: Space) -> Any:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ACTIONS)
 @pytest.mark.parametrize(("agent", "kwargs"), AGENTS)
-def test_actions_are_of_their_space_whatever_the_environment(
+def test_actions_are_of_their_space_in_every_environment(
     agent: Any, kwargs: dict[str, Any], name: str, way: str
 ) -> None:
-    """The environment asserts it; the buffer keeps what was drawn, as it was drawn."""
+    """The environment asserts it. The buffer stores the unclipped samples."""
     space = ACTIONS[name]
     env = WAYS[way](PLACE, space)
-    # Nothing is learnt, so that the policy can be asked again.
+    # Without learning, the log-probabilities can be computed again.
     model = agent("MlpPolicy", env, seed=0, learning_rate=0.0, **kwargs)
-    told: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = []
 
     def look(local: dict[str, Any], _: dict[str, Any]) -> bool:
-        told.append(
+        steps.append(
             {key: np.array(local[key]) for key in ("actions", "clipped_actions")}
         )
         return True
 
     model.learn(4 * model.n_envs, callback=look)
     buffer = model.rollout_buffer
-    told = told[-len(buffer) :]
-    # What callbacks are told is what arrived, and is nearest to what was drawn.
-    for one in told:
-        assert one["clipped_actions"].dtype == space.dtype
+    steps = steps[-len(buffer) :]
+    for step in steps:
+        assert step["clipped_actions"].dtype == space.dtype
         np.testing.assert_array_equal(
-            one["clipped_actions"], nearest(one["actions"], space)
+            step["clipped_actions"], nearest(step["actions"], space)
         )
     for i, each in enumerate(typed_envs(env)):
         acted = [
-            told[t]["clipped_actions"][i] for t in np.flatnonzero(buffer.recorded[:, i])
+            steps[t]["clipped_actions"][i]
+            for t in np.flatnonzero(buffer.recorded[:, i])
         ]
         np.testing.assert_array_equal(each.received[-len(acted) :], acted)
-    drawn = np.stack([one["actions"] for one in told])
+    drawn = np.stack([step["actions"] for step in steps])
     np.testing.assert_array_equal(buffer.actions, drawn.reshape(buffer.actions.shape))
-    # Log-probabilities are those of what was drawn: as the buffer is read, and as it
-    # is kept.
-    rows = torch.as_tensor(buffer.actions[buffer.recorded])
-    seen, actions = buffer.steps()
-    for given in (actions, rows):
-        log_prob = model.policy.evaluate_actions(seen, given)[1].detach()
+    # Log-probabilities are of the samples, in both forms of the buffer.
+    stored = torch.as_tensor(buffer.actions[buffer.recorded])
+    obs, actions = buffer.steps()
+    for given in (actions, stored):
+        log_prob = model.policy.evaluate_actions(obs, given)[1].detach()
         torch.testing.assert_close(
             torch.as_tensor(buffer.log_probs[buffer.recorded]), log_prob
         )
@@ -135,10 +134,10 @@ def test_squashed_actions_are_within_the_bounds(name: str, way: str) -> None:
 def test_predictions_are_actions(agent: Any, name: str) -> None:
     space = ACTIONS[name]
     model = agent("MlpPolicy", WAYS["single"](PLACE, space), seed=0)
-    seen = np.zeros((5, 3), np.float32)
+    obs = np.zeros((5, 3), np.float32)
     for deterministic in (True, False):
-        many, _ = model.predict(seen, deterministic=deterministic)
-        one, _ = model.predict(seen[0], deterministic=deterministic)
+        many, _ = model.predict(obs, deterministic=deterministic)
+        one, _ = model.predict(obs[0], deterministic=deterministic)
         assert (many.shape[1:], one.shape) == (space.shape, space.shape)
         for each in (one, *many):
             assert np.asarray(each).dtype == space.dtype
@@ -146,7 +145,7 @@ def test_predictions_are_actions(agent: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_random_actions_arrive_as_they_were_drawn(name: str) -> None:
+def test_random_agents_act_in_every_space(name: str) -> None:
     for way, make in WAYS.items():
         env = make(PLACE, ACTIONS[name])
         RandomAgent("MlpPolicy", env, seed=0).learn(6)
@@ -155,8 +154,8 @@ def test_random_actions_arrive_as_they_were_drawn(name: str) -> None:
 
 @pytest.mark.parametrize("way", ["sync", "same_step", "next_step", "torch"])
 @pytest.mark.parametrize("name", [*BOXES, "multi binary"])
-def test_a2c_acts_through_as_vec_env_too(name: str, way: str) -> None:
-    """It gives floats: the environment beneath asserts what it gets of them."""
+def test_a2c_acts_through_as_vec_env(name: str, way: str) -> None:
+    """It returns floats; the environment asserts what it receives."""
     space = ACTIONS[name]
     env = WAYS[way](PLACE, space)
     given: list[Any] = []
@@ -172,26 +171,24 @@ def test_a2c_acts_through_as_vec_env_too(name: str, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ACTIONS)
-def test_demonstrated_actions_arrive_and_are_cloned_as_they_are(
-    name: str, way: str
-) -> None:
+def test_demonstrated_actions_are_recorded_and_cloned(name: str, way: str) -> None:
     space = ACTIONS[name]
     env = WAYS[way](PLACE, space)
     space.seed(0)
-    shown = record_demonstrations(env, lambda _: space.sample(), n_steps=6)
+    demos = record_demonstrations(env, lambda _: space.sample(), n_steps=6)
     arrived = np.concatenate([each.received for each in typed_envs(env)])
-    np.testing.assert_array_equal(np.sort(arrived, 0), np.sort(shown.actions, 0))
+    np.testing.assert_array_equal(np.sort(arrived, 0), np.sort(demos.actions, 0))
     squashes = [False, True] if name in BOXES else [False]
     for squash in squashes:
         kwargs: dict[str, Any] = {"learning_rate": 0.0, "use_sde": squash, "seed": 0}
         kwargs["policy_kwargs"] = {"squash_output": squash}
         model = ActorCritic("MlpPolicy", env, **kwargs)
         policy = model.policy
-        actions = policy.scale_action(shown.actions) if squash else shown.actions
+        actions = policy.scale_action(demos.actions) if squash else demos.actions
         _, log_prob, _ = policy.evaluate_actions(
-            torch.as_tensor(shown.observations), torch.as_tensor(actions)
+            torch.as_tensor(demos.observations), torch.as_tensor(actions)
         )
-        result = clone_behaviour(model, shown, n_epochs=1, held_out_fraction=0.0)
+        result = clone_behaviour(model, demos, n_epochs=1, held_out_fraction=0.0)
         expected = -log_prob.mean().item()
         assert result.training_losses == pytest.approx([expected], rel=1e-5)
 
@@ -203,11 +200,9 @@ EXTREMES = [-1e30, -(2.0**63), -3.5, -2.5, -0.5, -0.2, 0.5, 1.5, 254.6, 2.0**63,
 @pytest.mark.parametrize(
     "dtype", ["int8", "uint8", "int16", "int32", "int64", "uint16", "uint32", "bool"]
 )
-def test_integers_are_rounded_to_and_never_wrap_around(
-    dtype: str, as_tensor: bool
-) -> None:
+def test_rounding_to_integers_does_not_overflow(dtype: str, as_tensor: bool) -> None:
     kind: Any = np.dtype(dtype).type
-    # The most that a Box can have.
+    # The bounds of a Box are at most these.
     low, high = (0, 1) if kind is np.bool_ else (np.iinfo(kind).min, np.iinfo(kind).max)
     space = spaces.Box(low, min(high, 2**63 - 2), (len(EXTREMES),), kind)
     for precision in (np.float32, np.float64):
@@ -215,18 +210,18 @@ def test_integers_are_rounded_to_and_never_wrap_around(
         expected = nearest(numbers, space)
         if as_tensor:
             numbers = torch.as_tensor(numbers)
-        got = nearest_actions(numbers, space)
-        assert isinstance(got, torch.Tensor) == as_tensor
-        got = np.asarray(got)
-        assert got.dtype == dtype
-        np.testing.assert_array_equal(got, expected)
-        assert space.contains(got[0])
-        # What is an action already stays what it is.
-        np.testing.assert_array_equal(nearest_actions(got, space), got)
+        actions = nearest_actions(numbers, space)
+        assert isinstance(actions, torch.Tensor) == as_tensor
+        actions = np.asarray(actions)
+        assert actions.dtype == dtype
+        np.testing.assert_array_equal(actions, expected)
+        assert space.contains(actions[0])
+        # Actions stay unchanged.
+        np.testing.assert_array_equal(nearest_actions(actions, space), actions)
 
 
 @pytest.mark.parametrize("name", BOXES)
-def test_scaling_there_and_back_is_the_same_action(name: str) -> None:
+def test_scaling_is_invertible(name: str) -> None:
     space: Any = ACTIONS[name]
     space.seed(0)
     actions = np.stack([space.sample() for _ in range(20)] + [space.low, space.high])
@@ -258,18 +253,18 @@ OBSERVATIONS: dict[str, Space] = {
             "c": spaces.Box(-1.0, 1.0, (2,), np.float64),
         }
     ),
-    "dict that starts elsewhere": spaces.Dict(
+    "dict shifted": spaces.Dict(
         {"a": spaces.Discrete(3, start=1), "b": spaces.Box(0, 9, (1,), np.uint8)}
     ),
 }
-STARTS_ELSEWHERE = (
+SHIFTED = (
     "discrete int32",
     "multi discrete uint8",
-    "dict that starts elsewhere",
+    "dict shifted",
 )
 
 
-def learnt(agent: Any, name: str, way: str, **kwargs: Any) -> tuple[Any, Any]:
+def trained(agent: Any, name: str, way: str, **kwargs: Any) -> tuple[Any, Any]:
     env = WAYS[way](OBSERVATIONS[name], spaces.Discrete(2))
     policy = "MultiInputPolicy" if name.startswith("dict") else "MlpPolicy"
     model = agent(policy, env, seed=0, device="cpu", **kwargs)
@@ -283,20 +278,20 @@ def weights(model: Any) -> torch.Tensor:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", OBSERVATIONS)
 @pytest.mark.parametrize(("agent", "kwargs"), AGENTS)
-def test_observations_are_kept_as_they_were_shown(
+def test_observations_are_stored_unchanged(
     agent: Any, kwargs: dict[str, Any], name: str, way: str
 ) -> None:
-    model, env = learnt(agent, name, way, **kwargs)
+    model, env = trained(agent, name, way, **kwargs)
     buffer = model.rollout_buffer
     for i, each in enumerate(typed_envs(env)):
         recorded = buffer.recorded[:, i]
-        shown = each.acted_on[-int(recorded.sum()) :]
+        obs = each.acted_on[-int(recorded.sum()) :]
         for key, part in parts_of(OBSERVATIONS[name]):
-            kept = buffer.observations if key is None else buffer.observations[key]
-            rows = [one if key is None else one[key] for one in shown]
-            assert kept.dtype == part.dtype
-            kept = kept[:, i][recorded]
-            np.testing.assert_array_equal(kept, np.reshape(rows, kept.shape))
+            stored = buffer.observations if key is None else buffer.observations[key]
+            rows = [row if key is None else row[key] for row in obs]
+            assert stored.dtype == part.dtype
+            stored = stored[:, i][recorded]
+            np.testing.assert_array_equal(stored, np.reshape(rows, stored.shape))
 
 
 def parts_of(space: Space) -> list[tuple[str | None, Space]]:
@@ -304,14 +299,14 @@ def parts_of(space: Space) -> list[tuple[str | None, Space]]:
 
 
 @pytest.mark.parametrize("name", OBSERVATIONS)
-def test_the_same_is_learnt_from_them_everywhere(name: str) -> None:
-    """As A2C's, and the same from vector environments of every kind."""
-    reference = learnt(ActorCritic, name, "dummy")[0]
+def test_learning_does_not_depend_on_the_kind_of_environment(name: str) -> None:
+    """And equals A2C's."""
+    reference = trained(ActorCritic, name, "dummy")[0]
     for way in ("sync", "same_step", "next_step", "disabled", "torch"):
-        model = learnt(ActorCritic, name, way)[0]
+        model = trained(ActorCritic, name, way)[0]
         torch.testing.assert_close(weights(model), weights(reference))
     # SB3 counts from 0, whatever the space says.
-    if name not in STARTS_ELSEWHERE:
+    if name not in SHIFTED:
         for way in ("single", "dummy"):
-            ours, theirs = (learnt(each, name, way)[0] for each in (ActorCritic, A2C))
+            ours, theirs = (trained(each, name, way)[0] for each in (ActorCritic, A2C))
             torch.testing.assert_close(weights(ours), weights(theirs))

@@ -1,4 +1,4 @@
-"""Every way to ask a policy counts actions as its space does, and takes any dtype."""
+"""Actions of every space in every method of a policy, in any dtype."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ N = 20
 
 
 def built(kind: str, name: str, noise: str = "plain") -> PolicyGradientPolicy:
-    """A policy with weights that make actions differ in probability."""
+    """Returns a policy with unequal probabilities of actions."""
     kwargs: dict[str, Any] = {}
     if noise != "plain":
         kwargs = {"use_sde": True, "squash_output": noise == "squashed"}
@@ -88,16 +88,16 @@ def built(kind: str, name: str, noise: str = "plain") -> PolicyGradientPolicy:
 
 
 def observed(kind: str, n: int = N) -> tuple[Any, Any]:
-    """Observations as arrays, and as the policy's tensors."""
+    """Returns observations as arrays and as tensors."""
     space = OBSERVATIONS[kind]
     space.seed(3)
     rows = [space.sample() for _ in range(n)]
-    arrays = tree_map(lambda *each: np.stack(each), *rows)
+    arrays = tree_map(lambda *parts: np.stack(parts), *rows)
     return arrays, tree_map(torch.as_tensor, arrays)
 
 
 def every_action(space: Any) -> NDArray[Any]:
-    """All actions of a finite space, `[A, *action_shape]`, of its dtype."""
+    """Returns all actions of a finite space, `[A, *action_shape]`, of its dtype."""
     if isinstance(space, spaces.Discrete):
         found: Any = [space.start + i for i in range(space.n)]
     elif isinstance(space, spaces.MultiBinary):
@@ -114,16 +114,17 @@ def every_action(space: Any) -> NDArray[Any]:
 
 
 def from_zero(actions: Any, space: Space) -> Tensor:
-    """Numbers that count from 0, as SB3's do."""
+    """Returns indices, which SB3 takes for actions."""
     start = np.asarray(getattr(space, "start", 0)).astype(np.int64)
     return torch.as_tensor(actions).long() - torch.as_tensor(start)
 
 
 def by_torch(distribution: Any, numbers: Tensor) -> Tensor:
-    """Log-probabilities `[B]` by torch's distribution, which counts from 0."""
+    """Returns log-probabilities `[B]` of indices by torch's distribution."""
     if isinstance(distribution, list):
         parts = [
-            d.log_prob(each) for d, each in zip(distribution, numbers.T, strict=True)
+            d.log_prob(column)
+            for d, column in zip(distribution, numbers.T, strict=True)
         ]
         return torch.stack(parts).sum(0)
     if isinstance(distribution, torch.distributions.Bernoulli):
@@ -133,7 +134,7 @@ def by_torch(distribution: Any, numbers: Tensor) -> Tensor:
 
 
 def dtypes_for(actions: NDArray[Any]) -> list[torch.dtype]:
-    """Every dtype in which these actions can be written."""
+    """Returns every dtype that can represent the actions."""
     known = [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8]
     known += [torch.float32, torch.float64, torch.float16, torch.bool]
     given = torch.as_tensor(actions)
@@ -161,23 +162,23 @@ def copied(policy: PolicyGradientPolicy, _: Path) -> PolicyGradientPolicy:
     ("kind", "name"), [(kind, name) for kind, name, _ in CASES if name in FINITE]
 )
 @torch.no_grad()
-def test_probabilities_are_of_the_actions_of_the_space(
+def test_probabilities_of_every_action(
     kind: str, name: str, way: Any, tmp_path: Path
 ) -> None:
-    """They sum to 1, whatever dtype they are asked in, and the mode is the greatest."""
+    """For every dtype; they sum to 1, and the mode has the greatest."""
     space = FINITE[name]
     policy = way(built(kind, name), tmp_path)
-    arrays, seen = observed(kind)
+    arrays, obs = observed(kind)
     actions = every_action(space)
-    torchs: Any = policy.get_distribution(seen).distribution
+    torchs: Any = policy.get_distribution(obs).distribution
     table = []
     for action in actions:
         same = np.broadcast_to(action, (N, *action.shape)).copy()
         expected = by_torch(torchs, from_zero(same, space))
         for dtype in dtypes_for(actions):
             given = torch.as_tensor(same).to(dtype)
-            _, log_prob, _ = policy.evaluate_actions(seen, given)
-            again = policy.get_distribution(seen).log_prob(given)
+            _, log_prob, _ = policy.evaluate_actions(obs, given)
+            again = policy.get_distribution(obs).log_prob(given)
             torch.testing.assert_close(log_prob, expected, rtol=1e-5, atol=1e-5)
             torch.testing.assert_close(again, expected)
         table.append(log_prob)
@@ -187,30 +188,29 @@ def test_probabilities_are_of_the_actions_of_the_space(
     chosen, _ = policy.predict(arrays, deterministic=True)
     assert chosen.dtype == space.dtype
     np.testing.assert_array_equal(chosen, best)
-    distribution = policy.get_distribution(seen)
+    distribution = policy.get_distribution(obs)
     for mode in (
         distribution.mode(),
         distribution.get_actions(deterministic=True),
-        policy(seen, deterministic=True)[0],
-        policy._predict(seen, deterministic=True),
+        policy(obs, deterministic=True)[0],
+        policy._predict(obs, deterministic=True),
     ):
         np.testing.assert_array_equal(mode.numpy().astype(space.dtype), best)
-    # The entropy is that of these probabilities.
     entropy = -(log_probs.exp() * log_probs).sum(-1)
     torch.testing.assert_close(distribution.entropy(), entropy)
-    torch.testing.assert_close(policy.evaluate_actions(seen, given)[2], entropy)
+    torch.testing.assert_close(policy.evaluate_actions(obs, given)[2], entropy)
 
 
 def drawn(policy: PolicyGradientPolicy, kind: str) -> dict[str, NDArray[Any]]:
-    """Actions from the same seed, by every way there is to draw them."""
-    arrays, seen = observed(kind)
+    """Returns actions drawn from the same seed by every method."""
+    arrays, obs = observed(kind)
     distribution: Any = policy.get_distribution
     ways: dict[str, Any] = {
-        "forward": lambda: policy(seen)[0],
-        "sample": lambda: distribution(seen).sample(),
-        "get_actions": lambda: distribution(seen).get_actions(),
+        "forward": lambda: policy(obs)[0],
+        "sample": lambda: distribution(obs).sample(),
+        "get_actions": lambda: distribution(obs).get_actions(),
         "predict": lambda: policy.predict(arrays)[0],
-        "act": lambda: policy.act(seen),
+        "act": lambda: policy.act(obs),
     }
     found = {}
     for way, draw in ways.items():
@@ -221,8 +221,8 @@ def drawn(policy: PolicyGradientPolicy, kind: str) -> dict[str, NDArray[Any]]:
 
 
 @pytest.mark.parametrize(("kind", "name", "noise"), CASES)
-def test_all_ways_to_draw_are_one_and_sb3s(kind: str, name: str, noise: str) -> None:
-    """From the same seed, SB3's own policy with the same weights draws the same."""
+def test_all_methods_draw_the_same_as_sb3(kind: str, name: str, noise: str) -> None:
+    """From the same seed and weights."""
     policy = built(kind, name, noise)
     space = SPACES[name]
     found = drawn(policy, kind)
@@ -243,11 +243,11 @@ def test_all_ways_to_draw_are_one_and_sb3s(kind: str, name: str, noise: str) -> 
         "multi input": MultiInputActorCriticPolicy,
     }
     kwargs = {"use_sde": noise != "plain", "squash_output": noise == "squashed"}
-    seen_by = OBSERVATIONS[kind]
-    if isinstance(seen_by, spaces.Dict):
-        # SB3 counts rooms from 0 as well.
-        seen_by = spaces.Dict({**seen_by.spaces, "room": spaces.Discrete(3)})
-    theirs = pair[kind](seen_by, space, lambda _: 1e-3, **kwargs)
+    obs_space = OBSERVATIONS[kind]
+    if isinstance(obs_space, spaces.Dict):
+        # SB3 expects indices.
+        obs_space = spaces.Dict({**obs_space.spaces, "room": spaces.Discrete(3)})
+    theirs = pair[kind](obs_space, space, lambda _: 1e-3, **kwargs)
     theirs.load_state_dict(policy.state_dict())
     if noise != "plain":
         torch.manual_seed(4)
@@ -255,31 +255,29 @@ def test_all_ways_to_draw_are_one_and_sb3s(kind: str, name: str, noise: str) -> 
         torch.manual_seed(4)
         theirs.reset_noise(N)
         first = drawn(policy, kind)["forward"]
-    _, seen = observed(kind)
-    if isinstance(seen, dict):
-        seen = {**seen, "room": seen["room"] - 2}
+    _, obs = observed(kind)
+    if isinstance(obs, dict):
+        obs = {**obs, "room": obs["room"] - 2}
     torch.manual_seed(11)
     with torch.no_grad():
-        numbers, _, log_prob = theirs(seen)
+        numbers, _, log_prob = theirs(obs)
     start = np.asarray(getattr(space, "start", 0)).astype(np.int64)
     np.testing.assert_array_equal(first, numbers.numpy() + start)
     torch.manual_seed(11)
-    _, seen = observed(kind)
-    torch.testing.assert_close(policy(seen)[2].detach(), log_prob)
+    _, obs = observed(kind)
+    torch.testing.assert_close(policy(obs)[2].detach(), log_prob)
 
 
 @pytest.mark.parametrize(("kind", "name", "noise"), CASES)
 @torch.no_grad()
-def test_what_was_drawn_has_the_log_probability_that_it_was_drawn_with(
-    kind: str, name: str, noise: str
-) -> None:
+def test_log_probabilities_of_drawn_actions(kind: str, name: str, noise: str) -> None:
     policy = built(kind, name, noise)
-    _, seen = observed(kind)
-    actions, values, log_prob = policy(seen)
-    # As they were drawn, and as rows, as SB3's buffer stores them.
+    _, obs = observed(kind)
+    actions, values, log_prob = policy(obs)
+    # As drawn, and as rows, as in SB3's buffer.
     for shaped in (actions, actions.reshape(N, -1)):
-        again, found, entropy = policy.evaluate_actions(seen, shaped)
-        distribution = policy.get_distribution(seen)
+        again, found, entropy = policy.evaluate_actions(obs, shaped)
+        distribution = policy.get_distribution(obs)
         torch.testing.assert_close(again, values)
         torch.testing.assert_close(found, log_prob, rtol=1e-4, atol=1e-4)
         assert found.dtype is torch.float32
@@ -297,22 +295,21 @@ def test_what_was_drawn_has_the_log_probability_that_it_was_drawn_with(
     ("kind", "name", "noise"), [case for case in CASES if case[1] in BOXES]
 )
 @torch.no_grad()
-def test_densities_are_of_what_predict_returned(
+def test_densities_of_predicted_actions(
     kind: str, name: str, noise: str, way: Any, tmp_path: Path
 ) -> None:
-    """By torch's own distribution, of the action as predict clipped and rounded it."""
+    """Equal torch's, for the action that `predict` clipped and rounded."""
     space: Any = BOXES[name]
     policy = way(built(kind, name, noise), tmp_path)
     if noise != "plain":
         policy.reset_noise(N)
-    arrays, seen = observed(kind)
+    arrays, obs = observed(kind)
     chosen, _ = policy.predict(arrays)
     assert chosen.shape == (N, *space.shape)
-    distribution = policy.get_distribution(seen)
+    distribution = policy.get_distribution(obs)
     mode = distribution.mode().reshape(chosen.shape)
     deterministic, _ = policy.predict(arrays, deterministic=True)
     if noise == "squashed":
-        # From [-1, 1] to the bounds and back.
         mode = torch.as_tensor(policy.unscale_action(mode.numpy()))
         given = torch.as_tensor(policy.scale_action(chosen))
     else:
@@ -334,8 +331,8 @@ def test_densities_are_of_what_predict_returned(
         expected -= torch.log(1.0 - rows.tanh() ** 2 + 1e-6).sum(-1)
     for found in (
         distribution.log_prob(given),
-        policy.evaluate_actions(seen, given)[1],
-        policy.evaluate_actions(seen, given.reshape(N, -1))[1],
+        policy.evaluate_actions(obs, given)[1],
+        policy.evaluate_actions(obs, given.reshape(N, -1))[1],
     ):
         assert found.shape == (N,)
         torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-3)
@@ -343,24 +340,23 @@ def test_densities_are_of_what_predict_returned(
 
 @pytest.mark.parametrize("name", SPACES)
 @pytest.mark.parametrize("agent", [ActorCritic, REINFORCE])
-def test_agents_agree_with_themselves_after_learning_and_loading(
+def test_single_predictions_after_learning_and_loading(
     agent: Any, name: str, tmp_path: Path
 ) -> None:
-    """One action at a time, as for an environment that is stepped by hand."""
     space = SPACES[name]
     model = agent("MlpPolicy", TypedEnv(PLACE, space), seed=0, device="cpu").learn(10)
     model.save(tmp_path / "model")
     again = agent.load(tmp_path / "model", device="cpu")
-    seen = np.array([0.1, -0.2, 0.3], np.float32)
-    tensor, _ = model.policy.obs_to_tensor(seen)
+    obs = np.array([0.1, -0.2, 0.3], np.float32)
+    tensor, _ = model.policy.obs_to_tensor(obs)
     found = []
-    for each in (model, again):
+    for agent_ in (model, again):
         torch.manual_seed(0)
-        action, _ = each.predict(seen)
+        action, _ = agent_.predict(obs)
         assert action.dtype == space.dtype and space.contains(np.asarray(action))
         given = torch.as_tensor(action)
-        _, log_prob, _ = each.policy.evaluate_actions(tensor, given)
-        asked = each.policy.get_distribution(tensor).log_prob(given)
+        _, log_prob, _ = agent_.policy.evaluate_actions(tensor, given)
+        asked = agent_.policy.get_distribution(tensor).log_prob(given)
         assert log_prob.shape == (1,)
         torch.testing.assert_close(asked, log_prob)
         found.append((action.tolist(), log_prob.item()))
@@ -368,31 +364,31 @@ def test_agents_agree_with_themselves_after_learning_and_loading(
 
 
 @pytest.mark.parametrize("name", FINITE)
-def test_what_is_no_action_is_an_error(name: str) -> None:
-    """Half an action, and those beside the first and the last."""
+def test_invalid_actions_are_refused(name: str) -> None:
+    """Fractions, and numbers next to the first and the last action."""
     policy = built("mlp", name)
-    _, seen = observed("mlp")
+    _, obs = observed("mlp")
     actions = every_action(FINITE[name]).astype(np.float64)
     for wrong in (actions[0] + 0.5, actions.min(0) - 1, actions.max(0) + 1):
         given = torch.as_tensor(np.broadcast_to(wrong, (N, *wrong.shape)).copy())
         with pytest.raises((ValueError, RuntimeError)):
-            policy.evaluate_actions(seen, given)
+            policy.evaluate_actions(obs, given)
         with pytest.raises((ValueError, RuntimeError)):
-            policy.get_distribution(seen).log_prob(given)
+            policy.get_distribution(obs).log_prob(given)
 
 
 @pytest.mark.parametrize("name", [n for n in SPACES if not n.startswith("discrete")])
-def test_actions_of_another_shape_are_an_error(name: str) -> None:
-    """They are not broadcast, nor one another's numbers taken for each other's."""
+def test_actions_of_another_shape_are_refused(name: str) -> None:
+    """They are not broadcast."""
     policy = built("mlp", name)
-    _, seen = observed("mlp")
-    size = policy(seen)[0][0].numel()
+    _, obs = observed("mlp")
+    size = policy(obs)[0][0].numel()
     for shape in ((N, size + 1), (N + 1, size), (N, size, 2), (size + 1, N)):
         if shape == (N, size):
             continue
         given = torch.zeros(shape)
         given += torch.as_tensor(getattr(SPACES[name], "start", 0)).flatten()[0]
         with pytest.raises((ValueError, RuntimeError)):
-            policy.evaluate_actions(seen, given)
+            policy.evaluate_actions(obs, given)
         with pytest.raises((ValueError, RuntimeError)):
-            policy.get_distribution(seen).log_prob(given)
+            policy.get_distribution(obs).log_prob(given)

@@ -1,4 +1,4 @@
-"""Bare arithmetic draws, and says of actions, what torch and SB3 do."""
+"""Distributions equal those of torch and SB3, and so do policies with them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def logits(scale: float) -> Tensor:
 
 @pytest.mark.parametrize("scale", [0.0, 0.01, 1.0, 30.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_categorical_draws_are_sb3s(scale: float, seed: int) -> None:
+def test_categorical_draws_equal_sb3s(scale: float, seed: int) -> None:
     theirs = CategoricalDistribution(5).proba_distribution(logits(scale))
     torch.manual_seed(seed)
     expected = theirs.sample()
@@ -50,24 +50,24 @@ def test_categorical_draws_are_sb3s(scale: float, seed: int) -> None:
     torch.manual_seed(seed)
     drawn = Categorical(logits(scale)).sample()
     assert torch.equal(drawn, expected) and drawn.dtype == expected.dtype
-    # And the generator has gone as far.
+    # The generator is in the same state.
     assert torch.equal(torch.rand(1), after)
 
 
-def test_impossible_actions_are_not_drawn() -> None:
-    """Of probability e^-104 and less there is none in thousands of draws, nor of 0."""
+def test_actions_of_probability_zero_are_not_drawn() -> None:
+    """Nor those of e^-104, in thousands of draws."""
     given = torch.tensor(EXTREME).repeat(3000, 1)
     torch.manual_seed(0)
     drawn = Categorical(given).sample()
     possible = given.softmax(-1) > 1e-30
     assert bool(possible.gather(-1, drawn[:, None]).all())
-    # The likely ones are: each of three equal actions in a third of the draws.
+    # Equally likely ones all are.
     assert set(drawn.view(3000, -1)[:, 3].tolist()) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.float32])
-def test_categorical_is_torchs(scale: float, dtype: torch.dtype) -> None:
+def test_categorical_equals_torchs(scale: float, dtype: torch.dtype) -> None:
     # In double precision: torch's own normalisation loses digits of large logits.
     mine = logits(scale).requires_grad_()
     theirs = logits(scale).double().requires_grad_()
@@ -89,7 +89,7 @@ def test_categorical_is_torchs(scale: float, dtype: torch.dtype) -> None:
     torch.testing.assert_close(ours.log_probs, mine.log_softmax(-1))
 
 
-def test_extreme_logits_have_numbers() -> None:
+def test_extreme_logits_give_no_nan() -> None:
     given = torch.tensor(EXTREME, requires_grad=True)
     entropy = Categorical(given).entropy()
     expected = torch.distributions.Categorical(logits=given.double()).entropy()
@@ -105,50 +105,35 @@ def test_extreme_logits_have_numbers() -> None:
 
 
 @pytest.mark.parametrize("per_row", [False, True])
-def test_gaussian_is_sb3s_and_torchs(per_row: bool) -> None:
+def test_gaussian_equals_sb3s_and_torchs(per_row: bool) -> None:
     generator = torch.Generator().manual_seed(0)
-    shape = (500, 3) if per_row else (3,)
-    given = [
-        torch.randn(500, 3, generator=generator) * 5,
-        torch.randn(*shape, generator=generator),
-    ]
-    (mean, log_std), (mean2, log_std2) = (
-        [each.clone().requires_grad_() for each in given] for _ in range(2)
-    )
-    ours = Gaussian(mean, log_std)
-    torchs = torch.distributions.Normal(mean2, log_std2.exp().expand_as(mean2))
-    theirs = DiagGaussianDistribution(3).proba_distribution(*given)
+    mean = 5 * torch.randn(500, 3, generator=generator)
+    log_std = torch.randn(*((500, 3) if per_row else (3,)), generator=generator)
     torch.manual_seed(4)
-    expected = theirs.sample()
+    expected = DiagGaussianDistribution(3).proba_distribution(mean, log_std).sample()
     torch.manual_seed(4)
-    actions = ours.sample().detach()
+    actions = Gaussian(mean, log_std).sample()
     assert torch.equal(actions, expected)
-    for one, other in (
-        (ours.log_prob(actions), torchs.log_prob(actions).sum(-1)),
-        (ours.entropy(), torchs.entropy().sum(-1)),
-    ):
-        assert one.shape == (500,)
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
-        own = torch.autograd.grad(
-            one.sum(), (mean, log_std), None, True, allow_unused=True
-        )
-        ref = torch.autograd.grad(
-            other.sum(), (mean2, log_std2), None, True, allow_unused=True
-        )
-        for a, b in zip(own, ref, strict=True):
-            # The entropy knows nothing of the mean.
-            zeros = torch.zeros(()) if b is None else torch.zeros_like(b)
-            torch.testing.assert_close(
-                zeros if a is None else a,
-                zeros if b is None else b,
-                rtol=1e-4,
-                atol=1e-4,
-            )
+    results = []
+    for kind in ("ours", "torch's"):
+        leaves = mean.clone().requires_grad_(), log_std.clone().requires_grad_()
+        if kind == "ours":
+            ours = Gaussian(*leaves)
+            log_prob, entropy = ours.log_prob(actions), ours.entropy()
+        else:
+            normal = torch.distributions.Normal(leaves[0], leaves[1].exp())
+            log_prob, entropy = normal.log_prob(actions).sum(-1), normal.entropy()
+            entropy = entropy.expand(500, 3).sum(-1)
+        assert log_prob.shape == entropy.shape == (500,)
+        gradients = torch.autograd.grad(log_prob.sum() + 2 * entropy.sum(), leaves)
+        results.append((log_prob, entropy, *gradients))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 BOX = spaces.Box(-1.0, 1.0, (4,), np.float32)
 IMAGE = spaces.Box(0, 255, (36, 40, 3), np.uint8)
-DICT = spaces.Dict({"place": BOX, "room": spaces.Discrete(3), "seen": IMAGE})
+DICT = spaces.Dict({"place": BOX, "room": spaces.Discrete(3), "image": IMAGE})
 SHIFTED = spaces.Dict({"place": BOX, "room": spaces.Discrete(3, start=2)})
 CASES: list[tuple[spaces.Space[Any], spaces.Space[Any]]] = [
     (BOX, spaces.Discrete(3)),
@@ -170,29 +155,29 @@ CASES: list[tuple[spaces.Space[Any], spaces.Space[Any]]] = [
 
 
 def policies_of(
-    seen: spaces.Space[Any], acts: spaces.Space[Any], **kwargs: Any
+    obs_space: spaces.Space[Any], action_space: spaces.Space[Any], **kwargs: Any
 ) -> tuple[PolicyGradientPolicy, ActorCriticPolicy]:
-    """Ours and SB3's, with the same weights."""
-    pair: tuple[type[PolicyGradientPolicy], type[ActorCriticPolicy]] = (
+    """Our policy and SB3's with the same weights."""
+    classes: tuple[type[PolicyGradientPolicy], type[ActorCriticPolicy]] = (
         MlpPolicy,
         ActorCriticPolicy,
     )
-    if isinstance(seen, spaces.Dict):
-        pair = MultiInputPolicy, MultiInputActorCriticPolicy
-    elif seen is IMAGE:
-        pair = CnnPolicy, ActorCriticCnnPolicy
-    if seen is IMAGE:
-        seen = spaces.Box(0, 255, (3, 36, 40), np.uint8)
-    if isinstance(seen, spaces.Dict) and "seen" in seen.spaces:
+    if isinstance(obs_space, spaces.Dict):
+        classes = MultiInputPolicy, MultiInputActorCriticPolicy
+    elif obs_space is IMAGE:
+        classes = CnnPolicy, ActorCriticCnnPolicy
+    if obs_space is IMAGE:
+        obs_space = spaces.Box(0, 255, (3, 36, 40), np.uint8)
+    if isinstance(obs_space, spaces.Dict) and "image" in obs_space.spaces:
         channels = spaces.Box(0, 255, (3, 36, 40), np.uint8)
-        seen = spaces.Dict({**seen.spaces, "seen": channels})
+        obs_space = spaces.Dict({**obs_space.spaces, "image": channels})
     torch.manual_seed(0)
-    ours = pair[0](seen, acts, lambda _: 1e-3, **kwargs)
+    ours = classes[0](obs_space, action_space, lambda _: 1e-3, **kwargs)
     with torch.no_grad():
         for parameter in ours.parameters():
-            # So that actions differ in probability.
+            # Unequal probabilities.
             parameter.add_(0.1 * torch.randn_like(parameter))
-    theirs = pair[1](seen, acts, lambda _: 1e-3, **kwargs)
+    theirs = classes[1](obs_space, action_space, lambda _: 1e-3, **kwargs)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
 
@@ -203,48 +188,29 @@ def samples(space: spaces.Space[Any], n: int) -> Any:
     return tree_map(lambda *each: torch.as_tensor(np.stack(each)), *rows)
 
 
-@pytest.mark.parametrize(("seen", "acts"), CASES)
-def test_act_is_forward_without_the_critic(
-    seen: spaces.Space[Any], acts: spaces.Space[Any]
-) -> None:
-    ours, _ = policies_of(seen, acts)
-    observations = samples(ours.observation_space, 40)
-    with torch.no_grad():
-        torch.manual_seed(7)
-        expected, _, _ = ours(observations)
-        torch.manual_seed(7)
-        actions = ours.act(observations)
-    assert torch.equal(actions, expected) and actions.dtype == expected.dtype
-    assert actions.shape == (40, *acts.shape)  # type: ignore[misc]
-    if not isinstance(acts, spaces.Box):
-        for action in actions.numpy().astype(acts.dtype):
-            assert acts.contains(action)
-
-
-@pytest.mark.parametrize(("seen", "acts"), CASES)
+@pytest.mark.parametrize(("obs_space", "action_space"), CASES)
 @pytest.mark.parametrize("shared", [True, False])
-def test_evaluation_is_sb3s(
-    seen: spaces.Space[Any], acts: spaces.Space[Any], shared: bool
+def test_evaluation_equals_sb3s(
+    obs_space: spaces.Space[Any], action_space: spaces.Space[Any], shared: bool
 ) -> None:
-    """SB3 counts from 0: it is given actions and observations that do."""
-    ours, theirs = policies_of(seen, acts, share_features_extractor=shared)
+    """SB3 gets shifted actions and observations, as it counts from 0."""
+    ours, theirs = policies_of(obs_space, action_space, share_features_extractor=shared)
     observations = samples(ours.observation_space, 40)
     with torch.no_grad():
-        actions = ours.act(observations)
-    given = actions
-    if isinstance(acts, spaces.Box):
-        given = actions.reshape(40, -1)
-    from_zero = given - torch.as_tensor(getattr(acts, "start", 0))
+        actions, _, _ = ours(observations)
+    if isinstance(action_space, spaces.Box):
+        actions = actions.reshape(40, -1)
+    from_zero = actions - torch.as_tensor(getattr(action_space, "start", 0))
     space = ours.observation_space
     starts = getattr(space, "start", 0)
     if isinstance(space, spaces.Dict):
-        starts = {key: getattr(one, "start", 0) for key, one in space.spaces.items()}
+        starts = {key: getattr(part, "start", 0) for key, part in space.spaces.items()}
     shifted = tree_map(
-        lambda own, start: own - torch.as_tensor(start) if np.any(start) else own,
+        lambda part, start: part - torch.as_tensor(start) if np.any(start) else part,
         observations,
         starts,
     )
-    mine = ours.evaluate_actions(observations, given)
+    mine = ours.evaluate_actions(observations, actions)
     reference = theirs.evaluate_actions(shifted, from_zero)
     for one, other in zip(mine, reference, strict=True):
         assert one is not None and other is not None

@@ -1,4 +1,4 @@
-"""Observations scaled by fixed numbers, which are saved with the policy."""
+"""The extractor that scales observations by fixed numbers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pg_envs import PixelcopterVectorEnv
 BOX = spaces.Box(-9, 9, (2,))
 
 
-def test_each_number_by_its_own_centre_and_scale() -> None:
+def test_features_are_centred_and_scaled() -> None:
     extractor = ScaledExtractor(BOX, [1, -2], [4, 0.5])
-    seen = torch.tensor([[1.0, -2.0], [5.0, -1.5], [-1.0, -4.0]])
+    obs = torch.tensor([[1.0, -2.0], [5.0, -1.5], [-1.0, -4.0]])
     expected = [[0.0, 0.0], [1.0, 1.0], [-0.5, -4.0]]
-    assert extractor(seen).tolist() == expected
+    assert extractor(obs).tolist() == expected
     assert extractor.features_dim == 2 and not list(extractor.parameters())
 
 
@@ -37,7 +37,7 @@ def test_each_number_by_its_own_centre_and_scale() -> None:
         (BOX, [0, 0], [1, 0], r"scale must be above 0, got \[1, 0\]"),
     ],
 )
-def test_numbers_that_do_not_fit(
+def test_invalid_numbers_are_refused(
     space: Any, centre: Any, scale: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -58,20 +58,20 @@ def model(centre: list[float]) -> ActorCritic:
     )
 
 
-def test_the_weights_carry_the_numbers_into_another_policy(tmp_path: Path) -> None:
+def test_the_numbers_are_saved_with_the_weights(tmp_path: Path) -> None:
     first, second = model([24, 0, 12, 12, 24, 24, 33]), model([0] * 7)
     first.learn(40)
     save_weights(first, tmp_path / "w")
     load_weights(second, tmp_path / "w")
-    seen = torch.from_numpy(np.array([[20, 1, 9, 15, 30, 20, 29]], np.float32))
+    obs = torch.from_numpy(np.array([[20, 1, 9, 15, 30, 20, 29]], np.float32))
     for policy in (first.policy, second.policy):
         latent = policy.mlp_extractor(
-            (seen - seen.new_tensor([24, 0, 12, 12, 24, 24, 33]))
-            / seen.new_tensor([4, 1, 5, 5, 16, 7, 7])
+            (obs - obs.new_tensor([24, 0, 12, 12, 24, 24, 33]))
+            / obs.new_tensor([4, 1, 5, 5, 16, 7, 7])
         )
-        distribution: Any = policy.get_distribution(seen).distribution
+        distribution: Any = policy.get_distribution(obs).distribution
         expected = policy.action_net(latent[0]).log_softmax(-1)
         torch.testing.assert_close(distribution.logits, expected)
         torch.testing.assert_close(
-            policy.predict_values(seen), policy.value_net(latent[1])
+            policy.predict_values(obs), policy.value_net(latent[1])
         )

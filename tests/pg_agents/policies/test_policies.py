@@ -1,4 +1,4 @@
-"""Policies: how many parameters, who shares them, and what a table is."""
+"""Network, tabular and random policies."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ def batch() -> Tensor:
     return torch.linspace(-1, 1, 12).reshape(3, 4)
 
 
-def test_without_a_critic_there_are_no_parameters_but_the_policys() -> None:
-    """The 4-16-2 network of row cartpole-mc."""
+def test_no_critic_has_no_parameters() -> None:
     policy = mlp(critic="none", net_arch=[16], activation_fn=nn.ReLU)
     assert n_parameters(policy) == (4 * 16 + 16) + (16 * 2 + 2)
     assert len(policy.optimizer.param_groups[0]["params"]) == 4
@@ -41,8 +40,7 @@ def test_without_a_critic_there_are_no_parameters_but_the_policys() -> None:
     assert values.tolist() == policy.predict_values(batch()).tolist() == [[0.0]] * 3
 
 
-def test_a_shared_critic_is_one_body_with_two_heads() -> None:
-    """The two-headed network of row cartpole-two-headed."""
+def test_a_shared_critic_has_one_body_and_two_heads() -> None:
     policy = mlp(critic="shared", net_arch=[128])
     assert n_parameters(policy) == (4 * 128 + 128) + (128 * 2 + 2) + (128 + 1)
     policy.predict_values(batch()).sum().backward()
@@ -55,7 +53,7 @@ def test_a_shared_critic_is_one_body_with_two_heads() -> None:
     assert gradient.abs().sum() > 0
 
 
-def test_a_separate_critic_leaves_the_policys_body_alone() -> None:
+def test_a_separate_critic_shares_nothing() -> None:
     policy = mlp(critic="separate", net_arch=[8])
     assert n_parameters(policy) == 2 * (4 * 8 + 8) + (8 * 2 + 2) + (8 + 1)
     policy.predict_values(batch()).sum().backward()
@@ -64,11 +62,11 @@ def test_a_separate_critic_leaves_the_policys_body_alone() -> None:
 
 
 @pytest.mark.parametrize("critic", ["separate", "shared", "none"])
-def test_every_way_to_ask_gives_the_same_answer(critic: Any) -> None:
+def test_all_methods_agree(critic: Any) -> None:
     policy = mlp(critic=critic, net_arch=[8])
     actions, values, log_prob = policy(batch())
-    again, log_prob_again, entropy = policy.evaluate_actions(batch(), actions)
-    torch.testing.assert_close(values, again)
+    values_again, log_prob_again, entropy = policy.evaluate_actions(batch(), actions)
+    torch.testing.assert_close(values, values_again)
     torch.testing.assert_close(values, policy.predict_values(batch()))
     torch.testing.assert_close(log_prob, log_prob_again)
     probabilities = policy.get_distribution(batch()).distribution.probs  # type: ignore[union-attr]
@@ -78,7 +76,7 @@ def test_every_way_to_ask_gives_the_same_answer(critic: Any) -> None:
 
 @pytest.mark.parametrize("critic", ["separate", "shared", "none"])
 @pytest.mark.parametrize("net_arch", [None, [], [5, 3]])
-def test_a_policy_saved_alone_comes_back(
+def test_a_policy_can_be_saved_and_loaded(
     critic: Any, net_arch: list[int] | None, tmp_path: Path
 ) -> None:
     policy = mlp(critic=critic, net_arch=net_arch)
@@ -91,7 +89,7 @@ def test_a_policy_saved_alone_comes_back(
     )
 
 
-def test_an_unknown_critic_and_a_shared_one_with_two_bodies_are_refused() -> None:
+def test_invalid_critics_are_refused() -> None:
     with pytest.raises(ValueError, match="critic must be one of 'separate', 'shared'"):
         mlp(critic="both")
     with pytest.raises(ValueError, match="net_arch must be a list of layer widths"):
@@ -107,14 +105,14 @@ def test_a_table_is_the_softmax_of_its_rows() -> None:
     logits = torch.tensor([[0.0, 1.0], [2.0, -1.0], [3.0, 3.0]])
     policy.action_net.weight.data = logits.T.clone()
     states = torch.tensor([2, 0, 1, 1])
-    got = policy.get_distribution(states).distribution.probs  # type: ignore[union-attr]
-    torch.testing.assert_close(got, torch.softmax(logits[states], 1))
+    probs = policy.get_distribution(states).distribution.probs  # type: ignore[union-attr]
+    torch.testing.assert_close(probs, torch.softmax(logits[states], 1))
     torch.testing.assert_close(policy.logits, logits)
     assert n_parameters(policy) == 3 * 2 + 3
     assert n_parameters(table(critic="none")) == 3 * 2
 
 
-def test_a_table_starts_uniform_and_worth_nothing() -> None:
+def test_a_table_starts_uniform_with_values_0() -> None:
     policy = table()
     assert policy.logits.tolist() == [[0.0, 0.0]] * 3
     assert policy.predict_values(torch.arange(3)).tolist() == [[0.0]] * 3
@@ -127,7 +125,7 @@ def test_logits_are_clamped_after_every_update() -> None:
         (1000 * policy.action_net.weight[0].sum()).backward()
         policy.optimizer.step()
     assert policy.logits.tolist() == [[-2.0, 0.0]] * 3
-    # They come back when the gradient turns: clamped is not stuck.
+    # A clamped logit still learns.
     policy.optimizer.zero_grad()
     (-policy.action_net.weight[0].sum()).backward()
     policy.optimizer.step()
@@ -138,21 +136,21 @@ def test_logits_are_clamped_after_every_update() -> None:
     ("observation_space", "action_space", "kind"),
     [(BOX, TWO, "observation"), (TWO, BOX, "action")],
 )
-def test_a_table_of_a_continuous_space_is_refused(
+def test_a_table_needs_discrete_spaces(
     observation_space: spaces.Space[Any], action_space: spaces.Space[Any], kind: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"needs a Discrete {kind} space .* got Box"):
         TabularPolicy(observation_space, action_space, lambda _: 0.1)
 
 
-def test_bad_arguments_of_a_table_are_refused() -> None:
+def test_invalid_arguments_of_a_table_are_refused() -> None:
     with pytest.raises(ValueError, match="critic must be one of 'separate', 'none'"):
         table(critic="shared")
     with pytest.raises(ValueError, match="max_logit must be a finite number > 0"):
         table(max_logit=0.0)
 
 
-def test_a_table_saved_alone_comes_back(tmp_path: Path) -> None:
+def test_a_table_can_be_saved_and_loaded(tmp_path: Path) -> None:
     policy = table(critic="none", max_logit=7.0)
     policy.action_net.weight.data += 1.0
     policy.save(str(tmp_path / "table"))
@@ -161,7 +159,7 @@ def test_a_table_saved_alone_comes_back(tmp_path: Path) -> None:
     assert loaded.max_logit == 7.0
 
 
-def test_stable_baselines3_learns_with_a_table() -> None:
+def test_sb3_learns_with_a_table() -> None:
     model = A2C(
         TabularPolicy, "CliffWalking-v1", seed=0, policy_kwargs={"max_logit": 0.001}
     )
@@ -171,7 +169,7 @@ def test_stable_baselines3_learns_with_a_table() -> None:
 
 
 def test_random_actions_are_uniform_and_follow_the_seed() -> None:
-    """A chi-square test, false alarm 1 in 1,000: 13.8 with 2 degrees of freedom."""
+    """A chi-square test with a false alarm rate of 1 in 1,000: 13.8 for 2 degrees."""
     space = spaces.Discrete(3)
     policy = RandomPolicy(BOX, space)
     space.seed(1)
@@ -185,10 +183,10 @@ def test_random_actions_are_uniform_and_follow_the_seed() -> None:
 
 
 @pytest.mark.parametrize("critic", ["separate", "shared", "none"])
-def test_layer_norm_stands_between_each_linear_layer_and_its_activation(
+def test_layer_norm_precedes_the_activation(
     critic: Any,
 ) -> None:
-    """Beside the same network written out by hand (Ba, Kiros and Hinton, 2016)."""
+    """Equals the network written out by hand (Ba, Kiros and Hinton, 2016)."""
     policy = mlp(critic=critic, net_arch=[8, 5], layer_norm=True)
     latent = batch()
     for layer in policy.mlp_extractor.policy_net:
@@ -198,8 +196,8 @@ def test_layer_norm_stands_between_each_linear_layer_and_its_activation(
             variance = ((latent - mean) ** 2).mean(1, keepdim=True)
             latent = torch.tanh((latent - mean) / (variance + 1e-5).sqrt())
     logits = policy.action_net(latent)
-    got = policy.get_distribution(batch()).distribution.logits  # type: ignore[union-attr]
-    torch.testing.assert_close(got, torch.log_softmax(logits, 1))
+    found = policy.get_distribution(batch()).distribution.logits  # type: ignore[union-attr]
+    torch.testing.assert_close(found, torch.log_softmax(logits, 1))
     n_norms = sum(isinstance(m, torch.nn.LayerNorm) for m in policy.modules())
     assert n_norms == (4 if critic == "separate" else 2)
 
@@ -223,16 +221,14 @@ def test_orthogonal_initialisation_gives_orthogonal_weights(layer_norm: bool) ->
     assert (plain @ plain.T - 2.0 * torch.eye(3)).abs().max() > 0.1
 
 
-def test_glorot_initialisation_is_uniform_with_the_variance_of_both_ways() -> None:
+def test_glorot_initialisation() -> None:
     """Var[w] = 2 / (inputs + outputs), equation 12 of Glorot and Bengio (2010).
 
-    A layer of 300 x 400: the variance of a uniform distribution is estimated from n
-    weights with a standard error of sqrt(0.8 / n) of it; four of them are 1.0 %, which
-    is passed by chance once in 16,000.
+    The variance of n uniform numbers has a relative standard error of sqrt(0.8 / n).
+    With four of them, 1.0 % for 300 x 400 weights, the false alarm rate is 1 in 16,000.
     """
     policy = mlp(net_arch=[300, 400], glorot_init=True)
     layers = [m for m in policy.modules() if isinstance(m, torch.nn.Linear)]
-    # A body of two layers each, and two heads.
     assert len(layers) == 6
     for layer in layers:
         outputs, inputs = layer.weight.shape
@@ -245,8 +241,6 @@ def test_glorot_initialisation_is_uniform_with_the_variance_of_both_ways() -> No
     assert abs(variance - 1.0) < 4.0 * (0.8 / wide.numel()) ** 0.5
 
 
-def test_two_ways_to_begin_exclude_each_other() -> None:
-    with pytest.raises(
-        ValueError, match="glorot_init=True and ortho_init=True are two"
-    ):
+def test_initialisations_are_mutually_exclusive() -> None:
+    with pytest.raises(ValueError, match="ortho_init=True are mutually exclusive"):
         mlp(glorot_init=True, ortho_init=True)

@@ -1,20 +1,19 @@
-"""Every kind of action and observation, numbered as the environment numbers them."""
+"""Every kind of action and observation space."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.common.tree import tree_map
 from pg_agents.policies.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
+from tests.pg_agents.policies.typed_envs import TypedEnv
 
 IMAGE = spaces.Box(0, 255, (3, 36, 36), np.uint8)
 OBSERVATIONS: dict[str, spaces.Space[Any]] = {
@@ -40,84 +39,38 @@ ACTIONS: dict[str, spaces.Space[Any]] = {
 }
 
 
-class AnySpaces(gymnasium.Env[Any, Any]):
-    """Episodes of 5 steps that insist on actions of their space."""
-
-    def __init__(self, observation: str, action: str) -> None:
-        self.observation_space = OBSERVATIONS[observation]
-        self.action_space = ACTIONS[action]
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        if seed is not None:
-            self.observation_space.seed(seed)
-        self.steps = 0
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        assert self.action_space.contains(action), f"{action!r} is not of the space"
-        self.steps += 1
-        seen = self.observation_space.sample()
-        return seen, float(np.sum(action)), False, self.steps == 5, {}
-
-
 def policy_for(observation: str) -> str:
     return {"image": "CnnPolicy", "dict": "MultiInputPolicy"}.get(
         observation, "MlpPolicy"
     )
 
 
-COMBINATIONS = [(seen, "discrete") for seen in OBSERVATIONS] + [
+COMBINATIONS = [(obs, "discrete") for obs in OBSERVATIONS] + [
     ("box", action) for action in ACTIONS
 ]
 
 
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
 @pytest.mark.parametrize(("observation", "action"), COMBINATIONS)
-def test_learns_saves_loads_and_predicts_the_same(
+def test_learns_and_predicts_the_same_after_loading(
     algorithm: Any, observation: str, action: str, tmp_path: Path
 ) -> None:
-    env = AnySpaces(observation, action)
+    env = TypedEnv(OBSERVATIONS[observation], ACTIONS[action])
     model = algorithm(policy_for(observation), env, seed=0, device="cpu")
     model.learn(10)
-    assert model._n_updates == 2
     model.save(tmp_path / "model")
     again = algorithm.load(tmp_path / "model", env=env, device="cpu")
-    seen = env.observation_space.sample()
-    chosen, _ = model.predict(seen, deterministic=True)
-    np.testing.assert_array_equal(chosen, again.predict(seen, deterministic=True)[0])
+    obs = env.observation_space.sample()
+    chosen, _ = model.predict(obs, deterministic=True)
+    np.testing.assert_array_equal(chosen, again.predict(obs, deterministic=True)[0])
     assert env.action_space.contains(chosen.astype(env.action_space.dtype))
 
 
-@pytest.mark.parametrize("action", ["discrete", "multi_discrete"])
-def test_the_networks_first_action_is_the_first_of_the_space(action: str) -> None:
-    space: Any = ACTIONS[action]
-    policy = MlpPolicy(OBSERVATIONS["box"], space, lambda _: 0.1)
-    seen = torch.rand((50, 2, 3))
-    actions, _, log_prob = policy(seen)
-    lowest = np.broadcast_to(space.start, actions.shape)
-    sizes = space.n if action == "discrete" else space.nvec
-    assert (actions.numpy() >= lowest).all()
-    assert (actions.numpy() < lowest + sizes).all()
-    assert (actions.numpy() == lowest).any()
-    # The same log-probability by hand, of the network's numbers, counted from 0.
-    counted = (actions - torch.as_tensor(lowest.copy())).reshape(50, -1)
-    distribution = policy.get_distribution(seen)
-    torchs: Any = distribution.distribution
-    parts = torchs if isinstance(torchs, list) else [torchs]
-    by_hand = sum(one.log_prob(counted[:, k]) for k, one in enumerate(parts))
-    torch.testing.assert_close(log_prob, by_hand)
-    torch.testing.assert_close(distribution.log_prob(actions), by_hand)
-    torch.testing.assert_close(policy.evaluate_actions(seen, actions)[1], by_hand)
-
-
 @pytest.mark.parametrize("share", [True, False])
-def test_a_space_that_starts_elsewhere_is_seen_like_one_that_starts_at_0(
+def test_observations_may_start_at_any_number(
     share: bool,
 ) -> None:
-    """Every way into the network: forward, evaluation, distribution and value."""
+    """In forward, evaluate_actions, get_distribution and predict_values."""
     policies = []
     for start in (0, -2):
         torch.manual_seed(0)
@@ -145,60 +98,9 @@ def test_a_space_that_starts_elsewhere_is_seen_like_one_that_starts_at_0(
     torch.testing.assert_close(at_0(states)[1], shifted(states - 2)[1])
 
 
-def test_sb3s_own_policies_are_refused_where_they_would_count_wrong() -> None:
-    from stable_baselines3.common.policies import ActorCriticPolicy
-
+def test_sb3s_policies_are_refused_for_actions_that_do_not_start_at_0() -> None:
     with pytest.raises(ValueError, match="the policy counts from 0, got Discrete"):
-        REINFORCE(ActorCriticPolicy, AnySpaces("box", "discrete"))
-
-
-def test_a_dict_observation_is_stored_entry_by_entry() -> None:
-    model = ActorCritic("MultiInputPolicy", AnySpaces("dict", "discrete"), n_steps=7)
-    model.learn(7)
-    stored = model.rollout_buffer.observations
-    shapes = tree_map(lambda each: each.shape, stored)
-    assert shapes == {
-        "image": (7, 1, 3, 36, 36),
-        "vector": (7, 1, 2),
-        # As in SB3: an axis for the one number.
-        "number": (7, 1, 1),
-    }
-    assert stored["image"].dtype == np.uint8
-    # The episode was truncated in row 4: what was seen last has its value.
-    states = model.rollout_buffer.rollout.bootstrap_states
-    assert states is not None and states.rows.tolist() == [4]
-    assert states.observations["vector"].shape == (2, 2)
-    value = model.rollout_buffer.next_values[4, 0]
-    assert value != model.rollout_buffer.values[5, 0]
-    assert states.observations["number"].shape == (2,)
-
-
-def test_squashed_gsde_actions_stay_within_their_bounds() -> None:
-    model = ActorCritic(
-        "MlpPolicy",
-        AnySpaces("box", "box"),
-        use_sde=True,
-        sde_sample_freq=2,
-        policy_kwargs={"squash_output": True, "log_std_init": 1.0},
-        seed=0,
-    )
-    model.learn(50)
-    raw = model.rollout_buffer.actions
-    assert np.abs(raw).max() <= 1.0
-    chosen, _ = model.predict(np.zeros((2, 3), dtype=np.float32))
-    assert model.action_space.contains(chosen)
-
-
-def test_normalised_observations_and_rewards_are_learnt_from() -> None:
-    from stable_baselines3.common.vec_env import DummyVecEnv
-
-    env = VecNormalize(DummyVecEnv([lambda: AnySpaces("box", "discrete")]))
-    model = ActorCritic("MlpPolicy", env, n_steps=20, seed=0)
-    model.learn(20)
-    # Rewards are stored as the environment, here VecNormalize, gave them.
-    assert np.abs(model.rollout_buffer.observations).max() <= 10.0
-    assert model.rollout_buffer.truncated.sum() == 4
-    assert (model.rollout_buffer.next_values[4] != 0).all()
+        REINFORCE(ActorCriticPolicy, TypedEnv(OBSERVATIONS["box"], ACTIONS["discrete"]))
 
 
 CONSTRUCTOR: list[tuple[type[MlpPolicy], dict[str, Any]]] = [
@@ -215,18 +117,16 @@ CONSTRUCTOR: list[tuple[type[MlpPolicy], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("policy_class", "arguments"), CONSTRUCTOR)
-def test_a_saved_policy_keeps_every_argument_of_its_constructor(
+def test_a_saved_policy_keeps_every_constructor_argument(
     policy_class: type[MlpPolicy], arguments: dict[str, Any], tmp_path: Path
 ) -> None:
-    """SB3 loses `share_features_extractor`, and gSDE's where gSDE is off."""
-    seen = {CnnPolicy: "image", MultiInputPolicy: "dict"}.get(policy_class, "box")
-    policy = policy_class(
-        OBSERVATIONS[seen], ACTIONS["box"], lambda _: 0.1, **arguments
-    )
+    """SB3 loses `share_features_extractor`, and gSDE's arguments without gSDE."""
+    obs = {CnnPolicy: "image", MultiInputPolicy: "dict"}.get(policy_class, "box")
+    policy = policy_class(OBSERVATIONS[obs], ACTIONS["box"], lambda _: 0.1, **arguments)
     policy.save(str(tmp_path / "policy"))
     loaded = policy_class.load(str(tmp_path / "policy"))
-    kept = loaded._get_constructor_parameters()
-    for name, given in arguments.items():
-        assert kept[name] == given, name
+    restored = loaded._get_constructor_parameters()
+    for name, value in arguments.items():
+        assert restored[name] == value, name
     for name, weights in policy.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], weights), name

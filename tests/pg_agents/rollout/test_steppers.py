@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from pg_agents import REINFORCE, ActorCritic
 from pg_agents.rollout.steppers import NativeStepper, VecEnvStepper, make_stepper
 from pg_agents.vec_env.adapter import VectorEnvAdapter
-from pg_agents.vec_env.array_steps import LazyInfos
+from pg_agents.vec_env.infos import LazyInfos
 from pg_envs import BanditEnv, SequenceEnv, TabularVectorEnv, make_torch_vec
 
 N_ENVS, N_STEPS = 6, 16

@@ -1,7 +1,9 @@
-"""Gymnasium vector environments through SB3's interface."""
+"""Gymnasium vector environments through SB3's interface, beside SB3's DummyVecEnv."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers.vector import NormalizeReward
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers.vector import NormalizeReward, TransformReward
 from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 import pg_envs
@@ -20,113 +25,203 @@ from pg_agents import REINFORCE, ActorCritic, as_vec_env
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 from tests.pg_agents.envs import SampleEnv, ScriptedEnv, StaggeredVectorEnv
 
+# Python 3.12 and later warn about forks, Gymnasium's default.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
 SEQUENCE = "PGToy-Sequence-v0"
+BOX, COIN = spaces.Box(-1.0, 1.0, (2,)), spaces.Discrete(2)
+OBSERVATIONS: dict[str, Any] = {
+    "box": BOX,
+    "discrete": spaces.Discrete(5),
+    "multi-discrete": spaces.MultiDiscrete([3, 2]),
+    "multi-binary": spaces.MultiBinary(3),
+    "image": spaces.Box(0, 255, (4, 5, 3), np.uint8),
+    "dict": spaces.Dict({"at": BOX, "coin": COIN, "flags": spaces.MultiBinary(2)}),
+}
+ACTIONS: dict[str, Any] = {
+    name: OBSERVATIONS[name] for name in ("box", "multi-discrete", "multi-binary")
+} | {"discrete": COIN}
+MODES = list(AutoresetMode)
 
 
-def make_stepper(env: Any, n_steps: int) -> list[Any]:
-    """Returns what SB3 gets to see, with everything that can differ."""
-    seen: list[Any] = [env.reset().tolist()]
+def makers(
+    observations: spaces.Space[Any] = BOX,
+    actions: spaces.Space[Any] = COIN,
+    truncates: bool = False,
+) -> list[Callable[[], Any]]:
+    return [
+        partial(SampleEnv, observations, actions, [length, 1], truncates)
+        for length in (2, 3)
+    ]
+
+
+def monitored(makers: Sequence[Callable[[], Any]]) -> DummyVecEnv:
+    """Builds what an SB3 user would build from single environments."""
+
+    def monitor(make: Callable[[], Any]) -> Monitor:
+        return Monitor(make())
+
+    return DummyVecEnv([partial(monitor, make) for make in makers])
+
+
+def plain(values: Any) -> Any:
+    """Converts arrays to lists for an equality, and drops times."""
+    if isinstance(values, dict):
+        return {key: plain(value) for key, value in values.items() if key != "t"}
+    if isinstance(values, list | tuple):
+        return [plain(value) for value in values]
+    return values.tolist() if isinstance(values, np.ndarray | np.generic) else values
+
+
+def trace(env: Any, n_steps: int = 9) -> list[Any]:
+    """Returns everything SB3 sees of steps with random actions."""
+    results = [plain((env.reset(), env.reset_infos))]
+    env.action_space.seed(0)
     for _ in range(n_steps):
-        observations, rewards, dones, infos = env.step(np.zeros(env.num_envs, int))
-        ends = {
-            i: (
-                infos[i]["terminal_observation"].tolist(),
-                infos[i]["TimeLimit.truncated"],
-                infos[i]["episode"]["r"],
-                infos[i]["episode"]["l"],
-            )
-            for i in np.flatnonzero(dones)
-        }
-        seen.append((observations.tolist(), rewards.tolist(), dones.tolist(), ends))
-    return seen
+        actions = np.stack([env.action_space.sample() for _ in range(env.num_envs)])
+        obs, rewards, dones, infos = env.step(actions)
+        infos = [{"TimeLimit.truncated": False} | info for info in infos]
+        results.append(plain((obs, rewards, dones, infos, env.reset_infos)))
+    return results
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("truncates", [False, True])
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_equals_dummy_vec_env_for_every_space_and_mode(
+    name: str, truncates: bool, mode: AutoresetMode
+) -> None:
+    """Observations, rewards, dones, final observations, infos, reset infos."""
+    singles = makers(OBSERVATIONS[name], truncates=truncates)
+    env = as_vec_env(SyncVectorEnv(singles, autoreset_mode=mode))
+    assert trace(env) == trace(monitored(singles))
 
 
 @pytest.mark.parametrize("truncates", [False, True])
-def test_same_step_is_what_stable_baselines3_makes_of_the_single_environments(
-    truncates: bool,
-) -> None:
-    ours = as_vec_env(StaggeredVectorEnv([2, 3], AutoresetMode.SAME_STEP, truncates))
-    theirs = VecMonitor(
-        DummyVecEnv(
-            [lambda: ScriptedEnv([2], truncates), lambda: ScriptedEnv([3], truncates)]
-        )
-    )
-    assert make_stepper(ours, 13) == make_stepper(theirs, 13)
+def test_equals_dummy_vec_env_for_a_native_environment(truncates: bool) -> None:
+    env = as_vec_env(StaggeredVectorEnv([2, 3], AutoresetMode.SAME_STEP, truncates))
+    singles = [partial(ScriptedEnv, [length], truncates) for length in (2, 3)]
+    assert trace(env, 13) == trace(monitored(singles), 13)
 
 
-def test_a_step_that_terminates_at_its_limit_terminates() -> None:
-    """Gymnasium reports both flags; SB3 speaks of a time limit only without the end."""
+def test_a_step_that_terminates_at_the_time_limit_is_no_truncation() -> None:
+    """Gymnasium sets both flags; SB3's `TimeLimit.truncated` excludes termination."""
 
     def make() -> Any:
         return gymnasium.wrappers.TimeLimit(ScriptedEnv([2]), 2)
 
-    ours = as_vec_env(gymnasium.vector.SyncVectorEnv([make]))
-    assert make_stepper(ours, 5) == make_stepper(VecMonitor(DummyVecEnv([make])), 5)
-    ours.reset()
-    ours.step(np.zeros(1, int))
-    assert ours.step(np.zeros(1, int))[3][0]["TimeLimit.truncated"] is False
+    env = as_vec_env(SyncVectorEnv([make]))
+    assert trace(env, 5) == trace(monitored([make]), 5)
+    env.reset()
+    env.step(np.zeros(1, int))
+    assert env.step(np.zeros(1, int))[3][0]["TimeLimit.truncated"] is False
 
 
-@pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_gymnasiums_own_vector_environment_in_every_mode(mode: AutoresetMode) -> None:
-    """NEXT_STEP and DISABLED become SB3's way by restarting what has ended."""
-
-    def makers(truncates: bool) -> list[Any]:
-        return [
-            lambda: ScriptedEnv([2], truncates),
-            lambda: ScriptedEnv([3], truncates),
-        ]
-
-    for truncates in (False, True):
-        env = gymnasium.vector.SyncVectorEnv(makers(truncates), autoreset_mode=mode)
-        theirs = VecMonitor(DummyVecEnv(makers(truncates)))
-        assert make_stepper(as_vec_env(env), 13) == make_stepper(theirs, 13)
+def test_dtypes_and_shapes_are_those_of_the_space() -> None:
+    env = as_vec_env(SyncVectorEnv(makers(OBSERVATIONS["dict"])))
+    env.reset()
+    env.step(np.zeros(2, int))
+    results: Any = env.step(np.zeros(2, int))
+    obs, rewards, dones, infos = results
+    final_obs = infos[0]["terminal_observation"]
+    for key, space in OBSERVATIONS["dict"].spaces.items():
+        assert obs[key].dtype == final_obs[key].dtype == space.dtype
+        assert final_obs[key].shape == space.shape
+    assert (rewards.dtype, dones.dtype) == (np.float32, np.bool_)
 
 
-def test_dummy_steps_that_cannot_be_removed_are_refused_for_other_learners() -> None:
-    """Rule 7: SB3's algorithms would take them for real."""
-    with pytest.raises(ValueError, match=r"dummy step.*vectorization_mode='sync'"):
-        as_vec_env(StaggeredVectorEnv([2, 3]))
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_environments_in_processes(mode: AutoresetMode) -> None:
+    env = gymnasium.make_vec(
+        f"pg_envs:{SEQUENCE}",
+        num_envs=2,
+        vectorization_mode="async",
+        vector_kwargs={"autoreset_mode": mode},
+    )
+    assert isinstance(env, AsyncVectorEnv)
+    adapter = as_vec_env(env)
+    try:
+        expected = monitored([lambda: gymnasium.make(SEQUENCE)] * 2)
+        for vec_env in (adapter, expected):
+            vec_env.seed(5)
+        assert trace(adapter, 60) == trace(expected, 60)
+        # The processes are in the middle of an episode: learning starts with a reset.
+        assert REINFORCE("MlpPolicy", env, seed=0).learn(60).ep_info_buffer
+    finally:
+        adapter.close()
+    assert not any(process.is_alive() for process in env.processes)
 
 
-def test_dummy_steps_are_marked_for_a_learner_that_skips_them() -> None:
-    env = StaggeredVectorEnv([2, 3])
-    adapter = VectorEnvAdapter(env, learner_skips_dummy_steps=True)
+def test_dicts_from_processes() -> None:
+    singles = makers(OBSERVATIONS["dict"])
+    env = AsyncVectorEnv(singles)
+    try:
+        assert trace(as_vec_env(env)) == trace(monitored(singles))
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_results_in_the_environments_infos_are_kept(mode: AutoresetMode) -> None:
+    """Like those of a Monitor inside a wrapper that changes rewards."""
+    env = gymnasium.make_vec(
+        SEQUENCE,
+        num_envs=2,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": mode},
+        wrappers=(
+            gymnasium.wrappers.RecordEpisodeStatistics,
+            lambda single: gymnasium.wrappers.TransformReward(single, lambda _: 100.0),
+        ),
+    )
+    adapter = as_vec_env(env)
     adapter.reset()
-    marks = []
-    for _ in range(8):
-        adapter.step(np.zeros(2, int))
-        marks.append(adapter.dummy_steps.tolist())
-    no, first, second = [False, False], [True, False], [False, True]
-    assert marks == [no, no, first, second, no, first, no, second]
+    n_ends = 0
+    for actions in np.random.default_rng(0).integers(0, 3, (200, 2)):
+        _, rewards, dones, infos = adapter.step(actions)
+        assert rewards.tolist() == [100.0, 100.0]
+        for i in np.flatnonzero(dones):
+            n_ends += 1
+            assert infos[i]["episode"]["r"] < 1.0
+    assert n_ends > 0
 
 
-def test_a_dummy_step_is_no_step_of_an_episode() -> None:
+def test_unremovable_dummy_steps_are_refused_for_other_learners() -> None:
+    """SB3's algorithms would take them for real. NEXT_STEP is Gymnasium's default."""
+    env = StaggeredVectorEnv([2, 3])
+    for metadata in (env.metadata, {}):
+        env.metadata = metadata
+        with pytest.raises(ValueError, match=r"dummy step.*vectorization_mode='sync'"):
+            as_vec_env(env)
+
+
+def test_dummy_steps_are_marked_and_not_counted() -> None:
     adapter = VectorEnvAdapter(StaggeredVectorEnv([2, 3]), True)
     adapter.reset()
-    lengths: list[set[int]] = [set(), set()]
-    for _ in range(12):
+    marks, lengths = [], []
+    for _ in range(8):
         _, _, dones, infos = adapter.step(np.zeros(2, int))
-        for i in np.flatnonzero(dones):
-            lengths[i].add(infos[i]["episode"]["l"])
-    assert lengths == [{2}, {3}]
+        marks.append(adapter.dummy_steps.tolist())
+        lengths += [(int(i), infos[i]["episode"]["l"]) for i in np.flatnonzero(dones)]
+    no, first, second = [False, False], [True, False], [False, True]
+    assert marks == [no, no, first, second, no, first, no, second]
+    assert lengths == [(0, 2), (1, 3), (0, 2), (1, 3), (0, 2)]
 
 
-def test_infos_of_a_dummy_step_are_those_of_a_restart() -> None:
-    single = SampleEnv(gymnasium.spaces.Discrete(3), gymnasium.spaces.Discrete(2), [2])
-    # A wrapper that can't be told of a restart: the dummy steps remain.
-    env = NormalizeReward(gymnasium.vector.SyncVectorEnv([lambda: single]))
+def test_infos_of_a_dummy_step_are_reset_infos() -> None:
+    single = SampleEnv(spaces.Discrete(3), COIN, [2])
+    # The wrapper has no partial resets: the dummy steps remain.
+    env = NormalizeReward(SyncVectorEnv([lambda: single]))
     adapter = VectorEnvAdapter(env, learner_skips_dummy_steps=True)
     adapter.reset()
-    told = []
+    steps = []
     for _ in range(5):
         _, _, _, infos = adapter.step(np.zeros(1, int))
-        told.append((infos[0].get("steps"), adapter.reset_infos[0]["episode_number"]))
-    assert told == [(1, 0), (2, 0), (None, 1), (1, 1), (2, 1)]
-    assert infos[0]["episode"]["l"] == 2
+        steps.append((infos[0].get("steps"), adapter.reset_infos[0]["episode_number"]))
+    assert steps == [(1, 0), (2, 0), (None, 1), (1, 1), (2, 1)]
 
 
-def test_after_a_reset_there_is_no_dummy_step() -> None:
+def test_no_dummy_step_follows_a_reset() -> None:
     adapter = VectorEnvAdapter(StaggeredVectorEnv([1, 1]), True)
     adapter.reset()
     adapter.step(np.zeros(2, int))
@@ -137,42 +232,114 @@ def test_after_a_reset_there_is_no_dummy_step() -> None:
     assert rewards.tolist() == [10.0, 10.0]
 
 
-def test_what_is_no_vector_environment_is_refused() -> None:
-    with pytest.raises(
-        TypeError, match=r"takes a gymnasium.vector.VectorEnv.*got Scri"
-    ):
+def test_only_vector_environments_are_accepted() -> None:
+    with pytest.raises(TypeError, match=r"takes a gymnasium\.vector\.V.*got Scri"):
         as_vec_env(ScriptedEnv([3]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Tuple([BOX, COIN]),
+        spaces.Dict({"inner": spaces.Dict({"a": BOX})}),
+        spaces.Dict({"inner": spaces.Tuple([BOX])}),
+        spaces.Text(3),
+    ],
+)
+def test_spaces_without_a_policy_are_refused(space: Any) -> None:
+    env = StaggeredVectorEnv([2], AutoresetMode.SAME_STEP)
+    env.single_observation_space = space
+    with pytest.raises(ValueError, match=r"observation space must be.*got"):
+        as_vec_env(env)
+    env = StaggeredVectorEnv([2], AutoresetMode.SAME_STEP)
+    env.single_action_space = space
+    with pytest.raises(ValueError, match=r"action space must be.*got"):
+        as_vec_env(env)
 
 
 def test_tensors_become_arrays() -> None:
     env = as_vec_env(pg_envs.make_torch_vec(SEQUENCE, 3, "cpu"))
-    observations = env.reset()
-    assert isinstance(observations, np.ndarray)
-    observations, rewards, dones, _ = env.step(np.array([2, 2, 2]))
-    assert isinstance(observations, np.ndarray)
-    assert observations.tolist() == [[0.0]] * 3
+    assert isinstance(env.reset(), np.ndarray)
+    obs, rewards, dones, _ = env.step(np.array([2, 2, 2]))
+    assert isinstance(obs, np.ndarray)
+    assert obs.tolist() == [[0.0]] * 3
     assert rewards.tolist() == [pytest.approx(-0.05)] * 3
     assert dones.dtype == np.bool_
 
 
+def test_seeds_are_passed_on() -> None:
+    env = as_vec_env(gymnasium.make_vec("PGToy-Bandit-v0", 3, reward_noise="gaussian"))
+    rewards = []
+    for seed in (1, 1, 2):
+        env.seed(seed)
+        env.reset()
+        rewards.append(env.step(np.zeros(3, int))[1].tolist())
+    assert rewards[0] == rewards[1] != rewards[2]
+
+
+def test_vector_wrappers_stay() -> None:
+    env = gymnasium.make_vec(SEQUENCE, num_envs=2)
+    adapter = as_vec_env(TransformReward(env, lambda rewards: 10 * rewards))
+    adapter.reset()
+    _, rewards, _, _ = adapter.step(np.array([2, 2]))
+    assert rewards.tolist() == [pytest.approx(-0.5)] * 2
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_native_steps_equal_sb3s(kind: str) -> None:
+    """Of a step in arrays: results, statistics and infos."""
+
+    def make() -> Any:
+        env = (
+            gymnasium.make_vec(SEQUENCE, num_envs=4)
+            if kind == "numpy"
+            else pg_envs.make_torch_vec(SEQUENCE, 4, "cpu")
+        )
+        adapter = VectorEnvAdapter(env)
+        adapter.seed(3)
+        adapter.reset()
+        return adapter
+
+    native, adapter = make(), make()
+    assert native.steps_arrays
+    for actions in np.random.default_rng(0).integers(0, 3, (60, 4)):
+        as_rows = torch.as_tensor if native.is_torch else np.asarray
+        step = native.step_arrays(as_rows(actions))
+        obs, rewards, dones, infos = adapter.step(actions)
+        np.testing.assert_array_equal(step.obs, obs)
+        np.testing.assert_allclose(step.rewards, rewards)
+        np.testing.assert_array_equal(step.dones, dones)
+        assert plain(native.infos_of(step)) == plain(infos)
+        for one, other in zip(native.statistics, adapter.statistics, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("algorithm", [A2C, PPO, REINFORCE])
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
-def test_algorithms_learn_on_it(algorithm: Any, kind: str) -> None:
-    env: Any = (
-        gymnasium.make_vec(SEQUENCE, num_envs=4)
-        if kind == "numpy"
-        else pg_envs.make_torch_vec(SEQUENCE, 4, "cpu")
+def test_algorithms_learn_and_evaluate(algorithm: Any, kind: str) -> None:
+    env, eval_env = (
+        as_vec_env(
+            gymnasium.make_vec(SEQUENCE, num_envs=4)
+            if kind == "numpy"
+            else pg_envs.make_torch_vec(SEQUENCE, 4, "cpu")
+        )
+        for _ in range(2)
     )
-    given = env if algorithm is REINFORCE else as_vec_env(env)
-    more = {"n_steps": 16, "batch_size": 64} if algorithm is PPO else {}
-    model = algorithm("MlpPolicy", given, seed=0, **more).learn(300)
+    callback = EvalCallback(eval_env, n_eval_episodes=4, eval_freq=20, verbose=0)
+    kwargs = {"n_steps": 16, "batch_size": 64} if algorithm is PPO else {}
+    model = algorithm("MlpPolicy", env, seed=0, **kwargs).learn(300, callback)
     assert model.ep_info_buffer
     assert all(-5.0 <= info["r"] <= 0.9 for info in model.ep_info_buffer)
+    assert -5.0 <= callback.last_mean_reward <= 0.9
+    mean, _ = evaluate_policy(model, eval_env, n_eval_episodes=4)
+    assert isinstance(mean, float)
 
 
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
 @pytest.mark.parametrize("mode", ["native", "SameStep", "NextStep"])
-def test_our_agents_take_it_as_it_is(algorithm: Any, mode: str, tmp_path: Path) -> None:
+def test_our_algorithms_wrap_vector_environments(
+    algorithm: Any, mode: str, tmp_path: Path
+) -> None:
     def make() -> Any:
         if mode == "native":
             return gymnasium.make_vec("CartPole-v1", num_envs=8)
@@ -184,50 +351,70 @@ def test_our_agents_take_it_as_it_is(algorithm: Any, mode: str, tmp_path: Path) 
         )
 
     model = algorithm("MlpPolicy", make(), seed=0, n_steps=60).learn(480)
-    # A dummy step would have brought nothing.
+    # A dummy step has reward 0.
     assert (model.rollout_buffer.rewards == 1.0).all()
-    results = list(model.ep_info_buffer)
-    assert len(results) > 5
-    assert all(info["r"] == info["l"] for info in results)
+    assert len(model.ep_info_buffer) > 5
+    assert all(info["r"] == info["l"] for info in model.ep_info_buffer)
     model.save(tmp_path / "model")
-    again = algorithm.load(tmp_path / "model", env=make()).learn(480)
-    assert (again.rollout_buffer.rewards == 1.0).all()
-    again.set_env(make())
-    again.learn(480)
+    loaded = algorithm.load(tmp_path / "model", env=make()).learn(480)
+    assert (loaded.rollout_buffer.rewards == 1.0).all()
+    loaded.set_env(make())
+    loaded.learn(480)
 
 
-def test_seeds_are_handed_on() -> None:
-    env = as_vec_env(gymnasium.make_vec("PGToy-Bandit-v0", 3, reward_noise="gaussian"))
-    drawn = []
-    for seed in (1, 1, 2):
-        env.seed(seed)
-        env.reset()
-        drawn.append(env.step(np.zeros(3, int))[1].tolist())
-    assert drawn[0] == drawn[1] != drawn[2]
+@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("algorithm", [A2C, PPO])
+def test_actions_of_every_policy_are_in_the_space(name: str, algorithm: Any) -> None:
+    """The environment rejects others; SB3's policy for MultiBinary returns floats."""
+    env = as_vec_env(SyncVectorEnv(makers(actions=ACTIONS[name])))
+    kwargs = {"n_steps": 8, "batch_size": 8} if algorithm is PPO else {}
+    algorithm("MlpPolicy", env, seed=0, **kwargs).learn(16)
 
 
-def test_evaluation_finds_the_results_of_a_monitor() -> None:
-    env = as_vec_env(gymnasium.make_vec(SEQUENCE, num_envs=2))
-    model = REINFORCE("MlpPolicy", env, seed=0)
-    mean, _ = evaluate_policy(model, env, n_eval_episodes=4)
-    assert isinstance(mean, float)
+@pytest.mark.parametrize("algorithm", [A2C, PPO, ActorCritic])
+@pytest.mark.parametrize("mode", MODES)
+def test_dicts_truncations_and_successes_reach_the_learner(
+    algorithm: Any, mode: AutoresetMode
+) -> None:
+    singles = makers(OBSERVATIONS["dict"], truncates=True)
+    env = as_vec_env(SyncVectorEnv(singles, autoreset_mode=mode))
+    kwargs = {"n_steps": 8, "batch_size": 8} if algorithm is PPO else {}
+    model = algorithm("MultiInputPolicy", env, seed=0, **kwargs).learn(60)
+    assert {info["l"] for info in model.ep_info_buffer} == {1, 2, 3}
+    # Every second episode is a success.
+    assert 0.4 < np.mean(model.ep_success_buffer) < 0.6
 
 
-def test_a_wrapped_vector_environment_keeps_its_wrappers() -> None:
-    env = gymnasium.make_vec(SEQUENCE, num_envs=2)
-    wrapped = gymnasium.wrappers.vector.TransformReward(
-        env, lambda rewards: 10 * rewards
+@pytest.mark.parametrize("algorithm", [A2C, REINFORCE])
+def test_eval_callback(algorithm: Any, tmp_path: Path) -> None:
+    """Its results, success rate and best model."""
+
+    def make() -> Any:
+        return as_vec_env(SyncVectorEnv(makers()))
+
+    callback = EvalCallback(
+        make(),
+        n_eval_episodes=8,
+        eval_freq=10,
+        log_path=str(tmp_path),
+        best_model_save_path=str(tmp_path),
+        verbose=0,
     )
-    adapter = as_vec_env(wrapped)
-    adapter.reset()
-    _, rewards, _, _ = adapter.step(np.array([2, 2]))
-    assert rewards.tolist() == [pytest.approx(-0.5)] * 2
-    assert torch.is_tensor(torch.as_tensor(rewards))
+    algorithm("MlpPolicy", make(), seed=0).learn(40, callback)
+    logged = np.load(tmp_path / "evaluations.npz")
+    lengths = logged["ep_lengths"]
+    assert set(lengths.ravel().tolist()) == {1, 2, 3}
+    # The rewards of an episode are 1, 2, ..., n.
+    np.testing.assert_array_equal(logged["results"], lengths * (lengths + 1) / 2)
+    assert 0.4 <= np.mean(logged["successes"]) <= 0.6
+    assert (tmp_path / "best_model.zip").exists()
 
 
-def test_an_environment_that_names_no_autoreset_mode_has_gymnasiums_default() -> None:
-    """Rule 7: that is NEXT_STEP, with its dummy steps."""
-    env = StaggeredVectorEnv([2, 3])
-    env.metadata = {}
-    with pytest.raises(ValueError, match="dummy step"):
-        as_vec_env(env)
+def test_a_monitor_around_it_reports_the_same_results() -> None:
+    for mode in MODES:
+        adapter = as_vec_env(SyncVectorEnv(makers(), autoreset_mode=mode))
+        # The adapter adds results, too.
+        with pytest.warns(UserWarning, match="already wrapped with a `Monitor`"):
+            env = VecMonitor(adapter, info_keywords=("is_success",))
+        expected = VecMonitor(DummyVecEnv(makers()), info_keywords=("is_success",))
+        assert trace(env, 12) == trace(expected, 12)

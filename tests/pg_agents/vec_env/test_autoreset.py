@@ -1,4 +1,4 @@
-"""Copies of a vector environment that start anew one by one, in wrappers or not."""
+"""Partial resets of vector environments, wrapped or not."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from gymnasium.vector import (
 )
 from gymnasium.wrappers import vector as wrappers
 from scipy.stats import kstest
-from stable_baselines3 import A2C, PPO
 
 from pg_agents import as_vec_env
 from pg_agents.vec_env.autoreset import (
-    After,
-    after_an_end,
-    restart_some,
-    why_not_restartable,
+    Restart,
+    partial_reset,
+    partial_reset_obstacle,
+    restart_method,
 )
 from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
 
@@ -43,8 +42,8 @@ def coins(n_steps: int, n_envs: int) -> Any:
     return np.random.default_rng(0).integers(0, 2, (n_steps, n_envs))
 
 
-def test_a_cart_pole_lives_through_what_it_would_with_dummy_steps() -> None:
-    """One copy draws the same starts in the same order: the episodes are the same."""
+def test_a_cart_pole_equals_gymnasiums_without_its_dummy_steps() -> None:
+    """One environment draws the same starts in the same order."""
     actions = coins(400, 1)
     native = cart_poles(1)
     adapter: Any = as_vec_env(cart_poles(1))
@@ -52,22 +51,23 @@ def test_a_cart_pole_lives_through_what_it_would_with_dummy_steps() -> None:
     ended = False
     for action in actions:
         if ended:
-            # The dummy step: what is seen is the start of the next episode.
+            # The dummy step returns the first observation of the next episode.
             expected[-1] = expected[-1], native.step(action)[0].tolist()
-        seen, _, terminated, truncated, _ = native.step(action)
-        expected.append(seen.tolist())
+        obs, _, terminated, truncated, _ = native.step(action)
+        expected.append(obs.tolist())
         ended = bool(terminated[0] or truncated[0])
     adapter.seed(3)
-    lived: list[Any] = [adapter.reset().tolist()]
+    observations: list[Any] = [adapter.reset().tolist()]
     for action in actions:
-        seen, rewards, dones, infos = adapter.step(action)
+        obs, rewards, dones, infos = adapter.step(action)
         assert rewards.tolist() == [1.0]
-        lived.append(seen.tolist())
+        observations.append(obs.tolist())
         if dones[0]:
-            lived[-1] = [infos[0]["terminal_observation"].tolist()], lived[-1]
-    # The last may have ended; its successor has not been drawn yet.
-    assert lived[:-1] == expected[:-1]
-    assert sum(isinstance(one, tuple) for one in lived) > 10
+            final_obs = infos[0]["terminal_observation"].tolist()
+            observations[-1] = [final_obs], observations[-1]
+    # If the last step ended an episode, Gymnasium has not drawn the next one yet.
+    assert observations[:-1] == expected[:-1]
+    assert sum(isinstance(obs, tuple) for obs in observations) > 10
 
 
 def test_no_step_of_many_cart_poles_is_a_dummy() -> None:
@@ -76,73 +76,55 @@ def test_no_step_of_many_cart_poles_is_a_dummy() -> None:
     adapter: Any = as_vec_env(env)
     adapter.seed(0)
     adapter.reset()
-    starts, n_rewarded, in_episodes = [], 0.0, 0
+    starts, total_reward, in_episodes = [], 0.0, 0
     running = np.zeros(n_envs, dtype=int)
     for actions in coins(n_steps, n_envs):
-        # A pole beside it, without a restart: what the physics make of the state.
-        bare: Any = CartPoleVectorEnv(n_envs)
-        bare.reset()
-        bare.state = env.unwrapped.state.copy()
-        physics = bare.step(actions)[0]
-        seen, rewards, dones, infos = adapter.step(actions)
+        # Gymnasium's step from the same state, without a reset.
+        copy: Any = CartPoleVectorEnv(n_envs)
+        copy.reset()
+        copy.state = env.unwrapped.state.copy()
+        expected = copy.step(actions)[0]
+        obs, rewards, dones, infos = adapter.step(actions)
         running += 1
-        n_rewarded += rewards.sum()
-        final = np.array(seen)
+        total_reward += rewards.sum()
+        final_obs = np.array(obs)
         for i in np.flatnonzero(dones):
-            final[i] = infos[i]["terminal_observation"]
-            starts.append(seen[i])
+            final_obs[i] = infos[i]["terminal_observation"]
+            starts.append(obs[i])
             assert infos[i]["episode"]["l"] == infos[i]["episode"]["r"] == running[i]
             in_episodes += running[i]
             running[i] = 0
-        np.testing.assert_array_equal(final, physics)
+        np.testing.assert_array_equal(final_obs, expected)
         assert not adapter.dummy_steps.any()
-    assert n_rewarded == n_envs * n_steps == in_episodes + running.sum()
+    assert total_reward == n_envs * n_steps == in_episodes + running.sum()
     assert len(starts) > 200
-    # One right draw in 10,000 would fail; with this seed it is always the same.
-    drawn = np.ravel(starts)
-    assert kstest(drawn, "uniform", (-BOUND, 2 * BOUND)).pvalue > 1e-4
+    # False alarm rate 1e-4, once: the seed is fixed.
+    assert kstest(np.ravel(starts), "uniform", (-BOUND, 2 * BOUND)).pvalue > 1e-4
 
 
-def test_a_cart_pole_at_its_time_limit_is_truncated_and_starts_anew() -> None:
+def test_a_cart_pole_is_truncated_at_its_time_limit_and_reset() -> None:
     adapter: Any = as_vec_env(cart_poles(2, max_episode_steps=5))
     adapter.seed(0)
     adapter.reset()
     for step in range(1, 13):
-        seen, _, dones, infos = adapter.step(np.array([step % 2] * 2))
+        obs, _, dones, infos = adapter.step(np.array([step % 2] * 2))
         assert dones.tolist() == [step % 5 == 0] * 2
         if dones[0]:
             assert [info["TimeLimit.truncated"] for info in infos] == [True] * 2
-            assert (np.abs(seen) <= BOUND).all()
+            assert (np.abs(obs) <= BOUND).all()
 
 
-def test_a_restart_keeps_to_the_bounds_of_the_last_reset() -> None:
+def test_a_partial_reset_uses_the_bounds_of_the_last_reset() -> None:
     adapter = as_vec_env(cart_poles(8))
     adapter.set_options({"low": 0.01, "high": 0.02})
     adapter.reset()
     n_starts = 0
     for actions in coins(60, 8):
-        seen, _, dones, _ = adapter.step(actions)
-        starts = np.asarray(seen)[dones]
+        obs, _, dones, _ = adapter.step(actions)
+        starts = np.asarray(obs)[dones]
         n_starts += len(starts)
         assert ((starts >= 0.01) & (starts <= 0.02)).all()
     assert n_starts > 5
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "more"),
-    [
-        (A2C, {"n_steps": 8, "learning_rate": 3e-3}),
-        (PPO, {"n_steps": 32, "n_epochs": 5, "batch_size": 128, "learning_rate": 2e-3}),
-    ],
-)
-def test_stable_baselines3_learns_in_gymnasiums_own_cart_pole(
-    algorithm: Any, more: dict[str, Any]
-) -> None:
-    """A random policy keeps the pole up for 22 steps."""
-    env = as_vec_env(cart_poles(16))
-    model = algorithm("MlpPolicy", env, seed=0, **more).learn(8_000)
-    returns = [info["r"] for info in model.ep_info_buffer]
-    assert np.mean(returns[-20:]) > 60
 
 
 class OtherCartPole(CartPoleVectorEnv):
@@ -150,36 +132,36 @@ class OtherCartPole(CartPoleVectorEnv):
         return super().step(action)
 
 
-def test_a_cart_pole_of_another_kind_is_no_known_one() -> None:
-    assert "one by one" in str(why_not_restartable(OtherCartPole(2)))
-    assert why_not_restartable(CartPoleVectorEnv(2)) is None
+def test_a_subclass_of_cart_pole_is_unknown() -> None:
+    assert "one by one" in str(partial_reset_obstacle(OtherCartPole(2)))
+    assert partial_reset_obstacle(CartPoleVectorEnv(2)) is None
 
 
-def test_what_each_mode_asks_for() -> None:
+def test_restart_method_of_each_mode() -> None:
     makers = [lambda: ScriptedEnv([2])] * 2
-    for mode, after in (
-        (AutoresetMode.SAME_STEP, After.NOTHING),
-        (AutoresetMode.NEXT_STEP, After.RESTART),
-        (AutoresetMode.DISABLED, After.RESTART),
+    for mode, method in (
+        (AutoresetMode.SAME_STEP, Restart.BY_ENV),
+        (AutoresetMode.NEXT_STEP, Restart.BY_ADAPTER),
+        (AutoresetMode.DISABLED, Restart.BY_ADAPTER),
     ):
         env = SyncVectorEnv(makers, autoreset_mode=mode)
-        assert after_an_end(env, learner_skips_dummy_steps=False) is after
-    # DISABLED means that its user restarts some: it knows how.
+        assert restart_method(env, learner_skips_dummy_steps=False) is method
+    # In DISABLED mode Gymnasium requires reset_mask.
     disabled = StaggeredVectorEnv([2], AutoresetMode.DISABLED)
-    assert after_an_end(disabled, False) is After.RESTART
-    assert after_an_end(StaggeredVectorEnv([2]), True) is After.DUMMY
+    assert restart_method(disabled, False) is Restart.BY_ADAPTER
+    assert restart_method(StaggeredVectorEnv([2]), True) is Restart.IN_DUMMY_STEP
     with pytest.raises(ValueError, match=r"dummy step.*NextStep.*one by one.*'sync'"):
-        after_an_end(StaggeredVectorEnv([2]), False)
+        restart_method(StaggeredVectorEnv([2]), False)
 
 
-def test_a_mode_by_its_name_is_a_mode() -> None:
+def test_a_mode_may_be_given_by_its_value() -> None:
     env = StaggeredVectorEnv([2], AutoresetMode.SAME_STEP)
     env.metadata = {"autoreset_mode": "SameStep"}
-    assert after_an_end(env, False) is After.NOTHING
+    assert restart_method(env, False) is Restart.BY_ENV
 
 
-def test_restarts_that_gymnasium_loses_are_refused_for_every_learner() -> None:
-    """Without shared memory a worker restarts once more in the step after a reset."""
+def test_async_environments_that_reset_twice_are_refused() -> None:
+    """Without shared memory a worker resets again in the step after a reset."""
     env = AsyncVectorEnv([lambda: ScriptedEnv([2])], shared_memory=False)
     try:
         env.reset()
@@ -187,12 +169,12 @@ def test_restarts_that_gymnasium_loses_are_refused_for_every_learner() -> None:
             _, _, terminated, _, _ = env.step(np.zeros(1, int))
         assert terminated.tolist() == [True]
         env.reset(options={"reset_mask": terminated})
-        seen, rewards, *_ = env.step(np.zeros(1, int))
-        # It should be step 1 of episode 1, with the reward 10.
-        assert (seen.tolist(), rewards.tolist()) == ([[2.0, 0.0]], [0.0])
+        obs, rewards, *_ = env.step(np.zeros(1, int))
+        # Correct would be step 1 of episode 1, with the reward 10.
+        assert (obs.tolist(), rewards.tolist()) == ([[2.0, 0.0]], [0.0])
         for learner_skips in (False, True):
             with pytest.raises(ValueError, match=r"loses restarts.*shared_memory"):
-                after_an_end(env, learner_skips)
+                restart_method(env, learner_skips)
     finally:
         env.close()
 
@@ -203,8 +185,7 @@ def sync(mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> Any:
     return SyncVectorEnv(makers, autoreset_mode=mode)
 
 
-def test_gymnasiums_statistics_count_no_restart() -> None:
-    """Its own reset would forget the copies that go on: here they are told apart."""
+def test_record_episode_statistics_survives_partial_resets() -> None:
     recorder = wrappers.RecordEpisodeStatistics(sync())
     adapter = as_vec_env(recorder)
     adapter.reset()
@@ -213,15 +194,15 @@ def test_gymnasiums_statistics_count_no_restart() -> None:
         _, _, dones, infos = adapter.step(np.zeros(2, int))
         for i in np.flatnonzero(dones):
             results[i].append((infos[i]["episode"]["r"], infos[i]["episode"]["l"]))
-    # Return: the number of the episode in tens for every step, and 0 + 1 + ...
+    # A step's reward: 10 times the episode's number, plus the step's.
     assert results[0] == [(1.0, 2), (46.0, 4), (41.0, 2), (126.0, 4)]
     assert results[1] == [(3.0, 3), (33.0, 3), (63.0, 3), (93.0, 3)]
     assert list(recorder.length_queue) == [2, 3, 4, 3, 2, 3, 4, 3]
 
 
 @pytest.mark.parametrize("make", [sync, lambda: cart_poles(2)])
-def test_gymnasiums_normalization_counts_what_is_seen_once(make: Any) -> None:
-    """Everything that was seen, last and first observations of episodes as well."""
+def test_normalize_observation_counts_every_observation_once(make: Any) -> None:
+    """Including first and final observations of episodes."""
     normalizer = wrappers.NormalizeObservation(make())
     adapter: Any = as_vec_env(normalizer)
     raw: Any = as_vec_env(make())
@@ -230,22 +211,22 @@ def test_gymnasiums_normalization_counts_what_is_seen_once(make: Any) -> None:
     counted = [*raw.reset()]
     adapter.reset()
     for actions in coins(60, 2):
-        seen, _, dones, infos = raw.step(actions)
+        obs, _, dones, infos = raw.step(actions)
         normalized, *_ = adapter.step(actions)
         for i in range(2):
-            counted.append(seen[i])
+            counted.append(obs[i])
             if dones[i]:
                 counted.append(infos[i]["terminal_observation"])
     statistics = normalizer.obs_rms
     assert statistics.count == pytest.approx(len(counted), abs=1e-3)
     np.testing.assert_allclose(statistics.mean, np.mean(counted, 0), rtol=1e-3)
     np.testing.assert_allclose(statistics.var, np.var(counted, 0), rtol=1e-2)
-    expected = (seen - statistics.mean) / np.sqrt(statistics.var + 1e-8)
+    expected = (obs - statistics.mean) / np.sqrt(statistics.var + 1e-8)
     np.testing.assert_allclose(normalized, expected, rtol=0.2, atol=0.05)
     assert normalizer.update_running_mean
 
 
-def test_a_normalization_that_stands_still_stays_so() -> None:
+def test_a_frozen_normalization_stays_frozen() -> None:
     normalizer = wrappers.NormalizeObservation(sync())
     adapter = as_vec_env(normalizer)
     adapter.reset()
@@ -257,21 +238,21 @@ def test_a_normalization_that_stands_still_stays_so() -> None:
     assert not normalizer.update_running_mean
 
 
-def test_transformations_apply_to_what_is_seen_after_a_restart() -> None:
+def test_transformations_apply_after_a_partial_reset() -> None:
     env = wrappers.FlattenObservation(
-        wrappers.TransformObservation(sync(), lambda seen: seen + 100.0)
+        wrappers.TransformObservation(sync(), lambda obs: obs + 100.0)
     )
     adapter = as_vec_env(wrappers.TransformReward(env, lambda rewards: 2.0 * rewards))
     adapter.reset()
     adapter.step(np.zeros(2, int))
-    seen, rewards, _, infos = adapter.step(np.zeros(2, int))
-    assert np.asarray(seen).tolist() == [[101.0, 100.0], [100.0, 102.0]]
+    obs, rewards, _, infos = adapter.step(np.zeros(2, int))
+    assert np.asarray(obs).tolist() == [[101.0, 100.0], [100.0, 102.0]]
     assert infos[0]["terminal_observation"].tolist() == [100.0, 102.0]
     assert rewards.tolist() == [2.0, 2.0]
 
 
-class Remembering(VectorWrapper[Any, Any, Any, Any, Any]):
-    """It may keep anything from step to step."""
+class Stateful(VectorWrapper[Any, Any, Any, Any, Any]):
+    """May have state."""
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         return super().reset(seed=seed, options=options)
@@ -280,26 +261,29 @@ class Remembering(VectorWrapper[Any, Any, Any, Any, Any]):
 @pytest.mark.parametrize(
     ("wrap", "says"),
     [
-        (wrappers.NormalizeReward, r"NormalizeReward can't be told.*VecNormalize"),
-        (Remembering, r"Remembering has a reset\(\) or step\(\) of its own"),
+        (wrappers.NormalizeReward, r"NormalizeReward does not support.*VecNormalize"),
+        (Stateful, r"Stateful has a reset\(\) or step\(\) of its own"),
     ],
 )
-def test_wrappers_that_can_not_be_told_of_a_restart(wrap: Any, says: str) -> None:
+def test_wrappers_without_partial_resets(wrap: Any, says: str) -> None:
     with pytest.raises(ValueError, match=rf"dummy step.*{says}"):
-        after_an_end(wrap(sync()), learner_skips_dummy_steps=False)
+        restart_method(wrap(sync()), learner_skips_dummy_steps=False)
     with pytest.raises(ValueError, match=says):
-        after_an_end(wrappers.RecordEpisodeStatistics(wrap(sync())), False)
-    assert after_an_end(wrap(sync()), learner_skips_dummy_steps=True) is After.DUMMY
+        restart_method(wrappers.RecordEpisodeStatistics(wrap(sync())), False)
+    assert (
+        restart_method(wrap(sync()), learner_skips_dummy_steps=True)
+        is Restart.IN_DUMMY_STEP
+    )
     for learner_skips in (False, True):
-        with pytest.raises(ValueError, match=rf"nobody restarts.*{says}"):
-            after_an_end(wrap(sync(AutoresetMode.DISABLED)), learner_skips)
+        with pytest.raises(ValueError, match=rf"autoreset disabled.*{says}"):
+            restart_method(wrap(sync(AutoresetMode.DISABLED)), learner_skips)
 
 
-def test_those_of_the_mask_start_anew_and_the_others_go_on() -> None:
+def test_a_partial_reset_leaves_the_other_environments() -> None:
     env: VectorEnv[Any, Any, Any] = sync()
     env.reset()
     env.step(np.zeros(2, int))
-    seen, _ = restart_some(env, np.array([True, False]))
-    assert seen.tolist() == [[1.0, 0.0], [0.0, 1.0]]
-    seen, *_ = env.step(np.zeros(2, int))
-    assert seen.tolist() == [[1.0, 1.0], [0.0, 2.0]]
+    obs, _ = partial_reset(env, np.array([True, False]))
+    assert obs.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    obs, *_ = env.step(np.zeros(2, int))
+    assert obs.tolist() == [[1.0, 1.0], [0.0, 2.0]]

@@ -1,49 +1,17 @@
-"""From Gymnasium's batches to SB3's arrays and dicts."""
+"""Infos as one dict per environment, and episode results from a rollout's columns."""
 
 from __future__ import annotations
 
-import copy
-import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 
-from pg_agents.vec_env.empty_info import NO_INFO, EmptyInfo
-from pg_agents.vec_env.infos import (
-    check_spaces,
-    single_observation,
-    split_infos,
-    to_numpy,
-    with_rows,
-)
-
-BOX, COIN = spaces.Box(-1.0, 1.0, (2,)), spaces.Discrete(2)
+from pg_agents.vec_env.infos import LazyInfos, newest_results, split_infos
 
 
-@pytest.mark.parametrize(
-    "observations",
-    [
-        spaces.Tuple([BOX, COIN]),
-        spaces.Dict({"inner": spaces.Dict({"a": BOX})}),
-        spaces.Dict({"inner": spaces.Tuple([BOX])}),
-        spaces.Text(3),
-    ],
-)
-def test_observations_that_no_policy_takes_are_refused(observations: Any) -> None:
-    with pytest.raises(ValueError, match=r"observation space must be.*got"):
-        check_spaces(observations, COIN)
-
-
-@pytest.mark.parametrize("actions", [spaces.Dict({"a": COIN}), spaces.Tuple([COIN])])
-def test_actions_that_no_policy_gives_are_refused(actions: Any) -> None:
-    with pytest.raises(ValueError, match=r"action space must be.*got"):
-        check_spaces(BOX, actions)
-
-
-def test_infos_go_to_those_that_have_them() -> None:
+def test_split_infos_follows_the_masks() -> None:
     infos = {
         "price": np.array([1.5, 0.0, 2.5]),
         "_price": np.array([True, False, True]),
@@ -59,84 +27,95 @@ def test_infos_go_to_those_that_have_them() -> None:
         "speed": np.arange(6.0).reshape(3, 2),
         "clock": 12,
         "_private": np.array([4, 5, 6]),
+        "final_obs": torch.tensor([[1.0], [2.0], [3.0]]),
+        "_final_obs": torch.tensor([False, False, True]),
     }
     rows = split_infos(infos, 3)
     for i, row in enumerate(rows):
         assert row.pop("speed").tolist() == [2.0 * i, 2.0 * i + 1]
-    assert rows == [
-        {"price": 1.5, "clock": 12, "_private": 4},
-        {
-            "is_success": True,
-            "place": {"x": 7, "name": "here"},
-            "clock": 12,
-            "_private": 5,
-        },
-        {"price": 2.5, "place": {"x": 8}, "clock": 12, "_private": 6},
-    ]
-    # As from a single environment: numbers are Python's.
+    assert rows[2].pop("final_obs").tolist() == [3.0]
+    first = {"price": 1.5, "clock": 12, "_private": 4}
+    place = {"x": 7, "name": "here"}
+    second = {"is_success": True, "place": place, "clock": 12, "_private": 5}
+    third = {"price": 2.5, "place": {"x": 8}, "clock": 12, "_private": 6}
+    assert rows == [first, second, third]
+    # Python numbers, as from a single environment.
     assert type(rows[1]["is_success"]) is bool
     assert type(rows[0]["price"]) is float
 
 
-def test_infos_of_tensors_are_read_too() -> None:
-    infos = {
-        "final_obs": torch.tensor([[1.0], [2.0]]),
-        "_final_obs": torch.tensor([False, True]),
-    }
-    first, second = split_infos(infos, 2)
-    assert first == {}
-    assert second["final_obs"].tolist() == [2.0]
+@pytest.mark.parametrize("infos", [{}, [{}, {}]])
+def test_every_environment_gets_a_dict_of_its_own(infos: Any) -> None:
+    rows = split_infos(infos, 2)
+    rows[0]["a"] = 2
+    assert rows == [{"a": 2}, {}]
+    assert not any(infos)
 
 
-def test_infos_in_a_list_are_copied() -> None:
-    given = [{"a": 1}, {}]
-    rows = split_infos(given, 2)
-    assert rows == given
-    rows[0]["b"] = 2
-    assert given[0] == {"a": 1}
+def test_lazy_infos_are_made_once_and_on_access() -> None:
+    n_calls = 0
+
+    def make() -> list[dict[str, Any]]:
+        nonlocal n_calls
+        n_calls += 1
+        return [{"i": i} for i in range(3)]
+
+    infos = LazyInfos(3, make)
+    assert (len(infos), n_calls) == (3, 0)
+    assert (infos[1], infos[-1], infos[:2]) == (
+        {"i": 1},
+        {"i": 2},
+        [{"i": 0}, {"i": 1}],
+    )
+    assert list(infos) == [{"i": 0}, {"i": 1}, {"i": 2}]
+    assert {"i": 2} in infos
+    infos[0]["new"] = True
+    assert next(iter(infos)) == {"i": 0, "new": True}
+    assert n_calls == 1
 
 
-def test_nothing_is_made_of_no_infos() -> None:
-    rows = split_infos({}, 2)
-    assert rows == [{}, {}]
-    with pytest.raises(TypeError, match=r"replace it in the list, infos\[i\] = "):
-        rows[0]["mine"] = 1
-    rows[0] = {**rows[0], "mine": 1}
-    assert rows == [{"mine": 1}, {}]
+@pytest.mark.parametrize(
+    ("rewards", "dones", "before", "expected"),
+    [
+        ([1, 2, 4], [0, 1, 0], (0, 0), [(3, 2)]),
+        ([1, 2], [0, 0], (0, 0), []),
+        # The first began before the rollout, the second within it.
+        ([1, 2, 4, 8], [0, 1, 0, 1], (100, 7), [(103, 9), (12, 2)]),
+        ([1, 2, 4], [1, 1, 1], (0.5, 1), [(1.5, 2), (2, 1), (4, 1)]),
+    ],
+)
+def test_newest_results_of_one_environment(
+    rewards: list[float],
+    dones: list[int],
+    before: tuple[float, int],
+    expected: list[tuple[float, int]],
+) -> None:
+    columns = torch.tensor([rewards]).float().T, torch.tensor([dones]).bool().T
+    start = torch.tensor([before[0]]), torch.tensor([before[1]])
+    assert newest_results(*columns, start, 100) == expected
+    assert newest_results(*columns, start, 0) == []
 
 
-@pytest.mark.parametrize("copied", [dict, copy.copy, copy.deepcopy, EmptyInfo.copy])
-def test_a_copy_of_an_empty_info_can_be_written_to(copied: Any) -> None:
-    own = copied(NO_INFO)
-    own["mine"] = 1
-    assert own == {"mine": 1}
-    assert NO_INFO == {}
-    assert pickle.loads(pickle.dumps([NO_INFO])) == [{}]
-
-
-def test_an_observation_is_fresh_and_of_the_dtype_of_its_space() -> None:
-    space = spaces.Dict({"at": BOX, "coin": COIN})
-    seen: dict[str, Any] = {"at": np.array([0.5, 1.0]), "coin": 1}
-    made = single_observation(seen, space)
-    assert made["at"].dtype == np.float32
-    assert made["coin"].dtype == np.int64
-    made["at"][0] = 9.0
-    assert seen["at"].tolist() == [0.5, 1.0]
-    assert single_observation(torch.tensor([0.5, 1.0]), BOX).tolist() == [0.5, 1.0]
-
-
-def test_rows_are_replaced_in_a_copy() -> None:
-    before = {"at": np.zeros((3, 2)), "coin": np.zeros(3, int)}
-    after = {"at": np.ones((3, 2)), "coin": np.ones(3, int)}
-    merged = with_rows(before, after, np.array([False, True, False]))
-    assert merged["at"].tolist() == [[0, 0], [1, 1], [0, 0]]
-    assert merged["coin"].tolist() == [0, 1, 0]
-    assert not before["coin"].any()
-
-
-def test_tensors_in_a_dict_become_arrays() -> None:
-    made = to_numpy({"a": torch.ones(2), "b": [1, 2]})
-    assert {key: type(value) for key, value in made.items()} == {
-        "a": np.ndarray,
-        "b": np.ndarray,
-    }
+@pytest.mark.parametrize("seed", range(12))
+def test_newest_results_equal_a_loop(seed: int) -> None:
+    """In the order of time, then of environments."""
+    rng = np.random.default_rng(seed)
+    n_steps, n_envs = rng.integers(1, 30), rng.integers(1, 7)
+    rewards = rng.normal(size=(n_steps, n_envs)).astype(np.float32)
+    dones = rng.random((n_steps, n_envs)) < rng.choice([0.02, 0.2, 0.8])
+    returns, lengths = rng.normal(size=n_envs), rng.integers(0, 50, n_envs)
+    before = torch.tensor(returns), torch.tensor(lengths)
+    expected: list[tuple[float, int]] = []
+    for t in range(n_steps):
+        returns += rewards[t]
+        lengths += 1
+        for i in np.flatnonzero(dones[t]):
+            expected.append((float(returns[i]), int(lengths[i])))
+            returns[i], lengths[i] = 0.0, 0
+    for n in (1, 3, 1000):
+        results = newest_results(
+            torch.as_tensor(rewards), torch.as_tensor(dones), before, n
+        )
+        newest = expected[-n:]
+        assert [length for _, length in results] == [length for _, length in newest]
+        assert [r for r, _ in results] == pytest.approx([r for r, _ in newest])

@@ -1,4 +1,4 @@
-"""What SB3 asks of single environments, where they are and where there are none."""
+"""SB3's access to sub-environments, single or not."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stable_baselines3.common.monitor import Monitor
 from pg_agents import as_vec_env
 from tests.pg_agents.envs import SampleEnv
 
-# Python 3.12 and later warn of it; a fork is Gymnasium's default.
+# Python 3.12 and later warn about forks, Gymnasium's default.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 SEQUENCE = "PGToy-Sequence-v0"
 
 
 class Named(SampleEnv):
-    """It has what others may ask for."""
+    """Has an attribute and a method."""
 
     def __init__(self, name: str) -> None:
         super().__init__(spaces.Box(-1.0, 1.0, (2,)), spaces.Discrete(2), [3])
@@ -45,7 +45,7 @@ def singles(request: pytest.FixtureRequest) -> Iterator[Any]:
     adapter.close()
 
 
-def test_single_environments_have_attributes_of_their_own(singles: Any) -> None:
+def test_attributes_of_single_environments(singles: Any) -> None:
     assert singles.get_attr("name") == ["Ann", "Bob"]
     assert singles.get_attr("name", 1) == ["Bob"]
     assert singles.get_attr("name", [1, 0]) == ["Bob", "Ann"]
@@ -53,25 +53,25 @@ def test_single_environments_have_attributes_of_their_own(singles: Any) -> None:
     assert singles.get_attr("name") == [["a", "list"]] * 2
 
 
-def test_single_environments_have_methods_of_their_own(singles: Any) -> None:
+def test_methods_of_single_environments(singles: Any) -> None:
     greetings = singles.env_method("greet", "Hi", mark="?")
     assert greetings == ["Hi Ann!?", "Hi Bob!?"]
     assert singles.get_attr("name") == ["Ann!", "Bob!"]
 
 
-def test_what_is_missing_does_no_harm(singles: Any) -> None:
-    """A worker process would end if it were asked for it."""
+def test_missing_attributes_raise(singles: Any) -> None:
+    """Asking a worker process for one would end it."""
     with pytest.raises(AttributeError, match="price"):
         singles.get_attr("price")
     with pytest.raises(AttributeError, match="pay"):
         singles.env_method("pay")
     assert not singles.has_attr("price")
     assert singles.has_attr("name")
-    # Of the vector environment, which stands for all.
+    # An attribute of the vector environment.
     assert singles.get_attr("num_envs") == [2, 2]
 
 
-def test_seeds_are_consecutive_as_in_stable_baselines3(singles: Any) -> None:
+def test_seeds_are_consecutive_as_in_sb3(singles: Any) -> None:
     assert singles.seed(7) == [7, 8]
     singles.reset()
     assert singles.get_attr("seeds") == [[7], [8]]
@@ -79,7 +79,7 @@ def test_seeds_are_consecutive_as_in_stable_baselines3(singles: Any) -> None:
     assert singles.get_attr("seeds") == [[7, None], [8, None]]
 
 
-def test_options_are_for_the_next_reset(singles: Any) -> None:
+def test_options_apply_to_the_next_reset(singles: Any) -> None:
     singles.set_options({"low": 1})
     singles.reset()
     assert singles.get_attr("options") == [{"low": 1}] * 2
@@ -92,7 +92,7 @@ def test_options_are_for_the_next_reset(singles: Any) -> None:
         singles.set_options([{"low": 1}, {"low": 2}])
 
 
-def test_some_of_the_environments_of_this_process() -> None:
+def test_indices_in_this_process() -> None:
     env = as_vec_env(SyncVectorEnv(makers()))
     assert env.env_method("greet", "Hi", indices=1) == ["Hi Bob!."]
     assert env.get_attr("name") == ["Ann", "Bob!"]
@@ -103,8 +103,7 @@ def test_some_of_the_environments_of_this_process() -> None:
     assert env.env_is_wrapped(Monitor) == [True, True]
 
 
-def test_some_of_the_environments_where_only_all_can_be_reached() -> None:
-    """A vector environment has one attribute for all of them."""
+def test_indices_need_single_environments_in_this_process() -> None:
     env = as_vec_env(AsyncVectorEnv(makers()))
     try:
         for adapter in (env, as_vec_env(gymnasium.make_vec(SEQUENCE, num_envs=2))):
@@ -120,12 +119,12 @@ def test_some_of_the_environments_where_only_all_can_be_reached() -> None:
         env.close()
 
 
-def test_a_vector_environment_without_single_ones_stands_for_all() -> None:
+def test_a_vector_environment_without_single_ones_answers_for_all() -> None:
     env = gymnasium.make_vec(SEQUENCE, num_envs=2, render_mode="rgb_array")
     adapter = as_vec_env(env)
-    spec = adapter.get_attr("spec")
-    assert [one.reward_threshold for one in spec] == [0.85, 0.85]
-    assert adapter.get_attr("spec", 0) == spec[:1]
+    specs = adapter.get_attr("spec")
+    assert [spec.reward_threshold for spec in specs] == [0.85, 0.85]
+    assert adapter.get_attr("spec", 0) == specs[:1]
     adapter.set_attr("colour", "blue")
     assert adapter.get_attr("colour") == ["blue", "blue"]
     assert adapter.env_is_wrapped(Monitor) == [True, True]
@@ -137,7 +136,7 @@ def test_a_vector_environment_without_single_ones_stands_for_all() -> None:
 
 
 @pytest.mark.parametrize("mode", ["sync", "vector_entry_point"])
-def test_frames_of_all_environments_make_one(mode: Any) -> None:
+def test_render_tiles_the_frames(mode: Any) -> None:
     env = gymnasium.make_vec(
         SEQUENCE, num_envs=3, vectorization_mode=mode, render_mode="rgb_array"
     )
@@ -148,14 +147,14 @@ def test_frames_of_all_environments_make_one(mode: Any) -> None:
     assert len(frames) == 3
     assert frames[0].dtype == np.uint8
     tiled: Any = adapter.render()
-    # Three frames in two rows of two.
+    # Two rows of two.
     height, width, _ = frames[0].shape
     assert tiled.shape == (2 * height, 2 * width, 3)
     np.testing.assert_array_equal(tiled[:height, :width], frames[0])
     adapter.close()
 
 
-def test_there_are_no_frames_without_a_mode_for_them() -> None:
+def test_no_frames_without_render_mode() -> None:
     adapter = as_vec_env(gymnasium.make_vec(SEQUENCE, num_envs=2))
     adapter.reset()
     assert adapter.render_mode is None

@@ -1,4 +1,4 @@
-"""SB3's wrappers around the adapter, beside the same around its own DummyVecEnv."""
+"""SB3's wrappers around the adapter, compared with the same around DummyVecEnv."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from stable_baselines3.common.vec_env import (
     VecCheckNan,
     VecExtractDictObs,
     VecFrameStack,
-    VecMonitor,
     VecNormalize,
     VecTransposeImage,
     VecVideoRecorder,
@@ -51,12 +50,12 @@ def makers(space: spaces.Space[Any]) -> list[Callable[[], Any]]:
     ]
 
 
-def same(ours: Any, theirs: Any) -> None:
-    """Asserts that arrays, or dicts of them, are equal in shape, dtype and value."""
+def assert_same(ours: Any, theirs: Any) -> None:
+    """Arrays, or dicts of them, are equal in shape, dtype and value."""
     if isinstance(theirs, dict):
         assert ours.keys() == theirs.keys()
         for key in theirs:
-            same(ours[key], theirs[key])
+            assert_same(ours[key], theirs[key])
         return
     assert ours.dtype == theirs.dtype
     np.testing.assert_array_equal(ours, theirs)
@@ -64,17 +63,19 @@ def same(ours: Any, theirs: Any) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", WRAPPED)
-def test_what_comes_out_of_a_wrapper(name: str, mode: AutoresetMode) -> None:
+def test_a_wrapper_returns_the_same_as_around_dummy_vec_env(
+    name: str, mode: AutoresetMode
+) -> None:
     space, wrap = WRAPPED[name]
     ours = wrap(as_vec_env(SyncVectorEnv(makers(space), autoreset_mode=mode)))
     theirs = wrap(DummyVecEnv(makers(space)))
-    same(ours.reset(), theirs.reset())
+    assert_same(ours.reset(), theirs.reset())
     for _ in range(9):
         results, expected = (env.step(np.zeros(2, int)) for env in (ours, theirs))
-        for got, wanted in zip(results[:3], expected[:3], strict=True):
-            same(got, wanted)
+        for result, wanted in zip(results[:3], expected[:3], strict=True):
+            assert_same(result, wanted)
         for i in np.flatnonzero(expected[2]):
-            same(
+            assert_same(
                 results[3][i]["terminal_observation"],
                 expected[3][i]["terminal_observation"],
             )
@@ -83,56 +84,30 @@ def test_what_comes_out_of_a_wrapper(name: str, mode: AutoresetMode) -> None:
         assert ours.ret_rms.count == theirs.ret_rms.count
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_monitor_around_it_finds_the_same_results(mode: AutoresetMode) -> None:
-    adapter = as_vec_env(SyncVectorEnv(makers(BOX), autoreset_mode=mode))
-    inner: list[Any] = []
-    step_wait = adapter.step_wait
-
-    def noted() -> Any:
-        results = step_wait()
-        inner.extend(info["episode"] for info in results[3] if "episode" in info)
-        return results
-
-    adapter.step_wait = noted  # type: ignore[method-assign]
-    # Truly so: the adapter has results already.
-    with pytest.warns(UserWarning, match="already wrapped with a `Monitor`"):
-        env = VecMonitor(adapter, info_keywords=("is_success",))
-    env.reset()
-    outer = []
-    for _ in range(12):
-        _, _, _, infos = env.step(np.zeros(2, int))
-        outer += [info["episode"] for info in infos if "episode" in info]
-    assert [(e["r"], e["l"]) for e in outer] == [(e["r"], e["l"]) for e in inner]
-    assert [e["is_success"] for e in outer][:3] == [False, True, False]
-    assert len(outer) > 10
-
-
 @pytest.mark.parametrize("algorithm", [A2C, REINFORCE])
-def test_algorithms_learn_in_cart_poles_that_are_normalized(algorithm: Any) -> None:
-    """Where a dummy step was, its reward of 0 would be in VecNormalize's statistics."""
+def test_no_dummy_step_reaches_vec_normalize(algorithm: Any) -> None:
+    """Its reward of 0 would be in the statistics."""
     env = VecNormalize(
         as_vec_env(gymnasium.make_vec("CartPole-v1", num_envs=4)), gamma=0.0
     )
     algorithm("MlpPolicy", env, seed=0, n_steps=50).learn(400)
-    # With gamma = 0 these are statistics of the rewards, all of them 1.
+    # With gamma = 0 these are statistics of the rewards, which are all 1.
     assert env.ret_rms.mean == pytest.approx(1.0, abs=1e-3)
     assert env.ret_rms.var == pytest.approx(0.0, abs=1e-3)
 
 
-def test_an_evaluation_knows_the_returns_under_the_normalization() -> None:
+def test_an_evaluation_reports_unnormalized_returns() -> None:
     env = VecNormalize(as_vec_env(gymnasium.make_vec("CartPole-v1", num_envs=4)))
     model = A2C("MlpPolicy", env, seed=0).learn(100)
     results: Any = evaluate_policy(
         model, env, n_eval_episodes=8, return_episode_rewards=True
     )
     returns, lengths = results
-    # One reward of 1 for every step.
     assert returns == lengths
     assert min(lengths) >= 5
 
 
-def test_frames_are_recorded(tmp_path: Any) -> None:
+def test_videos_are_recorded(tmp_path: Any) -> None:
     pytest.importorskip("moviepy")
     env = gymnasium.make_vec("PGToy-Sequence-v0", num_envs=2, render_mode="rgb_array")
     env.metadata["render_fps"] = 7
@@ -147,10 +122,9 @@ def test_frames_are_recorded(tmp_path: Any) -> None:
         assert len(frames) == step + 1
     single: Any = env.render()
     height, width, channels = single[0].shape
-    # Two frames, one above the other.
     assert frames[-1].shape == (2 * height, width, channels)
     assert recorder.frames_per_sec == 7
-    # Not written: that takes a second, and is moviepy's affair.
+    # Discarded: writing the file takes a second.
     recorder.recorded_frames = []
     recorder.recording = False
     recorder.close()
