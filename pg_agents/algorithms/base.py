@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
@@ -53,7 +52,6 @@ from pg_agents.checkpoint.state import (
     save_checkpoint,
 )
 from pg_agents.common.checks import check_choice, checked_timesteps
-from pg_agents.common.nonfinite import NonFiniteError
 from pg_agents.learning.gradients import Autograd, GradientSource, Loss
 from pg_agents.learning.learner import Learner, current_value
 from pg_agents.learning.losses import CriticLoss
@@ -451,8 +449,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             if log_interval is not None and iteration % log_interval == 0:
                 self.dump_logs(iteration)
             self.train()
-            with self._naming_timesteps():
-                self.learner.check_weights(self.rollout_buffer)
+            self.learner.check_weights(self.rollout_buffer)
         # The model can be saved even if learning stopped within a rollout.
         self.collector.in_rollout = False
         callback.on_training_end()
@@ -519,21 +516,17 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         self.ep_info_buffer.extend(
             self.collector.episode_results(rollout_buffer, self._stats_window_size)
         )
-        if self.collector.limit.reached:
-            self._complete(rollout_buffer, callback)
+        limit = self.collector.limit
+        if limit.reached:
+            n_episodes = None
+            if self.n_episodes is not None:
+                n_episodes = self.n_episodes * self.n_envs
+                if self.n_envs > 1:
+                    self.logger.record("rollout/idle_fraction", limit.idle_fraction)
+            values = self.learner.complete(rollout_buffer, self._last_obs, n_episodes)
+            callback.update_locals({"values": values, "n_steps": len(rollout_buffer)})
+            callback.on_rollout_end()
         return continues
-
-    def _complete(self, buffer: TrajectoryBuffer, callback: BaseCallback) -> None:
-        """Computes values, returns and advantages of a collected rollout."""
-        n_episodes = None
-        if self.n_episodes is not None:
-            n_episodes = self.n_episodes * self.n_envs
-            if self.n_envs > 1:
-                idle_fraction = self.collector.limit.idle_fraction
-                self.logger.record("rollout/idle_fraction", idle_fraction)
-        values = self.learner.complete(buffer, self._last_obs, n_episodes)
-        callback.update_locals({"values": values, "n_steps": len(buffer)})
-        callback.on_rollout_end()
 
     def train(self) -> None:
         """Learns from the rollout, or from the replay memory that it is added to.
@@ -541,13 +534,38 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         Raises:
             NonFiniteError: if loss, gradient or weights become NaN or infinite.
         """
-        self._set_learning_rates()
-        with self._naming_timesteps():
-            n_updates, logs = self.learner.update(
-                self.rollout_buffer, self.loss, self._n_updates
+        config, progress = self.config, self._current_progress_remaining
+        record = self.logger.record
+        rate = current_value("learning_rate", config.learning_rate, progress)
+        if callable(config.learning_rate) and rate == progress == self._n_updates == 0:
+            warnings.warn(
+                "the first update has the step size learning_rate(0) = 0 and changes "
+                f"nothing: its rollout ended at {self.num_timesteps} timesteps, beyond "
+                f"total_timesteps={self._total_timesteps}; schedules are evaluated "
+                "after the rollout, as in SB3",
+                stacklevel=2,
             )
-        self._n_updates += n_updates
-        self._log_update(logs)
+        self._update_learning_rate(self.policy.optimizer)
+        if config.critic_learning_rate is not None:
+            name = "critic_learning_rate"
+            rate = current_value(name, config.critic_learning_rate, progress)
+            # The critic's parameters are the last group, see split_critic().
+            self.policy.optimizer.param_groups[-1]["lr"] = rate
+            record(f"train/{name}", rate)
+        self._n_updates, logs = self.learner.update(
+            self.rollout_buffer, self.loss, self._n_updates, self.num_timesteps
+        )
+        record("train/n_updates", self._n_updates, exclude="tensorboard")
+        for name, number in logs.items():
+            record(f"train/{name}", number)
+        for name in ("clip_range", "clip_range_vf", "ent_coef"):
+            given = getattr(config, name)
+            if callable(given) or (given is not None and name != "ent_coef"):
+                record(f"train/{name}", current_value(name, given, progress))
+        if self.learner.replay is not None:
+            record("train/memory_steps", len(self.learner.replay))
+        if hasattr(self.policy, "log_std"):
+            record("train/std", torch.exp(self.policy.log_std).mean().item())
 
     def loss(self, batch: Batch) -> Loss:
         """Returns the loss of a batch, and its terms by logger key.
@@ -559,51 +577,6 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             The loss, a scalar with gradient, and scalars to log as `train/...`.
         """
         return self.learner.loss(batch, self._current_progress_remaining)
-
-    def _set_learning_rates(self) -> None:
-        progress = self._current_progress_remaining
-        rate = current_value("learning_rate", self.learning_rate, progress)
-        if callable(self.learning_rate) and rate == progress == 0.0:
-            if self._n_updates == 0:
-                warnings.warn(
-                    "the first update has the step size learning_rate(0) = 0 and "
-                    f"changes nothing: its rollout ended at {self.num_timesteps} "
-                    f"timesteps, beyond total_timesteps={self._total_timesteps}; "
-                    "schedules are evaluated after the rollout, as in SB3",
-                    stacklevel=2,
-                )
-        self._update_learning_rate(self.policy.optimizer)
-        if self.critic_learning_rate is not None:
-            name = "critic_learning_rate"
-            rate = current_value(name, self.critic_learning_rate, progress)
-            # The critic's parameters are the last group, see split_critic().
-            self.policy.optimizer.param_groups[-1]["lr"] = rate
-            self.logger.record("train/critic_learning_rate", rate)
-
-    def _log_update(self, logs: dict[str, float]) -> None:
-        record = self.logger.record
-        record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name, number in logs.items():
-            record(f"train/{name}", number)
-        for name in ("clip_range", "clip_range_vf", "ent_coef"):
-            given = getattr(self, name)
-            if callable(given) or (given is not None and name != "ent_coef"):
-                value = current_value(name, given, self._current_progress_remaining)
-                record(f"train/{name}", value)
-        if self.replay_memory is not None:
-            record("train/memory_steps", len(self.replay_memory))
-        if hasattr(self.policy, "log_std"):
-            record("train/std", torch.exp(self.policy.log_std).mean().item())
-
-    @contextmanager
-    def _naming_timesteps(self) -> Iterator[None]:
-        """Adds the number of timesteps to a NonFiniteError."""
-        try:
-            yield
-        except NonFiniteError as error:
-            raise NonFiniteError(
-                f"training stopped after {self.num_timesteps} timesteps, since {error}"
-            ) from error
 
     def _dump_last_logs(self, iteration: int) -> None:
         """Writes the logs of the last update, which stay readable."""

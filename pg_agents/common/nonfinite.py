@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -99,45 +98,6 @@ def named_weights(
         for key, parameter in module.named_parameters(remove_duplicate=False)
         if stored is None or key in stored
     }
-
-
-class FiniteCheck:
-    """Checks scalars of an update: at once, or all of them at its end.
-
-    Args:
-        at_once: True on the CPU. Reading a number from an accelerator synchronises with
-            it, so that is done once per update.
-    """
-
-    def __init__(self, at_once: bool) -> None:
-        self._at_once = at_once
-        self._pending: list[tuple[str, Tensor]] = []
-
-    def first_bad(self, **scalars: Tensor) -> str | None:
-        """Returns the name of the first scalar that is not finite, if it is known now.
-
-        Args:
-            **scalars: by name.
-        """
-        for name, scalar in scalars.items():
-            if not self._at_once:
-                self._pending.append((name, scalar.detach()))
-            elif not math.isfinite(scalar.item()):
-                return name
-        return None
-
-    def conclude(self) -> str | None:
-        """Returns the name of the first pending scalar that is not finite, or None."""
-        pending, self._pending = self._pending, []
-        if not pending:
-            return None
-        numbers = torch.stack([scalar.float() for _, scalar in pending]).tolist()
-        bad = (
-            name
-            for (name, _), number in zip(pending, numbers, strict=True)
-            if not math.isfinite(number)
-        )
-        return next(bad, None)
 
 
 def first_bad_input(rollout: Rollout) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from pg_agents.common.checks import check_not_negative
 from pg_agents.common.nonfinite import (
-    FiniteCheck,
     NonFiniteError,
     all_finite,
     first_bad_input,
@@ -72,7 +72,8 @@ class Learner:
         device: torch.device,
     ) -> None:
         self.policy, self.gradients, self.device = policy, gradients, device
-        self._finite = FiniteCheck(at_once=device.type == "cpu")
+        self._scalars: list[tuple[str, Tensor]] = []
+        self._num_timesteps = 0
         self.configure(config)
 
     def configure(self, config: PolicyGradientConfig) -> None:
@@ -125,42 +126,66 @@ class Learner:
         self,
         buffer: TrajectoryBuffer,
         loss: Callable[[Batch], Loss],
-        n_updates_before: int,
+        n_updates: int,
+        num_timesteps: int,
     ) -> tuple[int, dict[str, float]]:
         """Learns from a rollout, or from the replay memory that it is added to.
 
         Args:
             buffer: the complete rollout.
             loss: returns the loss of a batch, and its terms by logger key.
-            n_updates_before: passes over data so far.
+            n_updates: number of passes over data before this update.
+            num_timesteps: steps so far, for messages.
 
         Returns:
-            Number of passes over data, and means of the loss terms by logger key.
+            Number of passes over data, this update's included, and means of the loss
+            terms by logger key.
 
         Raises:
             NonFiniteError: if loss, gradient or weights are NaN or infinite.
         """
+        config, policy = self.config, self.policy
+        self._num_timesteps = num_timesteps
         if self.replay is not None:
             self._remember(buffer)
+        parameters = parameters_of(policy)
+        max_norm = (
+            float("inf") if config.max_grad_norm is None else (config.max_grad_norm)
+        )
         terms: list[dict[str, Tensor]] = []
-        n_passes, start_of_last_pass = 0, 0
+        n_updates_before, start_of_last_pass = n_updates, 0
+        exceeds_target_kl = False
         for batches in self._passes(buffer):
-            n_passes += 1
+            n_updates += 1
             start_of_last_pass = len(terms)
-            if not self._optimize(batches, loss, terms, buffer):
+            policy.set_training_mode(True)
+            for batch in batches:
+                value, terms_of_batch = self.gradients.gradient(loss, batch)
+                terms.append(terms_of_batch)
+                norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+                self._check_finite(buffer, loss=value, gradient=norm)
+                if config.target_kl is not None:
+                    approx_kl = terms_of_batch["approx_kl"]
+                    exceeds_target_kl = bool(approx_kl > 1.5 * config.target_kl)
+                if exceeds_target_kl:
+                    break
+                policy.optimizer.step()
+            if exceeds_target_kl:
                 break
-        self._update_target(n_updates_before, n_updates_before + n_passes)
+        interval = config.target_update_interval
+        # A rollout can bring several updates: has a multiple been passed?
+        if interval and n_updates_before // interval != n_updates // interval:
+            assert self.target_policy is not None, "configure() creates it"
+            update_target(self.target_policy, policy, config.tau)
         logs = _mean_terms(terms, start_of_last_pass)
-        if self.config.baseline == "value":
+        if config.baseline == "value":
             rollout, (returns, _) = buffer.rollout, buffer.estimates
             logs["explained_variance"] = explained_variance(
                 rollout.flat(rollout.values), rollout.flat(returns)
             )
-        if not logs:
-            return n_passes, {}
         # One synchronisation with the device.
-        numbers = torch.stack(list(logs.values())).tolist()
-        return n_passes, dict(zip(logs, numbers, strict=True))
+        numbers = torch.stack(list(logs.values())).tolist() if logs else []
+        return n_updates, dict(zip(logs, numbers, strict=True))
 
     def _passes(self, buffer: TrajectoryBuffer) -> Iterator[Iterator[Batch]]:
         """Yields the batches of each epoch, or one batch per step on replayed data."""
@@ -170,31 +195,6 @@ class Learner:
         elif len(self.replay) >= self.config.learning_starts:
             for _ in range(self.config.gradient_steps):
                 yield iter([self.replayed_batch()])
-
-    def _optimize(
-        self,
-        batches: Iterator[Batch],
-        loss: Callable[[Batch], Loss],
-        logs: list[dict[str, Tensor]],
-        buffer: TrajectoryBuffer,
-    ) -> bool:
-        """Takes a step on each batch; returns False if the policy has moved too far."""
-        config = self.config
-        self.policy.set_training_mode(True)
-        parameters = parameters_of(self.policy)
-        max_norm = (
-            float("inf") if config.max_grad_norm is None else (config.max_grad_norm)
-        )
-        for batch in batches:
-            value, terms = self.gradients.gradient(loss, batch)
-            logs.append(terms)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
-            self._stop_if(self._finite.first_bad(loss=value, gradient=norm), buffer)
-            if config.target_kl is not None:
-                if terms["approx_kl"] > 1.5 * config.target_kl:
-                    return False
-            self.policy.optimizer.step()
-        return True
 
     def loss(self, batch: Batch, progress: float) -> Loss:
         """Returns the loss of a batch, and its terms by logger key.
@@ -210,9 +210,21 @@ class Learner:
             advantages = standardize(batch.advantages)
             batch = replace(batch, advantages=advantages, standardized=True)
         values, log_prob, entropy = self.gradients.evaluate(batch)
-        loss, terms = self._policy_loss(batch, log_prob, progress)
+        advantages, n_samples = batch.advantages, batch.n_samples
+        terms: dict[str, Tensor] = {}
+        if config.clip_range is not None or config.target_kl is not None:
+            terms["approx_kl"] = losses.approximate_kl(log_prob, batch.old_log_prob)
+        if config.clip_range is None:
+            loss = losses.policy_gradient_loss(log_prob, advantages, n_samples)
+        else:
+            clip = current_value("clip_range", config.clip_range, progress)
+            ratio = torch.exp(log_prob - batch.old_log_prob)
+            terms["clip_fraction"] = ((ratio - 1.0).abs() > clip).float().mean()
+            loss = losses.clipped_surrogate_loss(
+                log_prob, batch.old_log_prob, advantages, clip, n_samples
+            )
         terms["policy_loss"] = loss
-        terms["entropy_loss"] = losses.entropy_loss(entropy, log_prob, batch.n_samples)
+        terms["entropy_loss"] = losses.entropy_loss(entropy, log_prob, n_samples)
         ent_coef = current_value("ent_coef", config.ent_coef, progress)
         if ent_coef != 0.0:
             loss = loss + ent_coef * terms["entropy_loss"]
@@ -228,51 +240,43 @@ class Learner:
         terms["loss"] = loss
         return loss, terms
 
-    def _policy_loss(self, batch: Batch, log_prob: Tensor, progress: float) -> Loss:
-        config, terms = self.config, {}
-        if config.clip_range is not None or config.target_kl is not None:
-            terms["approx_kl"] = losses.approximate_kl(log_prob, batch.old_log_prob)
-        if config.clip_range is None:
-            loss = losses.policy_gradient_loss(
-                log_prob, batch.advantages, batch.n_samples
-            )
-            return loss, terms
-        clip = current_value("clip_range", config.clip_range, progress)
-        ratio = torch.exp(log_prob - batch.old_log_prob)
-        terms["clip_fraction"] = ((ratio - 1.0).abs() > clip).float().mean()
-        loss = losses.clipped_surrogate_loss(
-            log_prob, batch.old_log_prob, batch.advantages, clip, batch.n_samples
-        )
-        return loss, terms
-
     def check_weights(self, buffer: TrajectoryBuffer) -> None:
-        """Raises a NonFiniteError if a scalar or a weight of an update is not finite.
+        """Raises a NonFiniteError if a weight or scalar of an update is not finite.
 
         Args:
             buffer: the rollout of the update, searched for the cause.
         """
         parameters = parameters_of(self.policy)
-        if not parameters:
+        if parameters:
+            self._scalars.append(("weights", total_norm(parameters)))
+        self._raise_if_nonfinite(buffer)
+
+    def _check_finite(self, buffer: TrajectoryBuffer, **scalars: Tensor) -> None:
+        """Checks scalars of an update by name.
+
+        On the CPU at once, so that a step of the optimiser never spoils the weights; on
+        an accelerator in `check_weights`, with one synchronisation.
+        """
+        self._scalars += scalars.items()
+        if self.device.type == "cpu":
+            self._raise_if_nonfinite(buffer)
+
+    def _raise_if_nonfinite(self, buffer: TrajectoryBuffer) -> None:
+        scalars, self._scalars = self._scalars, []
+        numbers = [scalar.detach().float() for _, scalar in scalars]
+        if not numbers or math.isfinite(sum(torch.stack(numbers).tolist())):
             return
-        bad = self._finite.first_bad(weights=total_norm(parameters))
-        bad = bad or self._finite.conclude()
-        # The squares of finite weights can overflow.
-        if bad != "weights" or not all_finite(parameters):
-            self._stop_if(bad, buffer)
+        for (name, _), number in zip(scalars, numbers, strict=True):
+            # The squares of finite weights can overflow.
+            overflows = name == "weights" and all_finite(parameters_of(self.policy))
+            if not (number.isfinite() or overflows):
+                raise self._error(name, buffer)
 
     def _successor_values(self, obs: Observation) -> Tensor:
         """Returns V of observations `[B, ...]` by the target network, if any."""
         critic = self.policy if self.target_policy is None else self.target_policy
         with torch.no_grad():
             return critic.predict_values(obs).flatten()
-
-    def _update_target(self, n_updates_before: int, n_updates: int) -> None:
-        interval = self.config.target_update_interval
-        if interval is None or self.target_policy is None:
-            return
-        # A rollout can bring several updates: has a multiple been passed?
-        if n_updates_before // interval != n_updates // interval:
-            update_target(self.target_policy, self.policy, self.config.tau)
 
     def _remember(self, buffer: TrajectoryBuffer) -> None:
         rollout = buffer.rollout
@@ -284,7 +288,7 @@ class Learner:
         )
         # Once in the memory, their cause could not be named.
         if not all_finite(numbers):
-            self._stop_if("rollout", buffer)
+            raise self._error("rollout", buffer)
         n_steps = int(rollout.recorded.sum())
         data = buffer.batch() if self.config.replay == "returns" else rollout
         self.replay.add(data, n_steps)  # type: ignore[union-attr, arg-type]
@@ -318,20 +322,18 @@ class Learner:
         )
         return off_policy_batch(rollout, log_prob.reshape(shape), self.config)
 
-    def _stop_if(self, bad: str | None, buffer: TrajectoryBuffer) -> None:
-        """Raises an error that names the cause if something is not finite.
+    def _error(self, bad: str, buffer: TrajectoryBuffer) -> NonFiniteError:
+        """Returns an error that names the cause of a number that is not finite.
 
         Args:
-            bad: `"loss"`, `"gradient"`, `"weights"` or `"rollout"`; None raises
-                nothing.
+            bad: `"loss"`, `"gradient"`, `"weights"` or `"rollout"`.
             buffer: the rollout, searched for the cause.
         """
-        if bad is None:
-            return
         what = {"gradient": "norm of the gradient"}.get(bad, bad)
         verb = "are" if bad == "weights" else "is"
-        raise NonFiniteError(
-            f"the {what} {verb} not finite: {self._cause(bad, buffer)}"
+        return NonFiniteError(
+            f"training stopped after {self._num_timesteps} timesteps, since the {what} "
+            f"{verb} not finite: {self._cause(bad, buffer)}"
         )
 
     def _cause(self, bad: str, buffer: TrajectoryBuffer) -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from copy import copy
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
-    FlattenExtractor,
 )
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
@@ -21,10 +21,7 @@ from pg_agents.common.nonfinite import check_policy
 from pg_agents.common.spaces import nearest_actions, scaled, unscaled
 from pg_agents.common.tree import tree_map
 from pg_agents.policies.distributions import (
-    ActionDistribution,
     BoxGaussian,
-    Categorical,
-    Gaussian,
     ShiftedCategorical,
     for_space,
 )
@@ -40,7 +37,7 @@ _MODE_DEPENDENT = (
 _TRUSTED = ("torch", "stable_baselines3", "pg_agents")
 # Methods that `act` and `evaluate_actions` do not call, or call in another way than
 # SB3's `forward` and `evaluate_actions`.
-_BYPASSED = (
+_METHODS = (
     "__call__",
     "forward",
     "evaluate_actions",
@@ -50,7 +47,7 @@ _BYPASSED = (
     "_get_action_dist_from_latent",
     "act",
 )
-_BYPASSED_IN_EXTRACTOR = ("__call__", "forward", "forward_actor", "forward_critic")
+_EXTRACTOR_METHODS = ("__call__", "forward", "forward_actor", "forward_critic")
 
 
 class _CountsFromZero(BaseModel):
@@ -60,19 +57,9 @@ class _CountsFromZero(BaseModel):
     of SB3's methods, `forward` as well as `predict_values`, come to for the features.
     """
 
-    @cached_property
-    def _sees_features(self) -> bool:
-        """Whether observations are their features: nothing to scale or to flatten."""
-        space = self.observation_space
-        plain = isinstance(space, spaces.Box) and len(space.shape) == 1
-        extractors = [m for m in self.modules() if isinstance(m, BaseFeaturesExtractor)]
-        return plain and all(type(m) is FlattenExtractor for m in extractors)
-
     def extract_features(
         self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor
     ) -> Tensor:
-        if self._sees_features and getattr(obs, "dtype", None) is torch.float32:
-            return obs  # type: ignore[return-value]
         space = self.observation_space
         starts: Any = _start(space)
         if isinstance(space, spaces.Dict):
@@ -141,59 +128,30 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
 
     def act(self, obs: PyTorchObs) -> Tensor:
         """Draws the actions of `forward`, `[N, *action_shape]`, without the critic."""
-        features: Any = self._features(obs, self.pi_features_extractor)
-        latent = self.mlp_extractor.forward_actor(features)
-        return self._shaped(self._distribution(latent).sample())
+        actions = self.get_distribution(obs).sample()
+        return actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
 
-    def forward(
-        self, obs: PyTorchObs, deterministic: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws actions `[N, *action_shape]`.
-
-        Returns:
-            Actions, values `[N, 1]` and log-probabilities `[N]`.
-        """
-        if deterministic or not self._overrides_nothing:
-            return super().forward(obs, deterministic)  # type: ignore[arg-type]
-        latent_pi, latent_vf = self._latents(obs)
-        distribution = self._distribution(latent_pi)
-        actions = distribution.sample()
-        log_prob = distribution.log_prob(actions)
-        return self._shaped(actions), self.value_net(latent_vf), log_prob
-
-    def evaluate_actions(
-        self, obs: PyTorchObs, actions: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Returns values `[B, 1]`, log-probabilities `[B]` and entropies `[B]`."""
-        if not self._overrides_nothing:
-            return super().evaluate_actions(obs, actions)
-        latent_pi, latent_vf = self._latents(obs)
-        distribution = self._distribution(latent_pi)
-        log_prob = distribution.log_prob(actions)
-        return self.value_net(latent_vf), log_prob, distribution.entropy()
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
+        # A copy: SB3's tensors in the shared distribution make deepcopy fail.
+        distribution = copy(self.action_dist)
+        if isinstance(distribution, ShiftedCategorical):
+            return distribution.proba_distribution(self.action_net(latent_pi))
+        if isinstance(distribution, BoxGaussian):
+            means = self.action_net(latent_pi)
+            return distribution.proba_distribution(means, self.log_std)
+        return super()._get_action_dist_from_latent(latent_pi)
 
     @property
     def uses_default_forward(self) -> bool:
-        """Whether `act` and `evaluate_actions` replace `forward` unnoticed.
+        """Whether calling `act` and `evaluate_actions` is equivalent to `forward`.
 
-        They do not if a subclass or the instance overrides a method, or if a hook would
+        It is not if a subclass or the instance overrides a method, or if a hook would
         be called a different number of times.
         """
-        return self._overrides_nothing and not has_hooks(self)
-
-    @property
-    def _overrides_nothing(self) -> bool:
-        """Whether neither class nor instance has a method of another package."""
-        kind: Any = type(self)
-        inner: Any = type(self.mlp_extractor)
-        own, its = vars(self), vars(self.mlp_extractor)
         return (
-            _are_stock(tuple([getattr(kind, name) for name in _BYPASSED]))
-            and _are_stock(
-                tuple([getattr(inner, n, None) for n in _BYPASSED_IN_EXTRACTOR])
-            )
-            and not any([name in own for name in _BYPASSED])
-            and not any([name in its for name in _BYPASSED_IN_EXTRACTOR])
+            _are_stock(self, _METHODS)
+            and _are_stock(self.mlp_extractor, _EXTRACTOR_METHODS)
+            and not has_hooks(self)
         )
 
     @property
@@ -208,33 +166,6 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
             not in ("torch", "stable_baselines3", "pg_agents")
             for module in self.modules()
         )
-
-    def _features(self, obs: PyTorchObs, extractor: BaseFeaturesExtractor) -> Tensor:
-        # ActorCriticPolicy's own method returns a pair, and warns.
-        return super(ActorCriticPolicy, self).extract_features(obs, extractor)
-
-    def _latents(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        """Returns the inputs of the last layers of actor and critic, `[B, D]` each."""
-        extractor = self.mlp_extractor
-        for_policy: Any = self._features(obs, self.pi_features_extractor)
-        if self.share_features_extractor:
-            pair: tuple[Tensor, Tensor] = extractor(for_policy)
-            return pair
-        for_critic: Any = self._features(obs, self.vf_features_extractor)
-        return extractor.forward_actor(for_policy), extractor.forward_critic(for_critic)
-
-    def _distribution(self, latent: Tensor) -> ActionDistribution:
-        """Returns the distribution over actions, `[B]`."""
-        if type(self.action_dist) is ShiftedCategorical:
-            return Categorical(self.action_net(latent), self.action_dist.start)
-        if type(self.action_dist) is BoxGaussian:
-            return Gaussian(self.action_net(latent), self.log_std)
-        return self._get_action_dist_from_latent(latent)
-
-    def _shaped(self, actions: Tensor) -> Tensor:
-        """Returns actions `[N, *action_shape]`."""
-        shape: Any = self.action_space.shape
-        return actions if actions.shape[1:] == shape else actions.reshape(-1, *shape)
 
     def predict(
         self,
@@ -262,12 +193,14 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
         return unscaled(scaled_action, self.action_space)
 
 
-@lru_cache
-def _are_stock(methods: tuple[Any, ...]) -> bool:
-    return all(
-        method is None or method.__module__.split(".")[0] in _TRUSTED
-        for method in methods
-    )
+def _are_stock(module: nn.Module, names: tuple[str, ...]) -> bool:
+    """Returns whether no method is overridden by a user's class or on the instance."""
+    kind, attributes = type(module), vars(module)
+    for name in names:
+        package = getattr(kind, name, _are_stock).__module__.split(".")[0]
+        if name in attributes or package not in _TRUSTED:
+            return False
+    return True
 
 
 def has_hooks(module: nn.Module) -> bool:

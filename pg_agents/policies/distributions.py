@@ -5,16 +5,13 @@ binary actions as floats only, and actions of a Box as flat rows whatever its sh
 subclasses here take and return actions of the space; `distribution`, torch's own, is as
 in SB3.
 
-`Categorical` and `Gaussian` compute the two common ones without `torch.distributions`,
-whose argument checks cost more than a small network and wait for the device. From the
-same generator they draw what SB3's draw.
+Argument checks of torch are off: they cost more than a small network, and synchronise
+with the device.
 """
 
 from __future__ import annotations
 
-import math
-from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -28,95 +25,47 @@ from stable_baselines3.common.distributions import (
     StateDependentNoiseDistribution,
 )
 from torch import Tensor
+from torch.distributions import Normal
+from torch.types import _size
 
+NO_SHAPE = torch.Size()
 # The first action of a discrete space, or `[K]` int64 of them; None for 0.
 Start = int | Tensor | None
 
 
-class ActionDistribution(Protocol):
-    """The methods used of a distribution over actions, SB3's or ours."""
-
-    def sample(self) -> Tensor:
-        """Returns an action for each row."""
-
-    def log_prob(self, actions: Tensor) -> Tensor:
-        """Returns log-probabilities `[B]`."""
-
-    def entropy(self) -> Tensor | None:
-        """Returns entropies `[B]` in nats; None if there is no closed form."""
-
-
-class Categorical:
-    """A softmax over A actions.
+class Categorical(torch.distributions.Categorical):
+    """torch's softmax over A actions, without checks of its arguments.
 
     Args:
         logits: `[B, A]`, in nats, up to a constant per row.
-        start: the first action; None for 0.
     """
 
-    def __init__(self, logits: Tensor, start: int | None = None) -> None:
-        self._logits, self._start = logits, start
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(logits=logits, validate_args=False)
 
-    @cached_property
-    def log_probs(self) -> Tensor:
-        """`[B, A]`, normalised, in nats, from the first action to the last."""
-        return torch.log_softmax(self._logits, dim=-1)
-
-    def sample(self) -> Tensor:
+    def sample(self, sample_shape: _size = NO_SHAPE) -> Tensor:
         """Returns `[B]` int64: `argmin_a t_a / p_a` with `t_a` exponential.
 
         Action a wins this race with probability `p_a`; equivalently, Gumbel noise
-        `-log t_a` is added to the logits. `torch.multinomial` does the same, and waits
-        for the device to check its arguments.
+        `-log t_a` is added to the logits. `torch.multinomial` draws the same actions,
+        and synchronises with the device to check its arguments.
         """
-        times = torch.empty_like(self._logits).exponential_(1.0)
-        return _shifted((self._logits - times.log_()).argmax(dim=-1), self._start)
-
-    def log_prob(self, actions: Tensor) -> Tensor:
-        """Returns `[B]`, `log p(a)` of actions `[B]` or `[B, 1]`, of any dtype."""
-        indices = _indices(actions, self._start).reshape(-1, 1)
-        return self.log_probs.gather(-1, indices).squeeze(-1)
-
-    def entropy(self) -> Tensor:
-        """Returns `[B]`, `-sum_a p(a) log p(a)`, 0 log 0 being 0."""
-        log_probs = self.log_probs
-        # 0 * -inf would be NaN.
-        finite = log_probs.clamp(min=torch.finfo(log_probs.dtype).min)
-        return -(log_probs.exp() * finite).sum(dim=-1)
-
-
-class Gaussian:
-    """Independent normal distributions, one for each of D numbers.
-
-    Args:
-        mean: `[B, D]`.
-        log_std: `[D]` or `[B, D]`, logarithm of the standard deviation.
-    """
-
-    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
-        self.mean, self.log_std = mean, log_std
-
-    def sample(self) -> Tensor:
-        """Returns `[B, D]`, `mean + std * noise`."""
-        return self.mean + self.log_std.exp() * torch.randn_like(self.mean)
-
-    def log_prob(self, actions: Tensor) -> Tensor:
-        """Returns `[B]`, the log-density of actions `[B, *action_shape]`."""
-        actions = _flat(actions, self.mean)
-        z = (actions - self.mean) * torch.exp(-self.log_std)
-        terms = -0.5 * z.square() - self.log_std - 0.5 * math.log(2.0 * math.pi)
-        return terms.sum(dim=-1)
-
-    def entropy(self) -> Tensor:
-        """Returns `[B]`, `sum_d log std_d + log(2 pi e) / 2`."""
-        terms = self.log_std + 0.5 + 0.5 * math.log(2.0 * math.pi)
-        return terms.expand_as(self.mean).sum(dim=-1)
+        if len(sample_shape) > 0:
+            samples: Tensor = super().sample(sample_shape)  # type: ignore[no-untyped-call]
+            return samples
+        times = torch.empty_like(self.logits).exponential_(1.0)
+        return (self.logits.detach() - times.log_()).argmax(dim=-1)
 
 
 class ShiftedCategorical(CategoricalDistribution):
     """A softmax over the actions of a `Discrete` space."""
 
     start: int | None = None
+
+    def proba_distribution(self, action_logits: Tensor) -> Self:
+        """Sets the logits, `[B, A]`."""
+        self.distribution = Categorical(action_logits)
+        return self
 
     def sample(self) -> Tensor:
         """Returns `[B]` int64."""
@@ -160,6 +109,12 @@ class MultiBinaryBernoulli(BernoulliDistribution):
 
 class BoxGaussian(DiagGaussianDistribution):
     """Independent normal distributions over the numbers of a `Box` action."""
+
+    def proba_distribution(self, mean_actions: Tensor, log_std: Tensor) -> Self:
+        """Sets means, `[B, D]`, and logarithms of standard deviations, `[D]`."""
+        std = torch.ones_like(mean_actions) * log_std.exp()
+        self.distribution = Normal(mean_actions, std, validate_args=False)
+        return self
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Returns `[B]` of actions `[B, *action_shape]` or `[B, D]`, of any dtype."""

@@ -43,12 +43,17 @@ class RowBuffer:
     Memory is preallocated and doubled when full.
 
     Args:
+        row: the first row, not yet appended: it sets shape, dtype and device.
         n_rows: expected number of rows, if known.
     """
 
-    def __init__(self, n_rows: int | None = None) -> None:
-        self._capacity = n_rows or _FIRST_CAPACITY
-        self._memory: Any = None
+    def __init__(self, row: Rows, n_rows: int | None = None) -> None:
+        capacity = n_rows or _FIRST_CAPACITY
+        if isinstance(row, Tensor):
+            self._memory: Any = row.new_empty((capacity, *row.shape))
+        else:
+            array = np.asarray(row)
+            self._memory = np.empty((capacity, *array.shape), array.dtype)
         self._n_rows = 0
 
     def __len__(self) -> int:
@@ -56,14 +61,11 @@ class RowBuffer:
         return self._n_rows
 
     def append(self, row: Rows) -> None:
-        """Copies a row; all are arrays, or all are tensors on one device."""
-        memory = self._memory
-        if memory is None:
-            memory = self._memory = _empty(self._capacity, row)
-        elif self._n_rows == len(memory):
+        """Copies a row."""
+        if self._n_rows == len(self._memory):
             concat: Any = torch.cat if isinstance(row, Tensor) else np.concatenate
-            memory = self._memory = concat([memory, _empty(len(memory), row)])
-        memory[self._n_rows] = row
+            self._memory = concat([self._memory, self._memory])
+        self._memory[self._n_rows] = row
         self._n_rows += 1
 
     @property
@@ -228,19 +230,14 @@ class TrajectoryBuffer:
             "values": values,
             "log_probs": log_probs,
         }
-        for name, values_of_row in row.items():
-            if values_of_row is not None:
-                self._append(name, values_of_row)
-
-    def _append(self, name: str, row: Observation) -> None:
-        column = self._columns.get(name)
-        if column is None:
-            column = tree_map(lambda _: RowBuffer(self._n_steps), row)
-            self._columns[name] = column
-        if isinstance(row, dict):
-            tree_map(RowBuffer.append, column, row)
-        else:
-            column.append(row)
+        for name, value in row.items():
+            if value is None:
+                continue
+            if name not in self._columns:
+                self._columns[name] = tree_map(
+                    lambda first: RowBuffer(first, self._n_steps), value
+                )
+            tree_map(RowBuffer.append, self._columns[name], value)
 
     def bootstrap_states(self, last_obs: Observation) -> BootstrapStates:
         """Returns the observations that successor values are computed from.
@@ -641,10 +638,3 @@ def _as_float32(rewards: Rows) -> Rows:
     if isinstance(rewards, Tensor):
         return rewards.float()
     return np.asarray(rewards, dtype=np.float32)
-
-
-def _empty(n_rows: int, row: Rows) -> Rows:
-    if isinstance(row, Tensor):
-        return row.new_empty((n_rows, *row.shape))
-    array = np.asarray(row)
-    return np.empty((n_rows, *array.shape), array.dtype)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pg_agents.common.tree import tree_map
 from pg_agents.policies.base import PolicyGradientPolicy
-from pg_agents.policies.distributions import Categorical, Gaussian
+from pg_agents.policies.distributions import BoxGaussian, Categorical
 from pg_agents.policies.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 
 INF = float("inf")
@@ -86,7 +86,7 @@ def test_categorical_equals_torchs(scale: float, dtype: torch.dtype) -> None:
             for each, given in ((one, mine), (other, theirs))
         ]
         torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(ours.log_probs, mine.log_softmax(-1))
+    torch.testing.assert_close(ours.logits, mine.log_softmax(-1))
 
 
 def test_extreme_logits_give_no_nan() -> None:
@@ -112,13 +112,13 @@ def test_gaussian_equals_sb3s_and_torchs(per_row: bool) -> None:
     torch.manual_seed(4)
     expected = DiagGaussianDistribution(3).proba_distribution(mean, log_std).sample()
     torch.manual_seed(4)
-    actions = Gaussian(mean, log_std).sample()
+    actions = BoxGaussian(3).proba_distribution(mean, log_std).sample()
     assert torch.equal(actions, expected)
     results = []
     for kind in ("ours", "torch's"):
         leaves = mean.clone().requires_grad_(), log_std.clone().requires_grad_()
         if kind == "ours":
-            ours = Gaussian(*leaves)
+            ours = BoxGaussian(3).proba_distribution(*leaves)
             log_prob, entropy = ours.log_prob(actions), ours.entropy()
         else:
             normal = torch.distributions.Normal(leaves[0], leaves[1].exp())

@@ -27,7 +27,8 @@ def test_rows_are_stacked(
     kind: str, dtype: str, shape: tuple[int, ...], n_rows: int, expected: int | None
 ) -> None:
     """Also where there are more of them than was foreseen, up to several times over."""
-    column, given = RowBuffer(expected), rows(n_rows, shape, kind, dtype)
+    given = rows(n_rows, shape, kind, dtype)
+    column = RowBuffer(given[0], expected)
     for i, row in enumerate(given):
         assert len(column) == i
         column.append(row)
@@ -40,7 +41,8 @@ def test_rows_are_stacked(
 @pytest.mark.parametrize("kind", ["array", "tensor"])
 def test_rows_are_copied(kind: str) -> None:
     """The next step of an environment may be written over what it returned."""
-    column, source = RowBuffer(), rows(1, (3,), kind, "float32")[0]
+    source = rows(1, (3,), kind, "float32")[0]
+    column = RowBuffer(source)
     column.append(source)
     source += 100
     column.append(source)
@@ -48,7 +50,7 @@ def test_rows_are_copied(kind: str) -> None:
 
 
 def test_array_scalars_and_lists_are_rows() -> None:
-    column = RowBuffer()
+    column = RowBuffer(np.float32(0.0))  # type: ignore[arg-type]
     for number in (1.5, 2.5):
         column.append(np.float32(number))  # type: ignore[arg-type]
     assert torch.as_tensor(column.rows).tolist() == [1.5, 2.5]
