@@ -132,112 +132,90 @@ def test_every_weight_of_every_policy_is_checked(
     write(model, tmp_path / "model")
 
 
-def target_weight(model: Any) -> None:
-    with torch.no_grad():
-        model.target_policy.value_net.bias[0] = NAN
+def statistics(name: str, attribute: str) -> Callable[[Any], Any]:
+    """Makes statistics of VecNormalize, which may be scalars, an array."""
+
+    def locate(model: Any) -> Any:
+        rms = getattr(model.get_vec_normalize_env(), name)
+        rms = rms["b"] if isinstance(rms, dict) else rms
+        array = np.array(getattr(rms, attribute))
+        setattr(rms, attribute, array)
+        return array
+
+    return locate
 
 
-def optimizer_state(model: Any) -> None:
-    parameter = model.policy.value_net.weight
-    model.policy.optimizer.state[parameter]["square_avg"][0, 1] = INFINITY
-
-
-def advantage_in_memory(model: Any) -> None:
-    model.replay_memory.rollouts[1].advantages[0] = NAN
-
-
-def reward_in_memory(model: Any) -> None:
-    model.replay_memory.rollouts[0].rewards[0, 0] = NAN
-
-
-def statistics_of_observations(model: Any) -> None:
-    model.get_vec_normalize_env().obs_rms.mean[1] = NAN
-
-
-def statistics_of_one_of_them(model: Any) -> None:
-    model.get_vec_normalize_env().obs_rms["b"].var[0] = INFINITY
-
-
-def statistics_of_rewards(model: Any) -> None:
-    model.get_vec_normalize_env().ret_rms.var = np.array(NAN)
+REWARDS_IN_MEMORY = "rewards of rollout 0 in the replay memory"
+# Where a number is changed, and how the error names it.
+TENSORS: list[tuple[Any, dict[str, Any], Callable[[Any], Any], str]] = [
+    (
+        ActorCritic,
+        {"target_update_interval": 1},
+        lambda model: model.target_policy.value_net.bias,
+        "target_policy weight 'value_net.bias'",
+    ),
+    (
+        ActorCritic,
+        {},
+        lambda model: model.policy.optimizer.state[model.policy.value_net.weight][
+            "square_avg"
+        ],
+        "policy.optimizer state 'square_avg' of 'value_net.weight'",
+    ),
+    (
+        ActorCritic,
+        {"memory_size": 40, "replay": "returns"},
+        lambda model: model.replay_memory.rollouts[1].advantages,
+        "advantages of rollout 1 in the replay memory",
+    ),
+    *(
+        (
+            agent,
+            {"memory_size": 40, "replay": replay},
+            lambda model: model.replay_memory.rollouts[0].rewards,
+            REWARDS_IN_MEMORY,
+        )
+        for agent, replay in ((ActorCritic, "v_trace"), (REINFORCE, "importance"))
+    ),
+    *(
+        (agent, {"env": normalized}, statistics(*names), f"VecNormalize's {label}")
+        for agent, names, label in (
+            (REINFORCE, ("obs_rms", "mean"), "obs_rms.mean"),
+            (ActorCritic, ("ret_rms", "var"), "ret_rms.var"),
+            (RandomAgent, ("ret_rms", "var"), "ret_rms.var"),
+        )
+    ),
+    (
+        ActorCritic,
+        {"env": normalized_dict, "policy": "MultiInputPolicy"},
+        statistics("obs_rms", "var"),
+        "VecNormalize's obs_rms['b'].var",
+    ),
+]
 
 
 @pytest.mark.parametrize("write", MODEL_WAYS)
-@pytest.mark.parametrize(
-    ("agent", "arguments", "change", "says"),
-    [
-        (
-            ActorCritic,
-            {"target_update_interval": 1},
-            target_weight,
-            "target_policy weight 'value_net.bias' has 1 of 1 entries NaN",
-        ),
-        (
-            ActorCritic,
-            {},
-            optimizer_state,
-            "policy.optimizer state 'square_avg' of 'value_net.weight' has 1 of ",
-        ),
-        (
-            ActorCritic,
-            {"memory_size": 40, "replay": "returns"},
-            advantage_in_memory,
-            "advantages of rollout 1 in the replay memory has 1 of ",
-        ),
-        (
-            ActorCritic,
-            {"memory_size": 40, "replay": "v_trace"},
-            reward_in_memory,
-            "rewards of rollout 0 in the replay memory has 1 of ",
-        ),
-        (
-            REINFORCE,
-            {"memory_size": 40, "replay": "importance"},
-            reward_in_memory,
-            "rewards of rollout 0 in the replay memory has 1 of ",
-        ),
-        (
-            REINFORCE,
-            {"env": normalized},
-            statistics_of_observations,
-            "VecNormalize's obs_rms.mean has 1 of ",
-        ),
-        (
-            ActorCritic,
-            {"env": normalized_dict, "policy": "MultiInputPolicy"},
-            statistics_of_one_of_them,
-            "VecNormalize's obs_rms['b'].var has 1 of 2 entries infinite",
-        ),
-        (
-            ActorCritic,
-            {"env": normalized},
-            statistics_of_rewards,
-            "VecNormalize's ret_rms.var has 1 of 1 entries NaN",
-        ),
-        (
-            RandomAgent,
-            {"env": normalized},
-            statistics_of_rewards,
-            "VecNormalize's ret_rms.var has 1 of 1 entries NaN",
-        ),
-    ],
-)
+@pytest.mark.parametrize("number", [NAN, INFINITY])
+@pytest.mark.parametrize(("agent", "arguments", "locate", "label"), TENSORS)
+@torch.no_grad()
 def test_other_nonfinite_tensors_are_not_saved(
     agent: Any,
     arguments: dict[str, Any],
-    change: Callable[[Any], None],
-    says: str,
+    locate: Callable[[Any], Any],
+    label: str,
+    number: float,
     write: Callable[[Any, Path], None],
     tmp_path: Path,
 ) -> None:
-    given = {n: v() if n == "env" else v for n, v in arguments.items()}
-    if agent is RandomAgent:
-        model = agent("MlpPolicy", **given).learn(12)
-    else:
-        model = new(agent, **given)
+    kwargs = {n: v() if n == "env" else v for n, v in arguments.items()}
+    with torch.enable_grad():
+        if agent is RandomAgent:
+            model = agent("MlpPolicy", **kwargs).learn(12)
+        else:
+            model = new(agent, **kwargs)
     write(model, tmp_path / "model")
-    change(model)
-    check_refused(model, write, tmp_path / "model", says)
+    locate(model).reshape(-1)[-1] = number
+    check_refused(model, write, tmp_path / "model", f"{label} has 1 of ")
 
 
 @pytest.mark.parametrize("agent", [A2C, PPO])
