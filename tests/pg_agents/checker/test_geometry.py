@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
+from pg_agents.checker.function_subject import TablePolicy
 from pg_agents.checker.geometry import (
     MAX_DIRECTIONS,
     CannotCheckError,
     Geometry,
     make_geometry,
 )
-from pg_agents.checker.table_policy import TablePolicy
 from pg_agents.checker.task import Task, resolve_task
 from pg_envs import TabularMDP, bandit_mdp, sequence_mdp
 from tests.pg_envs.tabular_examples import random_mdp

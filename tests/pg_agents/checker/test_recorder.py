@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
-from pg_agents.checker.capture import GradientTap, tap_gradients
+from pg_agents.checker.recorder import GradientRecorder, record_gradients
 
 Maker = Callable[[list[nn.Parameter]], Optimizer]
 
@@ -69,7 +69,7 @@ def test_neither_parameters_nor_the_optimizers_state_change(make: Maker) -> None
     for _ in range(3):
         give_gradients(parameters, 1.0, optimizer)
     before = copy.deepcopy((optimizer.state_dict(), [p.data for p in parameters]))
-    with tap_gradients(parameters):
+    with record_gradients(parameters):
         for _ in range(4):
             give_gradients(parameters, 2.0, optimizer)
     assert_same((optimizer.state_dict(), [p.data for p in parameters])[0], before[0])
@@ -84,7 +84,7 @@ def test_after_the_block_the_optimizer_goes_on_as_if_there_had_been_none(
     optimizer, twin_optimizer = make(parameters), make(twins)
     give_gradients(parameters, 1.0, optimizer)
     give_gradients(twins, 1.0, twin_optimizer)
-    with tap_gradients(parameters):
+    with record_gradients(parameters):
         give_gradients(parameters, 5.0, optimizer)
     for scale in (0.5, 2.0):
         give_gradients(parameters, scale, optimizer)
@@ -95,18 +95,18 @@ def test_after_the_block_the_optimizer_goes_on_as_if_there_had_been_none(
 def test_an_optimizer_made_inside_the_block_is_tapped_too() -> None:
     parameters = two_parameters()
     before = in_a_row(parameters)
-    with tap_gradients(parameters) as tap:
+    with record_gradients(parameters) as recorder:
         give_gradients(parameters, 1.0, Adam(parameters))
-        assert tap.drain() is not None
+        assert recorder.pop_mean() is not None
     assert torch.equal(in_a_row(parameters), before)
 
 
 def test_drain_returns_the_gradient_itself_of_one_step() -> None:
     """With the sign of `p.grad`: the direction that an optimiser descends against."""
     parameters = two_parameters()
-    with tap_gradients(parameters) as tap:
+    with record_gradients(parameters) as recorder:
         give_gradients(parameters, 3.0, SGD(parameters, lr=1.0))
-        found = tap.drain()
+        found = recorder.pop_mean()
     assert found is not None
     assert torch.equal(found, 3.0 * in_a_row(parameters))
 
@@ -115,11 +115,11 @@ def test_drain_returns_the_mean_over_the_steps_since_it_was_last_called() -> Non
     parameters = two_parameters()
     optimizer = SGD(parameters, lr=1.0)
     values = in_a_row(parameters)
-    with tap_gradients(parameters) as tap:
+    with record_gradients(parameters) as recorder:
         for scales in ((1.0, 2.0, 6.0), (4.0,), (-1.0, 1.0)):
             for scale in scales:
                 give_gradients(parameters, scale, optimizer)
-            found = tap.drain()
+            found = recorder.pop_mean()
             assert found is not None
             mean = sum(scales) / len(scales)
             torch.testing.assert_close(found, mean * values)
@@ -128,26 +128,26 @@ def test_drain_returns_the_mean_over_the_steps_since_it_was_last_called() -> Non
 def test_drain_returns_none_when_nothing_came() -> None:
     parameters = two_parameters()
     optimizer = SGD(parameters, lr=1.0)
-    with tap_gradients(parameters) as tap:
-        assert tap.drain() is None
+    with record_gradients(parameters) as recorder:
+        assert recorder.pop_mean() is None
         optimizer.step()
-        assert tap.drain() is None
+        assert recorder.pop_mean() is None
         give_gradients(parameters, 1.0, optimizer)
-        assert tap.drain() is not None
-        assert tap.drain() is None
+        assert recorder.pop_mean() is not None
+        assert recorder.pop_mean() is None
 
 
 def test_each_parameters_mean_is_over_the_steps_that_had_a_gradient_for_it() -> None:
     first, second = two_parameters()
     optimizer = SGD([first, second], lr=1.0)
-    with tap_gradients([first, second]) as tap:
+    with record_gradients([first, second]) as recorder:
         for first_grad, second_grad in ((1.0, 10.0), (3.0, None)):
             first.grad = torch.full_like(first, first_grad)
             second.grad = (
                 None if second_grad is None else torch.full_like(second, second_grad)
             )
             optimizer.step()
-        found = tap.drain()
+        found = recorder.pop_mean()
     assert found is not None
     assert found.tolist() == [2.0, 2.0, 10.0, 10.0, 10.0]
 
@@ -155,10 +155,10 @@ def test_each_parameters_mean_is_over_the_steps_that_had_a_gradient_for_it() -> 
 def test_a_parameter_that_never_had_a_gradient_counts_as_zero() -> None:
     first, second = two_parameters()
     optimizer = SGD([first, second], lr=1.0)
-    with tap_gradients([second, first]) as tap:
+    with record_gradients([second, first]) as recorder:
         first.grad = torch.ones_like(first)
         optimizer.step()
-        found = tap.drain()
+        found = recorder.pop_mean()
     assert found is not None
     # In the order in which they are watched.
     assert found.tolist() == [0.0, 0.0, 0.0, 1.0, 1.0]
@@ -167,9 +167,9 @@ def test_a_parameter_that_never_had_a_gradient_counts_as_zero() -> None:
 def test_parameters_not_watched_stay_out_of_the_mean_and_are_not_changed() -> None:
     watched, other = two_parameters()
     before = other.detach().clone()
-    with tap_gradients([watched]) as tap:
+    with record_gradients([watched]) as recorder:
         give_gradients([watched, other], 2.0, SGD([watched, other], lr=1.0))
-        found = tap.drain()
+        found = recorder.pop_mean()
     assert found is not None
     assert torch.equal(found, 2.0 * watched.detach())
     assert torch.equal(other, before)
@@ -179,38 +179,38 @@ def test_norms_are_the_lengths_of_all_gradients_of_each_step() -> None:
     watched, other = two_parameters()
     optimizer = SGD([watched, other], lr=1.0)
     length = float(in_a_row([watched, other]).norm())
-    with tap_gradients([watched]) as tap:
+    with record_gradients([watched]) as recorder:
         for scale in (1.0, -2.0, 0.5):
             give_gradients([watched, other], scale, optimizer)
-        tap.drain()
-    assert tap.norms == pytest.approx([length, 2.0 * length, 0.5 * length])
+        recorder.pop_mean()
+    assert recorder.norms == pytest.approx([length, 2.0 * length, 0.5 * length])
 
 
 def test_two_optimizers_over_disjoint_parameters_make_one_gradient() -> None:
     actor, critic = two_parameters()
     optimizers = SGD([actor], lr=1.0, momentum=0.9), Adam([critic])
-    with tap_gradients([actor, critic]) as tap:
+    with record_gradients([actor, critic]) as recorder:
         for scale, optimizer, parameter in (
             (1.0, optimizers[0], actor),
             (2.0, optimizers[1], critic),
             (4.0, optimizers[1], critic),
         ):
             give_gradients([parameter], scale, optimizer)
-        found = tap.drain()
+        found = recorder.pop_mean()
     assert found is not None
     torch.testing.assert_close(
         found, torch.cat([actor.detach(), 3.0 * critic.detach().flatten()])
     )
-    assert len(tap.norms) == 3
+    assert len(recorder.norms) == 3
 
 
 def test_parameter_groups_are_all_taken() -> None:
     first, second = two_parameters()
     optimizer = SGD([{"params": [first], "lr": 1.0}, {"params": [second], "lr": 0.1}])
     before = in_a_row([first, second])
-    with tap_gradients([first, second]) as tap:
+    with record_gradients([first, second]) as recorder:
         give_gradients([first, second], 1.0, optimizer)
-        found = tap.drain()
+        found = recorder.pop_mean()
     assert found is not None
     assert torch.equal(found, before)
     assert torch.equal(in_a_row([first, second]), before)
@@ -218,22 +218,22 @@ def test_parameter_groups_are_all_taken() -> None:
 
 def test_record_notes_a_gradient_that_no_optimizer_was_given() -> None:
     first, second = two_parameters()
-    tap = GradientTap([first, second])
+    recorder = GradientRecorder([first, second])
     flat = torch.arange(3.0)
-    tap.record([second, nn.Parameter(torch.ones(1))], [flat, torch.ones(1)])
+    recorder.add([second, nn.Parameter(torch.ones(1))], [flat, torch.ones(1)])
     flat += 2.0
-    tap.record([first, second], [None, flat])
-    found = tap.drain()
+    recorder.add([first, second], [None, flat])
+    found = recorder.pop_mean()
     assert found is not None
     # The mean of 0 1 2 and 2 3 4: what was written over the first is not seen.
     assert found.tolist() == [0.0, 0.0, 1.0, 2.0, 3.0]
-    assert tap.norms == []
+    assert recorder.norms == []
 
 
 def test_record_demands_a_gradient_for_each_parameter() -> None:
     first, second = two_parameters()
     with pytest.raises(ValueError):
-        GradientTap([first]).record([first, second], [torch.ones(2)])
+        GradientRecorder([first]).add([first, second], [torch.ones(2)])
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -243,7 +243,7 @@ def test_the_hook_is_removed_after_the_block_and_after_an_exception(
     parameters = two_parameters()
     optimizer = SGD(parameters, lr=0.5)
     try:
-        with tap_gradients(parameters) as tap:
+        with record_gradients(parameters) as recorder:
             if fails:
                 raise RuntimeError("the subject failed")
     except RuntimeError:
@@ -251,8 +251,8 @@ def test_the_hook_is_removed_after_the_block_and_after_an_exception(
     before = in_a_row(parameters)
     give_gradients(parameters, 1.0, optimizer)
     torch.testing.assert_close(in_a_row(parameters), 0.5 * before)
-    assert tap.drain() is None
-    assert tap.norms == []
+    assert recorder.pop_mean() is None
+    assert recorder.norms == []
 
 
 def test_a_step_with_a_closure_has_no_effect_either() -> None:
@@ -266,9 +266,9 @@ def test_a_step_with_a_closure_has_no_effect_either() -> None:
         loss.backward()
         return float(loss.detach())
 
-    with tap_gradients([parameter]) as tap:
+    with record_gradients([parameter]) as recorder:
         optimizer.step(closure)
-        found = tap.drain()
+        found = recorder.pop_mean()
     assert torch.equal(parameter, before)
     assert found is not None
     assert torch.equal(found, before)

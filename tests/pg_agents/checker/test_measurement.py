@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pg_agents.checker.perturbation import Disturbance
-from pg_agents.checker.table_policy import TablePolicy
+from pg_agents.checker.function_subject import TablePolicy
+from pg_agents.checker.measurement import PolicyPerturbation
 
 SEEN = torch.tensor([[-1.0], [0.0], [1.0]])
 
@@ -38,8 +38,8 @@ POLICIES = pytest.mark.parametrize("make", [table, network])
 SEEDS = pytest.mark.parametrize("seed", range(5))
 
 
-def disturb(policy: nn.Module, seed: int) -> Disturbance:
-    return Disturbance(list(policy.parameters()), lambda: policy(SEEN), seed)
+def disturb(policy: nn.Module, seed: int) -> PolicyPerturbation:
+    return PolicyPerturbation(list(policy.parameters()), lambda: policy(SEEN), seed)
 
 
 def values_of(policy: nn.Module) -> list[Tensor]:
@@ -108,7 +108,7 @@ def test_the_change_is_halved_until_it_is_small_enough() -> None:
     policy = TablePolicy(SEEN.numpy(), 3)
     own = policy(SEEN).probs.detach().numpy()
     steep = nn.Parameter(policy.logits.detach() / 100.0)
-    other = Disturbance([steep], lambda: torch.log_softmax(100.0 * steep, -1), 3)
+    other = PolicyPerturbation([steep], lambda: torch.log_softmax(100.0 * steep, -1), 3)
     assert 0.1 < float(np.abs(other.policy - own).max()) <= 0.5
 
 
