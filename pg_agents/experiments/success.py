@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.cloning.asking import Ask, Controller, asker
+from pg_agents.cloning.demonstrations import (
+    BatchController,
+    Controller,
+    batch_controller,
+)
 from pg_agents.experiments.building import make_evaluation_env
 from pg_agents.experiments.settings import Settings
 from pg_agents.experiments.stages import Stage
@@ -26,14 +30,14 @@ def success_rate(controller: Controller, settings: Settings, seed: int) -> Stage
     Returns:
         The share of episodes with ``info["is_success"]`` on their last step.
     """
-    ask = asker(controller, deterministic=True)
+    act = batch_controller(controller, deterministic=True)
     # A controller sees what the environment returns; a model normalises for itself.
     env = make_evaluation_env(replace(settings, normalize=None), seed)
     watched = _Successes(env)
     n_episodes = settings.evaluation.n_episodes
     try:
         while len(watched.returns) < n_episodes:
-            watched.step(ask)
+            watched.step(act)
     finally:
         env.close()
     return Stage(
@@ -56,9 +60,9 @@ class _Successes:
         # Each its own number of episodes: the first to end would be short ones.
         self._totals = np.zeros(env.num_envs)
 
-    def step(self, ask: Ask) -> None:
+    def step(self, act: BatchController) -> None:
         """Takes a step in each environment, and writes down which episodes ended."""
-        actions = np.asarray(ask(self._seen, self._starts))
+        actions = np.asarray(act(self._seen, self._starts))
         self._seen, rewards, dones, infos = self.env.step(actions)
         self._starts = dones
         self._totals += rewards

@@ -33,9 +33,12 @@ from pg_agents.checkpoint.archive import (
     check_unedited,
     read_content,
 )
-from pg_agents.cloning.asking import Controller
 from pg_agents.cloning.clone import clone_behaviour
-from pg_agents.cloning.demonstrations import Demonstrations, record_demonstrations
+from pg_agents.cloning.demonstrations import (
+    Controller,
+    Demonstrations,
+    record_demonstrations,
+)
 from pg_agents.common.files import write_whole
 from pg_agents.experiments.building import (
     algorithm_class,
