@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.callbacks.checkpoint import put_normalization
+from pg_agents.callbacks.checkpoint import restore_normalization
 from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
     check_unedited,
@@ -196,7 +196,7 @@ class RunFolder:
         model = algorithm_class(settings).load(
             self.path / "model.zip", env=env, device=settings.device
         )
-        put_normalization(model, content)
+        restore_normalization(model, content)
         return model
 
     def check(self) -> Result:

@@ -27,7 +27,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.callbacks import newest_checkpoint, resume
-from pg_agents.callbacks.checkpoint import checkpoint_content, put_normalization
+from pg_agents.callbacks.checkpoint import checkpoint_content, restore_normalization
 from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
     check_unedited,
@@ -142,7 +142,7 @@ class _Stages:
         kept = self.path / "clone.zip"
         if "clone" in self.done:
             model.set_parameters(str(_sound(kept)))
-            put_normalization(model, kept.read_bytes())
+            restore_normalization(model, kept.read_bytes())
             return
         training = self.training
         env = make_evaluation_env(

@@ -16,7 +16,7 @@ from PIL import Image
 from pg_agents.analysis.plots.checks import check_probabilities, resolve_names
 from pg_agents.analysis.plots.files import check_fps, write_gif
 from pg_agents.analysis.plots.style import colour, new_figure
-from pg_agents.callbacks.training_record import TrainingRecord
+from pg_agents.callbacks.recorder import TrainingRecord
 
 
 def animate_action_probabilities(

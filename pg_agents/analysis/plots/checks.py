@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pg_agents.callbacks.training_record import TrainingRecord
+from pg_agents.callbacks.recorder import TrainingRecord
 
 
 def check_records(records: Sequence[TrainingRecord], field: str, hint: str) -> None:

@@ -26,7 +26,7 @@ from pg_agents.analysis.plots.style import (
     new_figure,
     runs_label,
 )
-from pg_agents.callbacks.training_record import TrainingRecord
+from pg_agents.callbacks.recorder import TrainingRecord
 
 _STEPS = "Environment steps"
 _NO_EPISODES = (
