@@ -219,9 +219,7 @@ def test_a_damaged_checkpoint_is_renamed_and_the_previous_one_loaded(
 
 
 @pytest.mark.parametrize("agent", [A2C, ActorCritic])
-def test_files_of_sb3s_callback_are_resumed(
-    agent: Any, tmp_path: Path
-) -> None:
+def test_files_of_sb3s_callback_are_resumed(agent: Any, tmp_path: Path) -> None:
     new(agent, single()).learn(20, CheckpointCallback(10, str(tmp_path)))
     model = resume(agent, tmp_path, single(), "rl_model", verbose=1)
     assert (model.num_timesteps, model.verbose) == (20, 1)
