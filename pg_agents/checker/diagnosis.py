@@ -109,25 +109,13 @@ class Diagnosis:
 
 
 def is_stateful(mean: MeanEstimate, perturbed_mean: MeanEstimate, scale: float) -> bool:
-    """Whether the gradient depends on what an earlier policy did.
-
-    Args:
-        mean: mean gradient without perturbations.
-        perturbed_mean: mean gradient of rounds that follow a perturbed policy.
-        scale: norm of the exact gradient.
-    """
+    """Whether the mean gradient differs in rounds that follow a perturbed policy."""
     p_value = _equality_p_value(mean, perturbed_mean, scale)
     return p_value < _STATEFUL_SIGNIFICANCE
 
 
 def diagnose(measurement: Measurement, mean: MeanEstimate, seed: int) -> Diagnosis:
-    """Returns the mistake that a biased gradient matches best.
-
-    Args:
-        measurement: measurement of the subject.
-        mean: its mean gradient.
-        seed: seed of the episodes from which the candidates are computed.
-    """
+    """Returns the mistake that a biased mean gradient matches best."""
     scale = measurement.scale
     sample = _sample(measurement, seed)
     # Some mistakes have a mean gradient of 0, with which nothing can be compared.

@@ -112,13 +112,8 @@ def measure_function(
 ) -> Measurement:
     """Measures the gradients of a function, with and without policy perturbations.
 
-    Args:
-        function: the subject.
-        policy: a module from observations `[B, *obs_shape]` to a `Categorical` or to
-            logits `[B, A]`; its parameters are restored.
-        task: MDP and objective.
-        plan: sample size.
-        progress: progress bar.
+    The policy is a module from observations `[B, *obs_shape]` to a `Categorical` or to
+    logits `[B, A]`; its parameters are restored.
 
     Raises:
         CannotCheckError: if the function does not return a gradient, see `as_gradient`.
@@ -179,7 +174,7 @@ def _notes(steps: Steps, task: Task) -> tuple[str, ...]:
 
 
 class _FunctionEvaluator:
-    """Calls a function on batches and validates what it returns."""
+    """Calls a function on batches and validates its results."""
 
     def __init__(
         self,

@@ -74,11 +74,6 @@ def make_geometry(
 ) -> Geometry:
     """Returns the geometry of a policy on a task.
 
-    Args:
-        task: MDP and objective.
-        log_probs: returns log pi(a|s), `[S, A]`.
-        parameters: parameters that `log_probs` depends on.
-
     Raises:
         CannotCheckError: if the policy ignores its observations, or the exact gradient
             is zero.

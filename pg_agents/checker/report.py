@@ -178,12 +178,8 @@ def _paragraph(text: str) -> list[str]:
 def draw_report(report: GradientReport) -> Figure:
     """Draws the estimates along the exact gradient, and their mean in all directions.
 
-    Args:
-        report: the report.
-
-    Returns:
-        A figure of two panels, relative to the norm of the exact gradient;
-        `pg_agents.analysis.plots.save_figure` writes it.
+    Lengths are relative to the exact gradient.
+    `pg_agents.analysis.plots.save_figure` writes the figure.
     """
     # matplotlib is slow to import, and checks do not need it.
     from pg_agents.analysis.plots.style import new_figure
@@ -258,11 +254,7 @@ class Progress:
         self._bar: tqdm[Never] | None = None
 
     def start(self, n_episodes: int) -> None:
-        """Opens the bar.
-
-        Args:
-            n_episodes: total number of episodes.
-        """
+        """Opens the bar for a total number of episodes."""
         self._bar = tqdm(
             total=n_episodes, unit=" episodes", disable=self._disable, leave=False
         )
@@ -281,11 +273,7 @@ class Progress:
 
 @contextmanager
 def progress_bar(show: bool) -> Iterator[Progress]:
-    """Shows a progress bar while the block runs.
-
-    Args:
-        show: whether to show it, if the output is a terminal.
-    """
+    """Shows a progress bar while the block runs, if the output is a terminal."""
     bar = Progress(show)
     try:
         yield bar

@@ -34,14 +34,7 @@ _ZERO_SIGNIFICANCE = 1e-3
 def make_report(
     measured: Measurement, subject: str, seed: int, seconds: float
 ) -> GradientReport:
-    """Returns the report on a measurement.
-
-    Args:
-        measured: the measurement.
-        subject: name of the subject.
-        seed: seed of the sampling.
-        seconds: wall-clock time of the check.
-    """
+    """Returns the report on the measurement of a subject."""
     exact, scale = measured.exact, measured.scale
     series, mean, stateful = _series_to_judge(measured)
     p_value = difference_p_value(mean, exact, scale)
