@@ -103,7 +103,7 @@ class GradientRecorder:
 
 @contextmanager
 def record_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[GradientRecorder]:
-    """Records gradients; `optimizer.step()` of any optimiser has no effect meanwhile."""
+    """Records gradients; `step()` of any optimiser has no effect meanwhile."""
     recorder = GradientRecorder(parameters)
     hook = register_optimizer_step_pre_hook(recorder._pre_step_hook)
     try:

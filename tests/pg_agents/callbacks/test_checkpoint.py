@@ -26,9 +26,6 @@ from pg_agents.callbacks import (
 )
 from pg_agents.callbacks.checkpoint import NORMALIZATION, checkpoints
 from pg_agents.checkpoint.archive import (
-    DamagedCheckpointError,
-    check_entries,
-    read_content,
     with_manifest,
 )
 from pg_agents.common.files import _TEMPORARY
@@ -436,11 +433,3 @@ def test_additional_checkpoints_of_killed_processes_are_removed(tmp_path: Path) 
     keep = KeepCheckpoints(10, tmp_path, keep=2)
     model.learn(10, [keep, look], reset_num_timesteps=False)
     assert look.there == [path.name, "model_3_steps.zip"]
-
-
-def test_check_entries_detects_damage(tmp_path: Path) -> None:
-    new(ActorCritic, single()).learn(10, KeepCheckpoints(10, tmp_path))
-    (path,) = checkpoints(tmp_path)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DamagedCheckpointError):
-        check_entries(read_content(path), str(path))

@@ -89,16 +89,6 @@ def test_a_second_ctrl_c_raises_and_restores_the_handler() -> None:
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_without_ctrl_c_training_is_whole_and_the_handler_back() -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    model = a2c("CartPole-v1")
-    callback = StopOnInterrupt()
-    model.learn(50, callback=callback)
-    assert not callback.interrupted
-    assert model.num_timesteps == 50
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
 def test_after_an_exception_ctrl_c_calls_the_previous_handler(
     previous: list[int],
 ) -> None:
@@ -199,15 +189,6 @@ def test_training_ends_at_the_step_computed_by_hand(
     assert callback.running_reward == pytest.approx(4 * (1 - 1 / (2**n_episodes - 1)))
 
 
-def test_default_is_cartpoles_own_threshold_and_20_episodes() -> None:
-    model = a2c("CartPole-v1")
-    callback = StopWhenSolved(verbose=0)
-    model.learn(5, callback=callback)
-    assert callback._threshold == 475.0
-    assert callback.min_episodes == 20
-    assert not callback.solved
-
-
 def test_the_threshold_argument_overrides_the_spec() -> None:
     model = a2c(ScriptedEnv(RISING, reward_threshold=100.0))
     callback = StopWhenSolved(3.7, min_episodes=1, factor=0.5, verbose=0)
@@ -244,13 +225,6 @@ def test_episodes_of_parallel_environments_are_counted_together() -> None:
     assert (callback.n_episodes, model.num_timesteps) == (5, 12)
 
 
-def test_vec_monitor_reports_returns() -> None:
-    model = a2c(VecMonitor(DummyVecEnv([lambda: ScriptedEnv([[5.0, 5.0]])])))
-    callback = StopWhenSolved(10.0, min_episodes=2, verbose=0)
-    model.learn(60, callback=callback)
-    assert model.num_timesteps == 4
-
-
 def test_solving_prints_a_message(capsys: pytest.CaptureFixture[str]) -> None:
     env = ScriptedEnv(RISING, reward_threshold=3.7)
     a2c(env).learn(80, callback=StopWhenSolved(min_episodes=1, factor=0.5))
@@ -268,19 +242,6 @@ def test_a_new_training_resets_the_running_reward() -> None:
     assert (callback.n_episodes, callback.solved) == (6, True)
     model.learn(10, callback=callback)
     assert (callback.n_episodes, callback.solved) == (5, False)
-
-
-def test_a_missing_threshold_is_an_error() -> None:
-    model = a2c(ScriptedEnv(RISING))
-    with pytest.raises(ValueError, match=r"Scripted-v0 has no.*reward_threshold=\.\."):
-        model.learn(80, callback=StopWhenSolved())
-
-
-def test_a_missing_spec_is_an_error() -> None:
-    env = ScriptedEnv(RISING)
-    env.spec = None
-    with pytest.raises(ValueError, match="the training environment has no reward_thr"):
-        a2c(env).learn(80, callback=StopWhenSolved())
 
 
 def test_a_vector_environment_without_spec_is_an_error() -> None:
@@ -308,3 +269,14 @@ def test_an_environment_without_monitor_is_an_error() -> None:
 def test_min_episodes_below_1_is_an_error(min_episodes: int) -> None:
     with pytest.raises(ValueError, match=f"integer >= 1, got {min_episodes}"):
         StopWhenSolved(min_episodes=min_episodes)
+
+
+@pytest.mark.parametrize("has_spec", [True, False])
+def test_a_missing_threshold_is_an_error(has_spec: bool) -> None:
+    env = ScriptedEnv(RISING)
+    name = "Scripted-v0"
+    if not has_spec:
+        env.spec, name = None, "the training environment"
+    message = rf"{name} has no reward_threshold.*StopWhenSolved\(reward_threshold="
+    with pytest.raises(ValueError, match=message):
+        a2c(env).learn(80, callback=StopWhenSolved())

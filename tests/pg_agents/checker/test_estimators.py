@@ -258,14 +258,6 @@ def test_first_finished_uses_the_half_that_ends_first(
     np.testing.assert_allclose(weights, factor * sample.returns)
 
 
-def test_first_finished_of_a_single_episode_uses_it() -> None:
-    sample = as_sample(tiny(False), [((0, 0, 3.0, 0, True),)], 1)
-    assert isinstance(
-        weights := mistakes.first_finished(sample, np.ones(1)), np.ndarray
-    )
-    assert weights.tolist() == [3.0]
-
-
 OF_PITFALLS: dict[str, tuple[Estimator, bool]] = {
     "right": (reward_to_go, False),
     "probability": (mistakes.probability, False),
