@@ -142,14 +142,14 @@ def _same_space(one: spaces.Space[Any], other: spaces.Space[Any]) -> bool:
             _same_space(one[key], other[key]) for key in one.keys()
         )
     if isinstance(one, spaces.Box) and isinstance(other, spaces.Box):
-        bounds = (one.low, other.low), (one.high, other.high)
-        return len(one.shape) == len(other.shape) and all(
-            transposed.shape == bound.shape
-            and np.allclose(transposed, bound, rtol=1e-5)
-            for transposed, bound in (
-                (maybe_transpose(mine[None], other)[0], theirs)
-                for mine, theirs in bounds
-            )
+        if len(one.shape) != len(other.shape):
+            return False
+        # Images may have channels first or last.
+        low, high = (maybe_transpose(x[None], other)[0] for x in (one.low, one.high))
+        return (
+            low.shape == other.shape
+            and np.allclose(low, other.low, rtol=1e-5)
+            and np.allclose(high, other.high, rtol=1e-5)
         )
     return type(one) is type(other) and all(
         np.array_equal(getattr(one, name, 0), getattr(other, name, 0))

@@ -55,17 +55,20 @@ _WITH_STATISTICS = (
 )
 # Modules whose `reset` and `step` return observations unchanged.
 _PASS_THROUGH_MODULES = (
-    *(
-        f"gymnasium.wrappers.{name}"
-        for name in (
-            *("common", "rendering", "stateful_action", "stateful_reward"),
-            *("transform_action", "transform_reward"),
-            *("vector.common", "vector.dict_info_to_list", "vector.rendering"),
-            *("vector.stateful_reward", "vector.vectorize_action"),
-            "vector.vectorize_reward",
-        )
-    ),
-    *("gymnasium.core", "gymnasium.vector.vector_env"),
+    "gymnasium.core",
+    "gymnasium.vector.vector_env",
+    "gymnasium.wrappers.common",
+    "gymnasium.wrappers.rendering",
+    "gymnasium.wrappers.stateful_action",
+    "gymnasium.wrappers.stateful_reward",
+    "gymnasium.wrappers.transform_action",
+    "gymnasium.wrappers.transform_reward",
+    "gymnasium.wrappers.vector.common",
+    "gymnasium.wrappers.vector.dict_info_to_list",
+    "gymnasium.wrappers.vector.rendering",
+    "gymnasium.wrappers.vector.stateful_reward",
+    "gymnasium.wrappers.vector.vectorize_action",
+    "gymnasium.wrappers.vector.vectorize_reward",
     "stable_baselines3.common.monitor",
 )
 # Modules whose observation wrappers are functions of the observation alone.
@@ -303,13 +306,11 @@ def _signature(stack: list[Any]) -> list[Any]:
 
 
 def _input_space(layer: Any) -> spaces.Space[Any]:  # noqa: ANN401
-    space: spaces.Space[Any] = (
-        layer.venv.observation_space
-        if isinstance(layer, VecEnvWrapper)
-        else layer.env.single_observation_space
-        if isinstance(layer, VectorWrapper)
-        else layer.env.observation_space
-    )
+    if isinstance(layer, VecEnvWrapper):
+        return layer.venv.observation_space
+    if isinstance(layer, VectorWrapper):
+        return layer.env.single_observation_space
+    space: spaces.Space[Any] = layer.env.observation_space
     return space
 
 
