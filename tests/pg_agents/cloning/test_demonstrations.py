@@ -162,23 +162,6 @@ def test_observations_are_recorded_before_vec_normalize() -> None:
     assert env.obs_rms.count == pytest.approx(1e-4)
 
 
-def test_a_model_gets_observations_normalised_by_its_own_environment() -> None:
-    model = A2C("MlpPolicy", normalized(), seed=0, device="cpu")
-    obs: list[NDArray[Any]] = []
-    predict = model.policy.predict
-
-    def spy(observation: Any, *args: Any, **kwargs: Any) -> Any:
-        obs.append(observation)
-        return predict(observation, *args, **kwargs)
-
-    model.policy.predict = spy  # type: ignore[method-assign]
-    found = record_demonstrations(ScriptedEnv([3]), model, n_episodes=1)
-    raw = np.array([[0.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
-    np.testing.assert_array_equal(found.observations, raw)
-    expected = (raw - MEAN) / np.sqrt(VAR + 1e-8)
-    np.testing.assert_allclose(np.concatenate(obs), expected, rtol=1e-5)
-
-
 class StepParity:
     """Returns the parity of the steps of the episode; invalid actions if stochastic."""
 
