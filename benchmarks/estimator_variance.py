@@ -17,7 +17,7 @@ from benchmarks.estimator_theory import expected_gradient
 from benchmarks.scripted import set_tables
 from pg_agents import REINFORCE, ActorCritic, TabularPolicy
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
-from pg_agents.checker.capture import tap_gradients
+from pg_agents.checker.recorder import record_gradients
 from pg_envs import (
     TabularEnv,
     TabularMDP,
@@ -162,11 +162,11 @@ def sample_gradients(
         _learn_critic(model, seed + 1000, critic_updates)
     gradients = []
     weight = _policy(model).action_net.weight
-    with tap_gradients(list(_policy(model).action_net.parameters())) as tap:
+    with record_gradients(list(_policy(model).action_net.parameters())) as tap:
         callback = _begin(model, seed)
         for _ in range(n_updates):
             _update(model, callback)
-            taken = tap.drain()
+            taken = tap.pop_mean()
             assert taken is not None
             gradients.append(-taken.double().numpy().reshape(weight.shape).T)
     together = np.array(gradients)

@@ -32,13 +32,14 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.right_estimators import ESTIMATORS, LOSSES
 from pg_agents import REINFORCE
 from pg_agents.checker import check_policy_gradient
-from pg_agents.checker.conclusion import conclude
 from pg_agents.checker.episodes import sample_episodes
-from pg_agents.checker.estimators import Estimator, Sample, estimates, known_noise
+from pg_agents.checker.estimators import Estimator, Sample, control_variates, estimates
+from pg_agents.checker.function_subject import TablePolicy
 from pg_agents.checker.geometry import Geometry, make_geometry
-from pg_agents.checker.measurement import Measurement, Series
-from pg_agents.checker.table_policy import TablePolicy
+from pg_agents.checker.measurement import Measurement
+from pg_agents.checker.statistics import GradientSeries
 from pg_agents.checker.task import Task, resolve_task
+from pg_agents.checker.verdict import make_report
 
 OUT = ROOT / "docs" / "false_alarms.json"
 TASKS = ("PGToy-Sequence-v0", "FrozenLake-v1")
@@ -48,13 +49,15 @@ N_BATCHES, N_PROBES = 2_048, 512
 
 def series_of(
     estimator: Estimator, task: Task, geometry: Geometry, n: int, seed: list[int]
-) -> Series:
+) -> GradientSeries:
     """Returns the estimates of n batches, as `check_policy_gradient` samples them."""
     rng = np.random.default_rng(seed)
     steps = sample_episodes(task, geometry.policy, n * SIZE, rng)
     sample = Sample(steps, task, geometry.policy, SIZE, N_ENVS)
     rows = estimates(sample, estimator, geometry.scores, sample.gamma_t)
-    return Series(rows, known_noise(sample, geometry.scores, geometry.exact))
+    return GradientSeries(
+        rows, control_variates(sample, geometry.scores, geometry.exact)
+    )
 
 
 def verdict_at_once(estimator: Estimator, task: Task, seed: int) -> str:
@@ -70,7 +73,7 @@ def verdict_at_once(estimator: Estimator, task: Task, seed: int) -> str:
         episodes_per_round=SIZE,
         n_envs=N_ENVS,
     )
-    return conclude(measured, "", seed, 0.0).verdict
+    return make_report(measured, "", seed, 0.0).verdict
 
 
 def verdict_end_to_end(name: str, task: Task, env: str, seed: int) -> str:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pg_agents.checker import EpisodeBatch
-from pg_agents.checker.estimators import Array, Sample, Weights
+from pg_agents.checker.estimators import Sample, Weights
+from pg_agents.checker.task import Array
 
 
 def discounted_to_go(batch: EpisodeBatch) -> Tensor:
@@ -58,7 +59,7 @@ def leave_one_out(sample: Sample, discount: Array) -> Weights:
     n_times = int(sample.steps.time.max()) + 1
     group = sample.batch * n_times + sample.steps.time
     others = np.bincount(group, sample.returns)[group] - sample.returns
-    weights: Array = discount * (sample.returns - others / (sample.size - 1))
+    weights: Array = discount * (sample.returns - others / (sample.batch_size - 1))
     return weights
 
 
@@ -72,8 +73,8 @@ def ideal_critic_loss(batch: EpisodeBatch, policy: Any) -> Tensor:  # noqa: ANN4
 def ideal_critic(sample: Sample, discount: Array) -> Weights:
     """The same for all batches at once."""
     steps = sample.steps
-    later = sample.task.gamma * sample.beyond * ~steps.terminated
-    weights: Array = discount * (steps.reward + later - sample.present)
+    later = sample.task.gamma * sample.next_values * ~steps.terminated
+    weights: Array = discount * (steps.reward + later - sample.values)
     return weights
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks.enumeration import Step, Table, Task, rollouts
 from pg_agents import TabularPolicy
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
-from pg_agents.checker.capture import tap_gradients
+from pg_agents.checker.recorder import record_gradients
 
 # What an environment does once its script is over. Learning from it would show.
 _IDLE = Step(0, 0, 0, 1000.0, 0, True, False)
@@ -122,7 +122,7 @@ def enumerated_moments(
     every = rollouts(task, model.n_envs, model.n_episodes, model.n_steps)
     assert model.env is not None
     mean, square = np.zeros_like(task.logits), 0.0
-    with tap_gradients(list(policy.action_net.parameters())) as tap:
+    with record_gradients(list(policy.action_net.parameters())) as tap:
         for probability, scripts in every:
             env.play(scripts)
             model.collector.reset(model.env)
@@ -132,7 +132,7 @@ def enumerated_moments(
                 model.env, callback, model.rollout_buffer, model.n_steps
             )
             model.train()
-            taken = tap.drain()
+            taken = tap.pop_mean()
             assert taken is not None
             # The loss falls where the return rises.
             gradient = -taken.double().numpy().reshape(task.logits.T.shape).T

@@ -110,7 +110,7 @@ def _check(options: argparse.Namespace) -> int:
     # Imported here, as in all commands: the help does without torch and matplotlib.
     from pg_agents.analysis.plots import save_figure
     from pg_agents.checker.check import check_policy_gradient
-    from pg_agents.checker.figure import draw_report
+    from pg_agents.checker.report import draw_report
     from pg_agents.common.files import check_writable
 
     if options.plot is not None:

@@ -24,7 +24,7 @@ from pg_agents.analysis.run_data import (
     read_result,
     read_run,
 )
-from pg_agents.callbacks.checkpoint import put_normalization
+from pg_agents.callbacks.checkpoint import restore_normalization
 from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
     check_unedited,
@@ -174,7 +174,7 @@ class RunFolder:
         model = algorithm_class(settings).load(
             self.path / "model.zip", env=env, device=settings.device
         )
-        put_normalization(model, content)
+        restore_normalization(model, content)
         return model
 
     def check(self) -> Result:

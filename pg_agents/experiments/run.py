@@ -288,7 +288,7 @@ def _stop_when_solved(settings: Settings, returns: list[float]) -> list[BaseCall
     if settings.stop_when_solved is None:
         return []
     callback = StopWhenSolved(**{"verbose": 0, **settings.stop_when_solved})
-    callback.take_up(returns)
+    callback.add_returns(returns)
     return [callback]
 
 

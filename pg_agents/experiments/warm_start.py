@@ -27,15 +27,18 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.callbacks import newest_checkpoint, resume
-from pg_agents.callbacks.checkpoint import checkpoint_content, put_normalization
+from pg_agents.callbacks.checkpoint import checkpoint_content, restore_normalization
 from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
     check_unedited,
     read_content,
 )
-from pg_agents.cloning.asking import Controller
 from pg_agents.cloning.clone import clone_behaviour
-from pg_agents.cloning.demonstrations import Demonstrations, record_demonstrations
+from pg_agents.cloning.demonstrations import (
+    Controller,
+    Demonstrations,
+    record_demonstrations,
+)
 from pg_agents.common.files import write_whole
 from pg_agents.experiments.building import (
     algorithm_class,
@@ -139,7 +142,7 @@ class _Stages:
         kept = self.path / "clone.zip"
         if "clone" in self.done:
             model.set_parameters(str(_sound(kept)))
-            put_normalization(model, kept.read_bytes())
+            restore_normalization(model, kept.read_bytes())
             return
         training = self.training
         env = make_evaluation_env(

@@ -83,7 +83,7 @@ def test_a_plot_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         (["pitfalls:right", "--episodes", "0"], "n_episodes must be an integer >= 1"),
         (["math:pi"], "the subject must be a model"),
         (["math:sqrt"], "is called with two arguments, (batch, policy)"),
-        (["stable_baselines3:DQN"], "DQN is no on-policy algorithm"),
+        (["stable_baselines3:DQN"], "DQN is not an on-policy algorithm"),
     ],
 )
 def test_bad_input_exits_with_2_and_says_why(

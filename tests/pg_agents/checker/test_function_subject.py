@@ -1,4 +1,4 @@
-"""The table of logits is a softmax, and refuses what the environment never shows."""
+"""The tabular policy is a softmax of the logits of an observation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pg_agents.checker.table_policy import TablePolicy
+from pg_agents.checker.function_subject import TablePolicy
 
 LINE = np.array([[-1.0], [0.0], [1.0]], np.float32)
 SQUARES = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
@@ -28,21 +28,21 @@ def assert_rows(policy: TablePolicy, observations: Tensor, rows: list[int]) -> N
         assert probabilities.tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_probabilities_are_the_softmax_of_the_observations_row() -> None:
+def test_probabilities_are_the_softmax_of_a_row() -> None:
     policy = TablePolicy(LINE, 3)
     assert_rows(policy, torch.tensor([[1.0], [-1.0], [1.0], [0.0]]), [2, 0, 2, 1])
 
 
-def test_observations_of_several_dimensions_are_compared_whole() -> None:
+def test_observations_may_have_several_dimensions() -> None:
     policy = TablePolicy(SQUARES, 2)
     assert_rows(policy, torch.tensor(SQUARES[[1, 0, 1]]), [1, 0, 1])
     half_right = torch.tensor(SQUARES[:1]).clone()
     half_right[0, 1, 1] = 7.0
-    with pytest.raises(ValueError, match="never shows"):
+    with pytest.raises(ValueError, match="unknown observation"):
         policy(half_right)
 
 
-def test_integer_observations_name_their_row() -> None:
+def test_observations_may_be_integers() -> None:
     policy = TablePolicy(np.arange(5), 4)
     assert_rows(policy, torch.tensor([4, 0, 0, 3]), [4, 0, 0, 3])
 
@@ -55,7 +55,7 @@ def test_equal_observations_share_logits() -> None:
     assert torch.equal(probs[0], probs[2])
     assert torch.equal(probs[1], probs[3])
     assert not torch.allclose(probs[0], probs[1])
-    # So does the gradient: both visits move the same row.
+    # The gradients of both add up.
     policy(torch.tensor(aliased)).log_prob(torch.zeros(4)).sum().backward()
     assert policy.logits.grad is not None
     for row in range(2):
@@ -80,7 +80,7 @@ def test_a_single_observation_gives_a_single_distribution(
     assert found.log_prob(torch.tensor(2)).shape == ()
 
 
-def test_leading_dimensions_are_kept() -> None:
+def test_leading_dimensions_are_preserved() -> None:
     policy = TablePolicy(LINE, 3)
     grid = torch.tensor(LINE)[torch.tensor([[0, 1], [2, 0], [1, 1]])]
     probs = policy(grid).probs
@@ -89,19 +89,19 @@ def test_leading_dimensions_are_kept() -> None:
 
 
 @pytest.mark.parametrize("stranger", [[[0.5]], [[0.0], [2.0]], [[float("nan")]]])
-def test_an_observation_that_is_never_shown_is_refused(
+def test_unknown_observations_are_rejected(
     stranger: list[list[float]],
 ) -> None:
-    with pytest.raises(ValueError, match="observation that the environment never"):
+    with pytest.raises(ValueError, match="unknown observation"):
         TablePolicy(LINE, 3)(torch.tensor(stranger))
 
 
-def test_observations_that_lost_their_last_dimension_are_refused() -> None:
+def test_observations_of_another_shape_are_rejected() -> None:
     with pytest.raises(ValueError):
         TablePolicy(LINE, 3)(torch.tensor([-1.0, 0.0, 1.0]))
 
 
-def test_the_policy_is_neither_uniform_nor_certain_and_its_seed_counts() -> None:
+def test_logits_depend_on_the_seed_and_are_neither_uniform_nor_extreme() -> None:
     first, again, other = (TablePolicy(LINE, 3, seed) for seed in (0, 0, 1))
     assert torch.equal(first.logits, again.logits)
     assert not torch.allclose(first.logits, other.logits)

@@ -1,4 +1,4 @@
-"""Which arrays are observations and actions of a space, and which are refused."""
+"""Arrays that are observations and actions of a space, and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from pg_agents.cloning.space_arrays import (
+from pg_agents.cloning.data import (
     check_actions,
     check_observations,
     check_same_space,
@@ -30,7 +30,7 @@ PAIR = spaces.Dict({"place": BOX, "room": spaces.Discrete(3)})
         (BOX, [[1, -1], [0, 1]], [[1.0, -1.0], [0.0, 1.0]]),
     ],
 )
-def test_actions_of_a_space_become_its_array(
+def test_actions_are_converted_to_the_dtype_of_the_space(
     space: spaces.Space[Any], values: Any, expected: Any
 ) -> None:
     got = check_actions(space, values)
@@ -38,7 +38,7 @@ def test_actions_of_a_space_become_its_array(
     assert got.dtype == (np.float32 if space is BOX else np.int64)
 
 
-def test_a_bound_is_a_bound_in_either_precision() -> None:
+def test_bounds_are_compared_in_float32() -> None:
     """0.1 is larger in float32 than in float64."""
     for low, high in ((np.float32, np.float64), (np.float64, np.float32)):
         space = spaces.Box(-0.1, 0.1, (1,), low)
@@ -61,32 +61,31 @@ def test_a_bound_is_a_bound_in_either_precision() -> None:
         (BOX, [[0, 1.1]], "must be in Box"),
         (BOX, [[0, np.nan]], "must be finite numbers; 1 of 1"),
         (BOX, [0, 1], r"shape \[B, 2\]"),
-        (BOX, np.zeros((0, 2)), "at least one, got none"),
+        (BOX, np.zeros((0, 2)), "at least one row, got none"),
         (BOX, [["a", "b"]], "must be numbers"),
         (BOX, [[1], [1, 2]], "must be one array"),
     ],
 )
-def test_what_is_no_action_is_refused(
+def test_invalid_actions_are_rejected(
     space: spaces.Space[Any], values: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^the actions.*{message}"):
         check_actions(space, values, "the actions")
 
 
-def test_spaces_without_arrays_are_refused() -> None:
+def test_unsupported_spaces_are_rejected() -> None:
     with pytest.raises(TypeError, match=r"actions: .* not supported: Text"):
         check_actions(spaces.Text(3), ["abc"])
     with pytest.raises(TypeError, match=r"observations: .* not supported: Tuple"):
         check_observations(spaces.Tuple((BOX, BOX)), np.zeros((1, 2)))
 
 
-def test_observations_may_overstep_the_bounds_of_a_box_and_no_others() -> None:
+def test_bounds_and_finiteness_of_box_observations_are_not_enforced() -> None:
     got = check_observations(BOX, [[3.0, -7.0]])
     assert isinstance(got, np.ndarray)
     assert got.tolist() == [[3.0, -7.0]]
     with pytest.raises(ValueError, match="observations must be in Discrete"):
         check_observations(spaces.Discrete(2), [2])
-    # Some policies can do with them.
     endless = check_observations(BOX, [[np.inf, np.nan]])
     np.testing.assert_array_equal(endless, [[np.inf, np.nan]])
     with pytest.raises(
@@ -95,7 +94,7 @@ def test_observations_may_overstep_the_bounds_of_a_box_and_no_others() -> None:
         check_observations(spaces.Discrete(2), [1.0, np.nan])
 
 
-def test_images_come_with_channels_first_or_last() -> None:
+def test_images_may_have_channels_first_or_last() -> None:
     for shape in ((2, 3, 40, 36), (2, 40, 36, 3)):
         got = check_observations(IMAGE, np.zeros(shape, np.uint8))
         assert isinstance(got, np.ndarray)
@@ -104,7 +103,7 @@ def test_images_come_with_channels_first_or_last() -> None:
         check_observations(IMAGE, np.zeros((2, 36, 40, 3), np.uint8))
 
 
-def test_a_dict_of_arrays_has_the_keys_of_its_space() -> None:
+def test_dict_observations_must_have_the_keys_of_the_space() -> None:
     good = {"room": [0, 2, 1], "place": np.zeros((3, 2))}
     got = check_observations(PAIR, good)
     assert isinstance(got, dict)
@@ -115,7 +114,7 @@ def test_a_dict_of_arrays_has_the_keys_of_its_space() -> None:
         check_observations(PAIR, {"room": [0]})
     with pytest.raises(ValueError, match=r"observations\['room'\] must be in"):
         check_observations(PAIR, good | {"room": [0, 3, 1]})
-    with pytest.raises(ValueError, match=r"equally many.*'place': 3, 'room': 1"):
+    with pytest.raises(ValueError, match=r"equal lengths, got .*'place': 3, 'room': 1"):
         check_observations(PAIR, good | {"room": [0]})
 
 
@@ -123,7 +122,7 @@ CHANNELS_LAST = spaces.Box(0, 255, (40, 36, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "alike"),
+    ("one", "other", "same"),
     [
         (BOX, spaces.Box(-1.0, 1.0, (2,), np.float64), True),
         (BOX, spaces.Box(-1.0, 2.0, (2,), np.float32), False),
@@ -148,10 +147,10 @@ CHANNELS_LAST = spaces.Box(0, 255, (40, 36, 3), np.uint8)
     ],
     ids=str,
 )
-def test_spaces_whose_numbers_mean_the_same(
-    one: spaces.Space[Any], other: spaces.Space[Any], alike: bool
+def test_spaces_are_compared_up_to_dtype_and_channel_order(
+    one: spaces.Space[Any], other: spaces.Space[Any], same: bool
 ) -> None:
-    if alike:
+    if same:
         check_same_space("actions", one, other)
     else:
         with pytest.raises(ValueError, match=r"^actions were recorded in"):

@@ -1,4 +1,4 @@
-"""Another policy, for a moment, and not a bit of it left behind."""
+"""Perturbation of a policy, and exact restoration."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pg_agents.checker.perturbation import Disturbance
-from pg_agents.checker.table_policy import TablePolicy
+from pg_agents.checker.function_subject import TablePolicy
+from pg_agents.checker.measurement import PolicyPerturbation
 
 SEEN = torch.tensor([[-1.0], [0.0], [1.0]])
 
@@ -38,8 +38,8 @@ POLICIES = pytest.mark.parametrize("make", [table, network])
 SEEDS = pytest.mark.parametrize("seed", range(5))
 
 
-def disturb(policy: nn.Module, seed: int) -> Disturbance:
-    return Disturbance(list(policy.parameters()), lambda: policy(SEEN), seed)
+def perturb(policy: nn.Module, seed: int) -> PolicyPerturbation:
+    return PolicyPerturbation(list(policy.parameters()), lambda: policy(SEEN), seed)
 
 
 def values_of(policy: nn.Module) -> list[Tensor]:
@@ -52,10 +52,10 @@ def assert_equal(first: list[Tensor], second: list[Tensor]) -> None:
 
 
 @POLICIES
-def test_parameters_are_put_back_to_the_last_bit(make: type[nn.Module]) -> None:
+def test_parameters_are_restored_exactly(make: type[nn.Module]) -> None:
     policy = make()
     before = values_of(policy)
-    other = disturb(policy, 0)
+    other = perturb(policy, 0)
     assert_equal(values_of(policy), before)
     for _ in range(3):
         with other:
@@ -65,12 +65,12 @@ def test_parameters_are_put_back_to_the_last_bit(make: type[nn.Module]) -> None:
 
 
 @POLICIES
-def test_they_are_put_back_after_an_exception_and_after_a_change_inside(
+def test_parameters_are_restored_after_an_exception(
     make: type[nn.Module],
 ) -> None:
     policy = make()
     before = values_of(policy)
-    with pytest.raises(RuntimeError, match="the subject failed"), disturb(policy, 0):
+    with pytest.raises(RuntimeError, match="the subject failed"), perturb(policy, 0):
         for parameter in policy.parameters():
             parameter.data += 1.0
         raise RuntimeError("the subject failed")
@@ -79,11 +79,11 @@ def test_they_are_put_back_after_an_exception_and_after_a_change_inside(
 
 
 @POLICIES
-def test_inside_the_block_the_policy_is_the_one_that_is_named(
+def test_the_policy_attribute_is_the_perturbed_policy(
     make: type[nn.Module],
 ) -> None:
     policy = make()
-    other = disturb(policy, 0)
+    other = perturb(policy, 0)
     with other, torch.no_grad():
         inside = policy(SEEN).exp().numpy()
     np.testing.assert_allclose(other.policy, inside, atol=1e-6)
@@ -93,27 +93,27 @@ def test_inside_the_block_the_policy_is_the_one_that_is_named(
 
 @POLICIES
 @SEEDS
-def test_the_largest_change_of_a_probability_is_at_most_a_half_and_not_tiny(
+def test_the_largest_change_of_a_probability_is_in_range(
     make: type[nn.Module], seed: int
 ) -> None:
     policy = make()
     with torch.no_grad():
         own = policy(SEEN).exp().numpy()
-    change = float(np.abs(disturb(policy, seed).policy - own).max())
+    change = float(np.abs(perturb(policy, seed).policy - own).max())
     assert 0.1 < change <= 0.5
 
 
-def test_the_change_is_halved_until_it_is_small_enough() -> None:
-    """A policy a hundred times as steep is moved in smaller steps, and as far."""
+def test_the_step_adapts_to_the_scale_of_the_parameters() -> None:
+    """A policy a hundred times as sensitive changes by as much."""
     policy = TablePolicy(SEEN.numpy(), 3)
     own = policy(SEEN).probs.detach().numpy()
     steep = nn.Parameter(policy.logits.detach() / 100.0)
-    other = Disturbance([steep], lambda: torch.log_softmax(100.0 * steep, -1), 3)
+    other = PolicyPerturbation([steep], lambda: torch.log_softmax(100.0 * steep, -1), 3)
     assert 0.1 < float(np.abs(other.policy - own).max()) <= 0.5
 
 
-def test_the_seed_says_which_way_it_goes() -> None:
+def test_the_direction_depends_on_the_seed() -> None:
     policy = table()
-    first, again, other = (disturb(policy, seed).policy for seed in (1, 1, 2))
+    first, again, other = (perturb(policy, seed).policy for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.01
