@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from pg_envs.env import TabularEnv
 from pg_envs.mdp import (
     ObservationForm,
     RewardNoise,
@@ -15,9 +14,10 @@ from pg_envs.mdp import (
     check_number,
     observation_table,
 )
-from pg_envs.rendering.bandit_scene import bandit_scene
+from pg_envs.rendering.bandit import bandit_scene
 from pg_envs.rendering.scene import Scene, Snapshot
-from pg_envs.vector_env import vector_entry_point
+from pg_envs.tabular import TabularEnv
+from pg_envs.vector.tabular import vector_entry_point
 
 ID = "PGToy-Bandit-v0"
 MAX_EPISODE_STEPS = 100

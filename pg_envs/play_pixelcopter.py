@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 
-from pg_envs import pixelcopter_rules as rules
 from pg_envs.pixelcopter import PixelcopterEnv
-from pg_envs.rendering.window_closed import WindowClosed
+from pg_envs.pixelcopter.game import CRASH_REWARD, NOOP, UP
+from pg_envs.rendering.scene import WindowClosed
 
 CLIMB_KEYS = {"up", "w", "space"}
 
@@ -63,7 +63,7 @@ def _fly(env: PixelcopterEnv) -> float:
     while not terminated:
         # Each step draws the picture and keeps the pace.
         climbs = bool(env.canvas.keys() & CLIMB_KEYS)
-        action = rules.CLIMBS if climbs else rules.IDLES
+        action = UP if climbs else NOOP
         _, reward, terminated, _, _ = env.step(action)
         score += reward
     return score
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="of the first game; default: chance")
     parser.add_argument(
         "--reward-scheme",
-        choices=sorted(rules.LOSS),
+        choices=sorted(CRASH_REWARD),
         default="original",
         help="a crash costs 5 or, in the course, 1; default: %(default)s",
     )

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from pg_envs.env import TabularEnv
 from pg_envs.mdp import ObservationForm, TabularMDP, check_number, observation_table
 from pg_envs.rendering.scene import Scene, Snapshot
-from pg_envs.rendering.sequence_scene import sequence_scene
-from pg_envs.vector_env import vector_entry_point
+from pg_envs.rendering.sequence import sequence_scene
+from pg_envs.tabular import TabularEnv
+from pg_envs.vector.tabular import vector_entry_point
 
 ID = "PGToy-Sequence-v0"
 MAX_EPISODE_STEPS = 100

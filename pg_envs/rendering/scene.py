@@ -1,7 +1,7 @@
-"""Shapes as data: what a picture holds, with no word on how it is drawn.
+"""Pictures as plain data, independent of the library that draws them.
 
-All lengths are pixels of the finished picture. The origin is its top left corner, x
-grows to the right and y grows downwards. Later shapes cover earlier ones.
+All lengths are pixels of the final image. The origin is its top left corner, x grows to
+the right and y grows downwards. Later shapes cover earlier ones.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,10 @@ Colour: TypeAlias = tuple[int, int, int]
 
 Point: TypeAlias = tuple[float, float]
 """x and y in pixels."""
+
+
+class WindowClosed(Exception):  # noqa: N818 - closing a window is not an error
+    """The user has closed the window or pressed Escape."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,14 @@ class Text:
     """One line of text.
 
     Attributes:
-        text: What it says.
-        x: Where the anchor is, in pixels.
+        text: The line.
+        x: Position of the anchor, in pixels.
         y: Middle of the line, in pixels.
         size: Font size, in pixels.
         colour: Its colour.
         anchor: Which part of the text lies at x.
-        max_width: Widest it may get, in pixels; longer text is drawn smaller. None
-            sets no bound.
+        max_width: Maximum width, in pixels; longer text is drawn smaller. None for no
+            limit.
     """
 
     text: str
@@ -136,7 +140,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a viewer is handed; never the environment.
+    """What the picture of a tabular environment shows.
 
     Attributes:
         state: Index of the current state, 0 <= state < n_states.
@@ -146,9 +150,8 @@ class Snapshot:
         episode_return: Undiscounted sum of the rewards of this episode.
         terminated: Whether the step just taken ended the episode.
         action_probabilities: The policy's probability of each action in `state`,
-            [n_actions], each in 0..1; None when no policy was handed in.
-        previous_state: Index of the state in which `action` was taken. None when
-            unknown: at a wall, a move into the end and a bump look the same then.
+            [n_actions], each in 0..1; None without a policy.
+        previous_state: Index of the state in which `action` was taken; None if unknown.
     """
 
     state: int

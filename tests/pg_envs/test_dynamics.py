@@ -15,7 +15,6 @@ from pg_envs.dynamics import (
     make_tables,
 )
 from pg_envs.mdp import TabularMDP
-from pg_envs.torch_device import search
 from tests.pg_envs.tabular_examples import Floats, random_mdp, two_step_mdp
 
 LARGEST = float(np.nextafter(1.0, 0.0))
@@ -48,7 +47,7 @@ def _searched(probabilities: Floats, u: float) -> int:
 def _torch_tables(tables: DynamicsTables) -> DynamicsTables:
     names = ("initial_cdf", "cdf", "successor", "reward", "terminal", "observations")
     arrays: dict[str, Any] = {n: torch.tensor(getattr(tables, n)) for n in names}
-    return replace(tables, **arrays, search=search)
+    return replace(tables, **arrays)
 
 
 IMPOSSIBLE = [

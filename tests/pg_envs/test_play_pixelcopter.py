@@ -9,8 +9,7 @@ from typing import Any
 import pygame
 import pytest
 
-from pg_envs import pixelcopter_rules as rules
-from pg_envs.pixelcopter import PixelcopterEnv
+from pg_envs.pixelcopter import PixelcopterEnv, game
 from pg_envs.play_pixelcopter import main, play
 from pg_envs.rendering.canvas import Canvas
 from pg_envs.rendering.scene import Scene, Text
@@ -70,7 +69,7 @@ def test_a_held_key_climbs_and_a_tap_climbs_once(
     hands = Hands(monkeypatch, script)
     assert play(PixelcopterEnv(render_mode="human"), seed=0) == []
     assert hands.frame == 17
-    climbs, idles = rules.CLIMBS, rules.IDLES
+    climbs, idles = game.UP, game.NOOP
     assert actions == [idles] * 8 + [climbs] * 2 + [idles] * 2 + [climbs, idles]
 
 
@@ -95,7 +94,7 @@ def test_a_crash_is_scored_and_the_next_game_waits(
     env.reset(seed=0)
     expected, terminated = 0.0, False
     while not terminated:
-        _, reward, terminated, _, _ = env.step(rules.IDLES)
+        _, reward, terminated, _, _ = env.step(game.NOOP)
         expected += reward
     assert score == expected
     assert any(f"Score {score:g}. Press" in text for text in hands.texts)

@@ -19,7 +19,7 @@ from pg_envs import pixelcopter
 from tests.pg_envs.tabular_examples import BANDIT, SEQUENCE
 
 TABULAR = [BANDIT, SEQUENCE]
-IDS = [*TABULAR, pixelcopter.ID, pixelcopter.LIMITED_ID]
+IDS = [*TABULAR, pixelcopter.ID, pixelcopter.TIME_LIMIT_ID]
 
 
 def _python(program: str) -> str:

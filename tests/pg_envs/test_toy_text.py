@@ -20,9 +20,9 @@ from pg_envs import (
     oracle,
     sequence_mdp,
 )
-from pg_envs.make_torch import make_torch_vec
-from pg_envs.torch_vector_env import TorchTabularVectorEnv
+from pg_envs.make import make_torch_vec
 from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
+from pg_envs.vector.tabular import TorchTabularVectorEnv
 from tests.pg_envs.tabular_examples import (
     BANDIT,
     SEQUENCE,
@@ -93,16 +93,17 @@ def test_all_three_agree_with_gymnasiums_own_step(
         if terminated:
             single.reset()
     same = AutoresetMode.SAME_STEP
-    for env, convert in (
-        (TabularVectorEnv(TabularEnv(mdp), 1, None, same), np.asarray),
-        (TorchTabularVectorEnv(TabularEnv(mdp), 1, "cpu", None, same), torch.tensor),
+    for env in (
+        TabularVectorEnv(TabularEnv(mdp), 1, None, same),
+        TorchTabularVectorEnv(TabularEnv(mdp), 1, "cpu", None, same),
     ):
-        feed_vector(env, blocks, convert)
+        feed_vector(env, blocks)
         env.reset()
         for action, wanted in zip(actions, expected, strict=True):
-            seen, rewards, ended, _, infos = env.step(np.array([action]))
-            last = infos["final_obs"] if ended[0] else seen
-            assert (int(last[0]), float(rewards[0]), bool(ended[0])) == wanted
+            obs, rewards, terminated, _, infos = env.step(np.array([action]))
+            final_obs = infos["final_obs"] if terminated[0] else obs
+            result = int(final_obs[0]), float(rewards[0]), bool(terminated[0])
+            assert result == wanted
 
 
 @pytest.mark.parametrize(("env_id", "arguments"), TOY_TEXT)

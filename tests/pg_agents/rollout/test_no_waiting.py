@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
 
 from pg_agents import ActorCritic
 from pg_agents.learning.evaluation import MANY
 from pg_agents.rollout import collector
 from pg_agents.rollout.collector import RolloutAlgorithm
 from pg_agents.rollout.steppers import ArraySteps
-from pg_envs import TorchCartPoleVectorEnv, make_torch_vec
+from pg_envs import make_torch_vec
+from pg_envs.vector.backend import TorchBackend
 from tests.no_sync import NoSynchronisation, Waits
 
 N_STEPS = 12
@@ -36,15 +36,7 @@ def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ArraySteps, "_on_gpu", True)
     # Callbacks get tensors.
     monkeypatch.setattr(collector, "readable", lambda seen: seen)
-    monkeypatch.setattr(TorchCartPoleVectorEnv, "_restarted", _restarted)
-
-
-RESTARTED = TorchCartPoleVectorEnv._restarted
-
-
-def _restarted(env: TorchCartPoleVectorEnv, mask: Tensor, seen: Tensor) -> Tensor:
-    env._may_wait = False
-    return RESTARTED(env, mask, seen)
+    monkeypatch.setattr(TorchBackend, "synchronises", False)
 
 
 def new(env: tuple[str, dict[str, Any]], n_envs: int, **settings: Any) -> ActorCritic:

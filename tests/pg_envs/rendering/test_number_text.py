@@ -1,6 +1,6 @@
 import pytest
 
-from pg_envs.rendering.number_text import percentage, short, signed
+from pg_envs.rendering.widgets import percentage, short, signed
 
 
 @pytest.mark.parametrize(
