@@ -1,4 +1,4 @@
-"""The picture of Pixelcopter: the game's own pixels, ten times as large."""
+"""The picture of Pixelcopter: the pixels of the game, ten times as large."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pg_envs.rendering.scene import Colour, Rectangle, Scene, Shape, Text
 
-# A pixel of the game in pixels of the picture, whose sides are multiples of 16.
+# Size of a pixel of the game. The sides of the picture are multiples of 16.
 PIXEL = 10
 SIDE = 48
 STRIP = 48
@@ -22,23 +22,23 @@ GREY: Colour = (160, 168, 184)
 PLAYER_X, PLAYER_SIZE = 16, 2
 COLUMN_WIDTH = 4
 BLOCK_WIDTH, BLOCK_HEIGHT = 4, 9
-# What the game paints green of a column, measured from its centre: from -36 to -12, and
-# from 14 down. The floor that ends an episode lies at 12 already, for the player's y.
+# The game paints a column green from its centre - 36 to - 12, and from + 14 down. The
+# player's y crashes into the floor at + 12 already.
 CEILING, FLOOR = -12, 14
 
 
 @dataclass(frozen=True)
 class PixelcopterSnapshot:
-    """What a viewer is handed; never the environment. All in pixels of the game.
+    """What the picture shows, in pixels of the game.
 
     Attributes:
-        player_y: the player's y, cut off to an integer.
+        player_y: the player's y, truncated to an integer.
         columns: x and centre of each column of terrain near the screen, integers.
         blocks: x and y of the centres of the blocks, on the screen or not, integers.
         score: sum of the rewards of this episode.
         step: steps taken in this episode.
         terminated: whether the player has crashed.
-        message: a line for who plays; "" for none.
+        message: a line for the player; "" for none.
     """
 
     player_y: int
@@ -68,7 +68,7 @@ def pixelcopter_scene(snapshot: PixelcopterSnapshot) -> Scene:
 
 
 def _box(left: int, top: int, right: int, bottom: int, colour: Colour) -> list[Shape]:
-    """Returns what of a rectangle is on the screen, from pixels of the game."""
+    """Returns the visible part of a rectangle, given in pixels of the game."""
     left, right = max(left, 0), min(right, SIDE)
     top, bottom = max(top, 0), min(bottom, SIDE)
     if left >= right or top >= bottom:
@@ -78,7 +78,7 @@ def _box(left: int, top: int, right: int, bottom: int, colour: Colour) -> list[S
 
 
 def _strip(snapshot: PixelcopterSnapshot) -> list[Shape]:
-    """Returns the score and the steps, above the game."""
+    """Returns the strip with score and steps above the game, and the message."""
     width, middle = SIDE * PIXEL, STRIP / 2
     texts: list[Shape] = [
         Rectangle(0, 0, width, STRIP, STRIP_COLOUR),

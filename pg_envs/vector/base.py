@@ -52,7 +52,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             such an action is undefined.
 
     Attributes:
-        backend: as given.
+        backend: NumPy or torch.
         device: of a torch backend, where the tensors live.
         max_episode_steps: the time limit, None for none.
         autoreset_mode: the mode as a member of the enumeration.

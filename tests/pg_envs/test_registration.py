@@ -90,7 +90,6 @@ def test_make_vec_the_slow_ways(vectorization_mode: str) -> None:
 
 
 def test_sb3_subprocesses_know_the_module_form() -> None:
-    # A worker that is not forked imports nothing of ours by itself.
     env = make_vec_env(
         f"pg_envs:{SEQUENCE}",
         n_envs=2,
@@ -167,7 +166,7 @@ assert "torch" in sys.modules and "stable_baselines3" not in sys.modules
 
 
 def test_sb3_subprocesses_know_every_id() -> None:
-    """Rule 11: a worker that is not forked knows only what the id itself imports."""
+    """A worker that is not forked imports only the module of the id."""
     for env_id in IDS:
         env = make_vec_env(
             f"pg_envs:{env_id}",

@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -36,22 +35,20 @@ from tests.pg_envs.tabular_examples import (
 GO, STAY = np.int64(0), np.int64(1)
 
 
-def _unpickled(env: TabularEnv) -> TabularEnv:
-    copied = pickle.loads(pickle.dumps(env))
-    assert isinstance(copied, TabularEnv)
-    return copied
+def pickled(env: Any) -> Any:
+    return pickle.loads(pickle.dumps(env))
 
 
-def _trajectory(env: TabularEnv, n_steps: int, seed: int = 0) -> list[Any]:
-    """What `n_steps` of one sequence of actions give, restarting after every end."""
+def play(env: TabularEnv, n_steps: int, seed: int = 0) -> list[Any]:
+    """Results of `n_steps` random actions, restarting after every end."""
     actions = np.random.default_rng(seed).integers(env.mdp.n_actions, size=n_steps)
-    seen: list[Any] = []
+    results: list[Any] = []
     for action in actions:
-        observation, reward, terminated, _, _ = env.step(action)
-        seen.append((np.asarray(observation).tolist(), reward, terminated))
+        obs, reward, terminated, _, _ = env.step(action)
+        results.append((np.asarray(obs).tolist(), reward, terminated))
         if terminated:
-            seen.append(np.asarray(env.reset()[0]).tolist())
-    return seen
+            results.append(np.asarray(env.reset()[0]).tolist())
+    return results
 
 
 @pytest.mark.usefixtures("fast_frames")
@@ -60,11 +57,10 @@ def _trajectory(env: TabularEnv, n_steps: int, seed: int = 0) -> list[Any]:
 def test_checkers_find_nothing(
     env_id: str, form: dict[str, Any], render_mode: str | None
 ) -> None:
-    # Warnings are errors in this project's pytest; said here for whoever reads.
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env = gymnasium.make(env_id, render_mode=render_mode, **form)
-        # The check of render makes one environment for every mode: once is enough.
+        # The render check makes one environment for every mode: once is enough.
         check_env(env.unwrapped, skip_render_check=render_mode != "rgb_array")
         sb3_check_env(gymnasium.make(env_id, render_mode=render_mode, **form))
         env.close()
@@ -74,8 +70,8 @@ def test_an_episode_by_hand() -> None:
     env = TabularEnv(two_step_mdp())
     # One draw a reset, one a step.
     draws = feed_single(env, [0.5, 0.9, 0.9, 0.9, 0.49])
-    observation, info = env.reset()
-    assert (np.asarray(observation).tolist(), info) == ([1.0], {})
+    obs, info = env.reset()
+    assert (np.asarray(obs).tolist(), info) == ([1.0], {})
     results = [env.step(action) for action in (STAY, GO, GO)]
     assert [np.asarray(r[0]).tolist() for r in results] == [[1.0], [2.0], [2.0]]
     assert [r[1:] for r in results] == [
@@ -87,11 +83,11 @@ def test_an_episode_by_hand() -> None:
     assert draws.used == 5
 
 
-def test_types_of_what_is_returned() -> None:
+def test_types_of_results() -> None:
     env = TabularEnv(two_step_mdp())
-    observation, _ = env.reset(seed=0)
-    assert isinstance(observation, np.ndarray)
-    assert observation.dtype == np.float32
+    obs, _ = env.reset(seed=0)
+    assert isinstance(obs, np.ndarray)
+    assert obs.dtype == np.float32
     _, reward, terminated, truncated, _ = env.step(np.int64(1))
     assert [type(x) for x in (reward, terminated, truncated)] == [float, bool, bool]
     assert type(TabularEnv(random_mdp(0)).reset(seed=0)[0]) is np.int64
@@ -153,15 +149,15 @@ def test_reward_noise_has_its_distribution() -> None:
 def test_observations_are_fresh(env_id: str, form: dict[str, Any]) -> None:
     env = gymnasium.make(env_id, **form).unwrapped
     assert isinstance(env, TabularEnv)
-    seen = [env.reset(seed=0)[0], env.step(GO)[0], env.step(GO)[0], env.reset()[0]]
+    results = [env.reset(seed=0)[0], env.step(GO)[0], env.step(GO)[0], env.reset()[0]]
     table = env.mdp.observations.copy()
-    for i, observation in enumerate(seen):
-        if isinstance(observation, np.ndarray):
-            assert not any(np.shares_memory(observation, x) for x in seen[:i])
-            assert not np.shares_memory(observation, env.mdp.observations)
-            observation[:] = 99.0
+    for i, obs in enumerate(results):
+        if isinstance(obs, np.ndarray):
+            assert not any(np.shares_memory(obs, x) for x in results[:i])
+            assert not np.shares_memory(obs, env.mdp.observations)
+            obs[:] = 99.0
         else:
-            assert type(observation) is np.int64
+            assert type(obs) is np.int64
     np.testing.assert_array_equal(env.mdp.observations, table)
     assert env.reset()[0] in env.observation_space
 
@@ -170,59 +166,59 @@ def test_two_environments_share_nothing() -> None:
     mdp = random_mdp(7)
     alone = TabularEnv(mdp)
     alone.reset(seed=11)
-    expected = _trajectory(alone, 200)
+    expected = play(alone, 200)
     env, other = TabularEnv(mdp), TabularEnv(mdp)
     env.reset(seed=11)
     other.reset(seed=12)
-    first = _trajectory(env, 100)
-    _trajectory(other, 77)
+    first = play(env, 100)
+    play(other, 77)
     other.set_action_probabilities([0.25] * 4)
     other.close()
     assert env._action_probabilities is None
     assert first == expected[: len(first)]
-    # Made apart, not even the tables are common.
+    # Not even the tables are shared.
     one, two = SequenceEnv(), SequenceEnv()
     assert not np.shares_memory(one.mdp.reward, two.mdp.reward)
     assert one.action_space is not two.action_space
     assert one.observation_space is not two.observation_space
 
 
-def test_same_seed_same_trajectory() -> None:
+def test_same_seed_sameplay() -> None:
     runs = []
     for seed in (1, 1, 2):
         env = TabularEnv(random_mdp(7, reward_noise="gaussian"))
         env.reset(seed=seed)
-        runs.append(_trajectory(env, 300))
+        runs.append(play(env, 300))
     assert runs[0] == runs[1] != runs[2]
-    # Seeded again in the middle, it starts over; not seeded, it goes on.
+    # Another seed starts over; a reset without one continues.
     env.reset(seed=1)
-    assert _trajectory(env, 300) == runs[0]
+    assert play(env, 300) == runs[0]
     env.reset()
-    assert _trajectory(env, 300) != runs[0]
+    assert play(env, 300) != runs[0]
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, _unpickled])
-def test_a_copy_goes_on_identically(copied: Callable[[TabularEnv], TabularEnv]) -> None:
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, pickled])
+def test_a_copy_continues_identically(make_copy: Any) -> None:
     env = TabularEnv(random_mdp(7, reward_noise="gaussian"))
     env.reset(seed=3)
-    _trajectory(env, 50)
-    twin = copied(env)
-    assert _trajectory(env, 300) == _trajectory(twin, 300)
+    play(env, 50)
+    twin = make_copy(env)
+    assert play(env, 300) == play(twin, 300)
     assert not np.shares_memory(env.mdp.reward, twin.mdp.reward)
 
 
 @pytest.mark.usefixtures("fast_frames")
 @pytest.mark.parametrize("render_mode", ["rgb_array", "human"])
-@pytest.mark.parametrize("copied", [copy.deepcopy, _unpickled])
-def test_an_environment_that_has_drawn_can_be_copied(
-    copied: Callable[[TabularEnv], TabularEnv], render_mode: str
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, pickled])
+def test_an_environment_that_was_rendered_can_be_copied(
+    make_copy: Any, render_mode: str
 ) -> None:
     env = SequenceEnv(render_mode=render_mode)
     env.reset(seed=0)
     env.step(GO)
     env.set_action_probabilities([0.2, 0.3, 0.5])
     frame = env.render()
-    twin = copied(env)
+    twin = make_copy(env)
     copied_frame = twin.render()
     if render_mode == "rgb_array":
         assert frame is not None
@@ -257,7 +253,7 @@ def test_an_action_outside_the_space_is_refused(action: Any) -> None:
         env.step(action)
     assert "an integer from 0 to 1 (go, stay)" in str(refused.value)
     assert f"got {action!r}" in str(refused.value)
-    # And nothing has happened: the episode goes on where it was.
+    # The environment is unchanged.
     assert draws.used == 1
     assert np.asarray(env.step(STAY)[0]).tolist() == [1.0]
 
@@ -291,7 +287,7 @@ def test_an_environment_without_a_picture_says_so() -> None:
 
 
 class SceneRecorder(TabularEnv):
-    """Keeps the snapshots it is asked to draw, and draws nothing."""
+    """Records snapshots instead of drawing them."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
 
@@ -300,7 +296,7 @@ class SceneRecorder(TabularEnv):
         return Scene(8, 8, (0, 0, 0), ())
 
 
-def test_the_viewer_is_handed_what_happened() -> None:
+def test_snapshots_describe_the_last_step() -> None:
     env = SceneRecorder(two_step_mdp(), render_mode="rgb_array")
     feed_single(env, np.full(20, 0.5))
     env.reset()
@@ -345,7 +341,7 @@ def test_bad_action_probabilities_are_refused(probabilities: list[float]) -> Non
     assert env._action_probabilities.tolist() == [[0.25, 0.75]] * 3
 
 
-def test_single_precision_probabilities_are_good_enough() -> None:
+def test_single_precision_probabilities_are_accepted() -> None:
     n_arms = 1000
     env = BanditEnv([0.0] * n_arms)
     rng = np.random.default_rng(0)
@@ -355,28 +351,28 @@ def test_single_precision_probabilities_are_good_enough() -> None:
     assert env._action_probabilities.tolist() == [probabilities.tolist()]
 
 
-def test_of_a_whole_policy_the_row_of_the_state_is_drawn() -> None:
+def test_the_row_of_the_current_state_is_drawn() -> None:
     env = SequenceEnv(render_mode="rgb_array")
     table = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]])
     env.set_action_probabilities(table)
-    # What is handed in afterwards changes nothing.
+    # The table is copied.
     table[:] = 0.0
-    seen: list[tuple[float, ...] | None] = []
+    drawn: list[tuple[float, ...] | None] = []
 
-    def watched(snapshot: Snapshot) -> Scene:
-        seen.append(snapshot.action_probabilities)
+    def recorded(snapshot: Snapshot) -> Scene:
+        drawn.append(snapshot.action_probabilities)
         return SequenceEnv.scene(env, snapshot)
 
-    env.scene = watched  # type: ignore[method-assign]
+    env.scene = recorded  # type: ignore[method-assign]
     env.reset()
     env.render()
     for action in (2, 2, 0):
         env.step(np.int64(action))
         env.render()
-    assert seen == [(0.2, 0.3, 0.5), (0.6, 0.3, 0.1), (0.1, 0.8, 0.1), (0.6, 0.3, 0.1)]
+    assert drawn == [(0.2, 0.3, 0.5), (0.6, 0.3, 0.1), (0.1, 0.8, 0.1), (0.6, 0.3, 0.1)]
 
 
-def _frames(env_id: str) -> list[NDArray[np.uint8]]:
+def frames_of(env_id: str) -> list[NDArray[np.uint8]]:
     env = gymnasium.make(env_id, render_mode="rgb_array")
     env.reset(seed=0)
     frames: list[Any] = [env.render()]
@@ -391,7 +387,7 @@ def _frames(env_id: str) -> list[NDArray[np.uint8]]:
 
 @pytest.mark.parametrize("env_id", [BANDIT, SEQUENCE])
 def test_same_situation_same_pixels(env_id: str) -> None:
-    first, second = _frames(env_id), _frames(env_id)
+    first, second = frames_of(env_id), frames_of(env_id)
     for one, two in zip(first, second, strict=True):
         assert one.dtype == np.uint8
         assert one.ndim == 3
@@ -403,7 +399,7 @@ def test_same_situation_same_pixels(env_id: str) -> None:
 
 
 @pytest.mark.usefixtures("fast_frames")
-def test_a_closed_window_leaves_no_half_taken_step() -> None:
+def test_closing_the_window_leaves_a_complete_step() -> None:
     import pygame
 
     env = SequenceEnv(render_mode="human")
@@ -411,9 +407,9 @@ def test_a_closed_window_leaves_no_half_taken_step() -> None:
     pygame.event.post(pygame.event.Event(pygame.QUIT))
     with pytest.raises(WindowClosed):
         env.step(np.int64(2))
-    # The step was taken: the next one goes on from the middle state.
-    observation, *_ = env.step(np.int64(2))
-    assert np.asarray(observation).tolist() == [1.0]
+    # The next step starts from the middle state.
+    obs, *_ = env.step(np.int64(2))
+    assert np.asarray(obs).tolist() == [1.0]
     assert env._snapshot is not None
     assert (env._snapshot.step, env._snapshot.previous_state) == (2, 1)
     env.close()

@@ -10,45 +10,47 @@ from numpy.typing import NDArray
 from pg_envs.pixelcopter import PixelcopterEnv, game
 
 
-def careful(seen: Any) -> NDArray[np.int64]:
-    """Aims at the middle of the corridor, or past the next block on the wider side.
+def careful(obs: Any) -> NDArray[np.int64]:
+    """Aims at the middle of the gap, or past the next block on the wider side.
 
     Args:
-        seen: observations `[N, 7]`, as an array or as lists.
+        obs: observations `[N, 7]`, as an array or as lists.
 
     Returns:
         Actions `[N]`.
     """
-    y, momentum, above, below, distance, block, _ = np.asarray(seen, np.float64).T
+    y, momentum, above, below, distance, block, _ = np.asarray(obs, np.float64).T
     ceiling, floor = y - above, y + below
     middle = (ceiling + floor) / 2
     over, under = (ceiling + block - 4) / 2 + 1, (floor + block + 5) / 2
     aim = np.where(distance < 26, np.where(block > middle, over, under), middle)
-    # Where it would be a few steps later: it falls slowly and climbs fast.
+    # Predicted a few steps ahead, since the player falls slowly and climbs fast.
     return np.where(y + 6 * momentum > aim + 1, game.UP, game.NOOP)
 
 
 class Planner:
-    """Looks ahead: of all flights of the next steps, one that stays clear of it all.
+    """Searches the flights of the next steps for one that touches nothing.
 
-    It knows where columns and blocks will be, and keeps one of those flights that are
-    in the same small range of y and momentum at the same time.
+    It knows where columns and blocks will be. Of flights with nearly the same y and
+    momentum at the same step, it continues one.
 
     Args:
-        env: the game; looked at, never changed.
-        n_ahead: steps that are looked ahead; columns are known 50 steps ahead.
-        n_kept: steps that are flown before the next look.
+        env: the game, which is not changed.
+        n_ahead: steps of the search; columns are known 50 steps ahead.
+        n_flown: steps flown before the next search.
     """
 
-    def __init__(self, env: PixelcopterEnv, n_ahead: int = 44, n_kept: int = 6) -> None:
+    def __init__(
+        self, env: PixelcopterEnv, n_ahead: int = 44, n_flown: int = 6
+    ) -> None:
         self.games = env._games
-        self.n_ahead, self.n_kept = n_ahead, n_kept
+        self.n_ahead, self.n_flown = n_ahead, n_flown
         self.actions: list[int] = []
 
     def act(self) -> int:
         """Returns the next action."""
         if not self.actions:
-            self.actions = self._plan()[: self.n_kept]
+            self.actions = self._plan()[: self.n_flown]
         return self.actions.pop(0)
 
     def _plan(self) -> list[int]:
@@ -63,19 +65,23 @@ class Planner:
             room = np.minimum(y - top, bottom - y)
             if block is not None:
                 room = np.minimum(room, np.maximum(block - 4 - y, y - block - 6))
-            # How narrow it has been; wide enough is wide enough.
+            # The smallest clearance of the flight, up to 2 pixels.
             clear = np.minimum(clear[parents], np.minimum(room, 2.0))
             order = np.argsort(-clear, kind="stable")
             cell = np.round(y * 4) * 1_000 + np.round(momentum * 10)
             _, best = np.unique(cell[order], return_index=True)
-            kept = order[best]
-            kept = kept[clear[kept] > 0] if (clear[kept] > 0).any() else kept[:1]
-            y, momentum, clear = y[kept], momentum[kept], clear[kept]
-            steps.append((parents[kept], actions[kept]))
-        return _traced_back(steps, int(np.argmax(clear - 0.02 * np.abs(momentum))))
+            survivors = order[best]
+            survivors = (
+                survivors[clear[survivors] > 0]
+                if (clear[survivors] > 0).any()
+                else survivors[:1]
+            )
+            y, momentum, clear = y[survivors], momentum[survivors], clear[survivors]
+            steps.append((parents[survivors], actions[survivors]))
+        return _backtrace(steps, int(np.argmax(clear - 0.02 * np.abs(momentum))))
 
     def _obstacles(self) -> list[tuple[float, float, float | None]]:
-        """What crashes in each of the next steps: y above, y below, a block's y."""
+        """Returns for each of the next steps ceiling, floor, and y of a block."""
         plan, clock = game.schedule(), int(self.games.clock[0])
         x = plan.x[clock]
         there = ~np.isnan(x)
@@ -95,8 +101,8 @@ class Planner:
         return found
 
 
-def _traced_back(steps: list[tuple[Any, Any]], last: int) -> list[int]:
-    """Returns the actions that lead to one of the last places."""
+def _backtrace(steps: list[tuple[Any, Any]], last: int) -> list[int]:
+    """Returns the actions that lead to a last candidate."""
     actions = []
     for parents, taken in reversed(steps):
         actions.append(int(taken[last]))

@@ -1,8 +1,7 @@
-"""Pixelcopter again, one thing at a time, as the game itself goes about it.
+"""Pixelcopter written out plainly, in the order of the original game.
 
-Written from the facts of PLE's game and apart from `pg_envs`: rectangles are pygame's,
-everything that moves is an object, every column is looked at in every step. Slow, and
-what the fast implementations are held against.
+Written from PLE's source, independently of `pg_envs`: rectangles are pygame's, and
+everything that moves is an object. The implementations are compared with it.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ Draws = Callable[[str, int], list[float]]
 
 
 class Thing:
-    """A sprite: a position in floats, and a rectangle of whole pixels around it."""
+    """A sprite: a float position, and a rectangle of whole pixels around it."""
 
     def __init__(self, x: float, y: float, width: float, height: float) -> None:
         self.x, self.y = x, y
         self.rect = pygame.Surface((width, height)).get_rect()
         self.move(0.0)
 
-    def move(self, to_the_left: float) -> None:
-        self.x -= to_the_left
+    def move(self, left: float) -> None:
+        self.x -= left
         self.rect.center = (self.x, self.y)
 
 
 class Reference:
-    """The game; `draws` decides what is random."""
+    """The game; `draws` provides the random numbers."""
 
     def __init__(self, draws: Draws, loss: float = -5.0) -> None:
         self.draws, self.loss = draws, loss
@@ -98,7 +97,7 @@ class Reference:
     def touched(self) -> list[Thing]:
         return [c for c in self.columns if self.player.rect.colliderect(c.rect)]
 
-    def seen(self) -> list[float]:
+    def observation(self) -> list[float]:
         y, column = self.player.y, self.touched()[0]
         ahead = [b for b in self.blocks if b.x > self.player.x]
         block = min(ahead, key=lambda b: b.x)

@@ -1,4 +1,4 @@
-"""A single Pixelcopter as a user meets it."""
+"""The single environment of Pixelcopter."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.pg_envs.pixelcopter.players import Planner, careful
 
 
 def flight(env: Any, n_steps: int, seed: int = 0) -> list[Any]:
-    """A careful player with some errors; starts again after an end."""
+    """Results of a careful player with errors, restarting after every end."""
     rng, results = np.random.default_rng(seed), []
-    seen = env.unwrapped._observe()
+    obs = env.unwrapped._observe()
     for _ in range(n_steps):
-        action = careful(seen[None])[0] if rng.random() < 0.98 else 0
-        seen, *others, _ = env.step(action)
-        results.append([seen.tolist(), *others])
+        action = careful(obs[None])[0] if rng.random() < 0.98 else 0
+        obs, *others, _ = env.step(action)
+        results.append([obs.tolist(), *others])
         if others[1] or others[2]:
-            seen, _ = env.reset()
-            results.append(seen.tolist())
+            obs, _ = env.reset()
+            results.append(obs.tolist())
     return results
 
 
@@ -71,13 +71,13 @@ def test_what_is_seen_first_and_after_a_step() -> None:
     assert (y, momentum, above + below, bottom - block) == (24.0, 0.0, 24.0, 9.0)
     assert distance == int(distance)
     assert 48 - 16 <= distance <= 71 - 16
-    seen, reward, terminated, truncated, info = env.step(game.UP)
-    assert seen[0] == np.float32(24.0 - 0.56 * 0.99)
-    assert seen[1] == np.float32(-0.56 * 0.99)
-    assert seen[4] == np.float32(distance - 0.64)
+    obs, reward, terminated, truncated, info = env.step(game.UP)
+    assert obs[0] == np.float32(24.0 - 0.56 * 0.99)
+    assert obs[1] == np.float32(-0.56 * 0.99)
+    assert obs[4] == np.float32(distance - 0.64)
     assert (reward, terminated, truncated, info) == (0.0, False, False, {})
-    seen = env.step(game.NOOP)[0]
-    assert seen[1] == np.float32((-0.56 * 0.99 + 0.0576) * 0.99)
+    obs = env.step(game.NOOP)[0]
+    assert obs[1] == np.float32((-0.56 * 0.99 + 0.0576) * 0.99)
 
 
 @pytest.mark.parametrize(("scheme", "loss"), [("original", -5.0), ("course", -1.0)])
@@ -117,14 +117,14 @@ def test_blocks_and_waves_have_their_distributions() -> None:
 def test_observations_keep_their_bounds() -> None:
     """Random thrusts in runs, so that all speeds come up; over hundreds of ends."""
     env = pg_envs.PixelcopterVectorEnv(256, autoreset_mode="SameStep")
-    seen, _ = env.reset(seed=0)
+    obs, _ = env.reset(seed=0)
     rng, actions, n_ended = np.random.default_rng(0), np.zeros(256, np.int64), 0
     low, high = game.observation_bounds()
     for _ in range(1_000):
         changes = rng.random(256) < 0.15
         actions = np.where(changes, rng.integers(2, size=256), actions)
-        seen, _, terminated, _, infos = env.step(actions)
-        for batch in (seen, *(infos[name] for name in infos if name == "final_obs")):
+        obs, _, terminated, _, infos = env.step(actions)
+        for batch in (obs, *(infos[name] for name in infos if name == "final_obs")):
             assert batch.dtype == np.float32
             assert ((batch >= low) & (batch <= high)).all()
         n_ended += int(terminated.sum())
@@ -141,18 +141,18 @@ def test_same_seed_same_game() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))]
+    "make_copy", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))]
 )
-def test_a_copy_goes_on_identically_and_apart(kind: Any) -> None:
+def test_a_copy_continues_identically(make_copy: Any) -> None:
     env = PixelcopterEnv()
     env.reset(seed=3)
     flight(env, 50)
-    twin = kind(env)
+    twin = make_copy(env)
     assert flight(env, 400) == flight(twin, 400)
 
 
 @pytest.mark.parametrize("n_before", [0, 50, 222, 600])
-def test_a_state_goes_on_bit_for_bit(n_before: int) -> None:
+def test_a_state_continues_bit_for_bit(n_before: int) -> None:
     env, other = PixelcopterEnv(), PixelcopterEnv()
     env.reset(seed=5)
     flight(env, n_before)
@@ -164,7 +164,7 @@ def test_a_state_goes_on_bit_for_bit(n_before: int) -> None:
         assert flight(restored, 500) == expected
 
 
-def test_the_states_before_a_reset_and_after_an_end_are_states_too() -> None:
+def test_states_before_a_reset_and_after_an_end() -> None:
     env, other = PixelcopterEnv(), PixelcopterEnv()
     other.reset(seed=0)
     other.set_state(env.get_state())
@@ -183,7 +183,7 @@ def changed(state: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "error", "says"),
+    ("damage", "error", "message"),
     [
         (lambda s: None, TypeError, "state must be a dict"),
         (lambda s: {}, ValueError, "state must have the parts"),
@@ -207,14 +207,14 @@ def changed(state: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_is_no_state_is_refused_and_changes_nothing(
-    damage: Any, error: type[Exception], says: str
+def test_a_damaged_state_is_refused_and_changes_nothing(
+    damage: Any, error: type[Exception], message: str
 ) -> None:
     env, other = PixelcopterEnv(), PixelcopterEnv()
     env.reset(seed=1)
     other.reset(seed=2)
     before = str(env.get_state())
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         env.set_state(damage(other.get_state()))
     assert str(env.get_state()) == before
 

@@ -67,15 +67,15 @@ def test_one_game_equals_the_reference_step_by_step() -> None:
     obs, _ = env.reset()
     n_ended, longest, length = 0, 0, 0
     for _ in range(10_000):
-        assert env._games.observations()[0].tolist() == game.seen()
-        assert obs.tolist() == np.array(game.seen(), np.float32).tolist()
+        assert env._games.observations()[0].tolist() == game.observation()
+        assert obs.tolist() == np.array(game.observation(), np.float32).tolist()
         action = careful(obs[None])[0] if rng.random() < 0.98 else rng.integers(2)
         obs, reward, terminated, truncated, _ = env.step(action)
         assert (reward, terminated) == game.step(int(action))
         assert not truncated
         length += 1
         if terminated:
-            assert obs.tolist() == np.array(game.seen(), np.float32).tolist()
+            assert obs.tolist() == np.array(game.observation(), np.float32).tolist()
             n_ended, longest, length = n_ended + 1, max(longest, length), 0
             game.reset()
             obs, _ = env.reset()
@@ -104,7 +104,7 @@ def test_endless_games_equal_the_reference() -> None:
             reward, over = game.step(int(actions[i]))
             assert over == terminated[i]
             assert reward == rewards[i] - 5.0 * terminated[i]
-            assert games.observations()[i].tolist() == game.seen()
+            assert games.observations()[i].tolist() == game.observation()
             n_crashes[int(over)] += 1
             game.lives = 1
             y = rng.uniform(6, 42)
@@ -127,23 +127,23 @@ def test_every_backend_makes_the_transitions_of_single_games(
     env = TapedVectorEnv(n, mode, backend)
     singles = [TapedEnv(i) for i in range(n)]
     batch, _ = env.reset()
-    seen = [single.reset()[0] for single in singles]
+    single_obs = [single.reset()[0] for single in singles]
     was_over, n_ended = np.zeros(n, np.bool_), 0
     for _ in range(900):
-        assert batch.tolist() == np.array(seen).tolist()
-        actions = np.where(rng.random(n) < 0.97, careful(np.array(seen)), 0)
+        assert batch.tolist() == np.array(single_obs).tolist()
+        actions = np.where(rng.random(n) < 0.97, careful(np.array(single_obs)), 0)
         batch, rewards, terminated, truncated, infos = env.step(backend.array(actions))
         assert not truncated.any()
         for i, single in enumerate(singles):
             if was_over[i]:
-                seen[i], reward, over = single.reset()[0], 0.0, False
+                single_obs[i], reward, over = single.reset()[0], 0.0, False
             else:
-                seen[i], reward, over, _, _ = single.step(actions[i])
+                single_obs[i], reward, over, _, _ = single.step(actions[i])
             assert (float(rewards[i]), bool(terminated[i])) == (reward, over)
             if over and mode == "SameStep":
-                assert infos["final_obs"][i].tolist() == seen[i].tolist()
+                assert infos["final_obs"][i].tolist() == single_obs[i].tolist()
                 assert infos["_final_obs"][i]
-                seen[i] = single.reset()[0]
+                single_obs[i] = single.reset()[0]
             was_over[i] = over and mode == "NextStep"
             n_ended += over
     assert n_ended > 15
