@@ -113,17 +113,10 @@ def action_values(
 
     Reference: Sutton and Barto (2018), equation 4.6.
 
-    Args:
-        mdp: the tables.
-        policy: `[S, A]`, pi(a|s).
-        gamma: discount factor in [0, 1].
-        horizon: number of steps to go, at least 1, or None for no time limit.
-
     Returns:
         `[S, A]` float64, in units of reward.
 
-    Raises:
-        ValueError: as `state_values`.
+    Arguments and errors are those of `state_values`, with a horizon of at least 1.
     """
     if horizon == 0:
         raise ValueError("horizon must be at least 1 to take an action, got 0")
@@ -144,17 +137,10 @@ def occupancy(
     Reference: Sutton et al. (2000), "Policy gradient methods for reinforcement learning
     with function approximation", section 1.
 
-    Args:
-        mdp: the tables.
-        policy: `[S, A]`, pi(a|s).
-        gamma: discount factor in [0, 1].
-        horizon: time limit, or None.
-
     Returns:
         `[S]` float64, in expected (discounted) steps.
 
-    Raises:
-        ValueError: as `state_values`.
+    Arguments and errors are those of `state_values`.
     """
     _, step = _under(mdp, _checked(mdp, policy, gamma, horizon))
     if horizon is not None:
@@ -168,17 +154,10 @@ def expected_return(
 ) -> float:
     """Returns `J = sum_s mu(s) V(s)`, where mu is the initial distribution.
 
-    Args:
-        mdp: the tables.
-        policy: `[S, A]`, pi(a|s).
-        gamma: discount factor in [0, 1].
-        horizon: time limit, or None.
-
     Returns:
         Expected discounted return of an episode, in units of reward.
 
-    Raises:
-        ValueError: as `state_values`.
+    Arguments and errors are those of `state_values`.
     """
     values = state_values(mdp, policy, gamma, horizon)
     return float(mdp.initial_distribution @ values)
@@ -194,17 +173,10 @@ def return_gradient(
 
     Reference: Sutton et al. (2000), theorem 1.
 
-    Args:
-        mdp: the tables.
-        policy: `[S, A]`, pi(a|s).
-        gamma: discount factor in [0, 1].
-        horizon: time limit, or None.
-
     Returns:
         `[S, A]` float64, in units of reward.
 
-    Raises:
-        ValueError: as `state_values`.
+    Arguments and errors are those of `state_values`.
     """
     pi = _checked(mdp, policy, gamma, horizon)
     if horizon is None:

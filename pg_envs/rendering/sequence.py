@@ -55,18 +55,14 @@ def sequence_scene(
     """Returns the picture of the sequence task: a row of tiles, the goal at the right.
 
     Args:
-        snapshot: What happened last.
+        snapshot: The current situation.
         n_states: Number of states, at least 2.
         action_names: Names of the actions left, centre and right, in this order.
-        step_cost: What each action costs, as a positive number.
-        goal_reward: What choosing centre in the rightmost state pays.
-
-    Returns:
-        The picture.
+        step_cost: Cost of each action, as a positive number.
+        goal_reward: Reward for centre in the rightmost state.
 
     Raises:
-        ValueError: If there are not three names, fewer than two states, no such state
-            or action, or probabilities that don't match.
+        ValueError: If an argument is invalid.
     """
     _check(snapshot, n_states, action_names)
     rules = (

@@ -196,15 +196,7 @@ def changed(state: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
         (lambda s: {**s, "columns": None}, ValueError, "False while .* is None"),
         (lambda s: {**s, "steps": "x"}, ValueError, "must be numbers, got 'x'"),
         (lambda s: {**s, "generator": 1}, ValueError, "state of a PCG64"),
-        (lambda s: changed(s, "y", np.zeros(2)), ValueError, r"\['y'\] must be an arr"),
-        (lambda s: changed(s, "y", np.full(1, np.nan)), ValueError, "must be finite"),
         (lambda s: changed(s, "clock", np.array([816])), ValueError, "0 to 815, got"),
-        (lambda s: changed(s, "centres", None), ValueError, r"an array \[1, 61\] of"),
-        (
-            lambda s: changed(s, "centres", np.full((1, 61), 31.0)),
-            ValueError,
-            "integers from 18 to 30, got",
-        ),
     ],
 )
 def test_a_damaged_state_is_refused_and_changes_nothing(

@@ -42,10 +42,6 @@ def find(scene: Scene, text: str) -> Text:
     return found
 
 
-def test_same_snapshot_gives_the_same_scene() -> None:
-    assert draw(PULLED) == draw(replace(PULLED))
-
-
 @pytest.mark.parametrize("n_arms", range(1, 11))
 @pytest.mark.parametrize("with_probabilities", [False, True])
 @pytest.mark.parametrize("noise", ["none", "gaussian", "bernoulli"])
