@@ -65,9 +65,11 @@ class NumpyBackend:
         return rewards
 
     def actions(self, actions: Any) -> tuple[Array, bool]:  # noqa: ANN401
-        """Returns actions as an array, and whether their dtype is an integer one."""
+        """Returns actions, as int64 if they are integers, and whether they are."""
         array = np.asarray(actions)
-        return array, array.dtype.kind in "iu"
+        if array.dtype.kind not in "iu":
+            return array, False
+        return array.astype(np.int64, copy=False), True
 
     def rows(self, mask: Array) -> Array:
         """Returns the rows of a mask `[N]` bool, in the form `take` and `put` read.
@@ -123,8 +125,8 @@ class TorchBackend:
         return self.device.type
 
     @property
-    def synchronises(self) -> bool:
-        """Whether reading numbers back is free, as it is on the CPU."""
+    def may_synchronise(self) -> bool:
+        """Whether reading numbers back costs no wait, as on the CPU."""
         return self.device.type == "cpu"
 
     def seed(self, seed: int) -> None:
@@ -173,7 +175,7 @@ class TorchBackend:
         return rewards.float()
 
     def actions(self, actions: Any) -> tuple[Array, bool]:  # noqa: ANN401
-        """Returns actions as a tensor, and whether their dtype is an integer one."""
+        """Returns actions, as int64 if they are integers, and whether they are."""
         tensor = self.xp.as_tensor(actions, device=self.device)
         is_number = not (tensor.is_floating_point() or tensor.is_complex())
         if not is_number or tensor.dtype == self.xp.bool:
@@ -183,15 +185,15 @@ class TorchBackend:
 
     def rows(self, mask: Array) -> Array:
         """Returns the rows of a mask `[N]` bool, see `NumpyBackend.rows`."""
-        return mask.nonzero().view(-1) if self.synchronises else mask
+        return mask.nonzero().view(-1) if self.may_synchronise else mask
 
     def take(self, array: Array, rows: Array) -> Array:
         """Returns the rows of a tensor; all of them on a GPU."""
-        return array.index_select(0, rows) if self.synchronises else array
+        return array.index_select(0, rows) if self.may_synchronise else array
 
     def put(self, array: Array, rows: Array, values: Array) -> None:
         """Writes values to the rows of a tensor, in place."""
-        if self.synchronises:
+        if self.may_synchronise:
             array.index_copy_(0, rows, values)
         else:
             mask = rows.view(-1, *[1] * (array.dim() - 1))

@@ -42,18 +42,17 @@ def cartpole_step(state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         The next state, and whether the cart has left the track or the pole has fallen,
         `[N]` bool.
     """
-    x, x_dot, theta, theta_dot = state.unbind(1)
-    force = FORCE_MAG * (2.0 * actions - 1.0)
+    _, x_dot, theta, theta_dot = state.unbind(1)
+    force = torch.where(actions == 1, FORCE_MAG, -FORCE_MAG)
     costheta, sintheta = theta.cos(), theta.sin()
     temp = (force + POLEMASS_LENGTH * theta_dot**2 * sintheta) / TOTAL_MASS
     thetaacc = (GRAVITY * sintheta - costheta * temp) / (
         LENGTH * (4.0 / 3.0 - MASSPOLE * costheta**2 / TOTAL_MASS)
     )
     xacc = temp - POLEMASS_LENGTH * thetaacc * costheta / TOTAL_MASS
-    x, x_dot = x + TAU * x_dot, x_dot + TAU * xacc
-    theta, theta_dot = theta + TAU * theta_dot, theta_dot + TAU * thetaacc
-    terminated = (x.abs() > X_THRESHOLD) | (theta.abs() > THETA_THRESHOLD_RADIANS)
-    return torch.stack([x, x_dot, theta, theta_dot], 1), terminated
+    state = state + TAU * torch.stack([x_dot, xacc, theta_dot, thetaacc], 1)
+    x, _, theta, _ = state.abs().unbind(1)
+    return state, (x > X_THRESHOLD) | (theta > THETA_THRESHOLD_RADIANS)
 
 
 class TorchCartPoleVectorEnv(BatchedEnv):

@@ -36,7 +36,7 @@ def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ArraySteps, "_on_gpu", True)
     # Callbacks get tensors.
     monkeypatch.setattr(collector, "readable", lambda seen: seen)
-    monkeypatch.setattr(TorchBackend, "synchronises", False)
+    monkeypatch.setattr(TorchBackend, "may_synchronise", False)
 
 
 def new(env: tuple[str, dict[str, Any]], n_envs: int, **settings: Any) -> ActorCritic:

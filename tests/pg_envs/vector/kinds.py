@@ -30,7 +30,7 @@ MODES = [SAME, NEXT]
 class GpuLikeBackend(TorchBackend):
     """Runs on the CPU what runs on a GPU, which must not be synchronised with."""
 
-    synchronises = False
+    may_synchronise = False
 
 
 def noisy() -> TabularEnv:

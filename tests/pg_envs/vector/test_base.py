@@ -406,14 +406,16 @@ def test_wrong_actions_are_refused_and_change_nothing(
 
 @every_kind
 def test_every_kind_of_integer_is_an_action(kind: str) -> None:
+    modes: Any = {"render_mode": "rgb_array"} if kind in RENDERED_KINDS else {}
     expected = None
     for dtype in (np.int64, np.int32, np.int16, np.int8, np.uint8, list):
-        env = make(kind)
+        env = make(kind, **modes)
         env.reset(seed=0)
         actions: Any = [1, 1, 0]
         if dtype is not list:
             actions = as_array(env, np.array(actions, dtype))
         result = [part.tolist() for part in env.step(actions)[:4]]
+        result.append(str(env.get_state()))
         expected = expected or result
         assert result == expected
 
