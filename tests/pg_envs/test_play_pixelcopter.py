@@ -1,4 +1,4 @@
-"""Pixelcopter by keyboard, with keys that are posted to a window nobody sees."""
+"""Pixelcopter by keyboard, with key events posted to an invisible window."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pg_envs.rendering.scene import Scene, Text
 
 
 class Hands:
-    """Posts keys: frame number to what happens before that frame is shown."""
+    """Posts events before frames are shown, by frame number."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, script: dict[int, Any]) -> None:
         self.frame, self.texts = 0, list[str]()
@@ -47,7 +47,7 @@ CLOSE = pygame.event.Event(pygame.QUIT)
 
 @pytest.fixture
 def actions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What the player does, in the order of the steps."""
+    """The actions of the player, in the order of the steps."""
     taken: list[int] = []
     step = PixelcopterEnv.step
 

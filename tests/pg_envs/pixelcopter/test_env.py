@@ -63,7 +63,7 @@ def test_a_time_limit_truncates() -> None:
         assert flags == [(False, False)] * 4 + [(False, True)]
 
 
-def test_what_is_seen_first_and_after_a_step() -> None:
+def test_the_first_observation_and_a_step_by_hand() -> None:
     """By hand: the player climbs once, everything else moves by 0.64."""
     env = PixelcopterEnv()
     first, _ = env.reset(seed=0)

@@ -32,11 +32,11 @@ def small(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return frame[STRIP + half :: PIXEL, half::PIXEL]
 
 
-def painted(snapshot: PixelcopterSnapshot) -> NDArray[np.uint8]:
+def pixels_of(snapshot: PixelcopterSnapshot) -> NDArray[np.uint8]:
     return small(Canvas("", 30).rgb_array(pixelcopter_scene(snapshot)))
 
 
-def as_the_game_paints(game: Reference) -> NDArray[np.uint8]:
+def drawn_as_in_the_game(game: Reference) -> NDArray[np.uint8]:
     """The player first, then blocks, then the columns, as in the game."""
     screen = np.zeros((48, 48, 3), np.uint8)
 
@@ -54,7 +54,7 @@ def as_the_game_paints(game: Reference) -> NDArray[np.uint8]:
     return screen
 
 
-def test_a_flight_looks_as_the_game_does() -> None:
+def test_a_flight_is_drawn_as_in_the_game() -> None:
     """Every pixel, also where blocks come in and leave, and at the seam of batches."""
 
     class Taped(PixelcopterEnv):
@@ -74,8 +74,8 @@ def test_a_flight_looks_as_the_game_does() -> None:
         if t % 11 == 0 or 215 < t < 226:
             frame = env.render()
             assert frame is not None
-            assert (small(frame) == as_the_game_paints(game)).all(), t
-        # Held in the middle: what is painted is what matters here.
+            assert (small(frame) == drawn_as_in_the_game(game)).all(), t
+        # Both players are held in the middle, alive.
         env._games.y[:], env._games.momentum[:] = 24.0, 0.0
         game.player.y, game.momentum, game.lives = 24.0, 0.0, 1
         env._is_flying = True
@@ -84,8 +84,8 @@ def test_a_flight_looks_as_the_game_does() -> None:
         env._is_flying = True
 
 
-def test_everything_has_its_place_and_its_colour() -> None:
-    picture = painted(
+def test_positions_and_colours() -> None:
+    picture = pixels_of(
         PixelcopterSnapshot(24, ((2, 24), (6, 20)), ((30, 20),), 3.0, 9, False)
     )
     assert (picture[23:25, 15:17] == WHITE).all()
@@ -98,12 +98,12 @@ def test_everything_has_its_place_and_its_colour() -> None:
     assert (picture[:, 40:] == BLACK).all()
 
 
-def test_a_crash_and_the_score_are_told() -> None:
+def test_score_steps_and_crash_are_shown() -> None:
     flying, crashed = (
         PixelcopterSnapshot(24, (), (), score, 12, over)
         for score, over in ((7.0, False), (2.0, True))
     )
-    assert (painted(crashed)[23:25, 15:17] == CRASHED).all()
+    assert (pixels_of(crashed)[23:25, 15:17] == CRASHED).all()
     for snapshot, words in (
         (flying, {"score 7", "step 12"}),
         (crashed, {"score 2", "step 12", "crashed"}),
@@ -126,16 +126,9 @@ def test_rendering_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     before = env.get_state()["steps"]
     with pytest.raises(WindowClosed):
         env.step(1)
-    # The step was taken: the next one goes on from it.
+    # The step was completed.
     assert env.get_state()["steps"] == before + 1
     env.step(1)
     env.close()
     env.close()
     assert os.environ["SDL_VIDEODRIVER"] == "dummy"
-
-
-def test_without_a_mode_rendering_warns() -> None:
-    env = PixelcopterEnv()
-    env.reset()
-    with pytest.warns(UserWarning, match=r"render\(\) does nothing without"):
-        assert env.render() is None

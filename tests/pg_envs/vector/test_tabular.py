@@ -139,32 +139,6 @@ def test_next_step_by_hand(library: str) -> None:
     assert infos == [{}] * 5
 
 
-@every_library
-def test_reset_mask_by_hand(library: str) -> None:
-    env = vector(library, two_step_mdp(), 3, 3)
-    steps = [np.array([[0.5] * 3, [LOW] * 3])] * 3
-    masked = np.array([[HIGH, HIGH, HIGH]])
-    feed_vector(env, [STARTS, *steps[:2], masked, *steps[:2]])
-    env.reset()
-    env.step(as_array(env, [GO, STAY, GO]))
-    env.step(as_array(env, [GO, STAY, GO]))  # Env 0 terminates.
-    mask = np.array([True, False, False])
-    obs, _ = env.reset(options={"reset_mask": as_array(env, mask)})
-    assert obs.ravel().tolist() == [1.0, 0.0, 2.0]
-    # Env 0 is restarted already: its next step is a step, not a dummy. The others are
-    # in their third step and meet the limit.
-    obs, rewards, terminated, truncated, _ = env.step(as_array(env, [GO, STAY, STAY]))
-    assert obs.ravel().tolist() == [2.0, 0.0, 2.0]
-    assert rewards.tolist() == [1.0, -1.0, -1.0]
-    assert terminated.tolist() == [F, F, F]
-    assert truncated.tolist() == [F, T, T]
-    obs, rewards, terminated, truncated, _ = env.step(as_array(env, [GO, STAY, STAY]))
-    assert obs.ravel().tolist() == [2.0, 0.0, 0.0]
-    assert rewards.tolist() == [10.0, 0.0, 0.0]
-    assert terminated.tolist() == [T, F, F]
-    assert truncated.tolist() == [F, F, F]
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("env_id", "form"), [case for case in ALL_FORMS if "reward_noise" not in case[1]]
