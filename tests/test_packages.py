@@ -23,7 +23,7 @@ from pg_agents.analysis.plots.style import save_figure
 from pg_agents.checker.check import check_policy_gradient
 from pg_agents.cli.main import main
 from pg_agents.experiments.settings import Settings
-from pg_envs.make_torch import make_torch_vec
+from pg_envs.make import make_torch_vec
 
 ROOT = Path(__file__).parent.parent
 TOP = ("pg_agents", "pg_envs")

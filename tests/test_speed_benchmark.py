@@ -320,7 +320,7 @@ def test_the_gpu_is_advised_from_the_size_at_which_it_stays_ahead() -> None:
     [
         ("/src/pg_agents/rollout/collector.py", "pg_agents.rollout.collector.f"),
         ("/src/pg_agents/rollout/steppers.py", "pg_agents.rollout.steppers.f"),
-        ("/v/lib/python3.11/site-packages/pg_envs/env.py", "pg_envs.env.f"),
+        ("/v/lib/python3.11/site-packages/pg_envs/tabular.py", "pg_envs.tabular.f"),
         ("/v/lib/python3.11/site-packages/torch/nn/modules.py", "torch.nn.modules.f"),
         ("/usr/lib/python3.11/copy.py", "copy.f"),
         ("/src/benchmarks/speed.py", "benchmarks.speed.f"),

@@ -9,6 +9,7 @@ import numpy as np
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from pg_agents.cloning.demonstrations import (
+    BatchController,
     Controller,
     batch_controller,
 )
