@@ -1,27 +1,27 @@
-"""The commands `pgtoy recipes`, `run`, `sweep`, `watch` and `record`."""
+"""The commands `pgtoy recipes`, `run`, `watch` and `record`.
+
+Functions import what they need: `pgtoy --help` loads neither torch nor matplotlib.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pg_agents.cli import sweep as sweeping
-from pg_agents.experiments.catalogue import find_recipe, recipes
 from pg_agents.experiments.recipe import Recipe
-from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig
+from pg_agents.experiments.recipes import find_recipe, recipes
+from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig, require_extra
 
 if TYPE_CHECKING:
-    from pg_agents.experiments.executors import AnyExecutor
     from pg_agents.experiments.folder import RunFolder
-    from pg_agents.experiments.seeds import RunReport
+    from pg_agents.experiments.seeds import AnyExecutor
 
-_VARIANT = "which of its settings (the first); run takes `all`"
-_INTERRUPTED = 130
+INTERRUPTED = 130
 _RUN_EPILOG = """\
 examples:
   pgtoy run cartpole-policy-network --seeds 10
@@ -30,67 +30,26 @@ examples:
   pgtoy run compare-networks --variant all --seeds 5
   pgtoy run known-values
 
-A run that was cut off goes on, one that has finished is left as it is. --set takes any
-setting (n_envs=8, evaluation.n_episodes=10, policy_kwargs.net_arch=[64]) or argument of
-the algorithm (learning_rate=0.01). The exit status is 0 if all runs have finished and 1
-if some have failed, or a recipe that checks something finds it wrong.
+An interrupted run is resumed, a finished one is left as it is. --set takes any setting
+(n_envs=8, evaluation.n_episodes=10, policy_kwargs.net_arch=[64]) or argument of the
+algorithm (learning_rate=0.01). The exit status is 0 if all runs have finished and 1 if
+some have failed, or a recipe that checks something finds it wrong.
 """
 
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401
     """Adds the commands to the subparsers of `pgtoy`."""
-    listing = commands.add_parser("recipes", help="list what can be run")
-    listing.set_defaults(run=_recipes)
+    commands.add_parser("recipes", help="list what can be run").set_defaults(
+        run=_recipes
+    )
     run = commands.add_parser(
         "run",
         help="train a recipe over several seeds",
         epilog=_RUN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_run_options(run)
-    run.set_defaults(run=_run)
-    tuning = commands.add_parser(
-        "sweep",
-        help="tune a recipe's settings, and test them on other seeds",
-        epilog=sweeping.EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_choice(tuning)
-    sweeping.add_sweep_options(tuning)
-    _add_changes(tuning)
-    tuning.set_defaults(run=_sweep)
-    for name, what, handler in (
-        ("watch", "watch a trained run in a window", _watch),
-        ("record", "record a trained run as a film", _record),
-    ):
-        show = commands.add_parser(name, help=what)
-        _add_choice(show)
-        show.add_argument("--seed", type=int, help="of the run (the best there is)")
-        shown = 5 if name == "watch" else 1
-        show.add_argument(
-            "--episodes", type=int, default=shown, help="to show (%(default)s)"
-        )
-        show.add_argument("--steps", type=int, help="of each episode to show (all)")
-        if name == "record":
-            show.add_argument("--to", type=Path, required=True, metavar="FILE.gif|mp4")
-        show.set_defaults(run=handler)
-
-
-def _add_choice(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("recipe", metavar="NAME", help="as `pgtoy recipes` lists it")
-    add("--variant", help=_VARIANT)
-    add(
-        "--out",
-        type=Path,
-        default=DEFAULT_ROOT,
-        help="folder of all runs (%(default)s)",
-    )
-
-
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    _add_choice(parser)
-    seeds = parser.add_mutually_exclusive_group()
+    add_recipe_options(run)
+    seeds = run.add_mutually_exclusive_group()
     seeds.add_argument(
         "--seeds",
         type=int,
@@ -99,13 +58,41 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="how many (0, 1, 2, ...), or which ones (the recipe's own number)",
     )
     seeds.add_argument("--seed", type=int, help="a single one")
-    where = parser.add_mutually_exclusive_group()
+    where = run.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=int, help="processes (one a core)")
     where.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler")
-    _add_changes(parser)
+    add_settings_options(run)
+    run.set_defaults(run=_run)
+    for name, description, n_episodes, handler in (
+        ("watch", "watch a trained run in a window", 5, _watch),
+        ("record", "record a trained run as a film", 1, _record),
+    ):
+        parser = commands.add_parser(name, help=description)
+        add_recipe_options(parser)
+        add = parser.add_argument
+        add("--seed", type=int, help="of the run (the best there is)")
+        add("--episodes", type=int, default=n_episodes, help="to show (%(default)s)")
+        add("--steps", type=int, help="of each episode to show (all)")
+        if name == "record":
+            add("--to", type=Path, required=True, metavar="FILE.gif|mp4")
+        parser.set_defaults(run=handler)
 
 
-def _add_changes(parser: argparse.ArgumentParser) -> None:
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the recipe, its variant and the folder of all runs."""
+    add = parser.add_argument
+    add("recipe", metavar="NAME", help="as `pgtoy recipes` lists it")
+    add("--variant", help="which of its settings (the first); run takes `all`")
+    add(
+        "--out",
+        type=Path,
+        default=DEFAULT_ROOT,
+        help="folder of all runs (%(default)s)",
+    )
+
+
+def add_settings_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that change settings."""
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="to train for instead")
     length.add_argument("--episodes", type=int, help="to train for instead")
@@ -119,6 +106,30 @@ def _add_changes(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def config_of(
+    recipe: Recipe, variant: str | None, options: argparse.Namespace
+) -> RunConfig:
+    """Returns a recipe's config with the settings that the options change."""
+    changes = dict(map(_parse_change, options.set))
+    for name, value in (("timesteps", options.steps), ("episodes", options.episodes)):
+        if value is not None:
+            changes[name] = value
+    return recipe.config(variant).changed(changes)
+
+
+def _parse_change(text: str) -> tuple[str, Any]:
+    """Returns name and value of ``name=value``: JSON, or else a string."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError(f"--set must read KEY=VALUE, got {text!r}")
+    # Python's spelling is accepted, too.
+    value = {"None": "null", "True": "true", "False": "false"}.get(value, value)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def _recipes(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
@@ -129,8 +140,8 @@ def _recipes(options: argparse.Namespace) -> int:
     table.columns[0].no_wrap = True
     for recipe in recipes().values():
         first = next(iter(recipe.variants.values()), None)
-        more = [name for name in recipe.variants if name != "notebook"]
-        variants = f" (also: {', '.join(more)})" if more else ""
+        others = [name for name in recipe.variants if name != "notebook"]
+        variants = f" (also: {', '.join(others)})" if others else ""
         needs = f" (needs pgtoy[{recipe.extra}])" if recipe.extra else ""
         table.add_row(
             recipe.name,
@@ -138,7 +149,7 @@ def _recipes(options: argparse.Namespace) -> int:
             ("" if first is None else first.env_id) + needs,
             recipe.reported.text,
         )
-    # In a file a line for each.
+    # Outside a terminal, one line per recipe.
     width = None if sys.stdout.isatty() else 400
     Console(width=width, highlight=False, markup=False).print(table)
     return 0
@@ -146,68 +157,59 @@ def _recipes(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     recipe = find_recipe(options.recipe)
-    if recipe.show is not None:
-        return _show(recipe, options)
-    every = list(recipe.variants) if options.variant == "all" else [options.variant]
+    if recipe.demo is not None:
+        return _run_demo(recipe, options)
+    all_variants = options.variant == "all"
     status = 0
-    for variant in every:
+    for variant in list(recipe.variants) if all_variants else [options.variant]:
         status = max(status, _train(recipe, variant, options))
-        if status == _INTERRUPTED:
+        if status == INTERRUPTED:
             break
     return status
 
 
-def _show(recipe: Recipe, options: argparse.Namespace) -> int:
-    """Runs what is no training: it knows seed and folder alone."""
-    from pg_agents.experiments.showing import show
+def _run_demo(recipe: Recipe, options: argparse.Namespace) -> int:
+    from pg_agents.experiments.demos import run_demo
 
-    given = vars(options)
-    others = ("variant", "seeds", "jobs", "dask", "steps", "episodes", "set")
-    for name in others:
-        if given[name]:
+    for name in ("variant", "seeds", "jobs", "dask", "steps", "episodes", "set"):
+        if getattr(options, name):
             raise ValueError(
-                f"recipe {recipe.name} trains no seeds of its own: it takes --seed and "
-                f"--out, got --{name}"
+                f"recipe {recipe.name} is a demo: it takes --seed and --out, got "
+                f"--{name}"
             )
-    record = show(recipe, options.out, options.seed or 0)
+    record = run_demo(recipe, options.out, options.seed or 0)
     print("\n".join(record.lines))
     return 1 if record.passed is False else 0
 
 
 def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> int:
     from pg_agents.common.files import check_folder
-    from pg_agents.experiments.building import try_out
-    from pg_agents.experiments.extras import require_extra
-    from pg_agents.experiments.progress import RunsBar
-    from pg_agents.experiments.seeds import run_seeds
+    from pg_agents.experiments.building import check_buildable
+    from pg_agents.experiments.seeds import RunsBar, run_seeds
     from pg_agents.experiments.summary import summarise
 
-    config = _config(recipe, variant, options)
+    config = config_of(recipe, variant, options)
     require_extra(config.settings.extra, f"recipe {recipe.name}")
-    # Once, not once a seed.
-    try_out(config.settings)
-    check_folder(options.out / config.name)
+    # Once, instead of once per seed.
+    check_buildable(config.settings)
+    folder = options.out / config.name
+    check_folder(folder)
     seeds = _seeds(options, recipe.seeds)
     try:
-        with _executor(options.dask) as executor:
-            with RunsBar(config.name, len(seeds)) as bar:
-                reports = run_seeds(
-                    config,
-                    seeds,
-                    options.out,
-                    executor,
-                    jobs=options.jobs,
-                    on_progress=bar.show,
-                )
+        with _dask(options.dask) as executor, RunsBar(config.name, len(seeds)) as bar:
+            reports = run_seeds(
+                config,
+                seeds,
+                options.out,
+                executor,
+                jobs=options.jobs,
+                on_progress=bar.show,
+            )
     except KeyboardInterrupt:
         print("pgtoy: interrupted; the same command goes on", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     print(summarise(recipe, config, reports))
-    print(f"folder: {options.out / config.name}")
-    return _complain(reports)
-
-
-def _complain(reports: list[RunReport]) -> int:
+    print(f"folder: {folder}")
     failed = [report for report in reports if report.error is not None]
     for report in failed:
         print(
@@ -217,53 +219,22 @@ def _complain(reports: list[RunReport]) -> int:
     return 1 if failed else 0
 
 
-def _sweep(options: argparse.Namespace) -> int:
-    recipe = find_recipe(options.recipe)
-    return sweeping.run_sweep(options, _config(recipe, options.variant, options))
-
-
-def _config(
-    recipe: Recipe, variant: str | None, options: argparse.Namespace
-) -> RunConfig:
-    config = recipe.config(variant)
-    changes = dict(_change(each) for each in options.set)
-    for name, given in (("timesteps", options.steps), ("episodes", options.episodes)):
-        if given is not None:
-            changes[name] = given
-    return config.changed(changes)
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """Returns name and value of ``name=value``; what is no JSON is a string."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise ValueError(f"--set must read KEY=VALUE, got {text!r}")
-    # As Python writes them.
-    value = {"None": "null", "True": "true", "False": "false"}.get(value, value)
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
 def _seeds(options: argparse.Namespace, default: int) -> list[int]:
     if options.seed is not None:
         return [options.seed]
-    given = options.seeds or [default]
-    if len(given) > 1:
-        return list(given)
-    if given[0] < 1:
-        raise ValueError(f"--seeds must be at least 1, got {given[0]}")
-    return list(range(given[0]))
+    seeds: list[int] = options.seeds or [default]
+    if len(seeds) > 1:
+        return seeds
+    if seeds[0] < 1:
+        raise ValueError(f"--seeds must be at least 1, got {seeds[0]}")
+    return list(range(seeds[0]))
 
 
 @contextmanager
-def _executor(address: str | None) -> Iterator[AnyExecutor | None]:
+def _dask(address: str | None) -> Iterator[AnyExecutor | None]:
     if address is None:
         yield None
         return
-    from pg_agents.experiments.extras import require_extra
-
     require_extra("distributed", "--dask")
     from distributed import Client
 
@@ -276,12 +247,12 @@ def _executor(address: str | None) -> Iterator[AnyExecutor | None]:
 
 
 def _watch(options: argparse.Namespace) -> int:
-    from pg_agents.experiments.watching import watch
+    from pg_agents.experiments.viewer import watch
 
-    folder = _to_show(options)
+    folder = _find_run(options)
     print(f"{folder.path}: {folder.result().mean_return:.4g} on average")
     try:
-        if not watch(folder, *_shown(options)):
+        if not watch(folder, options.episodes, _print_return, options.steps):
             print("the window was closed")
     except KeyboardInterrupt:
         print("interrupted")
@@ -289,24 +260,28 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from pg_agents.experiments.watching import record
+    from pg_agents.experiments.viewer import record
 
-    folder = _to_show(options)
-    record(folder, options.to, *_shown(options))
+    folder = _find_run(options)
+    record(folder, options.to, options.episodes, _print_return, options.steps)
     print(f"film: {options.to}")
     return 0
 
 
-def _to_show(options: argparse.Namespace) -> RunFolder:
-    """Returns the run that was asked for, or else what comes with the package."""
-    from pg_agents.experiments.showcases import find_showcase
-    from pg_agents.experiments.watching import find_run
+def _find_run(options: argparse.Namespace) -> RunFolder:
+    """Returns the run to show, or else the pretrained model of the recipe."""
+    from pg_agents.experiments.pretrained import find_pretrained
+    from pg_agents.experiments.viewer import find_run
 
+    for name, value in (("--episodes", options.episodes), ("--steps", options.steps)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
     config = find_recipe(options.recipe).config(options.variant)
-    asked = options.seed is not None
-    showcase = None if asked else find_showcase(options.recipe, options.variant)
-    folder = find_run(config, options.out, options.seed, showcase)
-    if folder is showcase:
+    pretrained = None
+    if options.seed is None:
+        pretrained = find_pretrained(options.recipe, options.variant)
+    folder = find_run(config, options.out, options.seed, pretrained)
+    if folder is pretrained:
         print(
             f"no finished run of {config.name} in {options.out}: this is the "
             f"{folder.config.name} that comes with pgtoy"
@@ -314,15 +289,5 @@ def _to_show(options: argparse.Namespace) -> RunFolder:
     return folder
 
 
-def _shown(
-    options: argparse.Namespace,
-) -> tuple[int, Callable[[float], None], int | None]:
-    """Returns how many episodes, whom to tell their returns, how many steps of each."""
-    for name, given in (("--episodes", options.episodes), ("--steps", options.steps)):
-        if given is not None and given < 1:
-            raise ValueError(f"{name} must be at least 1, got {given}")
-    return options.episodes, _say, options.steps
-
-
-def _say(episode_return: float) -> None:
+def _print_return(episode_return: float) -> None:
     print(f"return {episode_return:.4g}")

@@ -1,4 +1,4 @@
-"""What is wrong with the folder of a run, and what to do about it."""
+"""Errors of run folders."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 class DamagedRunError(ValueError):
-    """A file of a run is missing, cut off, damaged or edited.
+    """A file of a run is missing, truncated, damaged or edited.
 
     Args:
         path: the file.
-        what: what is wrong with it, in words that follow its name.
+        what: what is wrong with it, as the end of a sentence that begins with `path`.
     """
 
     def __init__(self, path: Path, what: str) -> None:
@@ -21,9 +21,13 @@ class DamagedRunError(ValueError):
         self.path, self.what = path, what
 
     def __reduce__(self) -> tuple[type[DamagedRunError], tuple[Path, str]]:
-        """So that it comes whole out of another process."""
+        """Supports pickling, for errors raised in worker processes."""
         return type(self), (self.path, self.what)
 
 
 class OtherRunError(ValueError):
-    """A folder holds another recipe's run, or one of other settings."""
+    """A folder holds the run of another recipe, or one with other settings."""
+
+
+class FolderBusyError(RuntimeError):
+    """Another process, or another thread, works in the folder."""

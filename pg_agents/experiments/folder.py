@@ -22,10 +22,14 @@ from pg_agents.checkpoint.archive import (
 )
 from pg_agents.common.files import write_whole
 from pg_agents.experiments.building import algorithm_class
-from pg_agents.experiments.damage import DamagedRunError, OtherRunError
-from pg_agents.experiments.extras import EXTRAS
+from pg_agents.experiments.errors import DamagedRunError, OtherRunError
 from pg_agents.experiments.monitor_file import Episode, read_episodes
-from pg_agents.experiments.settings import RunConfig, Settings, first_difference
+from pg_agents.experiments.settings import (
+    EXTRAS,
+    RunConfig,
+    Settings,
+    first_difference,
+)
 
 FORMAT = 1
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from stable_baselines3.common.monitor import ResultsWriter
 
 from pg_agents.common.files import write_whole
-from pg_agents.experiments.damage import DamagedRunError
+from pg_agents.experiments.errors import DamagedRunError
 
 EXTRA_COLUMNS = ("steps", "episode")
 _COLUMNS = ("r", "l", "t", *EXTRA_COLUMNS)

@@ -1,4 +1,4 @@
-"""The bandit's rows: a table of logits, a network, and the pictures of both."""
+"""Bandit demos: a table of logits, a linear network, and plots of both."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ from pg_agents.analysis.plots import (
     save_figure,
 )
 from pg_agents.callbacks import Recorder, StopOnInterrupt, TrainingRecord
-from pg_agents.experiments.showing import Shown, ShowRequest
+from pg_agents.experiments.demos import DemoRequest, DemoResult
 
 ENV_ID = "pg_envs:PGToy-Bandit-v0"
 ARMS = ("left", "centre", "right")
 PAYING_ARM = 0
-# Of a row: runs, and pulls of each.
+# Number of runs, and of pulls in each.
 TABLE, NETWORK = (100, 500), (50, 100)
 MakeModel = Callable[[int], REINFORCE]
 
 
 def make_table(seed: int) -> REINFORCE:
-    """Returns the untrained agent of row bandit-table."""
-    # The reward of a pull is all that a pull is worth: gamma 0, an update each step.
+    """Returns the untrained agent of bandit-table: gamma 0, an update per pull."""
     return REINFORCE(
         "TabularPolicy",
         gymnasium.make(ENV_ID, observation="index", max_episode_steps=-1),
@@ -46,14 +45,14 @@ def make_table(seed: int) -> REINFORCE:
 
 
 def make_network(seed: int) -> REINFORCE:
-    """Returns the untrained agent of row bandit-network."""
+    """Returns the untrained agent of bandit-network."""
     return REINFORCE(
         "MlpPolicy",
         gymnasium.make(ENV_ID, max_episode_steps=-1),
         learning_rate=1.0,
         n_steps=1,
         gamma=0.0,
-        # No hidden layer: from the constant 0 to three logits, by weight and bias.
+        # No hidden layer: the logits are linear in the observation, which is 0.
         policy_kwargs={"net_arch": [], "optimizer_class": torch.optim.Adam},
         seed=seed,
     )
@@ -66,13 +65,13 @@ def train_for(
 
     Args:
         model: the untrained agent.
-        n_pulls: how many pulls, each followed by an update.
+        n_pulls: number of pulls, each followed by an update.
         *callbacks: further callbacks.
         every: updates between two recordings of the action probabilities.
     """
     index = isinstance(model.observation_space, gymnasium.spaces.Discrete)
-    seen: Any = np.array([0]) if index else np.zeros((1, 1), dtype=np.float32)
-    recorder, interrupt = Recorder(seen, every), StopOnInterrupt()
+    obs: Any = np.array([0]) if index else np.zeros((1, 1), dtype=np.float32)
+    recorder, interrupt = Recorder(obs, every), StopOnInterrupt()
     model.learn(n_pulls, callback=[recorder, interrupt, *callbacks], log_interval=None)
     return recorder.record, interrupt.interrupted
 
@@ -82,28 +81,28 @@ def make_runs(
     n_runs: int,
     n_pulls: int,
     seed: int,
-    of_run: Callable[[int], BaseCallback] | None = None,
+    make_callback: Callable[[int], BaseCallback] | None = None,
 ) -> tuple[list[TrainingRecord], REINFORCE]:
     """Makes runs with consecutive seeds; fewer after a Ctrl-C.
 
     Args:
-        make_model: returns the untrained agent of a seed.
-        n_runs: how many runs.
-        n_pulls: of each.
-        seed: of the first.
-        of_run: returns a further callback for a run, counted from 0.
+        make_model: function of a seed that returns the untrained agent.
+        n_runs: number of runs.
+        n_pulls: number of pulls of each.
+        seed: seed of the first run.
+        make_callback: function of a run's index that returns a further callback.
 
     Returns:
         The records and the last model.
     """
     records: list[TrainingRecord] = []
     interrupted = False
-    # A hundred recordings draw a smooth curve.
+    # A hundred recordings make a smooth curve.
     every = max(1, n_pulls // 100)
     while len(records) < n_runs and not interrupted:
         model = make_model(seed + len(records))
-        more = [] if of_run is None else [of_run(len(records))]
-        record, interrupted = train_for(model, n_pulls, *more, every=every)
+        callbacks = [] if make_callback is None else [make_callback(len(records))]
+        record, interrupted = train_for(model, n_pulls, *callbacks, every=every)
         records.append(record)
     return records, model
 
@@ -114,7 +113,7 @@ def final_probabilities(records: list[TrainingRecord]) -> NDArray[np.float64]:
 
 
 def describe(records: list[TrainingRecord]) -> tuple[str, str]:
-    """Returns how often the paying arm was found, and what was earned, in words."""
+    """Describes how often the paying arm was found, and the total rewards."""
     final = final_probabilities(records)
     totals = [record.rewards.sum() for record in records]
     n_pulls = len(records[0].rewards)
@@ -128,7 +127,7 @@ def describe(records: list[TrainingRecord]) -> tuple[str, str]:
 
 
 def draw(name: str, records: list[TrainingRecord], out: Path) -> list[Path]:
-    """Saves three plots and the animation, and returns where."""
+    """Saves three plots and the animation, and returns their paths."""
     figures = {
         "action_probabilities": plot_action_probabilities(records, ARMS),
         "rewards": plot_rewards(records),
@@ -143,36 +142,39 @@ def draw(name: str, records: list[TrainingRecord], out: Path) -> list[Path]:
     return paths
 
 
-def show_table(request: ShowRequest, size: tuple[int, int] = TABLE) -> Shown:
-    """Row bandit-table; passes if 99 of 100 runs find the arm."""
-    return _show(make_table, request, size)
+def table(request: DemoRequest, size: tuple[int, int] = TABLE) -> DemoResult:
+    """Trains tables of logits; passes if 99 % of the runs find the paying arm."""
+    return _train(make_table, request, size)
 
 
-def show_network(request: ShowRequest, size: tuple[int, int] = NETWORK) -> Shown:
-    """Row bandit-network; likewise."""
-    return _show(make_network, request, size)
+def network(request: DemoRequest, size: tuple[int, int] = NETWORK) -> DemoResult:
+    """Trains linear networks; passes if 99 % of the runs find the paying arm."""
+    return _train(make_network, request, size)
 
 
-def show_plots(
-    request: ShowRequest,
-    table: tuple[int, int] = TABLE,
-    network: tuple[int, int] = NETWORK,
-) -> Shown:
-    """Row bandit-plots: the pictures of both."""
-    rows = (("table", make_table, table), ("network", make_network, network))
-    lines = []
-    for name, make_model, size in rows:
+def plots(
+    request: DemoRequest,
+    table_size: tuple[int, int] = TABLE,
+    network_size: tuple[int, int] = NETWORK,
+) -> DemoResult:
+    """Draws the runs of both."""
+    paths = []
+    for name, make_model, size in (
+        ("table", make_table, table_size),
+        ("network", make_network, network_size),
+    ):
         records, _ = make_runs(make_model, *size, request.seed)
-        for path in draw(name, records, request.folder):
-            lines.append(f"{path.relative_to(request.out)}")
-    return Shown(("; ".join(lines),))
+        paths += draw(name, records, request.folder)
+    return DemoResult(("; ".join(str(p.relative_to(request.out)) for p in paths),))
 
 
-def _show(make_model: MakeModel, request: ShowRequest, size: tuple[int, int]) -> Shown:
+def _train(
+    make_model: MakeModel, request: DemoRequest, size: tuple[int, int]
+) -> DemoResult:
     n_runs, n_pulls = size
     records, _ = make_runs(make_model, n_runs, n_pulls, request.seed)
     if len(records) < n_runs or len(records[-1].rewards) < n_pulls:
-        # Of some runs nothing is written down as if it were of all.
+        # Ctrl-C: some of the runs must not be reported as all of them.
         raise KeyboardInterrupt
     share = (final_probabilities(records) >= 0.95).mean()
-    return Shown(describe(records), bool(share >= 0.99))
+    return DemoResult(describe(records), bool(share >= 0.99))

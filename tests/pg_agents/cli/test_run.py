@@ -1,7 +1,8 @@
-"""The commands of `pgtoy` that run recipes, and what they say when they can't."""
+"""`pgtoy recipes`, `run`, `watch` and `record`: output, exit status, errors."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import sys
@@ -14,7 +15,7 @@ from PIL import Image
 
 from pg_agents.cli.main import main
 from pg_agents.experiments import (
-    Moment,
+    Progress,
     Recipe,
     Reported,
     RunFolder,
@@ -44,8 +45,8 @@ def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         },
         seeds=2,
     )
-    every = (*recipes().values(), recipe)
-    monkeypatch.setattr("pg_agents.experiments.catalogue.RECIPES", every)
+    module = importlib.import_module("pg_agents.experiments.recipes")
+    monkeypatch.setattr(module, "RECIPES", (*recipes().values(), recipe))
     recipes.cache_clear()
     yield
     recipes.cache_clear()
@@ -59,28 +60,30 @@ def seeds_in(tmp_path: Path, name: str = "tiny") -> list[str]:
     return sorted(path.name for path in (tmp_path / name).glob("seed-*"))
 
 
-def test_the_list_has_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_has_a_line_for_each_recipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == list(recipes())
-    (own,) = [line for line in lines if line.startswith("tiny ")]
+    (line,) = [line for line in lines if line.startswith("tiny ")]
     for part in ("a recipe of the tests (also: fails", SETTINGS.env_id, "0.5 ± 0.1"):
-        assert part in own
+        assert part in line
     assert find_recipe("sequence-reinforce").title in "\n".join(lines)
 
 
-def test_a_run_ends_with_its_result_beside_the_notebook_s(
+def test_the_result_is_printed_beside_the_notebook_s(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path) == 0
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert seeds_in(tmp_path) == ["seed-0000", "seed-0001"]
-    found = [run_one(tiny(), seed, tmp_path).result().mean_return for seed in (0, 1)]
-    lines = said.out.splitlines()
-    low, mean, high = min(found), sum(found) / 2, max(found)
+    means = [run_one(tiny(), seed, tmp_path).result().mean_return for seed in (0, 1)]
+    lines = printed.out.splitlines()
+    low, mean, high = min(means), sum(means) / 2, max(means)
     assert f"  evaluation  {mean:.4g} [{low:.4g}, {high:.4g}]" in lines
     assert "notebook: 0.5 ± 0.1" in lines
-    assert "100%" in said.err and "2 of 2 runs done" in said.err
+    assert "100%" in printed.err and "2 of 2 runs done" in printed.err
 
 
 def test_seeds_are_a_number_or_a_list(tmp_path: Path) -> None:
@@ -110,31 +113,31 @@ def test_settings_can_be_changed(tmp_path: Path) -> None:
     assert len(RunFolder(tmp_path / "few" / "tiny" / "seed-0000").episodes()) == 3
 
 
-def test_a_failed_run_is_named_and_the_others_are_there(
+def test_a_failed_run_is_named_and_stops_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, "--variant", "fails") == 1
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     folder = tmp_path / "tiny-fails" / "seed-0001"
     expected = f"pgtoy: seed 1 failed: ArithmeticError: no such luck [{folder}]"
-    assert expected in said.err.splitlines()
-    assert "1 of 2 runs failed" in said.out
+    assert expected in printed.err.splitlines()
+    assert "1 of 2 runs failed" in printed.out
     assert RunFolder(tmp_path / "tiny-fails" / "seed-0000").finished
 
 
 @pytest.mark.filterwarnings("ignore:a callback changed the policy's weights")
-def test_a_run_whose_weights_are_spoilt_says_so_in_one_line_each_time(
+def test_a_run_whose_weights_become_nan_is_named_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "tiny-spoils" / "seed-0001"
     for _ in range(2):
         assert run(tmp_path, "--variant", "spoils") == 1
-        said = capsys.readouterr()
-        # The progress bar is there as well.
-        line = said.err.splitlines()[-1]
+        printed = capsys.readouterr()
+        # The last line; the progress bar precedes it.
+        line = printed.err.splitlines()[-1]
         assert line.startswith("pgtoy: seed 1 failed: NonFiniteError: ")
         assert "nan" in line.lower() and line.endswith(f" [{folder}]")
-        assert "1 of 2 runs failed" in said.out
+        assert "1 of 2 runs failed" in printed.out
         assert list((folder / "checkpoint").glob("*.zip"))
     assert RunFolder(tmp_path / "tiny-spoils" / "seed-0000").finished
 
@@ -147,9 +150,9 @@ REFUSED: list[tuple[list[str], str]] = [
     (["run", "tiny", "--jobs", "0"], "jobs must be an integer >= 1, got 0"),
     (["run", "tiny", "--set", "gamma"], "--set must read KEY=VALUE, got 'gamma'"),
     (["run", "tiny", "--set", "gama=1"], "no argument 'gama'; did you mean gamma?"),
-    (["run", "tiny", "--set", "n_envs=x"], "n_envs must be an integer, got 'x'"),
+    (["run", "tiny", "--set", "n_envs=x"], "n_envs must be an integer >= 1, got 'x'"),
     (["run", "tiny", "--set", "env_id=No-v0"], "No"),
-    (["run", "tiny", "--steps", "0"], "timesteps must be at least 1, got 0"),
+    (["run", "tiny", "--steps", "0"], "timesteps must be an integer >= 1, got 0"),
     (
         ["run", "tiny", "--variant", "needs"],
         'needs gymnasium_robotics and mujoco: pip install "pgtoy[robotics]"',
@@ -165,11 +168,12 @@ REFUSED: list[tuple[list[str], str]] = [
         "`pgtoy run tiny --variant fails --seeds 1 --out OUT` makes one",
     ),
     (["record", "tiny", "--to", "x.gif"], "there is no finished run of tiny in OUT"),
+    (["record", "tiny", "--to", "x.gif", "--steps", "0"], "--steps must be at least 1"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED)
-def test_bad_input_exits_with_2_and_says_why(
+def test_bad_input_exits_with_2_and_one_line(
     arguments: list[str],
     message: str,
     tmp_path: Path,
@@ -179,10 +183,10 @@ def test_bad_input_exits_with_2_and_says_why(
     for name in ("gymnasium_robotics", "mujoco", "distributed"):
         monkeypatch.setitem(sys.modules, name, None)
     assert main([*arguments, "--out", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    assert said.splitlines()[-1].startswith("pgtoy: error: ")
-    assert message.replace("OUT", str(tmp_path)) in said
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("pgtoy: error: ")
+    assert message.replace("OUT", str(tmp_path)) in errors
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,18 +209,18 @@ def test_another_run_in_the_folder_is_reported(
 ) -> None:
     assert run(tmp_path, "--seed", "0") == 0
     assert run(tmp_path, "--seed", "0", "--episodes", "5") == 1
-    said = capsys.readouterr()
-    assert "episodes is 20 there and 5 here" in said.err
-    assert "tiny: no run has finished" in said.out
+    printed = capsys.readouterr()
+    assert "episodes is 20 there and 5 here" in printed.err
+    assert "tiny: no run has finished" in printed.out
 
 
-def test_ctrl_c_says_how_to_go_on(
+def test_ctrl_c_exits_with_130_and_the_same_command_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*arguments: Any, on_progress: Any, **named: Any) -> RunFolder:
-        def both(moment: Moment) -> None:
-            on_progress(moment)
-            if moment.episodes == 3:
+        def both(progress: Progress) -> None:
+            on_progress(progress)
+            if progress.episodes == 3:
                 signal.raise_signal(signal.SIGINT)
 
         return run_one(*arguments, on_progress=both, **named)
@@ -233,7 +237,7 @@ def test_ctrl_c_says_how_to_go_on(
     assert len(data["resumed_at"]) == 1
 
 
-def test_watch_and_record_show_the_best_run_or_the_one_asked_for(
+def test_watch_and_record_show_the_best_run_or_that_of_a_seed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tmp_path, "--seeds", "3")
@@ -244,8 +248,8 @@ def test_watch_and_record_show_the_best_run_or_the_one_asked_for(
     film = tmp_path / "film.gif"
     where = ["--out", str(tmp_path)]
     assert main(["record", "tiny", "--to", str(film), *where]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[-1] == f"film: {film}" and len(said) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"film: {film}" and len(lines) == 2
     with Image.open(film) as picture:
         assert picture.size == (800, 512)
     monkeypatch.setitem(SequenceEnv.metadata, "render_fps", 1000)

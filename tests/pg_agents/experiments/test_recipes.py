@@ -1,4 +1,4 @@
-"""Every recipe can be found, and can be run."""
+"""Recipes: each can be found and built, with the settings of the notebooks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from pg_agents.experiments import Recipe, Reported, Settings, find_recipe, recipes
 from pg_agents.experiments.building import (
-    load_hook,
+    load_function,
     make_evaluation_env,
     make_model,
     make_training_env,
 )
-from pg_agents.experiments.extras import EXTRAS
+from pg_agents.experiments.recipe import Point
+from pg_agents.experiments.settings import EXTRAS
 from tests.pg_agents.experiments.tiny import SETTINGS
 
 VARIANTS = [
@@ -24,7 +25,6 @@ VARIANTS = [
     for recipe in recipes().values()
     for variant, settings in recipe.variants.items()
 ]
-NONE = Reported(text="none")
 
 
 def model_of(settings: Settings) -> BaseAlgorithm:
@@ -32,41 +32,28 @@ def model_of(settings: Settings) -> BaseAlgorithm:
 
 
 @pytest.mark.parametrize("settings", VARIANTS)
-def test_every_recipe_can_be_built_and_written_down(settings: Settings) -> None:
+def test_every_variant_can_be_built_and_stored(settings: Settings) -> None:
     modules = EXTRAS[settings.extra] if settings.extra else ()
     if any(importlib.util.find_spec(module) is None for module in modules):
         pytest.skip(f"needs the extra {settings.extra}")
-    written = json.loads(json.dumps(settings.to_json()))
-    assert Settings.from_json(written) == settings
+    assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
     model = model_of(replace(settings, device="cpu"))
     env = make_evaluation_env(settings, 0)
     assert env.action_space == model.action_space
     env.close()
-    for hook in (settings.train, settings.play):
-        assert hook is None or callable(load_hook(hook))
+    for function in (settings.train, settings.play):
+        assert function is None or callable(load_function(function))
 
 
-def test_every_show_is_a_function() -> None:
-    shows = [recipe.show for recipe in recipes().values() if recipe.show]
-    assert len(shows) >= 12
-    assert all(callable(load_hook(show)) for show in shows)
+@pytest.mark.parametrize("name", [n for n, r in recipes().items() if r.demo])
+def test_every_demo_is_a_function(name: str) -> None:
+    demo = find_recipe(name).demo
+    assert demo is not None and callable(load_function(demo))
 
 
-# Rows of shared/SYSTEMS.md.
-ROWS = """random-baseline cartpole-policy-network cartpole-two-headed solved-stop
-notebook-view checkpoint cartpole-mc watch-trained evaluate gpu known-values
-reinforce-memory periodic-evaluator learning-curve bandit-table bandit-network
-bandit-plots sequence-reinforce sequence-explore reinforce-128 gaussian-policy
-one-step-actor-critic gae improvements compare-networks pixelcopter-mc lunarlander
-improved-lunarlander inverted-pendulum fetch-slide""".split()
-
-
-def test_every_row_has_its_recipe() -> None:
-    assert set(ROWS) == set(recipes()) and len(ROWS) == 30
-
-
+# Averages and final evaluations that the notebooks report.
 @pytest.mark.parametrize(
-    ("name", "on_the_way", "final"),
+    ("name", "averages", "final"),
     [
         ("cartpole-mc", {100: 25.7, 200: 76.0}, 1000.0),
         (
@@ -79,18 +66,22 @@ def test_every_row_has_its_recipe() -> None:
     ],
 )
 def test_the_figures_of_the_notebooks(
-    name: str, on_the_way: dict[int, float], final: float | None
+    name: str, averages: dict[int, float], final: float | None
 ) -> None:
-    """Every average that shared/SYSTEMS.md quotes is compared with."""
     reported = find_recipe(name).reported
-    theirs = {p.episode: p.value for p in reported.points if p.value is not None}
-    assert theirs == on_the_way and reported.value == final
+    points = {p.episode: p.value for p in reported.points if p.value is not None}
+    assert points == averages and reported.value == final
 
 
 @pytest.mark.parametrize(
-    ("name", "shapes", "said"),
+    ("name", "shapes", "attributes"),
     [
-        # A body of 128, and a head for each of policy and value.
+        (
+            "cartpole-policy-network",
+            [[32, 4], [32], [2, 32], [2]],
+            {"learning_rate": 5e-3, "standardize_returns": True, "n_episodes": 1},
+        ),
+        # A body of 128, and heads for policy and value.
         (
             "cartpole-two-headed",
             [[128, 4], [128], [2, 128], [2], [1, 128], [1]],
@@ -119,58 +110,31 @@ def test_the_figures_of_the_notebooks(
             ],
             {"learning_rate": 3e-4, "n_steps": 1, "n_episodes": None},
         ),
+        (
+            "sequence-reinforce",
+            [[3, 1], [3]],
+            {"learning_rate": 0.01, "gamma": 0.6},
+        ),
     ],
 )
-def test_the_notebooks_settings(
-    name: str, shapes: list[list[int]], said: dict[str, float]
+def test_the_settings_of_the_notebooks(
+    name: str, shapes: list[list[int]], attributes: dict[str, float]
 ) -> None:
-    """As shared/SYSTEMS.md writes them down: layers, step sizes, discounts."""
     model = model_of(find_recipe(name).config().settings)
     assert [list(p.shape) for p in model.policy.parameters()] == shapes
-    assert {key: vars(model)[key] for key in said} == said
+    assert {key: getattr(model, key) for key in attributes} == attributes
     optimizer = model.policy.optimizer
+    if name == "sequence-reinforce":
+        assert type(optimizer).__name__ == "AdamW"
+        return
     assert type(optimizer).__name__ == "Adam" and optimizer.defaults["eps"] == 1e-8
-    # Notebook E does not say which; theirs was chosen by trying.
-    ours, other = "ReLU", "Tanh"
-    if name == "one-step-actor-critic":
-        ours, other = other, ours
-    assert ours in str(model.policy) and other not in str(model.policy)
+    # The notebook of the one-step actor-critic does not state its activation.
+    activation = "Tanh" if name == "one-step-actor-critic" else "ReLU"
+    activations = {name for name in ("Tanh", "ReLU") if name in str(model.policy)}
+    assert activations == {activation}
 
 
-def test_the_best_recipes_are_those_that_the_benchmark_solves_with() -> None:
-    from benchmarks.speed.settings import RECIPES as MEASURED
-
-    for name, algorithm in (
-        ("cartpole-policy-network", "REINFORCE"),
-        ("one-step-actor-critic", "ActorCritic"),
-    ):
-        ours = find_recipe(name).config("best").settings
-        theirs = dict(MEASURED[algorithm]["arguments"])
-        assert ours.device == theirs.pop("device")
-        assert dict(ours.arguments) == theirs
-        assert ours.n_envs == MEASURED[algorithm]["n_envs"]
-        assert ours.timesteps == MEASURED[algorithm]["n_timesteps"]
-
-
-def test_the_cartpole_network_is_the_notebook_s() -> None:
-    """4-32-2 with ReLU: 4 * 32 + 32 + 32 * 2 + 2 parameters, and no critic's."""
-    model = model_of(find_recipe("cartpole-policy-network").config().settings)
-    sizes = [list(p.shape) for p in model.policy.parameters()]
-    assert sizes == [[32, 4], [32], [2, 32], [2]]
-    assert "ReLU" in str(model.policy) and "Tanh" not in str(model.policy)
-    optimizer = model.policy.optimizer
-    assert type(optimizer).__name__ == "Adam" and optimizer.defaults["lr"] == 5e-3
-    assert vars(model)["standardize_returns"] and vars(model)["n_episodes"] == 1
-
-
-def test_the_sequence_s_policy_is_linear() -> None:
-    model = model_of(find_recipe("sequence-reinforce").config().settings)
-    assert [list(p.shape) for p in model.policy.parameters()] == [[3, 1], [3]]
-    assert type(model.policy.optimizer).__name__ == "AdamW"
-    assert model.gamma == 0.6  # type: ignore[attr-defined]
-
-
-def test_an_unknown_recipe_is_refused_with_the_nearest() -> None:
+def test_an_unknown_recipe_raises_with_the_nearest_name() -> None:
     nearest = "'cartpole-policy-netwrk'; the nearest is cartpole-policy-network; `pg"
     with pytest.raises(ValueError, match=f"there is no recipe {nearest}"):
         find_recipe("cartpole-policy-netwrk")
@@ -178,14 +142,18 @@ def test_an_unknown_recipe_is_refused_with_the_nearest() -> None:
         find_recipe("zzz")
 
 
-def test_a_variant_is_found_or_refused() -> None:
+RIGHT = {
+    "name": "r",
+    "title": "t",
+    "reported": Reported(text="none"),
+    "variants": {"notebook": SETTINGS},
+}
+
+
+def test_a_variant_is_found_or_raises() -> None:
     best = SETTINGS.changed({"gamma": 1.0})
-    recipe = Recipe(
-        name="r",
-        title="t",
-        reported=NONE,
-        variants={"notebook": SETTINGS, "best": best},
-    )
+    variants = {"notebook": SETTINGS, "best": best}
+    recipe = Recipe(**{**RIGHT, "variants": variants})  # type: ignore[arg-type]
     assert recipe.config().settings is SETTINGS
     assert recipe.config("best").settings is best
     with pytest.raises(ValueError, match=r"no variant 'bset', only .* mean best\?"):
@@ -196,22 +164,19 @@ def test_a_variant_is_found_or_refused() -> None:
     ("changes", "message"),
     [
         ({"name": "Cart Pole"}, "small letters, digits and hyphens, got 'Cart Pole'"),
-        ({"variants": {}}, "must have variants or a show, got neither"),
-        ({"show": "m:f"}, "must have variants or a show, got both"),
-        ({"show": "m"}, "show must read module:function"),
+        ({"variants": {}}, "must have variants or a demo, got neither"),
+        ({"demo": "m:f"}, "must have variants or a demo, got both"),
+        ({"demo": "m"}, "demo must read module:function"),
         ({"variants": {"x_y": SETTINGS}}, "hyphens, got 'x_y'"),
         ({"variants": {"x": {}}}, "variant x must be Settings"),
-        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"seeds": 0}, "seeds must be an integer >= 1, got 0"),
     ],
 )
-def test_a_recipe_that_cannot_be_is_refused(
-    changes: dict[str, object], message: str
-) -> None:
-    right: dict[str, object] = {
-        "name": "r",
-        "title": "t",
-        "reported": NONE,
-        "variants": {"notebook": SETTINGS},
-    }
+def test_an_invalid_recipe_raises(changes: dict[str, object], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
-        Recipe(**{**right, **changes})  # type: ignore[arg-type]
+        Recipe(**{**RIGHT, **changes})  # type: ignore[arg-type]
+
+
+def test_an_average_of_more_episodes_than_there_are_raises() -> None:
+    with pytest.raises(ValueError, match="window must be from 1 to its episode"):
+        Point(10, 11, None)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pg_agents.experiments import Recipe, Reported, RunFolder
-from pg_agents.experiments.damage import OtherRunError
+from pg_agents.experiments.errors import OtherRunError
 from pg_agents.experiments.figure import Figure
 from pg_agents.experiments.folder import EvaluationRecord, Result
 from pg_agents.experiments.monitor_file import Episode, new_writer, row

@@ -5,29 +5,55 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
+from numpy.typing import NDArray
 from PIL import Image, ImageSequence
+from stable_baselines3 import A2C
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecEnv,
+    VecFrameStack,
+    VecNormalize,
+)
 
 from pg_agents.experiments import RunFolder, run_one
-from pg_agents.experiments import watching as watching_module
-from pg_agents.experiments.showcases import Showcase
-from pg_agents.experiments.watching import find_run, has_screen, record, watch
-from pg_envs import SequenceEnv, WindowClosed
-from tests.pg_agents.experiments.tiny import HOOKS, tiny
+from pg_agents.experiments.pretrained import PretrainedRun
+from pg_agents.experiments.viewer import (
+    SingleEnvObs,
+    find_run,
+    has_screen,
+    record,
+    watch,
+)
+from pg_envs import SequenceEnv
+from tests.pg_agents.experiments.tiny import tiny
 
-SHOWN: list[Any] = []
+# Greedy, and trained until an episode takes three steps.
+CONFIG = tiny(episodes=150, evaluation__deterministic=True)
+PLAYED: list[tuple[Path, int]] = []
 
 
 def play(folder: RunFolder, n_episodes: int) -> None:
-    SHOWN.append((folder.path, n_episodes))
+    PLAYED.append((folder.path, n_episodes))
 
 
-# Greedy, and long enough trained: three steps an episode.
-CONFIG = tiny(episodes=150, evaluation__deterministic=True)
+def ignore(episode_return: float) -> None:
+    pass
+
+
+def n_frames(path: Path) -> tuple[int, int]:
+    """Returns the number of frames and the milliseconds of each."""
+    with Image.open(path) as film:
+        # Reading on replaces the duration of the first frame.
+        duration = film.info["duration"]
+        return len(list(ImageSequence.Iterator(film))), duration
 
 
 @pytest.fixture(scope="module")
@@ -35,24 +61,44 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run_one(CONFIG, 1, tmp_path_factory.mktemp("runs"))
 
 
-def test_each_episode_is_shown_with_its_first_and_last_frame(
+def test_a_film_has_the_first_and_the_last_frame_of_each_episode(
     folder: RunFolder, tmp_path: Path
 ) -> None:
     returns: list[float] = []
     path = tmp_path / "film.gif"
     record(folder, path, 2, returns.append)
     assert returns == pytest.approx([0.9, 0.9])
-    with Image.open(path) as film:
-        # Start, right, right, centre; GIF viewers show four frames a second.
-        # First: reading on puts the last frame's in its place.
-        assert film.info["duration"] == 250
-        assert len(list(ImageSequence.Iterator(film))) == 8
+    # Start, right, right, centre; four frames per second.
+    assert n_frames(path) == (8, 250)
 
 
-def test_who_sees_several_observations_is_shown_as_it_was_evaluated(
+def test_a_film_of_the_first_steps(folder: RunFolder, tmp_path: Path) -> None:
+    returns: list[float] = []
+    path = tmp_path / "film.gif"
+    record(folder, path, 2, returns.append, max_steps=2)
+    # Right, right, each at a cost of 0.05; the third step would earn 1.
+    assert returns == pytest.approx([-0.1, -0.1])
+    assert n_frames(path)[0] == 6
+
+
+def test_a_film_of_a_fast_game_has_every_second_frame(tmp_path: Path) -> None:
+    config = tiny(
+        algorithm="RandomAgent",
+        arguments={},
+        policy_kwargs={},
+        env_id="CartPole-v1",
+        env_kwargs={"max_episode_steps": 7},
+        episodes=1,
+    )
+    path = tmp_path / "film.gif"
+    record(run_one(config, 1, tmp_path), path, 1, ignore)
+    # After 0, 2, 4, 6 and 7 steps; CartPole has 50 frames per second.
+    assert n_frames(path) == (5, 40)
+
+
+def test_a_policy_with_stacked_observations_earns_the_return_of_its_evaluation(
     tmp_path: Path,
 ) -> None:
-    """What it sees decides what it does, and so what it gets."""
     config = tiny(
         algorithm="ActorCritic",
         timesteps=1500,
@@ -62,47 +108,16 @@ def test_who_sees_several_observations_is_shown_as_it_was_evaluated(
     run = run_one(config, 1, tmp_path)
     returns: list[float] = []
     record(run, tmp_path / "film.gif", 2, returns.append)
-    # The start, and all that follows from it, are the same each time.
+    # The environment is deterministic.
     assert returns == pytest.approx([run.result().mean_return] * 2)
     assert run.result().sd_return == 0
 
 
-def test_of_a_fast_game_fewer_frames_are_taken(tmp_path: Path) -> None:
-    """CartPole has 50 a second: every other one, and the last."""
-    config = tiny(
-        algorithm="RandomAgent",
-        arguments={},
-        policy_kwargs={},
-        env_id="CartPole-v1",
-        env_kwargs={"max_episode_steps": 7},
-        episodes=1,
-    )
-    folder = run_one(config, 1, tmp_path)
-    record(folder, tmp_path / "film.gif", 1, lambda each: None)
-    with Image.open(tmp_path / "film.gif") as film:
-        # After 0, 2, 4, 6 and 7 steps.
-        # First: reading on puts the last frame's in its place.
-        assert film.info["duration"] == 40
-        assert len(list(ImageSequence.Iterator(film))) == 5
-
-
-def test_the_first_steps_of_an_episode_may_do(
-    folder: RunFolder, tmp_path: Path
-) -> None:
-    returns: list[float] = []
-    path = tmp_path / "film.gif"
-    record(folder, path, 2, returns.append, max_steps=2)
-    # Right, right, each at a cost of 0.05; the third step would bring 1.
-    assert returns == pytest.approx([-0.1, -0.1])
-    with Image.open(path) as film:
-        assert len(list(ImageSequence.Iterator(film))) == 6
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_film_of_the_other_format(folder: RunFolder, tmp_path: Path) -> None:
+def test_an_mp4(folder: RunFolder, tmp_path: Path) -> None:
     reader = pytest.importorskip("moviepy.video.io.ffmpeg_reader")
-    record(folder, tmp_path / "film.mp4", 2, lambda each: None)
+    record(folder, tmp_path / "film.mp4", 2, ignore)
     film = reader.FFMPEG_VideoReader(str(tmp_path / "film.mp4"))
     assert tuple(film.size) == (800, 512) and film.fps == 4 and film.duration == 2
     first, last = film.get_frame(0.1), film.get_frame(1.9)
@@ -113,9 +128,7 @@ def test_a_film_of_the_other_format(folder: RunFolder, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_film_that_breaks_off_leaves_nothing(
-    folder: RunFolder, tmp_path: Path
-) -> None:
+def test_an_interrupted_mp4_leaves_no_file(folder: RunFolder, tmp_path: Path) -> None:
     pytest.importorskip("moviepy")
 
     def stop(episode_return: float) -> None:
@@ -127,8 +140,8 @@ def test_a_film_that_breaks_off_leaves_nothing(
 
 
 @pytest.mark.slow
-def test_mujoco_is_filmed_where_there_is_no_screen(tmp_path: Path) -> None:
-    """In a process of its own: MuJoCo finds out what draws when it is imported."""
+def test_mujoco_is_filmed_without_a_screen(tmp_path: Path) -> None:
+    """In a new process: MuJoCo chooses its renderer when it is imported."""
     pytest.importorskip("mujoco", reason="needs the extra mujoco")
     screens = ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")
     film = tmp_path / "film.gif"
@@ -147,7 +160,7 @@ def test_mujoco_is_filmed_where_there_is_no_screen(tmp_path: Path) -> None:
     assert len(np.unique(colours, axis=0)) > 10
 
 
-def test_bad_files_are_refused_before_anything_is_played(
+def test_bad_files_raise_before_the_first_episode(
     folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(episode_return: float) -> None:
@@ -163,41 +176,89 @@ def test_bad_files_are_refused_before_anything_is_played(
         record(folder, tmp_path / "film.mp4", 1, never)
 
 
+@pytest.fixture
+def quit_event() -> Any:
+    """Posts pygame's event of a closed window."""
+    import pygame
+
+    yield lambda: pygame.event.post(pygame.event.Event(pygame.QUIT))
+    if pygame.display.get_init():
+        pygame.event.clear()
+
+
 def test_a_window_is_shown_until_it_is_closed(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, quit_event: Callable[[], None]
 ) -> None:
     returns: list[float] = []
     monkeypatch.setitem(SequenceEnv.metadata, "render_fps", 1000)
     assert watch(folder, 1, returns.append)
     assert returns == pytest.approx([0.9])
 
-    def closed() -> None:
-        if len(returns) == 2:
-            raise WindowClosed
+    def close_after_two(episode_return: float) -> None:
+        returns.append(episode_return)
+        if len(returns) == 3:
+            quit_event()
 
-    monkeypatch.setattr(watching_module, "_heed_window", closed)
-    assert not watch(folder, 5, returns.append)
-    assert len(returns) == 2
+    assert not watch(folder, 5, close_after_two)
+    assert len(returns) == 3
 
 
-def test_gymnasium_s_windows_can_be_closed_too() -> None:
-    import pygame
+class QuietWindow(gymnasium.Env[Any, Any]):
+    """Leaves the event of a closed window in the queue, like Gymnasium's renderers."""
 
-    pygame.display.init()
-    pygame.display.set_mode((10, 10))
-    try:
-        pygame.event.clear()
-        watching_module._heed_window()
-        pygame.event.post(pygame.event.Event(pygame.QUIT))
-        with pytest.raises(WindowClosed):
-            watching_module._heed_window()
-    finally:
-        pygame.event.clear()
+    metadata = {"render_modes": ["human"], "render_fps": 1000}  # noqa: RUF012
+    observation_space = spaces.Discrete(1)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.render_mode = kwargs.get("render_mode")
+
+    def reset(self, **kwargs: Any) -> tuple[int, dict[str, Any]]:
+        super().reset(**kwargs)
+        return 0, {}
+
+    def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        return 0, 1.0, True, False, {}
+
+    def render(self) -> None:
+        import pygame
+
+        if self.render_mode == "human" and not pygame.display.get_init():
+            pygame.display.init()
+            pygame.display.set_mode((10, 10))
+
+    def close(self) -> None:
+        import pygame
+
         pygame.display.quit()
-    watching_module._heed_window()
 
 
-def test_without_a_screen_it_says_what_to_do_instead(
+gymnasium.register("QuietWindow-v0", QuietWindow)
+
+
+def test_a_window_of_gymnasium_can_be_closed(
+    tmp_path: Path, quit_event: Callable[[], None]
+) -> None:
+    config = tiny(
+        algorithm="RandomAgent",
+        arguments={},
+        policy_kwargs={},
+        env_id=f"{__name__}:QuietWindow-v0",
+        env_kwargs={},
+        episodes=1,
+    )
+    run = run_one(config, 1, tmp_path)
+    returns: list[float] = []
+
+    def close_after_one(episode_return: float) -> None:
+        returns.append(episode_return)
+        quit_event()
+
+    assert not watch(run, 3, close_after_one)
+    assert returns == [1.0]
+
+
+def test_without_a_screen_the_message_names_record(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert has_screen() == bool(os.environ["SDL_VIDEODRIVER"])
@@ -206,29 +267,79 @@ def test_without_a_screen_it_says_what_to_do_instead(
     monkeypatch.setattr("sys.platform", "linux")
     message = "no screen to watch it on: `pgtoy record tiny --to film.gif`"
     with pytest.raises(ValueError, match=message):
-        watch(folder, 1, lambda each: None)
+        watch(folder, 1, ignore)
 
 
-def test_a_recipe_may_have_a_show_of_its_own(tmp_path: Path) -> None:
-    module = HOOKS.replace("tiny", "test_watching")
-    folder = run_one(tiny(play=f"{module}:play"), 1, tmp_path)
-    SHOWN.clear()
-    assert watch(folder, 3, lambda each: None)
-    from tests.pg_agents.experiments import test_watching
-
-    assert test_watching.SHOWN == [(folder.path, 3)]
+def test_a_play_function_replaces_the_window(tmp_path: Path) -> None:
+    folder = run_one(tiny(play=f"{__name__}:play"), 1, tmp_path)
+    PLAYED.clear()
+    assert watch(folder, 3, ignore)
+    assert PLAYED == [(folder.path, 3)]
 
 
-def test_runs_that_have_not_finished_are_not_found(
+def test_find_run_prefers_finished_runs_to_the_fallback(
     folder: RunFolder, tmp_path: Path
 ) -> None:
-    assert find_run(CONFIG, folder.path.parent.parent).path == folder.path
-    showcase = Showcase(folder.path)
-    # A run of one's own comes first.
-    own = find_run(CONFIG, folder.path.parent.parent, showcase=showcase)
-    assert own is not showcase
-    assert find_run(CONFIG, tmp_path, showcase=showcase) is showcase
-    unfinished = RunFolder.path_of(tmp_path, CONFIG, 1)
-    RunFolder.create(unfinished, CONFIG, 1)
-    with pytest.raises(ValueError, match="there is no finished run of tiny in"):
+    root, fallback = folder.path.parent.parent, PretrainedRun(folder.path)
+    assert find_run(CONFIG, root).path == folder.path
+    assert find_run(CONFIG, root, fallback=fallback) is not fallback
+    assert find_run(CONFIG, tmp_path, fallback=fallback) is fallback
+    RunFolder.create(RunFolder.path_of(tmp_path, CONFIG, 1), CONFIG, 1)
+    with pytest.raises(ValueError, match=f"no finished run of tiny in {tmp_path}: `pg"):
         find_run(CONFIG, tmp_path)
+
+
+class Counting(gymnasium.Env[Any, Any]):
+    """Observes the number of steps and its square; ends after four."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, as_dict: bool) -> None:
+        box = spaces.Box(-9, 9, (2,), np.float32)
+        self.observation_space = spaces.Dict({"a": box}) if as_dict else box
+        self.as_dict, self.count = as_dict, 0
+
+    def _obs(self) -> Any:
+        obs = np.array([self.count, self.count**2], np.float32)
+        return {"a": obs} if self.as_dict else obs
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        super().reset(**kwargs)
+        self.count = 1
+        return self._obs(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.count += 1
+        return self._obs(), 0.0, self.count == 5, False, {}
+
+
+def array_of(obs: Any) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = obs["a"] if isinstance(obs, dict) else obs
+    return array
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("n_stack", [None, 3])
+def test_observations_of_one_environment_equal_those_of_the_wrappers(
+    as_dict: bool, normalize: bool, n_stack: int | None
+) -> None:
+    vec_env: VecEnv = DummyVecEnv([lambda: Counting(as_dict)])
+    if normalize:
+        vec_env = VecNormalize(vec_env, training=False)
+        rms = vec_env.obs_rms["a"] if as_dict else vec_env.obs_rms
+        rms.update(np.arange(8.0).reshape(4, 2))
+    if n_stack is not None:
+        vec_env = VecFrameStack(vec_env, n_stack)
+    policy = "MultiInputPolicy" if as_dict else "MlpPolicy"
+    pipeline = SingleEnvObs(vec_env, A2C(policy, vec_env))
+    env = Counting(as_dict)
+    # The second episode does not see the first one.
+    for _ in range(2):
+        expected = [np.array(array_of(vec_env.reset()))[0]]
+        assert array_of(pipeline.first(env.reset()[0])) == pytest.approx(expected[0])
+        for _ in range(3):
+            expected.append(np.array(array_of(vec_env.step(np.zeros(1, int))[0]))[0])
+            obs = pipeline.next(env.step(0)[0])
+            assert array_of(obs) == pytest.approx(expected[-1])
+        assert not np.array_equal(expected[0], expected[-1])
