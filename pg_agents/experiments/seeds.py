@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import traceback
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -17,11 +17,12 @@ from concurrent.futures import (
     Executor,
     Future,
     ProcessPoolExecutor,
+    ThreadPoolExecutor,
     wait,
 )
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Never, Protocol, Self, TextIO
 
 import torch
@@ -45,7 +46,7 @@ _WORKER_DEATHS = {
     "CommClosedError",
     "UncompletedJobError",
 }
-# In a process of `Workers`: set by the parent to stop the run.
+# In a process of `_Processes`: set by the parent to stop the run.
 _stop_event: Any = None
 
 OnSeedProgress = Callable[[int, Progress], None]
@@ -131,8 +132,10 @@ def run_seeds(
     report = on_progress or (lambda seed, progress: None)
     if executor is None and (jobs == 1 or len(seeds) == 1):
         return [_run_here(config, seed, root, report) for seed in seeds]
-    with closing(_Workers(executor, jobs, len(seeds))) as workers:
-        return _Schedule(config, seeds, root, workers, retries, report).run()
+    if executor is not None:
+        return _run_on(executor, config, seeds, root, retries, report)
+    with _Processes(min(jobs or os.cpu_count() or 1, len(seeds))) as processes:
+        return _run_on(processes, config, seeds, root, retries, report)
 
 
 def last_progress(monitor: Path, settings: Settings) -> Progress | None:
@@ -223,135 +226,117 @@ def _run_here(
     return outcome
 
 
-class _Workers:
-    """The caller's executor, or a process pool that is replaced when it breaks."""
+def _run_on(
+    executor: AnyExecutor,
+    config: RunConfig,
+    seeds: list[int],
+    root: str | Path,
+    retries: int,
+    report: OnSeedProgress,
+) -> list[RunReport]:
+    """Runs the seeds on an executor, and submits those again whose worker has died."""
+    paths = {seed: RunFolder.path_of(root, config, seed) for seed in seeds}
+    reports: dict[int, RunReport] = {}
+    deaths: Counter[int] = Counter()
+    futures: dict[Future[RunReport], int] = {}
 
-    def __init__(
-        self, executor: AnyExecutor | None, jobs: int | None, n_runs: int
-    ) -> None:
-        self._executor = executor
-        self._jobs = min(jobs or os.cpu_count() or 1, n_runs)
+    def finish(outcome: RunReport) -> None:
+        reports[outcome.seed] = outcome
+        report(outcome.seed, Progress(1.0))
+
+    def submit(seed: int) -> None:
+        try:
+            job = executor.submit(_run, config, seed, root)
+        # Executors raise errors of their own if they are shut down or broken.
+        except Exception as error:
+            text = f"it can't be submitted: {error}"
+            finish(RunReport(seed, paths[seed], None, text))
+        else:
+            futures[job if isinstance(job, Future) else _as_future(job)] = seed
+
+    try:
+        for seed in seeds:
+            submit(seed)
+        while futures:
+            done, _ = wait(futures, _POLL_SECONDS, FIRST_COMPLETED)
+            for future in done:
+                seed = futures.pop(future)
+                error = _error_of(future)
+                if error is None:
+                    finish(future.result())
+                    continue
+                text = f"{type(error).__name__}: {error}"
+                if _is_worker_death(error):
+                    deaths[seed] += 1
+                    if deaths[seed] <= retries:
+                        submit(seed)
+                        continue
+                    text = f"its worker died {deaths[seed]} times ({text})"
+                finish(RunReport(seed, paths[seed], None, text))
+            for seed in futures.values():
+                progress = last_progress(paths[seed] / "monitor.csv", config.settings)
+                if progress is not None:
+                    report(seed, progress)
+    finally:
+        for future in futures:
+            future.cancel()
+    return [reports[seed] for seed in seeds]
+
+
+class _Processes(Executor):
+    """Spawned processes, each replaced when it dies.
+
+    In a `ProcessPoolExecutor` of several processes, the death of one fails the calls of
+    all, so each has a pool of its own.
+    """
+
+    def __init__(self, n_processes: int) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._stop = self._context.Event()
-        self._futures: list[Future[Any]] = []
-        self._pool = self._new_pool() if executor is None else None
+        self._threads = ThreadPoolExecutor(n_processes)
+        self._idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+        for _ in range(n_processes):
+            self._idle.put(self._new_process())
 
-    @property
-    def limit(self) -> float:
-        """How many calls are submitted at once.
+    def submit(
+        self, function: Callable[..., Any], /, *arguments: Any, **named: Any
+    ) -> Future[Any]:
+        """Starts a call."""
+        return self._threads.submit(self._call, function, *arguments, **named)
 
-        When the pool breaks, its waiting calls fail like the one whose process died.
-        """
-        return math.inf if self._pool is None else self._jobs
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        executor = self._pool or self._executor
-        assert executor is not None, "one of the two is set"
-        try:
-            job = executor.submit(function, *arguments)
-        except BrokenExecutor:
-            if self._pool is None:
-                raise
-            self.replace_broken_pool()
-            job = self._pool.submit(function, *arguments)
-        future = job if isinstance(job, Future) else _as_future(job)
-        self._futures.append(future)
-        return future
-
-    def replace_broken_pool(self) -> None:
-        """Replaces the pool if it is broken; the caller's executor is not replaced."""
-        if self._pool is not None and self._pool._broken:
-            self._pool.shutdown(wait=True)
-            self._pool = self._new_pool()
-
-    def close(self) -> None:
-        """Ends unfinished calls; the pool's runs save a checkpoint first."""
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Asks the runs to stop, which save a checkpoint, and waits for them."""
         self._stop.set()
-        for future in self._futures:
-            future.cancel()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        while not self._idle.empty():
+            self._idle.get().shutdown(wait=True)
 
-    def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            self._jobs, self._context, _start_worker, (self._stop,)
-        )
+    def _new_process(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self._context, _start_worker, (self._stop,))
 
-
-class _Schedule:
-    """Runs that wait, that are submitted, and the reports of the others."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        seeds: list[int],
-        root: str | Path,
-        workers: _Workers,
-        retries: int,
-        report: OnSeedProgress,
-    ) -> None:
-        self.config, self.seeds, self.root = config, seeds, root
-        self.workers, self.retries, self.report = workers, retries, report
-        self.waiting = deque(seeds)
-        self.submitted: dict[Future[RunReport], int] = {}
-        self.deaths: Counter[int] = Counter()
-        self.reports: dict[int, RunReport] = {}
-
-    def run(self) -> list[RunReport]:
-        while self.waiting or self.submitted:
-            self._submit()
-            done, _ = wait(self.submitted, _POLL_SECONDS, FIRST_COMPLETED)
-            for future in done:
-                self._collect(future, self.submitted.pop(future))
-            for seed in self.submitted.values():
-                monitor = self._path(seed) / "monitor.csv"
-                progress = last_progress(monitor, self.config.settings)
-                if progress is not None:
-                    self.report(seed, progress)
-        return [self.reports[seed] for seed in self.seeds]
-
-    def _path(self, seed: int) -> Path:
-        return RunFolder.path_of(self.root, self.config, seed)
-
-    def _submit(self) -> None:
-        while self.waiting and len(self.submitted) < self.workers.limit:
-            seed = self.waiting.popleft()
-            try:
-                future = self.workers.submit(_run, self.config, seed, self.root)
-            # Executors raise errors of their own if they are shut down or broken.
-            except Exception as error:
-                self._fail(seed, f"it can't be submitted: {error}")
-            else:
-                self.submitted[future] = seed
-
-    def _collect(self, future: Future[RunReport], seed: int) -> None:
+    def _call(self, function: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        # There are as many processes as threads, so one is idle.
+        process = self._idle.get()
         try:
-            report = future.result()
-        except (KeyboardInterrupt, SystemExit):
+            return process.submit(function, *arguments, **named).result()
+        except BrokenExecutor:
+            process.shutdown(wait=True)
+            process = self._new_process()
             raise
-        # CancelledError, which some executors derive from BaseException, included.
-        except BaseException as error:
-            if isinstance(error, BrokenExecutor):
-                self.workers.replace_broken_pool()
-            message = f"{type(error).__name__}: {error}"
-            if not _is_worker_death(error):
-                self._fail(seed, message)
-                return
-            self.deaths[seed] += 1
-            if self.deaths[seed] <= self.retries:
-                self.waiting.append(seed)
-            else:
-                times = self.deaths[seed]
-                self._fail(seed, f"its worker died {times} times ({message})")
-        else:
-            self._finish(report)
+        finally:
+            self._idle.put(process)
 
-    def _fail(self, seed: int, error: str) -> None:
-        self._finish(RunReport(seed, self._path(seed), None, error))
 
-    def _finish(self, report: RunReport) -> None:
-        self.reports[report.seed] = report
-        self.report(report.seed, Progress(1.0))
+def _error_of(future: Future[Any]) -> BaseException | None:
+    """Returns the error of a finished future; an interruption is raised instead."""
+    try:
+        error = future.exception()
+    # The future was cancelled; executors have classes of their own for that.
+    except BaseException as cancelled:
+        error = cancelled
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error
+    return error
 
 
 def _is_worker_death(error: BaseException) -> bool:

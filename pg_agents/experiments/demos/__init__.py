@@ -138,4 +138,9 @@ def learn_until_stopped(
 ) -> None:
     """Trains without SB3's log until a callback ends the training."""
     silence(model)
-    model.learn(NO_LIMIT, list(callbacks), log_interval=None)  # type: ignore[arg-type]
+    model.learn(
+        NO_LIMIT,
+        list(callbacks),
+        log_interval=None,  # type: ignore[arg-type]
+        reset_num_timesteps=model.num_timesteps == 0,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 
 from pg_agents.callbacks.checkpoint import checkpoint_content
 from pg_agents.common.files import write_whole
@@ -89,38 +87,38 @@ def checkpoint(
     if settings is None:
         notebook = find_recipe("cartpole-policy-network").config("notebook").settings
         settings = replace(notebook, episodes=1000)
-    saving = SaveEpisodes(every, request.folder)
+    assert settings.episodes is not None
+    stops = sorted({*range(every, settings.episodes, every), settings.episodes})
     env = make_training_env(settings)
+    lines, passed = [], True
     try:
         model = make_model(settings, env, request.seed)
-        with tempfile.TemporaryDirectory() as folder:
-            log = EpisodeLog(Path(folder) / "monitor.csv", settings)
-            try:
-                demos.learn_until_stopped(model, [log, saving])
-            finally:
-                log.close()
+        for n_episodes in stops:
+            _train_until(model, replace(settings, episodes=n_episodes))
+            path = request.folder / f"model_{n_episodes}_episodes.zip"
+            write_whole(path, checkpoint_content(model), "zip")
+            loaded = snapshot(algorithm_class(settings).load(path))
+            differing = differences(snapshot(model), loaded)
+            passed = passed and not differing
+            verdict = (
+                f"differ: **{', '.join(differing)}**" if differing else "are equal"
+            )
+            lines.append(
+                f"{path.name}: weights, optimiser, number of episodes "
+                f"({loaded['n_episodes']}) and running reward "
+                f"({loaded['running_reward']:.4g}) {verdict}"
+            )
     finally:
         env.close()
-    lines, passed = [], True
-    for path, saved in saving.saved.items():
-        loaded = snapshot(algorithm_class(settings).load(path))
-        differing = differences(saved, loaded)
-        passed = passed and not differing
-        verdict = f"differ: **{', '.join(differing)}**" if differing else "are equal"
-        lines.append(
-            f"{path.name}: weights, optimiser, number of episodes "
-            f"({loaded['n_episodes']}) and running reward "
-            f"({loaded['running_reward']:.4g}) {verdict}"
-        )
     return DemoResult(tuple(lines), passed)
 
 
 def snapshot(model: BaseAlgorithm) -> dict[str, Any]:
-    """Returns copies of what a checkpoint has to restore."""
+    """Returns what a checkpoint has to restore."""
     progress = progress_of(model)
     return {
-        "weights": copy.deepcopy(dict(model.policy.state_dict())),
-        "optimizer": copy.deepcopy(model.policy.optimizer.state_dict()),
+        "weights": dict(model.policy.state_dict()),
+        "optimizer": model.policy.optimizer.state_dict(),
         "n_episodes": progress.n_episodes,
         "running_reward": progress.running_reward.value,
     }
@@ -131,36 +129,14 @@ def differences(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
     return [name for name in left if not _equal(left[name], right[name])]
 
 
-class SaveEpisodes(BaseCallback):
-    """Saves the model after every so many episodes, and when training ends.
-
-    It follows the `EpisodeLog`, which counts them, in the list of callbacks.
-
-    Attributes:
-        saved: snapshot of the model at the time of saving, by file.
-    """
-
-    def __init__(self, every: int, folder: Path) -> None:
-        super().__init__()
-        self.every, self.folder = every, folder
-        self.saved: dict[Path, dict[str, Any]] = {}
-        self._n_saved = 0
-
-    def _on_rollout_start(self) -> None:
-        n_episodes = progress_of(self.model).n_episodes
-        if n_episodes // self.every > self._n_saved // self.every:
-            self._save(n_episodes)
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_training_end(self) -> None:
-        self._save(progress_of(self.model).n_episodes)
-
-    def _save(self, n_episodes: int) -> None:
-        path = self.folder / f"model_{n_episodes}_episodes.zip"
-        write_whole(path, checkpoint_content(self.model), "zip")
-        self.saved[path], self._n_saved = snapshot(self.model), n_episodes
+def _train_until(model: BaseAlgorithm, settings: Settings) -> None:
+    """Trains until the model has had the episodes of the settings."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = EpisodeLog(Path(folder) / "monitor.csv", settings)
+        try:
+            demos.learn_until_stopped(model, [log])
+        finally:
+            log.close()
 
 
 def _equal(left: Any, right: Any) -> bool:  # noqa: ANN401

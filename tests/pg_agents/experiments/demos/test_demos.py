@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import importlib.util
 import math
 import re
@@ -96,7 +97,7 @@ def test_differences_of_two_snapshots_are_found() -> None:
     model = make_model(TINY, make_training_env(TINY), 0)
     model.learn(30)
     progress_of(model).running_reward.update(0.0)
-    before = checks.snapshot(model)
+    before = copy.deepcopy(checks.snapshot(model))
     assert checks.differences(before, checks.snapshot(model)) == []
     progress_of(model).n_episodes += 1
     progress_of(model).running_reward.update(1.0)
