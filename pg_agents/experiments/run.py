@@ -71,7 +71,8 @@ from pg_agents.experiments.settings import (
 NO_LIMIT = 2**62
 _EVALUATION_SEED = 1
 # SB3 seeds the generators of the whole process, so a process does one run at a time.
-_PROCESS_LOCK = threading.Lock()
+# A run may contain another one, as a warm start does.
+_PROCESS_LOCK = threading.RLock()
 # A process that was killed a moment ago may still hold its lock.
 _LOCK_SECONDS = 10.0
 

@@ -5,45 +5,28 @@ written to ``stages.json`` when it is done, and a resumed run skips it:
 
 1. ``controller``: the scripted controller acts, see `controllers`.
 2. ``clone``: the policy is fitted to demonstrations (stored in ``clone.zip``).
-3. ``scratch``: a second model learns from random weights for as many steps, with
-   `scratch_settings` (checkpoints in ``scratch/``, at the end ``scratch.zip``).
+3. ``scratch``: a second model learns from random weights for as many steps, in a run
+   with `scratch_settings` (in the folder ``fetch-slide-scratch``).
 4. ``from_clone``: the model of the run learns from the clone.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-from gymnasium.vector import VectorEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.callbacks import newest_checkpoint, resume
 from pg_agents.callbacks.checkpoint import checkpoint_content, put_normalization
-from pg_agents.checkpoint.archive import (
-    DamagedCheckpointError,
-    check_unedited,
-    read_content,
-)
+from pg_agents.checkpoint.archive import check_unedited, read_content
 from pg_agents.cloning.asking import Controller
 from pg_agents.cloning.clone import clone_behaviour
 from pg_agents.cloning.demonstrations import record_demonstrations
 from pg_agents.common.files import write_whole
-from pg_agents.experiments.building import (
-    algorithm_class,
-    derived_seed,
-    make_evaluation_env,
-    make_model,
-    make_training_env,
-)
+from pg_agents.experiments.building import derived_seed, make_evaluation_env
 from pg_agents.experiments.controllers import controller_of
-from pg_agents.experiments.errors import DamagedRunError
-from pg_agents.experiments.run import RunCheckpoints, Training, silence
-from pg_agents.experiments.settings import Settings
+from pg_agents.experiments.run import RunCheckpoints, Training, run_one
+from pg_agents.experiments.settings import RunConfig, Settings
 from pg_agents.experiments.stages import read_stages, write_stages
 from pg_agents.experiments.success import success_rate
 
@@ -68,6 +51,7 @@ def scratch_settings(settings: Settings) -> Settings:
     """
     return replace(
         settings,
+        train=None,
         arguments={**settings.arguments, **SCRATCH_ARGUMENTS},
         policy_kwargs={**settings.policy_kwargs, "log_std_init": SCRATCH_LOG_STD},
     )
@@ -83,9 +67,9 @@ def train(training: Training) -> BaseAlgorithm:
         The model that has learnt from the clone.
 
     Raises:
-        ValueError: if there is no controller for the environment.
-        DamagedRunError: (a ValueError) if stages.json, or the file of a stage in it, is
-            missing or damaged.
+        ValueError: if there is no controller for the environment, or stages.json, or
+            the file of a stage in it, is damaged.
+        FileNotFoundError: if the file of a stage is missing.
     """
     settings, model = training.config.settings, training.model
     controller = controller_of(settings.env_id)
@@ -94,15 +78,16 @@ def train(training: Training) -> BaseAlgorithm:
         record_stage(training, "controller", controller, 0)
     if model.num_timesteps == 0:
         if "clone" in finished:
-            path = _undamaged(training.folder.path / "clone.zip")
+            path = training.folder.path / "clone.zip"
+            content = read_content(path)
+            check_unedited(content, str(path))
             model.set_parameters(str(path))
-            put_normalization(model, path.read_bytes())
+            put_normalization(model, content)
         else:
             _clone(training, controller)
             record_stage(training, "clone", model, 0)
     if "scratch" not in finished:
-        scratch = _learn_from_scratch(training)
-        record_stage(training, "scratch", scratch, scratch.num_timesteps)
+        _learn_from_scratch(training)
     if model.num_timesteps == 0:
         # The result does not depend on which stages were done in this process.
         model.set_random_seed(derived_seed(training.seed, _LEARNING_SEED))
@@ -173,54 +158,24 @@ def _clone(training: Training, controller: Controller) -> None:
     write_whole(training.folder.path / "clone.zip", checkpoint_content(model), "zip")
 
 
-def _learn_from_scratch(training: Training) -> BaseAlgorithm:
-    """Returns a second model, trained for as many steps as the run's."""
-    settings, path = training.config.settings, training.folder.path
-    assert settings.timesteps is not None
+def _learn_from_scratch(training: Training) -> None:
+    """Trains a second model for as many steps, as a run in the folder of this one."""
+    config = training.config
+    settings = scratch_settings(config.settings)
     # The run's own checkpoint callback knows when it is asked to stop.
     stop_asked = next(
         callback.stop_asked
         for callback in training.callbacks
         if isinstance(callback, RunCheckpoints)
     )
-    env = make_training_env(settings)
+    run = run_one(
+        RunConfig(config.recipe, "scratch", settings),
+        training.seed,
+        training.folder.path,
+        stop_asked=stop_asked,
+    )
+    env = make_evaluation_env(settings, training.seed)
     try:
-        model = _scratch_model(training, path / "scratch", env)
-        steps_left = settings.timesteps - model.num_timesteps
-        if steps_left > 0:
-            silence(model)
-            checkpoints = RunCheckpoints(
-                settings.checkpoint_every, path / "scratch", stop_asked
-            )
-            replace(
-                training, model=model, callbacks=[checkpoints], timesteps=steps_left
-            ).learn()
-        write_whole(path / "scratch.zip", checkpoint_content(model), "zip")
+        record_stage(training, "scratch", run.load_model(env), run.result().steps)
     finally:
         env.close()
-    return model
-
-
-def _scratch_model(
-    training: Training, checkpoints: Path, env: VecEnv | VectorEnv[Any, Any, Any]
-) -> BaseAlgorithm:
-    """Returns the second model, new or from its checkpoint."""
-    settings = training.config.settings
-    if newest_checkpoint(checkpoints) is not None:
-        algorithm = algorithm_class(settings)
-        try:
-            return resume(algorithm, checkpoints, env, device=settings.device)
-        except FileNotFoundError:
-            warnings.warn(f"{checkpoints} starts over", stacklevel=4)
-    return make_model(scratch_settings(settings), env, training.seed)
-
-
-def _undamaged(path: Path) -> Path:
-    """Returns the path of a saved model, unless the file is missing or damaged."""
-    try:
-        check_unedited(read_content(path), str(path))
-    except FileNotFoundError:
-        raise DamagedRunError(path, "is missing") from None
-    except DamagedCheckpointError as error:
-        raise DamagedRunError(path, str(error).removeprefix(f"{path} ")) from error
-    return path

@@ -51,28 +51,6 @@ def test_every_demo_is_a_function(name: str) -> None:
     assert demo is not None and callable(load_function(demo))
 
 
-# Averages and final evaluations that the notebooks report.
-@pytest.mark.parametrize(
-    ("name", "averages", "final"),
-    [
-        ("cartpole-mc", {100: 25.7, 200: 76.0}, 1000.0),
-        (
-            "pixelcopter-mc",
-            {1_000: 6.0, 10_000: 18.0, 20_000: 26.0, 27_000: 36.0},
-            43.0,
-        ),
-        ("reinforce-128", {10: 18.5, 100: 69.0, 200: 243.0, 220: 320.0}, None),
-        ("one-step-actor-critic", {10: 18.7, 60: 47.0, 100: 80.0}, None),
-    ],
-)
-def test_the_figures_of_the_notebooks(
-    name: str, averages: dict[int, float], final: float | None
-) -> None:
-    reported = find_recipe(name).reported
-    points = {p.episode: p.value for p in reported.points if p.value is not None}
-    assert points == averages and reported.value == final
-
-
 @pytest.mark.parametrize(
     ("name", "shapes", "attributes"),
     [

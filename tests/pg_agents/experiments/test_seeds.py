@@ -263,27 +263,20 @@ def test_ctrl_c_ends_the_pool_with_checkpoints_saved(
         assert not (path / "result.json").exists()
 
 
-def bar_after(n_runs: int, *progress: tuple[int, Progress]) -> str:
-    file = io.StringIO()
-    with RunsBar("name", n_runs, file) as bar:
-        for seed, each in progress:
-            bar.show(seed, each)
-        bar._bar.refresh()
-    return file.getvalue().split("\r")[-1].rstrip()
+def test_the_bar_shows_the_mean_share_and_the_last_episode() -> None:
+    def bar_after(n_runs: int, *calls: tuple[int, Progress]) -> str:
+        file = io.StringIO()
+        with RunsBar("name", n_runs, file) as bar:
+            for seed, progress in calls:
+                bar.show(seed, progress)
+            bar._bar.refresh()
+        return file.getvalue().split("\r")[-1].rstrip()
 
-
-def test_the_bar_shows_the_mean_share_of_all_runs() -> None:
     text = bar_after(4, (0, Progress(1.0)), (5, Progress(0.2, 30, 4, 1.5)))
     # (1 + 0.2) / 4
     assert text.startswith("name:  30%|")
     assert text.endswith("1 of 4 runs done, seed 5: episode 4, 30 steps, return 1.5")
-
-
-def test_the_bar_follows_a_run_that_is_resumed_from_a_checkpoint() -> None:
-    text = bar_after(1, (0, Progress(0.75)), (0, Progress(0.5)))
+    # A run that is resumed from a checkpoint falls back.
+    text = bar_after(1, (3, Progress(0.75)), (3, Progress(0.5, 30, 4, 1.5, 1.25)))
     assert text.startswith("name:  50%|")
-
-
-def test_the_bar_of_a_single_run_shows_the_running_reward() -> None:
-    text = bar_after(1, (3, Progress(0.5, 30, 4, 1.5, 1.25)))
     assert text.endswith("], episode 4, 30 steps, return 1.5, running 1.25")

@@ -136,7 +136,8 @@ def test_the_model_from_scratch_has_larger_steps_and_more_noise(
 ) -> None:
     folder = run_one(config, 0, tmp_path)
     env = make_evaluation_env(config.settings, 0)
-    scratch = ActorCritic.load(folder.path / "scratch.zip", env)
+    scratch_run = folder.path / "fetch-slide-scratch" / "seed-0000"
+    scratch = ActorCritic.load(scratch_run / "model.zip", env)
     cloned = folder.load_model(env)
     assert isinstance(cloned, ActorCritic)
     rates = [model.learning_rate for model in (scratch, cloned)]
