@@ -10,17 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
-from stable_baselines3.common.vec_env.stacked_observations import StackedObservations
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pg_agents.analysis.plots import save_gif
 from pg_agents.common.checks import check_count
 from pg_agents.common.files import check_writable, write_file
-from pg_agents.common.tree import Observation, select
 from pg_agents.experiments.building import (
     derived_seed,
     load_function,
@@ -170,41 +167,49 @@ def has_screen() -> bool:
     return any(os.environ.get(name) for name in names)
 
 
-class SingleEnvObs:
-    """Applies a VecEnv's observation wrappers to the observations of one environment.
+class _Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Passes on frames and returns of one environment in a VecEnv.
 
-    A VecEnv resets an environment in the step that ends an episode and hides the last
-    frame, so the viewer steps the environment inside.
-
-    Args:
-        env: a VecNormalize, a VecFrameStack around one, or neither.
-        model: model that has been loaded with this environment.
+    A VecEnv resets an environment in the step that ends an episode, so the last frame
+    has to be rendered inside.
     """
 
-    def __init__(self, env: VecEnv, model: BaseAlgorithm) -> None:
-        self._normalizer = model.get_vec_normalize_env()
-        self._stack: StackedObservations[Any] | None = None
-        if isinstance(env, VecFrameStack):
-            space: Any = env.venv.observation_space
-            self._stack = StackedObservations(1, env.stacked_obs.n_stack, space)
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        n_episodes: int,
+        seed: int,
+        on_frame: Callable[[Any], None],
+        on_return: OnReturn,
+        max_steps: int | None,
+        every: int,
+    ) -> None:
+        super().__init__(env)
+        self.n_left, self.next_seed = n_episodes, seed
+        self.on_frame, self.on_return = on_frame, on_return
+        self.max_steps, self.every = max_steps, every
 
-    def first(self, obs: Observation) -> Observation:
-        """Returns the model's observation for the first one of an episode."""
-        obs = self._normalize(obs)
-        if self._stack is None:
-            return obs
-        return select(self._stack.reset(select(obs, None)), 0)
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode, with the next seed."""
+        self.n_steps, self.total = 0, 0.0
+        obs, info = self.env.reset(seed=self.next_seed)
+        self.next_seed += 1
+        if self.n_left > 0:
+            self.on_frame(self.env.render())
+        return obs, info
 
-    def next(self, obs: Observation) -> Observation:
-        """Returns the model's observation for each later one of an episode."""
-        obs = self._normalize(obs)
-        if self._stack is None:
-            return obs
-        stacked, _ = self._stack.update(select(obs, None), np.array([False]), [{}])
-        return select(stacked, 0)
-
-    def _normalize(self, obs: Observation) -> Observation:
-        return obs if self._normalizer is None else self._normalizer.normalize_obs(obs)
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401
+        """Takes a step; cuts the episode off after `max_steps`."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self.n_steps, self.total = self.n_steps + 1, self.total + float(reward)
+        truncated = truncated or self.n_steps == self.max_steps
+        done = terminated or truncated
+        if done or self.n_steps % self.every == 0:
+            self.on_frame(self.env.render())
+        if done:
+            self.n_left -= 1
+            self.on_return(self.total)
+        return obs, float(reward), terminated, truncated, info
 
 
 def _check(folder: RunFolder, n_episodes: int, max_steps: int | None) -> None:
@@ -230,37 +235,27 @@ def _play(
     max_steps: int | None,
     every: int = 1,
 ) -> None:
-    """Plays episodes, and passes every so many frames on, and the last of each."""
+    """Plays episodes, and passes on every so many frames and the last of each."""
     settings = folder.config.settings
     seed = derived_seed(folder.seed, _VIEWER_SEED)
-    vec_env = make_evaluation_env(settings, seed, render_mode)
+    env = make_evaluation_env(settings, seed, render_mode)
     try:
-        model = folder.load_model(vec_env)
+        model = folder.load_model(env)
         model.set_random_seed(seed)
-        inner = vec_env.unwrapped
+        inner = env.unwrapped
         assert isinstance(inner, DummyVecEnv), "made by make_evaluation_env"
-        env = inner.envs[0]
-        pipeline = SingleEnvObs(vec_env, model)
-        for episode in range(n_episodes):
-            obs = pipeline.first(env.reset(seed=seed + episode)[0])
-            on_frame(env.render())
-            total, n_steps, done = 0.0, 0, False
-            while not done:
-                prediction, _ = model.predict(
-                    obs, deterministic=settings.evaluation.deterministic
-                )
-                action: Any = prediction
-                if isinstance(env.action_space, spaces.Discrete):
-                    action = int(prediction)
-                next_obs, reward, terminated, truncated, _ = env.step(action)
-                obs = pipeline.next(next_obs)
-                total, n_steps = total + float(reward), n_steps + 1
-                done = terminated or truncated or n_steps == max_steps
-                if done or n_steps % every == 0:
-                    on_frame(env.render())
-            on_return(total)
+        recorder = _Recorder(
+            inner.envs[0], n_episodes, seed, on_frame, on_return, max_steps, every
+        )
+        inner.envs[0] = recorder
+        obs: Any = env.reset()
+        while recorder.n_left > 0:
+            actions, _ = model.predict(
+                obs, deterministic=settings.evaluation.deterministic
+            )
+            obs, *_ = env.step(actions)
     finally:
-        vec_env.close()
+        env.close()
 
 
 def _check_window() -> None:

@@ -61,8 +61,8 @@ def test_a_file_that_cant_be_written_is_named_before_the_work(
         target.mkdir()
     write_learners(tmp_path / "runs" / "cartpole-1x16", 2, 2.6)
     runs = str(tmp_path / "runs")
-    given = [runs if each == "RUNS" else each for each in arguments]
-    line = refused([*given, str(target)], tmp_path, capsys)
+    arguments = [runs if word == "RUNS" else word for word in arguments]
+    line = refused([*arguments, str(target)], tmp_path, capsys)
     assert str(target) in line and "folder" in line
 
 

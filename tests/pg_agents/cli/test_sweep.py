@@ -44,21 +44,21 @@ def test_the_better_settings_are_found_and_tested_with_other_seeds(
 ) -> None:
     lines: list[str] = []
     options = {"n_trials": 5, "tuning_seeds": TUNING, "test_seeds": TEST}
-    found = sweep(LONG, RATES, root=tmp_path, report=lines.append, **options)  # type: ignore[arg-type]
-    assert found.settings == {"learning_rate": 0.1}
+    result = sweep(LONG, RATES, root=tmp_path, report=lines.append, **options)  # type: ignore[arg-type]
+    assert result.settings == {"learning_rate": 0.1}
     best = [
         folder
         for folder in map(RunFolder, folders(tmp_path))
         if folder.config.settings.arguments["learning_rate"] == 0.1
     ]
     scores = {folder.seed: folder.result().mean_return for folder in best}
-    assert scores == {**found.tuning_scores, **found.test_scores}
-    assert sorted(found.test_scores) == TEST
+    assert scores == {**result.tuning_scores, **result.test_scores}
+    assert sorted(result.test_scores) == TEST
     # Equal settings are run once, and nothing is run again.
     assert len(folders(tmp_path)) == 6
     written = [path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")]
     again = sweep(LONG, RATES, root=tmp_path, report=lines.append, **options)  # type: ignore[arg-type]
-    assert again == found
+    assert again == result
     assert written == [
         path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")
     ]
@@ -68,7 +68,7 @@ def test_the_better_settings_are_found_and_tested_with_other_seeds(
 @pytest.mark.filterwarnings("ignore:a callback changed the policy's weights")
 def test_a_trial_with_nan_fails_and_the_sweep_goes_on(tmp_path: Path) -> None:
     lines: list[str] = []
-    found = sweep(
+    result = sweep(
         tiny(train=f"{HOOKS}:spoils_if_fast"),
         {"learning_rate": ["choice", [10.0, 0.1]]},
         root=tmp_path,
@@ -77,10 +77,10 @@ def test_a_trial_with_nan_fails_and_the_sweep_goes_on(tmp_path: Path) -> None:
         tuning_seeds=[10],
         test_seeds=[0],
     )
-    assert found.settings == {"learning_rate": 0.1}
-    assert found.n_failed > 0 and found.n_completed + found.n_failed == 4
+    assert result.settings == {"learning_rate": 0.1}
+    assert result.n_failed > 0 and result.n_completed + result.n_failed == 4
     failed = [line for line in lines if " seed 10 failed: " in line]
-    assert len(failed) == found.n_failed
+    assert len(failed) == result.n_failed
     assert all(line.startswith("{'learning_rate': 10.0}") for line in failed)
 
 
@@ -95,7 +95,7 @@ def test_the_command_prints_the_result_of_the_test_seeds(
 ) -> None:
     tried = ("--try", "learning_rate=log:1e-3:1e-2", "--test-seeds", "0", "1")
     assert command(tmp_path, *tried) == 0
-    *_, best, found, settings = capsys.readouterr().out.splitlines()
+    *_, best, test_line, settings = capsys.readouterr().out.splitlines()
     assert best == "best of 1 trials (0 pruned, 0 failed): trial 0"
     (rate,) = {
         RunFolder(path).config.settings.arguments["learning_rate"]
@@ -103,8 +103,8 @@ def test_the_command_prints_the_result_of_the_test_seeds(
     }
     assert settings == f"--set 'learning_rate={rate}'"
     means = [RunFolder(path).result().mean_return for path in folders(tmp_path)[:2]]
-    assert found.startswith(f"tiny: {sum(means) / 2:.4g} (")
-    assert found.endswith("over 2 test seeds")
+    assert test_line.startswith(f"tiny: {sum(means) / 2:.4g} (")
+    assert test_line.endswith("over 2 test seeds")
 
 
 @pytest.mark.usefixtures("tiny_recipe")

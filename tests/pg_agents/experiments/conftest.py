@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def own_environment() -> Iterator[None]:
+def restored_environment() -> Iterator[None]:
     """`record`, Dask, submitit and gymnasium_robotics set environment variables."""
     with mock.patch.dict(os.environ):
         yield

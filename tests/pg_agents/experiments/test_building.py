@@ -142,7 +142,7 @@ def test_both_kinds_of_evaluation_have_episodes_of_the_same_length() -> None:
     exceeded once in two million draws.
     """
     native = {"vectorization_mode": "vector_entry_point"}
-    found = []
+    lengths_of_both = []
     for n_envs, kwargs in ((400, native), (4, {})):
         settings = tiny(
             algorithm="RandomAgent",
@@ -157,15 +157,16 @@ def test_both_kinds_of_evaluation_have_episodes_of_the_same_length() -> None:
         model = make_model(settings, env, 3)
         _, lengths = evaluate_policy(model, env, 400, return_episode_rewards=True)
         assert isinstance(lengths, list) and len(lengths) == 400
-        found.append(lengths)
-    means, errors = np.mean(found, 1), np.std(found, 1) / 20
+        lengths_of_both.append(lengths)
+    means = np.mean(lengths_of_both, 1)
+    errors = np.std(lengths_of_both, 1) / 20
     assert abs(means[0] - means[1]) < 5 * np.hypot(*errors)
 
 
 def test_derived_seeds_differ() -> None:
-    found = {derived_seed(seed, purpose) for seed in range(50) for purpose in range(3)}
-    assert len(found) == 150 and not found & set(range(50))
-    assert all(0 <= seed < 2**31 for seed in found)
+    seeds = {derived_seed(seed, purpose) for seed in range(50) for purpose in range(3)}
+    assert len(seeds) == 150 and not seeds & set(range(50))
+    assert all(0 <= seed < 2**31 for seed in seeds)
 
 
 def test_a_function_is_found_by_name_or_raises() -> None:

@@ -9,24 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium import spaces
-from numpy.typing import NDArray
 from PIL import Image, ImageSequence
-from stable_baselines3 import A2C
-from stable_baselines3.common.vec_env import (
-    DummyVecEnv,
-    VecEnv,
-    VecFrameStack,
-    VecNormalize,
-)
 
 from pg_agents.experiments import RunFolder, run_one
 from pg_agents.experiments.pretrained import PretrainedRun
 from pg_agents.experiments.viewer import (
-    SingleEnvObs,
     find_run,
     has_screen,
     record,
@@ -97,13 +86,17 @@ def test_a_film_of_a_fast_game_has_every_second_frame(tmp_path: Path) -> None:
     assert n_frames(path) == (5, 40)
 
 
-def test_a_policy_with_stacked_observations_earns_the_return_of_its_evaluation(
-    tmp_path: Path,
+@pytest.mark.parametrize("n_stack", [None, 3])
+@pytest.mark.parametrize("normalize", [None, {"norm_reward": True}])
+def test_the_film_shows_the_return_of_the_evaluation(
+    normalize: dict[str, bool] | None, n_stack: int | None, tmp_path: Path
 ) -> None:
+    """The policy sees observations as in training; rewards are not normalized."""
     config = tiny(
         algorithm="ActorCritic",
         timesteps=1500,
-        frame_stack=3,
+        normalize=normalize,
+        frame_stack=n_stack,
         evaluation__deterministic=True,
     )
     run = run_one(config, 1, tmp_path)
@@ -248,59 +241,3 @@ def test_find_run_prefers_finished_runs_to_the_fallback(
     RunFolder.create(RunFolder.path_of(tmp_path, CONFIG, 1), CONFIG, 1)
     with pytest.raises(ValueError, match=f"no finished run of tiny in {tmp_path}: `pg"):
         find_run(CONFIG, tmp_path)
-
-
-class Counting(gymnasium.Env[Any, Any]):
-    """Observes the number of steps and its square; ends after four."""
-
-    action_space = spaces.Discrete(2)
-
-    def __init__(self, as_dict: bool) -> None:
-        box = spaces.Box(-9, 9, (2,), np.float32)
-        self.observation_space = spaces.Dict({"a": box}) if as_dict else box
-        self.as_dict, self.count = as_dict, 0
-
-    def _obs(self) -> Any:
-        obs = np.array([self.count, self.count**2], np.float32)
-        return {"a": obs} if self.as_dict else obs
-
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        super().reset(**kwargs)
-        self.count = 1
-        return self._obs(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.count += 1
-        return self._obs(), 0.0, self.count == 5, False, {}
-
-
-def array_of(obs: Any) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = obs["a"] if isinstance(obs, dict) else obs
-    return array
-
-
-@pytest.mark.parametrize("as_dict", [False, True])
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("n_stack", [None, 3])
-def test_observations_of_one_environment_equal_those_of_the_wrappers(
-    as_dict: bool, normalize: bool, n_stack: int | None
-) -> None:
-    vec_env: VecEnv = DummyVecEnv([lambda: Counting(as_dict)])
-    if normalize:
-        vec_env = VecNormalize(vec_env, training=False)
-        rms = vec_env.obs_rms["a"] if as_dict else vec_env.obs_rms
-        rms.update(np.arange(8.0).reshape(4, 2))
-    if n_stack is not None:
-        vec_env = VecFrameStack(vec_env, n_stack)
-    policy = "MultiInputPolicy" if as_dict else "MlpPolicy"
-    pipeline = SingleEnvObs(vec_env, A2C(policy, vec_env))
-    env = Counting(as_dict)
-    # The second episode does not see the first one.
-    for _ in range(2):
-        expected = [np.array(array_of(vec_env.reset()))[0]]
-        assert array_of(pipeline.first(env.reset()[0])) == pytest.approx(expected[0])
-        for _ in range(3):
-            expected.append(np.array(array_of(vec_env.step(np.zeros(1, int))[0]))[0])
-            obs = pipeline.next(env.step(0)[0])
-            assert array_of(obs) == pytest.approx(expected[-1])
-        assert not np.array_equal(expected[0], expected[-1])
