@@ -9,50 +9,56 @@ import re
 import runpy
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pg_agents.zoo.register import register
 from pg_envs import WindowClosed
 
 PROG = "python -m pg_agents.zoo"
-# Help, module and function (None: the module is the script), and the packages that it
-# imports beyond rl_zoo3's own requirements, with their extra. train writes the report
-# of a search with pandas, after all trials.
-COMMANDS: dict[str, tuple[str, str, str | None, dict[str, str]]] = {
-    "train": (
+_PLOTS = {"seaborn": "zoo", "pandas": "zoo"}
+
+
+class Script(NamedTuple):
+    """A script of rl_zoo3.
+
+    Attributes:
+        help: what it does.
+        module: its module.
+        function: its function; None if the module is the script.
+        packages: extra of each package that it imports and rl_zoo3 does not require.
+    """
+
+    help: str
+    module: str
+    function: str | None
+    packages: dict[str, str]
+
+
+COMMANDS = {
+    # It writes the report of a search with pandas, after all trials.
+    "train": Script(
         "train an agent, or tune its hyperparameters",
         "rl_zoo3.train",
         "train",
         {"pandas": "zoo"},
     ),
-    "enjoy": (
-        "watch a trained agent",
-        "rl_zoo3.enjoy",
-        "enjoy",
-        {"requests": "zoo"},
+    "enjoy": Script(
+        "watch a trained agent", "rl_zoo3.enjoy", "enjoy", {"requests": "zoo"}
     ),
-    "record_video": (
-        "film a trained agent",
-        "rl_zoo3.record_video",
-        None,
-        {"moviepy": "video"},
+    "record_video": Script(
+        "film a trained agent", "rl_zoo3.record_video", None, {"moviepy": "video"}
     ),
-    "all_plots": (
-        "plot evaluations, averaged over runs",
-        "rl_zoo3.plots",
-        "all_plots",
-        {"seaborn": "zoo", "pandas": "zoo"},
+    "all_plots": Script(
+        "plot evaluations, averaged over runs", "rl_zoo3.plots", "all_plots", _PLOTS
     ),
-    "plot_train": (
-        "plot the returns of training",
-        "rl_zoo3.plots",
-        "plot_train",
-        {"seaborn": "zoo", "pandas": "zoo"},
+    "plot_train": Script(
+        "plot the returns of training", "rl_zoo3.plots", "plot_train", _PLOTS
     ),
-    "plot_from_file": (
+    "plot_from_file": Script(
         "plot the results in a file of all_plots",
         "rl_zoo3.plots",
         "plot_from_file",
-        {"seaborn": "zoo", "pandas": "zoo"},
+        _PLOTS,
     ),
 }
 
@@ -83,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     # The script parses what follows the command, --help included.
     command = _parser().parse_args(arguments[:1]).command
-    _, module, function, packages = COMMANDS[command]
-    needed = {"rl_zoo3": "zoo", **packages}
+    script = COMMANDS[command]
+    needed = {"rl_zoo3": "zoo", **script.packages}
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(sorted({needed[name] for name in missing}))
@@ -100,10 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = sys.argv
     sys.argv = [f"{PROG} {command}", *rest]
     try:
-        if function is None:
-            runpy.run_module(module, run_name="__main__")
+        if script.function is None:
+            runpy.run_module(script.module, run_name="__main__")
         else:
-            getattr(importlib.import_module(module), function)()
+            getattr(importlib.import_module(script.module), script.function)()
     except WindowClosed:
         # The user has closed the window.
         pass
@@ -114,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {entry[0]}" for name, entry in COMMANDS.items()]
+    lines = [f"  {name:{width}}  {script.help}" for name, script in COMMANDS.items()]
     parser = argparse.ArgumentParser(
         prog=PROG,
         usage=f"{PROG} COMMAND ...",

@@ -17,8 +17,8 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     printed = capsys.readouterr().out
     assert exit_.value.code == 0
-    for name, (description, *_) in COMMANDS.items():
-        assert f"  {name}" in printed and description in printed
+    for name, script in COMMANDS.items():
+        assert f"  {name}" in printed and script.help in printed
     assert {"train", "enjoy", "record_video", "all_plots"} <= COMMANDS.keys()
 
 
