@@ -18,8 +18,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.results_rows import NOTES, SECTIONS
 from pg_agents.experiments import Recipe, RunFolder, recipes
+from pg_agents.experiments.demos import DemoRecord
 from pg_agents.experiments.results import RunsSummary, coverage, summarise_runs
-from pg_agents.experiments.showing import ShownRecord
 
 SUMMARIES, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "results.md"
 NOT_RUN = "not run yet"
@@ -64,9 +64,9 @@ def extract(runs: Path, to: Path) -> list[str]:
     to.mkdir(parents=True, exist_ok=True)
     left_out = []
     for group in sorted(path for path in runs.iterdir() if path.is_dir()):
-        shown = group / "shown.json"
-        if shown.exists():
-            record = ShownRecord.read(shown)
+        demo = group / "demo.json"
+        if demo.exists():
+            record = DemoRecord.read(demo)
             record.write(to / f"{record.recipe}.json")
             continue
         paths = sorted(group.glob("seed-*"))
@@ -112,7 +112,7 @@ def page(summaries: Path) -> str:
 
 def _variants(recipe: Recipe) -> Iterator[tuple[str, str | None]]:
     """Names of a recipe's summaries, and the variants that they are of."""
-    if recipe.show is not None:
+    if recipe.demo is not None:
         yield recipe.name, None
     for variant in recipe.variants:
         yield recipe.config(variant).name, variant
@@ -130,8 +130,8 @@ def _lines(recipe: Recipe, summaries: Path) -> list[str]:
         if not path.exists():
             lines.append(_line(label, reported, NOT_RUN, command))
         elif variant is None:
-            record = ShownRecord.read(path)
-            lines.append(_shown_line(label, reported, record, command))
+            record = DemoRecord.read(path)
+            lines.append(_demo_line(label, reported, record, command))
         else:
             summary = RunsSummary.read(path)
             lines.append(_run_line(label, recipe, reported, summary, command))
@@ -157,7 +157,7 @@ def _run_line(
     return _line(label, reported, "<br>".join(said), command, seeds, steps, seconds)
 
 
-def _shown_line(label: str, reported: str, record: ShownRecord, command: str) -> str:
+def _demo_line(label: str, reported: str, record: DemoRecord, command: str) -> str:
     verdict = {True: "", False: "**falls short**: ", None: "not measured here: "}
     said = verdict[record.passed] + "<br>".join(record.lines)
     return _line(label, reported, said, command, "", "", f"{record.wall_seconds:.0f} s")

@@ -15,8 +15,8 @@ from common import RunsBar, parse_options, say_saved, show_agent
 
 from pg_agents import REINFORCE
 from pg_agents.callbacks import TrainingRecord
-from pg_agents.experiments.shows import bandit
-from pg_agents.experiments.shows.bandit import (
+from pg_agents.experiments.demos import bandit
+from pg_agents.experiments.demos.bandit import (
     ARMS,
     ENV_ID,
     PAYING_ARM,

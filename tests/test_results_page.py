@@ -11,8 +11,8 @@ import pytest
 from benchmarks.results import PAGE, SUMMARIES, extract, page
 from benchmarks.results_rows import NOTES, SECTIONS
 from pg_agents.experiments import Recipe, Reported, RunFolder, find_recipe, recipes
+from pg_agents.experiments.demos import run_demo
 from pg_agents.experiments.results import summarise_runs
-from pg_agents.experiments.showing import show
 from tests.pg_agents.experiments.test_results import run
 
 ROWS = [row for rows in SECTIONS.values() for row in rows]
@@ -78,7 +78,7 @@ def test_summaries_of_other_settings_or_rows_are_refused(tmp_path: Path) -> None
 
 
 def test_shows_are_taken_too(tmp_path: Path) -> None:
-    show(find_recipe("known-values"), tmp_path / "runs", 0)
+    run_demo(find_recipe("known-values"), tmp_path / "runs", 0)
     (tmp_path / "runs" / "empty").mkdir()
     left_out = extract(tmp_path / "runs", tmp_path / "to")
     assert left_out == [f"{tmp_path / 'runs' / 'empty'}: no finished run of a recipe"]

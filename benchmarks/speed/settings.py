@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pg_agents.experiments import Settings as RecipeSettings
-from pg_agents.experiments.recipes.parts import BEST_ACTOR_CRITIC, BEST_REINFORCE
+from pg_agents.experiments.recipes.cartpole import BEST_ACTOR_CRITIC, BEST_REINFORCE
 
 Settings = dict[str, Any]
 

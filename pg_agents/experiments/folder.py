@@ -33,9 +33,13 @@ from pg_agents.checkpoint.archive import (
 )
 from pg_agents.common.files import write_whole
 from pg_agents.experiments.building import algorithm_class
-from pg_agents.experiments.damage import OtherRunError
-from pg_agents.experiments.extras import EXTRAS
-from pg_agents.experiments.settings import RunConfig, Settings, first_difference
+from pg_agents.experiments.errors import OtherRunError
+from pg_agents.experiments.settings import (
+    EXTRAS,
+    RunConfig,
+    Settings,
+    first_difference,
+)
 
 __all__ = ["EvaluationRecord", "Result", "RunFolder", "clear_disk_errors"]
 
