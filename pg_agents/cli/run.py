@@ -185,6 +185,7 @@ def _run_demo(recipe: Recipe, options: argparse.Namespace) -> int:
 def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> int:
     from pg_agents.common.files import check_folder
     from pg_agents.experiments.building import check_buildable
+    from pg_agents.experiments.results import summary_text
     from pg_agents.experiments.seeds import RunsBar, run_seeds
 
     config = config_of(recipe, variant, options)

@@ -32,7 +32,7 @@ class Recording(BaseCallback):
         self.advantages = np.empty(0)
 
     def _on_step(self) -> bool:
-        self.obs.append(self.locals["seen"][0].copy())
+        self.obs.append(self.locals["obs_tensor"][0].numpy().copy())
         self.actions.append(int(self.locals["actions"][0]))
         return True
 
@@ -112,7 +112,7 @@ class NotebookLoop(BaseCallback):
         self.n_updates = 0
 
     def _on_step(self) -> bool:
-        self.obs.append(self.locals["seen"][0].copy())
+        self.obs.append(self.locals["obs_tensor"][0].numpy().copy())
         self.actions.append(int(self.locals["actions"][0]))
         return self.n_updates < N_UPDATES
 
