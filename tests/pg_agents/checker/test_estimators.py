@@ -13,13 +13,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.right_estimators import ESTIMATORS, LOSSES
 from pg_agents.checker import estimators as e
 from pg_agents.checker.episodes import Steps, batches, sample_episodes
 from pg_agents.checker.estimators import Estimator, Sample, estimates, known_noise
 from pg_agents.checker.table_policy import TablePolicy
 from pg_agents.checker.task import Task
 from pg_envs import oracle, sequence_mdp
+from proofs.unbiased_losses import ESTIMATORS, LOSSES
 from tests.pg_envs.tabular_examples import random_mdp
 
 Floats = NDArray[np.float64]
@@ -350,7 +350,7 @@ OF_PITFALLS: dict[str, tuple[Estimator, bool]] = {
 PAIRS = [
     *((getattr(pitfalls, name), *how) for name, how in OF_PITFALLS.items()),
     *((LOSSES[name], ESTIMATORS[name], False) for name in LOSSES),
-    (LOSSES["ideal critic"], ESTIMATORS["ideal critic"], True),
+    (LOSSES["exact critic"], ESTIMATORS["exact critic"], True),
     (pitfalls.through_terminal, e.td_through_the_end, False),
 ]
 

@@ -137,21 +137,6 @@ def test_the_notebooks_settings(
     assert ours in str(model.policy) and other not in str(model.policy)
 
 
-def test_the_best_recipes_are_those_that_the_benchmark_solves_with() -> None:
-    from benchmarks.speed.settings import RECIPES as MEASURED
-
-    for name, algorithm in (
-        ("cartpole-policy-network", "REINFORCE"),
-        ("one-step-actor-critic", "ActorCritic"),
-    ):
-        ours = find_recipe(name).config("best").settings
-        theirs = dict(MEASURED[algorithm]["arguments"])
-        assert ours.device == theirs.pop("device")
-        assert dict(ours.arguments) == theirs
-        assert ours.n_envs == MEASURED[algorithm]["n_envs"]
-        assert ours.timesteps == MEASURED[algorithm]["n_timesteps"]
-
-
 def test_the_cartpole_network_is_the_notebook_s() -> None:
     """4-32-2 with ReLU: 4 * 32 + 32 + 32 * 2 + 2 parameters, and no critic's."""
     model = model_of(find_recipe("cartpole-policy-network").config().settings)
