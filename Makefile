@@ -94,4 +94,4 @@ call-trace: $(INSTALLED)
 	$(BIN)/python -m proofs.call_trace
 
 clean:
-	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage

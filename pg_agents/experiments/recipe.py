@@ -48,7 +48,7 @@ class Reported:
         points: its averages during training.
         running_reward: that its training stops at; None where it does not.
         tenth: whether episodes differ so much that our 10th percentile is told, too.
-        source: which notebook, as shared/SYSTEMS.md names its section.
+        source: which notebook, as docs/notebooks.md names its section.
     """
 
     text: str

@@ -167,7 +167,7 @@ assert "torch" in sys.modules and "stable_baselines3" not in sys.modules
 
 
 def test_sb3_subprocesses_know_every_id() -> None:
-    """Rule 11: a worker that is not forked knows only what the id itself imports."""
+    """A worker that is not forked knows only what the id itself imports."""
     for env_id in IDS:
         env = make_vec_env(
             f"pg_envs:{env_id}",

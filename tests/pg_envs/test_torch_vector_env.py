@@ -57,7 +57,7 @@ def _unpickled(env: TorchTabularVectorEnv) -> TorchTabularVectorEnv:
     return copied
 
 
-# Must hold 4: the same draws, the same states.
+# The same draws give the same states.
 
 
 @dataclass
@@ -460,7 +460,7 @@ def test_make_torch_vec_takes_the_limit_of_the_id_or_another() -> None:
     assert env.step(torch.tensor([0, 1]))[1].tolist() == [3.0, 4.0]
 
 
-# Must hold 7: bad input is refused by name.
+# Bad input is refused by name.
 
 
 def test_step_and_render_before_reset_are_refused() -> None:
@@ -548,7 +548,7 @@ def test_an_environment_without_tables_is_refused() -> None:
 def test_resets_and_steps_without_a_limit_are_fresh(
     env_id: str, form: dict[str, Any], mode: AutoresetMode
 ) -> None:
-    """Rule 8, for every form of observation and for what never changes."""
+    """Fresh arrays, for every form of observation and for what never changes."""
     arguments: dict[str, Any] = {"autoreset_mode": mode, "max_episode_steps": -1}
     env = make_torch_vec(env_id, 3, **arguments, **form)
     mask = {"reset_mask": torch.tensor([True, False, True])}

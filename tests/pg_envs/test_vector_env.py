@@ -374,7 +374,7 @@ def test_noise_hangs_on_neither_transition_nor_restart() -> None:
             assert abs((chosen**2).mean() - 1.0) < 4.5 * 2**0.5 / root_n
 
 
-# Must hold 7: bad input is refused by name.
+# Bad input is refused by name.
 
 
 def test_step_and_render_before_reset_are_refused() -> None:
@@ -531,7 +531,7 @@ def test_render_without_a_mode_is_none() -> None:
 def test_resets_and_steps_without_a_limit_are_fresh(
     env_id: str, form: dict[str, Any], mode: AutoresetMode
 ) -> None:
-    """Rule 8, for every form of observation and for what never changes."""
+    """Fresh arrays, for every form of observation and for what never changes."""
     arguments: dict[str, Any] = {"autoreset_mode": mode, "max_episode_steps": -1}
     env = gymnasium.make_vec(env_id, 3, **arguments, **form)
     mask = {"reset_mask": np.array([True, False, True])}

@@ -52,7 +52,7 @@ def test_every_show_is_a_function() -> None:
     assert all(callable(load_hook(show)) for show in shows)
 
 
-# Rows of shared/SYSTEMS.md.
+# Rows of docs/notebooks.md.
 ROWS = """random-baseline cartpole-policy-network cartpole-two-headed solved-stop
 notebook-view checkpoint cartpole-mc watch-trained evaluate gpu known-values
 reinforce-memory periodic-evaluator learning-curve bandit-table bandit-network
@@ -81,7 +81,7 @@ def test_every_row_has_its_recipe() -> None:
 def test_the_figures_of_the_notebooks(
     name: str, on_the_way: dict[int, float], final: float | None
 ) -> None:
-    """Every average that shared/SYSTEMS.md quotes is compared with."""
+    """Every average that docs/notebooks.md quotes is compared with."""
     reported = find_recipe(name).reported
     theirs = {p.episode: p.value for p in reported.points if p.value is not None}
     assert theirs == on_the_way and reported.value == final
@@ -124,7 +124,7 @@ def test_the_figures_of_the_notebooks(
 def test_the_notebooks_settings(
     name: str, shapes: list[list[int]], said: dict[str, float]
 ) -> None:
-    """As shared/SYSTEMS.md writes them down: layers, step sizes, discounts."""
+    """As docs/notebooks.md states them: layers, step sizes, discounts."""
     model = model_of(find_recipe(name).config().settings)
     assert [list(p.shape) for p in model.policy.parameters()] == shapes
     assert {key: vars(model)[key] for key in said} == said

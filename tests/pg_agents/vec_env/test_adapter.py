@@ -84,7 +84,7 @@ def test_gymnasiums_own_vector_environment_in_every_mode(mode: AutoresetMode) ->
 
 
 def test_dummy_steps_that_cannot_be_removed_are_refused_for_other_learners() -> None:
-    """Rule 7: SB3's algorithms would take them for real."""
+    """SB3's algorithms would learn from dummy steps."""
     with pytest.raises(ValueError, match=r"dummy step.*vectorization_mode='sync'"):
         as_vec_env(StaggeredVectorEnv([2, 3]))
 
@@ -226,7 +226,7 @@ def test_a_wrapped_vector_environment_keeps_its_wrappers() -> None:
 
 
 def test_an_environment_that_names_no_autoreset_mode_has_gymnasiums_default() -> None:
-    """Rule 7: that is NEXT_STEP, with its dummy steps."""
+    """That is NEXT_STEP, with its dummy steps."""
     env = StaggeredVectorEnv([2, 3])
     env.metadata = {}
     with pytest.raises(ValueError, match="dummy step"):
