@@ -43,7 +43,7 @@ wheel-test:
 	$(WHEEL_VENV)/bin/python -m pip install --quiet --constraint constraints.txt out/wheel/*.whl
 	mkdir -p out/wheel-run
 	cd out/wheel-run && ../../$(WHEEL_VENV)/bin/pgtoy run known-values
-	cd out/wheel-run && ../../$(WHEEL_VENV)/bin/pgtoy run random-baseline --seeds 1
+	cd out/wheel-run && ../../$(WHEEL_VENV)/bin/pgtoy run sequence-reinforce --seeds 1
 	cd out/wheel-run && SDL_VIDEODRIVER=dummy ../../$(WHEEL_VENV)/bin/pgtoy record improvements --steps 50 --to trained.gif
 	test -s out/wheel-run/trained.gif
 
