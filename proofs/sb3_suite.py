@@ -85,7 +85,7 @@ def concerns_a2c(item: Any) -> bool:  # noqa: ANN401
     fixtures = item._fixtureinfo.name2fixturedefs.values()
     functions = [item.function, *(each.func for defs in fixtures for each in defs)]
     return any(
-        re.search(r"\bA2C[(.]", inspect.getsource(function))
+        re.search(r"\bA2C(\(|\.\w)", inspect.getsource(function))
         for function in functions
         if inspect.isfunction(function)
     )
