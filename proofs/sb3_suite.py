@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -130,12 +130,15 @@ def downloaded() -> Path:
     return path
 
 
-def run_suite(name: str, folder: Path) -> dict[str, tuple[str, str]]:
+def run_suite(
+    name: str, folder: Path, tests: Sequence[str] = ("tests",)
+) -> dict[str, tuple[str, str]]:
     """Runs the tests with a class in A2C's place; returns outcome and message of each.
 
     Args:
         name: of a class of `pg_agents`.
         folder: where SB3's tests lie.
+        tests: folders or ids of tests, relative to `folder`.
     """
     report = folder / f"{name}.json"
     environment = {
@@ -145,7 +148,7 @@ def run_suite(name: str, folder: Path) -> dict[str, tuple[str, str]]:
         # `folder` holds a stand-in for ale_py, for worker processes too.
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]),
     }
-    command = [sys.executable, "-m", "pytest", "-p", "proofs.sb3_suite", "tests"]
+    command = [sys.executable, "-m", "pytest", "-p", "proofs.sb3_suite", *tests]
     command += ["-p", "no:randomly", "-p", "no:cacheprovider", "-q", "--tb=no"]
     subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     outcomes: dict[str, tuple[str, str]] = json.loads(report.read_text())
@@ -190,7 +193,17 @@ def main() -> None:
             # tests/test_utils.py imports it for the Atari environments.
             (folder / "ale_py.py").touch()
         for name in CLASSES:
-            text, known = describe(name, run_suite(name, folder))
+            outcomes = run_suite(name, folder)
+            unexplained = [
+                test
+                for test, (outcome, _) in outcomes.items()
+                if outcome == "failed" and reason_for(name, test) is None
+            ]
+            if unexplained:
+                # test_fps_logger measures wall-clock time, which a busy machine fails.
+                print(f"{name}: second run of {', '.join(unexplained)}", flush=True)
+                outcomes |= run_suite(name, folder, unexplained)
+            text, known = describe(name, outcomes)
             print(text, flush=True)
             explained &= known
     sys.exit(0 if explained else 1)
