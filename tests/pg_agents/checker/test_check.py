@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.right_estimators import LOSSES, discounted_to_go, loss_of
 from pg_agents import check_policy_gradient
 from pg_agents.checker import (
     CATALOGUE,
@@ -23,6 +22,7 @@ from pg_agents.checker import (
 from pg_agents.checker.diagnosis import Diagnosis
 from pg_agents.checker.function_subject import TablePolicy
 from pg_envs import TabularEnv, TabularMDP, mdp_from_env, sequence_mdp
+from proofs.unbiased_losses import LOSSES, discounted_to_go, loss_of
 
 KEYS = [mistake.key for mistake in CATALOGUE]
 FEW = 2048
@@ -270,7 +270,7 @@ def test_a_nearly_deterministic_policy_is_undecided(certainty: float) -> None:
 
 def test_a_wide_interval_is_undecided_even_without_significant_bias() -> None:
     report = check_policy_gradient(
-        LOSSES["ideal critic"], "FrozenLake-v1", n_episodes=6144
+        LOSSES["exact critic"], "FrozenLake-v1", n_episodes=6144
     )
     low, high = report.relative_bias_interval
     assert low == 0.0 and report.p_value > 1e-3

@@ -13,7 +13,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.right_estimators import ESTIMATORS, LOSSES
 from pg_agents.checker import CATALOGUE, mistakes
 from pg_agents.checker.episodes import Steps, batches, sample_episodes
 from pg_agents.checker.estimators import (
@@ -26,6 +25,7 @@ from pg_agents.checker.estimators import (
 from pg_agents.checker.function_subject import TablePolicy
 from pg_agents.checker.task import Task
 from pg_envs import sequence_mdp
+from proofs.unbiased_losses import ESTIMATORS, LOSSES
 from tests.pg_envs.tabular_examples import random_mdp
 
 Floats = NDArray[np.float64]
