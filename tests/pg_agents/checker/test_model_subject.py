@@ -29,9 +29,9 @@ def envs(n: int = 16) -> Any:
     return make_vec_env(ID, n)
 
 
-def reinforce(**arguments: Any) -> REINFORCE:
+def reinforce(algorithm: type[REINFORCE] = REINFORCE, **arguments: Any) -> REINFORCE:
     defaults: dict[str, Any] = {"gamma": 0.9, "weight_by_gamma_t": True, "seed": 0}
-    return REINFORCE("MlpPolicy", envs(), **{**defaults, **arguments})
+    return algorithm("MlpPolicy", envs(), **{**defaults, **arguments})
 
 
 def checked(model: OnPolicyAlgorithm, **arguments: Any) -> GradientReport:
@@ -94,14 +94,22 @@ def test_biased_settings_are_identified(
     assert key(checked(reinforce(**arguments))) == expected
 
 
+class WrongEntropySign(REINFORCE):
+    """Subtracts the entropy bonus from the objective."""
+
+    def loss(self, batch: Any) -> Any:
+        loss, terms = super().loss(batch)
+        return loss - 2.0 * float(self.ent_coef) * terms["entropy_loss"], terms
+
+
 @pytest.mark.parametrize(
-    ("ent_coef", "expected"), [(0.2, "entropy_bonus"), (-0.2, "entropy_sign")]
+    ("algorithm", "expected"),
+    [(REINFORCE, "entropy_bonus"), (WrongEntropySign, "entropy_sign")],
 )
 def test_the_sign_of_the_entropy_bonus_is_identified(
-    ent_coef: float, expected: str
+    algorithm: type[REINFORCE], expected: str
 ) -> None:
-    model = reinforce()
-    model.ent_coef = ent_coef
+    model = reinforce(algorithm, ent_coef=0.2)
     with torch.no_grad():
         # The entropy has no gradient at the initial, uniform policy.
         for weight in model.policy.action_net.parameters():
