@@ -146,7 +146,12 @@ class PolicyGradientConfig:
     @property
     def needs_timestep(self) -> bool:
         """Whether advantages depend on the time step within the episode."""
-        return self.weight_by_gamma_t or self.baseline in ("mean", "leave_one_out")
+        return self.weight_by_gamma_t or self.compares_trajectories
+
+    @property
+    def compares_trajectories(self) -> bool:
+        """Whether the baseline is a mean over trajectories."""
+        return self.baseline in ("mean", "leave_one_out")
 
     @property
     def standardizes_mini_batches(self) -> bool:
@@ -167,7 +172,7 @@ class PolicyGradientConfig:
     def check_n_trajectories(self, n_envs: int) -> None:
         """Raises a ValueError if a baseline over trajectories has only one."""
         n_trajectories = n_envs * (self.n_episodes or 1)
-        if self.baseline in ("mean", "leave_one_out") and n_trajectories < 2:
+        if self.compares_trajectories and n_trajectories < 2:
             raise ValueError(
                 f"baseline={self.baseline!r} compares trajectories and needs at least "
                 f"2 per update, got n_envs={n_envs} and n_episodes={self.n_episodes}: "

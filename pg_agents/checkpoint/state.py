@@ -1,9 +1,18 @@
 """Checkpoints after which training continues bit for bit.
 
-A checkpoint is SB3's zip file with the training state in it: the state of every random
-generator and, if it can be saved (`pg_agents.checkpoint.env_state`), of the
-environment. `load` restores neither: it seeds and draws nothing. The next `learn` does,
-so that it continues as it would have without the interruption.
+A checkpoint is SB3's zip file. It contains:
+
+- parameters of the policy, of its target network if there is one, and the optimiser's
+  state, as in SB3;
+- the model's attributes, as in SB3: spaces, counters, every setting of the config, and
+  the position in the environment;
+- `training_state`: the state of every random generator, of the environment if it can be
+  saved (`pg_agents.checkpoint.env_state`), and of wrappers that normalise;
+- `replay_memory`, if there is one;
+- a manifest with versions and checksums (`pg_agents.checkpoint.archive`).
+
+`load` restores neither random generators nor environment: it seeds and draws nothing.
+The next `learn` does, so that it continues as it would have without the interruption.
 
 This holds for checkpoints saved between rollouts: after `learn`, or in a callback's
 `_on_rollout_start` or `_on_training_end`. Within a rollout, its steps are lost and the

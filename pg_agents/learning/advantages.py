@@ -1,4 +1,8 @@
-"""From a rollout to returns and advantages: estimator, baseline, standardisation."""
+"""From a rollout to returns and advantages: estimator, baseline, standardisation.
+
+Two steps are elsewhere: `Learner.loss` standardises mini-batches, and
+`replay.off_policy_batch` estimates the advantages of replayed rollouts.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,11 @@ from pg_agents.rollout.data import Rollout
 
 if TYPE_CHECKING:
     from pg_agents.algorithms.config import PolicyGradientConfig
+
+_TRAJECTORY_BASELINES = {
+    "mean": mean_baseline,
+    "leave_one_out": leave_one_out_baseline,
+}
 
 
 def estimate_advantages(
@@ -70,6 +79,7 @@ def _returns(rollout: Rollout, config: PolicyGradientConfig) -> Tensor:
         return n_step_return(rewards, gamma, config.td_steps, *ends, next_values)
     if config.estimator == "gae":
         values = rollout.masked(rollout.values)
+        # The critic's target; the baseline subtracts the values again.
         return values + generalized_advantage(
             rewards, values, gamma, config.gae_lambda, *ends, next_values
         )
@@ -91,5 +101,5 @@ def _baseline(
         rows = torch.arange(n_rows, device=rollout.recorded.device)
         time_index = rollout.flat(rows[:, None].expand(n_rows, n_envs))
         n_trajectories = n_envs
-    average = mean_baseline if config.baseline == "mean" else leave_one_out_baseline
-    return average(returns, time_index, n_trajectories)
+    baseline = _TRAJECTORY_BASELINES[config.baseline]
+    return baseline(returns, time_index, n_trajectories)

@@ -1,4 +1,7 @@
-"""A critic with a step size of its own, and a slow copy of it."""
+"""The critic's own step size, and its target network.
+
+Values themselves come from `Learner.complete`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The update: from a complete rollout to steps of the optimiser."""
+"""The learner: completes a rollout with values and advantages, then updates from it."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ class TrajectoryBuffer:
         recorded: Rows | None = None,
         values: Tensor | None = None,
         log_probs: Tensor | None = None,
-        final_observations: Observation | None = None,
+        final_obs: Observation | None = None,
     ) -> None:
         """Adds a row of transitions. It is copied, except the last argument.
 
@@ -212,12 +212,12 @@ class TrajectoryBuffer:
                 None if all are recorded. It must not change afterwards.
             values: `[N]` float32, V of the observations, if known.
             log_probs: `[N]` float32, log-probability of the actions, if known.
-            final_observations: `[N, *obs_shape]`, last observation of the episode where
+            final_obs: `[N, *obs_shape]`, last observation of the episode where
                 `truncated`, anything elsewhere; None if nothing was truncated. It must
                 not change afterwards.
         """
-        if final_observations is not None:
-            self._final_obs[len(self)] = final_observations
+        if final_obs is not None:
+            self._final_obs[len(self)] = final_obs
         if recorded is not None:
             self._masks[len(self)] = recorded
         row: dict[str, Any] = {
@@ -397,7 +397,7 @@ class TrajectoryBuffer:
         """Returns what `add` was given, `[T, N, ...]`, as tensors.
 
         Args:
-            name: an argument of `add`; not `final_observations`. `values` and
+            name: an argument of `add`; not `final_obs`. `values` and
                 `log_probs` may be unknown until the rollout is complete.
         """
         if name == "recorded" and self._columns:

@@ -160,7 +160,7 @@ class Collector:
                 recorded=recorded,
                 values=values,
                 log_probs=log_probs,
-                final_observations=result.final_obs,
+                final_obs=result.final_obs,
             )
             self.limit.update(dones, result.dones)
             self.obs, self.episode_starts = result.obs, result.dones

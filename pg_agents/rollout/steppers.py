@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from stable_baselines3.common.vec_env import (
 )
 from torch import Tensor
 
-from pg_agents.common.tree import Observation, Rows, copy_observation, leaves, tree_map
+from pg_agents.common.tree import Observation, Rows, copy_observation, tree_map
 from pg_agents.rollout.buffer import TrajectoryBuffer
 from pg_agents.rollout.limits import RolloutLimit
 from pg_agents.vec_env.adapter import VectorEnvAdapter
@@ -158,8 +159,8 @@ class VecEnvStepper:
                 truncated[i] = True
                 if final_obs is None:
                     final_obs = copy_observation(obs)
-                for rows, row in zip(leaves(final_obs), leaves(last_obs), strict=True):
-                    rows[i] = row
+                # By key: the dicts need not have the same order.
+                tree_map(partial(_set_row, i), final_obs, last_obs)
         return truncated, final_obs
 
     def episode_results(self, buffer: TrajectoryBuffer, n: int) -> list[dict[str, Any]]:
@@ -324,6 +325,10 @@ def truncate_long_episodes(
         final_obs=with_rows(final_obs, result.obs, capped),
         capped=capped,
     )
+
+
+def _set_row(index: int, rows: NDArray[Any], row: Any) -> None:  # noqa: ANN401
+    rows[index] = row
 
 
 def _returns_fresh_arrays(env: VecEnv) -> bool:

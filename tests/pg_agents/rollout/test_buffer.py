@@ -34,7 +34,7 @@ def filled_buffer() -> TrajectoryBuffer:
             episode_steps=np.array([t, 0]),
             values=VALUES[t],
             log_probs=torch.zeros(2),
-            final_observations=np.full((2, 3), 99.0) if t == 1 else None,
+            final_obs=np.full((2, 3), 99.0) if t == 1 else None,
         )
     return buffer
 
