@@ -48,7 +48,6 @@ from pg_agents.checkpoint.state import (
     drop_training_state,
     is_loading,
     load_checkpoint,
-    restore_training_state,
     save_checkpoint,
 )
 from pg_agents.common.checks import check_choice, checked_timesteps
@@ -603,7 +602,9 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
         check_can_learn(self)
-        restore_training_state(self, reset_num_timesteps)
+        state, self.training_state = self.training_state, None
+        if state is not None:
+            state.restore(self, reset_num_timesteps)
         # The user may have replaced the policy.
         self.learner.policy = self.policy
         self.learner.gradients = self._gradient_source()

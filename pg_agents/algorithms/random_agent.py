@@ -31,7 +31,6 @@ from pg_agents.checkpoint.state import (
     drop_training_state,
     is_loading,
     load_checkpoint,
-    restore_training_state,
     save_checkpoint,
 )
 from pg_agents.common.checks import check_choice, checked_timesteps
@@ -220,7 +219,9 @@ class RandomAgent(OnPolicyAlgorithm):
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
         check_can_learn(self)
-        restore_training_state(self, reset_num_timesteps)
+        state, self.training_state = self.training_state, None
+        if state is not None:
+            state.restore(self, reset_num_timesteps)
         if reset_num_timesteps or self._last_obs is None:
             self.collector.restart(self.n_envs)
         return super()._setup_learn(

@@ -326,13 +326,6 @@ def load_checkpoint(
     return loaded
 
 
-def restore_training_state(model: Any, reset_num_timesteps: bool) -> None:  # noqa: ANN401
-    """Restores what a checkpoint has saved; `learn` calls it before anything else."""
-    state, model.training_state = model.training_state, None
-    if state is not None:
-        state.restore(model, reset_num_timesteps)
-
-
 def drop_training_state(model: Any) -> None:  # noqa: ANN401
     """Drops what a checkpoint has saved, because the model is seeded."""
     if model.training_state is not None:

@@ -223,7 +223,10 @@ class TrajectoryBuffer:
         row: dict[str, Any] = {
             "observations": observations,
             "actions": actions,
-            "rewards": _as_float32(rewards),
+            # SubprocVecEnv returns float64.
+            "rewards": rewards.float()
+            if isinstance(rewards, Tensor)
+            else np.asarray(rewards, dtype=np.float32),
             "terminated": terminated,
             "truncated": truncated,
             "episode_steps": episode_steps,
@@ -401,7 +404,11 @@ class TrajectoryBuffer:
                 `log_probs` may be unknown until the rollout is complete.
         """
         if name == "recorded" and self._columns:
-            return self._recorded()
+            shape = self._columns["terminated"].rows.shape
+            recorded = torch.ones(shape, dtype=torch.bool, device=self.device)
+            for row, mask in self._masks.items():
+                recorded[row] = self._tensor(mask)
+            return recorded
         if self._rollout is not None and (
             name in ("values", "log_probs") or name in self._arrays
         ):
@@ -420,16 +427,6 @@ class TrajectoryBuffer:
     def has_masks(self) -> bool:
         """Whether there are steps that are not recorded."""
         return bool(self._masks)
-
-    def _recorded(self) -> Tensor:
-        shape = self.column("terminated").shape
-        everything = torch.ones((), dtype=torch.bool, device=self.device).expand(shape)
-        if not self._masks:
-            return everything
-        recorded = everything.clone()
-        for t, mask in self._masks.items():
-            recorded[t] = self._tensor(mask)
-        return recorded
 
     def _tensor(self, values: Rows) -> Tensor:
         return torch.as_tensor(values, device=self.device)
@@ -531,7 +528,7 @@ class TrajectoryBuffer:
         if self._rollout is not None and name in ("next_values", "values", "log_probs"):
             return getattr(self._rollout, name)
         if name == "recorded":
-            return self._recorded()
+            return self.column("recorded")
         return tree_map(lambda one: one.rows, self._columns[name])
 
     def _assign(self, name: str, value: Any) -> None:  # noqa: ANN401
@@ -631,10 +628,3 @@ def _protect_copies(array: NDArray[Any], stored: Rows) -> None:
         stored = stored.detach().numpy()
     if not np.may_share_memory(array, stored):
         array.flags.writeable = False
-
-
-def _as_float32(rewards: Rows) -> Rows:
-    """Returns float32: what SubprocVecEnv hands on is float64."""
-    if isinstance(rewards, Tensor):
-        return rewards.float()
-    return np.asarray(rewards, dtype=np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,7 @@ class Collector:
         self.in_rollout = True
         stepper = make_stepper(env, self.device, self.episode_steps, self._as_tensors)
         self.obs = stepper.begin(self.obs)
+        to_tensor = partial(torch.as_tensor, device=self.device)
         n_steps, continues = 0, True
         while continues and not self.limit.reached:
             if self.limit.needs_reset:
@@ -118,7 +120,7 @@ class Collector:
             if sde_sample_freq > 0 and n_steps % sde_sample_freq == 0:
                 policy.reset_noise(env.num_envs)  # type: ignore[operator]
             obs = self.obs
-            obs_tensor = tree_map(self._on_device, obs)
+            obs_tensor = tree_map(to_tensor, obs)
             try:
                 actions_tensor, values, log_probs = act(obs_tensor)
             except (ValueError, RuntimeError) as error:
@@ -166,11 +168,12 @@ class Collector:
             self.obs, self.episode_starts = result.obs, result.dones
             self.episode_steps = stepper.episode_steps
         self._stepper = stepper
-        if self.device.type == "cpu":
-            # Of a GPU they are copied when a checkpoint is saved.
-            self.obs = to_numpy(self.obs)
-        self.episode_steps = to_numpy(self.episode_steps)
-        self.episode_starts = to_numpy(self.episode_starts)
+        if isinstance(self.episode_steps, Tensor):
+            self.episode_steps = to_numpy(self.episode_steps)
+            self.episode_starts = to_numpy(self.episode_starts)
+            if self.device.type == "cpu":
+                # From a GPU they are copied when a checkpoint is saved.
+                self.obs = to_numpy(self.obs)
         return continues
 
     def episode_results(self, buffer: TrajectoryBuffer, n: int) -> list[dict[str, Any]]:
@@ -183,9 +186,6 @@ class Collector:
         self.obs = copied(env.reset())
         self.episode_starts = np.ones(env.num_envs, dtype=np.bool_)
         self.episode_steps = np.zeros(env.num_envs, dtype=np.int64)
-
-    def _on_device(self, values: Any) -> Tensor:  # noqa: ANN401
-        return torch.as_tensor(values, device=self.device)
 
     def _within_space(self, policy: BasePolicy, actions: Any, obs: Observation) -> Any:  # noqa: ANN401
         """Returns actions within the bounds of the action space, of its dtype.
