@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # With the extras that the slow tests need.
 ALL_INSTALLED := $(VENV)/.all-installed
+WHEEL_VENV := out/wheel-venv
 WORKERS ?= 2
 
-.PHONY: demo test test-all lint type format install clean
-.PHONY: results estimators checker false-alarms ablation sb3-table bench bench-gpu
+.PHONY: demo test test-all wheel-test sb3-suite lint type format install clean
+.PHONY: results ablation bench estimators checker false-alarms call-trace
 
 install: $(INSTALLED)
 
@@ -28,14 +29,34 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
-# With the share of lines and branches that are covered, of which 95 % are asked for: to
-# trace them makes the tests half as long again.
+# With coverage of lines and branches, of which 95 % are required; tracing takes half as
+# long again.
 test-all: $(ALL_INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
+
+# Builds the wheel, installs it into an empty environment, and uses it from another
+# folder: a short run, and pretrained weights without a screen.
+wheel-test:
+	rm -rf $(WHEEL_VENV) out/wheel out/wheel-run
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir out/wheel .
+	$(WHEEL_VENV)/bin/python -m pip install --quiet --constraint constraints.txt out/wheel/*.whl
+	mkdir -p out/wheel-run
+	cd out/wheel-run && ../../$(WHEEL_VENV)/bin/pgtoy run known-values
+	cd out/wheel-run && ../../$(WHEEL_VENV)/bin/pgtoy run sequence-reinforce --seeds 1
+	cd out/wheel-run && SDL_VIDEODRIVER=dummy ../../$(WHEEL_VENV)/bin/pgtoy record improvements --steps 50 --to trained.gif
+	test -s out/wheel-run/trained.gif
+
+# SB3's own tests of A2C with our classes in its place; downloads SB3's source
+# distribution, and needs the program `zip`.
+sb3-suite: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "pandas>=2.2,<3"
+	$(BIN)/python -m proofs.sb3_suite
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 type: $(INSTALLED)
 	$(BIN)/mypy
@@ -44,34 +65,33 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The page from docs/results; RUNS=runs takes what is in that folder first.
+# From the summaries in docs/results; RUNS=runs first takes new ones from that folder.
 results: $(INSTALLED)
-	$(BIN)/python benchmarks/results.py $(if $(RUNS),--runs $(RUNS))
+	$(BIN)/python docs/make_pages.py results $(if $(RUNS),--runs $(RUNS))
+
+# 350 runs of CartPole, about an hour on two cores; continues where it was stopped.
+ablation: $(INSTALLED)
+	$(BIN)/python -m bench.ablation
+	$(BIN)/python docs/make_pages.py ablation
+
+# Measures what docs/speed.json lacks; BENCH="--only NAME" measures a comparison anew,
+# BENCH=--quick tries everything and saves nothing.
+bench: $(INSTALLED)
+	$(BIN)/python -m bench.speed $(BENCH)
+	$(BIN)/python docs/make_pages.py speed
 
 estimators: $(INSTALLED)
-	$(BIN)/python benchmarks/estimators.py
+	$(BIN)/python docs/make_pages.py estimators
 
 checker: $(INSTALLED)
-	$(BIN)/python benchmarks/checker_tables.py
+	$(BIN)/python docs/make_pages.py checker
 
-sb3-table: $(INSTALLED)
-	$(BIN)/python benchmarks/sb3_table.py
-
-# About an hour; what it has counted so far is kept.
+# About an hour; continues where it was stopped.
 false-alarms: $(INSTALLED)
-	$(BIN)/python benchmarks/false_alarms.py
+	$(BIN)/python -m proofs.false_alarms
 
-# 350 runs of CartPole, about an hour on two cores; goes on where it was stopped.
-ablation: $(INSTALLED)
-	$(BIN)/python benchmarks/ablation.py
-
-# Goes on where it was stopped; BENCH="--only NAME" measures a line anew, BENCH=--quick
-# tries everything out and keeps nothing.
-bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.speed $(BENCH)
-
-bench-gpu: $(INSTALLED)
-	$(BIN)/python -m benchmarks.speed.gpu $(BENCH)
+call-trace: $(INSTALLED)
+	$(BIN)/python -m proofs.call_trace
 
 clean:
-	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage

@@ -1,9 +1,9 @@
 """REINFORCE on a three-armed bandit, with a table and with a network.
 
-The smallest policy gradient there is: one state, one update per pull, and nothing that
-comes later. A table of three logits with step size 0.2 makes 100 runs of 500 pulls; a
-linear network under Adam with step size 1 makes 50 runs of 100. Ctrl-C stops early and
-draws what there is. The same runs are rows of `pgtoy run`, where the agents are made.
+The smallest policy gradient: one state, one update per pull, no later rewards. A table
+of three logits with step size 0.2 makes 100 runs of 500 pulls; a linear network with
+Adam and step size 1 makes 50 runs of 100. Ctrl-C stops early and draws the runs so far.
+The same runs are rows bandit-table and bandit-network of `pgtoy run`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from common import RunsBar, parse_options, say_saved, show_agent
 
 from pg_agents import REINFORCE
 from pg_agents.callbacks import TrainingRecord
-from pg_agents.experiments.shows import bandit
-from pg_agents.experiments.shows.bandit import (
+from pg_agents.experiments.demos import bandit
+from pg_agents.experiments.demos.bandit import (
     ARMS,
     ENV_ID,
     PAYING_ARM,
@@ -39,13 +39,13 @@ __all__ = [
 def make_runs(
     make_model: Callable[[int], REINFORCE], n_runs: int, n_pulls: int, seed: int
 ) -> tuple[list[TrainingRecord], REINFORCE]:
-    """Makes runs with consecutive seeds; returns records and the last model."""
+    """Trains with consecutive seeds; returns records and the last model."""
     with RunsBar(n_runs, n_pulls, "step") as bar:
         return bandit.make_runs(make_model, n_runs, n_pulls, seed, bar.of_run)
 
 
 def report(name: str, records: list[TrainingRecord], out: Path) -> None:
-    """Prints how often the paying arm was found, and saves the pictures."""
+    """Prints how many runs found the paying arm, and saves the pictures."""
     print("\n".join(bandit.describe(records)))
     for path in bandit.draw(name, records, out):
         say_saved(path)

@@ -1,4 +1,4 @@
-"""What the demos share: their options, a watchable run, and the agent on show."""
+"""Options, progress bar and rendering that the demos share."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from pg_agents.callbacks import RunningReward
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.common.files import check_folder
 
-SLOW_ENOUGH_TO_WATCH_FPS = 2.0
+RENDER_FPS = 2.0
 
 
 def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace:
-    """Reads `--seed`, `--out`, `--render` and what a demo adds to them.
+    """Parses `--seed`, `--out`, `--render` and the options of a demo.
 
     Args:
-        doc: what the demo is about.
-        name: folder below `out/` where its pictures go by default.
+        doc: description of the demo.
+        name: default folder of its pictures, below `out/`.
         **more: further options with their defaults, integers of at least 1.
 
     Returns:
@@ -78,7 +78,7 @@ def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace
 
 
 def count(text: str) -> int:
-    """Returns a number of at least 1, or refuses for argparse."""
+    """Parses a number of at least 1, as a type of argparse."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
@@ -95,16 +95,16 @@ def has_screen() -> bool:
 
 
 class RunsBar:
-    """One progress bar over several runs, counting steps or episodes.
+    """A progress bar over several runs that counts steps or episodes.
 
     Args:
         n_runs: number of runs.
-        n_each: steps or episodes of each run.
+        n_per_run: steps or episodes per run.
         unit: `"step"` or `"episode"`.
     """
 
-    def __init__(self, n_runs: int, n_each: int, unit: str) -> None:
-        self._bar: tqdm[Any] = tqdm(total=n_runs * n_each, unit=f" {unit}s")
+    def __init__(self, n_runs: int, n_per_run: int, unit: str) -> None:
+        self._bar: tqdm[Any] = tqdm(total=n_runs * n_per_run, unit=f" {unit}s")
         self._n_runs, self._unit = n_runs, unit
 
     def __enter__(self) -> RunsBar:
@@ -116,7 +116,7 @@ class RunsBar:
         self._bar.close()
 
     def of_run(self, number: int) -> BaseCallback:
-        """Returns the callback that advances the bar in a run, counted from 0."""
+        """Returns the callback for a run; runs are numbered from 0."""
         self._bar.set_description(f"run {number + 1} of {self._n_runs}", refresh=False)
         return _Tick(self._bar, self._unit == "episode")
 
@@ -137,13 +137,13 @@ class _Tick(BaseCallback):
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Saves a figure and says where."""
+    """Saves a figure and prints its path."""
     save_figure(figure, path)
     say_saved(path)
 
 
 def say_saved(path: Path) -> None:
-    """Says that a file was written."""
+    """Prints that a file was written."""
     print(f"  saved {path}")
 
 
@@ -159,8 +159,8 @@ def policy_table(
     policy = model.policy
     assert isinstance(policy, ActorCriticPolicy)
     with torch.no_grad():
-        seen, _ = policy.obs_to_tensor(np.array(observations))
-        distribution = policy.get_distribution(seen).distribution
+        obs, _ = policy.obs_to_tensor(np.array(observations))
+        distribution = policy.get_distribution(obs).distribution
     assert isinstance(distribution, torch.distributions.Categorical)
     probabilities: NDArray[np.float64] = distribution.probs.double().numpy()
     return probabilities
@@ -174,16 +174,16 @@ def show_agent(
     max_steps: int = 60,
     **env_arguments: Any,
 ) -> None:
-    """Shows what the agent does, in a window or as `agent.gif`.
+    """Shows the agent in a window, or saves it as `agent.gif`.
 
-    A closed window, and Ctrl-C, end the show and nothing else.
+    Closing the window or Ctrl-C ends the show, not the program.
 
     Args:
-        model: the trained agent; its actions are drawn from its policy.
+        model: the trained agent; it samples its actions.
         env_id: id of the environment.
         options: of `parse_options`.
-        n_episodes: how many episodes.
-        max_steps: steps shown of each.
+        n_episodes: number of episodes.
+        max_steps: maximum number of steps per episode.
         **env_arguments: arguments of the environment.
     """
     if options.render == "none":
@@ -193,7 +193,7 @@ def show_agent(
     if mode == "human" and isinstance(env.unwrapped, pg_envs.TabularEnv):
         env.unwrapped.metadata = {
             **env.unwrapped.metadata,
-            "render_fps": SLOW_ENOUGH_TO_WATCH_FPS,
+            "render_fps": RENDER_FPS,
         }
     how_to_end = " Escape or the close button ends it." if mode == "human" else ""
     many = "1 episode" if n_episodes == 1 else f"{n_episodes} episodes"
@@ -224,18 +224,18 @@ def _play(
         table = policy_table(model, tabular.mdp.observations)
         tabular.set_action_probabilities(table)
     for episode in range(n_episodes):
-        seen, _ = env.reset(seed=seed + episode)
-        _keep_frame(env, frames)
+        obs, _ = env.reset(seed=seed + episode)
+        _add_frame(env, frames)
         for _ in range(max_steps):
-            action, _ = model.predict(seen)
-            seen, _, terminated, truncated, _ = env.step(action)
-            _keep_frame(env, frames)
+            action, _ = model.predict(obs)
+            obs, _, terminated, truncated, _ = env.step(action)
+            _add_frame(env, frames)
             if terminated or truncated:
                 break
     return frames
 
 
-def _keep_frame(env: gymnasium.Env[Any, Any], frames: list[NDArray[np.uint8]]) -> None:
+def _add_frame(env: gymnasium.Env[Any, Any], frames: list[NDArray[np.uint8]]) -> None:
     if env.render_mode == "rgb_array":
         frame: Any = env.render()
         frames.append(frame)
@@ -244,7 +244,7 @@ def _keep_frame(env: gymnasium.Env[Any, Any], frames: list[NDArray[np.uint8]]) -
 
 
 def _raise_if_closed() -> None:
-    """Gymnasium's own windows can't be closed; here they can."""
+    """Handles the close button, which Gymnasium's own windows ignore."""
     import pygame
 
     keys = pygame.event.get(pygame.KEYDOWN)
@@ -253,7 +253,7 @@ def _raise_if_closed() -> None:
 
 
 def describe(actions: Sequence[int] | NDArray[np.int64], names: Sequence[str]) -> str:
-    """Returns actions by name, the many cut short."""
+    """Returns the names of up to 12 actions."""
     words = [names[int(action)] for action in actions]
     if len(words) > 12:
         words = [*words[:12], f"... ({len(words)} actions)"]

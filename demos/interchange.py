@@ -1,7 +1,7 @@
-"""REINFORCE, ActorCritic and Stable-Baselines3's A2C and PPO, by the same ten lines.
+"""REINFORCE, ActorCritic and Stable-Baselines3's A2C and PPO in the same ten lines.
 
-Each trains on CartPole-v1 with its default settings, and the four learning curves are
-drawn together. With more `--runs` the curves are means with a band.
+Each trains on CartPole-v1 with its defaults, and the learning curves are drawn
+together. With more `--runs` the curves are means with a band.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ALGORITHMS: tuple[type[OnPolicyAlgorithm], ...] = (REINFORCE, ActorCritic, A2C, 
 def train(
     algorithm: Callable[..., BaseAlgorithm], steps: int, seed: int
 ) -> tuple[BaseAlgorithm, TrainingRecord, bool]:
-    """Trains any of the four; returns it, its record, and whether Ctrl-C ended it."""
+    """Trains an algorithm; returns model, record, and whether Ctrl-C ended it."""
     model = algorithm("MlpPolicy", ENV_ID, seed=seed, device="cpu")
     recorder, interrupt = Recorder(), StopOnInterrupt()
     progress = ProgressCallback(description=f"{type(model).__name__}, seed {seed}")
@@ -57,7 +57,7 @@ def main() -> None:
             models.append(model)
             curves.setdefault(algorithm.__name__, []).append(record)
     save(plot_learning_curves(curves), options.out / "learning_curves.png")
-    # REINFORCE, of the first seed.
+    # REINFORCE with the first seed.
     show_agent(models[0], ENV_ID, options, n_episodes=1, max_steps=200)
 
 

@@ -1,12 +1,12 @@
-"""Sixteen policy gradients: one is right, and fifteen make a well-known mistake each.
+"""Sixteen policy gradients: one is correct, each of the others has a known mistake.
 
-Every one is what `pgtoy check` takes: a function from a batch of episodes and a policy
-to a loss. Try them, from this folder:
+Each is a function from a batch of episodes and a policy to a loss, as `pgtoy check`
+takes it. Try them from this folder:
 
     pgtoy check pitfalls:right
     pgtoy check pitfalls:sign_flipped
 
-docs/pitfalls.md says what each mistake does, and how large it is.
+docs/pitfalls.md explains each mistake and measures its effect.
 """
 
 from __future__ import annotations
@@ -50,23 +50,23 @@ def td_loss(target: Tensor, batch: EpisodeBatch, policy: Policy) -> Tensor:
 
 
 def right(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """REINFORCE as it should be."""
+    """REINFORCE without a mistake."""
     return -(weights(batch) * log_probs(batch, policy)).sum() / len(batch)
 
 
 def probability(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """The probability where its logarithm belongs."""
+    """Uses the probability in place of its logarithm."""
     probs = log_probs(batch, policy).exp()
     return -(weights(batch) * probs).sum() / len(batch)
 
 
 def sign_flipped(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """The minus forgotten."""
+    """Misses the minus sign."""
     return (weights(batch) * log_probs(batch, policy)).sum() / len(batch)
 
 
 def off_by_one(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """The return stored before the reward is added to it."""
+    """Stores the return before adding the reward."""
     shifted = []
     for episode in batch:
         total, returns = 0.0, []
@@ -78,30 +78,30 @@ def off_by_one(batch: EpisodeBatch, policy: Policy) -> Tensor:
 
 
 def next_state(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """The action remembered beside the observation that it led to."""
+    """Pairs the action with the observation after it."""
     log_prob: Tensor = policy(batch.next_observations).log_prob(batch.actions)
     return -(weights(batch) * log_prob).sum() / len(batch)
 
 
 def gamma_dropped(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """What nearly everybody does."""
+    """Omits gamma^t, as most implementations do."""
     returns = torch.cat([reward_to_go(e) for e in batch])
     return -(returns * log_probs(batch, policy)).sum() / len(batch)
 
 
 def gamma_twice(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """Rewards discounted from the start, and the step discounted once more."""
+    """Discounts rewards from the start of the episode, and the step again."""
     twice = batch.gamma**batch.time * weights(batch)
     return -(twice * log_probs(batch, policy)).sum() / len(batch)
 
 
 def mean_over_steps(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """`mean()` where a sum over steps belongs."""
+    """Averages over steps in place of episodes."""
     return -(weights(batch) * log_probs(batch, policy)).mean()
 
 
 def batch_mean_baseline(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """Compared with the mean of all episodes at the same time, the own one included."""
+    """Subtracts the mean of all episodes at the same step, including its own."""
     returns = torch.zeros(len(batch), max(batch.lengths))
     for i, episode in enumerate(batch):
         returns[i, : len(episode)] = reward_to_go(episode)
@@ -111,7 +111,7 @@ def batch_mean_baseline(batch: EpisodeBatch, policy: Policy) -> Tensor:
 
 
 def standardized(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """Returns with their mean subtracted, divided by their standard deviation."""
+    """Standardises the returns over the batch."""
     returns = torch.cat([reward_to_go(e) for e in batch])
     returns = (returns - returns.mean()) / (returns.std() + 1e-8)
     weighted = batch.gamma**batch.time * returns * log_probs(batch, policy)
@@ -119,41 +119,41 @@ def standardized(batch: EpisodeBatch, policy: Policy) -> Tensor:
 
 
 def rounded(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """Returns in an integer tensor."""
+    """Casts the returns to integers."""
     returns = torch.cat([reward_to_go(e) for e in batch]).long()
     weighted = batch.gamma**batch.time * returns * log_probs(batch, policy)
     return -weighted.sum() / len(batch)
 
 
 def through_terminal(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """The value of what was seen at the end, where nothing follows."""
+    """Adds the value of the terminal state, after which nothing follows."""
     target: Tensor = batch.rewards + batch.gamma * batch.next_values
     return td_loss(target, batch, policy)
 
 
 def no_bootstrap_at_truncation(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """A time limit taken for an end; run it with `--horizon 6 --bootstrap`."""
+    """Treats truncation as termination; check with `--horizon 6 --bootstrap`."""
     done = batch.terminated | batch.truncated
     target: Tensor = batch.rewards + batch.gamma * batch.next_values * ~done
     return td_loss(target, batch, policy)
 
 
 def first_finished(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """Of episodes played side by side, the first that finish."""
+    """Takes the first episodes to finish among parallel ones."""
     by_end = sorted(batch, key=lambda episode: episode.started + len(episode))
-    chosen = by_end[: len(batch) // 2]
-    log_prob = torch.cat([policy(e.observations).log_prob(e.actions) for e in chosen])
-    return -(weights(chosen) * log_prob).sum() / len(chosen)
+    first = by_end[: len(batch) // 2]
+    log_prob = torch.cat([policy(e.observations).log_prob(e.actions) for e in first])
+    return -(weights(first) * log_prob).sum() / len(first)
 
 
 class Replay:
-    """REINFORCE from a memory of the last 32 episodes, whoever played them."""
+    """REINFORCE from the last 32 episodes, whichever policy played them."""
 
     def __init__(self) -> None:
         self.memory: deque[Episode] = deque(maxlen=32)
 
     def __call__(self, batch: EpisodeBatch, policy: Policy) -> Tensor:
-        """Learns from all that is remembered as if the policy had just played it."""
+        """Uses all remembered episodes as if the current policy had played them."""
         self.memory.extend(batch)
         observations = torch.cat([e.observations for e in self.memory])
         actions = torch.cat([e.actions for e in self.memory])
@@ -165,6 +165,6 @@ replay = Replay()
 
 
 def entropy_sign(batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """The entropy added to the loss instead of subtracted."""
+    """Adds the entropy to the loss in place of subtracting it."""
     entropy: Tensor = policy(batch.observations).entropy().sum() / len(batch)
     return right(batch, policy) + 0.05 * entropy

@@ -1,9 +1,9 @@
 """REINFORCE learns three states in a row: right, right, centre.
 
-First one agent is trained until the task counts as solved, with a progress bar. Then
-the experiment is made ten times over 500 episodes each, as in the notebook that this
-project grew out of: a linear softmax policy, AdamW with step size 0.01, gamma 0.6, one
-update per episode. Ctrl-C stops the training and goes on with what was learnt.
+One agent trains until the task is solved, with a progress bar. Then ten runs of 500
+episodes repeat row sequence-reinforce of docs/notebooks.md: a linear softmax policy,
+AdamW with step size 0.01, gamma 0.6, one update per episode. Ctrl-C stops the training
+and continues with the runs so far.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MAX_STEPS = 50_000
 
 @dataclass(frozen=True)
 class Run:
-    """A run's result: final policy `[3, 3]`, last episode's actions, and its record."""
+    """Final policy `[3, 3]`, actions of the last episode, and record of a run."""
 
     probabilities: NDArray[np.float64]
     last_actions: list[int]
@@ -58,23 +58,23 @@ class Run:
     interrupted: bool
 
     @property
-    def is_right(self) -> bool:
+    def is_optimal(self) -> bool:
         """Whether the most probable actions are right, right, centre."""
         return tuple(self.probabilities.argmax(axis=1)) == BEST
 
 
 class LastEpisode(BaseCallback):
-    """Keeps the actions of the last finished episode."""
+    """Records the actions of the last finished episode."""
 
     def __init__(self) -> None:
         super().__init__()
         self.actions: list[int] = []
-        self._so_far: list[int] = []
+        self._current: list[int] = []
 
     def _on_step(self) -> bool:
-        self._so_far.append(int(self.locals["actions"][0]))
+        self._current.append(int(self.locals["actions"][0]))
         if self.locals["dones"][0]:
-            self.actions, self._so_far = self._so_far, []
+            self.actions, self._current = self._current, []
         return True
 
 
@@ -106,18 +106,18 @@ def train_until_solved(seed: int) -> tuple[REINFORCE, TrainingRecord]:
 
 
 def train_for(n_episodes: int, seed: int, bar: BaseCallback) -> Run:
-    """Makes one run of a fixed number of episodes."""
+    """Trains for a fixed number of episodes."""
     model = make_model(seed)
     recorder, last, interrupt = Recorder(OBSERVATIONS), LastEpisode(), StopOnInterrupt()
-    # By the episode, not by the step: the last one is then learnt from too.
-    enough = StopTrainingOnMaxEpisodes(n_episodes)
-    model.learn(100 * n_episodes, callback=[bar, recorder, last, interrupt, enough])
+    # Stopping by episodes, not steps, so that the last episode is learnt from.
+    stop = StopTrainingOnMaxEpisodes(n_episodes)
+    model.learn(100 * n_episodes, callback=[bar, recorder, last, interrupt, stop])
     table = policy_table(model, OBSERVATIONS)
     return Run(table, last.actions, recorder.record, interrupt.interrupted)
 
 
 def make_runs(n_runs: int, n_episodes: int, seed: int) -> list[Run]:
-    """Makes the runs, with consecutive seeds; fewer after a Ctrl-C."""
+    """Trains with consecutive seeds; Ctrl-C ends the series."""
     runs: list[Run] = []
     with RunsBar(n_runs, n_episodes, "episode") as bar:
         while len(runs) < n_runs and not (runs and runs[-1].interrupted):
@@ -135,7 +135,7 @@ def print_policy(table: NDArray[np.float64]) -> None:
 
 
 def print_runs(runs: list[Run], seed: int) -> None:
-    """Prints each run's policy and last actions, and how many are right."""
+    """Prints policy and last actions of each run, and how many are optimal."""
     print("\nThe most probable action in each state, and the last episode's actions:")
     for number, run in enumerate(runs):
         best = run.probabilities.argmax(axis=1)
@@ -146,15 +146,15 @@ def print_runs(runs: list[Run], seed: int) -> None:
         )
         last = describe(run.last_actions, ACTIONS) or "no episode ended"
         print(f"  seed {seed + number:<3} {policy:<40} last: {last}")
-    n_right = sum(run.is_right for run in runs)
+    n_optimal = sum(run.is_optimal for run in runs)
     print(
         "The most probable actions are right, right, centre in "
-        f"{n_right} of {len(runs)} runs."
+        f"{n_optimal} of {len(runs)} runs."
     )
 
 
 def save_pictures(first: TrainingRecord, runs: list[Run], out: Path) -> None:
-    """Saves curves over the runs, and the first agent's policy as it changed."""
+    """Saves curves over the runs, and an animation of the first agent's policy."""
     records = [run.record for run in runs]
     print("\nPictures:")
     save(plot_losses(records, window=10), out / "losses.png")

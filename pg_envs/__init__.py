@@ -1,7 +1,7 @@
 """Small Gymnasium environments whose right answers are known exactly.
 
-Importing this package registers them. It imports neither torch nor pygame: the torch
-vector environment and the canvas are loaded when they are first asked for.
+Importing this package registers them with Gymnasium. It loads neither torch nor pygame:
+names that need torch are loaded on first use.
 """
 
 from typing import TYPE_CHECKING
@@ -11,24 +11,25 @@ import lazy_loader
 
 from pg_envs import bandit, pixelcopter, sequence
 from pg_envs.bandit import BanditEnv, bandit_mdp
-from pg_envs.env import TabularEnv
 from pg_envs.mdp import TabularMDP
-from pg_envs.pixelcopter import PixelcopterEnv
-from pg_envs.pixelcopter_vector import PixelcopterVectorEnv
-from pg_envs.rendering.window_closed import WindowClosed
+from pg_envs.pixelcopter import (
+    PixelcopterEnv,
+    PixelcopterVectorEnv,
+    TorchPixelcopterVectorEnv,
+)
+from pg_envs.rendering.scene import WindowClosed
 from pg_envs.sequence import SequenceEnv, sequence_mdp
+from pg_envs.tabular import TabularEnv
 from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
-from pg_envs.vector_env import TabularVectorEnv
+from pg_envs.vector.tabular import TabularVectorEnv, TorchTabularVectorEnv
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pg_envs import oracle as oracle
     from pg_envs import rendering as rendering
-    from pg_envs.make_torch import make_torch_vec
-    from pg_envs.torch_cartpole import TorchCartPoleVectorEnv
-    from pg_envs.torch_pixelcopter import TorchPixelcopterVectorEnv
-    from pg_envs.torch_vector_env import TorchTabularVectorEnv
+    from pg_envs.make import make_torch_vec
+    from pg_envs.vector.cartpole import TorchCartPoleVectorEnv
 
 __all__ = [
     "BanditEnv",
@@ -65,22 +66,19 @@ gymnasium.register(
 gymnasium.register(
     id=pixelcopter.ID,
     entry_point="pg_envs.pixelcopter:PixelcopterEnv",
-    vector_entry_point="pg_envs.pixelcopter_vector:PixelcopterVectorEnv",
+    vector_entry_point="pg_envs.pixelcopter:PixelcopterVectorEnv",
 )
 gymnasium.register(
-    id=pixelcopter.LIMITED_ID,
+    id=pixelcopter.TIME_LIMIT_ID,
     entry_point="pg_envs.pixelcopter:PixelcopterEnv",
-    vector_entry_point="pg_envs.pixelcopter_vector:PixelcopterVectorEnv",
+    vector_entry_point="pg_envs.pixelcopter:PixelcopterVectorEnv",
     max_episode_steps=pixelcopter.MAX_EPISODE_STEPS,
 )
 
-# What needs torch is loaded when it is first asked for.
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "make_torch": ["make_torch_vec"],
-        "torch_cartpole": ["TorchCartPoleVectorEnv"],
-        "torch_pixelcopter": ["TorchPixelcopterVectorEnv"],
-        "torch_vector_env": ["TorchTabularVectorEnv"],
+        "make": ["make_torch_vec"],
+        "vector.cartpole": ["TorchCartPoleVectorEnv"],
     },
 )

@@ -1,4 +1,4 @@
-"""PGToy-Bandit-v0: one state, some arms, and nothing to remember."""
+"""PGToy-Bandit-v0: a stateless bandit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from pg_envs.env import TabularEnv
 from pg_envs.mdp import (
     ObservationForm,
     RewardNoise,
@@ -15,9 +14,10 @@ from pg_envs.mdp import (
     check_number,
     observation_table,
 )
-from pg_envs.rendering.bandit_scene import bandit_scene
+from pg_envs.rendering.bandit import bandit_scene
 from pg_envs.rendering.scene import Scene, Snapshot
-from pg_envs.vector_env import vector_entry_point
+from pg_envs.tabular import TabularEnv
+from pg_envs.vector.tabular import vector_entry_point
 
 ID = "PGToy-Bandit-v0"
 MAX_EPISODE_STEPS = 100
@@ -54,22 +54,22 @@ def bandit_mdp(
 
 
 class BanditEnv(TabularEnv):
-    """A bandit without state: which arm pays?
+    """A stateless bandit: which arm pays most?
 
-    The right policy is known without a computation: always the arm that pays most. The
-    gradient of the expected reward with respect to softmax logits is
+    The best policy always pulls the arm with the highest expected reward. The gradient
+    of the expected reward with respect to softmax logits is
     `pi(a) * (r(a) - sum_b pi(b) r(b))`, so every step of a learner can be checked.
+    The id is `PGToy-Bandit-v0`; the best return of an episode is 100.
 
-    | | |
-    |---|---|
-    | id | `PGToy-Bandit-v0` |
-    | actions | `Discrete(A)`: left, centre, right |
-    | observation | the constant 0.0, `Box(-1, 1, (1,), float32)` |
-    | reward | of the arm pulled: 1, 0, 0, plus noise if asked for |
-    | end | never; truncated after 100 steps by `TimeLimit` |
-    | best return | 100 |
+    Action Space: `Discrete(A)`: left, centre, right.
 
-    Args:
+    Observation Space: the constant 0.0, `Box(-1, 1, (1,), float32)`.
+
+    Rewards: those of the arms, by default 1, 0 and 0 without noise.
+
+    Episode End: never terminated; truncated after 100 steps by `TimeLimit`.
+
+    Arguments:
         arm_rewards: expected reward of each arm; any number of arms.
         reward_noise: `"none"`, `"gaussian"` or `"bernoulli"` (an arm then pays 1 with
             its expected reward as probability, else 0).

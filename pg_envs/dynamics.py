@@ -1,18 +1,16 @@
-"""How a state follows a state: the only place where a transition is drawn.
+"""The transition function: the only place that draws a next state.
 
-Randomness comes in as numbers, uniform on [0, 1), so the same draws give the same
-states wherever they are made. The functions use nothing but indexing, comparison,
-`sum` and a few elementary functions: they run unchanged on NumPy scalars, NumPy
-batches and batches of tensors on any device.
+Random numbers are arguments, uniform on [0, 1): the same draws give the same states on
+every backend. The functions run unchanged on NumPy scalars, NumPy batches and batches
+of tensors on any device.
 
-After an action most states are impossible: the tables hold the possible ones alone, the
-*outcomes*. Where there is a single one, nothing is drawn.
+Most next states are impossible after an action. The tables hold the possible ones, the
+*outcomes*; an action with a single outcome needs no draw.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,30 +23,25 @@ from pg_envs.mdp import RewardNoise, TabularMDP
 Array = Any
 
 
-def _search(cdf: NDArray[np.float64], u: Array) -> Array:
-    return np.searchsorted(cdf, u, side="right")
-
-
 @dataclass(frozen=True, eq=False)
 class DynamicsTables:
-    """What `initial_state` and `advance` look up.
+    """Lookup tables of `initial_state` and `advance`.
 
-    S states, A actions, and K outcomes at most of an action. Tables of pairs of state
-    and action have the row `s * A + a`; tables of outcomes are flat, with the place
-    `(s * A + a) * K + k`. Pairs of fewer outcomes are filled up with impossible ones.
+    There are S states, A actions and at most K outcomes of an action. The pair of a
+    state and an action has the row `s * A + a`, and its outcome k the flat index
+    `(s * A + a) * K + k`. Pairs with fewer outcomes are padded with impossible ones.
 
     Attributes:
         n_actions: A.
-        initial_cdf: `[S]` float64, cumulated initial distribution.
+        initial_cdf: `[S]` float64, cumulative initial distribution.
         start: `[]` int64, the state in which every episode starts; None if it is drawn.
-        cdf: `[S * A, K]` float64, probabilities of the outcomes, cumulated.
+        cdf: `[S * A, K]` float64, cumulative probabilities of the outcomes.
         successor: `[S * A * K]` int64, the state that an outcome leads to.
         reward: `[S * A * K]` float64, expected reward.
         terminal: `[S * A * K]` bool, whether the outcome ends the episode.
         observations: `[S]` int64 or `[S, *shape]` float32.
         reward_noise: kind of noise on the reward, see `TabularMDP`.
         noise_scale: standard deviation of Gaussian noise.
-        search: how many entries of a sorted table `[S]` are not above each draw.
     """
 
     n_actions: int
@@ -61,11 +54,10 @@ class DynamicsTables:
     observations: Array
     reward_noise: RewardNoise
     noise_scale: float
-    search: Callable[[Array, Array], Array] = _search
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether state and action decide on the next state."""
+        """Whether state and action determine the next state."""
         return int(self.cdf.shape[-1]) == 1
 
 
@@ -84,25 +76,25 @@ class Step(NamedTuple):
 
 
 def make_tables(mdp: TabularMDP) -> DynamicsTables:
-    """Returns the tables of an MDP in the form that `advance` reads, in NumPy."""
+    """Returns the lookup tables of an MDP, as NumPy arrays."""
     n_pairs = mdp.n_states * mdp.n_actions
     transition = mdp.transition.reshape(n_pairs, mdp.n_states)
     possible = transition > 0.0
     n_outcomes = int(possible.sum(axis=-1).max())
-    # The possible states first, in their order.
-    kept = np.argsort(~possible, axis=-1, kind="stable")[:, :n_outcomes]
+    # The possible next states first, in their order.
+    outcome = np.argsort(~possible, axis=-1, kind="stable")[:, :n_outcomes]
 
     def outcomes(table: NDArray[Any]) -> NDArray[Any]:
-        return np.take_along_axis(table.reshape(n_pairs, -1), kept, axis=-1)
+        return np.take_along_axis(table.reshape(n_pairs, -1), outcome, axis=-1)
 
-    cdf = np.where(outcomes(possible), outcomes(_cumulated(transition)), 1.0)
+    cdf = np.where(outcomes(possible), outcomes(_cumulative(transition)), 1.0)
     starts = np.flatnonzero(mdp.initial_distribution)
     return DynamicsTables(
         n_actions=mdp.n_actions,
-        initial_cdf=_cumulated(mdp.initial_distribution),
+        initial_cdf=_cumulative(mdp.initial_distribution),
         start=np.array(starts[0]) if len(starts) == 1 else None,
         cdf=cdf,
-        successor=kept.ravel(),
+        successor=outcome.ravel(),
         reward=outcomes(mdp.reward).ravel(),
         terminal=outcomes(mdp.terminal).ravel(),
         observations=mdp.observations,
@@ -124,13 +116,20 @@ def initial_state(tables: DynamicsTables, u: Array) -> Array:
     Returns:
         Index of the state, int64, of the shape of `u`; `[]` without draws.
     """
-    return tables.start if u is None else tables.search(tables.initial_cdf, u)
+    if u is None:
+        return tables.start
+    cdf = tables.initial_cdf
+    if _is_numpy(u):
+        return np.searchsorted(cdf, u, side="right")
+    import torch
+
+    return torch.searchsorted(cdf, u, right=True)
 
 
 def advance(tables: DynamicsTables, state: Array, action: Array, u: Array) -> Step:
     """Takes one step: draws the next state, looks up reward and end.
 
-    s' is the first state whose cumulated probability exceeds the draw: the one of the
+    s' is the first state whose cumulative probability exceeds the draw: the one of
     outcome `k = #{j : u >= cdf[s, a, j]}`.
 
     Args:
@@ -143,20 +142,21 @@ def advance(tables: DynamicsTables, state: Array, action: Array, u: Array) -> St
     Returns:
         Next state, expected reward and whether the episode ended.
     """
-    place = state * tables.n_actions + action
+    index = state * tables.n_actions + action
     if not tables.is_deterministic:
-        chosen = (u[..., None] >= _look_up(tables.cdf, place)).sum(-1)
-        place = place * tables.cdf.shape[-1] + chosen
+        outcome = (u[..., None] >= look_up(tables.cdf, index)).sum(-1)
+        index = index * tables.cdf.shape[-1] + outcome
     return Step(
-        _look_up(tables.successor, place),
-        _look_up(tables.reward, place),
-        _look_up(tables.terminal, place),
+        look_up(tables.successor, index),
+        look_up(tables.reward, index),
+        look_up(tables.terminal, index),
     )
 
 
-def _look_up(table: Array, place: Array) -> Array:
-    # Of the ways that torch has, several times as fast as brackets.
-    return table[place] if _is_numpy(table) else table.index_select(0, place)
+def look_up(table: Array, index: Array) -> Array:
+    """Returns `table[index]`, a fresh array."""
+    # index_select is several times as fast as brackets.
+    return table[index] if _is_numpy(table) else table.index_select(0, index)
 
 
 def add_noise(tables: DynamicsTables, reward: Array, u: Array, v: Array) -> Array:
@@ -188,15 +188,14 @@ def _is_numpy(value: Array) -> bool:
     return isinstance(value, np.ndarray | np.generic)
 
 
-def _cumulated(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cumulates over the last axis; rounding can select no impossible state.
+def _cumulative(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the cumulative sum over the last axis.
 
-    From the last possible state on the sum is exactly 1, so that a draw below 1 never
-    falls beyond it.
+    From the last possible state on it is exactly 1, so that rounding cannot select an
+    impossible state.
     """
     cdf = np.cumsum(probabilities, axis=-1)
-    possible_later = np.cumsum(probabilities[..., ::-1], axis=-1)[..., ::-1]
-    beyond = np.concatenate(
-        [possible_later[..., 1:], np.zeros_like(possible_later[..., :1])], axis=-1
-    )
-    return np.where(beyond == 0.0, 1.0, cdf)
+    from_here_on = np.cumsum(probabilities[..., ::-1], axis=-1)[..., ::-1]
+    later = np.zeros_like(cdf)
+    later[..., :-1] = from_here_on[..., 1:]
+    return np.where(later == 0.0, 1.0, cdf)

@@ -1,7 +1,7 @@
-"""A finite Markov decision process as tables: the one description of an environment.
+"""A finite Markov decision process as tables.
 
-The single environment, both vector environments and every exact answer are computed
-from the same `TabularMDP`, so they cannot disagree.
+Single environments, vector environments and exact solutions are all computed from the
+same `TabularMDP`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ ObservationForm = Literal["scalar", "one_hot", "index"]
 
 @dataclass(frozen=True, eq=False)
 class TabularMDP:
-    """The tables of a finite Markov decision process, validated once.
+    """The tables of a finite Markov decision process, validated, copied and read-only.
 
-    S is the number of states, A the number of actions. Everything about a transition
-    hangs on the transition (s, a, s'), its end as well: a task that never ends needs no
-    invented end state. Time limits are not part of the MDP.
-
-    The arrays are copied and made read-only.
+    S is the number of states, A the number of actions. Whether the episode ends is a
+    property of the transition (s, a, s'), so there is no absorbing end state. Time
+    limits are not part of the MDP.
 
     Attributes:
         transition: `[S, A, S]` float64, probability of s' after action a in state s.
@@ -32,12 +30,12 @@ class TabularMDP:
         terminal: `[S, A, S]` bool, whether the transition ends the episode.
         initial_distribution: `[S]` float64, probability of starting in each state.
         observations: `[S]` int64 (the index of the state, a `Discrete` space) or
-            `[S, *shape]` float32 (a `Box` space): what is seen in each state.
+            `[S, *shape]` float32 (a `Box` space), the observation of each state.
         observation_bounds: lowest and highest value of a float observation.
         reward_noise: `"none"`: the reward is its expectation. `"gaussian"`: normal
             around it. `"bernoulli"`: 1 with the expectation as probability, else 0.
         noise_scale: standard deviation of `"gaussian"` noise, in units of reward.
-        action_names: A names, for people.
+        action_names: A names, for display.
 
     Raises:
         ValueError: if shapes disagree, probabilities are negative or do not sum to 1,
@@ -69,8 +67,8 @@ class TabularMDP:
         for name, dtype in _TABLE_DTYPES.items():
             self._freeze(name, np.array(getattr(self, name), dtype=dtype))
         kind = np.asarray(self.observations).dtype.kind
-        seen_as = np.int64 if kind in "iu" else np.float32
-        self._freeze("observations", np.array(self.observations, dtype=seen_as))
+        dtype = np.int64 if kind in "iu" else np.float32
+        self._freeze("observations", np.array(self.observations, dtype=dtype))
         self._check_shapes()
         _check_distribution("transition", self.transition)
         _check_distribution("initial_distribution", self.initial_distribution)
@@ -85,7 +83,7 @@ class TabularMDP:
         object.__setattr__(self, "action_names", tuple(names))
 
     def __reduce__(self) -> tuple[type[TabularMDP], tuple[Any, ...]]:
-        """Copies and unpickles through the constructor: the copy is read-only too."""
+        """Copies and unpickles through the constructor: copies are read-only too."""
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     def _freeze(self, name: str, table: NDArray[np.generic]) -> None:
@@ -104,35 +102,35 @@ class TabularMDP:
             "terminal": shape,
             "initial_distribution": shape[:1],
         }
-        for name, wanted in expected.items():
-            got = getattr(self, name).shape
-            if got != wanted:
+        for name, required in expected.items():
+            found = getattr(self, name).shape
+            if found != required:
                 raise ValueError(
-                    f"{name} must have shape {list(wanted)}, as transition demands, "
-                    f"got {list(got)}"
+                    f"{name} must have shape {list(required)}, to match transition, "
+                    f"got {list(found)}"
                 )
         if not np.isfinite(self.reward).all():
             raise ValueError("reward must be finite, got nan or infinity")
 
     def _check_observations(self) -> None:
-        seen = self.observations
-        if seen.shape[:1] != (self.n_states,):
+        obs = self.observations
+        if obs.shape[:1] != (self.n_states,):
             raise ValueError(
                 f"observations must have {self.n_states} rows, one per state, got "
-                f"shape {list(seen.shape)}"
+                f"shape {list(obs.shape)}"
             )
-        if seen.dtype == np.int64:
-            if not np.array_equal(seen, np.arange(self.n_states)):
+        if obs.dtype == np.int64:
+            if not np.array_equal(obs, np.arange(self.n_states)):
                 raise ValueError(
                     "integer observations must be the indices 0 to "
-                    f"{self.n_states - 1} in order, got {seen!r}"
+                    f"{self.n_states - 1} in order, got {obs!r}"
                 )
             return
         low, high = self.observation_bounds
-        if not (low < high and (seen >= low).all() and (seen <= high).all()):
+        if not (low < high and (obs >= low).all() and (obs <= high).all()):
             raise ValueError(
                 f"observations must lie within observation_bounds ({low}, {high}), got "
-                f"values from {seen.min()} to {seen.max()}"
+                f"values from {obs.min()} to {obs.max()}"
             )
 
     def _check_noise(self) -> None:
@@ -161,7 +159,7 @@ _TABLE_DTYPES: dict[str, type[np.generic]] = {
 def observation_table(
     form: ObservationForm, n_states: int
 ) -> tuple[NDArray[np.int64] | NDArray[np.float32], tuple[float, float]]:
-    """Returns what is observed in each of `n_states` states in a row.
+    """Returns the observations of `n_states` states in a row.
 
     Args:
         form: `"scalar"`: one number, evenly spaced from -1 to 1 (0 for a single state).
@@ -170,49 +168,49 @@ def observation_table(
 
     Returns:
         The observations, `[S, 1]` float32, `[S, S]` float32 or `[S]` int64, and their
-        lowest and highest possible value.
+        bounds.
 
     Raises:
-        ValueError: if `form` is none of the three.
+        ValueError: if `form` is unknown.
     """
     check_choice("observation", form, get_args(ObservationForm))
     if form == "index":
         return np.arange(n_states), (0.0, float(n_states - 1))
     if form == "one_hot":
         return np.eye(n_states, dtype=np.float32), (0.0, 1.0)
-    places = np.linspace(-1.0, 1.0, n_states) if n_states > 1 else np.zeros(1)
-    return places.astype(np.float32)[:, None], (-1.0, 1.0)
+    scalars = np.linspace(-1.0, 1.0, n_states) if n_states > 1 else np.zeros(1)
+    return scalars.astype(np.float32)[:, None], (-1.0, 1.0)
 
 
-def check_mdp(given: object) -> None:
+def check_mdp(mdp: object) -> None:
     """Raises a TypeError unless it is a TabularMDP."""
-    if not isinstance(given, TabularMDP):
+    if not isinstance(mdp, TabularMDP):
         raise TypeError(
             "mdp must be a TabularMDP, such as sequence_mdp() or mdp_from_env(env) "
-            f"returns, got {given!r}"
+            f"returns, got {mdp!r}"
         )
 
 
-def check_choice(name: str, given: object, accepted: tuple[object, ...]) -> None:
-    """Raises a ValueError naming argument, value and choices if it is none of them."""
-    if given not in accepted:
+def check_choice(name: str, value: object, accepted: tuple[object, ...]) -> None:
+    """Raises a ValueError unless the value is an accepted one."""
+    if value not in accepted:
         choices = ", ".join(repr(choice) for choice in accepted)
-        raise ValueError(f"{name} must be one of {choices}, got {given!r}")
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}")
 
 
-def check_number(name: str, given: ArrayLike) -> None:
-    """Raises a ValueError naming argument and value unless all numbers are finite."""
+def check_number(name: str, value: ArrayLike) -> None:
+    """Raises a ValueError unless all numbers are finite."""
     try:
-        numbers = np.asarray(given, dtype=np.float64)
+        numbers = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         numbers = np.array(np.nan)
     if not np.isfinite(numbers).all():
-        raise ValueError(f"{name} must be finite, got {given!r}")
+        raise ValueError(f"{name} must be finite, got {value!r}")
 
 
 def _check_distribution(name: str, table: NDArray[np.float64]) -> None:
     sums = table.sum(axis=-1)
-    # Written so that nan fails it too.
+    # NaN fails these comparisons too.
     if not ((table >= 0.0).all() and (np.abs(sums - 1.0) <= 1e-9).all()):
         raise ValueError(
             f"{name} must hold probabilities >= 0 that sum to 1 over the last axis, "

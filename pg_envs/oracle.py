@@ -1,15 +1,13 @@
-"""The exact answer: values, occupancy, expected return and gradient in closed form.
+"""Exact solutions: values, occupancy, expected return and its gradient.
 
 Everything is NumPy float64 and follows from the tables of a `TabularMDP` and a policy
 table pi, `[S, A]`, by a linear solve or, with a horizon, by as many matrix products.
-An environment is no `TabularMDP` and refused with a TypeError: `mdp_from_env` returns
-its tables.
+The tables of an environment are `mdp_from_env(env)`.
 
 Notation: `R[s, a]` is the expected reward of an action, `P[s, a, s']` the probability
-that the episode goes on in s' (a transition that ends it has none), gamma the discount.
-A horizon H is a time limit: the episode is cut after H steps, and what would come later
-counts for nothing. A policy that looks at the state alone does not know how many steps
-are left; that the values do is why they have a row for each number of steps to go.
+that the episode continues in s' (0 for a transition that ends it), gamma the discount.
+A horizon H is a time limit: the episode is cut after H steps, and later rewards do not
+count. Values then depend on the number of steps to go, which the policy does not see.
 
     from pg_envs import oracle, sequence_mdp
     mdp = sequence_mdp()
@@ -17,9 +15,8 @@ are left; that the values do is why they have a row for each number of steps to 
     J = oracle.expected_return(mdp, pi, gamma=0.6, horizon=100)
     dJ = oracle.return_gradient(mdp, pi, gamma=0.6, horizon=100)
 
-With a neural policy, hand `dJ` to autograd at the policy's table of probabilities:
-`probabilities.backward(torch.as_tensor(dJ))` leaves the exact dJ/dtheta in the
-parameters.
+For a neural policy, `probabilities.backward(torch.as_tensor(dJ))` on the policy's table
+of probabilities leaves the exact dJ/dtheta in the parameters.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ Table = NDArray[np.float64]
 
 
 class Optimum(NamedTuple):
-    """The best that can be done.
+    """The optimal values and a policy that attains them.
 
     Attributes:
         values: `[S]` float64, V*; with a horizon H, with H steps to go.
@@ -56,7 +53,7 @@ def uniform_policy(mdp: TabularMDP) -> Table:
 def state_values(
     mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None
 ) -> Table:
-    """Expected discounted return from each state.
+    """Returns the expected discounted return from each state.
 
     `V = sum_a pi(a|s) (R[s, a] + gamma sum_s' P[s, a, s'] V[s'])`
 
@@ -74,7 +71,7 @@ def state_values(
 
     Raises:
         ValueError: if an argument is out of range, or if, with gamma 1 and no horizon,
-            the policy need not ever end the episode.
+            an episode under the policy may never end.
     """
     if horizon is not None:
         values: Table = values_to_go(mdp, policy, gamma, horizon)[horizon]
@@ -86,7 +83,7 @@ def state_values(
 def values_to_go(
     mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int
 ) -> Table:
-    """Expected discounted return from each state with 0 to H steps to go.
+    """Returns the expected discounted return with 0 to H steps to go.
 
     Args:
         mdp: the tables.
@@ -110,36 +107,29 @@ def values_to_go(
 def action_values(
     mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None
 ) -> Table:
-    """Expected discounted return of each action, the policy being followed afterwards.
+    """Returns the expected discounted return of each action, followed by the policy.
 
     `Q[s, a] = R[s, a] + gamma sum_s' P[s, a, s'] V[s']`
 
     Reference: Sutton and Barto (2018), equation 4.6.
 
-    Args:
-        mdp: the tables.
-        policy: `[S, A]`, pi(a|s).
-        gamma: discount factor in [0, 1].
-        horizon: number of steps to go, at least 1, or None for no time limit.
-
     Returns:
         `[S, A]` float64, in units of reward.
 
-    Raises:
-        ValueError: as `state_values`.
+    Arguments and errors are those of `state_values`, with a horizon of at least 1.
     """
     if horizon == 0:
         raise ValueError("horizon must be at least 1 to take an action, got 0")
     later = None if horizon is None else horizon - 1
     values = state_values(mdp, policy, gamma, later)
-    returns: Table = _rewards(mdp) + gamma * _going_on(mdp) @ values
+    returns: Table = _rewards(mdp) + gamma * _continuing(mdp) @ values
     return returns
 
 
 def occupancy(
     mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None
 ) -> Table:
-    """How often each state is acted in during an episode.
+    """Returns the expected (discounted) number of actions taken in each state.
 
     `d[s] = sum_t gamma^t P(s_t = s)`, for t from 0; with gamma 1 the expected number of
     actions taken in s.
@@ -147,17 +137,10 @@ def occupancy(
     Reference: Sutton et al. (2000), "Policy gradient methods for reinforcement learning
     with function approximation", section 1.
 
-    Args:
-        mdp: the tables.
-        policy: `[S, A]`, pi(a|s).
-        gamma: discount factor in [0, 1]; 1 counts all steps alike.
-        horizon: time limit, or None.
-
     Returns:
         `[S]` float64, in expected (discounted) steps.
 
-    Raises:
-        ValueError: as `state_values`.
+    Arguments and errors are those of `state_values`.
     """
     _, step = _under(mdp, _checked(mdp, policy, gamma, horizon))
     if horizon is not None:
@@ -169,19 +152,12 @@ def occupancy(
 def expected_return(
     mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None
 ) -> float:
-    """The objective, `J = sum_s mu(s) V(s)`, mu being the initial distribution.
-
-    Args:
-        mdp: the tables.
-        policy: `[S, A]`, pi(a|s).
-        gamma: discount factor in [0, 1].
-        horizon: time limit, or None.
+    """Returns `J = sum_s mu(s) V(s)`, where mu is the initial distribution.
 
     Returns:
         Expected discounted return of an episode, in units of reward.
 
-    Raises:
-        ValueError: as `state_values`.
+    Arguments and errors are those of `state_values`.
     """
     values = state_values(mdp, policy, gamma, horizon)
     return float(mdp.initial_distribution @ values)
@@ -190,24 +166,17 @@ def expected_return(
 def return_gradient(
     mdp: TabularMDP, policy: ArrayLike, gamma: float, horizon: int | None = None
 ) -> Table:
-    """The derivative of the objective by every entry of the policy table.
+    """Returns the derivative of the expected return by each entry of the policy.
 
     `dJ/dpi(a|s) = sum_t gamma^t P(s_t = s) Q_t(s, a)`, Q_t having H - t steps to go.
     Without a horizon that is occupancy times action value.
 
     Reference: Sutton et al. (2000), theorem 1.
 
-    Args:
-        mdp: the tables.
-        policy: `[S, A]`, pi(a|s).
-        gamma: discount factor in [0, 1].
-        horizon: time limit, or None.
-
     Returns:
         `[S, A]` float64, in units of reward.
 
-    Raises:
-        ValueError: as `state_values`.
+    Arguments and errors are those of `state_values`.
     """
     pi = _checked(mdp, policy, gamma, horizon)
     if horizon is None:
@@ -215,19 +184,19 @@ def return_gradient(
         return visits[:, None] * action_values(mdp, pi, gamma)
     _, step = _under(mdp, pi)
     visits = _visits(mdp, gamma * step, horizon)
-    # What follows the step at time t is worth V with H - 1 - t steps to go.
+    # After the step at time t, there are H - 1 - t steps to go.
     later = values_to_go(mdp, pi, gamma, horizon)[horizon - 1 :: -1][:horizon]
     # sum_t d_t(s) Q_t(s, a), the sum over t taken before the one over s'.
     pairs = np.einsum("ts,tx->sx", visits, later)
-    going_on = gamma * np.einsum("sax,sx->sa", _going_on(mdp), pairs)
-    gradient: Table = visits.sum(axis=0)[:, None] * _rewards(mdp) + going_on
+    continuing = gamma * np.einsum("sax,sx->sa", _continuing(mdp), pairs)
+    gradient: Table = visits.sum(axis=0)[:, None] * _rewards(mdp) + continuing
     return gradient
 
 
 def optimal_values(
     mdp: TabularMDP, gamma: float, horizon: int | None = None, tolerance: float = 1e-12
 ) -> Optimum:
-    """The best values, and a policy that reaches them.
+    """Returns the optimal values, and a policy that attains them.
 
     `V*[s] = max_a (R[s, a] + gamma sum_s' P[s, a, s'] V*[s'])`, by value iteration.
 
@@ -244,18 +213,18 @@ def optimal_values(
         V* and an optimal policy.
 
     Raises:
-        ValueError: if an argument is out of range, or if the values grow without end,
-            as they can with gamma 1 and no horizon.
+        ValueError: if an argument is out of range, or if the values diverge, as they
+            can with gamma 1 and no horizon.
     """
     check_mdp(mdp)
     _check_numbers(gamma, horizon)
-    rewards, going_on = _rewards(mdp), gamma * _going_on(mdp)
+    rewards, continuing = _rewards(mdp), gamma * _continuing(mdp)
     values = np.zeros(mdp.n_states)
     returns = rewards
-    # A discount below 1 contracts: so many sweeps reach rounding. With 1 they need not.
-    enough = 100_000 if gamma == 1.0 else int(50 / (1.0 - gamma)) + 10
-    for _ in range(enough if horizon is None else horizon):
-        returns = rewards + going_on @ values
+    # With a discount below 1, so many sweeps converge to rounding.
+    max_sweeps = 100_000 if gamma == 1.0 else int(50 / (1.0 - gamma)) + 10
+    for _ in range(max_sweeps if horizon is None else horizon):
+        returns = rewards + continuing @ values
         change = np.abs(returns.max(axis=1) - values).max()
         values = returns.max(axis=1)
         if horizon is None and change <= tolerance * max(1.0, np.abs(values).max()):
@@ -263,10 +232,10 @@ def optimal_values(
     else:
         if horizon is None:
             raise ValueError(
-                f"with gamma={gamma} and no horizon the values grow without end: an "
-                "episode need never end; pass a horizon or a gamma below 1"
+                f"with gamma={gamma} and no horizon the values diverge, because an "
+                "episode may never end: pass a horizon or a gamma below 1"
             )
-    # Rounding must not choose between equally good actions.
+    # Actions that differ by rounding are equally good.
     best = returns >= returns.max(axis=1, keepdims=True) - 1e-9
     return Optimum(values, np.eye(mdp.n_actions)[best.argmax(axis=1)])
 
@@ -277,15 +246,15 @@ def _rewards(mdp: TabularMDP) -> Table:
     return expected
 
 
-def _going_on(mdp: TabularMDP) -> Table:
-    """P, `[S, A, S]`: what of each transition does not end the episode."""
+def _continuing(mdp: TabularMDP) -> Table:
+    """P, `[S, A, S]`, the transitions that do not end the episode."""
     return mdp.transition * ~mdp.terminal
 
 
 def _under(mdp: TabularMDP, pi: Table) -> tuple[Table, Table]:
     """Returns expected rewards `[S]` and transitions `[S, S]` under a policy."""
     rewards = np.einsum("sa,sa->s", pi, _rewards(mdp))
-    return rewards, np.einsum("sa,sax->sx", pi, _going_on(mdp))
+    return rewards, np.einsum("sa,sax->sx", pi, _continuing(mdp))
 
 
 def _visits(mdp: TabularMDP, discounted_step: Table, horizon: int) -> Table:
@@ -299,14 +268,14 @@ def _visits(mdp: TabularMDP, discounted_step: Table, horizon: int) -> Table:
 
 
 def _solve(step: Table, gamma: float, right: Table) -> Table:
-    """Solves `x = right + gamma * step @ x`, if the sum that x stands for converges."""
-    # Rows that sum to less than 1 converge anyway; the eigenvalues cost more.
+    """Solves `x = right + gamma * step @ x`, if its Neumann series converges."""
+    # It does if all rows sum to less than 1, which is cheaper than eigenvalues.
     if gamma * np.abs(step).sum(axis=1).max() >= 1.0 and (
         gamma * np.abs(np.linalg.eigvals(step)).max() >= 1.0 - 1e-12
     ):
         raise ValueError(
-            f"with gamma={gamma} and no horizon the return is an endless sum: under "
-            "this policy an episode need never end; pass a horizon or a gamma below 1"
+            f"with gamma={gamma} and no horizon the return diverges, because an "
+            "episode under this policy may never end: pass a horizon or a gamma below 1"
         )
     solution = np.linalg.solve(np.eye(len(step)) - gamma * step, right)
     return solution.astype(np.float64)

@@ -1,16 +1,16 @@
 """Pixelcopter by hand: `python -m pg_envs.play_pixelcopter`.
 
-The arrow up, w or the space bar climbs for as long as it is held; everything else
-falls. Escape or the close button ends it.
+Hold the up arrow, w or the space bar to climb; release it to fall. Escape or the close
+button ends the program.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from pg_envs import pixelcopter_rules as rules
 from pg_envs.pixelcopter import PixelcopterEnv
-from pg_envs.rendering.window_closed import WindowClosed
+from pg_envs.pixelcopter.game import CRASH_REWARD, NOOP, UP
+from pg_envs.rendering.scene import WindowClosed
 
 CLIMB_KEYS = {"up", "w", "space"}
 
@@ -18,26 +18,26 @@ CLIMB_KEYS = {"up", "w", "space"}
 def play(env: PixelcopterEnv, seed: int | None = None) -> list[float]:
     """Plays games by keyboard until the window is closed.
 
-    Each begins when a key is pressed, so that nobody crashes while reading.
+    A game starts when a key is pressed.
 
     Args:
-        env: with `render_mode="human"`.
-        seed: of the first game; the others go on from there.
+        env: an environment with `render_mode="human"`.
+        seed: seed of the first game.
 
     Returns:
-        The score of every game that was played to its end.
+        The scores of the games that were played to their end.
 
     Raises:
-        RuntimeError: if there is no screen to open a window on.
+        RuntimeError: if there is no display.
     """
     scores: list[float] = []
     message = "Hold up, w or space to climb. Press it to begin."
     try:
         env.reset(seed=seed)
         while True:
-            _wait(env, message)
-            scores.append(_fly(env))
-            _wait(env, f"Score {scores[-1]:g}. Press up, w or space.")
+            _wait_for_key(env, message)
+            scores.append(_play_game(env))
+            _wait_for_key(env, f"Score {scores[-1]:g}. Press up, w or space.")
             env.reset()
             message = "Press it again to begin."
     except (WindowClosed, KeyboardInterrupt):
@@ -46,8 +46,8 @@ def play(env: PixelcopterEnv, seed: int | None = None) -> list[float]:
         env.close()
 
 
-def _wait(env: PixelcopterEnv, message: str) -> None:
-    """Shows a message until a key is let go and pressed anew."""
+def _wait_for_key(env: PixelcopterEnv, message: str) -> None:
+    """Shows a message until a key is pressed anew."""
     was_held = True
     while True:
         env.canvas.show(env.scene(message))
@@ -57,13 +57,13 @@ def _wait(env: PixelcopterEnv, message: str) -> None:
         was_held = is_held
 
 
-def _fly(env: PixelcopterEnv) -> float:
-    """Flies until the crash; returns the score."""
+def _play_game(env: PixelcopterEnv) -> float:
+    """Plays until the crash; returns the score."""
     score, terminated = 0.0, False
     while not terminated:
-        # Each step draws the picture and keeps the pace.
+        # The step also draws the picture and limits the pace.
         climbs = bool(env.canvas.keys() & CLIMB_KEYS)
-        action = rules.CLIMBS if climbs else rules.IDLES
+        action = UP if climbs else NOOP
         _, reward, terminated, _, _ = env.step(action)
         score += reward
     return score
@@ -74,12 +74,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pg_envs.play_pixelcopter", description=__doc__
     )
-    parser.add_argument("--seed", type=int, help="of the first game; default: chance")
+    parser.add_argument("--seed", type=int, help="seed of the first game")
     parser.add_argument(
         "--reward-scheme",
-        choices=sorted(rules.LOSS),
+        choices=sorted(CRASH_REWARD),
         default="original",
-        help="a crash costs 5 or, in the course, 1; default: %(default)s",
+        help="a crash costs 5, or 1 in the course's scheme; default: %(default)s",
     )
     options = parser.parse_args()
     if options.seed is not None and options.seed < 0:

@@ -1,4 +1,4 @@
-"""PGToy-Sequence-v0: states in a row, and a goal that has to be taken."""
+"""PGToy-Sequence-v0: a row of states with the goal at its end."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from pg_envs.env import TabularEnv
 from pg_envs.mdp import ObservationForm, TabularMDP, check_number, observation_table
 from pg_envs.rendering.scene import Scene, Snapshot
-from pg_envs.rendering.sequence_scene import sequence_scene
-from pg_envs.vector_env import vector_entry_point
+from pg_envs.rendering.sequence import sequence_scene
+from pg_envs.tabular import TabularEnv
+from pg_envs.vector.tabular import vector_entry_point
 
 ID = "PGToy-Sequence-v0"
 MAX_EPISODE_STEPS = 100
@@ -24,17 +24,17 @@ def sequence_mdp(
     goal_reward: float = 1.0,
     observation: ObservationForm = "scalar",
 ) -> TabularMDP:
-    """Returns the tables of the row of states."""
+    """Returns the tables of `SequenceEnv`."""
     if not isinstance(n_states, int | np.integer) or n_states < 2:
         raise ValueError(f"n_states must be an integer >= 2, got {n_states!r}")
     check_number("step_cost", step_cost)
     check_number("goal_reward", goal_reward)
-    places = np.arange(n_states)
+    states = np.arange(n_states)
     goal = n_states - 1
     transition = np.zeros((n_states, 3, n_states))
-    transition[places, LEFT, np.maximum(places - 1, 0)] = 1.0
-    transition[places, CENTRE, places] = 1.0
-    transition[places, RIGHT, np.minimum(places + 1, goal)] = 1.0
+    transition[states, LEFT, np.maximum(states - 1, 0)] = 1.0
+    transition[states, CENTRE, states] = 1.0
+    transition[states, RIGHT, np.minimum(states + 1, goal)] = 1.0
     reward = np.full(transition.shape, -float(step_cost))
     reward[goal, CENTRE, goal] = goal_reward
     terminal = np.zeros(transition.shape, dtype=np.bool_)
@@ -52,27 +52,27 @@ def sequence_mdp(
 
 
 class SequenceEnv(TabularEnv):
-    """States in a row: walk to the right end, then take what is there.
+    """A row of states: walk to the right end, then choose centre.
 
-    The smallest task in which an action has to be judged by what comes after it, and in
-    which the action that was right twice is wrong the third time. The best policy is
-    right, right, centre, with a return of 0.90.
+    The smallest task with delayed rewards in which the best action depends on the
+    state. An episode starts in the leftmost state. Left and right move by one state and
+    stop at the ends, centre stays. The best policy is right, right, centre, with a
+    return of 0.90; the task counts as solved at a mean return of 0.85, one wasted
+    action per episode. The id is `PGToy-Sequence-v0`.
 
-    | | |
-    |---|---|
-    | id | `PGToy-Sequence-v0` |
-    | actions | `Discrete(3)`: left, centre, right |
-    | observation | -1.0, 0.0 or 1.0, `Box(-1, 1, (1,), float32)` |
-    | start | the leftmost state |
-    | moves | left and right move by one and stop at the ends, centre stays |
-    | reward | -0.05 per action; +1 for centre in the rightmost state |
-    | end | with that action; truncated after 100 steps by `TimeLimit` |
-    | solved | at a mean return of 0.85: one wasted action per episode |
+    Action Space: `Discrete(3)`: left, centre, right.
 
-    Args:
+    Observation Space: -1.0, 0.0 or 1.0, `Box(-1, 1, (1,), float32)`.
+
+    Rewards: 1 for centre in the rightmost state, -0.05 for every other action.
+
+    Episode End: terminated by centre in the rightmost state; truncated after 100 steps
+        by `TimeLimit`.
+
+    Arguments:
         n_states: number of states in the row, at least 2.
-        step_cost: what an action costs, in units of reward.
-        goal_reward: what centre in the rightmost state pays.
+        step_cost: cost of an action, in units of reward.
+        goal_reward: reward for centre in the rightmost state.
         observation: `"scalar"`: evenly spaced from -1 to 1. `"one_hot"`: n_states
             numbers. `"index"`: a `Discrete(n_states)` space.
         render_mode: `"human"`, `"rgb_array"` or None.

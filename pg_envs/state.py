@@ -1,14 +1,13 @@
-"""The state of an environment as plain data: what get_state() and set_state() share.
+"""Checks of the states that `get_state` returns and `set_state` restores.
 
-Plain data is numbers, strings, None, NumPy arrays, and dicts of them: it can be pickled
-without any class of this package, and says what it is.
+A state is plain data: numbers, strings, None, NumPy arrays and dicts of these. It can
+be unpickled without this package.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,132 +15,125 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pg_envs.mdp import TabularMDP
-from pg_envs.rendering.scene import Snapshot
 
-# The tables never change, and those of Taxi take 30 ms.
+# Computing the digest of Taxi takes 30 ms, and tables never change.
 _DIGESTS: WeakKeyDictionary[TabularMDP, str] = WeakKeyDictionary()
 
 
 def digest(mdp: TabularMDP) -> str:
-    """Returns the SHA-256 of all that decides what happens and what is seen."""
+    """Returns the SHA-256 of everything in an MDP but the names of actions."""
     if mdp not in _DIGESTS:
-        _DIGESTS[mdp] = _digest(mdp)
+        sha = hashlib.sha256()
+        for table in (
+            mdp.transition,
+            mdp.reward,
+            mdp.terminal,
+            mdp.initial_distribution,
+            mdp.observations,
+        ):
+            sha.update(f"{table.shape} {table.dtype.str}".encode())
+            sha.update(np.ascontiguousarray(table).tobytes())
+        sha.update(f"{mdp.reward_noise} {float(mdp.noise_scale)!r}".encode())
+        _DIGESTS[mdp] = sha.hexdigest()
     return _DIGESTS[mdp]
 
 
-def _digest(mdp: TabularMDP) -> str:
-    sha = hashlib.sha256()
-    tables = (
-        mdp.transition,
-        mdp.reward,
-        mdp.terminal,
-        mdp.initial_distribution,
-        mdp.observations,
-    )
-    for table in tables:
-        sha.update(f"{table.shape} {table.dtype.str}".encode())
-        sha.update(np.ascontiguousarray(table).tobytes())
-    sha.update(f"{mdp.reward_noise} {float(mdp.noise_scale)!r}".encode())
-    return sha.hexdigest()
-
-
-def check_state(given: object, expected: Mapping[str, Any], names: set[str]) -> None:
-    """Raises unless a state has the right parts and is of the same environment.
+def check_state(state: object, expected: Mapping[str, Any], names: set[str]) -> None:
+    """Checks the parts of a state, and that it is of the same environment.
 
     Args:
-        given: what was handed to `set_state`.
-        expected: parts that say which environment it is; they have to be equal.
-        names: the other parts that have to be there.
+        state: the argument of `set_state`.
+        expected: parts that identify the environment, with the values required.
+        names: the other parts.
 
     Raises:
-        TypeError: if it is no dict.
-        ValueError: if parts are missing or unknown, or it is of another environment.
+        TypeError: if the state is no dict.
+        ValueError: if parts are missing, unknown or of another environment.
     """
-    if not isinstance(given, dict):
+    if not isinstance(state, dict):
         raise TypeError(
-            f"state must be a dict as get_state() returns, got {type(given).__name__}"
+            f"state must be a dict as get_state() returns, got {type(state).__name__}"
         )
     accepted = names | set(expected)
-    if set(given) != accepted:
+    if set(state) != accepted:
         raise ValueError(
             f"state must have the parts {', '.join(sorted(accepted))}, as get_state() "
-            f"returns, got {', '.join(sorted(map(str, given)))}"
+            f"returns, got {', '.join(sorted(map(str, state)))}"
         )
     for name, value in expected.items():
-        if given[name] != value:
+        if state[name] != value:
             raise ValueError(
-                f"state is one of another environment: its {name} is {given[name]!r}, "
+                f"state is one of another environment: its {name} is {state[name]!r}, "
                 f"here it is {value!r}"
             )
 
 
-def generator_from(given: Any) -> np.random.Generator:  # noqa: ANN401
-    """Returns a generator in a given state.
+def check_columns(
+    columns: Any,  # noqa: ANN401
+    templates: Mapping[str, NDArray[Any]],
+    bounds: Mapping[str, tuple[int, int]],
+) -> dict[str, NDArray[Any]]:
+    """Returns copies of the columns of a state.
 
     Args:
-        given: `bit_generator.state` of a generator of Gymnasium's.
+        columns: arrays by name.
+        templates: by name, an array of the shape and dtype required.
+        bounds: for columns of whole numbers, the lowest and the highest one allowed.
+
+    Raises:
+        TypeError: if the columns are no dict.
+        ValueError: if a column is missing or unknown, has another shape or dtype, is
+            not finite, or out of range.
+    """
+    check_state(columns, {}, set(templates))
+    for name, template in templates.items():
+        array, place = columns[name], f"state['columns'][{name!r}]"
+        if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (
+            template.shape,
+            template.dtype,
+        ):
+            found = (
+                f"{list(array.shape)} of {array.dtype}"
+                if isinstance(array, np.ndarray)
+                else repr(array)
+            )
+            raise ValueError(
+                f"{place} must be an array {list(template.shape)} of {template.dtype}, "
+                f"got {found}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{place} must be finite, got {array.tolist()}")
+        low, high = bounds.get(name, (-np.inf, np.inf))
+        is_whole = name not in bounds or (array == np.trunc(array)).all()
+        if not (is_whole and ((array >= low) & (array <= high)).all()):
+            raise ValueError(
+                f"{place} must be integers from {low} to {high}, got {array.tolist()}"
+            )
+    return {name: columns[name].copy() for name in templates}
+
+
+def check_index(name: str, value: object, size: int) -> None:
+    """Raises a ValueError unless a value is None or an integer from 0 to size - 1."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (is_integer and 0 <= value < size):  # type: ignore[operator]
+        raise ValueError(
+            f"state[{name!r}] must be None or an integer from 0 to {size - 1}, got "
+            f"{value!r}"
+        )
+
+
+def generator_from_state(state: Any) -> np.random.Generator:  # noqa: ANN401
+    """Returns a generator in a given state of its PCG64.
 
     Raises:
         ValueError: if it is no such state.
     """
-    bits = np.random.PCG64(0)
+    bit_generator = np.random.PCG64(0)
     try:
-        bits.state = given
+        bit_generator.state = state
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise ValueError(
             "state['generator'] must be the state of a PCG64, as get_state() returns, "
-            f"got {given!r}"
+            f"got {state!r}"
         ) from error
-    return np.random.Generator(bits)
-
-
-def check_index(name: str, given: object, below: int) -> None:
-    """Raises a ValueError unless a value is None or an integer from 0 to below - 1."""
-    is_integer = isinstance(given, int) and not isinstance(given, bool)
-    if given is not None and not (is_integer and 0 <= given < below):  # type: ignore[operator]
-        raise ValueError(
-            f"state[{name!r}] must be None or an integer from 0 to {below - 1}, got "
-            f"{given!r}"
-        )
-
-
-def column(
-    name: str, given: object, n: int, dtype: type[np.generic]
-) -> NDArray[np.generic]:
-    """Returns a copy of a column `[n]`; raises a ValueError if it is none."""
-    if not isinstance(given, np.ndarray) or (given.shape, given.dtype) != ((n,), dtype):
-        found = (
-            f"{list(given.shape)} {given.dtype}"
-            if isinstance(given, np.ndarray)
-            else repr(given)
-        )
-        raise ValueError(
-            f"state[{name!r}] must be an array [{n}] of {np.dtype(dtype)}, got {found}"
-        )
-    return given.copy()
-
-
-def snapshot_data(snapshot: Snapshot | None) -> dict[str, Any] | None:
-    """Returns a snapshot as plain data."""
-    return None if snapshot is None else asdict(snapshot)
-
-
-def snapshot_from(given: Any, n_states: int, n_actions: int) -> Snapshot | None:  # noqa: ANN401
-    """Returns the snapshot that `snapshot_data` made plain.
-
-    Raises:
-        ValueError: if it is not one, or names a state or action that there is not.
-    """
-    if given is None:
-        return None
-    try:
-        snapshot = Snapshot(**given)
-    except TypeError as error:
-        raise ValueError(
-            "state['snapshot'] must be None or the fields of a Snapshot, as "
-            f"get_state() returns, got {given!r}"
-        ) from error
-    check_index("snapshot", snapshot.state, n_states)
-    check_index("snapshot", snapshot.previous_state, n_states)
-    check_index("snapshot", snapshot.action, n_actions)
-    return snapshot
+    return np.random.Generator(bit_generator)

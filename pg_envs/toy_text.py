@@ -1,4 +1,4 @@
-"""The tables of environments: ours, and Gymnasium's FrozenLake, CliffWalking, Taxi."""
+"""Tables of tabular environments, including Gymnasium's toy text environments."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ def mdp_from_transitions(
 ) -> TabularMDP:
     """Returns the tables of `P[s][a] = [(probability, s', reward, done), ...]`.
 
-    Several outcomes may lead to the same state: their probabilities add up, and the
-    reward is their mean: the exact one for every expectation, though a step then pays
-    the mean. States are observed as their index.
+    If several outcomes lead to the same state, their probabilities add up and the
+    reward is their mean. Expectations are exact; a single step pays the mean. States
+    are observed as their index.
 
     Args:
         transitions: for every state 0 to S - 1 and every action 0 to A - 1 the
             outcomes, whose probabilities sum to 1.
         initial_distribution: `[S]`, probability of starting in each state.
-        action_names: A names, for people.
+        action_names: A names, for display.
 
     Raises:
-        ValueError: if an outcome both ends the episode and does not, or if the tables
-            are no MDP; the message names the state and action, or the table.
+        ValueError: if the same transition sometimes ends the episode and sometimes does
+            not, or if the tables are not an MDP.
     """
     n_states, n_actions = len(transitions), len(transitions[0])
     shape = (n_states, n_actions, n_states)
-    transition, paid, ending = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    transition, reward, ending = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for state in range(n_states):
         for action in range(n_actions):
-            for probability, later, pay, done in transitions[state][action]:
-                where = state, action, later
-                transition[where] += probability
-                paid[where] += probability * pay
-                ending[where] += probability * done
+            for probability, next_state, pay, done in transitions[state][action]:
+                index = state, action, next_state
+                transition[index] += probability
+                reward[index] += probability * pay
+                ending[index] += probability * done
     possible = transition > 0.0
     mixed = possible & (ending > 0.0) & (ending < transition)
     if mixed.any():
-        state, action, later = (int(i) for i in np.argwhere(mixed)[0])
+        state, action, next_state = (int(i) for i in np.argwhere(mixed)[0])
         raise ValueError(
-            f"action {action} in state {state} leads to state {later} both with and "
-            "without ending the episode: the tables tell them apart by the state alone"
+            f"action {action} in state {state} leads to state {next_state} both with "
+            "and without ending the episode, which tables of transitions cannot express"
         )
-    reward = np.divide(paid, transition, out=np.zeros(shape), where=possible)
+    reward = np.divide(reward, transition, out=np.zeros(shape), where=possible)
     return TabularMDP(
-        # Sums of many probabilities miss 1 by rounding.
+        # Normalised, because sums of many probabilities miss 1 by rounding.
         transition=transition / transition.sum(axis=-1, keepdims=True),
         reward=reward,
         terminal=ending > 0.0,
@@ -77,10 +77,10 @@ def mdp_from_transitions(
 def mdp_from_env(
     env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any],
 ) -> TabularMDP:
-    """Returns the tables of an environment that has them.
+    """Returns the tables of an environment.
 
-    Wrappers are looked through: what they change, such as a time limit or a scaled
-    reward, is not in the tables.
+    It looks through wrappers: their changes, such as a time limit or a scaled reward,
+    are not in the tables.
 
     Args:
         env: an environment of `pg_envs` with tables (a `TabularEnv` or a
@@ -88,7 +88,7 @@ def mdp_from_env(
             CliffWalking or Taxi, which expose them as `P`; wrapped or not.
 
     Raises:
-        TypeError: if it is no environment, or has neither `mdp` nor `P` and
+        TypeError: if it is not an environment, or has neither `mdp` nor `P` and
             `initial_state_distrib`.
         ValueError: if its transitions depend on more than state and action, as those of
             Taxi's fickle passenger do.
@@ -99,9 +99,9 @@ def mdp_from_env(
             f"got {env!r}"
         )
     toy: Any = env.unwrapped
-    own = getattr(toy, "mdp", None)
-    if isinstance(own, TabularMDP):
-        return own
+    mdp = getattr(toy, "mdp", None)
+    if isinstance(mdp, TabularMDP):
+        return mdp
     if not (hasattr(toy, "P") and hasattr(toy, "initial_state_distrib")):
         raise TypeError(
             "env must be an environment with tables: a TabularEnv or TabularVectorEnv "
@@ -110,8 +110,8 @@ def mdp_from_env(
         )
     if getattr(toy, "fickle_passenger", False):
         raise ValueError(
-            "fickle_passenger=True changes what happens once per episode, which P does "
-            "not say: make the environment with fickle_passenger=False"
+            "fickle_passenger=True changes the transitions during an episode, which P "
+            "does not include: make the environment with fickle_passenger=False"
         )
     names = _ACTION_NAMES.get(type(toy).__name__, ())
     return mdp_from_transitions(toy.P, toy.initial_state_distrib, names)

@@ -1,4 +1,4 @@
-"""Whether code would wait for a GPU, found out without one."""
+"""Finds operations that would wait for a GPU, without one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# Operators whose result depends on numbers that only the device knows: the host waits.
+# The host waits for the result of these operators, whose size or type depends on data.
 WAITING = {
     "aten::_local_scalar_dense",
     "aten::equal",
@@ -24,8 +24,8 @@ WAITING = {
     "aten::unique_dim",
     "aten::unique_consecutive",
 }
-# What brings numbers to the host, or from it, seen where Python calls it: on the CPU
-# most of it is no operation at all. Copies from ordinary memory wait as well.
+# Python calls that move data to or from the host. On the CPU most of them are no
+# operator; copies from pageable memory wait too.
 MOVING = {
     "tolist",
     "numpy",
@@ -42,15 +42,15 @@ MOVING = {
 
 
 class Waits(AssertionError):  # noqa: N818
-    """What was run would wait for the device."""
+    """An operation would wait for the device."""
 
 
 class NoSynchronisation(TorchDispatchMode):
-    """Within it, whatever would wait for a GPU fails, on whichever device it runs.
+    """Context in which operations that would wait for a GPU fail, on any device.
 
-    On the CPU it stands in for `torch.cuda.set_sync_debug_mode("error")`. It fails on
-    numbers read by the host, on results whose size depends on numbers, on indexing with
-    a mask, and on tensors made of lists, numbers or arrays.
+    It replaces `torch.cuda.set_sync_debug_mode("error")` on the CPU. It fails on values
+    read by the host, results of data-dependent size, indexing with a mask, and tensors
+    made from lists, numbers or arrays.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class NoSynchronisation(TorchDispatchMode):
         self._calls = _NoMoves()
 
     def __enter__(self) -> NoSynchronisation:
-        """Begins to watch."""
+        """Starts watching."""
         self._calls.__enter__()  # type: ignore[no-untyped-call]
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
@@ -69,7 +69,7 @@ class NoSynchronisation(TorchDispatchMode):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Watches no more."""
+        """Stops watching."""
         super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
         self._calls.__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
 
@@ -80,14 +80,14 @@ class NoSynchronisation(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Runs an operator that does not wait."""
+        """Runs an operator, or fails if it would wait."""
         name = func._schema.name
         if name in WAITING or _indexes_with_a_mask(name, args):
             raise Waits(f"{name} would wait for the device")
         results = func(*args, **(kwargs or {}))
-        given = [x for x in args if isinstance(x, torch.Tensor)]
-        moves = name in ("aten::_to_copy", "aten::copy_") and given
-        if moves and len({x.device.type for x in (*given, results)}) > 1:
+        tensors = [x for x in args if isinstance(x, torch.Tensor)]
+        copies = name in ("aten::_to_copy", "aten::copy_") and tensors
+        if copies and len({x.device.type for x in (*tensors, results)}) > 1:
             raise Waits(f"{name} copies between devices, which waits for the copy")
         return results
 

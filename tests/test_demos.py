@@ -1,4 +1,4 @@
-"""The demos: their figures at the stated numbers of runs, and as a user runs them."""
+"""The demos learn what they claim to, and run as a user runs them."""
 
 from __future__ import annotations
 
@@ -43,18 +43,14 @@ def run_demo(
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is an image that shows something, and the only one of its name."""
+    """Whether a file is an image of more than a few shades."""
     with Image.open(path) as image:
         return len(set(image.convert("L").resize((64, 64)).tobytes())) > 4
 
 
 @pytest.mark.parametrize("n_runs", [3, pytest.param(10, marks=pytest.mark.slow)])
-def test_sequence_is_learnt_in_all_of_ten_runs(n_runs: int) -> None:
-    """Must hold 1: row sequence-reinforce with the log-probability.
-
-    Deterministic by its seeds, so no false alarm on the pinned versions. All ten are
-    slow; the first three of them are the same runs.
-    """
+def test_every_run_learns_the_sequence(n_runs: int) -> None:
+    """Row sequence-reinforce. Fixed seeds: no false alarms on the pinned versions."""
     runs = sequence.make_runs(n_runs, n_episodes=500, seed=0)
     assert [len(run.record.episode_returns) for run in runs] == [500] * n_runs
     greedy = [run.probabilities.argmax(axis=1).tolist() for run in runs]
@@ -65,10 +61,7 @@ def test_sequence_is_learnt_in_all_of_ten_runs(n_runs: int) -> None:
     ("n_runs", "n_enough"), [(3, 3), pytest.param(100, 99, marks=pytest.mark.slow)]
 )
 def test_bandit_table_finds_the_paying_arm(n_runs: int, n_enough: int) -> None:
-    """Must hold 2: at least 0.95 after 500 pulls in at least 99 of 100 runs.
-
-    The full number is slow: 50,000 updates.
-    """
+    """Row bandit-table: at least 0.95 after 500 pulls in at least 99 of 100 runs."""
     records, _ = bandit.make_runs(bandit.make_table, n_runs, n_pulls=500, seed=0)
     final = bandit.final_probabilities(records)
     assert final.shape == (n_runs,)
@@ -84,18 +77,18 @@ def test_bandit_table_follows_the_gradient_by_hand() -> None:
         np.testing.assert_allclose(
             record.action_probabilities[pull, 0], probabilities, atol=1e-5
         )
-        # A reward of 1 tells the arm; a reward of 0 changes nothing.
+        # Only the paying arm gives a reward, so a reward names the action.
         logits += 0.2 * reward * (np.eye(3)[bandit.PAYING_ARM] - probabilities)
 
 
 def test_bandit_network_finds_the_paying_arm() -> None:
-    """Row bandit-network: once found, Adam with step size 1 keeps to it."""
+    """Row bandit-network."""
     records, _ = bandit.make_runs(bandit.make_network, n_runs=5, n_pulls=100, seed=0)
     assert (bandit.final_probabilities(records) > 0.99).all()
 
 
 def test_sequence_saves_its_pictures_without_a_screen(tmp_path: Path) -> None:
-    """And a window that was asked for becomes a GIF; test_interchange asks for none."""
+    """A window that is asked for becomes a GIF."""
     few = ["--runs", "2", "--episodes", "30", "--render", "human"]
     done = run_demo("sequence", *few, out=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -141,10 +134,10 @@ def test_interchange_trains_all_four(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", sequence.ENV_ID])
 @pytest.mark.parametrize("how", ["close button", "escape"])
-def test_a_closed_window_ends_the_show_and_nothing_else(
+def test_closing_the_window_ends_only_the_show(
     env_id: str, how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On SDL's dummy screen; CartPole's window knows no closing of its own."""
+    """On SDL's dummy screen; CartPole's own window ignores the close button."""
     model = REINFORCE("MlpPolicy", env_id, seed=0)
     options = argparse.Namespace(render="human", seed=0, out=tmp_path)
     pygame.display.init()
@@ -182,7 +175,7 @@ def test_bad_options_are_refused_by_name(
 
 
 def refusal(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Returns the exit status of a demo that refuses its options, in this process."""
+    """Returns the exit status of a demo that refuses its options."""
     monkeypatch.setattr(sys, "argv", ["sequence.py", *arguments])
     with pytest.raises(SystemExit) as left:
         sequence.main()
@@ -198,13 +191,13 @@ def test_a_folder_that_cannot_be_written_to_is_named(
         said = capsys.readouterr().err
         assert f"--out {tmp_path / out} can't be written to: " in said
     if sys.platform == "linux":
-        # It is there, and no file can be made in it.
+        # It exists, but files cannot be created in it.
         assert refusal(["--out", "/proc"], monkeypatch) == 2
         assert "--out /proc can't be written to: " in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_stops_training_and_draws_what_there_is(tmp_path: Path) -> None:
+def test_ctrl_c_stops_training_and_draws_the_runs_so_far(tmp_path: Path) -> None:
     options = ["--out", str(tmp_path), "--render", "none", "--episodes", "100000"]
     # Ctrl-C at a step in the middle of the first of the runs of 100,000 episodes.
     code = (
@@ -217,7 +210,7 @@ def test_ctrl_c_stops_training_and_draws_what_there_is(tmp_path: Path) -> None:
         "        signal.raise_signal(signal.SIGINT)\n"
         "    return step(self, action)\n"
         "SequenceEnv.step = counted\n"
-        # Who starts the tests in the background has them ignore it.
+        # Background jobs of a shell ignore SIGINT.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.argv = sys.argv[1:]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"

@@ -1,4 +1,4 @@
-"""The stand-in for a GPU's debug mode sees what waits, and nothing else."""
+"""NoSynchronisation fails on operations that wait for a GPU, and on no others."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ RUNNING: list[Callable[[], Any]] = [
 
 
 @pytest.mark.parametrize("waits", WAITING)
-def test_what_waits_is_seen(waits: Callable[[], Any]) -> None:
+def test_waiting_operations_fail(waits: Callable[[], Any]) -> None:
     with pytest.raises(Waits), NoSynchronisation():
         waits()
-    # And no longer than asked for.
+    # Outside of the context it runs.
     waits()
 
 
 @pytest.mark.parametrize("runs", RUNNING)
-def test_what_does_not_wait_runs(runs: Callable[[], Any]) -> None:
+def test_other_operations_run(runs: Callable[[], Any]) -> None:
     with NoSynchronisation():
         runs()

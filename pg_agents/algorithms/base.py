@@ -604,6 +604,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
     ) -> tuple[int, BaseCallback]:
         check_can_learn(self)
         restore_training_state(self, reset_num_timesteps)
+        # The user may have replaced the policy.
+        self.learner.policy = self.policy
         self.learner.gradients = self._gradient_source()
         if reset_num_timesteps or self._last_obs is None:
             # SB3 resets the environments in these cases.

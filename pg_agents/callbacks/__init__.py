@@ -1,4 +1,4 @@
-"""Callbacks that work with SB3's A2C and PPO just as with our own agents."""
+"""Callbacks for SB3's A2C and PPO and the agents of this package."""
 
 from pg_agents.callbacks.checkpoint import (
     KeepCheckpoints,
@@ -6,12 +6,10 @@ from pg_agents.callbacks.checkpoint import (
     remaining_timesteps,
     resume,
 )
+from pg_agents.callbacks.episodes import RunningReward
 from pg_agents.callbacks.progress import ProgressCallback
-from pg_agents.callbacks.recorder import Recorder
-from pg_agents.callbacks.running_reward import RunningReward
-from pg_agents.callbacks.stop_on_interrupt import StopOnInterrupt
-from pg_agents.callbacks.stop_when_solved import StopWhenSolved
-from pg_agents.callbacks.training_record import TrainingRecord
+from pg_agents.callbacks.recorder import Recorder, TrainingRecord
+from pg_agents.callbacks.stopping import StopOnInterrupt, StopWhenSolved
 
 __all__ = [
     "KeepCheckpoints",

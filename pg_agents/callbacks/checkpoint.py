@@ -1,4 +1,4 @@
-"""Checkpoints of a run that may be killed at any moment, and going on from them."""
+"""Checkpoints of a training run, and resuming from them."""
 
 from __future__ import annotations
 
@@ -28,33 +28,32 @@ from pg_agents.common.files import remove_temporaries, write_whole
 
 Model = TypeVar("Model", bound=BaseAlgorithm)
 
-# Entry of a checkpoint: the VecNormalize of the run, as its own save() writes it.
+# Entry of a checkpoint with the pickled VecNormalize, as its save() writes it.
 NORMALIZATION = "vec_normalize.pkl"
-# And the statistics of Gymnasium's NormalizeObservation and NormalizeReward, if any.
+# Entry with the statistics of Gymnasium's NormalizeObservation and NormalizeReward.
 LAYERS = "normalization.pkl"
 
 
 class KeepCheckpoints(BaseCallback):
-    """Saves the model every so many steps, and keeps the last few files.
+    """Saves the model periodically, and keeps the last checkpoints.
 
-    It saves between rollouts, where nothing is lost by stopping: at the first beginning
-    of a rollout at or after every `save_freq` steps, and when training ends, be it
-    early. Whoever is killed loses at most `save_freq` steps and one rollout. A file is
-    there whole or not at all, and holds the statistics of a `VecNormalize` too, and of
-    Gymnasium's `NormalizeObservation` and `NormalizeReward` (but for those in other
-    processes), so that they fit together.
+    It saves at the start of the first rollout after every `save_freq` steps, and at the
+    end of training, also if it is stopped early. A killed process loses at most
+    `save_freq` steps and one rollout. Files are written atomically. They include the
+    statistics of a `VecNormalize` and of Gymnasium's `NormalizeObservation` and
+    `NormalizeReward` (except in other processes).
 
-    An exception that leaves ``learn``, KeyboardInterrupt for one, gives a callback no
-    time to save: together with ``StopOnInterrupt``, Ctrl-C ends training, and saves.
+    If an exception such as KeyboardInterrupt leaves ``learn``, nothing is saved. With
+    ``StopOnInterrupt``, Ctrl-C ends training and saves.
 
     A model whose weights, optimiser state, replay memory or ``VecNormalize`` statistics
-    are NaN or infinite is not saved: training stops with a ``NonFiniteError``, and the
-    older files stay.
+    are NaN or infinite is not saved: training stops with a ``NonFiniteError``, and
+    older checkpoints are kept.
 
-    A folder and a prefix belong to one run. ``resume`` goes on with it.
+    Each run needs its own folder or prefix. ``resume`` continues it.
 
     Attributes:
-        saved: The file that was saved last; None before the first.
+        saved: path of the last checkpoint; None before the first.
     """
 
     def __init__(
@@ -65,17 +64,17 @@ class KeepCheckpoints(BaseCallback):
         name_prefix: str = "model",
         verbose: int = 0,
     ) -> None:
-        """Prepare; the folder is made when training starts.
+        """Initialises the callback; the folder is made when training starts.
 
         Args:
-            save_freq: Steps between two checkpoints, summed over environments.
-            folder: Where they are kept, as ``<name_prefix>_<steps>_steps.zip``.
-            keep: How many of them, at least 1.
-            name_prefix: Beginning of their names.
-            verbose: At 1 or more, says what is saved.
+            save_freq: steps between checkpoints, summed over environments.
+            folder: folder of the files ``<name_prefix>_<steps>_steps.zip``.
+            keep: number of checkpoints to keep, at least 1.
+            name_prefix: prefix of the file names.
+            verbose: 1 or more prints the path of each checkpoint.
 
         Raises:
-            ValueError: If ``save_freq`` or ``keep`` is no integer of at least 1, or
+            ValueError: if ``save_freq`` or ``keep`` is not an integer >= 1, or
                 ``name_prefix`` is empty or a path.
         """
         super().__init__(verbose)
@@ -83,8 +82,7 @@ class KeepCheckpoints(BaseCallback):
         check_count("keep", keep)
         if not name_prefix or Path(name_prefix).name != name_prefix:
             raise ValueError(
-                "name_prefix must be the beginning of a file's name, got "
-                f"{name_prefix!r}"
+                f"name_prefix must be the prefix of a file name, got {name_prefix!r}"
             )
         self.save_freq = save_freq
         self.folder = Path(folder)
@@ -100,11 +98,11 @@ class KeepCheckpoints(BaseCallback):
         newest = newest_checkpoint(self.folder, self.name_prefix)
         if newest is not None and _steps(newest) > self.model.num_timesteps:
             raise ValueError(
-                f"folder {self.folder} holds a later moment, {newest.name}, and this "
-                f"run is at {self.model.num_timesteps} steps: go on from that with "
-                "pg_agents.callbacks.resume(), or choose another folder or name_prefix"
+                f"folder {self.folder} has a later checkpoint, {newest.name}, but this "
+                f"run is at {self.model.num_timesteps} steps: resume it with "
+                "pg_agents.callbacks.resume(), or use another folder or name_prefix"
             )
-        # A kill between writing and this leaves one more: not one each time.
+        # A kill between writing and removing leaves an additional file.
         self._remove_old()
 
     def _on_rollout_start(self) -> None:
@@ -123,7 +121,7 @@ class KeepCheckpoints(BaseCallback):
         path = self.folder / f"{self.name_prefix}_{steps}_steps.zip"
         content = checkpoint_content(self.model)
         self.saved, self._saved_at = write_whole(path, content, "zip"), steps
-        # Only now: an older one is of use until the new one is there.
+        # After writing: older checkpoints are needed until the new one exists.
         self._remove_old()
         if self.verbose >= 1:
             print(f"Saved {path}")
@@ -134,12 +132,12 @@ class KeepCheckpoints(BaseCallback):
 
 
 def checkpoint_content(model: BaseAlgorithm) -> bytes:
-    """Returns what a checkpoint file holds: model, normalisation and manifest.
+    """Returns a checkpoint file: model, normalisation statistics and manifest.
 
     Raises:
         NonFiniteError: (a ValueError) if a number in it is NaN or infinite.
     """
-    # SB3's own save() would not look.
+    # SB3's save() does not check.
     check_model(model)
     file = io.BytesIO()
     model.save(file)
@@ -152,19 +150,15 @@ def checkpoint_content(model: BaseAlgorithm) -> bytes:
 
 
 def checkpoints(folder: str | Path, name_prefix: str = "model") -> list[Path]:
-    """Returns the checkpoints in a folder, the newest first.
+    """Returns the paths of all checkpoints in a folder, newest first.
 
     Args:
-        folder: As given to ``KeepCheckpoints``; it need not be there.
-        name_prefix: As given to ``KeepCheckpoints``.
-
-    Returns:
-        Paths; none is looked into.
+        folder: argument of ``KeepCheckpoints``; it need not exist.
+        name_prefix: argument of ``KeepCheckpoints``.
     """
     pattern = re.compile(rf"{re.escape(name_prefix)}_(\d+)_steps\.zip")
-    there = Path(folder)
-    found = [p for p in there.glob("*.zip") if pattern.fullmatch(p.name)]
-    return sorted(found, key=_steps, reverse=True)
+    paths = [p for p in Path(folder).glob("*.zip") if pattern.fullmatch(p.name)]
+    return sorted(paths, key=_steps, reverse=True)
 
 
 def newest_checkpoint(folder: str | Path, name_prefix: str = "model") -> Path | None:
@@ -179,31 +173,27 @@ def resume(
     name_prefix: str = "model",
     **load_arguments: Any,
 ) -> Model:
-    """Loads the newest checkpoint that can be read, to go on with its run.
+    """Loads the newest valid checkpoint of a run.
 
-    ``model.learn(remaining_timesteps(model), reset_num_timesteps=False)`` then does the
-    rest. A damaged file is renamed to ``<name>.damaged``, and the one before is taken.
-    A file is sound though some of its attributes can't be unpickled here, or were
-    edited: it is loaded, with a warning that names those which ``custom_objects`` does
-    not replace.
+    ``model.learn(remaining_timesteps(model), reset_num_timesteps=False)`` continues the
+    run. A damaged file is renamed to ``<name>.damaged``, and the previous one is
+    loaded. Attributes that cannot be unpickled or were edited are not damage: the file
+    is loaded, with a warning that names those not replaced by ``custom_objects``.
 
     Args:
-        algorithm: The class that saved it, of SB3's or ours.
-        folder: As given to ``KeepCheckpoints``.
-        env: The environment to go on in, made as the first one was. The statistics of
-            the run are put into its ``VecNormalize``, if it has one, and into
-            Gymnasium's ``NormalizeObservation`` and ``NormalizeReward``.
-        name_prefix: As given to ``KeepCheckpoints``.
-        **load_arguments: Further arguments of ``algorithm.load``, ``custom_objects``
-            for one.
-
-    Returns:
-        The model.
+        algorithm: class of the saved model, of SB3 or this package.
+        folder: argument of ``KeepCheckpoints``.
+        env: environment to continue in, made like that of the run. The saved statistics
+            are restored in its ``VecNormalize``, ``NormalizeObservation`` and
+            ``NormalizeReward``, if any.
+        name_prefix: argument of ``KeepCheckpoints``.
+        **load_arguments: further arguments of ``algorithm.load``, such as
+            ``custom_objects``.
 
     Raises:
-        FileNotFoundError: If no checkpoint there can be read.
-        ValueError: If it does not fit the algorithm or the environment, or something
-            in it can't be unpickled here without which the run can't go on.
+        FileNotFoundError: if there is no valid checkpoint.
+        ValueError: if it does not fit the algorithm or the environment, or a required
+            attribute cannot be unpickled.
     """
     for path in checkpoints(folder, name_prefix):
         content = read_content(path)
@@ -211,42 +201,43 @@ def resume(
             checkpoint = open_checkpoint(content, str(path))
         except DamagedCheckpointError as error:
             warnings.warn(
-                f"{error}; it is renamed to {path.name}.damaged, and the checkpoint "
-                "before it is taken",
+                f"{error}; it is renamed to {path.name}.damaged, and the previous "
+                "checkpoint is loaded",
                 stacklevel=2,
             )
             path.replace(f"{path}.damaged")
             continue
         if algorithm.load.__func__ is BaseAlgorithm.load.__func__:  # type: ignore[attr-defined]
-            # It knows nothing of a manifest.
-            given = load_arguments.pop("custom_objects", None)
-            read = read_attributes(checkpoint, given, load_arguments, ["verbose"])
+            # SB3's load() does not read the manifest.
+            custom_objects = load_arguments.pop("custom_objects", None)
+            read = read_attributes(
+                checkpoint, custom_objects, load_arguments, ["verbose"]
+            )
             load_arguments["custom_objects"] = read.objects
             model = algorithm.load(io.BytesIO(read.content), env, **load_arguments)
         else:
             model = algorithm.load(path, env, **load_arguments)
-        put_normalization(model, content)
+        restore_normalization(model, content)
         return model
     raise FileNotFoundError(
-        f"{folder} holds no checkpoint {name_prefix}_<steps>_steps.zip that can be read"
+        f"{folder} has no valid checkpoint {name_prefix}_<steps>_steps.zip"
     )
 
 
 def remaining_timesteps(
     model: BaseAlgorithm, total_timesteps: int | None = None
 ) -> int:
-    """Returns how many steps are left of a run, for ``learn``.
+    """Returns the remaining number of steps of a run, at least 0, for ``learn``.
+
+    With ``reset_num_timesteps=False`` schedules continue too.
 
     Args:
-        model: As ``resume`` returns it, or a new one.
-        total_timesteps: What the run was to take in all; None for what the ``learn``
-            was called with that saved the model.
-
-    Returns:
-        Steps, at least 0. With ``reset_num_timesteps=False``, schedules go on as well.
+        model: a model from ``resume``, or a new one.
+        total_timesteps: total number of steps of the run; None for the argument of the
+            ``learn`` that saved the model.
 
     Raises:
-        ValueError: If ``total_timesteps`` is negative or no whole number.
+        ValueError: if ``total_timesteps`` is negative or not an integer.
     """
     total = model._total_timesteps
     if total_timesteps is not None:
@@ -254,12 +245,11 @@ def remaining_timesteps(
     return max(0, total - model.num_timesteps)
 
 
-def put_normalization(model: BaseAlgorithm, content: bytes) -> None:
-    """Puts the statistics in a checkpoint file into what normalises for the model.
+def restore_normalization(model: BaseAlgorithm, content: bytes) -> None:
+    """Restores the normalisation statistics of a checkpoint in a model's environment.
 
     Raises:
-        ValueError: If the file holds something else under that name, or what can't be
-            unpickled here.
+        ValueError: if the entry cannot be unpickled or is not a VecNormalize.
     """
     normalize, env = model.get_vec_normalize_env(), model.get_env()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -269,23 +259,23 @@ def put_normalization(model: BaseAlgorithm, content: bytes) -> None:
             return
         pickled = archive.read(NORMALIZATION)
     try:
-        kept = pickle.loads(pickled)
-    # Whatever it is that another version does not know.
+        saved = pickle.loads(pickled)
+    # Unpickling with another version may raise anything.
     except Exception as error:
         raise ValueError(
-            f"{NORMALIZATION} in the checkpoint can't be unpickled here "
+            f"{NORMALIZATION} in the checkpoint cannot be unpickled "
             f"({type(error).__name__}: {error}); {type(model).__name__}.load() loads "
-            "the model alone, and leaves the VecNormalize as it is"
+            "the model without its statistics"
         ) from error
-    if not isinstance(kept, VecNormalize):
+    if not isinstance(saved, VecNormalize):
         raise ValueError(
-            f"{NORMALIZATION} in the checkpoint is a {type(kept).__name__}, expected a "
-            "VecNormalize"
+            f"{NORMALIZATION} in the checkpoint must be a VecNormalize, got "
+            f"{type(saved).__name__}"
         )
     for name in ("obs_rms", "ret_rms"):
-        # vars(): asked for what it has not, a wrapper without environment recurses.
-        if name in vars(kept):
-            setattr(normalize, name, vars(kept)[name])
+        # vars(), since __getattr__ of a wrapper without environment recurses.
+        if name in vars(saved):
+            setattr(normalize, name, vars(saved)[name])
 
 
 def _steps(path: Path) -> int:

@@ -1,15 +1,18 @@
-"""Episodes that ended in the last environment step, as Monitor reports them."""
+"""Finished episodes, and the running average of their returns."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pg_agents.common.checks import check_weight
+
 
 class FinishedEpisode(NamedTuple):
-    """One episode that has ended.
+    """An episode that has ended.
 
     Attributes:
-        episode_return: Undiscounted sum of the rewards of the episode.
-        length: Number of steps of the episode.
+        episode_return: undiscounted return.
+        length: number of steps.
     """
 
     episode_return: float
@@ -17,15 +20,12 @@ class FinishedEpisode(NamedTuple):
 
 
 def finished_episodes(locals_: Mapping[str, Any]) -> list[FinishedEpisode]:
-    """Read the episodes that ended in the last step from a callback's ``locals``.
+    """Returns the episodes that ended in the last step, in order of environments.
 
     Args:
-        locals_: The ``locals`` of an SB3 callback. Its ``"infos"`` has one
-            dictionary for each environment; Monitor and VecMonitor put the key
-            ``"episode"`` into it when an episode of that environment ends.
-
-    Returns:
-        The episodes in the order of their environments; empty when none ended.
+        locals_: ``locals`` of an SB3 callback, with a dict for each environment under
+            ``"infos"``. Monitor and VecMonitor add the key ``"episode"`` to it when an
+            episode ends.
     """
     reports = (info.get("episode") for info in locals_.get("infos", ()))
     return [
@@ -33,3 +33,55 @@ def finished_episodes(locals_: Mapping[str, Any]) -> list[FinishedEpisode]:
         for report in reports
         if report is not None
     ]
+
+
+class RunningReward:
+    r"""Exponential average of episode returns with bias correction.
+
+    With the factor :math:`f` and the return :math:`G_n` of episode :math:`n`:
+
+    .. math::
+        m_n = (1 - f) m_{n-1} + f G_n, \quad m_0 = 0, \qquad
+        \mathrm{value}_n = \frac{m_n}{1 - (1 - f)^n}
+
+    so that the weights of the returns sum to 1 after every episode. It is computed as
+
+    .. math::
+        \mathrm{value}_n = \mathrm{value}_{n-1}
+            + \frac{f}{1 - (1 - f)^n} (G_n - \mathrm{value}_{n-1})
+
+    which leaves the average of equal returns exactly at that return.
+
+    Reference: Kingma & Ba (2015), "Adam: A Method for Stochastic Optimization",
+    section 3 (initialization bias correction).
+
+    Attributes:
+        factor: weight of the newest return.
+        n_episodes: number of returns.
+        value: the average; NaN before the first episode.
+    """
+
+    def __init__(self, factor: float = 0.05) -> None:
+        """Initialises the average.
+
+        Args:
+            factor: weight of the newest return, in (0, 1]. With 1 the value is the last
+                return; 0.05 averages over about 20 episodes.
+
+        Raises:
+            ValueError: if ``factor`` is outside (0, 1].
+        """
+        check_weight("factor", factor)
+        self.factor = factor
+        self.n_episodes = 0
+        self.value = math.nan
+
+    def update(self, episode_return: float) -> float:
+        """Adds the undiscounted return of an episode, and returns the new value."""
+        self.n_episodes += 1
+        if self.n_episodes == 1 or self.factor == 1.0:
+            self.value = episode_return
+        else:
+            total_weight = -math.expm1(self.n_episodes * math.log1p(-self.factor))
+            self.value += self.factor / total_weight * (episode_return - self.value)
+        return self.value

@@ -1,15 +1,13 @@
-"""A progress bar with the return of the last episode and the running reward."""
+"""A progress bar with the last return and the running reward."""
 
 from typing import TYPE_CHECKING, Never, TextIO
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-# The plain text bar on purpose: tqdm.auto warns in a notebook without ipywidgets, and
-# the text bar shows well in notebooks too.
+# Not tqdm.auto, which warns in notebooks without ipywidgets.
 from tqdm import tqdm
 
-from pg_agents.callbacks.episodes import finished_episodes
-from pg_agents.callbacks.running_reward import RunningReward
+from pg_agents.callbacks.episodes import RunningReward, finished_episodes
 from pg_agents.common.checks import check_count
 
 if TYPE_CHECKING:
@@ -22,17 +20,17 @@ _BAR_FORMAT = (
 
 
 class ProgressCallback(BaseCallback):
-    """Shows steps, the last episode's return and the running reward while training.
+    """Shows steps, the return of the last episode and the running reward.
 
-    It reads ``1234/20000 steps, episode 0.85, running 0.79``, or, with ``episodes``,
-    ``35/500 episodes, 1234 steps, episode 0.85, running 0.79``. Returns are those that
-    Monitor (or VecMonitor) reports; SB3 wraps a single environment in it by itself.
+    The bar reads ``1234/20000 steps, episode 0.85, running 0.79``, or, with
+    ``episodes``, ``35/500 episodes, 1234 steps, episode 0.85, running 0.79``. Returns
+    are those reported by Monitor or VecMonitor; SB3 wraps single environments in it.
 
-    A second ``learn(..., reset_num_timesteps=False)`` goes on where the first ended,
-    the running reward included; a ``learn`` that counts from 0 begins anew.
+    ``learn(..., reset_num_timesteps=False)`` continues counts and running reward;
+    another ``learn`` resets them.
 
-    When ``learn`` raises, SB3 calls no hook: the bar is then closed by ``close``, by
-    the next ``learn``, or when the callback is garbage-collected.
+    If ``learn`` raises, SB3 does not call callbacks at the end of training: ``close``
+    or the next ``learn`` then closes the bar.
     """
 
     def __init__(
@@ -45,20 +43,19 @@ class ProgressCallback(BaseCallback):
         disable: bool | None = False,
         file: TextIO | None = None,
     ) -> None:
-        """Prepare the bar, which opens when training starts.
+        """Initialises the callback.
 
         Args:
-            factor: Weight of the newest return in the running reward, in (0, 1].
-            description: Words in front of the bar, such as the name of the run.
-            episodes: After how many episodes training is to end, where that, and not a
-                number of steps, is known: then the bar counts episodes. It ends
-                nothing by itself.
-            leave: Whether the finished bar stays on the screen.
-            disable: Whether to show nothing; None shows nothing unless on a terminal.
-            file: Where the bar is written; None is the standard error stream.
+            factor: weight of the newest return in the running reward, in (0, 1].
+            description: text in front of the bar, such as the name of the run.
+            episodes: expected number of episodes. The bar then counts episodes instead
+                of steps; it does not end training.
+            leave: whether the finished bar stays on the screen.
+            disable: whether to hide the bar; None hides it unless on a terminal.
+            file: output stream; None for standard error.
 
         Raises:
-            ValueError: If ``factor`` is outside (0, 1], or ``episodes`` below 1.
+            ValueError: if ``factor`` is outside (0, 1], or ``episodes`` below 1.
         """
         super().__init__()
         if episodes is not None:
@@ -72,7 +69,7 @@ class ProgressCallback(BaseCallback):
         self._bar: Bar | None = None
 
     def close(self) -> None:
-        """Close the bar if one is open; needed only after ``learn`` has raised."""
+        """Closes the bar; only needed after ``learn`` has raised."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -81,7 +78,7 @@ class ProgressCallback(BaseCallback):
         self.close()
         if self.model.num_timesteps == 0:
             self.running_reward = RunningReward(self.running_reward.factor)
-        # SB3 has already added the steps of earlier calls to its total.
+        # SB3's total includes the steps of earlier calls.
         total, unit = self.locals["total_timesteps"], "steps"
         if self.episodes is not None:
             total, unit = self.episodes, "episodes"
@@ -107,15 +104,14 @@ class ProgressCallback(BaseCallback):
                 refresh=False,
             )
         if self._bar.total is not None and self._count > self._bar.total:
-            # The last rollout runs past the total, and tqdm hides the bar of a count
-            # beyond it.
+            # The last rollout may exceed the total, where tqdm hides the bar.
             self._bar.total = self._count
         self._bar.update(self._count - self._bar.n)
         return True
 
     @property
     def _count(self) -> int:
-        """What the bar counts, so far."""
+        """Number of steps or episodes so far."""
         if self.episodes is not None:
             return self.running_reward.n_episodes
         return self.model.num_timesteps

@@ -1,6 +1,7 @@
-"""Records a training run: policy, rewards, episodes and losses over time."""
+"""Records action probabilities, rewards, episodes and losses of a training run."""
 
 from array import array
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,36 +10,68 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from pg_agents.callbacks.episodes import finished_episodes
-from pg_agents.callbacks.training_record import TrainingRecord
 from pg_agents.common.checks import check_count
 
-# A2C and our agents log the first, PPO the second.
+# Logged by A2C and the agents of pg_agents, and by PPO.
 _LOSS_KEYS = ("train/policy_loss", "train/policy_gradient_loss")
 
 
-class Recorder(BaseCallback):
-    """Writes a training run down; `record` hands it out at any time.
+@dataclass(frozen=True, eq=False)
+class TrainingRecord:
+    """The record of one training run.
 
-    A ``learn`` that counts its steps from 0 begins a new record; one with
-    ``reset_num_timesteps=False`` goes on with the last.
+    P recordings of K observations with A actions, S environment steps, E finished
+    episodes, U updates. All ``*_timesteps`` are values of SB3's ``num_timesteps``, the
+    number of steps summed over the parallel environments.
+
+    Attributes:
+        action_probabilities: float64 [P, K, A], probability of action a at observation
+            k; ``[0]`` is the initial policy, ``[-1]`` the final one. [0, 0, 0] if not
+            recorded.
+        probability_timesteps: int64 [P], strictly increasing.
+        rewards: float64 [S], reward of each step, averaged over the environments.
+        reward_timesteps: int64 [S].
+        episode_returns: float64 [E], undiscounted, as reported by Monitor.
+        episode_lengths: int64 [E], in steps.
+        episode_timesteps: int64 [E], at the end of the episode.
+        policy_losses: float64 [U], logged by ``train()``; NaN if not logged.
+        loss_timesteps: int64 [U].
+    """
+
+    action_probabilities: NDArray[np.float64]
+    probability_timesteps: NDArray[np.int64]
+    rewards: NDArray[np.float64]
+    reward_timesteps: NDArray[np.int64]
+    episode_returns: NDArray[np.float64]
+    episode_lengths: NDArray[np.int64]
+    episode_timesteps: NDArray[np.int64]
+    policy_losses: NDArray[np.float64]
+    loss_timesteps: NDArray[np.int64]
+
+
+class Recorder(BaseCallback):
+    """Records a training run; see `record`.
+
+    ``learn(..., reset_num_timesteps=False)`` continues the record; another ``learn``
+    starts a new one.
     """
 
     def __init__(
         self, observations: NDArray[np.generic] | None = None, every: int = 1
     ) -> None:
-        """Choose what is recorded.
+        """Initialises the callback.
 
         Args:
-            observations: [K, *obs_shape], the observations whose action
-                probabilities are recorded, as the policy is given them (normalised, if
-                a VecNormalize is in use); None records no probabilities.
-            every: Updates between two recordings of the probabilities, at least 1. The
-                policies before the first and after the last update are always recorded.
+            observations: [K, *obs_shape], observations whose action probabilities are
+                recorded, as inputs of the policy (normalised, with VecNormalize); None
+                records no probabilities.
+            every: number of updates between recordings of the probabilities, at least
+                1. Those of the initial and the final policy are always recorded.
 
         Raises:
-            ValueError: If ``every`` is no integer of at least 1; when training
-                starts, if ``observations`` has another shape than [K, *obs_shape], or
-                if probabilities are asked of a policy that isn't categorical.
+            ValueError: if ``every`` is not an integer >= 1. At the start of training,
+                if ``observations`` has another shape, or the policy is not
+                categorical.
         """
         super().__init__()
         check_count("every", every)
@@ -48,7 +81,7 @@ class Recorder(BaseCallback):
 
     @property
     def record(self) -> TrainingRecord:
-        """A copy of what was recorded so far."""
+        """A copy of the record so far."""
         probabilities = self._probabilities or [np.empty((0, 0))]
         return TrainingRecord(
             action_probabilities=np.stack(probabilities)[: len(self._probabilities)],
@@ -65,7 +98,7 @@ class Recorder(BaseCallback):
     def _clear(self) -> None:
         self._probabilities: list[NDArray[np.float64]] = []
         self._probability_timesteps = array("q")
-        # Compact arrays: a list of a million Python floats takes four times the room.
+        # Arrays take a quarter of the memory of lists of floats.
         self._rewards, self._reward_timesteps = array("d"), array("q")
         self._returns, self._lengths = array("d"), array("q")
         self._episode_timesteps = array("q")
@@ -95,8 +128,7 @@ class Recorder(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        # SB3 has no hook after train(), which comes right after this one. A rollout
-        # that was stopped half-way never gets here, and no update follows it.
+        # train() follows, and has no hook of its own.
         self._update_is_due = True
 
     def _on_rollout_start(self) -> None:
@@ -119,9 +151,8 @@ class Recorder(BaseCallback):
             self._record_probabilities()
 
     def _record_probabilities(self) -> None:
-        """Record the present policy, unless that is done already."""
-        # The time is that of the last update, not now: training may be stopped in the
-        # middle of a rollout, with the policy as it was recorded before.
+        """Records the probabilities of the current policy, once for each update."""
+        # Training may end within a rollout, after the policy has been recorded.
         is_done = self._policy_timestep in self._probability_timesteps[-1:]
         if self.observations is None or is_done:
             return
@@ -131,7 +162,7 @@ class Recorder(BaseCallback):
     def _action_probabilities(
         self, observations: NDArray[np.generic]
     ) -> NDArray[np.float64]:
-        """Action probabilities [K, A] of the present policy, in evaluation mode."""
+        """Returns action probabilities [K, A] in evaluation mode."""
         policy = self.model.policy
         if not isinstance(policy, ActorCriticPolicy):
             raise ValueError(_not_categorical(type(policy).__name__))
@@ -150,17 +181,17 @@ class Recorder(BaseCallback):
         if self.observations is None:
             return
         space = self.model.observation_space
-        given = self.observations.shape
-        if len(given) == 0 or given[0] == 0 or given[1:] != space.shape:
+        shape = self.observations.shape
+        if len(shape) == 0 or shape[0] == 0 or shape[1:] != space.shape:
             raise ValueError(
                 f"observations must have the shape [K, *obs_shape] with K >= 1 and "
-                f"obs_shape = {space.shape}, got {given}"
+                f"obs_shape = {space.shape}, got {shape}"
             )
 
 
 def _not_categorical(name: str) -> str:
     return (
-        "action probabilities can be recorded of a categorical policy alone (a "
+        "action probabilities can only be recorded with a categorical policy (a "
         f"Discrete action space with A2C, PPO or an agent of pg_agents), got {name}; "
-        "leave observations=None to record everything else"
+        "pass observations=None to record everything else"
     )

@@ -1,4 +1,4 @@
-"""check_policy_gradient: a subject in, a verdict out."""
+"""Compares the expected gradient of policy-gradient code with the exact one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import nn
 
-from pg_agents.checker.conclusion import conclude
-from pg_agents.checker.function_subject import Plan, Subject, measure_function
-from pg_agents.checker.model_copy import random_state_kept
-from pg_agents.checker.model_subject import measure_model
-from pg_agents.checker.progress import progress_bar as show_progress
+from pg_agents.checker.function_subject import (
+    SamplePlan,
+    Subject,
+    TablePolicy,
+    measure_function,
+)
+from pg_agents.checker.model_subject import measure_model, preserve_random_state
 from pg_agents.checker.report import GradientReport
-from pg_agents.checker.table_policy import TablePolicy
+from pg_agents.checker.report import progress_bar as show_progress
 from pg_agents.checker.task import resolve_task
+from pg_agents.checker.verdict import make_report
 from pg_agents.common.checks import (
     check_bool,
     check_choice,
@@ -33,8 +36,8 @@ from pg_envs import TabularMDP
 DEFAULT_ENV = "PGToy-Sequence-v0"
 DEFAULT_GAMMA = 0.9
 _N_EPISODES = 16_384
-# Enough gradients for a covariance.
-_FEWEST_BATCHES = 256
+# Fewest gradients for an estimate of their covariance.
+_MIN_BATCHES = 256
 
 
 def check_policy_gradient(
@@ -52,50 +55,45 @@ def check_policy_gradient(
     seed: int = 0,
     progress_bar: bool = True,
 ) -> GradientReport:
-    r"""Compares the expected gradient of anyone's code with the exact one.
+    r"""Compares the expected gradient of policy-gradient code with the exact one.
 
-    The exact gradient of `J = E[sum_t gamma^t r_t]` is known from the tables of the
-    environment. The subject's gradient is sampled, with the noise that can be computed
-    taken away (control variates), and compared: the angle, the bias and its interval,
-    and a test of whether there is a bias at all. Where there is, its gradient is held
-    against those of well-known mistakes.
+    The exact gradient of `J = E[sum_t gamma^t r_t]` is computed from the tables of the
+    environment. The subject's gradient is sampled, with variance reduced by control
+    variates, and compared: cosine, relative bias with a confidence interval, and a test
+    of unbiasedness. A biased gradient is compared with those of common mistakes.
 
     Args:
-        subject: what to check.
-            A function `(batch, policy)`: the batch is an `EpisodeBatch`, the policy
-            gives a torch `Categorical` for observations. It returns a scalar loss, or
-            the gradient of the return by the policy's parameters.
-            Or a model with Stable-Baselines3's interface, of an on-policy algorithm: a
-            copy rolls out and trains on the environment, and what reaches the optimiser
-            is compared. TRPO's gradient is taken before it is turned into the natural
-            one. The model itself stays as it is.
-        env: id of a tabular environment, such an environment, or a `TabularMDP`.
-        gamma: discount factor of the objective; None for the model's own, or 0.9.
+        subject: the code to check.
+            A function `(batch, policy)`, where the batch is an `EpisodeBatch` and the
+            policy returns a torch `Categorical` for observations. It returns a scalar
+            loss, or the gradient of the return by the policy's parameters.
+            Or an on-policy model with Stable-Baselines3's interface: a copy trains in
+            the environment, and the gradient that reaches its optimiser is compared
+            (TRPO's before its conversion to the natural gradient). The model itself
+            is not changed.
+        env: id of a tabular environment, a tabular environment, or a `TabularMDP`.
+        gamma: discount factor of the objective; None for the model's, or 0.9.
         horizon: time limit; None for the environment's own.
-        bootstrap: False: the time limit is part of the task. True: it only cuts the
-            data, and a right return goes on behind it with a value.
+        bootstrap: False if the time limit is part of the task. True if it only
+            truncates the data, and correct returns are bootstrapped there.
         policy: for functions, a module from observations to a `Categorical` or logits,
-            which is handed to the function as it is; None for a table of logits that
-            are neither uniform nor certain.
-        n_episodes: about as many episodes are sampled, and 256 batches, or 64 rollouts
-            of a model, at least; None for 16,384 for a function, and for a model 2,048
-            or 50,000 steps, whichever is less.
+            which is passed to the function; None for a table of random logits.
+        n_episodes: approximate number of episodes, at least 256 batches of a function
+            or 64 rollouts of a model. None for 16,384 with a function, and the lesser
+            of 2,048 episodes and 50,000 steps with a model.
         batch_size: episodes per call of a function.
-        n_envs: environments that those are shared out over; divides `batch_size`.
-        critic: for models. `"exact"` puts the exact values in place of the model's
-            critic, to tell a wrong critic from a wrong gradient.
-        seed: of the sampling.
-        progress_bar: whether to show one, if on a terminal.
-
-    Returns:
-        The report.
+        n_envs: environments that these are distributed over; divides `batch_size`.
+        critic: for models. `"exact"` replaces the model's critic by the exact values,
+            which distinguishes an inexact critic from a wrong gradient.
+        seed: seed of the sampling.
+        progress_bar: whether to show a progress bar, if on a terminal.
 
     Raises:
         CannotCheckError: if the subject gives no gradient: a loss that is detached, of
             the wrong shape or NaN; a policy that ignores its observations; a model that
             does not fit the environment. It is a ValueError.
         ValueError: if an argument is out of range.
-        TypeError: if the subject can't be checked, or the environment is not tabular.
+        TypeError: if the subject cannot be checked, or the environment is not tabular.
 
     Example:
         >>> from pg_agents import check_policy_gradient
@@ -116,7 +114,7 @@ def check_policy_gradient(
     check_seed("seed", seed)
     check_count("batch_size", batch_size)
     check_count("n_envs", n_envs)
-    # Python's integers do not overflow, and generators take no others.
+    # NumPy integers could overflow.
     seed, batch_size, n_envs = map(operator.index, (seed, batch_size, n_envs))
     if batch_size % n_envs:
         raise ValueError(
@@ -139,17 +137,16 @@ def check_policy_gradient(
                 subject, task, n_episodes, seed, critic == "exact", progress
             )
         else:
-            wanted = n_episodes or _N_EPISODES
-            n_rounds = max(-(-wanted // batch_size), _FEWEST_BATCHES)
-            plan = Plan(n_rounds * batch_size, batch_size, n_envs, seed)
+            n_batches = max(-(-(n_episodes or _N_EPISODES) // batch_size), _MIN_BATCHES)
+            plan = SamplePlan(n_batches * batch_size, batch_size, n_envs, seed)
             policy = policy or TablePolicy(task.mdp.observations, task.mdp.n_actions)
-            with random_state_kept():
-                # For subjects that draw random numbers of their own.
+            with preserve_random_state():
+                # Functions may draw random numbers.
                 torch.manual_seed(seed)
                 np.random.seed(seed)
                 measured = measure_function(subject, policy, task, plan, progress)
     seconds = time.perf_counter() - started
-    return conclude(measured, _name(subject), seed, seconds)
+    return make_report(measured, _name(subject), seed, seconds)
 
 
 def _check_subject(subject: object) -> None:
@@ -158,8 +155,8 @@ def _check_subject(subject: object) -> None:
     kind = subject if isinstance(subject, type) else type(subject)
     if issubclass(kind, BaseAlgorithm) and not issubclass(kind, OnPolicyAlgorithm):
         raise TypeError(
-            f"{kind.__name__} is no on-policy algorithm: its updates follow no policy "
-            "gradient of the return. Checked can be subclasses of SB3's "
+            f"{kind.__name__} is not an on-policy algorithm, so its updates are not "
+            "policy gradients of the return. Accepted are subclasses of SB3's "
             "OnPolicyAlgorithm, and functions (batch, policy)"
         )
     if issubclass(kind, OnPolicyAlgorithm):
@@ -173,11 +170,11 @@ def _check_subject(subject: object) -> None:
         inspect.signature(subject).bind("batch", "policy")
     except TypeError as error:
         raise TypeError(
-            f"the subject is called with two arguments, (batch, policy); {subject!r} "
-            f"takes others: {error}"
+            f"the subject is called with two arguments, (batch, policy), which "
+            f"{subject!r} does not accept: {error}"
         ) from error
     except ValueError:
-        # Some callables have no signature to look at.
+        # Some callables have no signature.
         return
 
 

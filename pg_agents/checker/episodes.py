@@ -1,4 +1,4 @@
-"""Whole episodes: as arrays for the checker, and as a batch for the code it checks."""
+"""Complete episodes: arrays for the checker, batches for the code it checks."""
 
 from __future__ import annotations
 
@@ -10,68 +10,68 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pg_agents.checker.task import Table, Task
+from pg_agents.checker.task import Array, Task
 from pg_envs.dynamics import add_noise, advance, initial_state, make_tables
 
-Ints = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The B steps of many episodes, one episode after the other.
+    """The B steps of complete episodes, concatenated.
 
     Attributes:
         state: `[B]` int64.
         action: `[B]` int64.
-        reward: `[B]` float64, what followed.
-        next_state: `[B]` int64, the state that truly followed, of an ended episode too.
-        terminated: `[B]` bool, whether the step ended the episode by the task's rules.
-        truncated: `[B]` bool, whether it was cut off after it by the time limit.
-        time: `[B]` int64, steps before it in the episode.
-        episode: `[B]` int64, the number of the episode, from 0.
+        reward: `[B]` float64.
+        next_state: `[B]` int64, also at the end of an episode (no autoreset).
+        terminated: `[B]` bool.
+        truncated: `[B]` bool, whether the time limit ended the episode.
+        time: `[B]` int64, time step within the episode.
+        episode: `[B]` int64, index of the episode.
     """
 
-    state: Ints
-    action: Ints
-    reward: Table
-    next_state: Ints
+    state: IntArray
+    action: IntArray
+    reward: Array
+    next_state: IntArray
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
-    time: Ints
-    episode: Ints
+    time: IntArray
+    episode: IntArray
 
     @property
     def n_episodes(self) -> int:
         """Number of episodes."""
         return int(self.episode[-1]) + 1
 
-    def lengths(self) -> Ints:
+    def lengths(self) -> IntArray:
         """Returns the number of steps of each episode, `[E]`."""
         return np.bincount(self.episode)
 
 
 def sample_episodes(
-    task: Task, policy: Table, n_episodes: int, rng: np.random.Generator
+    task: Task, policy: Array, n_episodes: int, rng: np.random.Generator
 ) -> Steps:
-    """Plays whole episodes, all at once.
+    """Samples complete episodes, all in parallel.
 
     Args:
         task: MDP and time limit.
         policy: `[S, A]`, pi(a|s).
         n_episodes: number of episodes, E.
-        rng: where the draws come from.
+        rng: random generator.
 
     Returns:
-        The steps, in order of episode and time.
+        The steps, ordered by episode and time.
     """
     tables = make_tables(task.mdp)
-    choice = np.cumsum(policy, axis=1)[:, :-1]
+    cumulative = np.cumsum(policy, axis=1)[:, :-1]
     episode = np.arange(n_episodes)
     state = initial_state(tables, rng.random(n_episodes))
     rows = []
     for t in range(task.horizon):
         draws = rng.random((4, len(state)))
-        action = (draws[0][:, None] >= choice[state]).sum(axis=-1)
+        action = (draws[0][:, None] >= cumulative[state]).sum(axis=-1)
         step = advance(tables, state, action, draws[1])
         reward = add_noise(tables, step.reward, draws[2], draws[3])
         truncated = ~step.terminated & (t == task.horizon - 1)
@@ -101,20 +101,21 @@ def sample_episodes(
 
 @dataclass(frozen=True)
 class StepColumns:
-    """What happened in T steps, as tensors.
+    """T transitions as tensors.
 
     Attributes:
-        observations: `[T, *obs_shape]`, what was seen before each action.
+        observations: `[T, *obs_shape]`, observations before each action.
         actions: `[T]` int64.
         rewards: `[T]` float32; `rewards[t]` follows `actions[t]`.
-        next_observations: `[T, *obs_shape]`, what was truly seen after each action.
-        terminated: `[T]` bool; True where the task itself ended the episode.
-        truncated: `[T]` bool; True where the time limit cut it off.
-        values: `[T]` float32, the exact value of each state: an ideal critic.
-        next_values: `[T]` float32, that of the state that truly followed, whether or
-            not the episode ended there; 0 where the time limit is part of the task and
-            no step is left.
-        time: `[T]` int64, steps before it in the episode.
+        next_observations: `[T, *obs_shape]`, observations after each action, final ones
+            included.
+        terminated: `[T]` bool; True where a terminal state ended the episode.
+        truncated: `[T]` bool; True where the time limit ended it.
+        values: `[T]` float32, exact value of each state, as an ideal critic gives.
+        next_values: `[T]` float32, exact value of the next state, computed even where
+            the episode ended; 0 if the time limit is part of the task and no step is
+            left.
+        time: `[T]` int64, time step within the episode.
     """
 
     observations: Tensor
@@ -130,13 +131,13 @@ class StepColumns:
 
 @dataclass(frozen=True)
 class Episode(StepColumns):
-    """One whole episode of T steps, as tensors.
+    """One complete episode of T steps.
 
     Attributes:
         observations, actions, rewards, next_observations, terminated, truncated,
-        values, next_values, time: its steps, `[T, ...]`, see `StepColumns`.
-        env: the number of the environment it was played in.
-        started: steps that environment had taken before the episode.
+        values, next_values, time: `[T, ...]`, see `StepColumns`.
+        env: index of the environment that it was sampled in.
+        started: steps that this environment had taken before the episode.
         gamma: discount factor.
     """
 
@@ -151,17 +152,17 @@ class Episode(StepColumns):
 
 @dataclass(frozen=True)
 class EpisodeBatch(StepColumns):
-    """E whole episodes: a sequence of `Episode`, or all their B steps in a row.
+    """E complete episodes: a sequence of `Episode`, and all their B steps concatenated.
 
-    The episodes were played in `n_envs` environments side by side, as many in each, one
-    after the other; `started + len(episode)` says when an episode ended.
+    The episodes come from `n_envs` parallel environments, E / n_envs consecutive ones
+    from each; an episode ended at step `started + len(episode)` of its environment.
 
     Attributes:
         observations, actions, rewards, next_observations, terminated, truncated,
         values, next_values, time: all steps, `[B, ...]`, see `StepColumns`.
-        episode: `[B]` int64, which episode each step belongs to, 0 to E - 1.
-        lengths: E numbers of steps.
-        started: E starting times.
+        episode: `[B]` int64, index of each step's episode, 0 to E - 1.
+        lengths: number of steps of each episode.
+        started: start step of each episode, see `Episode`.
         n_envs: number of environments.
         gamma: discount factor.
     """
@@ -181,7 +182,7 @@ class EpisodeBatch(StepColumns):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> Episode:
-        """Returns an episode; its tensors are views."""
+        """Returns one episode; its tensors are views."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"the batch has {len(self)} episodes, got index {index}")
         index %= len(self)
@@ -200,26 +201,26 @@ _COLUMNS = tuple(field.name for field in fields(StepColumns))
 
 
 def batches(
-    steps: Steps, task: Task, policy: Table, size: int, n_envs: int
+    steps: Steps, task: Task, policy: Array, size: int, n_envs: int
 ) -> Iterator[EpisodeBatch]:
-    """Cuts episodes into batches for the code that is checked.
+    """Splits episodes into batches for the code under test.
 
     Args:
-        steps: whole episodes, a multiple of `size` of them.
-        task: what they were played in.
-        policy: `[S, A]`, the policy they were played by.
+        steps: complete episodes, a multiple of `size` of them.
+        task: the task that they were sampled from.
+        policy: `[S, A]`, the policy that sampled them.
         size: episodes per batch, a multiple of `n_envs`.
-        n_envs: environments the episodes of a batch are shared out over.
+        n_envs: environments that the episodes of a batch are distributed over.
 
     Yields:
-        Batches of fresh tensors, so that code that writes into one does no harm.
+        Batches of fresh tensors, which the code under test may write into.
     """
-    seen, values = task.mdp.observations, task.values(policy)
+    observations, values = task.mdp.observations, task.values(policy)
     columns = {
-        "observations": torch.as_tensor(seen[steps.state]),
+        "observations": torch.as_tensor(observations[steps.state]),
         "actions": torch.as_tensor(steps.action),
         "rewards": torch.as_tensor(steps.reward).float(),
-        "next_observations": torch.as_tensor(seen[steps.next_state]),
+        "next_observations": torch.as_tensor(observations[steps.next_state]),
         "terminated": torch.as_tensor(steps.terminated),
         "truncated": torch.as_tensor(steps.truncated),
         "values": torch.as_tensor(values[steps.time, steps.state]).float(),
@@ -230,8 +231,8 @@ def batches(
         "episode": torch.as_tensor(steps.episode % size),
     }
     lengths = steps.lengths().reshape(-1, size)
-    played = lengths.reshape(-1, n_envs, size // n_envs)
-    started = (np.cumsum(played, axis=-1) - played).reshape(-1, size)
+    per_env = lengths.reshape(-1, n_envs, size // n_envs)
+    started = (np.cumsum(per_env, axis=-1) - per_env).reshape(-1, size)
     ends = np.cumsum(lengths.sum(axis=1))
     for end, length, start in zip(ends, lengths, started, strict=True):
         cut = slice(end - length.sum(), end)

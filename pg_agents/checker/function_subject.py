@@ -1,4 +1,4 @@
-"""Measuring a plain function from a batch of episodes and a policy to a gradient."""
+"""Measures the gradient of a function `(batch, policy) -> loss`."""
 
 from __future__ import annotations
 
@@ -8,34 +8,93 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from pg_agents.checker.episodes import EpisodeBatch, Steps, batches, sample_episodes
-from pg_agents.checker.estimators import Sample, is_adequate, known_noise
+from pg_agents.checker.estimators import (
+    Sample,
+    control_variates,
+    sample_is_sufficient,
+)
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
-from pg_agents.checker.measurement import Measurement, Series
-from pg_agents.checker.perturbation import Disturbance
-from pg_agents.checker.progress import Progress
+from pg_agents.checker.measurement import Measurement, PolicyPerturbation
+from pg_agents.checker.report import Progress
+from pg_agents.checker.statistics import GradientSeries
 from pg_agents.checker.task import Task
 
 Subject = Callable[[EpisodeBatch, Any], Any]
 
-_ACCEPTED = (
-    "accepted are a scalar loss (to be minimised), or the gradient of the return: one "
-    "tensor of the {size} parameters in a row, or one tensor for each of them"
-)
+# Standard deviation of the logits: neither uniform, where some mistakes are a mere
+# factor, nor nearly deterministic.
+LOGIT_STD = 0.7
+
+
+class TablePolicy(nn.Module):
+    """A softmax policy with one row of logits for each observation.
+
+    `pi(a | o) = exp(theta[o, a]) / sum_b exp(theta[o, b])`
+
+    Args:
+        observations: `[S, *obs_shape]`, all observations; equal ones share logits.
+        n_actions: number of actions, A.
+        seed: seed of the logits, which are normal with a standard deviation of 0.7.
+    """
+
+    observations: Tensor
+
+    def __init__(
+        self,
+        observations: NDArray[np.float32] | NDArray[np.int64],
+        n_actions: int,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        distinct = np.unique(observations, axis=0)
+        self.register_buffer("observations", torch.as_tensor(distinct))
+        normal = np.random.default_rng(seed).normal(size=(len(distinct), n_actions))
+        self.logits = nn.Parameter(torch.as_tensor(LOGIT_STD * normal).float())
+
+    def forward(self, observations: Tensor) -> Categorical:
+        """Returns the distribution over actions.
+
+        Args:
+            observations: `[..., *obs_shape]`.
+
+        Raises:
+            ValueError: if an observation is not in the table.
+        """
+        obs_shape = self.observations.shape[1:]
+        n_leading = observations.dim() - len(obs_shape)
+        if n_leading < 0 or observations.shape[n_leading:] != obs_shape:
+            raise ValueError(
+                f"observations must have shape [..., {list(obs_shape)}], got "
+                f"{list(observations.shape)}"
+            )
+        equal = observations.reshape(-1, 1, *obs_shape) == self.observations
+        matches = equal.flatten(2).all(-1) if obs_shape else equal
+        if not matches.any(-1).all():
+            raise ValueError(
+                "unknown observation: the policy has a row for each of the "
+                f"{len(self.observations)} observations of the environment, of shape "
+                f"{list(obs_shape)}"
+            )
+        # argmax of bool is not defined on all devices.
+        rows = matches.float().argmax(-1)
+        logits = self.logits[rows].reshape(*observations.shape[:n_leading], -1)
+        return Categorical(logits=logits, validate_args=False)
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplePlan:
     """How much is sampled.
 
     Attributes:
-        n_episodes: whole episodes, a multiple of `batch_size`.
-        batch_size: episodes per call, a multiple of `n_envs`.
-        n_envs: environments that they are shared out over.
-        seed: of everything random.
+        n_episodes: number of episodes, a multiple of `batch_size`.
+        batch_size: episodes per call of the function, a multiple of `n_envs`.
+        n_envs: environments that the episodes of a batch are distributed over.
+        seed: seed of all random numbers.
     """
 
     n_episodes: int
@@ -45,20 +104,19 @@ class Plan:
 
 
 def measure_function(
-    function: Subject, policy: nn.Module, task: Task, plan: Plan, progress: Progress
+    function: Subject,
+    policy: nn.Module,
+    task: Task,
+    plan: SamplePlan,
+    progress: Progress,
 ) -> Measurement:
-    """Calls the function on many batches, and on some that follow another policy's.
+    """Measures the gradients of a function, with and without policy perturbations.
 
-    Args:
-        function: the subject.
-        policy: a module from observations `[B, *obs_shape]` to a `Categorical` or to
-            logits `[B, A]`; its parameters are put back as they were.
-        task: MDP and objective.
-        plan: how much to sample.
-        progress: told how far it has come.
+    The policy is a module from observations `[B, *obs_shape]` to a `Categorical` or to
+    logits `[B, A]`; its parameters are restored.
 
     Raises:
-        CannotCheckError: if the function returns what is no gradient, see there.
+        CannotCheckError: if the function does not return a gradient, see `as_gradient`.
     """
     parameters = [p for p in policy.parameters() if p.requires_grad]
     if not parameters:
@@ -70,47 +128,53 @@ def measure_function(
 
     geometry = make_geometry(task, log_probs, parameters)
     rng = np.random.default_rng(plan.seed)
-    n_probes = max(1, plan.n_episodes // plan.batch_size // 4) * plan.batch_size
-    progress.begin(plan.n_episodes + n_probes)
-    here = _Rounds(function, policy, parameters, task, geometry)
-    played = sample_episodes(task, geometry.policy, plan.n_episodes, rng)
-    steady = here.series(played, plan, progress)
-    other = Disturbance(parameters, log_probs, plan.seed)
-    away = sample_episodes(task, other.policy, n_probes, rng)
-    back = sample_episodes(task, geometry.policy, n_probes, rng)
-    interludes = iter(batches(away, task, other.policy, plan.batch_size, plan.n_envs))
+    n_batches = plan.n_episodes // plan.batch_size
+    n_perturbed = max(1, n_batches // 4) * plan.batch_size
+    progress.start(plan.n_episodes + n_perturbed)
+    evaluator = _FunctionEvaluator(function, policy, parameters, task, geometry)
+    steps = sample_episodes(task, geometry.policy, plan.n_episodes, rng)
+    series = evaluator.series(steps, plan, progress)
+    perturbation = PolicyPerturbation(parameters, log_probs, plan.seed)
+    perturbed = sample_episodes(task, perturbation.policy, n_perturbed, rng)
+    after = sample_episodes(task, geometry.policy, n_perturbed, rng)
+    perturbed_batches = batches(
+        perturbed, task, perturbation.policy, plan.batch_size, plan.n_envs
+    )
 
-    def before_each() -> None:
-        with other:
-            here.gradient(next(interludes))
+    def call_with_perturbed_policy() -> None:
+        with perturbation:
+            evaluator.gradient(next(perturbed_batches))
 
-    probe = here.series(back, plan, progress, before_each)
+    perturbed_series = evaluator.series(
+        after, plan, progress, call_with_perturbed_policy
+    )
+    # The perturbed series is shorter and may be insufficient by itself.
+    detects_state = sample_is_sufficient(perturbed_series.controls, geometry.norm)
     return Measurement(
         task,
         geometry,
-        steady,
-        # Few as they are, they may show nothing.
-        probe if is_adequate(probe.controls, geometry.norm) else None,
+        series,
+        perturbed_series if detects_state else None,
         episodes_per_round=plan.batch_size,
         n_envs=plan.n_envs,
-        outside=here.outside(),
-        notes=_notes(played, task),
-        adequate=is_adequate(steady.controls, geometry.norm),
+        out_of_span_norm=evaluator.out_of_span_norm(),
+        notes=_notes(steps, task),
+        sample_is_sufficient=sample_is_sufficient(series.controls, geometry.norm),
     )
 
 
-def _notes(played: Steps, task: Task) -> tuple[str, ...]:
-    share = float(played.truncated.sum()) / played.n_episodes
+def _notes(steps: Steps, task: Task) -> tuple[str, ...]:
+    share = float(steps.truncated.sum()) / steps.n_episodes
     if share < 0.01 or task.bootstrap:
         return ()
     return (
-        f"{share:.0%} of the episodes were cut off by the time limit, which is part of "
-        "the task here: with bootstrap=True (--bootstrap) it is not",
+        f"the time limit truncated {share:.0%} of the episodes. It is treated as part "
+        "of the task; pass bootstrap=True (--bootstrap) if it is not",
     )
 
 
-class _Rounds:
-    """Calls a function round after round, and checks what it returns."""
+class _FunctionEvaluator:
+    """Calls a function on batches and validates its results."""
 
     def __init__(
         self,
@@ -128,62 +192,64 @@ class _Rounds:
     def series(
         self,
         steps: Steps,
-        plan: Plan,
+        plan: SamplePlan,
         progress: Progress,
-        before_each: Callable[[], None] | None = None,
-    ) -> Series:
-        """Returns the gradients of all batches, with their controls."""
+        before_batch: Callable[[], None] | None = None,
+    ) -> GradientSeries:
+        """Returns the gradients of all batches, with their control variates."""
         policy = self.geometry.policy
-        rows = []
+        gradients = []
         for batch in batches(steps, self.task, policy, plan.batch_size, plan.n_envs):
-            if before_each is not None:
-                before_each()
+            if before_batch is not None:
+                before_batch()
             gradient = self.gradient(batch)
             self._total += gradient.double()
             self._n += 1
-            rows.append(self.geometry.coordinates(gradient))
+            gradients.append(self.geometry.coordinates(gradient))
             progress.advance(len(batch))
         sample = Sample(steps, self.task, policy, plan.batch_size, plan.n_envs)
-        return Series(
-            np.array(rows),
-            known_noise(sample, self.geometry.scores, self.geometry.exact),
+        return GradientSeries(
+            np.array(gradients),
+            control_variates(sample, self.geometry.scores, self.geometry.exact),
         )
 
     def gradient(self, batch: EpisodeBatch) -> Tensor:
-        """Returns the ascent direction that the function gives for a batch, `[P]`."""
+        """Returns the ascent direction of a batch, `[P]`."""
         before = [p.detach().clone() for p in self.parameters]
         for parameter in self.parameters:
             parameter.grad = None
         result = self.function(batch, self.policy)
-        for parameter, old in zip(self.parameters, before, strict=True):
-            if not torch.equal(parameter.detach(), old):
-                with torch.no_grad():
-                    for p, value in zip(self.parameters, before, strict=True):
-                        p.copy_(value)
-                raise CannotCheckError(
-                    "the function changed the policy's parameters: it has to return a "
-                    "loss or a gradient, and leave the optimiser's step out"
-                )
+        if not all(map(torch.equal, self.parameters, before)):
+            with torch.no_grad():
+                for parameter, value in zip(self.parameters, before, strict=True):
+                    parameter.copy_(value)
+            raise CannotCheckError(
+                "the function changed the policy's parameters: it must return a loss "
+                "or a gradient without an optimiser step"
+            )
         return as_gradient(result, self.parameters)
 
-    def outside(self) -> float:
-        """Returns the length outside the span of the scores, relative to the exact."""
-        return self.geometry.outside(self._total / max(1, self._n))
+    def out_of_span_norm(self) -> float:
+        """Returns the norm of the mean gradient outside the span of the scores."""
+        return self.geometry.out_of_span_norm(self._total / max(1, self._n))
 
 
 def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # noqa: ANN401
-    """Returns what a function returned as an ascent direction, `[P]`.
+    """Converts the result of a function to an ascent direction, `[P]`.
 
     Raises:
-        CannotCheckError: if it is no scalar loss and no gradient, if a loss is detached
-            or does not depend on the parameters, or if a number is not finite.
+        CannotCheckError: if it is neither a scalar loss nor a gradient, if a loss is
+            detached or does not depend on the parameters, or if it is not finite.
     """
     size = sum(p.numel() for p in parameters)
-    accepted = _ACCEPTED.format(size=size)
+    accepted = (
+        "accepted are a scalar loss (to be minimised), or the gradient of the return: "
+        f"one tensor with all {size} parameters, or one tensor for each parameter"
+    )
     if isinstance(result, np.ndarray | float | int):
         result = torch.as_tensor(result)
     if isinstance(result, Tensor) and result.numel() == 1 and size > 1:
-        return _from_loss(result, parameters)
+        return _gradient_of_loss(result, parameters)
     if isinstance(result, Tensor):
         if result.shape != (size,):
             raise CannotCheckError(
@@ -195,41 +261,41 @@ def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # n
         first = result[0] if result else None
         if isinstance(first, Tensor) and first.numel() == 1 and first.requires_grad:
             raise CannotCheckError(
-                f"the function returned {len(result)} things, the first of them a "
-                "loss: return the loss alone"
+                f"the function returned {len(result)} values, the first of them a "
+                "loss: return only the loss"
             )
-        gradient = _from_parts(result, parameters, accepted)
+        gradient = _concatenate(result, parameters, accepted)
     else:
         raise CannotCheckError(
             f"the function returned {type(result).__name__}; {accepted}"
         )
-    return _finite(gradient, "gradient")
+    return _check_finite(gradient, "gradient")
 
 
-def _from_loss(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-    _finite(loss.detach(), "loss")
+def _gradient_of_loss(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    _check_finite(loss.detach(), "loss")
     if not loss.requires_grad:
         hint = (
-            " (it called backward() itself: return the loss instead)"
+            " (the function called backward() itself: return the loss instead)"
             if any(p.grad is not None for p in parameters)
             else ""
         )
         raise CannotCheckError(
-            "the loss is detached: nothing leads from it back to the policy's "
+            "the loss is detached: it has no graph that leads to the policy's "
             "parameters. detach(), item(), numpy(), torch.tensor(...) of a tensor and "
-            f"no_grad() cut the way{hint}"
+            f"no_grad() detach it{hint}"
         )
     try:
         parts = torch.autograd.grad(loss.reshape(()), parameters, allow_unused=True)
     except RuntimeError as error:
         raise CannotCheckError(
-            f"the loss can't be differentiated: {error}. If the function calls "
+            f"the loss cannot be differentiated: {error}. If the function calls "
             "backward() itself: return the loss instead"
         ) from error
     if all(part is None for part in parts):
         raise CannotCheckError(
             "the loss has no gradient: it depends on other parameters than the "
-            "policy's. Is log_prob computed by the policy that was handed in?"
+            "policy's. Is log_prob computed with the policy that was passed in?"
         )
     gradient = torch.cat(
         [
@@ -237,39 +303,38 @@ def _from_loss(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
             for p, part in zip(parameters, parts, strict=True)
         ]
     )
-    return _finite(-gradient, "gradient")
+    return _check_finite(-gradient, "gradient")
 
 
-def _from_parts(
+def _concatenate(
     parts: Sequence[Any], parameters: Sequence[nn.Parameter], accepted: str
 ) -> Tensor:
     tensors = [
         torch.as_tensor(part) if isinstance(part, np.ndarray) else part
         for part in parts
     ]
-    if not all(isinstance(part, Tensor) for part in tensors) or [
-        part.shape for part in tensors
-    ] != [p.shape for p in parameters]:
-        got = [
-            list(part.shape) if isinstance(part, Tensor) else type(part).__name__
-            for part in tensors
-        ]
+    shapes = [
+        list(part.shape) if isinstance(part, Tensor) else type(part).__name__
+        for part in tensors
+    ]
+    expected = [list(p.shape) for p in parameters]
+    if shapes != expected:
         raise CannotCheckError(
-            f"the function returned a gradient in parts {got}; the parameters are "
-            f"{[list(p.shape) for p in parameters]}; {accepted}"
+            f"the function returned a gradient in parts {shapes}; the parameters are "
+            f"{expected}; {accepted}"
         )
     return torch.cat([part.detach().flatten() for part in tensors])
 
 
-def _finite(numbers: Tensor, what: str) -> Tensor:
-    if not torch.isfinite(numbers).all():
-        n_bad = int((~torch.isfinite(numbers)).sum())
+def _check_finite(values: Tensor, name: str) -> Tensor:
+    if not torch.isfinite(values).all():
+        n_bad = int((~torch.isfinite(values)).sum())
         raise CannotCheckError(
-            f"the {what} is NaN or infinite in {n_bad} of {numbers.numel()} places. "
-            "The usual reasons: the logarithm of a probability of 0, or a single "
-            "number divided by its standard deviation"
+            f"the {name} is NaN or infinite in {n_bad} of {values.numel()} elements. "
+            "Common causes: the logarithm of a probability of 0, or a single value "
+            "divided by its standard deviation"
         )
-    return numbers
+    return values
 
 
 def _log_probs(output: Any) -> Tensor:  # noqa: ANN401

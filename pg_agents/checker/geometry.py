@@ -1,8 +1,8 @@
-"""Where the exact gradient lies, and the few directions in which estimates are judged.
+"""Orthonormal directions in which gradient estimates are compared with the exact one.
 
-An estimate has as many numbers as the policy has parameters. Every estimator that is a
-weighted sum of scores `grad log pi(a|s)` lies in the span of the scores, which has at
-most `S (A - 1)` dimensions. Estimates are judged by their coordinates there.
+Every estimator that is a weighted sum of scores `grad log pi(a|s)` lies in the span of
+the scores, which has at most `S (A - 1)` dimensions, however many parameters the policy
+has. Estimates are compared by their coordinates in that span.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pg_agents.checker.task import Table, Task
+from pg_agents.checker.task import Array, Task
 
 # log pi(a|o) of every state's observation, [S, A], differentiable.
 LogProbs = Callable[[], Tensor]
 
-# More directions would need more samples than anybody waits for.
+# More directions would take too many samples.
 MAX_DIRECTIONS = 64
-# In float32 a direction this much shorter than the longest is rounding.
-_TINY = 1e-4
+# A direction shorter than this share of the longest is rounding in float32.
+_ROUNDING = 1e-4
 
 
 class CannotCheckError(ValueError):
-    """The subject, or the question, has no answer; the message says why."""
+    """The subject cannot be checked; the message says why."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The policy as a table, and its scores in coordinates.
+    """The policy as a table, and its scores in coordinates of the directions.
 
     Attributes:
         policy: `[S, A]` float64, pi(a|s).
         directions: `[P, D]` float64, orthonormal; the first is that of the exact
             gradient.
         scores: `[S, A, D]` float64, grad log pi(a|s).
-        exact: `[D]` float64, the exact gradient: its norm, then zeros.
+        exact: `[D]` float64, the exact gradient: its norm, followed by zeros.
     """
 
-    policy: Table
+    policy: Array
     directions: Tensor
-    scores: Table
-    exact: Table
+    scores: Array
+    exact: Array
 
     @property
     def complete(self) -> bool:
@@ -55,18 +55,18 @@ class Geometry:
 
     @property
     def norm(self) -> float:
-        """Length of the exact gradient."""
+        """Norm of the exact gradient."""
         return float(self.exact[0])
 
-    def coordinates(self, gradient: Tensor) -> Table:
+    def coordinates(self, gradient: Tensor) -> Array:
         """Returns the coordinates `[D]` of a gradient `[P]`."""
-        found: Table = (gradient.double() @ self.directions).numpy()
-        return found
+        coordinates: Array = (gradient.double() @ self.directions).numpy()
+        return coordinates
 
-    def outside(self, gradient: Tensor) -> float:
-        """Returns the length of what no coordinates say, relative to the exact."""
-        within = self.directions @ (self.directions.T @ gradient)
-        return float((gradient - within).norm()) / self.norm
+    def out_of_span_norm(self, gradient: Tensor) -> float:
+        """Returns the norm of the part outside the span, relative to the exact one."""
+        projection = self.directions @ (self.directions.T @ gradient)
+        return float((gradient - projection).norm()) / self.norm
 
 
 def make_geometry(
@@ -74,69 +74,65 @@ def make_geometry(
 ) -> Geometry:
     """Returns the geometry of a policy on a task.
 
-    Args:
-        task: MDP and objective.
-        log_probs: returns log pi(a|s), `[S, A]`.
-        parameters: the ones that log_probs depends on.
-
     Raises:
         CannotCheckError: if the policy ignores its observations, or the exact gradient
             is zero.
     """
     table = log_probs()
-    wanted = task.mdp.n_states, task.mdp.n_actions
-    if table.shape != wanted:
+    shape = task.mdp.n_states, task.mdp.n_actions
+    if table.shape != shape:
         raise CannotCheckError(
-            f"the environment has {wanted[1]} actions, and the policy gives "
+            f"the environment has {shape[1]} actions, but the policy gives "
             f"{table.shape[-1]} probabilities per observation"
         )
     policy = _normalized(table)
-    seen = task.mdp.observations
-    if len(np.unique(seen, axis=0)) > 1 and _ignores(table, parameters):
+    n_observations = len(np.unique(task.mdp.observations, axis=0))
+    if n_observations > 1 and _ignores_observations(table, parameters):
         raise CannotCheckError(
-            "the policy ignores its observations: the same probabilities "
-            f"{np.round(policy[0], 3).tolist()} in all {len(policy)} states, whatever "
-            "its parameters. Is the observation lost on the way?"
+            "the policy ignores its observations: it gives the probabilities "
+            f"{np.round(policy[0], 3).tolist()} in all {len(policy)} states, and no "
+            "parameter makes them differ. Does the network use its input?"
         )
     weights = torch.as_tensor(task.return_gradient(policy) * policy)
     exact = _pull_back(table, weights.to(table.dtype), parameters)
     norm = float(exact.norm())
-    # Signs at random, so that nothing cancels: what the gradient is small against.
+    # The same terms with random signs do not cancel: the scale of a nonzero gradient.
     signs = torch.randn(weights.shape, generator=torch.Generator().manual_seed(2))
     mixed = (weights * signs).to(table.dtype)
-    largest = float(_pull_back(table, mixed, parameters).norm())
-    if norm <= 1e-6 * max(largest, 1e-30):
+    scale = float(_pull_back(table, mixed, parameters).norm())
+    if norm <= 1e-6 * max(scale, 1e-30):
         raise CannotCheckError(
-            "the exact gradient is zero at this policy, so there is no direction to "
-            "compare with: choose another policy, seed or environment"
+            "the exact gradient is zero at this policy, so estimates cannot be "
+            "compared with it: choose another policy, seed or environment"
         )
     directions = _directions(table, exact, parameters)
     scores = _scores(table, directions, parameters)
-    in_first = np.zeros(scores.shape[-1])
-    in_first[0] = norm
-    return Geometry(policy, directions, scores, in_first)
+    coordinates = np.zeros(scores.shape[-1])
+    coordinates[0] = norm
+    return Geometry(policy, directions, scores, coordinates)
 
 
-def _normalized(log_probs: Tensor) -> Table:
+def _normalized(log_probs: Tensor) -> Array:
     policy: NDArray[np.float64] = log_probs.detach().double().exp().numpy()
     if not np.isfinite(policy).all() or np.abs(policy.sum(axis=1) - 1.0).max() > 1e-4:
         raise CannotCheckError(
             "the policy's probabilities are not finite or do not sum to 1: "
             f"{np.round(policy, 4).tolist()}"
         )
-    normalized: Table = policy / policy.sum(axis=1, keepdims=True)
+    normalized: Array = policy / policy.sum(axis=1, keepdims=True)
     return normalized
 
 
-def _ignores(table: Tensor, parameters: Sequence[nn.Parameter]) -> bool:
-    """Whether all rows are equal, and stay so whatever the parameters do."""
+def _ignores_observations(table: Tensor, parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether all rows are equal and have equal gradients."""
     if (table - table[0]).detach().abs().max() > 1e-6:
         return False
-    # A random mix of differences between rows has a gradient unless all move alike.
+    # A random mix of differences between rows: its gradient is 0 if all rows have the
+    # same one.
     mix = torch.randn(table.shape, generator=torch.Generator().manual_seed(0))
     weights = (mix - mix.mean(dim=0)).to(table.dtype)
-    moved = _pull_back(table, weights, parameters).norm()
-    return bool(moved <= 1e-6 * _pull_back(table, mix, parameters).norm())
+    norm = _pull_back(table, weights, parameters).norm()
+    return bool(norm <= 1e-6 * _pull_back(table, mix, parameters).norm())
 
 
 def _pull_back(
@@ -168,20 +164,21 @@ def _directions(
         mix = torch.randn(table.shape, generator=generator).to(table.dtype)
         vector = _pull_back(table, mix, parameters)
         length = vector.norm()
-        # Twice: once leaves rounding behind.
+        # Gram-Schmidt, twice for numerical stability.
         for _ in range(2):
-            for known in basis:
-                vector = vector - (known @ vector) * known
-        if vector.norm() > _TINY * length:
+            for direction in basis:
+                vector = vector - (direction @ vector) * direction
+        if vector.norm() > _ROUNDING * length:
             basis.append(vector / vector.norm())
     return torch.stack(basis[:MAX_DIRECTIONS], dim=1)
 
 
 def _scores(
     table: Tensor, directions: Tensor, parameters: Sequence[nn.Parameter]
-) -> Table:
-    """Returns `[S, A, D]`: how log pi(a|s) changes along each direction."""
-    # Linear in `dual`, so its derivative there is the Jacobian times a direction.
+) -> Array:
+    """Returns the derivatives of log pi(a|s) along each direction, `[S, A, D]`."""
+    # The gradient is linear in `dual`, so its derivative by `dual` along a direction is
+    # a Jacobian-vector product.
     dual = torch.zeros_like(table, requires_grad=True)
     gradients = torch.autograd.grad(
         table, parameters, dual, create_graph=True, allow_unused=True

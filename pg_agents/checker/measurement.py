@@ -1,96 +1,134 @@
-"""What was measured of a subject, before anything is concluded from it."""
+"""Measured gradients of a subject, and the perturbed policy that detects its state."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor, nn
 
 from pg_agents.checker.geometry import Geometry
-from pg_agents.checker.statistics import Mean, controlled_mean, grouped
-from pg_agents.checker.task import Task
+from pg_agents.checker.statistics import GradientSeries, MeanEstimate
+from pg_agents.checker.task import Array, Task
 
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Series:
-    """Gradients of many rounds, in coordinates.
-
-    Attributes:
-        gradients: `[R, D]`, estimates of dJ/dtheta (ascending), one per round.
-        controls: `[R, K]`, noise of the same rounds whose mean is known to be 0.
-        n_groups: independent stretches to cut the rounds into; None where the rounds
-            themselves are independent.
-    """
-
-    gradients: Array
-    controls: Array
-    n_groups: int | None = None
-
-    def mean(self) -> Mean:
-        """Returns the mean gradient with its covariance."""
-        if self.n_groups is None:
-            return controlled_mean(self.gradients, self.controls)
-        return controlled_mean(
-            grouped(self.gradients, self.n_groups),
-            grouped(self.controls, self.n_groups),
-        )
+# Largest change of an action's probability: large enough to be detected, small enough
+# that the episodes stay similar.
+_MAX_PROBABILITY_CHANGE = 0.5
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A known gradient.
+    """The known gradient of a mistake, with which a biased gradient is compared.
 
     Attributes:
-        key: short name.
-        title: for people.
-        explanation: what it means if a subject has this gradient.
-        mean: its mean, in the subject's unit, estimated on episodes of our own.
+        key: identifier of the mistake.
+        title: display name.
+        explanation: what it means for a subject to have this gradient.
+        mean: its expectation, in the unit of the subject.
     """
 
     key: str
     title: str
     explanation: str
-    mean: Mean
+    mean: MeanEstimate
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """All that is known of a subject.
+    """All measurements of a subject.
 
     Attributes:
-        task: the question.
-        geometry: the policy and the exact answer, per episode.
-        steady: rounds with the policy as it is throughout.
-        disturbed: rounds that each follow one with another policy; what a subject
-            remembers of it shows there. None where that can't be told apart.
-        episodes_per_round: whole episodes a round learns from, on average.
-        n_envs: environments played side by side.
-        steps_per_unit: None: the subject averages over episodes. A number: it averages
-            over steps, that many to an episode, and the exact answer is divided by it.
-        outside: length of the mean gradient outside of the scores' span, relative to
-            the exact gradient.
-        candidates: gradients to expect of this subject in particular.
-        notes: what the reader should know.
-        adequate: whether a sample like this one shows the textbook's estimator, which
-            is right, to be right.
+        task: MDP and objective.
+        geometry: the policy and the exact gradient per episode.
+        series: gradients of rounds with the unperturbed policy.
+        perturbed_series: gradients of rounds that each follow a round with a perturbed
+            policy; they differ if the subject is stateful. None if not measured.
+        episodes_per_round: mean number of episodes per gradient.
+        n_envs: number of parallel environments.
+        steps_per_unit: None if the subject averages over episodes; otherwise it
+            averages over steps, and this is the mean episode length, by which the exact
+            gradient is divided.
+        out_of_span_norm: norm of the mean gradient outside the span of the scores,
+            relative to the exact gradient.
+        candidates: expected gradients that are specific to this subject.
+        notes: remarks for the report.
+        sample_is_sufficient: whether the reference estimator can be verified with a
+            sample of this size.
     """
 
     task: Task
     geometry: Geometry
-    steady: Series
-    disturbed: Series | None
+    series: GradientSeries
+    perturbed_series: GradientSeries | None
     episodes_per_round: float
     n_envs: int
     steps_per_unit: float | None = None
-    outside: float = 0.0
+    out_of_span_norm: float = 0.0
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
-    adequate: bool = True
+    sample_is_sufficient: bool = True
 
     @property
     def exact(self) -> Array:
-        """The exact gradient in the subject's unit, per episode or per step, `[D]`."""
+        """The exact gradient `[D]` in the unit of the subject, per episode or step."""
         return self.geometry.exact / (self.steps_per_unit or 1.0)
+
+    @property
+    def scale(self) -> float:
+        """Norm of the exact gradient in the unit of the subject."""
+        return float(np.linalg.norm(self.exact))
+
+
+class PolicyPerturbation:
+    """Context manager that perturbs the parameters of a policy.
+
+    Args:
+        parameters: parameters of the policy.
+        log_probs: returns log pi(a|s), `[S, A]`.
+        seed: seed of the direction.
+
+    Attributes:
+        policy: `[S, A]`, action probabilities of the perturbed policy.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        log_probs: Callable[[], Tensor],
+        seed: int,
+    ) -> None:
+        self._parameters = list(parameters)
+        self._original = [p.detach().clone() for p in parameters]
+        generator = torch.Generator().manual_seed(seed)
+        noise = [torch.randn(p.shape, generator=generator) for p in parameters]
+        with torch.no_grad():
+            probs = log_probs().exp()
+            scale = 2.0
+            while True:
+                self._perturbed = [
+                    value + scale * step.to(value)
+                    for value, step in zip(self._original, noise, strict=True)
+                ]
+                with self:
+                    perturbed_probs = log_probs().double().exp()
+                if (perturbed_probs - probs).abs().max() <= _MAX_PROBABILITY_CHANGE:
+                    break
+                scale /= 2.0
+        total = perturbed_probs.sum(dim=1, keepdim=True)
+        self.policy: Array = (perturbed_probs / total).numpy()
+
+    def __enter__(self) -> PolicyPerturbation:
+        """Applies the perturbation."""
+        self._write(self._perturbed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Restores the parameters."""
+        self._write(self._original)
+
+    def _write(self, values: Sequence[Tensor]) -> None:
+        with torch.no_grad():
+            for parameter, value in zip(self._parameters, values, strict=True):
+                parameter.copy_(value)

@@ -1,4 +1,4 @@
-"""A mean of noisy gradients, and what can be said of it: pure functions of arrays."""
+"""Mean gradients with control variates, hypothesis tests and confidence intervals."""
 
 from __future__ import annotations
 
@@ -11,51 +11,82 @@ from scipy import stats
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 
-# What differs by less than this share of the exact gradient differs by rounding: most
-# subjects compute in float32.
+# Differences below this share of the exact gradient are rounding: most subjects compute
+# in float32.
 ROUNDING = 1e-4
-
-
-# A test in more directions needs more samples than rare events leave: at 16 directions
-# and 512 batches of FrozenLake, where one episode in a hundred pays, it calls every
-# tenth right gradient wrong at the 1 % level; at 8 it keeps the level.
-MAX_TESTED = 8
-# Of the largest variance: less is rounding.
-_NULL = 1e-9
-# Fewer samples than so many times the controls, and they are left out.
+# Tests use this many directions. With rare rewards more need too many samples: on
+# FrozenLake, where 1 % of episodes are rewarded, a test of 512 batches at the 1 % level
+# rejects 10 % of unbiased gradients with 16 directions, and 1 % with 8.
+MAX_TESTED_DIRECTIONS = 8
+# Eigenvalues below this share of the largest are rounding.
+_RANK_TOLERANCE = 1e-9
+# Control variates are not used with fewer samples than this for each of them.
 _SAMPLES_PER_CONTROL = 5
 
 
 @dataclass(frozen=True)
-class Mean:
-    """An estimated mean of D numbers.
+class MeanEstimate:
+    """An estimated mean vector.
 
     Attributes:
         value: `[D]`.
         covariance: `[D, D]`, of `value`, not of a single sample.
-        degrees: effective degrees of freedom of the covariance.
+        degrees_of_freedom: effective degrees of freedom of the covariance.
     """
 
     value: Array
     covariance: Array
-    degrees: float
+    degrees_of_freedom: float
 
-    def tested(self) -> Mean:
-        """Returns the first numbers, those that tests look at."""
-        n = min(MAX_TESTED, len(self.value))
-        return Mean(self.value[:n], self.covariance[:n, :n], self.degrees)
+    def leading(self) -> MeanEstimate:
+        """Returns the first `MAX_TESTED_DIRECTIONS` coordinates, used by tests."""
+        n = min(MAX_TESTED_DIRECTIONS, len(self.value))
+        covariance = self.covariance[:n, :n]
+        return MeanEstimate(self.value[:n], covariance, self.degrees_of_freedom)
+
+    def minus(self, other: MeanEstimate) -> MeanEstimate:
+        """Returns the difference to an independent estimate."""
+        return MeanEstimate(
+            self.value - other.value,
+            self.covariance + other.covariance,
+            min(self.degrees_of_freedom, other.degrees_of_freedom),
+        )
 
 
-def controlled_mean(samples: Array, controls: Array) -> Mean:
-    """Returns the mean of samples, with noise that is known to average out taken away.
+@dataclass(frozen=True)
+class GradientSeries:
+    """Gradient estimates of R rounds, in coordinates.
 
-    Least squares of the samples on control variates, whose true mean is 0: the
-    intercept is the mean, with the noise that the controls explain removed. Controls
-    are left out where there are too few samples for them. The covariance is the
-    jackknife's: it does not suppose that all samples are equally noisy. If few samples
-    carry most of the noise, it is known no better than from those few, and the degrees
-    of freedom say so: `1 / sum_i (q_i / D)^2`, q_i being the i-th sample's share of the
-    D that the shares add up to.
+    Attributes:
+        gradients: `[R, D]`, estimates of dJ/dtheta (ascent directions), one a round.
+        controls: `[R, K]`, control variates of the same rounds, with mean 0.
+        n_groups: number of groups of consecutive rounds that are treated as
+            independent; None if the rounds are independent.
+    """
+
+    gradients: Array
+    controls: Array
+    n_groups: int | None = None
+
+    def mean(self) -> MeanEstimate:
+        """Returns the mean gradient."""
+        if self.n_groups is None:
+            return control_variate_mean(self.gradients, self.controls)
+        return control_variate_mean(
+            group_means(self.gradients, self.n_groups),
+            group_means(self.controls, self.n_groups),
+        )
+
+
+def control_variate_mean(samples: Array, controls: Array) -> MeanEstimate:
+    """Returns the mean of samples, with variance reduced by control variates.
+
+    The samples are regressed on the controls, whose true mean is 0; the intercept
+    estimates the mean without the noise that the controls explain. Controls are ignored
+    if there are too few samples for them. The covariance is the jackknife's, which does
+    not assume equal variances. If few samples carry most of the noise, the effective
+    degrees of freedom are few: `1 / sum_i (q_i / D)^2`, where q_i is the contribution
+    of sample i and the q_i sum to D.
 
     Reference: Glasserman (2003), "Monte Carlo methods in financial engineering",
     section 4.1; MacKinnon and White (1985), "Some heteroskedasticity-consistent
@@ -63,42 +94,42 @@ def controlled_mean(samples: Array, controls: Array) -> Mean:
 
     Args:
         samples: `[R, D]`, independent.
-        controls: `[R, K]`, of mean 0.
+        controls: `[R, K]`, with mean 0.
 
     Returns:
-        Mean, covariance and degrees of freedom, at most `R - K - 1`.
+        The estimate, with at most `R - K - 1` degrees of freedom.
     """
     n = len(samples)
-    enough = controls.shape[1] * _SAMPLES_PER_CONTROL <= n
-    used = _independent(controls) if enough else controls[:, :0]
-    design = np.column_stack([np.ones(n), used])
+    if controls.shape[1] * _SAMPLES_PER_CONTROL > n:
+        controls = controls[:, :0]
+    design = np.column_stack([np.ones(n), _linearly_independent(controls)])
     inverse = np.linalg.pinv(design.T @ design)
     coefficients = inverse @ design.T @ samples
     residuals = samples - design @ coefficients
     leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
     weights = design @ inverse[:, 0] / (1.0 - np.minimum(leverage, 0.999))
-    parts = residuals * weights[:, None]
-    degrees = min(n - design.shape[1], _effective_number(parts))
-    return Mean(coefficients[0], parts.T @ parts, degrees)
+    deviations = residuals * weights[:, None]
+    degrees = min(n - design.shape[1], _effective_sample_size(deviations))
+    return MeanEstimate(coefficients[0], deviations.T @ deviations, degrees)
 
 
-def _effective_number(parts: Array) -> float:
-    """Returns how many samples the noise comes from, in the directions tested."""
-    tested = parts[:, :MAX_TESTED]
-    covariance = tested.T @ tested
+def _effective_sample_size(deviations: Array) -> float:
+    """Returns how many samples carry the noise in the tested directions."""
+    deviations = deviations[:, :MAX_TESTED_DIRECTIONS]
+    covariance = deviations.T @ deviations
     total = float(np.trace(covariance))
     if total == 0.0:
-        return float(len(parts))
+        return float(len(deviations))
     inverse = np.linalg.pinv(covariance, rcond=1e-10)
-    shares = np.einsum("ij,jk,ik->i", tested, inverse, tested)
+    shares = np.einsum("ij,jk,ik->i", deviations, inverse, deviations)
     return float(shares.sum() ** 2 / np.square(shares).sum())
 
 
-def grouped(samples: Array, n_groups: int) -> Array:
-    """Returns means of consecutive samples, `[n_groups, D]`.
+def group_means(samples: Array, n_groups: int) -> Array:
+    """Returns the means of groups of consecutive samples, `[n_groups, D]`.
 
-    Neighbouring samples of a chain depend on each other; means of long stretches hardly
-    do.
+    Consecutive samples of a Markov chain are correlated; means of long groups are
+    nearly independent.
     """
     if n_groups >= len(samples):
         return samples
@@ -108,47 +139,48 @@ def grouped(samples: Array, n_groups: int) -> Array:
 
 
 def difference_p_value(
-    mean: Mean, expected: Array, scale: float, n_fitted: int = 0
+    mean: MeanEstimate, expected: Array, scale: float, n_fitted: int = 0
 ) -> float:
-    """Returns how probable so large a difference is if there is none.
+    """Returns the p-value of the hypothesis that the true mean is the expected one.
 
-    Hotelling's `T^2 = d' C^-1 d` and its F distribution, in the first 8 directions.
+    Hotelling's `T^2 = d' C^-1 d` in the first 8 directions.
 
     Reference: Anderson (2003), "An introduction to multivariate statistical analysis",
     section 5.2.
 
     Args:
-        mean: what was measured.
-        expected: `[D]`, what it should be.
-        scale: length of the exact gradient, to which rounding is relative.
-        n_fitted: how many numbers in `expected` were fitted to the same mean.
+        mean: the estimate.
+        expected: `[D]`, the hypothesis.
+        scale: norm of the exact gradient, which the rounding tolerance is relative to.
+        n_fitted: number of parameters of `expected` that were fitted to `mean`.
 
     Returns:
-        A probability; 1 if nothing is left to compare, or too few samples to do it.
+        The p-value; 1 if no direction is left or there are too few samples.
     """
-    mean = mean.tested()
+    mean = mean.leading()
     difference = mean.value - expected[: len(mean.value)]
-    n_numbers, degrees = len(difference) - n_fitted, mean.degrees
+    n_tested, degrees = len(difference) - n_fitted, mean.degrees_of_freedom
     covariance = mean.covariance + (ROUNDING * scale) ** 2 * np.eye(len(difference))
     statistic = float(difference @ np.linalg.solve(covariance, difference))
-    rest = degrees - n_numbers + 1
-    if n_numbers == 0 or rest < 1:
+    n_remaining = degrees - n_tested + 1
+    if n_tested == 0 or n_remaining < 1:
         return 1.0
-    return float(stats.f.sf(statistic * rest / (degrees * n_numbers), n_numbers, rest))
+    f_statistic = statistic * n_remaining / (degrees * n_tested)
+    return float(stats.f.sf(f_statistic, n_tested, n_remaining))
 
 
 def relative_bias(
-    mean: Mean, exact: Array, confidence: float = 0.95
+    mean: MeanEstimate, exact: Array, confidence: float = 0.95
 ) -> tuple[float, Interval]:
-    """Returns `|E[g] - g*| / |g*|` and an interval around it.
+    """Returns `|E[g] - g*| / |g*|` and its confidence interval.
 
-    The squared length of a noisy difference is too large by the trace of its
-    covariance, which is subtracted. Its variance is `4 d' C d + 2 tr(C^2)`.
+    The squared norm of a noisy difference d overestimates the true one by the trace of
+    its covariance C, which is subtracted; its variance is `4 d' C d + 2 tr(C^2)`.
 
     Args:
-        mean: the measured gradient.
+        mean: estimate of E[g].
         exact: `[D]`, g*.
-        confidence: probability that the interval is to contain the true value.
+        confidence: coverage of the interval.
     """
     difference = mean.value - exact
     squared = float(difference @ difference - np.trace(mean.covariance))
@@ -158,94 +190,94 @@ def relative_bias(
     )
     margin = float(stats.norm.ppf(0.5 + confidence / 2.0) * np.sqrt(spread))
     norm = np.linalg.norm(exact)
-    low, middle, high = (
+    low, estimate, high = (
         float(np.sqrt(max(0.0, s)) / norm)
         for s in (squared - margin, squared, squared + margin)
     )
-    return middle, (low, high)
+    return estimate, (low, high)
 
 
 def cosine(
-    mean: Mean, exact: Array, confidence: float = 0.95
+    mean: MeanEstimate, exact: Array, confidence: float = 0.95
 ) -> tuple[float, Interval]:
-    """Returns the cosine of the angle between mean and exact gradient, and an interval.
+    """Returns the cosine between mean and exact gradient and its confidence interval.
 
-    By the delta method; the length of the mean is freed of the length of its noise.
+    The interval is by the delta method. The norm of the mean is corrected for noise, as
+    in `relative_bias`.
 
     Args:
-        mean: the measured gradient.
+        mean: estimate of E[g].
         exact: `[D]`, g*.
-        confidence: probability that the interval is to contain the true value.
+        confidence: coverage of the interval.
     """
     unit = exact / np.linalg.norm(exact)
     along = float(mean.value @ unit)
     squared = float(mean.value @ mean.value - np.trace(mean.covariance))
     length = np.sqrt(max(squared, along**2, 1e-30))
-    found = float(along / length)
-    slope = unit / length - found * mean.value / length**2
+    estimate = float(along / length)
+    slope = unit / length - estimate * mean.value / length**2
     margin = float(
         stats.norm.ppf(0.5 + confidence / 2.0)
         * np.sqrt(max(0.0, slope @ mean.covariance @ slope))
     )
-    return found, (max(-1.0, found - margin), min(1.0, found + margin))
+    return estimate, (max(-1.0, estimate - margin), min(1.0, estimate + margin))
 
 
-def fit_along(
-    mean: Mean, base: Array, direction: Array, scale: float
-) -> tuple[float, Mean]:
-    """Fits `mean = base + c direction` by weighted least squares.
+def fit_component(
+    mean: MeanEstimate, base: Array, direction: Array, scale: float
+) -> tuple[float, MeanEstimate]:
+    """Fits c in `mean = base + c direction` by weighted least squares.
 
     Args:
-        mean: what was measured.
+        mean: the estimate.
         base: `[D]`.
         direction: `[D]`.
-        scale: length of the exact gradient, to which rounding is relative.
+        scale: norm of the exact gradient, which the rounding tolerance is relative to.
 
     Returns:
-        c, and the remainder `mean - base - c direction` as a mean with the degrees of
-        freedom left.
+        c, and the residual `mean - base - c direction` with one degree of freedom less.
     """
-    tested = mean.tested()
+    tested = mean.leading()
     n = len(tested.value)
     floor = (ROUNDING * scale) ** 2 * np.eye(n)
     weight = np.linalg.inv(tested.covariance + floor)
     along = direction[:n] @ weight
     c = float(along @ (tested.value - base[:n]) / (along @ direction[:n]))
-    rest = Mean(mean.value - base - c * direction, mean.covariance, mean.degrees - 1)
-    return c, rest
+    residual = mean.value - base - c * direction
+    return c, MeanEstimate(residual, mean.covariance, mean.degrees_of_freedom - 1)
 
 
-def contradicts_itself(controls: Array) -> bool:
-    """Whether noise of mean 0 shows a mean that, going by its spread, is impossible.
+def controls_are_inconsistent(controls: Array) -> bool:
+    """Whether a combination of controls is a constant other than 0.
 
-    Some combination of the controls is then the same in every sample, and not 0: what
-    would make up for it has not been sampled.
+    Controls have mean 0, so the sample then lacks the events that would offset this
+    constant.
 
     Args:
-        controls: `[R, K]`, of mean 0.
+        controls: `[R, K]`, with mean 0.
     """
-    scaled, values, vectors = _directions(controls)
+    scaled, values, vectors = _principal_components(controls)
     if not scaled.size:
         return False
     # In standard deviations of single samples.
-    means = scaled.mean(axis=0) @ vectors[:, values <= _NULL * values.max()]
+    means = scaled.mean(axis=0) @ vectors[:, values <= _RANK_TOLERANCE * values.max()]
     return bool((np.abs(means) > 1e-3).any())
 
 
-def _independent(controls: Array) -> Array:
-    """Drops the directions of the controls that are combinations of the others."""
-    scaled, values, vectors = _directions(controls)
+def _linearly_independent(controls: Array) -> Array:
+    """Returns a basis of the controls, without their linear dependencies."""
+    scaled, values, vectors = _principal_components(controls)
     if not scaled.size:
         return scaled
-    kept: Array = scaled @ vectors[:, values > _NULL * values.max()]
-    return kept
+    basis: Array = scaled @ vectors[:, values > _RANK_TOLERANCE * values.max()]
+    return basis
 
 
-def _directions(controls: Array) -> tuple[Array, Array, Array]:
-    """Returns the controls that vary, scaled, and their principal components."""
+def _principal_components(controls: Array) -> tuple[Array, Array, Array]:
+    """Returns the controls that vary, scaled, with eigenvalues and eigenvectors."""
     if not controls.size:
         return controls, np.zeros(0), np.zeros((0, 0))
-    # One that does not vary knows no noise, and would stand in for the constant.
+    # A constant control would be collinear with the intercept.
     spread = controls.std(axis=0)
     varying = spread > 1e-6 * np.abs(controls).max(axis=0)
     scaled = controls[:, varying] / spread[varying]

@@ -1,4 +1,4 @@
-"""What is asked: an MDP, a discount, a time limit, and the exact answer to it."""
+"""The task of a check: an MDP, a discount and a time limit, with the exact gradient."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pg_agents.common.checks import check_count, check_unit_interval
 from pg_envs import TabularMDP, mdp_from_env, oracle
 
-Table = NDArray[np.float64]
+Array = NDArray[np.float64]
 
-# Wrappers that leave the task as it is.
-_HARMLESS = (
+# Wrappers that do not change the task.
+_TRANSPARENT_WRAPPERS = (
     wrappers.OrderEnforcing,
     wrappers.PassiveEnvChecker,
     wrappers.RecordEpisodeStatistics,
@@ -30,12 +30,12 @@ class Task:
     """An MDP and the objective on it.
 
     Attributes:
-        mdp: the tables.
-        name: for people.
+        mdp: transition, reward and termination tables.
+        name: display name.
         gamma: discount factor in [0, 1].
-        horizon: time limit H: an episode is truncated after H steps.
-        bootstrap: False: the limit is part of the task, and what would come after it
-            counts for nothing. True: it is not; a return goes on, with a value.
+        horizon: time limit H; episodes are truncated after H steps.
+        bootstrap: False if the time limit is part of the task, so that nothing follows
+            it. True if returns continue beyond it with a value.
     """
 
     mdp: TabularMDP
@@ -44,11 +44,11 @@ class Task:
     horizon: int
     bootstrap: bool = False
 
-    def values(self, policy: Table) -> Table:
-        """Returns the exact values at each time, `[H + 1, S]`, as an ideal critic's.
+    def values(self, policy: Array) -> Array:
+        """Returns the exact state values at each time, `[H + 1, S]`.
 
-        Row t is for a state reached after t steps. With the limit as part of the task
-        row H is 0; without, all rows are the same.
+        Row t holds the values after t steps. Row H is 0 if the time limit is part of
+        the task; otherwise all rows are equal.
         """
         if self.bootstrap:
             values = oracle.state_values(self.mdp, policy, self.gamma)
@@ -56,11 +56,11 @@ class Task:
         to_go = oracle.values_to_go(self.mdp, policy, self.gamma, self.horizon)
         return to_go[::-1]
 
-    def return_gradient(self, policy: Table) -> Table:
-        """Returns the exact derivative of the objective by every entry of the policy.
+    def return_gradient(self, policy: Array) -> Array:
+        """Returns the derivative of the objective by each entry of the policy.
 
-        Where the limit is not part of the task, states beyond it are never seen. The
-        objective is then that of the policy in the first H steps:
+        With `bootstrap`, states beyond the time limit are never visited, and the
+        gradient is that of the policy in the first H steps only:
         `sum_{t < H} gamma^t P(s_t = s) Q(s, a)`.
 
         Args:
@@ -72,11 +72,11 @@ class Task:
         if not self.bootstrap:
             return oracle.return_gradient(self.mdp, policy, self.gamma, self.horizon)
         visits = oracle.occupancy(self.mdp, policy, self.gamma, self.horizon)
-        worth = oracle.action_values(self.mdp, policy, self.gamma)
-        gradient: Table = visits[:, None] * worth
+        q_values = oracle.action_values(self.mdp, policy, self.gamma)
+        gradient: Array = visits[:, None] * q_values
         return gradient
 
-    def mean_length(self, policy: Table) -> float:
+    def mean_length(self, policy: Array) -> float:
         """Returns the expected number of steps of an episode."""
         return float(oracle.occupancy(self.mdp, policy, 1.0, self.horizon).sum())
 
@@ -87,17 +87,17 @@ def resolve_task(
     horizon: int | None,
     bootstrap: bool,
 ) -> Task:
-    """Returns the task of an id, an environment or an MDP.
+    """Returns the task of an environment id, an environment or an MDP.
 
     Args:
         env: an id such as `"PGToy-Sequence-v0"` or `"FrozenLake-v1"`, a tabular
             environment, or a `TabularMDP`.
         gamma: discount factor in [0, 1].
-        horizon: time limit; None for the environment's own, or 100 where it has none.
+        horizon: time limit; None for the environment's own, or 100 if it has none.
         bootstrap: see `Task`.
 
     Raises:
-        TypeError: if it is none of these, or not tabular.
+        TypeError: if `env` is none of these, or is not tabular.
         ValueError: if a number is out of range.
     """
     check_unit_interval("gamma", gamma)
@@ -109,46 +109,48 @@ def resolve_task(
     if not isinstance(env, str | gymnasium.Env):
         raise TypeError(
             "env must be the id of an environment, a Gymnasium environment (an "
-            f"instance, not a vector of them) or a TabularMDP, got {env!r}"
+            f"instance, not a vector environment) or a TabularMDP, got {env!r}"
         )
     made = gymnasium.make(env) if isinstance(env, str) else env
     try:
         spec = made.spec
-        own_limit = _limit_of(made)
-        if own_limit is None and spec is not None:
-            own_limit = spec.max_episode_steps
+        env_horizon = _time_limit(made)
+        if env_horizon is None and spec is not None:
+            env_horizon = spec.max_episode_steps
         name = type(made.unwrapped).__name__ if spec is None else spec.id
-        mdp = _tables_of(made, name)
+        mdp = _tables(made, name)
     finally:
         if made is not env:
             made.close()
-    return Task(mdp, name, gamma, horizon or own_limit or DEFAULT_HORIZON, bootstrap)
+    horizon = horizon or env_horizon or DEFAULT_HORIZON
+    return Task(mdp, name, gamma, horizon, bootstrap)
 
 
-def _limit_of(env: gymnasium.Env[Any, Any]) -> int | None:
-    """Returns the shortest of the time limits around an environment.
+def _time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
+    """Returns the shortest time limit among the wrappers of an environment.
 
     Raises:
-        TypeError: if there is another wrapper that may change the task.
+        TypeError: if another wrapper may change the task.
     """
     limits = []
     while isinstance(env, gymnasium.Wrapper):
         if isinstance(env, wrappers.TimeLimit):
             limits.append(env._max_episode_steps)
-        elif not isinstance(env, _HARMLESS):
+        elif not isinstance(env, _TRANSPARENT_WRAPPERS):
             raise TypeError(
-                f"the environment is wrapped in {type(env).__name__}, of which its "
-                "tables know nothing: check it without"
+                f"the environment is wrapped in {type(env).__name__}, which may change "
+                "the task that its tables describe: check it without this wrapper"
             )
         env = env.env
     return min(limits, default=None)
 
 
-def _tables_of(env: gymnasium.Env[Any, Any], name: str) -> TabularMDP:
+def _tables(env: gymnasium.Env[Any, Any], name: str) -> TabularMDP:
     try:
         return mdp_from_env(env)
     except TypeError as error:
         raise TypeError(
-            f"{name} is not tabular: the exact gradient is known for environments with "
-            "tables, such as PGToy-Sequence-v0, FrozenLake-v1 or a TabularMDP"
+            f"{name} is not tabular: the exact gradient can only be computed for "
+            "environments with transition tables, such as PGToy-Sequence-v0, "
+            "FrozenLake-v1 or a TabularMDP"
         ) from error

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from pg_agents import __version__
-from pg_agents.cli.experiments import add_commands
+from pg_agents.cli import run, sweep
 from pg_agents.cli.plot import add_compare_parser, add_plot_parser
 
 _REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
@@ -47,12 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except Exception as error:
-        # Recipes are ours; what is checked is the user's.
+        # Errors of the code that the user checks are shown with their traceback.
         ours = options.command != "check" or _raised_here(error)
         if _is_refusal(error) and ours:
             print(f"pgtoy: error: {error}", file=sys.stderr)
         else:
-            # What the user's own code raises is theirs to read in full.
             traceback.print_exc()
         return 2
     except KeyboardInterrupt:
@@ -67,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pgtoy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_check(commands)
-    add_commands(commands)
+    run.add_commands(commands)
+    sweep.add_command(commands)
     add_plot_parser(commands)
     add_compare_parser(commands)
     return parser
@@ -82,14 +82,14 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = check.add_argument
-    add("subject", metavar="module:object", help="what to check; a .py file will do")
+    add("subject", metavar="module:object", help="a module, or a .py file")
     add("--env", default=_DEFAULT_ENV, help="id of a tabular environment (%(default)s)")
     add("--gamma", type=float, help="discount factor (the model's own, or 0.9)")
     add("--horizon", type=int, help="time limit in steps (the environment's own)")
     add(
         "--bootstrap",
         action="store_true",
-        help="the time limit is no part of the task: returns go on behind it",
+        help="the time limit is not part of the task: bootstrap there",
     )
     add("--episodes", type=int, help="to sample (16384; 2048 or fewer for a model)")
     add("--batch-size", type=int, default=8, help="episodes per call (%(default)s)")
@@ -98,7 +98,7 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
         "--critic",
         choices=("own", "exact"),
         default="own",
-        help="exact: put exact values in place of the model's critic",
+        help="exact: replace the model's critic by exact values",
     )
     add("--seed", type=int, default=0, help="of the sampling (%(default)s)")
     add("--plot", type=Path, metavar="FILE", help="draw the estimates (png, pdf, svg)")
@@ -107,14 +107,13 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
 
 
 def _check(options: argparse.Namespace) -> int:
-    # Imported here, as in all commands: the help does without torch and matplotlib.
+    # Imported here, as in all commands: `pgtoy --help` loads no torch or matplotlib.
     from pg_agents.analysis.plots import save_figure
     from pg_agents.checker.check import check_policy_gradient
-    from pg_agents.checker.figure import draw_report
+    from pg_agents.checker.report import draw_report
     from pg_agents.common.files import check_writable
 
     if options.plot is not None:
-        # Before the work is done.
         if options.plot.suffix not in _PICTURES:
             endings = ", ".join(_PICTURES)
             raise ValueError(f"--plot must end in {endings}, got {options.plot}")
@@ -146,25 +145,25 @@ def _subject(name: str, env: str, seed: int) -> Any:  # noqa: ANN401
         )
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-    found: Any = _module(module_name)
+    subject: Any = _import_module(module_name)
     for part in path.split("."):
-        if not hasattr(found, part):
+        if not hasattr(subject, part):
             raise AttributeError(f"{module_name} has no {path}")
-        found = getattr(found, part)
-    if isinstance(found, type) and issubclass(found, OnPolicyAlgorithm):
-        return found("MlpPolicy", env, seed=seed)  # type: ignore[call-arg]
-    return found
+        subject = getattr(subject, part)
+    if isinstance(subject, type) and issubclass(subject, OnPolicyAlgorithm):
+        return subject("MlpPolicy", env, seed=seed)  # type: ignore[call-arg]
+    return subject
 
 
-def _module(name: str) -> ModuleType:
-    # As `python -m` does: modules beside the user are found.
+def _import_module(name: str) -> ModuleType:
+    # As `python -m` does.
     sys.path.insert(0, os.getcwd())
     if not name.endswith(".py"):
         return importlib.import_module(name)
     file = Path(name)
     if not file.is_file():
         raise ValueError(f"there is no file {name}")
-    # What lies beside the file is found by it.
+    # For its imports of modules beside it.
     sys.path.insert(0, str(file.parent.resolve()))
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None and spec.loader is not None
@@ -175,14 +174,14 @@ def _module(name: str) -> ModuleType:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether an error says by itself what is wrong."""
+    """Whether the message of an error suffices without a traceback."""
     from gymnasium.error import Error
 
     return isinstance(error, (*_REFUSALS, Error))
 
 
 def _raised_here(error: BaseException) -> bool:
-    """Whether an error comes from this package (or the import), not the subject."""
+    """Whether an error was raised by this package or the import, not the subject."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next

@@ -1,4 +1,4 @@
-"""The command `pgtoy sweep`: a recipe's settings tuned, and tested on other seeds."""
+"""The command `pgtoy sweep`: tunes settings and tests them on other seeds."""
 
 from __future__ import annotations
 
@@ -10,120 +10,35 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pg_agents.experiments.extras import require_extra
-from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig
+from pg_agents.cli.run import add_recipe_options, add_settings_options, config_of
+from pg_agents.experiments.recipes import find_recipe
+from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig, require_extra
 
 if TYPE_CHECKING:
     from pg_agents.sweeps import SweepResult
 
-Space = Mapping[str, Sequence[Any]]
-EPILOG = """\
+_EPILOG = """\
 examples:
   pgtoy sweep cartpole-mc --try learning_rate=log:1e-4:1e-1 --trials 20
   pgtoy sweep cartpole-mc --try gamma=choice:[0.98,0.99,1.0] n_episodes=int:1:8 \\
       --tuning-seeds 100 101 102 --test-seeds 0 1 2 3 4 --episodes 300
 
 --try takes KEY=float:LOW:HIGH, log:LOW:HIGH, int:LOW:HIGH, log_int:LOW:HIGH or
-choice:[JSON list]; KEY is anything that --set takes. The same command goes on where it
-was cut off. What is reported are the returns with the test seeds, which had no say in
-the choice.
+choice:[JSON list]; KEY is anything that --set takes. The same command continues an
+interrupted sweep. The reported returns are those of the test seeds, which are not used
+to choose the settings.
 """
 
 
-def sweep(
-    config: RunConfig,
-    space: Space,
-    *,
-    n_trials: int,
-    tuning_seeds: Sequence[int],
-    test_seeds: Sequence[int],
-    root: str | Path = DEFAULT_ROOT,
-    say: Callable[[str], None] = lambda line: None,
-) -> SweepResult:
-    """Looks for better settings of a recipe, see `pg_agents.sweeps.tune`.
-
-    Every run is one of `run_one`, with a folder in `ROOT/sweeps/NAME/trials`, and its
-    score is the mean return of its evaluation: what has finished is not run again. A
-    trial with a run whose numbers do not stay finite has failed.
-
-    Args:
-        config: what the trials change.
-        space: what to try, by the names that `Settings.changed` takes.
-        n_trials: to reach.
-        tuning_seeds: of every trial.
-        test_seeds: of the best one; none of the tuning seeds.
-        root: the folder of all runs.
-        say: is told of every run that has ended.
-
-    Returns:
-        The best settings and their scores.
-
-    Raises:
-        ValueError: if an argument is wrong, or a setting is refused.
-        ModuleNotFoundError: if an extra is not installed.
-    """
-    require_extra("sweeps", "a sweep")
-    require_extra(config.settings.extra, f"recipe {config.recipe}")
-    # Imported here: the command's help does without torch.
-    from pg_agents.common.nonfinite import NonFiniteError
-    from pg_agents.experiments.run import run_one
-    from pg_agents.sweeps import parse_space, tune
-
-    parse_space(space)
-    folder = Path(root) / "sweeps" / config.name
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def score(settings: dict[str, Any], seed: int) -> float:
-        changed = config.changed(settings)
-        try:
-            run = run_one(changed, seed, folder / "trials" / _mark(changed))
-        except NonFiniteError as error:
-            say(f"{settings}, seed {seed} failed: {error}")
-            return math.nan
-        found = run.result().mean_return
-        say(f"{settings}, seed {seed}: {found:.4g}")
-        return found
-
-    return tune(
-        score,
-        space,
-        # Other settings of the recipe, such as its length, make it another study.
-        name=f"{config.name}-{_mark(config)}",
-        journal=folder / "journal.log",
-        n_trials=n_trials,
-        tuning_seeds=tuning_seeds,
-        test_seeds=test_seeds,
+def add_command(commands: Any) -> None:  # noqa: ANN401
+    """Adds the command to the subparsers of `pgtoy`."""
+    parser = commands.add_parser(
+        "sweep",
+        help="tune a recipe's settings, and test them on other seeds",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
-
-def _mark(config: RunConfig) -> str:
-    """Returns a short name for settings, the same for the same ones."""
-    text = json.dumps(config.settings.to_json(), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def parse_try(text: str) -> tuple[str, list[Any]]:
-    """Returns name and entry of a search space from ``KEY=KIND:...``.
-
-    Raises:
-        ValueError: if it reads otherwise; what kinds there are says `parse_space`.
-    """
-    name, equals, entry = text.partition("=")
-    kind, colon, rest = entry.partition(":")
-    if not (name and equals and colon):
-        raise ValueError(f"--try must read KEY=KIND:..., got {text!r}")
-    parts = [rest] if kind == "choice" else rest.split(":")
-    try:
-        return name, [kind, *(json.loads(part) for part in parts)]
-    except ValueError:
-        raise ValueError(
-            f"--try {name} must have numbers, or a JSON list of choices, after "
-            f"{kind}:, got {rest!r}"
-        ) from None
-
-
-def add_sweep_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what `pgtoy sweep` takes beyond `pgtoy run`."""
+    add_recipe_options(parser)
     add = parser.add_argument
     add(
         "--try",
@@ -135,30 +50,124 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
         help="what to try, see below",
     )
     add("--trials", type=int, default=20, help="to reach (%(default)s)")
-    for name, seeds in (("tuning", (100, 101, 102)), ("test", (0, 1, 2, 3, 4))):
+    for name, seeds in (("tuning", [100, 101, 102]), ("test", [0, 1, 2, 3, 4])):
         add(
             f"--{name}-seeds",
             type=int,
             nargs="+",
             metavar="SEED",
-            default=list(seeds),
+            default=seeds,
             help=" ".join(map(str, seeds)),
         )
+    add_settings_options(parser)
+    parser.set_defaults(run=_sweep)
 
 
-def run_sweep(options: argparse.Namespace, config: RunConfig) -> int:
-    """Runs `pgtoy sweep`; returns the exit status."""
+def sweep(
+    config: RunConfig,
+    space: Mapping[str, Sequence[Any]],
+    *,
+    n_trials: int,
+    tuning_seeds: Sequence[int],
+    test_seeds: Sequence[int],
+    root: str | Path = DEFAULT_ROOT,
+    report: Callable[[str], None] = lambda line: None,
+) -> SweepResult:
+    """Looks for better settings of a recipe, see `pg_agents.sweeps.tune`.
+
+    Each run is made by `run_one`, in a folder in `ROOT/sweeps/NAME/trials`, and its
+    score is the mean return of its evaluation; finished runs are not repeated. A trial
+    with a run that raises a `NonFiniteError` has failed.
+
+    Args:
+        config: config that the trials change.
+        space: search space, by the names that `Settings.changed` takes.
+        n_trials: number of trials to reach.
+        tuning_seeds: seeds of every trial.
+        test_seeds: seeds of the best trial, different from the tuning seeds.
+        root: the folder of all runs.
+        report: called with a line about each run that has ended.
+
+    Returns:
+        The best settings and their scores.
+
+    Raises:
+        ValueError: if an argument is wrong, or a setting is refused.
+        ModuleNotFoundError: if an extra is not installed.
+    """
+    require_extra("sweeps", "a sweep")
+    require_extra(config.settings.extra, f"recipe {config.recipe}")
+    from pg_agents.common.nonfinite import NonFiniteError
+    from pg_agents.experiments.run import run_one
+    from pg_agents.sweeps import parse_space, tune
+
+    parse_space(space)
+    folder = Path(root) / "sweeps" / config.name
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def score(settings: dict[str, Any], seed: int) -> float:
+        changed = config.changed(settings)
+        try:
+            run = run_one(changed, seed, folder / "trials" / _digest(changed))
+        except NonFiniteError as error:
+            report(f"{settings}, seed {seed} failed: {error}")
+            return math.nan
+        mean_return = run.result().mean_return
+        report(f"{settings}, seed {seed}: {mean_return:.4g}")
+        return mean_return
+
+    return tune(
+        score,
+        space,
+        # Other settings, such as the length of the runs, are another study.
+        name=f"{config.name}-{_digest(config)}",
+        storage=folder / "studies.db",
+        n_trials=n_trials,
+        tuning_seeds=tuning_seeds,
+        test_seeds=test_seeds,
+    )
+
+
+def parse_try(text: str) -> tuple[str, list[Any]]:
+    """Returns name and entry of a search space from ``KEY=KIND:...``.
+
+    Raises:
+        ValueError: if it does not read so; `parse_space` checks the kind.
+    """
+    name, equals, entry = text.partition("=")
+    kind, colon, rest = entry.partition(":")
+    if not (name and equals and colon):
+        raise ValueError(f"--try must read KEY=KIND:..., got {text!r}")
+    parts = [rest] if kind == "choice" else rest.split(":")
+    try:
+        return name, [kind, *map(json.loads, parts)]
+    except ValueError:
+        raise ValueError(
+            f"--try {name} must have numbers, or a JSON list of choices, after "
+            f"{kind}:, got {rest!r}"
+        ) from None
+
+
+def _digest(config: RunConfig) -> str:
+    """Returns a short name of the settings, equal for equal ones."""
+    text = json.dumps(config.settings.to_json(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    recipe = find_recipe(options.recipe)
+    config = config_of(recipe, options.variant, options)
     result = sweep(
         config,
-        dict(parse_try(each) for each in options.tried),
+        dict(map(parse_try, options.tried)),
         n_trials=options.trials,
         tuning_seeds=options.tuning_seeds,
         test_seeds=options.test_seeds,
         root=options.out,
-        say=lambda line: print(line, flush=True),
+        report=lambda line: print(line, flush=True),
     )
     print(
-        f"\nbest of {result.n_completed} trials ({result.n_pruned} given up, "
+        f"\nbest of {result.n_completed} trials ({result.n_pruned} pruned, "
         f"{result.n_failed} failed): trial {result.trial}"
     )
     low, high = result.test_interval
@@ -168,5 +177,5 @@ def run_sweep(options: argparse.Namespace, config: RunConfig) -> int:
         f"{len(result.test_scores)} test seeds"
     )
     changes = [f"{name}={json.dumps(value)}" for name, value in result.settings.items()]
-    print("--set " + " ".join(f"'{each}'" for each in changes))
+    print("--set " + " ".join(f"'{change}'" for change in changes))
     return 0

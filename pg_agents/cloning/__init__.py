@@ -1,1 +1,1 @@
-"""Demonstrations, and policies that are fitted to them before they learn."""
+"""Records demonstrations and fits policies to them (behavioural cloning)."""

@@ -1,8 +1,9 @@
-"""A warm start: fits a model's policy to demonstrations before it learns by itself."""
+"""Behavioural cloning: fits a model's policy to demonstrations before it learns."""
 
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -14,21 +15,33 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from pg_agents.cloning.cloning_data import as_the_policy_acts, as_the_policy_sees
+from pg_agents.cloning.data import (
+    Array,
+    Observations,
+    RowName,
+    check_actions,
+    check_observations,
+    check_same_space,
+    row_name,
+)
 from pg_agents.cloning.demonstrations import Demonstrations
-from pg_agents.cloning.likelihood_fit import (
+from pg_agents.cloning.fit import (
     CloningResult,
     FitSettings,
     LikelihoodFit,
     copy_weights,
 )
-from pg_agents.cloning.space_arrays import Observations, Place, row_number
+from pg_agents.cloning.normalization import (
+    ObservationNormalizer,
+    observation_normalizer,
+)
 from pg_agents.common.checks import (
     check_bool,
     check_integer,
     check_unit_interval,
     kind_of,
 )
+from pg_agents.common.spaces import scaled
 from pg_agents.common.tree import count
 from pg_agents.policies.base import PolicyGradientPolicy
 
@@ -50,67 +63,62 @@ def clone_behaviour(
     progress_bar: bool = False,
     seed: int | None = None,
 ) -> CloningResult:
-    """Makes a model's policy do what was demonstrated; `learn` then goes on from there.
+    """Fits a model's policy to demonstrated actions, before `learn`.
 
-    It minimises, over the actions that are not held out,
+    Minimises, over the training actions, with Adam and a constant learning rate:
 
     `mean of -log pi(a | s)  -  ent_coef * H(pi(. | s))  +  l2 / 2 * |theta|^2`
 
-    which without the last two terms is maximum likelihood: action frequencies for a
-    table, least squares for the mean of a Gaussian and the root mean square of its
-    residuals for the standard deviation. Adam with a constant step size does it, made
-    for this call: the optimiser that learns, and its schedule, stay as they are.
+    Without the last two terms this is maximum likelihood: the action frequencies for a
+    table; for a Gaussian least squares, with the root mean square of the residuals as
+    standard deviation. The model's own optimiser does not change.
 
-    What only the critic uses does not change, its batch norm included. Where policy and
-    critic share a body or a features extractor (SB3's default for images), that is
-    fitted too, and the critic's head then sees other features than it learnt to read.
+    Parameters and buffers that only the critic uses do not change. If policy and critic
+    share layers (SB3's default for images), the critic's output changes with them.
 
-    Where the model's environment normalises observations (SB3's `VecNormalize`,
-    Gymnasium's `NormalizeObservation`), raw ones are given here, which are normalised
-    as there, by its statistics as they stand. These do not change here but go on
-    changing while the model learns: give them data first
-    (`normalizer.obs_rms.update(observations)`), or cloning is lost. A model without an
-    environment is given what its policy sees.
+    If the model's environment normalises observations (SB3's `VecNormalize`,
+    Gymnasium's `NormalizeObservation`), raw observations are passed here and normalised
+    with its current statistics. Since these change during `learn`, they should first be
+    updated with the demonstrations (`normalizer.obs_rms.update(observations)`). A model
+    without an environment takes observations as its policy does.
 
     Args:
-        model: REINFORCE, ActorCritic, SB3's A2C, PPO or any other whose `policy` is an
-            `ActorCriticPolicy` that is not recurrent.
-        observations: `Demonstrations`; or `[B, *obs_shape]` as the environment returns
-            them beneath what normalises, in the same other wrappers; images with
-            channels first or last; a dict of these for Dict spaces. They may be
-            infinite if the policy can do with it.
+        model: REINFORCE, ActorCritic, SB3's A2C, PPO, or another model whose `policy`
+            is an `ActorCriticPolicy` without recurrence.
+        observations: `Demonstrations`, or `[B, *obs_shape]` before normalisation;
+            images with channels first or last; a dict of arrays for Dict spaces.
+            Infinite values are valid if the policy accepts them.
         actions: `[B, *action_shape]`, as the environment takes them; None with
-            `Demonstrations`. A Gaussian knows no bounds: an action on one is a number
-            like any other. A squashed policy (`squash_output=True`) reaches a bound
-            only in the limit, and SB3 takes it for tanh(8.3).
-        n_epochs: passes through the data, at most.
-        batch_size: actions per step of the optimiser, at most.
-        learning_rate: Adam's step size.
-        ent_coef: weight of the entropy, which keeps the policy from certainty.
-        l2: weight of the squared parameters, log standard deviations apart.
-        fit_std: whether to fit the standard deviation of a Gaussian. It shrinks towards
-            0 where demonstrations are predictable, and `learn` then explores nothing:
-            False leaves it as it is.
-        held_out_fraction: share of the actions, chosen at random, that is not fitted
-            to, in [0, 1); 0 for none: the last weights are kept then. Neighbouring
-            steps of an episode are alike, and the held-out loss is lower for it.
-        patience: epochs without a smaller held-out loss after which to stop; None to
-            never stop early.
-        max_grad_norm: largest norm of the gradient; None for no bound.
+            `Demonstrations`. A squashed policy (`squash_output=True`) reaches the
+            bounds only in the limit; SB3 replaces them by tanh(8.3).
+        n_epochs: maximum number of epochs.
+        batch_size: maximum size of a minibatch.
+        learning_rate: learning rate of Adam.
+        ent_coef: coefficient of the entropy bonus.
+        l2: coefficient of the squared parameters, without log standard deviations.
+        fit_std: whether to fit the standard deviation of a Gaussian. It decreases
+            towards 0 if demonstrations are predictable, so that `learn` does not
+            explore; False keeps it.
+        held_out_fraction: fraction of actions, chosen at random, that are held out, in
+            [0, 1). With 0 the final weights are kept. Consecutive steps are similar,
+            so the held-out loss underestimates the loss on new episodes.
+        patience: epochs without improvement of the held-out loss after which to stop;
+            None never stops early.
+        max_grad_norm: maximum norm of the gradient; None does not clip.
         progress_bar: whether to show epochs and losses.
-        seed: of the split, the minibatches and dropout; the global generators are
-            neither seeded nor used.
+        seed: seed of the split, the minibatches and dropout. The global generators are
+            not used.
 
     Returns:
-        The losses, and after which epoch the weights are. Ctrl-C does not raise: the
-        best weights so far are kept, and the result says so.
+        Losses, and the epoch of the final weights. Ctrl-C does not raise: the best
+        weights so far are kept.
 
     Raises:
         NonFiniteError: (a ValueError) if an action, a log-probability, the loss, the
-            gradient or a weight is NaN or infinite; it names the first bad action or
-            observation, if there is one. The model is then as it was.
-        ValueError: if an argument is out of range, or data are not of the model's
-            spaces; if it can't be told how the model's environment normalises.
+            gradient or a weight is NaN or infinite. It names the first invalid row. The
+            model is not changed.
+        ValueError: if an argument is out of range, if data are not in the model's
+            spaces, or if the normalisation of its environment is not known.
         TypeError: if `model` has no such policy, or a Dict space gets no dict.
     """
     settings = FitSettings(
@@ -127,103 +135,173 @@ def clone_behaviour(
     if seed is not None:
         check_integer("seed", seed, 0)
         seed = operator.index(seed)
-    policy = _policy_of(model, ent_coef)
-    place: Place = row_number
-    seen_in: spaces.Space[Any] | None = None
-    done_in: spaces.Space[Any] | None = None
+    policy = _checked_policy(model, ent_coef)
+    name_of_row: RowName = row_name
+    observation_space: spaces.Space[Any] | None = None
+    action_space: spaces.Space[Any] | None = None
     if isinstance(observations, Demonstrations):
         if actions is not None:
-            raise ValueError("actions must be None: the Demonstrations have their own")
-        shown, place = observations, observations.place
-        seen_in, done_in = shown.observation_space, shown.action_space
-        observations, actions = shown.observations, shown.actions
-    seen = as_the_policy_sees(model, observations, seen_in)
-    done = as_the_policy_acts(policy, actions, count(seen), place, done_in)
+            raise ValueError("actions must be None: Demonstrations contain them")
+        demonstrations, name_of_row = observations, observations.row_name
+        observation_space = demonstrations.observation_space
+        action_space = demonstrations.action_space
+        observations, actions = demonstrations.observations, demonstrations.actions
+    obs = _policy_observations(model, observations, observation_space)
+    acts = _policy_actions(policy, actions, count(obs), name_of_row, action_space)
     rng = np.random.default_rng(seed)
-    training, held_out = _split(len(done), held_out_fraction, rng)
-    with _kept_from_harm(policy, rng):
+    training, held_out = _split(len(acts), held_out_fraction, rng)
+    with _restore_on_error(policy), _local_torch_seed(policy, rng):
         fit = LikelihoodFit(
-            policy, settings, seen, done, training, held_out, rng, place
+            policy, settings, obs, acts, training, held_out, rng, name_of_row
         )
         result = fit.run(progress_bar)
         if policy.use_sde:
-            # The noise that is held was drawn with the old standard deviation.
+            # The noise was drawn with the old standard deviation.
             policy.reset_noise(model.n_envs)
     return result
 
 
-def _policy_of(model: BaseAlgorithm, ent_coef: float) -> ActorCriticPolicy:
-    """Returns the policy of a model, if it can be fitted."""
+def _checked_policy(model: BaseAlgorithm, ent_coef: float) -> ActorCriticPolicy:
     policy = getattr(model, "policy", None)
     if not isinstance(policy, ActorCriticPolicy):
-        has = "" if policy is None else f" with {type(policy).__name__}"
+        suffix = "" if policy is None else f" with {type(policy).__name__}"
         raise TypeError(
             "model must have an ActorCriticPolicy, as REINFORCE, ActorCritic, A2C and "
-            f"PPO have, got {kind_of(model)}{has}"
+            f"PPO have, got {kind_of(model)}{suffix}"
         )
     if hasattr(policy, "lstm_actor"):
         raise TypeError(
-            "model must have a policy that is not recurrent, got "
-            f"{type(policy).__name__}"
+            f"model must not have a recurrent policy, got {type(policy).__name__}"
         )
     if ent_coef > 0 and policy.squash_output:
         raise ValueError(
-            "ent_coef must be 0 for a policy with squash_output=True, whose entropy is "
-            f"not known, got {ent_coef}"
+            "ent_coef must be 0 for a policy with squash_output=True, whose entropy "
+            f"has no closed form, got {ent_coef}"
         )
     if not isinstance(policy, PolicyGradientPolicy):
+        # SB3's policies ignore the start of discrete spaces.
         for space in (policy.observation_space, policy.action_space):
-            _check_counts_from_zero(space, policy)
+            for part in space.values() if isinstance(space, spaces.Dict) else (space,):
+                if np.any(getattr(part, "start", 0)):
+                    raise ValueError(
+                        "model must have discrete spaces with start=0, as "
+                        f"{type(policy).__name__} ignores it, got {part}"
+                    )
     return policy
 
 
-def _check_counts_from_zero(space: spaces.Space[Any], policy: object) -> None:
-    for part in space.values() if isinstance(space, spaces.Dict) else (space,):
-        if np.any(getattr(part, "start", 0)):
+def _policy_observations(
+    model: BaseAlgorithm,
+    observations: Any,  # noqa: ANN401
+    recorded_space: spaces.Space[Any] | None,
+) -> Observations:
+    """Returns raw observations as the policy takes them: checked and normalised."""
+    normalizer = observation_normalizer(model.get_env())
+    space: spaces.Space[Any] = model.policy.observation_space
+    if normalizer is not None:
+        space = normalizer.space
+    if recorded_space is not None:
+        check_same_space("observations", recorded_space, space)
+    obs = check_observations(space, observations)
+    if normalizer is None:
+        return obs
+    _check_statistics(normalizer, obs)
+    return normalizer(obs)
+
+
+def _check_statistics(normalizer: ObservationNormalizer, obs: Observations) -> None:
+    """Checks the shapes of running statistics, and warns if they are of no data."""
+    statistics, name = normalizer.statistics, normalizer.name
+    keys = statistics if isinstance(statistics, dict) else [None]
+    for key in keys:
+        rms: Any = statistics if key is None else statistics[key]
+        array: Any = obs if key is None else obs[key]
+        if rms.mean.shape != array.shape[1:]:
+            shape = ", ".join(map(str, rms.mean.shape))
             raise ValueError(
-                f"model must have spaces that count from 0, as {type(policy).__name__} "
-                f"does, got {part}"
+                f"observations must have the shape of {name}'s statistics, [B, "
+                f"{shape}], got {list(array.shape)}"
             )
+        # SB3 and Gymnasium start with a count of 0.0001.
+        if rms.count < 1:
+            warnings.warn(
+                f"the model's {name} has not seen any observations: its statistics, "
+                "and so the inputs of the cloned policy, will change as the model "
+                "learns. Update them first: obs_rms.update(observations)",
+                stacklevel=4,
+            )
+
+
+def _policy_actions(
+    policy: ActorCriticPolicy,
+    actions: Any,  # noqa: ANN401
+    n_observations: int,
+    row_name: RowName,
+    recorded_space: spaces.Space[Any] | None,
+) -> Array:
+    """Returns actions of the environment as `evaluate_actions` takes them."""
+    if actions is None:
+        raise ValueError(
+            "actions must be given, unless the observations are Demonstrations"
+        )
+    if recorded_space is not None:
+        check_same_space("actions", recorded_space, policy.action_space)
+    checked = check_actions(policy.action_space, actions, row_name=row_name)
+    if len(checked) != n_observations:
+        raise ValueError(
+            "there must be one action for each observation, got "
+            f"{len(checked)} actions and {n_observations} observations"
+        )
+    if not isinstance(policy.action_space, spaces.Box):
+        return checked
+    if policy.squash_output:
+        checked = scaled(checked, policy.action_space)
+    # SB3's Gaussian has vectors for any shape of the action space.
+    return checked.reshape(len(checked), -1)
 
 
 def _split(
     n: int, held_out_fraction: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns the rows to fit to and those held out, at least one of each."""
+    """Returns the training rows and the held-out rows."""
     check_unit_interval("held_out_fraction", held_out_fraction)
     n_held_out = round(n * held_out_fraction)
     if held_out_fraction > 0:
         n_held_out = max(n_held_out, 1)
     if n_held_out >= n:
         raise ValueError(
-            f"held_out_fraction={held_out_fraction} of {n} actions leaves none to fit "
-            "to"
+            f"held_out_fraction={held_out_fraction} of {n} actions leaves none to "
+            "train on"
         )
     order = rng.permutation(n)
     return order[n_held_out:], order[:n_held_out]
 
 
 @contextmanager
-def _kept_from_harm(
+def _restore_on_error(policy: ActorCriticPolicy) -> Generator[None]:
+    """Restores the weights on an exception; always clears gradients, restores mode."""
+    weights, mode = copy_weights(policy), policy.training
+    try:
+        yield
+    except BaseException:
+        policy.load_state_dict(weights)
+        raise
+    finally:
+        policy.zero_grad(set_to_none=True)
+        policy.set_training_mode(mode)
+
+
+@contextmanager
+def _local_torch_seed(
     policy: ActorCriticPolicy, rng: np.random.Generator
 ) -> Generator[None]:
-    """Keeps the global generators and mode, and the weights if anything raises."""
-    before = copy_weights(policy)
-    mode = policy.training
-    cuda = policy.device.type == "cuda"
-    with torch.random.fork_rng([policy.device] if cuda else []):
+    """Seeds torch inside the block; the global generators are restored."""
+    is_cuda = policy.device.type == "cuda"
+    with torch.random.fork_rng([policy.device] if is_cuda else []):
         seed = int(rng.integers(2**63))
-        # torch.manual_seed would seed the other devices as well.
+        # torch.manual_seed would seed all devices.
         torch.default_generator.manual_seed(seed)
-        if cuda:
+        if is_cuda:
             with torch.cuda.device(policy.device):
                 torch.cuda.manual_seed(seed)
-        try:
-            yield
-        except BaseException:
-            policy.load_state_dict(before)
-            raise
-        finally:
-            # No gradient of this is left to the next update.
-            policy.zero_grad(set_to_none=True)
-            policy.set_training_mode(mode)
+        yield

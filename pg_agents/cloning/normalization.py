@@ -1,8 +1,9 @@
-"""Normalisation by running statistics: what a model sees of raw observations.
+"""Observation normalisation by running statistics, in and around environments.
 
-SB3's VecNormalize and Gymnasium's NormalizeObservation change what they return for the
-same observation while they learn. Demonstrations are therefore raw: what the innermost
-of them is given. What wrappers beneath it do is part of the raw observation.
+VecNormalize and Gymnasium's NormalizeObservation return different observations for the
+same state as their statistics change. Demonstrations therefore hold raw observations:
+the input of the innermost normaliser. The wrappers beneath it are part of the raw
+observation.
 """
 
 from __future__ import annotations
@@ -35,179 +36,187 @@ from stable_baselines3.common.vec_env import (
     VecVideoRecorder,
 )
 
-from pg_agents.cloning.space_arrays import Observations
+from pg_agents.cloning.data import Observations
 from pg_agents.common.tree import copy_observation, count, select, tree_map
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 from pg_agents.vec_env.arrays import with_rows
 
-Batch = Callable[[Observations], Observations]
+Transform = Callable[[Observations], Observations]
 
 _NORMALIZERS = wrappers.NormalizeObservation, vector_wrappers.NormalizeObservation
-_METHODS = (
+_NORMALIZER_METHODS = (
     wrappers.NormalizeObservation.observation,
     vector_wrappers.NormalizeObservation.observations,
 )
-# What changes as it is stepped, and must not while demonstrations are recorded.
-_COUNTING = (
+_WITH_STATISTICS = (
     *_NORMALIZERS,
     wrappers.NormalizeReward,
     vector_wrappers.NormalizeReward,
 )
-# Where the `reset` and `step` of wrappers are written that pass observations on.
-_PASSING = (
-    *(
-        f"gymnasium.wrappers.{name}"
-        for name in (
-            *("common", "rendering", "stateful_action", "stateful_reward"),
-            *("transform_action", "transform_reward"),
-            *("vector.common", "vector.dict_info_to_list", "vector.rendering"),
-            *("vector.stateful_reward", "vector.vectorize_action"),
-            "vector.vectorize_reward",
-        )
-    ),
-    *("gymnasium.core", "gymnasium.vector.vector_env"),
+# Modules whose `reset` and `step` return observations unchanged.
+_PASS_THROUGH_MODULES = (
+    "gymnasium.core",
+    "gymnasium.vector.vector_env",
+    "gymnasium.wrappers.common",
+    "gymnasium.wrappers.rendering",
+    "gymnasium.wrappers.stateful_action",
+    "gymnasium.wrappers.stateful_reward",
+    "gymnasium.wrappers.transform_action",
+    "gymnasium.wrappers.transform_reward",
+    "gymnasium.wrappers.vector.common",
+    "gymnasium.wrappers.vector.dict_info_to_list",
+    "gymnasium.wrappers.vector.rendering",
+    "gymnasium.wrappers.vector.stateful_reward",
+    "gymnasium.wrappers.vector.vectorize_action",
+    "gymnasium.wrappers.vector.vectorize_reward",
     "stable_baselines3.common.monitor",
 )
-# And of those that make an observation of each observation, by itself.
-_TRANSFORMING = (
+# Modules whose observation wrappers are functions of the observation alone.
+_STATELESS_MODULES = (
     "gymnasium.core",
     "gymnasium.vector.vector_env",
     "gymnasium.wrappers.transform_observation",
     "gymnasium.wrappers.vector.vectorize_observation",
 )
-_VEC_PASSING = VecCheckNan, VecMonitor, VecTransposeImage, VecVideoRecorder
+_PASS_THROUGH_VEC_WRAPPERS = (
+    VecCheckNan,
+    VecMonitor,
+    VecTransposeImage,
+    VecVideoRecorder,
+)
 
 
-class Normalization:
-    """What an environment makes of raw observations, by its statistics as they stand.
+class ObservationNormalizer:
+    """Maps raw observations to those that a model sees, without updating statistics.
 
     Args:
-        layers: wrappers from the outermost inwards; the last one normalises.
+        layers: wrappers from the outermost to the innermost normaliser.
 
     Attributes:
-        space: of a raw observation.
-        statistics: `obs_rms` of the last one: running mean, variance and count, or a
-            dict of these.
+        name: class name of the innermost normaliser.
+        space: space of the raw observations.
+        statistics: its `obs_rms`: a RunningMeanStd, or a dict of these.
 
     Raises:
-        ValueError: if a wrapper makes of them more than can be known from a single one.
+        ValueError: if a wrapper is not a known function of the observation.
     """
 
     def __init__(self, layers: list[Any]) -> None:
         innermost = layers[-1]
         self.name = type(innermost).__name__
         self.statistics: Any = innermost.obs_rms
-        self.space: spaces.Space[Any] = _space_beneath(innermost)
-        steps = [_applied(layer, innermost) for layer in reversed(layers)]
-        self._steps = [step for step in steps if step is not None]
+        self.space = _input_space(innermost)
+        transforms = [_transform(layer, self.name) for layer in reversed(layers)]
+        self._transforms = [t for t in transforms if t is not None]
 
     def __call__(self, observations: Observations) -> Observations:
-        """Returns what the model sees of observations `[B, *shape]`; counts nothing."""
-        for step in self._steps:
-            observations = step(observations)
+        """Returns normalised observations for raw ones `[B, *shape]`."""
+        for transform in self._transforms:
+            observations = transform(observations)
         return observations
 
 
-def normalization_of(env: VecEnv) -> Normalization | None:
-    """Returns how an environment normalises observations; None if it does not.
+def observation_normalizer(env: VecEnv | None) -> ObservationNormalizer | None:
+    """Returns the normaliser of an environment; None if it has none.
 
     Args:
-        env: of a model.
+        env: environment of a model.
 
     Raises:
-        ValueError: if that can't be told: it differs between environments, or happens
-            in other processes or beneath a wrapper that remembers.
+        ValueError: if the statistics differ between environments, are in other
+            processes, or a wrapper around the normaliser is not a known function of
+            the observation.
     """
-    outer, chains = _layers(env)
-    found = [_up_to_the_innermost(outer + chain) for chain in chains]
-    first = found[0]
-    if any(_described(other) != _described(first) for other in found[1:]):
+    if env is None:
+        return None
+    stacks, _ = _normalizer_stacks(env)
+    first = stacks[0]
+    if any(_signature(stack) != _signature(first) for stack in stacks[1:]):
         raise ValueError(
-            "each environment of the model normalises observations by statistics of "
-            "its own (gymnasium.wrappers.NormalizeObservation), so that none are those "
-            "of all: leave it out, and put stable_baselines3's VecNormalize around them"
+            "each environment of the model normalises observations with statistics of "
+            "its own (gymnasium.wrappers.NormalizeObservation): remove it, and wrap "
+            "the vector environment in stable_baselines3's VecNormalize"
         )
-    return Normalization(first) if first else None
+    return ObservationNormalizer(first) if first else None
 
 
 class RawObservations:
-    """What the environments return before any NormalizeObservation, as it is stepped.
+    """Captures the raw observations of an environment while it is stepped.
 
     Args:
-        env: what is stepped; without a VecNormalize.
+        env: the environment, without a VecNormalize.
 
     Attributes:
-        space: of a raw observation.
+        space: space of the raw observations.
 
     Raises:
         ValueError: if environments in other processes normalise.
     """
 
     def __init__(self, env: VecEnv) -> None:
-        outer, chains = _layers(env)
-        found = [_up_to_the_innermost(outer + chain) for chain in chains]
-        if len({bool(layers) for layers in found}) > 1:
+        stacks, layers = _normalizer_stacks(env)
+        if len({bool(stack) for stack in stacks}) > 1:
             raise ValueError(
-                "all environments must be wrapped alike: some are in a "
-                "NormalizeObservation, others are not"
+                "either all environments or none must have a NormalizeObservation"
             )
-        # Each once: one around a vector environment is around all of it.
-        self._taps = [
-            *{id(layers[-1]): layers[-1] for layers in found if layers}.values()
+        # Unique: a wrapper of a vector environment is in the stack of each.
+        innermost = {id(stack[-1]): stack[-1] for stack in stacks if stack}
+        self._normalizers = [*innermost.values()]
+        self._with_statistics = [
+            layer for layer in layers if isinstance(layer, _WITH_STATISTICS)
         ]
-        self._counting = {
-            id(layer): layer
-            for layer in outer + [layer for chain in chains for layer in chain]
-            if isinstance(layer, _COUNTING)
-        }
-        self.space = (
-            _space_beneath(self._taps[0]) if self._taps else env.observation_space
+        self.space: spaces.Space[Any] = (
+            _input_space(self._normalizers[0])
+            if self._normalizers
+            else env.observation_space
         )
-        # What each was given since it was last asked for.
-        self._given: list[list[Any]] = [[] for _ in self._taps]
+        # Inputs of each normaliser since the last call of `pop`.
+        self._inputs: list[list[Any]] = [[] for _ in self._normalizers]
 
     @contextmanager
-    def watched(self) -> Generator[None]:
-        """Lets `of` know what is returned, and no statistics change, meanwhile."""
-        counted = {
-            key: layer.update_running_mean for key, layer in self._counting.items()
-        }
+    def capture(self) -> Generator[None]:
+        """Captures inputs of the normalisers, and freezes all running statistics."""
+        was_updating = [layer.update_running_mean for layer in self._with_statistics]
         try:
-            for layer in self._counting.values():
+            for layer in self._with_statistics:
                 layer.update_running_mean = False
-            for tap, given in zip(self._taps, self._given, strict=True):
-                name = _method_name(tap)
-                setattr(tap, name, partial(_noted, getattr(tap, name), given))
+            for normalizer, inputs in zip(self._normalizers, self._inputs, strict=True):
+                name = _method_name(normalizer)
+                setattr(
+                    normalizer,
+                    name,
+                    partial(_capture_input, getattr(normalizer, name), inputs),
+                )
             yield
         finally:
-            for tap in self._taps:
-                # The method of the class takes its place again.
-                vars(tap).pop(_method_name(tap), None)
-            for key, layer in self._counting.items():
-                layer.update_running_mean = counted[key]
+            for normalizer in self._normalizers:
+                # Uncovers the method of the class.
+                vars(normalizer).pop(_method_name(normalizer), None)
+            for layer, update in zip(self._with_statistics, was_updating, strict=True):
+                layer.update_running_mean = update
 
-    def of(
+    def pop(
         self,
         observations: Any,  # noqa: ANN401
         dones: NDArray[np.bool_] | None,
     ) -> Any:  # noqa: ANN401
-        """Returns the raw observations `[N, *shape]`.
+        """Returns the raw observations `[N, *shape]` of the last reset or step.
 
         Args:
-            observations: what `reset` or `step` has just returned.
-            dones: `[N]` bool, which `step` has returned with it; None after `reset`.
+            observations: returned by `reset` or `step`.
+            dones: `[N]` bool, returned by `step`; None after `reset`.
         """
-        if not self._taps:
+        if not self._normalizers:
             return observations
-        if isinstance(self._taps[0], wrappers.NormalizeObservation):
-            # Of each environment the newest: it may have restarted.
-            raw: Any = np.stack([given[-1] for given in self._given])
+        if isinstance(self._normalizers[0], wrappers.NormalizeObservation):
+            # The latest of each environment: the last one may be of a reset.
+            raw: Any = np.stack([inputs[-1] for inputs in self._inputs])
         else:
-            raw, *restarted = self._given[0]
-            if restarted:
-                raw = with_rows(raw, restarted[-1], dones)
-        for given in self._given:
-            given.clear()
+            raw, *after_reset = self._inputs[0]
+            if after_reset:
+                raw = with_rows(raw, after_reset[-1], dones)
+        for inputs in self._inputs:
+            inputs.clear()
         return np.asarray(raw, dtype=self.space.dtype)
 
 
@@ -216,13 +225,18 @@ def _method_name(normalizer: Any) -> str:  # noqa: ANN401
     return "observation" if single else "observations"
 
 
-def _noted(observe: Callable[[Any], Any], given: list[Any], observation: Any) -> Any:  # noqa: ANN401
-    given.append(copy_observation(observation))
-    return observe(observation)
+def _capture_input(method: Callable[[Any], Any], inputs: list[Any], obs: Any) -> Any:  # noqa: ANN401
+    inputs.append(copy_observation(obs))
+    return method(obs)
 
 
-def _layers(env: VecEnv) -> tuple[list[Any], list[list[Any]]]:
-    """Returns wrappers around all environments, and around each, outermost first."""
+def _normalizer_stacks(env: VecEnv) -> tuple[list[list[Any]], list[Any]]:
+    """Returns the wrappers down to the innermost normaliser, and all wrappers.
+
+    Returns:
+        A list of wrappers for each environment, outermost first, empty without a
+        normaliser; and all wrappers of all environments.
+    """
     outer: list[Any] = []
     layer: Any = env
     while isinstance(layer, VecEnvWrapper):
@@ -233,63 +247,65 @@ def _layers(env: VecEnv) -> tuple[list[Any], list[list[Any]]]:
         while isinstance(layer, VectorWrapper):
             outer.append(layer)
             layer = layer.env
+    inner: list[list[Any]] = [[]]
     if isinstance(layer, DummyVecEnv | SyncVectorEnv):
-        return outer, [_wrappers_around(single) for single in layer.envs]
-    if _normalizes_elsewhere(layer):
+        inner = [_wrappers(single) for single in layer.envs]
+    elif _normalizes_in_processes(layer):
         raise ValueError(
             f"the environments in the other processes of {type(layer).__name__} "
-            "normalise observations, by statistics that are not known here: leave "
-            "NormalizeObservation out, and put stable_baselines3's VecNormalize around "
-            "them"
+            "normalise observations, and their statistics are not accessible: remove "
+            "NormalizeObservation, and wrap the vector environment in "
+            "stable_baselines3's VecNormalize"
         )
-    return outer, [[]]
+    stacks = []
+    for layers in inner:
+        stack = outer + layers
+        while stack and not _is_normalizer(stack[-1]):
+            stack.pop()
+        stacks.append(stack)
+    return stacks, outer + [wrapper for layers in inner for wrapper in layers]
 
 
-def _wrappers_around(env: gymnasium.Env[Any, Any]) -> list[Any]:
-    found: list[Any] = []
+def _wrappers(env: gymnasium.Env[Any, Any]) -> list[Any]:
+    layers: list[Any] = []
     while isinstance(env, gymnasium.Wrapper):
-        found.append(env)
+        layers.append(env)
         env = env.env
-    return found
+    return layers
 
 
-def _normalizes_elsewhere(env: Any) -> bool:  # noqa: ANN401
-    if isinstance(env, SubprocVecEnv | AsyncVectorEnv) and env.closed:
-        raise ValueError(
-            f"{type(env).__name__} is closed, and its environments can't be asked "
-            "whether they normalise observations: give the model another one "
-            "(set_env), or close it later"
-        )
-    if isinstance(env, SubprocVecEnv):
-        return any(env.env_is_wrapped(wrappers.NormalizeObservation))
-    # It has no question after a wrapper; both attributes are NormalizeObservation's.
-    return isinstance(env, AsyncVectorEnv) and any(
-        env.call("has_wrapper_attr", "obs_rms")
+def _is_normalizer(layer: Any) -> bool:  # noqa: ANN401
+    return isinstance(layer, _NORMALIZERS) or (
+        isinstance(layer, VecNormalize) and layer.norm_obs
     )
 
 
-def _up_to_the_innermost(layers: list[Any]) -> list[Any]:
-    """Returns the layers from the outermost to the last one that normalises."""
-    normalizing = [
-        i
-        for i, layer in enumerate(layers)
-        if isinstance(layer, _NORMALIZERS)
-        or (isinstance(layer, VecNormalize) and layer.norm_obs)
-    ]
-    return layers[: normalizing[-1] + 1] if normalizing else []
+def _normalizes_in_processes(env: Any) -> bool:  # noqa: ANN401
+    if not isinstance(env, SubprocVecEnv | AsyncVectorEnv):
+        return False
+    if env.closed:
+        raise ValueError(
+            f"{type(env).__name__} is closed, so its environments cannot be asked "
+            "whether they normalise observations: set another one (set_env), or close "
+            "it later"
+        )
+    if isinstance(env, SubprocVecEnv):
+        return any(env.env_is_wrapped(wrappers.NormalizeObservation))
+    # AsyncVectorEnv cannot be asked for wrappers; only NormalizeObservation has it.
+    return any(env.call("has_wrapper_attr", "obs_rms"))
 
 
-def _described(layers: list[Any]) -> list[Any]:
+def _signature(stack: list[Any]) -> list[Any]:
     """Returns classes and statistics, to be compared."""
     return [
-        (type(layer), rms.mean.tolist(), rms.var.tolist())
-        if isinstance(layer, _NORMALIZERS) and (rms := layer.obs_rms)
+        (type(layer), layer.obs_rms.mean.tolist(), layer.obs_rms.var.tolist())
+        if isinstance(layer, _NORMALIZERS)
         else type(layer)
-        for layer in layers
+        for layer in stack
     ]
 
 
-def _space_beneath(layer: Any) -> spaces.Space[Any]:  # noqa: ANN401
+def _input_space(layer: Any) -> spaces.Space[Any]:  # noqa: ANN401
     if isinstance(layer, VecEnvWrapper):
         return layer.venv.observation_space
     if isinstance(layer, VectorWrapper):
@@ -298,80 +314,73 @@ def _space_beneath(layer: Any) -> spaces.Space[Any]:  # noqa: ANN401
     return space
 
 
-def _applied(layer: Any, innermost: Any) -> Batch | None:  # noqa: ANN401
+def _transform(layer: Any, innermost: str) -> Transform | None:  # noqa: ANN401
     """Returns what a wrapper does to observations `[B, *shape]`; None if nothing.
 
     Raises:
-        ValueError: if that is not known, or depends on more than each by itself.
+        ValueError: if it is not a known function of the observation.
     """
     if isinstance(layer, VecNormalize):
         return layer.normalize_obs if layer.norm_obs else None
     kind = type(layer)
     if isinstance(layer, _NORMALIZERS):
-        if getattr(kind, _method_name(layer)) in _METHODS:
-            return partial(_normalized, layer)
+        if getattr(kind, _method_name(layer)) in _NORMALIZER_METHODS:
+            return partial(_normalize, layer)
         raise ValueError(
-            f"{kind.__name__} normalises observations in a way of its own, which is "
-            "not known here: use gymnasium's NormalizeObservation or "
-            "stable_baselines3's VecNormalize"
+            f"{kind.__name__} overrides the normalisation of NormalizeObservation: use "
+            "gymnasium's NormalizeObservation or stable_baselines3's VecNormalize"
         )
-    if isinstance(layer, VecEnvWrapper):
-        passes = kind in _VEC_PASSING
-    elif isinstance(layer, wrappers.TransformObservation):
+    if isinstance(layer, wrappers.TransformObservation):
         renders = isinstance(layer, wrappers.AddRenderObservation)
         methods = kind.reset, kind.step, kind.observation
-        if not renders and _written_in(methods, _TRANSFORMING):
-            return partial(_row_by_row, layer)
-        passes = False
+        if not renders and _defined_in(methods, _STATELESS_MODULES):
+            return partial(_transform_rows, layer)
     elif isinstance(layer, VectorObservationWrapper):
         methods = kind.reset, kind.step, kind.observations
-        if _written_in(methods, _TRANSFORMING):
-            return partial(_batch_by_batch, layer)
-        passes = False
-    else:
-        passes = not isinstance(layer, gymnasium.ObservationWrapper) and _written_in(
-            (kind.reset, kind.step), _PASSING
-        )
-    if not passes:
-        raise ValueError(
-            f"{kind.__name__} lies around {type(innermost).__name__}, and what it "
-            "makes of an observation is not known from that observation alone: put it "
-            f"beneath, next to the environment, with {type(innermost).__name__} around "
-            "it (or, if it is a function of each observation, write it as "
-            "gymnasium.wrappers.TransformObservation)"
-        )
-    return None
+        if _defined_in(methods, _STATELESS_MODULES):
+            return partial(_transform_batches, layer)
+    elif isinstance(layer, VecEnvWrapper):
+        if kind in _PASS_THROUGH_VEC_WRAPPERS:
+            return None
+    elif not isinstance(layer, gymnasium.ObservationWrapper):
+        if _defined_in((kind.reset, kind.step), _PASS_THROUGH_MODULES):
+            return None
+    raise ValueError(
+        f"{kind.__name__} is applied after {innermost}, and its output cannot be "
+        f"computed from a single observation: apply it before {innermost}, next to the "
+        "environment (or, if it is a function of each observation, implement it as "
+        "gymnasium.wrappers.TransformObservation)"
+    )
 
 
-def _written_in(methods: tuple[Any, ...], modules: tuple[str, ...]) -> bool:
+def _defined_in(methods: tuple[Any, ...], modules: tuple[str, ...]) -> bool:
     return all(method.__module__ in modules for method in methods)
 
 
-def _normalized(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
-    """Returns what NormalizeObservation makes of observations, without counting."""
+def _normalize(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
     rms = wrapper.obs_rms
-    deviation = np.sqrt(rms.var + wrapper.epsilon)
-    return ((observations - rms.mean) / deviation).astype(np.float32)
+    std = np.sqrt(rms.var + wrapper.epsilon)
+    return ((observations - rms.mean) / std).astype(np.float32)
 
 
-def _row_by_row(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
-    # Copies: it may write into what it is given, or return the same array again.
+def _transform_rows(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
+    # Copies: a wrapper may modify its input, or return the same array each time.
     rows = [
         copy_observation(wrapper.observation(copy_observation(select(observations, i))))
         for i in range(count(observations))
     ]
-    return tree_map(lambda *each: np.stack(each), *rows)
+    return tree_map(lambda *parts: np.stack(parts), *rows)
 
 
-def _batch_by_batch(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
-    """Asks for as many at a time as there are environments, the last ones repeated."""
+def _transform_batches(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
+    """Transforms in batches of `num_envs`; the last row fills up the last batch."""
     n, size = count(observations), wrapper.num_envs
     rows = (np.arange(i, i + size).clip(max=n - 1) for i in range(0, n, size))
     batches = [
         copy_observation(
-            wrapper.observations(copy_observation(select(observations, each)))
+            wrapper.observations(copy_observation(select(observations, index)))
         )
-        for each in rows
+        for index in rows
     ]
-    joined = tree_map(lambda *each: np.concatenate(each), *batches)
+    joined = tree_map(lambda *parts: np.concatenate(parts), *batches)
     return select(joined, np.arange(n))

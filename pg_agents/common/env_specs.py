@@ -1,4 +1,4 @@
-"""What Gymnasium's registry says of an environment, by its id."""
+"""Specs in Gymnasium's registry of environments."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import gymnasium
 
 
 def registered_threshold(env_id: str) -> float | None:
-    """Returns the return from which Gymnasium calls an environment solved.
+    """Returns the return from which Gymnasium counts an environment as solved.
 
     Args:
-        env_id: as `gymnasium.make` takes it: with ``"package:"`` before the name the
-            package is imported first, since it registers its environments then.
+        env_id: id as in `gymnasium.make`; the package of ``"package:id"`` is imported
+            first, which registers its environments.
 
     Returns:
         The ``reward_threshold`` of its spec; None if it has none.

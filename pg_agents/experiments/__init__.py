@@ -1,4 +1,4 @@
-"""Recipes and their runs: trained over seeds, kept in folders, taken up again.
+"""Recipes and their runs: trained over seeds, kept in folders, resumable.
 
 >>> from pg_agents.experiments import find_recipe, run_seeds
 >>> config = find_recipe("cartpole-policy-network").config()
@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 
-from pg_agents.experiments.catalogue import find_recipe, recipes
+from pg_agents.experiments.recipes import find_recipe, recipes
 
 if TYPE_CHECKING:
-    from pg_agents.experiments.damage import DamagedRunError, OtherRunError
+    from pg_agents.experiments.errors import (
+        DamagedRunError,
+        FolderBusyError,
+        OtherRunError,
+    )
     from pg_agents.experiments.folder import EvaluationRecord, Result, RunFolder
-    from pg_agents.experiments.lock import FolderBusyError
     from pg_agents.experiments.recipe import Recipe, Reported
-    from pg_agents.experiments.run import Training, run_one
+    from pg_agents.experiments.run import Progress, RunProgress, Training, run_one
     from pg_agents.experiments.seeds import RunReport, run_seeds
     from pg_agents.experiments.settings import Evaluation, RunConfig, Settings
-    from pg_agents.experiments.training import Moment, RunProgress
 
 __all__ = [
     "DamagedRunError",
     "Evaluation",
     "EvaluationRecord",
     "FolderBusyError",
-    "Moment",
     "OtherRunError",
+    "Progress",
     "Recipe",
     "Reported",
     "Result",
@@ -46,13 +48,11 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "damage": ["DamagedRunError", "OtherRunError"],
+        "errors": ["DamagedRunError", "FolderBusyError", "OtherRunError"],
         "folder": ["EvaluationRecord", "Result", "RunFolder"],
-        "lock": ["FolderBusyError"],
         "recipe": ["Recipe", "Reported"],
-        "run": ["Training", "run_one"],
+        "run": ["Progress", "RunProgress", "Training", "run_one"],
         "seeds": ["RunReport", "run_seeds"],
         "settings": ["Evaluation", "RunConfig", "Settings"],
-        "training": ["Moment", "RunProgress"],
     },
 )

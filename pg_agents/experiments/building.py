@@ -1,4 +1,4 @@
-"""From plain settings to environments and models."""
+"""Makes environments and models from settings."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ import pg_agents
 import pg_envs
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
 from pg_agents.experiments.settings import Settings, is_schedule
-from pg_agents.policies import features as scaling
+from pg_agents.policies import features
 from pg_agents.vec_env.adapter import as_vec_env
 
-# Arguments of `make_vec` that `make` doesn't take.
-_OF_MAKE_VEC = ("autoreset_mode", "vectorization_mode", "vector_kwargs")
-# Where the names in policy_kwargs are looked up.
-_CLASSES = {
+# Arguments of `make_vec` that `make` does not take.
+_MAKE_VEC_ONLY = ("autoreset_mode", "vectorization_mode", "vector_kwargs")
+# Modules of the classes that are named in policy_kwargs.
+_CLASS_MODULES = {
     "activation_fn": nn,
-    "features_extractor_class": scaling,
+    "features_extractor_class": features,
     "optimizer_class": torch.optim,
 }
 
@@ -46,68 +46,61 @@ _CLASSES = {
 def algorithm_class(settings: Settings) -> type[BaseAlgorithm]:
     """Returns the class of the algorithm."""
     ours = getattr(pg_agents, settings.algorithm, None)
-    found: type[BaseAlgorithm] = ours or getattr(stable_baselines3, settings.algorithm)
-    return found
+    cls: type[BaseAlgorithm] = ours or getattr(stable_baselines3, settings.algorithm)
+    return cls
 
 
 def make_training_env(settings: Settings) -> VecEnv | VectorEnv[Any, Any, Any]:
-    """Returns the environment to learn in, unseeded; `make_model` seeds it."""
-    given = dict(settings.env_kwargs)
+    """Returns the environment of the training; `make_model` seeds it."""
+    kwargs = dict(settings.env_kwargs)
     if settings.vectorization == "dummy":
-        singles = _single_envs(settings.env_id, settings.n_envs, given)
-        return _wrapped(singles, settings)
+        return _wrap(_single_envs(settings.env_id, settings.n_envs, kwargs), settings)
     if settings.vectorization == "torch":
         env: Any = pg_envs.make_torch_vec(
-            settings.env_id, settings.n_envs, settings.device, **given
+            settings.env_id, settings.n_envs, settings.device, **kwargs
         )
     else:
-        env = gymnasium.make_vec(settings.env_id, settings.n_envs, **given)
-    # Ours step it in its own arrays; a wrapper, or SB3's algorithms, can't.
+        env = gymnasium.make_vec(settings.env_id, settings.n_envs, **kwargs)
+    # SB3's algorithms and wrappers need a VecEnv; ours are faster without.
     ours = issubclass(algorithm_class(settings), PolicyGradientAlgorithm)
     if ours and settings.normalize is None and settings.frame_stack is None:
         return env  # type: ignore[no-any-return]
-    return _wrapped(as_vec_env(env), settings)
+    return _wrap(as_vec_env(env), settings)
 
 
 def make_evaluation_env(
     settings: Settings, seed: int, render_mode: str | None = None
 ) -> VecEnv:
-    """Returns environments for evaluation, seeded: single ones, each in a Monitor.
+    """Returns seeded environments for evaluation: single ones, each in a Monitor.
 
-    With `vectorization_mode` among the evaluation's arguments, which nobody but
-    `make_vec` takes, they are one vector environment, for flights of many thousand
-    steps. A VecNormalize around them leaves rewards and its statistics alone.
+    With `vectorization_mode` in the evaluation's `env_kwargs` it is one vector
+    environment. A VecNormalize around them passes rewards through unchanged and does
+    not update its statistics.
 
     Args:
-        settings: of the run.
-        seed: of the first of them; the next has the next.
-        render_mode: how to draw it, which is then but one; None for not at all.
+        settings: settings of the run.
+        seed: seed of the first environment; the next one has the next seed.
+        render_mode: render mode of a single environment; None for no rendering.
     """
     evaluation = settings.evaluation
-    inner: VecEnv
+    kwargs = {**settings.env_kwargs, **evaluation.env_kwargs}
     if render_mode is None and "vectorization_mode" in evaluation.env_kwargs:
-        both = {**settings.env_kwargs, **evaluation.env_kwargs}
-        native = gymnasium.make_vec(settings.env_id, evaluation.n_envs, **both)
-        inner = as_vec_env(native)
+        vector_env = gymnasium.make_vec(settings.env_id, evaluation.n_envs, **kwargs)
+        env = as_vec_env(vector_env)
     else:
+        kwargs = {k: v for k, v in kwargs.items() if k not in _MAKE_VEC_ONLY}
         n_envs = evaluation.n_envs if render_mode is None else 1
-        given = {**evaluation_kwargs(settings), "render_mode": render_mode}
-        inner = _single_envs(settings.env_id, n_envs, given)
-    wrapped = _wrapped(inner, settings, learns=False)
-    wrapped.seed(seed)
-    return wrapped
-
-
-def evaluation_kwargs(settings: Settings) -> dict[str, Any]:
-    """Returns what `gymnasium.make` is given for an evaluation."""
-    both = {**settings.env_kwargs, **settings.evaluation.env_kwargs}
-    return {name: both[name] for name in both if name not in _OF_MAKE_VEC}
+        kwargs["render_mode"] = render_mode
+        env = _single_envs(settings.env_id, n_envs, kwargs)
+    env = _wrap(env, settings, training=False)
+    env.seed(seed)
+    return env
 
 
 def make_model(
     settings: Settings, env: VecEnv | VectorEnv[Any, Any, Any], seed: int
 ) -> BaseAlgorithm:
-    """Returns a new model, which has seeded everything that it draws from.
+    """Returns a new model; its constructor seeds all random generators.
 
     Raises:
         ValueError: if an argument is unknown or out of range.
@@ -123,12 +116,8 @@ def make_model(
     return algorithm(settings.policy, env, seed=seed, **arguments)  # type: ignore[arg-type]
 
 
-def try_out(settings: Settings) -> None:
-    """Builds environment and model, and throws them away.
-
-    Raises:
-        ValueError: if a setting is refused; or whatever refuses it raises.
-    """
+def check_buildable(settings: Settings) -> None:
+    """Raises what `make_training_env` and `make_model` raise for bad settings."""
     env = make_training_env(settings)
     try:
         make_model(settings, env, 0)
@@ -137,7 +126,7 @@ def try_out(settings: Settings) -> None:
 
 
 def constructor_arguments(settings: Settings) -> dict[str, Any]:
-    """Returns arguments of the algorithm: names have become classes and schedules."""
+    """Returns arguments of the algorithm, with names replaced by what they name."""
     arguments = {
         name: _schedule(name, value) if is_schedule(value) else value
         for name, value in settings.arguments.items()
@@ -147,11 +136,11 @@ def constructor_arguments(settings: Settings) -> dict[str, Any]:
     return {**arguments, "device": settings.device}
 
 
-def load_hook(name: str) -> Any:  # noqa: ANN401
+def load_function(name: str) -> Any:  # noqa: ANN401
     """Returns the function that ``module:function`` names.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if it does not exist.
     """
     module, _, function = name.partition(":")
     try:
@@ -161,23 +150,20 @@ def load_hook(name: str) -> Any:  # noqa: ANN401
 
 
 def derived_seed(seed: int, purpose: int) -> int:
-    """Returns a seed for another purpose than training; in [0, 2^31)."""
+    """Returns the seed of another purpose than training, in [0, 2^31)."""
     words = np.random.SeedSequence([seed, purpose]).generate_state(1)
     return int(words[0] >> 1)
 
 
 def _single_envs(env_id: str, n_envs: int, kwargs: Mapping[str, Any]) -> VecEnv:
-    def make() -> gymnasium.Env[Any, Any]:
-        return Monitor(gymnasium.make(env_id, **kwargs))
-
-    return DummyVecEnv([make] * n_envs)
+    return DummyVecEnv([lambda: Monitor(gymnasium.make(env_id, **kwargs))] * n_envs)
 
 
-def _wrapped(env: VecEnv, settings: Settings, learns: bool = True) -> VecEnv:
-    """Normalizes single observations, and stacks what has been normalized."""
+def _wrap(env: VecEnv, settings: Settings, training: bool = True) -> VecEnv:
+    """Normalizes observations, then stacks them."""
     if settings.normalize is not None:
         env = VecNormalize(env, **settings.normalize)
-        if not learns:
+        if not training:
             env.training = env.norm_reward = False
     if settings.frame_stack is not None:
         env = VecFrameStack(env, settings.frame_stack)
@@ -194,14 +180,14 @@ def _schedule(name: str, text: str) -> LinearSchedule:
     return LinearSchedule(start, 0.0, 1.0)
 
 
-def _policy_kwargs(given: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(given)
-    for name, module in _CLASSES.items():
-        if isinstance(found.get(name), str):
-            if not isinstance(getattr(module, found[name], None), type):
+def _policy_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    resolved = dict(kwargs)
+    for name, module in _CLASS_MODULES.items():
+        if isinstance(resolved.get(name), str):
+            if not isinstance(getattr(module, resolved[name], None), type):
                 raise ValueError(
                     f"policy_kwargs: {name} must be a class of {module.__name__}, got "
-                    f"{found[name]!r}"
+                    f"{resolved[name]!r}"
                 )
-            found[name] = getattr(module, found[name])
-    return found
+            resolved[name] = getattr(module, resolved[name])
+    return resolved

@@ -24,7 +24,7 @@ from pg_agents.analysis.run_data import (
     read_result,
     read_run,
 )
-from pg_agents.callbacks.checkpoint import put_normalization
+from pg_agents.callbacks.checkpoint import restore_normalization
 from pg_agents.checkpoint.archive import (
     DamagedCheckpointError,
     check_unedited,
@@ -33,9 +33,13 @@ from pg_agents.checkpoint.archive import (
 )
 from pg_agents.common.files import write_whole
 from pg_agents.experiments.building import algorithm_class
-from pg_agents.experiments.damage import OtherRunError
-from pg_agents.experiments.extras import EXTRAS
-from pg_agents.experiments.settings import RunConfig, Settings, first_difference
+from pg_agents.experiments.errors import OtherRunError
+from pg_agents.experiments.settings import (
+    EXTRAS,
+    RunConfig,
+    Settings,
+    first_difference,
+)
 
 __all__ = ["EvaluationRecord", "Result", "RunFolder", "clear_disk_errors"]
 
@@ -174,7 +178,7 @@ class RunFolder:
         model = algorithm_class(settings).load(
             self.path / "model.zip", env=env, device=settings.device
         )
-        put_normalization(model, content)
+        restore_normalization(model, content)
         return model
 
     def check(self) -> Result:

@@ -1,4 +1,4 @@
-"""A recipe: a named task, how to run it, and the figure to be reached."""
+"""A recipe: a named task, its settings, and the figure that it is compared with."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pg_agents.experiments.setting_checks import check_hook
-from pg_agents.experiments.settings import RunConfig, Settings
+from pg_agents.common.checks import check_count
+from pg_agents.experiments.settings import RunConfig, Settings, check_function_name
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
 class Point:
-    """A figure on the way: an average return of training.
+    """An average return during training.
 
     Attributes:
-        episode: the last one of the average.
-        window: how many episodes it is taken over.
-        value: the average reported; None for ours alone.
+        episode: last episode of the average, counted from 1.
+        window: number of episodes that are averaged.
+        value: the average that the notebook reports; None if it reports none.
     """
 
     episode: int
@@ -28,7 +28,7 @@ class Point:
     value: float | None
 
     def __post_init__(self) -> None:
-        """Refuses an average that reaches back before the first episode."""
+        """Checks that the window begins at the first episode or later."""
         if not 1 <= self.window <= self.episode:
             raise ValueError(
                 "a point's window must be from 1 to its episode, got window="
@@ -42,13 +42,12 @@ class Reported:
 
     Attributes:
         text: the figure in words.
-        value: mean return of its final evaluation; None where there is none.
-        solved: mean return from which the task counts as solved, where the notebook
-            has no figure.
+        value: mean return of its final evaluation; None if it has none.
+        solved: mean return from which the task counts as solved, if the notebook has
+            no figure.
         points: its averages during training.
-        running_reward: that its training stops at; None where it does not.
-        tenth: whether episodes differ so much that our 10th percentile is told, too.
-        source: which notebook, as shared/SYSTEMS.md names its section.
+        running_reward: running reward at which its training stops; None if it does not.
+        tenth: whether to report our 10th percentile, for returns that vary widely.
     """
 
     text: str
@@ -57,24 +56,22 @@ class Reported:
     points: tuple[Point, ...] = ()
     running_reward: float | None = None
     tenth: bool = False
-    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One row of the results: what is run, and what it is compared with.
+    """One row of the results: what is run, and the figure to compare it with.
 
     Attributes:
         name: as in ``pgtoy run NAME``: small letters, digits and hyphens.
-        title: what it is, in a line.
+        title: one line of description.
         reported: the notebook's figure.
-        variants: settings by name. The first is run unless another is asked for; by
-            custom it is ``"notebook"``, the settings of the notebook, and ``"best"``
-            are ours.
-        seeds: how many seeds are run by default: 0, 1, 2 and so on.
-        show: ``"module:function"`` for a row that is no training over seeds and has no
-            variants. `pgtoy run` calls it with a `ShowRequest` and it returns a
-            `Shown`, see `pg_agents.experiments.showing`.
+        variants: settings by name; the first is the default. By convention
+            ``"notebook"`` has the settings of the notebook and ``"best"`` ours.
+        seeds: default number of seeds: 0, 1, 2 and so on.
+        demo: ``"module:function"`` of a recipe without variants. `pgtoy run` calls it
+            with a `DemoRequest`, and it returns a `DemoResult`, see
+            `pg_agents.experiments.demos`.
     """
 
     name: str
@@ -82,21 +79,21 @@ class Recipe:
     reported: Reported
     variants: Mapping[str, Settings] = field(default_factory=dict)
     seeds: int = 10
-    show: str | None = None
+    demo: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what can't be."""
-        for what in (self.name, *self.variants):
-            if not _NAME.fullmatch(what):
+        """Checks the values."""
+        for name in (self.name, *self.variants):
+            if not _NAME.fullmatch(name):
                 raise ValueError(
                     "a recipe and its variants are named with small letters, digits "
-                    f"and hyphens, got {what!r}"
+                    f"and hyphens, got {name!r}"
                 )
-        check_hook(f"recipe {self.name}: show", self.show)
-        if bool(self.variants) == (self.show is not None):
+        check_function_name(f"recipe {self.name}: demo", self.demo)
+        if bool(self.variants) == (self.demo is not None):
             got = "both" if self.variants else "neither"
             raise ValueError(
-                f"recipe {self.name} must have variants or a show, got {got}"
+                f"recipe {self.name} must have variants or a demo, got {got}"
             )
         for variant, settings in self.variants.items():
             if not isinstance(settings, Settings):
@@ -104,10 +101,7 @@ class Recipe:
                     f"recipe {self.name}: variant {variant} must be Settings, got "
                     f"{settings!r}"
                 )
-        if isinstance(self.seeds, bool) or self.seeds < 1:
-            raise ValueError(
-                f"recipe {self.name}: seeds must be at least 1, got {self.seeds!r}"
-            )
+        check_count(f"recipe {self.name}: seeds", self.seeds)
 
     @property
     def extra(self) -> str | None:
@@ -116,25 +110,22 @@ class Recipe:
         return None if first is None else first.extra
 
     def config(self, variant: str | None = None) -> RunConfig:
-        """Returns what is to be run.
-
-        Args:
-            variant: which; None for the first.
+        """Returns the config of a variant, of the first by default.
 
         Raises:
             ValueError: if there is no such variant.
         """
         if not self.variants:
             raise ValueError(
-                f"recipe {self.name} trains nothing of its own: `pgtoy run "
-                f"{self.name}` shows it"
+                f"recipe {self.name} has no settings to train with: it is a demo, "
+                f"`pgtoy run {self.name}`"
             )
-        chosen = next(iter(self.variants)) if variant is None else variant
-        if chosen not in self.variants:
-            close = difflib.get_close_matches(chosen, self.variants, 1)
+        name = next(iter(self.variants)) if variant is None else variant
+        if name not in self.variants:
+            close = difflib.get_close_matches(name, self.variants, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ValueError(
-                f"recipe {self.name} has no variant {chosen!r}, only "
+                f"recipe {self.name} has no variant {name!r}, only "
                 f"{', '.join(self.variants)}{hint}"
             )
-        return RunConfig(self.name, chosen, self.variants[chosen])
+        return RunConfig(self.name, name, self.variants[name])

@@ -1,43 +1,77 @@
-"""The runs of a recipe over many seeds, on any executor."""
+"""Runs of a recipe over many seeds, on any executor, with a progress bar."""
 
 from __future__ import annotations
 
+import math
+import multiprocessing
+import os
+import signal
+import threading
 import traceback
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from contextlib import closing
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Never, Protocol, Self, TextIO
+
+import torch
+from tqdm import tqdm
 
 from pg_agents.common.checks import check_count, check_integer
-from pg_agents.experiments.executors import (
-    AnyExecutor,
-    Workers,
-    asked_to_stop,
-    has_died,
-)
 from pg_agents.experiments.folder import Result, RunFolder
 from pg_agents.experiments.monitor_file import last_episode
-from pg_agents.experiments.run import check_seed, run_one
+from pg_agents.experiments.run import Progress, check_seed, run_one, share_done
 from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig, Settings
-from pg_agents.experiments.training import Moment, share_done
+
+if TYPE_CHECKING:
+    Bar = tqdm[Never]  # tqdm is generic in its type stubs alone
 
 _POLL_SECONDS = 0.5
-OnProgress = Callable[[int, Moment], None]
+# Exceptions of Dask and submitit for a lost worker; neither need be installed.
+_WORKER_DEATHS = {
+    "KilledWorker",
+    "FutureCancelledError",
+    "FutureLostError",
+    "CommClosedError",
+    "UncompletedJobError",
+}
+# In a process of `_Processes`: set by the parent to stop the run.
+_stop_event: Any = None
+
+OnSeedProgress = Callable[[int, Progress], None]
+
+
+class Submits(Protocol):
+    """An executor that does not inherit `Executor`, such as submitit's."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+        """Starts a call; returns a job with a method `result()`."""
+
+
+AnyExecutor = Executor | Submits
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What became of one run.
+    """Outcome of one run.
 
     Attributes:
         seed: its seed.
         folder: its folder.
-        result: the summary; None if it failed.
-        error: what went wrong, in a sentence; None if nothing did.
-        details: the traceback, if something did.
+        result: its summary; None if it failed.
+        error: the error in a sentence; None if it finished.
+        details: the traceback, if there is one.
     """
 
     seed: int
@@ -55,27 +89,27 @@ def run_seeds(
     *,
     jobs: int | None = None,
     retries: int = 2,
-    on_progress: OnProgress | None = None,
+    on_progress: OnSeedProgress | None = None,
 ) -> list[RunReport]:
     """Runs a recipe with several seeds, each in its folder, see `run_one`.
 
-    The numbers are the same however it is done. A run whose worker dies is given to
-    another, which goes on from the last checkpoint. A run that fails does not stop the
-    others. Ctrl-C ends all of them: those of processes of our own save a checkpoint
-    first; the same call goes on.
+    The results do not depend on the executor. A run whose worker dies is submitted
+    again and resumes from its last checkpoint; a run that fails does not stop the
+    others. Ctrl-C ends all runs, and the same call resumes them; runs in the processes
+    of this function save a checkpoint first.
 
     Args:
         config: what to run.
         seeds: different integers from 0 to 2**31 - 1.
         root: the folder of all runs, which every worker has to see.
         executor: a `concurrent.futures.Executor`, such as Dask's
-            ``Client.get_executor()`` (one thread a worker: a process does one run at a
-            time), or submitit's. None for processes of our own, which are started
-            afresh: a script that calls this needs ``if __name__ == "__main__":``.
-        jobs: how many of our own processes; None for one a core. With 1, or with a
-            single seed, the runs are made in this process.
-        retries: how often a run is taken up again after its worker has died.
-        on_progress: is told a seed and how far its run is, now and then.
+            ``Client.get_executor()`` with one thread per worker (a process does one run
+            at a time), or submitit's. None for new processes, which are spawned: a
+            script that calls this needs ``if __name__ == "__main__":``.
+        jobs: number of new processes; None for one per core. With 1, or with a single
+            seed, the runs are made in this process.
+        retries: how often a run is submitted again after its worker has died.
+        on_progress: called with a seed and its progress.
 
     Returns:
         A report for each seed, in their order.
@@ -85,150 +119,258 @@ def run_seeds(
         TypeError: if a seed is no integer.
         KeyboardInterrupt: after Ctrl-C.
     """
-    chosen = _check(seeds, jobs, retries)
-    tell = on_progress or (lambda seed, moment: None)
-    if executor is None and (jobs == 1 or len(chosen) == 1):
-        return [_here(config, seed, root, tell) for seed in chosen]
-    with closing(Workers(executor, jobs, len(chosen))) as workers:
-        return _Schedule(config, chosen, root, workers, retries, tell).reports()
-
-
-def work(
-    config: RunConfig,
-    seed: int,
-    root: str | Path,
-    on_progress: Callable[[Moment], None] | None = None,
-    here: bool = False,
-) -> RunReport:
-    """Makes one run, and reports what goes wrong instead of raising it.
-
-    Args:
-        config: what to run.
-        seed: its seed.
-        root: the folder of all runs.
-        on_progress: see `run_one`.
-        here: whether this is the process that was asked, which Ctrl-C is meant for.
-    """
-    path = RunFolder.path_of(root, config, seed)
-    stop = None if here else asked_to_stop
-    try:
-        folder = run_one(config, seed, root, on_progress=on_progress, stop_asked=stop)
-        return RunReport(seed, path, folder.result())
-    except KeyboardInterrupt:
-        if here:
-            raise
-        return RunReport(seed, path, None, "it was interrupted")
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        return RunReport(seed, path, None, said, traceback.format_exc())
-
-
-def _here(
-    config: RunConfig, seed: int, root: str | Path, tell: OnProgress
-) -> RunReport:
-    report = work(config, seed, root, lambda moment: tell(seed, moment), here=True)
-    tell(seed, Moment(1.0))
-    return report
-
-
-def _check(seeds: Iterable[int], jobs: int | None, retries: int) -> list[int]:
-    chosen = list(seeds)
-    for seed in chosen:
+    seeds = list(seeds)
+    for seed in seeds:
         check_seed(seed)
-    twice = [seed for seed, times in Counter(chosen).items() if times > 1]
-    if not chosen or twice:
-        got = f"{twice[0]} twice" if twice else "none"
+    repeated = [seed for seed, times in Counter(seeds).items() if times > 1]
+    if not seeds or repeated:
+        got = f"{repeated[0]} twice" if repeated else "none"
         raise ValueError(f"seeds must be different integers, at least one, got {got}")
     if jobs is not None:
         check_count("jobs", jobs)
     check_integer("retries", retries, 0)
-    return chosen
+    report = on_progress or (lambda seed, progress: None)
+    if executor is None and (jobs == 1 or len(seeds) == 1):
+        return [_run_here(config, seed, root, report) for seed in seeds]
+    if executor is not None:
+        return _run_on(executor, config, seeds, root, retries, report)
+    with _Processes(min(jobs or os.cpu_count() or 1, len(seeds))) as processes:
+        return _run_on(processes, config, seeds, root, retries, report)
 
 
-class _Schedule:
-    """Which runs wait, which are at work, and what became of the others."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        seeds: list[int],
-        root: str | Path,
-        workers: Workers,
-        retries: int,
-        tell: OnProgress,
-    ) -> None:
-        self.config, self.seeds, self.root = config, seeds, root
-        self.workers, self.retries, self.tell = workers, retries, tell
-        self.waiting = deque(seeds)
-        self.at_work: dict[Future[RunReport], int] = {}
-        self.deaths: Counter[int] = Counter()
-        self.found: dict[int, RunReport] = {}
-
-    def reports(self) -> list[RunReport]:
-        while self.waiting or self.at_work:
-            self._submit()
-            done, _ = wait(self.at_work, _POLL_SECONDS, FIRST_COMPLETED)
-            for future in done:
-                self._take(future, self.at_work.pop(future))
-            self._look()
-        return [self.found[seed] for seed in self.seeds]
-
-    def _submit(self) -> None:
-        while self.waiting and len(self.at_work) < self.workers.limit:
-            seed = self.waiting.popleft()
-            try:
-                future = self.workers.submit(work, self.config, seed, self.root)
-            # What an executor that is shut, or broken, raises is its own affair.
-            except Exception as error:
-                self._fail(seed, f"it can't be submitted: {error}")
-            else:
-                self.at_work[future] = seed
-
-    def _take(self, future: Future[RunReport], seed: int) -> None:
-        try:
-            report = future.result()
-        # Cancelled by the executor, or whatever its own way of failing is.
-        except BaseException as error:
-            if isinstance(error, BrokenExecutor):
-                self.workers.renew()
-            self._died(seed, error)
-            return
-        self._end(report)
-
-    def _died(self, seed: int, error: BaseException) -> None:
-        said = f"{type(error).__name__}: {error}"
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise error
-        if not has_died(error):
-            self._fail(seed, said)
-            return
-        self.deaths[seed] += 1
-        if self.deaths[seed] <= self.retries:
-            self.waiting.append(seed)
-        else:
-            self._fail(seed, f"its worker died {self.deaths[seed]} times ({said})")
-
-    def _fail(self, seed: int, error: str) -> None:
-        path = RunFolder.path_of(self.root, self.config, seed)
-        self._end(RunReport(seed, path, None, error))
-
-    def _end(self, report: RunReport) -> None:
-        self.found[report.seed] = report
-        self.tell(report.seed, Moment(1.0))
-
-    def _look(self) -> None:
-        """Reads in the folders how far the runs are, wherever they are made."""
-        for seed in self.at_work.values():
-            path = RunFolder.path_of(self.root, self.config, seed)
-            moment = moment_on_file(path / "monitor.csv", self.config.settings)
-            if moment is not None:
-                self.tell(seed, moment)
-
-
-def moment_on_file(monitor: Path, settings: Settings) -> Moment | None:
-    """Returns how far a run was at its last episode; None before the first."""
-    last: Any = last_episode(monitor)
+def last_progress(monitor: Path, settings: Settings) -> Progress | None:
+    """Returns the progress of a run at its last episode; None before the first."""
+    last = last_episode(monitor)
     if last is None:
         return None
     share = share_done(settings, last.steps, last.number)
-    return Moment(share, last.steps, last.number, last.episode_return)
+    return Progress(share, last.steps, last.number, last.episode_return)
+
+
+class RunsBar:
+    """Progress bar of all runs of a recipe: the share of their training that is done.
+
+    Args:
+        name: name of the recipe.
+        n_runs: number of runs.
+        file: where the bar is written; None for the standard error stream.
+    """
+
+    def __init__(self, name: str, n_runs: int, file: TextIO | None = None) -> None:
+        self._shares: dict[int, float] = {}
+        self._n_runs = n_runs
+        self._bar: Bar = tqdm(
+            total=n_runs,
+            desc=name,
+            bar_format="{desc}: {percentage:3.0f}%|{bar:20}| "
+            "[{elapsed}<{remaining}]{postfix}",
+            dynamic_ncols=True,
+            file=file,
+        )
+
+    def __enter__(self) -> Self:
+        """Returns the bar, which is on the screen already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the bar and leaves it on the screen."""
+        self._bar.close()
+
+    def show(self, seed: int, progress: Progress) -> None:
+        """Shows the progress of the run with a seed."""
+        self._shares[seed] = progress.share
+        done = sum(share == 1.0 for share in self._shares.values())
+        # The most important part first: a narrow terminal truncates the line.
+        parts = [f"{done} of {self._n_runs} runs done"] if self._n_runs > 1 else []
+        if progress.episodes:
+            which = f"seed {seed}: " if self._n_runs > 1 else ""
+            parts.append(f"{which}episode {progress.episodes}, {progress.steps} steps")
+            parts.append(f"return {progress.last_return:.4g}")
+        if not math.isnan(progress.running_reward):
+            parts.append(f"running {progress.running_reward:.4g}")
+        self._bar.set_postfix_str(", ".join(parts), refresh=False)
+        self._bar.update(sum(self._shares.values()) - self._bar.n)
+
+
+def _run(
+    config: RunConfig,
+    seed: int,
+    root: str | Path,
+    on_progress: Callable[[Progress], None] | None = None,
+    in_worker: bool = True,
+) -> RunReport:
+    """Makes one run, and reports its error instead of raising it."""
+    path = RunFolder.path_of(root, config, seed)
+    stop_asked = _stop_requested if in_worker else None
+    try:
+        folder = run_one(
+            config, seed, root, on_progress=on_progress, stop_asked=stop_asked
+        )
+        return RunReport(seed, path, folder.result())
+    except KeyboardInterrupt:
+        if not in_worker:
+            raise
+        return RunReport(seed, path, None, "it was interrupted")
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        return RunReport(seed, path, None, message, traceback.format_exc())
+
+
+def _run_here(
+    config: RunConfig, seed: int, root: str | Path, report: OnSeedProgress
+) -> RunReport:
+    outcome = _run(
+        config, seed, root, lambda progress: report(seed, progress), in_worker=False
+    )
+    report(seed, Progress(1.0))
+    return outcome
+
+
+def _run_on(
+    executor: AnyExecutor,
+    config: RunConfig,
+    seeds: list[int],
+    root: str | Path,
+    retries: int,
+    report: OnSeedProgress,
+) -> list[RunReport]:
+    """Runs the seeds on an executor, and submits those again whose worker has died."""
+    paths = {seed: RunFolder.path_of(root, config, seed) for seed in seeds}
+    reports: dict[int, RunReport] = {}
+    deaths: Counter[int] = Counter()
+    futures: dict[Future[RunReport], int] = {}
+
+    def finish(outcome: RunReport) -> None:
+        reports[outcome.seed] = outcome
+        report(outcome.seed, Progress(1.0))
+
+    def submit(seed: int) -> None:
+        try:
+            job = executor.submit(_run, config, seed, root)
+        # Executors raise errors of their own if they are shut down or broken.
+        except Exception as error:
+            text = f"it can't be submitted: {error}"
+            finish(RunReport(seed, paths[seed], None, text))
+        else:
+            futures[job if isinstance(job, Future) else _as_future(job)] = seed
+
+    try:
+        for seed in seeds:
+            submit(seed)
+        while futures:
+            done, _ = wait(futures, _POLL_SECONDS, FIRST_COMPLETED)
+            for future in done:
+                seed = futures.pop(future)
+                error = _error_of(future)
+                if error is None:
+                    finish(future.result())
+                    continue
+                text = f"{type(error).__name__}: {error}"
+                if _is_worker_death(error):
+                    deaths[seed] += 1
+                    if deaths[seed] <= retries:
+                        submit(seed)
+                        continue
+                    text = f"its worker died {deaths[seed]} times ({text})"
+                finish(RunReport(seed, paths[seed], None, text))
+            for seed in futures.values():
+                progress = last_progress(paths[seed] / "monitor.csv", config.settings)
+                if progress is not None:
+                    report(seed, progress)
+    finally:
+        for future in futures:
+            future.cancel()
+    return [reports[seed] for seed in seeds]
+
+
+class _Processes(Executor):
+    """Spawned processes, each replaced when it dies.
+
+    In a `ProcessPoolExecutor` of several processes, the death of one fails the calls of
+    all, so each has a pool of its own.
+    """
+
+    def __init__(self, n_processes: int) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._stop = self._context.Event()
+        self._threads = ThreadPoolExecutor(n_processes)
+        self._idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+        for _ in range(n_processes):
+            self._idle.put(self._new_process())
+
+    def submit(
+        self, function: Callable[..., Any], /, *arguments: Any, **named: Any
+    ) -> Future[Any]:
+        """Starts a call."""
+        return self._threads.submit(self._call, function, *arguments, **named)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Asks the runs to stop, which save a checkpoint, and waits for them."""
+        self._stop.set()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        while not self._idle.empty():
+            self._idle.get().shutdown(wait=True)
+
+    def _new_process(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self._context, _start_worker, (self._stop,))
+
+    def _call(self, function: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        # There are as many processes as threads, so one is idle.
+        process = self._idle.get()
+        try:
+            return process.submit(function, *arguments, **named).result()
+        except BrokenExecutor:
+            process.shutdown(wait=True)
+            process = self._new_process()
+            raise
+        finally:
+            self._idle.put(process)
+
+
+def _error_of(future: Future[Any]) -> BaseException | None:
+    """Returns the error of a finished future; an interruption is raised instead."""
+    try:
+        error = future.exception()
+    # The future was cancelled; executors have classes of their own for that.
+    except BaseException as cancelled:
+        error = cancelled
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error
+    return error
+
+
+def _is_worker_death(error: BaseException) -> bool:
+    """Whether an exception means that the worker is gone, not that the call failed."""
+    if isinstance(error, BrokenExecutor | CancelledError):
+        return True
+    return any(cls.__name__ in _WORKER_DEATHS for cls in type(error).__mro__)
+
+
+def _stop_requested() -> bool:
+    """Whether this process belongs to a pool whose parent has asked it to stop."""
+    return _stop_event is not None and bool(_stop_event.is_set())
+
+
+def _start_worker(stop: Any) -> None:  # noqa: ANN401
+    global _stop_event
+    _stop_event = stop
+    # A terminal sends Ctrl-C to every process; the parent handles it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _as_future(job: Any) -> Future[Any]:  # noqa: ANN401
+    """Returns a future for a job that offers nothing but a blocking `result()`."""
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+
+    def wait_for_result() -> None:
+        try:
+            result = job.result()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=wait_for_result, daemon=True).start()
+    return future

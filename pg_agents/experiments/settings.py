@@ -1,29 +1,57 @@
-"""What determines a run, as plain data that is checked when it is written down."""
+"""Settings of a run: plain data, checked when it is made, stored as JSON."""
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pg_agents.common.checks import check_choice
-from pg_agents.experiments.setting_checks import (
-    check_count,
-    check_data,
-    check_hook,
-    check_type,
-    near,
-)
+from pg_agents.common.checks import check_choice, check_count
 
-# The folder of all runs.
+# Folder of all runs.
 DEFAULT_ROOT = Path("runs")
 ALGORITHMS = ("REINFORCE", "ActorCritic", "RandomAgent", "A2C", "PPO")
 Vectorization = Literal["dummy", "vector", "torch"]
 VECTORIZATIONS = ("dummy", "vector", "torch")
-# Of the algorithm; what the settings say elsewhere.
-_SAID_ELSEWHERE = ("policy", "env", "policy_kwargs", "seed", "device")
+# Arguments of the algorithm that have settings of their own.
+_RESERVED = ("policy", "env", "policy_kwargs", "seed", "device")
+# Modules that each extra of pyproject.toml provides.
+EXTRAS = {
+    "box2d": ("Box2D",),
+    "distributed": ("distributed",),
+    "mujoco": ("mujoco",),
+    "robotics": ("gymnasium_robotics", "mujoco"),
+    "slurm": ("submitit",),
+    "sweeps": ("optuna",),
+    "video": ("moviepy",),
+    "zoo": ("rl_zoo3",),
+}
+
+
+def require_extra(extra: str | None, what: str) -> None:
+    """Raises unless the packages of an extra are installed.
+
+    Args:
+        extra: its name in pyproject.toml; None requires nothing.
+        what: what needs it, for the message.
+
+    Raises:
+        ModuleNotFoundError: if a package is missing; the message has the pip command.
+        ValueError: if there is no such extra.
+    """
+    if extra is None:
+        return
+    check_choice("extra", extra, tuple(EXTRAS))
+    missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f'{what} needs {" and ".join(missing)}: pip install "pgtoy[{extra}]"',
+            name=missing[0],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +60,11 @@ class Evaluation:
 
     Attributes:
         n_episodes: number of episodes, at least 1.
-        deterministic: whether the most likely action is taken, not a random one.
-        n_envs: environments that share the episodes, in equal parts.
-        env_kwargs: arguments of the environment beyond those of training, such as
-            ``{"max_episode_steps": 1000}``. With ``vectorization_mode``, as of
-            Gymnasium's ``make_vec``, they are one vector environment.
+        deterministic: whether to take the most likely action instead of a random one.
+        n_envs: number of environments; each runs an equal share of the episodes.
+        env_kwargs: arguments of the environment that are added to those of training,
+            such as ``{"max_episode_steps": 1000}``. With ``vectorization_mode``, an
+            argument of `gymnasium.make_vec`, it is one vector environment.
     """
 
     n_episodes: int = 100
@@ -45,47 +73,46 @@ class Evaluation:
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses what can't be."""
+        """Checks the values."""
         check_count("evaluation.n_episodes", self.n_episodes)
         check_count("evaluation.n_envs", self.n_envs)
-        check_type("evaluation.deterministic", self.deterministic, bool)
-        check_data("evaluation.env_kwargs", self.env_kwargs)
+        _check_type("evaluation.deterministic", self.deterministic, bool)
+        _check_type("evaluation.env_kwargs", self.env_kwargs, Mapping)
+        _check_plain(self, "evaluation.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that determines a run, except for its seed.
 
-    It is plain data, equal to itself after a trip through JSON. Classes and functions
-    are written by their names (``"activation_fn": "ReLU"``), linear schedules as
-    ``"lin_3e-4"``: from 3e-4 to 0 over the run.
+    Classes and functions are written by name (``"activation_fn": "ReLU"``), linear
+    schedules as ``"lin_3e-4"``: from 3e-4 to 0 over the run.
 
     Attributes:
         algorithm: ``"REINFORCE"``, ``"ActorCritic"``, ``"RandomAgent"``, or SB3's
             ``"A2C"`` or ``"PPO"``.
         env_id: id of a registered environment, with or without ``module:``.
-        env_kwargs: its arguments, ``max_episode_steps`` included.
-        vectorization: ``"dummy"``: ``n_envs`` single environments in SB3's DummyVecEnv,
+        env_kwargs: arguments of the environment, ``max_episode_steps`` included.
+        vectorization: ``"dummy"``: `n_envs` single environments in SB3's DummyVecEnv,
             each in a Monitor. ``"vector"``: Gymnasium's ``make_vec``. ``"torch"``:
             ``pg_envs.make_torch_vec``, on the device.
         n_envs: number of environments, at least 1.
         normalize: arguments of a VecNormalize around them; None for none.
-        frame_stack: how many observations the policy sees at once, the newest last, at
-            least 2: a VecFrameStack outermost. None for the newest alone.
+        frame_stack: number of observations in a VecFrameStack, the outermost wrapper,
+            at least 2; None for none.
         policy: name of the policy.
-        policy_kwargs: its arguments.
+        policy_kwargs: arguments of the policy.
         arguments: further arguments of the algorithm.
-        timesteps: how long to train, in steps summed over environments, or
-        episodes: in episodes, as the notebooks count. One of the two is given. Training
-            ends with the step in which the last episode does.
-        evaluation: what follows the training.
-        stop_when_solved: arguments of the callback ``StopWhenSolved``, which may end
-            the training early; None for no such end.
+        timesteps: length of training in steps, summed over environments, or
+        episodes: in episodes; one of the two is given. Training ends with the step
+            that ends the last episode.
+        evaluation: evaluation after training.
+        stop_when_solved: arguments of the callback ``StopWhenSolved``; None for none.
         checkpoint_every: steps between two checkpoints.
         device: of the model, such as ``"cpu"`` or ``"cuda"``.
-        train: ``"module:function"`` that trains, where that is more than one ``learn``.
-        play: ``"module:function"`` that shows a run, where that is more than watching
-            the policy.
+        train: ``"module:function"`` that is called with a `Training` in place of
+            ``learn`` and returns the model.
+        play: ``"module:function"`` that shows a run in place of the policy's episodes.
         extra: the pip extra of pgtoy that it needs, such as ``"robotics"``.
     """
 
@@ -110,40 +137,30 @@ class Settings:
     frame_stack: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what can't be."""
+        """Checks the values."""
         check_choice("algorithm", self.algorithm, ALGORITHMS)
         check_choice("vectorization", self.vectorization, VECTORIZATIONS)
         for name in ("env_id", "policy", "device"):
-            check_type(name, getattr(self, name), str)
+            _check_type(name, getattr(self, name), str)
         for name in ("env_kwargs", "policy_kwargs", "arguments"):
-            check_data(name, getattr(self, name))
+            _check_type(name, getattr(self, name), Mapping)
         for name in ("normalize", "stop_when_solved"):
             if getattr(self, name) is not None:
-                check_data(name, getattr(self, name))
+                _check_type(name, getattr(self, name), Mapping)
         for name in ("n_envs", "checkpoint_every"):
             check_count(name, getattr(self, name))
-        check_type("evaluation", self.evaluation, Evaluation)
+        _check_type("evaluation", self.evaluation, Evaluation)
+        for name in ("train", "play"):
+            check_function_name(name, getattr(self, name))
         self._check_budget()
         self._check_frame_stack()
-        for name in _SAID_ELSEWHERE:
+        for name in _RESERVED:
             if name in self.arguments:
                 raise ValueError(
-                    f"arguments must not hold {name!r}: it has a place of its own"
+                    f"arguments must not hold {name!r}, which is determined by another "
+                    "setting or the seed"
                 )
-        for name in ("train", "play"):
-            check_hook(name, getattr(self, name))
-
-    def _check_frame_stack(self) -> None:
-        if self.frame_stack is None:
-            return
-        check_count("frame_stack", self.frame_stack)
-        if self.frame_stack < 2:
-            raise ValueError("frame_stack must be at least 2, or None, got 1")
-        if self.train is not None or self.play is not None:
-            raise ValueError(
-                "frame_stack must be None where a run is trained or shown by a "
-                f"function of its own, {self.train or self.play}"
-            )
+        _check_plain(self, "")
 
     def _check_budget(self) -> None:
         if (self.timesteps is None) == (self.episodes is None):
@@ -153,77 +170,82 @@ class Settings:
             )
         name = "episodes" if self.timesteps is None else "timesteps"
         check_count(name, getattr(self, name))
-        scheduled = [k for k, v in self.arguments.items() if is_schedule(v)]
-        if scheduled and self.timesteps is None:
+        schedules = [k for k, v in self.arguments.items() if is_schedule(v)]
+        if schedules and self.timesteps is None:
             raise ValueError(
-                f"arguments: {scheduled[0]} is a schedule, which needs to know the "
-                "length of the run in steps: give timesteps instead of episodes"
+                f"arguments: {schedules[0]} is a schedule, which needs the length of "
+                "the run in steps: give timesteps instead of episodes"
+            )
+
+    def _check_frame_stack(self) -> None:
+        if self.frame_stack is None:
+            return
+        check_count("frame_stack", self.frame_stack)
+        if self.frame_stack < 2:
+            raise ValueError("frame_stack must be at least 2, or None, got 1")
+        if self.train is not None or self.play is not None:
+            raise ValueError(
+                "frame_stack must be None for a run with a train or play function, "
+                f"which is {self.train or self.play}"
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the settings as what a JSON file can hold."""
-        plain = self._whole()
-        # Runs from before there was such a setting do without it.
-        if plain["frame_stack"] is None:
-            del plain["frame_stack"]
-        return plain
-
-    def _whole(self) -> dict[str, Any]:
+        """Returns the settings as data for a JSON file."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Returns settings from what `to_json` returned.
+        """Returns settings from the data that `to_json` returned.
 
         Raises:
             ValueError: if a setting is missing, unknown or out of range.
-            TypeError: if one has a wrong type.
+            TypeError: if a setting has a wrong type.
         """
-        data = {"frame_stack": None, **data}
         _check_names(data, cls, "")
-        evaluation = data["evaluation"]
-        check_type("evaluation", evaluation, dict)
-        _check_names(evaluation, Evaluation, "evaluation.")
-        return cls(**{**data, "evaluation": Evaluation(**evaluation)})
+        _check_type("evaluation", data["evaluation"], Mapping)
+        _check_names(data["evaluation"], Evaluation, "evaluation.")
+        return cls(**{**data, "evaluation": Evaluation(**data["evaluation"])})
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """Returns settings with some of them changed.
 
         Args:
-            changes: new values by name: of a setting (``n_envs``), or of something in
+            changes: new values by name: of a setting (``n_envs``), or of an entry of
                 one (``evaluation.n_episodes``, ``policy_kwargs.net_arch``). Any other
-                name is taken for an argument of the algorithm (``learning_rate``).
+                name is an argument of the algorithm (``learning_rate``).
                 ``timesteps`` replaces ``episodes``, and the other way round.
 
         Raises:
             ValueError: if there is no such setting, or it can't have that value.
         """
-        plain = self._whole()
+        plain = self.to_json()
         for name, value in changes.items():
             if name in ("timesteps", "episodes"):
                 plain |= {"timesteps": None, "episodes": None}
             outer, _, inner = name.partition(".")
             if not inner:
-                place = plain if outer in plain else plain["arguments"]
-                place[outer] = value
+                target = plain if outer in plain else plain["arguments"]
+                target[outer] = value
                 continue
             if outer not in plain:
-                raise ValueError(f"there is no setting {outer}: {_nearest(outer)}")
+                raise ValueError(
+                    f"there is no setting {outer}: {_suggestion(outer, plain)}"
+                )
             if not isinstance(plain[outer] or {}, dict):
-                raise ValueError(f"{name}: the setting {outer} has no parts")
+                raise ValueError(f"{name}: the setting {outer} has no entries")
             plain[outer] = {**(plain[outer] or {}), inner: value}
         return self.from_json(plain)
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What is run: a recipe's settings, or those made of them.
+    """A recipe's settings, or changed ones, with the name under which they run.
 
     Attributes:
         recipe: name of the recipe.
-        variant: which of its variants; ``"notebook"`` goes without saying.
-        settings: its settings.
+        variant: name of its variant.
+        settings: settings of the run.
     """
 
     recipe: str
@@ -232,7 +254,7 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """Name of the folder that holds the runs."""
+        """Name of the folder of the runs; the variant ``"notebook"`` adds nothing."""
         plain = self.variant == "notebook"
         return self.recipe if plain else f"{self.recipe}-{self.variant}"
 
@@ -249,35 +271,67 @@ def is_schedule(value: Any) -> bool:  # noqa: ANN401
 def first_difference(
     there: Mapping[str, Any], here: Mapping[str, Any], within: str = ""
 ) -> str | None:
-    """Says where two trees of plain data first differ; None if they do not.
+    """Describes the first difference of two trees of plain data; None if equal.
 
     Returns:
         Such as ``"arguments.gamma is 0.9 there and 0.99 here"``.
     """
-    for name in [*there, *(n for n in here if n not in there)]:
-        full = f"{within}{name}"
+    for name in dict.fromkeys([*there, *here]):
+        path = f"{within}{name}"
         if name not in there or name not in here:
-            where = "not there" if name not in there else "there alone"
-            return f"{full} is {where}"
-        one, other = there[name], here[name]
-        if isinstance(one, dict) and isinstance(other, dict):
-            found = first_difference(one, other, f"{full}.")
-            if found:
-                return found
-        elif one != other:
-            return f"{full} is {one!r} there and {other!r} here"
+            return f"{path} is {'not there' if name not in there else 'there alone'}"
+        left, right = there[name], here[name]
+        if isinstance(left, dict) and isinstance(right, dict):
+            difference = first_difference(left, right, f"{path}.")
+            if difference:
+                return difference
+        elif left != right:
+            return f"{path} is {left!r} there and {right!r} here"
     return None
 
 
-def _check_names(data: Mapping[str, Any], of: type, within: str) -> None:
-    known = [each.name for each in fields(of)]
+def check_function_name(name: str, value: object) -> None:
+    """Raises a ValueError unless a value reads ``module:function`` or is None."""
+    parts = value.split(":") if isinstance(value, str) else []
+    if value is not None and (len(parts) != 2 or not all(parts)):
+        raise ValueError(f"{name} must read module:function or be None, got {value!r}")
+
+
+def _check_type(name: str, value: object, accepted: type) -> None:
+    if not isinstance(value, accepted):
+        kind = "dict" if accepted is Mapping else accepted.__name__
+        raise TypeError(f"{name} must be a {kind}, got {value!r}")
+
+
+def _check_plain(settings: Settings | Evaluation, prefix: str) -> None:
+    """Raises a ValueError unless every value is equal after a trip through JSON."""
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if isinstance(value, Evaluation):
+            continue
+        try:
+            same = json.loads(json.dumps(value, allow_nan=False)) == value
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            raise ValueError(
+                f"{prefix}{each.name} must be plain data that JSON can hold (numbers, "
+                f"strings, lists, dicts with strings as keys), got {value!r}"
+            )
+
+
+def _check_names(data: Mapping[str, Any], cls: type, prefix: str) -> None:
+    known = [each.name for each in fields(cls)]
     for name in data:
         if name not in known:
-            raise ValueError(f"there is no setting {within}{name}: {near(name, known)}")
+            raise ValueError(
+                f"there is no setting {prefix}{name}: {_suggestion(name, known)}"
+            )
     missing = [name for name in known if name not in data]
     if missing:
-        raise ValueError(f"the setting {within}{missing[0]} is missing")
+        raise ValueError(f"the setting {prefix}{missing[0]} is missing")
 
 
-def _nearest(name: str) -> str:
-    return near(name, [each.name for each in fields(Settings)])
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""What the stages of a run came to, in ``stages.json`` in its folder."""
+"""Results of the stages of a run, in the file ``stages.json`` of its folder."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pg_agents.common.files import write_whole
-from pg_agents.experiments.damage import DamagedRunError
+from pg_agents.experiments.errors import DamagedRunError
 
 STAGES = ("controller", "clone", "scratch", "from_clone")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage came to.
+    """Result of a stage.
 
     Attributes:
         success_rate: share of the episodes whose last step was a success, in [0, 1].
-        mean_return: of these episodes.
-        n_episodes: how many there were.
-        steps: of learning that the stage took.
+        mean_return: mean return of these episodes.
+        n_episodes: number of these episodes.
+        steps: number of training steps of the stage.
     """
 
     success_rate: float
@@ -30,20 +30,20 @@ class Stage:
     steps: int
 
 
-def write_stages(path: Path, done: Mapping[str, Stage]) -> None:
-    """Writes the stages that are done, whole or not at all.
+def write_stages(path: Path, stages: Mapping[str, Stage]) -> None:
+    """Writes the finished stages atomically.
 
     Args:
         path: the folder of the run.
-        done: by name.
+        stages: results by name.
     """
-    data = {name: asdict(stage) for name, stage in done.items()}
+    data = {name: asdict(stage) for name, stage in stages.items()}
     content = (json.dumps(data, indent=1) + "\n").encode()
     write_whole(path / "stages.json", content, "json")
 
 
 def read_stages(path: Path) -> dict[str, Stage]:
-    """Returns the stages that are done, by name, in their order.
+    """Returns the finished stages by name, in their order.
 
     Args:
         path: the folder of the run.
@@ -56,9 +56,9 @@ def read_stages(path: Path) -> dict[str, Stage]:
         return {}
     try:
         data = json.loads(file.read_bytes())
-        found = {name: Stage(**data[name]) for name in STAGES if name in data}
-        if len(found) < len(data):
+        stages = {name: Stage(**data[name]) for name in STAGES if name in data}
+        if len(stages) < len(data):
             raise ValueError("it has an unknown stage")
     except (ValueError, TypeError) as error:
-        raise DamagedRunError(file, f"is cut off or damaged ({error})") from error
-    return found
+        raise DamagedRunError(file, f"is truncated or damaged ({error})") from error
+    return stages

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from pg_agents.cloning.asking import Ask, Controller, asker
+from pg_agents.cloning.demonstrations import (
+    BatchController,
+    Controller,
+    batch_controller,
+)
 from pg_agents.experiments.building import make_evaluation_env
 from pg_agents.experiments.settings import Settings
 from pg_agents.experiments.stages import Stage
@@ -34,7 +38,7 @@ def success_rate(controller: Controller, settings: Settings, seed: int) -> Stage
     n_episodes = settings.evaluation.n_episodes
     try:
         mean_return, _ = evaluate_policy(
-            _Predictor(asker(controller, deterministic=True)),
+            _Predictor(batch_controller(controller, deterministic=True)),
             env,
             n_episodes,
             callback=record,
@@ -49,7 +53,7 @@ def success_rate(controller: Controller, settings: Settings, seed: int) -> Stage
 class _Predictor:
     """A controller with the `predict` that SB3's `evaluate_policy` calls."""
 
-    ask: Ask
+    ask: BatchController
 
     def predict(
         self,

@@ -6,7 +6,6 @@ fills the gradients of a batch. `Autograd` works for every policy, loss and devi
 
 from __future__ import annotations
 
-import operator
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,18 +59,18 @@ class GradientSource(Protocol):
 
 @dataclass(frozen=True)
 class _Forward:
-    """A forward pass on a rollout, with its graph, and the versions of its inputs."""
+    """A forward pass on a rollout, with its graph.
+
+    Attributes:
+        inputs: parameters, observations and actions, referenced so that their ids stay
+            theirs.
+        versions: versions of the inputs.
+        evaluation: values, log-probabilities and entropies.
+    """
 
     inputs: list[Tensor]
     versions: list[tuple[int, int]]
     evaluation: Evaluation
-
-    def is_valid_for(self, inputs: list[Tensor], parameters: list[Tensor]) -> bool:
-        """Returns whether inputs are the same tensors, and nothing was written to."""
-        same = len(inputs) == len(self.inputs) and all(
-            map(operator.is_, inputs, self.inputs)
-        )
-        return same and self.versions == _versions([*parameters, *inputs])
 
 
 class Autograd:
@@ -131,20 +130,21 @@ class Autograd:
             )
         obs, actions = buffer.steps()
         evaluation = evaluate_actions(self._policy, obs, actions)
-        inputs = [*leaves(obs), actions]
-        versions = _versions([*parameters, *inputs])
-        self._forward = _Forward(inputs, versions, evaluation)
+        inputs = [*parameters, *leaves(obs), actions]
+        self._forward = _Forward(inputs, _versions(inputs), evaluation)
         values, log_probs, _ = evaluation
         return values.detach().flatten(), log_probs.detach()
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """See `GradientSource`."""
+        policy, obs, actions = self._policy, batch.observations, batch.actions
         forward, self._forward = self._forward, None
         if forward is not None:
-            inputs = [*leaves(batch.observations), batch.actions]
-            if forward.is_valid_for(inputs, parameters_of(self._policy)):
+            # Callbacks may have changed the policy or the rollout.
+            inputs = [*parameters_of(policy), *leaves(obs), actions]
+            if forward.versions == _versions(inputs):
                 return forward.evaluation
-        return evaluate_actions(self._policy, batch.observations, batch.actions)
+        return evaluate_actions(policy, obs, actions)
 
     def gradient(self, loss: Callable[[Batch], Loss], batch: Batch) -> Loss:
         """See `GradientSource`."""

@@ -41,7 +41,9 @@ class Categorical(torch.distributions.Categorical):
     """
 
     def __init__(self, logits: Tensor) -> None:
-        super().__init__(logits=logits, validate_args=False)
+        # torch's own normalisation loses digits of large logits.
+        log_probs = torch.log_softmax(logits, dim=-1)
+        super().__init__(logits=log_probs, validate_args=False)
 
     def sample(self, sample_shape: _size = NO_SHAPE) -> Tensor:
         """Returns `[B]` int64: `argmin_a t_a / p_a` with `t_a` exponential.

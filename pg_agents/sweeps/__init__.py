@@ -1,4 +1,4 @@
-"""Sweeps: settings tuned over several seeds a trial, tested on other seeds.
+"""Sweeps: settings tuned with several seeds per trial, and tested with other seeds.
 
 Optuna is the extra `sweeps`; it is loaded when `tune` is called.
 """

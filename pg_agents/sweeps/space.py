@@ -1,4 +1,4 @@
-"""What a sweep may try, as plain data that JSON can hold."""
+"""Search spaces as plain data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import optuna
 
 _KINDS = {
     "float": '["float", low, high]: a number',
@@ -17,62 +20,31 @@ _KINDS = {
 }
 
 
-class Suggests(Protocol):
-    """What draws values: an Optuna trial."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
-        """Returns a number in [low, high]."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, log: bool) -> int:
-        """Returns an integer in [low, high]."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
-        """Returns one of the choices."""
-
-
-@dataclass(frozen=True)
-class _Range:
-    low: Any
-    high: Any
-    log: bool
-    whole: bool
-
-    def draw(self, name: str, trial: Suggests) -> Any:  # noqa: ANN401
-        if self.whole:
-            return trial.suggest_int(name, self.low, self.high, log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
-
-
-@dataclass(frozen=True)
-class _Choice:
-    # As JSON text: a storage holds no lists, and text is what a reader of it wants.
-    labels: tuple[str, ...]
-
-    def draw(self, name: str, trial: Suggests) -> Any:  # noqa: ANN401
-        # A list or dict is new for each trial: whoever gets it may change it.
-        return json.loads(trial.suggest_categorical(name, self.labels))
-
-
 @dataclass(frozen=True)
 class SearchSpace:
-    """A search space that was checked; `parse_space` makes it.
+    """A search space that has been checked; `parse_space` makes it.
 
     Attributes:
-        dimensions: by the name of the setting.
+        entries: kind and bounds by the name of the setting; choices as JSON text,
+            because Optuna's storages hold no lists.
     """
 
-    dimensions: Mapping[str, _Range | _Choice]
+    entries: Mapping[str, tuple[Any, ...]]
 
-    def draw(self, trial: Suggests) -> dict[str, Any]:
-        """Settings of a trial.
-
-        Args:
-            trial: of Optuna.
-
-        Returns:
-            A value for each name.
-        """
-        return {name: d.draw(name, trial) for name, d in self.dimensions.items()}
+    def draw(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
+        """Returns the settings of a trial, a value for each name."""
+        settings: dict[str, Any] = {}
+        for name, (kind, *bounds) in self.entries.items():
+            if kind == "choice":
+                settings[name] = json.loads(trial.suggest_categorical(name, bounds))
+                continue
+            low, high = bounds
+            log = kind.startswith("log")
+            if kind in ("int", "log_int"):
+                settings[name] = trial.suggest_int(name, low, high, log=log)
+            else:
+                settings[name] = trial.suggest_float(name, low, high, log=log)
+        return settings
 
 
 def parse_space(space: Mapping[str, Sequence[Any]]) -> SearchSpace:
@@ -97,58 +69,56 @@ def parse_space(space: Mapping[str, Sequence[Any]]) -> SearchSpace:
     for name in space:
         if not isinstance(name, str):
             raise TypeError(f"a setting's name must be a string, got {name!r}")
-    return SearchSpace({name: _entry(name, entry) for name, entry in space.items()})
+    return SearchSpace({name: _parse(name, entry) for name, entry in space.items()})
 
 
-def _entry(name: str, entry: Sequence[Any]) -> _Range | _Choice:
-    accepted = "; ".join(_KINDS.values())
+def _parse(name: str, entry: Sequence[Any]) -> tuple[Any, ...]:
     is_list = isinstance(entry, Sequence) and not isinstance(entry, str)
     if not is_list or not entry or entry[0] not in tuple(_KINDS):
         raise ValueError(
-            f"the search space of {name} must be one of {accepted}; got {entry!r}"
+            f"the search space of {name} must be one of {'; '.join(_KINDS.values())}; "
+            f"got {entry!r}"
         )
-    kind = entry[0]
+    kind, *bounds = entry
     if kind == "choice":
-        return _choice(name, entry)
-    whole, log = kind in ("int", "log_int"), kind in ("log", "log_int")
-    if len(entry) != 3 or not all(_is_number(end, whole) for end in entry[1:]):
+        return ("choice", *_parse_choices(name, entry))
+    accepted = int if kind in ("int", "log_int") else (int, float)
+    if len(bounds) != 2 or not all(
+        isinstance(bound, accepted)
+        and not isinstance(bound, bool)
+        and math.isfinite(bound)
+        for bound in bounds
+    ):
         raise ValueError(
             f"the search space of {name} must read {_KINDS[kind]}; got {entry!r}"
         )
-    _, low, high = entry
+    low, high = bounds
     if not low < high:
         raise ValueError(
             f"the search space of {name} must go from a lower to a higher number, got "
             f"{low!r} and {high!r}"
         )
-    if log and low <= 0:
+    if kind.startswith("log") and low <= 0:
         raise ValueError(
             f"the search space of {name} is logarithmic and must begin above 0, got "
             f"{low!r}"
         )
-    return _Range(low, high, log, whole)
+    return (kind, low, high)
 
 
-def _choice(name: str, entry: Sequence[Any]) -> _Choice:
+def _parse_choices(name: str, entry: Sequence[Any]) -> list[str]:
     choices = entry[1] if len(entry) == 2 else None
     if isinstance(choices, str) or not isinstance(choices, Sequence) or not choices:
         raise ValueError(
             f"the search space of {name} must read {_KINDS['choice']}; got {entry!r}"
         )
     try:
-        labels = tuple(json.dumps(c, sort_keys=True, allow_nan=False) for c in choices)
+        texts = [json.dumps(c, sort_keys=True, allow_nan=False) for c in choices]
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"the choices of {name} must be JSON data (numbers, names, lists, null), "
             f"got {choices!r}: {error}"
         ) from error
-    if len(set(labels)) < len(labels):
+    if len(set(texts)) < len(texts):
         raise ValueError(f"the choices of {name} must differ, got {choices!r}")
-    return _Choice(labels)
-
-
-def _is_number(given: object, whole: bool) -> bool:
-    accepted = (int,) if whole else (int, float)
-    if not isinstance(given, accepted) or isinstance(given, bool):
-        return False
-    return math.isfinite(given)
+    return texts

@@ -1,9 +1,9 @@
-"""What Optuna may try: hyperparameters of our algorithms, drawn and converted.
+"""Samplers of hyperparameters for rl_zoo3, and converters to constructor arguments.
 
-A trial's parameters are numbers and names, so that a storage can hold them. A converter
-turns them into arguments of the constructor, for a new trial and for one that is
-reloaded. To tune one more argument, suggest it under its own name: a converter passes
-on what it does not know.
+A trial's parameters are numbers and names, which Optuna's storages can hold. A
+converter turns them into arguments of the constructor, for a new trial and for a
+reloaded one. It passes parameters that it does not know on: to tune another argument,
+suggest it under its own name.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Params = dict[str, Any]
 
-# Settings of a file that some trials would contradict: off in all of them.
-_UNCONTRADICTED: Params = {
+# Settings of a hyperparameter file that exclude some of the values drawn here: off.
+_EXCLUDED: Params = {
     "weight_by_gamma_t": False,
     "standardize_returns": False,
     "clip_range_vf": None,
@@ -28,7 +28,7 @@ _UNCONTRADICTED: Params = {
     "gradient_steps": 1,
 }
 
-# One list for policy and critic: a shared body has no two.
+# One list for policy and critic, which may share their layers.
 NET_ARCHS = {"linear": [], "tiny": [16], "small": [64], "medium": [64, 64]}
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -39,16 +39,16 @@ def sample_reinforce_params(
     """Draws arguments of `REINFORCE` with `MlpPolicy`.
 
     Args:
-        trial: what is asked for values.
-        n_actions: of continuous actions; not used.
-        n_envs: environments; not used: episodes are counted per environment.
-        additional_args: rl_zoo3's, about replay buffers; not used.
+        trial: Optuna's trial.
+        n_actions: not used.
+        n_envs: not used: episodes are counted per environment.
+        additional_args: not used.
 
     Returns:
         Arguments of the constructor.
     """
     params = _sample_shared(trial)
-    # Two at least: a baseline of other episodes needs another one.
+    # At least two: the leave-one-out baseline needs another episode.
     params["n_episodes_pow"] = trial.suggest_int("n_episodes_pow", 1, 5)
     params["returns"] = trial.suggest_categorical(
         "returns", ["reward_to_go", "full_return"]
@@ -56,26 +56,26 @@ def sample_reinforce_params(
     params["baseline"] = trial.suggest_categorical(
         "baseline", ["none", "mean", "leave_one_out", "value"]
     )
-    return _show(trial, convert_reinforce_params(params))
+    return _annotate(trial, convert_reinforce_params(params))
 
 
 def convert_reinforce_params(sampled_params: Params) -> Params:
     """Returns arguments of `REINFORCE` from the parameters of a trial.
 
-    What a drawn value would contradict, had the hyperparameter file set it, is part of
-    them: `n_steps`, `bootstrap` and so on.
+    They include arguments that exclude a drawn value and that a hyperparameter file
+    may set: `n_steps`, `bootstrap` and so on.
 
     Args:
-        sampled_params: as `trial.params`; it stays as it is.
+        sampled_params: `trial.params`, which is not changed.
     """
     params = _convert_shared(sampled_params)
     if params["baseline"] != "value":
-        # Nothing is learnt by a critic that nobody asks.
+        # The critic would not be used.
         params["policy_kwargs"]["critic"] = "none"
         params |= {"critic_learning_rate": None, "critic_loss": "squared"}
-    # Without bootstrapping a target network has nothing to value.
+    # Without bootstrapping a target network is not used.
     params |= {"target_update_interval": None, "tau": 1.0}
-    return {**_UNCONTRADICTED, "n_steps": None, "bootstrap": False, **params}
+    return {**_EXCLUDED, "n_steps": None, "bootstrap": False, **params}
 
 
 def sample_actor_critic_params(
@@ -83,13 +83,13 @@ def sample_actor_critic_params(
 ) -> Params:
     """Draws arguments of `ActorCritic` with `MlpPolicy`.
 
-    The estimator is GAE: its lambda goes from `"td"` (0) to whole returns (1).
+    The estimator is GAE, with lambda from 0 (TD) to 1 (returns).
 
     Args:
-        trial: what is asked for values.
-        n_actions: of continuous actions; not used.
-        n_envs: environments; not used: steps are counted per environment.
-        additional_args: rl_zoo3's, about replay buffers; not used.
+        trial: Optuna's trial.
+        n_actions: not used.
+        n_envs: not used: steps are counted per environment.
+        additional_args: not used.
 
     Returns:
         Arguments of the constructor.
@@ -104,36 +104,36 @@ def sample_actor_critic_params(
     )
     params["tau"] = trial.suggest_float("tau", 0.005, 1.0, log=True)
     params["use_rms_prop"] = trial.suggest_categorical("use_rms_prop", [False, True])
-    return _show(trial, convert_actor_critic_params(params))
+    return _annotate(trial, convert_actor_critic_params(params))
 
 
 def convert_actor_critic_params(sampled_params: Params) -> Params:
     """Returns arguments of `ActorCritic` from the parameters of a trial.
 
-    What a drawn value would contradict, had the hyperparameter file set it, is part of
-    them: `n_episodes`, `estimator` and so on.
+    They include arguments that exclude a drawn value and that a hyperparameter file
+    may set: `n_episodes`, `estimator` and so on.
 
     Args:
-        sampled_params: as `trial.params`; it stays as it is.
+        sampled_params: `trial.params`, which is not changed.
     """
     params = _convert_shared(sampled_params)
     if params["target_update_interval"] is None:
         params["tau"] = 1.0
     fixed = {"n_episodes": None, "estimator": "gae", "td_steps": 1}
-    return {**_UNCONTRADICTED, **fixed, **params}
+    return {**_EXCLUDED, **fixed, **params}
 
 
 def _sample_shared(trial: optuna.Trial) -> Params:
-    """Draws what both algorithms have. The space is the same for every trial.
+    """Draws the arguments of both algorithms.
 
-    (Optuna's multivariate sampler draws parameters that only some trials have from
-    nothing but chance.)
+    Every trial has the same parameters: Optuna's multivariate sampler draws those that
+    only some trials have at random.
     """
     number, choice = trial.suggest_float, trial.suggest_categorical
     return {
         **_sample_update(trial),
         "learning_rate": number("learning_rate", 1e-4, 3e-2, log=True),
-        # Drawn near 0 on a logarithmic scale: 0.99 and 0.999 are far apart.
+        # 1 - gamma on a logarithmic scale: 0.99 and 0.999 are far apart.
         "one_minus_gamma": number("one_minus_gamma", 1e-4, 0.1, log=True),
         "ent_coef": number("ent_coef", 1e-8, 0.1, log=True),
         "vf_coef": number("vf_coef", 0.1, 1.0),
@@ -146,7 +146,7 @@ def _sample_shared(trial: optuna.Trial) -> Params:
 
 
 def _sample_update(trial: optuna.Trial) -> Params:
-    """Draws how often, and how carefully, a rollout is learnt from."""
+    """Draws the arguments of the update."""
     choice = trial.suggest_categorical
     return {
         "n_epochs": choice("n_epochs", [1, 2, 4, 10]),
@@ -154,7 +154,7 @@ def _sample_update(trial: optuna.Trial) -> Params:
         "clip_range": choice("clip_range", [None, 0.1, 0.2, 0.3]),
         "target_kl": choice("target_kl", [None, 0.01, 0.03, 0.1]),
         "critic_loss": choice("critic_loss", ["squared", "huber"]),
-        # Of the critic's step size to the policy's.
+        # Ratio of the critic's learning rate to the policy's.
         "critic_rate_ratio": choice("critic_rate_ratio", [0.5, 1, 2, 5]),
     }
 
@@ -174,8 +174,8 @@ def _convert_shared(sampled_params: Params) -> Params:
     return params
 
 
-def _show(trial: optuna.Trial, arguments: Params) -> Params:
-    """Notes what the powers and complements of a trial stand for."""
+def _annotate(trial: optuna.Trial, arguments: Params) -> Params:
+    """Stores the values that powers and complements stand for with the trial."""
     for name in ("gamma", "n_steps", "n_episodes"):
         if arguments.get(name) is not None:
             trial.set_user_attr(name, arguments[name])

@@ -1,14 +1,9 @@
-"""Pictures of environments: scenes as plain data, and one canvas that draws them.
+"""Pictures of environments: scenes as plain data, and the canvas that draws them.
 
-Nothing named here imports pygame. `pg_envs.rendering.canvas` does; import it only where
-something is about to be drawn.
+Importing this package does not import pygame. `pg_envs.rendering.canvas` does.
 """
 
-from pg_envs.rendering.bandit_scene import bandit_scene
-from pg_envs.rendering.pixelcopter_scene import (
-    PixelcopterSnapshot,
-    pixelcopter_scene,
-)
+from pg_envs.rendering.bandit import bandit_scene
 from pg_envs.rendering.scene import (
     Circle,
     Line,
@@ -18,14 +13,13 @@ from pg_envs.rendering.scene import (
     Shape,
     Snapshot,
     Text,
+    WindowClosed,
 )
-from pg_envs.rendering.sequence_scene import sequence_scene
-from pg_envs.rendering.window_closed import WindowClosed
+from pg_envs.rendering.sequence import sequence_scene
 
 __all__ = [
     "Circle",
     "Line",
-    "PixelcopterSnapshot",
     "Polygon",
     "Rectangle",
     "Scene",
@@ -34,6 +28,5 @@ __all__ = [
     "Text",
     "WindowClosed",
     "bandit_scene",
-    "pixelcopter_scene",
     "sequence_scene",
 ]

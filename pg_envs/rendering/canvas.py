@@ -1,4 +1,4 @@
-"""Draws scenes with pygame, the only module here that imports it."""
+"""Draws scenes with pygame; the only module of this package that imports it."""
 
 import os
 from functools import lru_cache
@@ -19,64 +19,56 @@ from pg_envs.rendering.scene import (
     Scene,
     Shape,
     Text,
+    WindowClosed,
 )
-from pg_envs.rendering.window_closed import WindowClosed
 
-# Drawn this many times larger, then averaged down: pygame smooths no edge by itself. At
-# a power of two smoothscale loses nothing to rounding; at 3, white comes out as 253.
+# Scenes are drawn this many times larger, then averaged down, because pygame does not
+# smooth edges. With a power of two smoothscale is exact; with 3, white becomes 253.
 _OVERSAMPLING = 4
-# Where the middle of a capital lies in its line of text, as a share of the height.
+# Middle of a capital letter in its line of text, as a share of the line's height.
 _CAPITALS_MIDDLE = 0.46
 
 
 class Canvas:
-    """Turns scenes into arrays, off screen, or into a window.
+    """Draws scenes into arrays, off screen, or into a window.
 
-    Neither needs the other: `rgb_array` opens no window and needs no display.
+    `rgb_array` opens no window and needs no display.
+
+    Args:
+        caption: Title of the window.
+        fps: Frames a second, to which `show` limits the pace.
     """
 
-    # pygame has one window a process, so the canvases that show one share it.
+    # pygame has one window per process, which all canvases share.
     _showing: ClassVar[WeakSet["Canvas"]] = WeakSet()
-    # The window, if the display was started here; it may have gone since.
+    # The window, if a canvas has opened it; other code may have closed it since.
     _window: ClassVar[pygame.Surface | None] = None
 
     def __init__(self, caption: str, fps: int) -> None:
-        """Make a canvas; nothing opens yet.
-
-        Args:
-            caption: Title of the window.
-            fps: Frames a second at which `show` keeps the pace.
-        """
         self.caption = caption
         self.fps = fps
         self._clock = pygame.time.Clock()
-        # Names of the keys that are held, and of those pressed since `keys` was asked.
+        # Names of the keys that are held, and of those pressed since the last `keys`.
         self._held: set[str] = set()
         self._pressed: set[str] = set()
 
+    def __reduce__(self) -> tuple[type["Canvas"], tuple[str, int]]:
+        """Copies and pickles as a new canvas that shows no window."""
+        return type(self), (self.caption, self.fps)
+
     def rgb_array(self, scene: Scene) -> npt.NDArray[np.uint8]:
-        """Draw a scene off screen.
-
-        Args:
-            scene: What to draw.
-
-        Returns:
-            A fresh array [height, width, 3] of uint8; the same for the same scene.
-        """
+        """Returns a scene as a fresh array [height, width, 3] of uint8."""
         pixels = pygame.surfarray.array3d(_draw_scene(scene))
-        # pygame's first axis is x; callers expect rows first.
+        # pygame's first axis is x.
         return np.ascontiguousarray(pixels.transpose(1, 0, 2), dtype=np.uint8)
 
     def show(self, scene: Scene) -> None:
-        """Draw a scene in the window, opened on first use, and keep the pace.
-
-        Args:
-            scene: What to draw.
+        """Shows a scene in the window, opened on first use, and limits the pace.
 
         Raises:
-            WindowClosed: If the user closed the window or pressed Escape. The canvas is
-                closed by then; a later `show` opens a new window.
-            RuntimeError: If no display was found.
+            WindowClosed: If the user has closed the window or pressed Escape. The
+                window is gone by then; the next `show` opens a new one.
+            RuntimeError: If there is no display.
         """
         window = self._open_window((scene.width, scene.height))
         for event in pygame.event.get():
@@ -94,18 +86,16 @@ class Canvas:
         self._clock.tick(self.fps)
 
     def keys(self) -> set[str]:
-        """Tell which keys are held in the window, as of the last `show`.
+        """Returns the names of the keys held at the last `show`, such as "up" and "w".
 
-        Returns:
-            Their names, such as "up", "w" and "space"; also of those that were let go
-            again but pressed since this was asked last.
+        Keys that were pressed and released since the last call are included.
         """
         keys = self._held | self._pressed
         self._pressed = set()
         return keys
 
     def close(self) -> None:
-        """Close the window if this canvas was the last to use it; safe to repeat."""
+        """Closes the window if no other canvas uses it; may be called repeatedly."""
         self._held, self._pressed = set(), set()
         Canvas._showing.discard(self)
         if not Canvas._showing and _is_open(Canvas._window):
@@ -113,15 +103,15 @@ class Canvas:
             Canvas._window = None
 
     def _open_window(self, size: tuple[int, int]) -> pygame.Surface:
-        """Return the window, opened or resized where needed.
+        """Returns the window, opened or resized if needed.
 
-        Whether it is open is asked of pygame each time: other environments call
-        `pygame.quit()` when they close.
+        It asks pygame each time whether the window is open, since other environments
+        call `pygame.quit()` when they close.
         """
         is_ours = not pygame.display.get_init() or _is_open(Canvas._window)
         try:
             if not pygame.display.get_init():
-                Canvas._showing.clear()  # Whatever they showed on is gone.
+                Canvas._showing.clear()  # Their window is gone.
                 pygame.display.init()
             window = pygame.display.get_surface()
             if window is None or window.get_size() != size:
@@ -142,15 +132,14 @@ class Canvas:
 
 
 def _is_open(window: pygame.Surface | None) -> bool:
-    """Whether a window is still there, and not that of a display started since."""
+    """Whether a window is still open, and the display was not restarted since."""
     return window is not None and window is pygame.display.get_surface()
 
 
 def _refuse_invisible_display() -> None:
-    """Raise where SDL, finding no screen, quietly falls back to an invisible one.
+    """Raises pygame.error if SDL has silently fallen back to its offscreen driver.
 
-    Raises:
-        pygame.error: If so. A driver named in SDL_VIDEODRIVER is the user's own choice.
+    A driver that the user has set in SDL_VIDEODRIVER is accepted.
     """
     if pygame.display.get_driver() == "offscreen" and not os.environ.get(
         "SDL_VIDEODRIVER"
@@ -159,8 +148,8 @@ def _refuse_invisible_display() -> None:
 
 
 def _draw_scene(scene: Scene) -> pygame.Surface:
-    """Draw a scene on a surface of its own, [width, height]."""
-    # Asked for each frame: other environments call `pygame.quit()` when they close.
+    """Draws a scene on a new surface, [width, height]."""
+    # In every frame: other environments call `pygame.quit()` when they close.
     pygame.font.init()
     size = (scene.width * _OVERSAMPLING, scene.height * _OVERSAMPLING)
     surface = pygame.Surface(size, depth=32)
@@ -171,7 +160,7 @@ def _draw_scene(scene: Scene) -> pygame.Surface:
 
 
 def _draw_shape(surface: pygame.Surface, shape: Shape) -> None:
-    """Draw one shape on the oversampled surface."""
+    """Draws one shape on the oversampled surface."""
     match shape:
         case Rectangle():
             _draw_rectangle(surface, shape)
@@ -187,12 +176,12 @@ def _draw_shape(surface: pygame.Surface, shape: Shape) -> None:
 
 
 def _scaled(*lengths: float) -> tuple[int, ...]:
-    """Lengths of the finished picture in pixels of the oversampled surface."""
+    """Converts lengths to pixels of the oversampled surface."""
     return tuple(round(length * _OVERSAMPLING) for length in lengths)
 
 
 def _draw_rectangle(surface: pygame.Surface, shape: Rectangle) -> None:
-    """Draw the border as a whole rectangle, then the inside over it."""
+    """Draws the border as a full rectangle, then the inside over it."""
 
     def fill(colour: Colour, inset: float) -> None:
         left, top, right, bottom, radius = _scaled(
@@ -214,7 +203,7 @@ def _draw_rectangle(surface: pygame.Surface, shape: Rectangle) -> None:
 
 
 def _draw_circle(surface: pygame.Surface, shape: Circle) -> None:
-    """Draw a disc, a disc with a border, or a ring."""
+    """Draws a disc, a disc with a border, or a ring."""
     centre = (shape.x * _OVERSAMPLING, shape.y * _OVERSAMPLING)
     radius, border = _scaled(shape.radius, shape.outline_width)
     if shape.fill is not None:
@@ -224,9 +213,9 @@ def _draw_circle(surface: pygame.Surface, shape: Circle) -> None:
 
 
 def _draw_line(surface: pygame.Surface, shape: Line) -> None:
-    """Draw a line as a quadrilateral with a disc at each end.
+    """Draws a line as a quadrilateral with a disc at each end.
 
-    pygame cuts the ends of its own thick lines along the axes, not across the line.
+    pygame ends its thick lines along the axes, not at a right angle to the line.
     """
     start = pygame.Vector2(shape.start) * _OVERSAMPLING
     end = pygame.Vector2(shape.end) * _OVERSAMPLING
@@ -241,8 +230,8 @@ def _draw_line(surface: pygame.Surface, shape: Line) -> None:
 
 
 def _fitting_font(shape: Text) -> pygame.font.Font:
-    """The bundled font at the text's size, or smaller where it must be to fit."""
-    # Named, it comes in the size asked for; as None, in 69 % of it.
+    """Returns the bundled font at the text's size, or smaller if needed to fit."""
+    # Loaded by name it has the requested size; loaded as None, 69 % of it.
     name = pygame.font.get_default_font()
     size = round(shape.size * _OVERSAMPLING)
     font = pygame.font.Font(name, size)
@@ -257,15 +246,15 @@ def _fitting_font(shape: Text) -> pygame.font.Font:
 
 @lru_cache(maxsize=512)
 def _text_picture(shape: Text) -> pygame.Surface:
-    """A text on a transparent surface, kept: most words stay from frame to frame.
+    """Renders a text on a transparent surface, cached from frame to frame.
 
-    A surface outlives `pygame.quit()`; a font does not, and is never kept.
+    A surface survives `pygame.quit()`, a font does not: fonts are not cached.
     """
     return _fitting_font(shape).render(shape.text, True, shape.colour)
 
 
 def _draw_text(surface: pygame.Surface, shape: Text) -> None:
-    """Draw one line of text, its capitals centred on the line's middle."""
+    """Draws one line of text, with capitals vertically centred on its y."""
     picture = _text_picture(shape)
     x = shape.x * _OVERSAMPLING
     left = {

@@ -1,7 +1,7 @@
-"""Shapes as data: what a picture holds, with no word on how it is drawn.
+"""Pictures as plain data, independent of the library that draws them.
 
-All lengths are pixels of the finished picture. The origin is its top left corner, x
-grows to the right and y grows downwards. Later shapes cover earlier ones.
+All lengths are pixels of the final image. The origin is its top left corner, x grows to
+the right and y grows downwards. Later shapes cover earlier ones.
 """
 
 from dataclasses import dataclass
@@ -14,19 +14,17 @@ Point: TypeAlias = tuple[float, float]
 """x and y in pixels."""
 
 
+class WindowClosed(Exception):  # noqa: N818 - closing a window is not an error
+    """The user has closed the window or pressed Escape."""
+
+
 @dataclass(frozen=True)
 class Rectangle:
-    """A filled rectangle.
+    """A filled rectangle; x and y are its top left corner.
 
     Attributes:
-        x: Left edge, in pixels.
-        y: Top edge, in pixels.
-        width: In pixels.
-        height: In pixels.
-        fill: Colour of the inside.
-        corner_radius: Radius of all four corners, in pixels; 0 is square.
+        corner_radius: Radius of all four corners; 0 is square.
         outline: Colour of the border, which lies inside the edges; None for none.
-        outline_width: Thickness of the border, in pixels.
     """
 
     x: float
@@ -41,15 +39,11 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Circle:
-    """A disc, or a ring when it has no fill.
+    """A disc, or a ring without a fill; x and y are its centre.
 
     Attributes:
-        x: Centre, in pixels.
-        y: Centre, in pixels.
-        radius: Outer radius, in pixels.
-        fill: Colour of the inside; None leaves it open.
+        radius: Outer radius.
         outline: Colour of the border, which lies inside the radius; None for none.
-        outline_width: Thickness of the border, in pixels.
     """
 
     x: float
@@ -62,14 +56,7 @@ class Circle:
 
 @dataclass(frozen=True)
 class Line:
-    """A straight line with round ends.
-
-    Attributes:
-        start: x and y of one end, in pixels.
-        end: x and y of the other end, in pixels.
-        colour: Its colour.
-        width: Thickness, in pixels; the round ends reach half of it further.
-    """
+    """A straight line with round ends, which extend it by half its width."""
 
     start: Point
     end: Point
@@ -79,12 +66,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Polygon:
-    """A filled polygon.
-
-    Attributes:
-        points: Three or more corners in order, each x and y in pixels.
-        fill: Colour of the inside.
-    """
+    """A filled polygon with three or more corners, in order."""
 
     points: tuple[Point, ...]
     fill: Colour
@@ -95,14 +77,11 @@ class Text:
     """One line of text.
 
     Attributes:
-        text: What it says.
-        x: Where the anchor is, in pixels.
-        y: Middle of the line, in pixels.
-        size: Font size, in pixels.
-        colour: Its colour.
+        x: Position of the anchor.
+        y: Middle of the line.
+        size: Font size.
         anchor: Which part of the text lies at x.
-        max_width: Widest it may get, in pixels; longer text is drawn smaller. None
-            sets no bound.
+        max_width: Maximum width; longer text is drawn smaller. None for no limit.
     """
 
     text: str
@@ -119,14 +98,7 @@ Shape: TypeAlias = Rectangle | Circle | Line | Polygon | Text
 
 @dataclass(frozen=True)
 class Scene:
-    """A whole picture.
-
-    Attributes:
-        width: In pixels.
-        height: In pixels.
-        background: Colour behind all shapes.
-        shapes: What to draw, the backmost first.
-    """
+    """A picture: its size, and its shapes with the backmost first."""
 
     width: int
     height: int
@@ -136,7 +108,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a viewer is handed; never the environment.
+    """What the picture of a tabular environment shows.
 
     Attributes:
         state: Index of the current state, 0 <= state < n_states.
@@ -146,9 +118,8 @@ class Snapshot:
         episode_return: Undiscounted sum of the rewards of this episode.
         terminated: Whether the step just taken ended the episode.
         action_probabilities: The policy's probability of each action in `state`,
-            [n_actions], each in 0..1; None when no policy was handed in.
-        previous_state: Index of the state in which `action` was taken. None when
-            unknown: at a wall, a move into the end and a bump look the same then.
+            [n_actions], each in 0..1; None without a policy.
+        previous_state: Index of the state in which `action` was taken; None if unknown.
     """
 
     state: int

@@ -1,23 +1,24 @@
-"""What both scenes share: the header, cards, labels and bars.
+"""Widgets, colours and number formats that the scenes share.
 
-Each widget is a pure function that returns shapes.
+A widget is a pure function that returns shapes. Positions and sizes are in pixels.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 
-from pg_envs.rendering.number_text import signed
-from pg_envs.rendering.palette import (
-    BACKGROUND,
-    BAR,
-    BORDER,
-    CARD,
-    INK,
-    MUTED,
-    SHADOW,
-    TRACK,
-    reward_colours,
+from pg_envs.rendering.scene import (
+    Circle,
+    Colour,
+    Line,
+    Point,
+    Polygon,
+    Rectangle,
+    Scene,
+    Shape,
+    Snapshot,
+    Text,
 )
-from pg_envs.rendering.scene import Colour, Rectangle, Scene, Shape, Snapshot, Text
 
 # Multiples of 16: video encoders pad or refuse other sizes.
 WIDTH, HEIGHT = 800, 512
@@ -25,16 +26,26 @@ MARGIN = 36.0
 
 STAT_WIDTH, STAT_GAP = 92.0, 10.0
 
+BACKGROUND: Colour = (243, 244, 248)
+CARD: Colour = (255, 255, 255)
+BORDER: Colour = (222, 226, 235)
+SHADOW: Colour = (231, 234, 241)
+TRACK: Colour = (234, 237, 244)
+TILE: Colour = (240, 243, 250)
+INK: Colour = (36, 42, 61)
+MUTED: Colour = (118, 127, 149)
+FAINT: Colour = (190, 197, 212)
+ACCENT: Colour = (79, 94, 232)
+ACCENT_SOFT: Colour = (227, 230, 253)
+BAR: Colour = (98, 136, 232)
+GAIN: Colour = (21, 145, 98)
+GAIN_SOFT: Colour = (222, 244, 233)
+LOSS: Colour = (208, 64, 76)
+LOSS_SOFT: Colour = (252, 231, 232)
+
 
 def compose(*groups: Sequence[Shape]) -> Scene:
-    """Stack groups of shapes into one picture of the common size.
-
-    Args:
-        *groups: Shapes, the backmost group first.
-
-    Returns:
-        The scene.
-    """
+    """Stacks groups of shapes, the backmost first, into one picture."""
     shapes = tuple(shape for group in groups for shape in group)
     return Scene(WIDTH, HEIGHT, BACKGROUND, shapes)
 
@@ -42,18 +53,7 @@ def compose(*groups: Sequence[Shape]) -> Scene:
 def card(
     x: float, y: float, width: float, height: float, outline: Colour = BORDER
 ) -> list[Shape]:
-    """A white panel with a soft edge.
-
-    Args:
-        x: Left edge, in pixels.
-        y: Top edge, in pixels.
-        width: In pixels.
-        height: In pixels.
-        outline: Colour of its border.
-
-    Returns:
-        Its shapes.
-    """
+    """Returns a white panel with a soft edge; x and y are its top left corner."""
     thickness = 1.5 if outline == BORDER else 2.5
     return [
         Rectangle(x, y + 3, width, height, SHADOW, 14),
@@ -64,19 +64,7 @@ def card(
 def pill(
     text: str, x: float, y: float, width: float, fill: Colour, colour: Colour = CARD
 ) -> list[Shape]:
-    """A small label with round ends.
-
-    Args:
-        text: What it says.
-        x: Its centre, in pixels.
-        y: Its centre, in pixels.
-        width: In pixels.
-        fill: Colour behind the text.
-        colour: Colour of the text.
-
-    Returns:
-        Its shapes.
-    """
+    """Returns a small label with round ends, centred at x and y."""
     return [
         Rectangle(x - width / 2, y - 12, width, 24, fill, 12),
         Text(text, x, y, 14, colour, max_width=width - 18),
@@ -84,16 +72,7 @@ def pill(
 
 
 def board(y: float, height: float, terminated: bool) -> list[Shape]:
-    """The panel that holds the task; it says so when the episode is over.
-
-    Args:
-        y: Top edge, in pixels.
-        height: In pixels.
-        terminated: Whether the episode is over.
-
-    Returns:
-        Its shapes.
-    """
+    """Returns the panel of the task, marked when the episode is over."""
     width = WIDTH - 2 * MARGIN
     if not terminated:
         return card(MARGIN, y, width, height)
@@ -104,15 +83,12 @@ def board(y: float, height: float, terminated: bool) -> list[Shape]:
 
 
 def header(title: str, rules: tuple[str, str], snapshot: Snapshot) -> list[Shape]:
-    """Name and rules of the task on the left; step, reward and return on the right.
+    """Returns the header: title and rules on the left, statistics on the right.
 
     Args:
         title: Name of the task.
-        rules: Two lines that say what to do.
-        snapshot: Where the step, the reward and the return are read.
-
-    Returns:
-        Its shapes.
+        rules: Two lines that describe the task.
+        snapshot: Provides step, reward and return.
     """
     stats_width = 3 * STAT_WIDTH + 2 * STAT_GAP
     room = WIDTH - 2 * MARGIN - stats_width - 20
@@ -140,14 +116,10 @@ def header(title: str, rules: tuple[str, str], snapshot: Snapshot) -> list[Shape
 
 
 def check_probabilities(snapshot: Snapshot, n_actions: int) -> None:
-    """Refuse probabilities that no bar could show.
-
-    Args:
-        snapshot: Where they are read; None is fine.
-        n_actions: How many there must be.
+    """Checks the action probabilities of a snapshot, if there are any.
 
     Raises:
-        ValueError: If there are more or fewer, or one lies outside 0..1.
+        ValueError: If there are not `n_actions` of them, or one lies outside 0..1.
     """
     probabilities = snapshot.action_probabilities
     if probabilities is None:
@@ -165,17 +137,14 @@ def check_probabilities(snapshot: Snapshot, n_actions: int) -> None:
 def horizontal_bar(
     x: float, y: float, length: float, thickness: float, share: float
 ) -> list[Shape]:
-    """A bar that fills its track from the left.
+    """Returns a bar that fills its track from the left.
 
     Args:
-        x: Left end of the track, in pixels.
-        y: Middle of the track, in pixels.
-        length: Of the track, in pixels.
-        thickness: In pixels.
-        share: How much of the track is filled, in 0..1.
-
-    Returns:
-        The track, then the bar; no bar for a share of 0.
+        x: Left end of the track.
+        y: Middle of the track.
+        length: Of the track.
+        thickness: Of the track.
+        share: Filled part of the track, in 0..1; no bar is drawn for 0.
     """
     top, radius = y - thickness / 2, thickness / 2
     shapes: list[Shape] = [Rectangle(x, top, length, thickness, TRACK, radius)]
@@ -188,17 +157,14 @@ def horizontal_bar(
 def vertical_bar(
     x: float, bottom: float, length: float, thickness: float, share: float
 ) -> list[Shape]:
-    """A bar that fills its track from the bottom.
+    """Returns a bar that fills its track from the bottom.
 
     Args:
-        x: Middle of the track, in pixels.
-        bottom: Lower end of the track, in pixels.
-        length: Of the track, in pixels.
-        thickness: In pixels.
-        share: How much of the track is filled, in 0..1.
-
-    Returns:
-        The track, then the bar; no bar for a share of 0.
+        x: Middle of the track.
+        bottom: Lower end of the track.
+        length: Of the track.
+        thickness: Of the track.
+        share: Filled part of the track, in 0..1; no bar is drawn for 0.
     """
     left, radius = x - thickness / 2, 6.0
     top = bottom - length
@@ -207,3 +173,82 @@ def vertical_bar(
         filled = length * min(share, 1.0)
         shapes.append(Rectangle(left, bottom - filled, thickness, filled, BAR, radius))
     return shapes
+
+
+def arrow(start: Point, end: Point, colour: Colour, width: float = 3.0) -> list[Shape]:
+    """Returns the shaft and the head of an arrow; `width` is that of the shaft."""
+    length = math.dist(start, end)
+    dx, dy = (end[0] - start[0]) / length, (end[1] - start[1]) / length
+    head = min(3.2 * width, length)
+    neck = (end[0] - head * dx, end[1] - head * dy)
+    side = 0.62 * head
+    points = (
+        end,
+        (neck[0] - side * dy, neck[1] + side * dx),
+        (neck[0] + side * dy, neck[1] - side * dx),
+    )
+    return [Line(start, neck, colour, width), Polygon(points, colour)]
+
+
+def token(
+    x: float, y: float, radius: float, gaze: float = 0.0, happy: bool = False
+) -> list[Shape]:
+    """Returns the agent: a round face that looks where it goes.
+
+    Args:
+        x: Its centre.
+        y: Its centre.
+        radius: Its size.
+        gaze: Direction of the eyes: -1 left, 0 ahead, +1 right.
+        happy: Whether it smiles.
+    """
+    colour = GAIN if happy else ACCENT
+    shapes: list[Shape] = [Circle(x, y, radius, colour, CARD, max(2.0, 0.1 * radius))]
+    for side in (-1, 1):
+        eye = x + (0.32 * side + 0.12 * gaze) * radius
+        level = y - 0.1 * radius
+        shapes.append(Circle(eye, level, 0.2 * radius, CARD))
+        pupil = eye + 0.07 * gaze * radius
+        shapes.append(Circle(pupil, level, 0.1 * radius, INK))
+    if happy:
+        smile = [
+            (x + 0.42 * radius * math.sin(t), y + (0.1 + 0.32 * math.cos(t)) * radius)
+            for t in (-1.2, -0.8, -0.4, 0.0, 0.4, 0.8, 1.2)
+        ]
+        thickness = max(1.5, 0.1 * radius)
+        shapes += [Line(a, b, CARD, thickness) for a, b in itertools.pairwise(smile)]
+    return shapes
+
+
+def reward_colours(reward: float | None) -> tuple[Colour, Colour]:
+    """Returns the text colour of a reward, and a pale background colour."""
+    if not reward:
+        return (FAINT if reward is None else INK), CARD
+    return (GAIN, GAIN_SOFT) if reward > 0 else (LOSS, LOSS_SOFT)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Formats a number with its sign: "+1.00", "−0.05", "0.00" without one."""  # noqa: RUF002
+    rounded = round(float(value), digits)
+    if rounded == 0:
+        return f"{0:.{digits}f}"
+    return f"{rounded:+.{digits}f}".replace("-", "−")  # noqa: RUF001
+
+
+def short(value: float) -> str:
+    """Formats a number with its sign and four significant digits: "+1", "0"."""
+    if value == 0:
+        return "0"
+    return f"{value:+.4g}".replace("-", "−")  # noqa: RUF001
+
+
+def percentage(probability: float) -> str:
+    """Formats a probability as a whole percentage, such as "62%".
+
+    A rare but possible action is "<1%", a likely but not certain one ">99%".
+    """
+    if 0 < probability < 0.005:
+        return "<1%"
+    if 0.995 <= probability < 1 - 1e-6:
+        return ">99%"
+    return f"{100 * probability:.0f}%"

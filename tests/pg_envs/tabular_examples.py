@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pg_envs.env import TabularEnv
 from pg_envs.mdp import RewardNoise, TabularMDP
-from pg_envs.torch_vector_env import TorchTabularVectorEnv
-from pg_envs.vector_env import TabularVectorEnv
+from pg_envs.tabular import TabularEnv
+from pg_envs.vector.tabular import TabularVectorEnv
 
 Floats = NDArray[np.float64]
 
@@ -113,26 +112,22 @@ def feed_single(env: TabularEnv, numbers: ArrayLike) -> PreparedDraws:
     return draws
 
 
-def feed_vector(
-    env: TabularVectorEnv,
-    blocks: Sequence[Floats],
-    convert: Callable[[Floats], Any] = np.asarray,
-) -> None:
+def feed_vector(env: TabularVectorEnv, blocks: Sequence[Floats]) -> None:
     """Makes a vector environment draw these blocks, `[rows, N]`: one a reset or step.
 
-    In a step, row 0 is the transition, row 1 the restart, rows 2 and 3 the noise. The
-    torch environment draws no row of which the tables decide.
+    In a step, row 0 is the transition, row 1 the restart, rows 2 and 3 the noise.
+    Torch draws no row that the tables determine.
     """
     waiting = iter(blocks)
     tables = env._tables
 
     def draw(n_rows: int) -> Any:
         block = next(waiting)
-        if isinstance(env, TorchTabularVectorEnv) and len(block) > 1:
-            needless = [0] * tables.is_deterministic + [1] * (tables.start is not None)
-            block = np.delete(block, needless, axis=0)
+        if env.backend.is_torch and len(block) > 1:
+            fixed = [0] * tables.is_deterministic + [1] * (tables.start is not None)
+            block = np.delete(block, fixed, axis=0)
         assert block.shape == (n_rows, env.num_envs)
-        return convert(block)
+        return env.backend.array(block)
 
     env._uniform = draw  # type: ignore[method-assign]
 

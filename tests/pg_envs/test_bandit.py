@@ -20,8 +20,8 @@ def test_the_three_arms_pay_one_zero_zero_and_never_end() -> None:
     assert env.reset(seed=0)[0].tolist() == [0.0]
     total = 0.0
     for t, action in zip(range(1, 101), itertools.cycle([0, 1, 2]), strict=False):
-        seen, reward, terminated, truncated, _ = env.step(np.int64(action))
-        assert seen.tolist() == [0.0]
+        obs, reward, terminated, truncated, _ = env.step(np.int64(action))
+        assert obs.tolist() == [0.0]
         assert reward == [1.0, 0.0, 0.0][action]
         assert (terminated, truncated) == (False, t == 100)
         total += float(reward)
@@ -41,26 +41,26 @@ def test_tables() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "seen", "space"),
+    ("form", "obs", "space"),
     [
         ("scalar", [0.0], spaces.Box(-1.0, 1.0, (1,), np.float32)),
         ("one_hot", [1.0], spaces.Box(0.0, 1.0, (1,), np.float32)),
         ("index", 0, spaces.Discrete(1)),
     ],
 )
-def test_observation_forms(form: Any, seen: Any, space: spaces.Space[Any]) -> None:
+def test_observation_forms(form: Any, obs: Any, space: spaces.Space[Any]) -> None:
     env = BanditEnv(observation=form)
     assert env.observation_space == space
-    assert np.asarray(env.reset(seed=0)[0]).tolist() == seen
-    assert np.asarray(env.step(np.int64(1))[0]).tolist() == seen
+    assert np.asarray(env.reset(seed=0)[0]).tolist() == obs
+    assert np.asarray(env.step(np.int64(1))[0]).tolist() == obs
 
 
 @pytest.mark.parametrize(
     "arm_rewards", [[], 1.0, [[1.0, 0.0]], np.zeros((2, 2)), np.zeros(0)]
 )
 def test_a_wrong_arm_count_is_refused(arm_rewards: Any) -> None:
-    wanted = "arm_rewards must be a sequence of at least one number, one per arm, got "
-    with pytest.raises(ValueError, match=re.escape(wanted + repr(arm_rewards))):
+    expected = f"at least one number, one per arm, got {arm_rewards!r}"
+    with pytest.raises(ValueError, match=re.escape(expected)):
         BanditEnv(arm_rewards)
 
 

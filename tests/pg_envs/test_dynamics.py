@@ -15,11 +15,10 @@ from pg_envs.dynamics import (
     make_tables,
 )
 from pg_envs.mdp import TabularMDP
-from pg_envs.torch_device import search
 from tests.pg_envs.tabular_examples import Floats, random_mdp, two_step_mdp
 
 LARGEST = float(np.nextafter(1.0, 0.0))
-"""The largest draw there is: uniform draws are below 1."""
+"""The largest possible draw: uniform draws are below 1."""
 
 
 def _chain(probabilities: list[float]) -> TabularMDP:
@@ -36,7 +35,7 @@ def _chain(probabilities: list[float]) -> TabularMDP:
 
 
 def _searched(probabilities: Floats, u: float) -> int:
-    """An independent inversion: walks along the states until the draw is used up."""
+    """An independent inversion of the distribution, state by state."""
     total = 0.0
     for state, probability in enumerate(probabilities):
         total += probability
@@ -48,7 +47,7 @@ def _searched(probabilities: Floats, u: float) -> int:
 def _torch_tables(tables: DynamicsTables) -> DynamicsTables:
     names = ("initial_cdf", "cdf", "successor", "reward", "terminal", "observations")
     arrays: dict[str, Any] = {n: torch.tensor(getattr(tables, n)) for n in names}
-    return replace(tables, **arrays, search=search)
+    return replace(tables, **arrays)
 
 
 IMPOSSIBLE = [
@@ -128,9 +127,9 @@ def test_scalars_batches_and_tensors_agree_with_a_search() -> None:
 
 
 def test_pairs_with_different_numbers_of_outcomes() -> None:
-    """The tables are as wide as the widest pair; no draw leads to what fills up."""
+    """The tables are padded to the widest pair; no draw selects the padding."""
     mdp = random_mdp(3, n_states=5, n_actions=4)
-    # Action a leads to state a or beyond: 5 outcomes, 4, 3 and 2; state 0 to one alone.
+    # Action a leads to state a or higher: 5, 4, 3 or 2 outcomes; from state 0 to one.
     transition = np.triu(np.ones((5, 5)))[:4] * mdp.transition
     transition[0] = np.eye(5)[2]
     transition /= transition.sum(axis=-1, keepdims=True)
@@ -141,15 +140,15 @@ def test_pairs_with_different_numbers_of_outcomes() -> None:
     for s, a in np.ndindex(5, 4):
         states, actions = np.full(len(draws), s), np.full(len(draws), a)
         step = advance(tables, states, actions, draws)
-        wanted = [_searched(transition[s, a], u) for u in draws]
-        assert step.state.tolist() == wanted
-        assert step.reward.tolist() == mdp.reward[s, a, wanted].tolist()
-        assert step.terminated.tolist() == mdp.terminal[s, a, wanted].tolist()
-        given = (torch.tensor(x) for x in (states, actions, draws))
-        assert advance(on_torch, *given).state.tolist() == wanted
+        expected = [_searched(transition[s, a], u) for u in draws]
+        assert step.state.tolist() == expected
+        assert step.reward.tolist() == mdp.reward[s, a, expected].tolist()
+        assert step.terminated.tolist() == mdp.terminal[s, a, expected].tolist()
+        arrays = (torch.tensor(x) for x in (states, actions, draws))
+        assert advance(on_torch, *arrays).state.tolist() == expected
 
 
-def test_nothing_is_drawn_of_what_is_certain() -> None:
+def test_certain_outcomes_need_no_draw() -> None:
     tables = make_tables(_chain([0.0, 1.0, 0.0]))
     assert tables.is_deterministic
     assert tables.start == initial_state(tables, None) == 1

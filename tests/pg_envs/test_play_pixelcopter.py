@@ -1,4 +1,4 @@
-"""Pixelcopter by keyboard, with keys that are posted to a window nobody sees."""
+"""Pixelcopter by keyboard, with key events posted to an invisible window."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any
 import pygame
 import pytest
 
-from pg_envs import pixelcopter_rules as rules
-from pg_envs.pixelcopter import PixelcopterEnv
+from pg_envs.pixelcopter import PixelcopterEnv, game
 from pg_envs.play_pixelcopter import main, play
 from pg_envs.rendering.canvas import Canvas
 from pg_envs.rendering.scene import Scene, Text
 
 
 class Hands:
-    """Posts keys: frame number to what happens before that frame is shown."""
+    """Posts events before frames are shown, by frame number."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, script: dict[int, Any]) -> None:
         self.frame, self.texts = 0, list[str]()
@@ -48,7 +47,7 @@ CLOSE = pygame.event.Event(pygame.QUIT)
 
 @pytest.fixture
 def actions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What the player does, in the order of the steps."""
+    """The actions of the player, in the order of the steps."""
     taken: list[int] = []
     step = PixelcopterEnv.step
 
@@ -70,7 +69,7 @@ def test_a_held_key_climbs_and_a_tap_climbs_once(
     hands = Hands(monkeypatch, script)
     assert play(PixelcopterEnv(render_mode="human"), seed=0) == []
     assert hands.frame == 17
-    climbs, idles = rules.CLIMBS, rules.IDLES
+    climbs, idles = game.UP, game.NOOP
     assert actions == [idles] * 8 + [climbs] * 2 + [idles] * 2 + [climbs, idles]
 
 
@@ -95,7 +94,7 @@ def test_a_crash_is_scored_and_the_next_game_waits(
     env.reset(seed=0)
     expected, terminated = 0.0, False
     while not terminated:
-        _, reward, terminated, _, _ = env.step(rules.IDLES)
+        _, reward, terminated, _, _ = env.step(game.NOOP)
         expected += reward
     assert score == expected
     assert any(f"Score {score:g}. Press" in text for text in hands.texts)

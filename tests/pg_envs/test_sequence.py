@@ -85,7 +85,7 @@ def test_an_episode_is_truncated_after_100_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "seen", "space"),
+    ("form", "obs", "space"),
     [
         ("scalar", [[-1.0], [0.0], [1.0]], spaces.Box(-1.0, 1.0, (1,), np.float32)),
         (
@@ -96,12 +96,12 @@ def test_an_episode_is_truncated_after_100_steps() -> None:
         ("index", [0, 1, 2], spaces.Discrete(3)),
     ],
 )
-def test_observation_forms(form: Any, seen: Any, space: spaces.Space[Any]) -> None:
+def test_observation_forms(form: Any, obs: Any, space: spaces.Space[Any]) -> None:
     env = SequenceEnv(observation=form)
     assert env.observation_space == space
     observations = [env.reset(seed=0)[0]]
     observations += [env.step(np.int64(RIGHT))[0] for _ in range(2)]
-    assert [np.asarray(o).tolist() for o in observations] == seen
+    assert [np.asarray(o).tolist() for o in observations] == obs
 
 
 @pytest.mark.parametrize("n_states", [1, 0, -3, 2.0, True, "3", None])

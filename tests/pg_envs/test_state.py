@@ -1,4 +1,4 @@
-"""get_state() and set_state(): the steps that follow are the same."""
+"""get_state() and set_state() of single tabular environments; digests of tables."""
 
 from __future__ import annotations
 
@@ -11,114 +11,54 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode
 
-from pg_envs.env import TabularEnv
 from pg_envs.state import digest
-from pg_envs.torch_vector_env import TorchTabularVectorEnv
-from pg_envs.vector_env import TabularVectorEnv
+from pg_envs.tabular import TabularEnv
 from tests.pg_envs.tabular_examples import random_mdp
-
-MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]
 
 
 def noisy(seed: int = 0) -> TabularEnv:
     return TabularEnv(random_mdp(seed, reward_noise="gaussian"))
 
 
-def on_numpy(mode: AutoresetMode, n: int = 4, seed: int = 0) -> TabularVectorEnv:
-    return TabularVectorEnv(noisy(seed), n, 5, mode)
-
-
-def on_torch(mode: AutoresetMode, n: int = 4, seed: int = 0) -> TorchTabularVectorEnv:
-    return TorchTabularVectorEnv(noisy(seed), n, "cpu", 5, mode)
-
-
-def steps(env: Any, n: int = 40) -> list[Any]:
-    """What is seen, by steps of a fixed choice of actions."""
+def play(env: TabularEnv, n_steps: int = 40) -> list[Any]:
     rng = np.random.default_rng(1)
-    seen: list[Any] = []
-    result: Any
-    for _ in range(n):
-        if isinstance(env, TabularEnv):
-            result = env.step(rng.integers(4))
-            seen.append(result[:4])
-            if result[2]:
-                seen.append(env.reset())
-        else:
-            result = env.step(rng.integers(4, size=env.num_envs))
-            seen.append([np.asarray(part).tolist() for part in result[:4]])
-    return seen
+    results: list[Any] = []
+    for _ in range(n_steps):
+        step = env.step(rng.integers(4))
+        results.append(step[:4])
+        if step[2]:
+            results.append(env.reset())
+    return results
 
 
-VECTOR: list[Callable[..., Any]] = [on_numpy, on_torch]
-
-
-@pytest.mark.parametrize("made", [0, 13])
-def test_a_single_environment_goes_on(made: int) -> None:
+@pytest.mark.parametrize("n_before", [0, 13])
+def test_a_state_continues_bit_for_bit(n_before: int) -> None:
     env = noisy()
     env.reset(seed=3)
-    steps(env, made)
+    play(env, n_before)
     state = env.get_state()
-    kept = copy.deepcopy(state)
-    expected = steps(env)
-    assert state == kept
-    for other in (env, noisy()):
-        other.set_state(pickle.loads(pickle.dumps(state)))
-        assert steps(other) == expected
+    unchanged = copy.deepcopy(state)
+    expected = play(env)
+    assert state == unchanged
+    for restored in (env, noisy()):
+        restored.set_state(pickle.loads(pickle.dumps(state)))
+        assert play(restored) == expected
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("make", VECTOR)
-def test_vector_environments_go_on(
-    make: Callable[..., Any], mode: AutoresetMode
-) -> None:
-    env = make(mode)
-    env.reset(seed=3)
-    # So many that one has just ended, which in NEXT_STEP decides on the next step.
-    while not (np.asarray(env._done).any() and not np.asarray(env._done).all()):
-        steps(env, 1)
-    state = env.get_state()
-    expected = steps(env)
-    for other in (env, make(mode)):
-        other.set_state(pickle.loads(pickle.dumps(state)))
-        assert steps(other) == expected
-    # And a whole reset goes on with the same random numbers.
-    resets = []
-    for other in (env, make(mode)):
-        other.set_state(state)
-        resets.append([np.asarray(other.reset()[0]).tolist() for _ in range(3)])
-    assert resets[0] == resets[1]
-
-
-@pytest.mark.parametrize("make", [noisy, *(lambda m=m: m(MODES[0]) for m in VECTOR)])
-def test_the_state_before_a_reset_is_one_too(make: Callable[[], Any]) -> None:
-    env, other = make(), make()
+def test_the_state_before_a_reset_is_a_state_too() -> None:
+    env, other = noisy(), noisy()
     other.set_state(env.get_state())
     with pytest.raises(gymnasium.error.ResetNeeded):
-        other.step(0 if isinstance(env, TabularEnv) else np.zeros(4, np.int64))
-    assert np.array_equal(env.reset()[0], other.reset()[0])
+        other.step(np.int64(0))
+    assert env.reset()[0] == other.reset()[0]
 
 
-def test_the_picture_is_kept() -> None:
-    env, other = (
-        gymnasium.make_vec("PGToy-Sequence-v0", 2, render_mode="rgb_array")
-        for _ in range(2)
-    )
-    env.reset(seed=0)
-    env.step(np.array([1, 1]))
-    other.unwrapped.set_state(env.unwrapped.get_state())  # type: ignore[attr-defined]
-    pictures: Any = env.render(), other.render()
-    assert np.array_equal(*pictures)
-    env.close()
-    other.close()
+def changed(s: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(s), name: value}
 
 
-def changed(state: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    return {**copy.deepcopy(state), name: value}
-
-
-SINGLE_DAMAGE: list[tuple[Callable[[dict[str, Any]], Any], type[Exception], str]] = [
+DAMAGE: list[tuple[Callable[[dict[str, Any]], Any], type[Exception], str]] = [
     (lambda s: None, TypeError, "state must be a dict"),
     (lambda s: {**s, "more": 1}, ValueError, "state must have the parts"),
     (lambda s: {"mdp": s["mdp"]}, ValueError, "state must have the parts"),
@@ -145,9 +85,9 @@ SINGLE_DAMAGE: list[tuple[Callable[[dict[str, Any]], Any], type[Exception], str]
 ]
 
 
-@pytest.mark.parametrize(("damage", "error", "says"), SINGLE_DAMAGE)
-def test_a_single_environment_refuses_what_is_no_state_of_its_own(
-    damage: Callable[[dict[str, Any]], Any], error: type[Exception], says: str
+@pytest.mark.parametrize(("damage", "error", "message"), DAMAGE)
+def test_a_damaged_state_is_refused_and_changes_nothing(
+    damage: Callable[[dict[str, Any]], Any], error: type[Exception], message: str
 ) -> None:
     env = noisy()
     env.reset(seed=3)
@@ -156,75 +96,12 @@ def test_a_single_environment_refuses_what_is_no_state_of_its_own(
     other = noisy()
     other.reset(seed=4)
     other.step(np.int64(1))
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         env.set_state(damage(other.get_state()))
     assert env.get_state() == before
 
 
-def with_column(s: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    return changed(s, "columns", {**s["columns"], name: value})
-
-
-VECTOR_DAMAGE: list[tuple[Callable[[dict[str, Any]], Any], type[Exception], str]] = [
-    (lambda s: [], TypeError, "state must be a dict"),
-    (lambda s: {}, ValueError, "state must have the parts"),
-    (lambda s: changed(s, "num_envs", 5), ValueError, "its num_envs is 5"),
-    (lambda s: changed(s, "max_episode_steps", None), ValueError, "max_episode_steps"),
-    (lambda s: changed(s, "autoreset_mode", "x"), ValueError, "its autoreset_mode"),
-    (lambda s: changed(s, "device", "cuda"), ValueError, "its device is 'cuda'"),
-    (lambda s: changed(s, "columns", {}), ValueError, "must have the parts done, el"),
-    (
-        lambda s: with_column(s, "state", np.full(4, 6)),
-        ValueError,
-        r"\['columns'\]\['state'\] must be integers from 0 to 5",
-    ),
-    (
-        lambda s: with_column(s, "elapsed", np.zeros(4)),
-        ValueError,
-        r"state\['elapsed'\] must be an array \[4\] of int64, got \[4\] float64",
-    ),
-    (
-        lambda s: with_column(s, "done", np.zeros(3, np.bool_)),
-        ValueError,
-        r"state\['done'\] must be an array \[4\] of bool, got \[3\] bool",
-    ),
-    (lambda s: with_column(s, "returns", [0.0] * 4), ValueError, "got \\[0.0, 0.0"),
-    (lambda s: changed(s, "generator", {"a": 1}), ValueError, "PCG64|parts numpy"),
-]
-
-
-@pytest.mark.parametrize(("damage", "error", "says"), VECTOR_DAMAGE)
-@pytest.mark.parametrize("make", VECTOR)
-def test_vector_environments_refuse_what_is_no_state_of_their_own(
-    make: Callable[..., Any],
-    damage: Callable[[dict[str, Any]], Any],
-    error: type[Exception],
-    says: str,
-) -> None:
-    env, other = make(MODES[0]), make(MODES[0])
-    env.reset(seed=3)
-    other.reset(seed=4)
-    before = env.get_state()
-    with pytest.raises(error, match=says):
-        env.set_state(damage(other.get_state()))
-    assert str(env.get_state()) == str(before)
-    # The state as it was is taken.
-    env.set_state(other.get_state())
-    assert steps(env) == steps(other)
-
-
-def test_torch_refuses_random_numbers_that_are_none() -> None:
-    env = on_torch(MODES[0])
-    env.reset(seed=3)
-    state = env.get_state()
-    for wrong in (None, np.zeros(3, np.uint8), np.zeros(3)):
-        generator = {**state["generator"], "torch": wrong}
-        with pytest.raises(ValueError, match=r"must be the state of a generator of to"):
-            env.set_state({**state, "generator": generator})
-    assert str(env.get_state()) == str(state)
-
-
-def test_what_decides_what_happens_is_in_the_digest() -> None:
+def test_the_digest_covers_everything_that_affects_episodes() -> None:
     mdp = random_mdp(0, reward_noise="gaussian")
     assert digest(mdp) == digest(random_mdp(0, reward_noise="gaussian"))
     flat = np.full_like(mdp.transition, 1 / 6)

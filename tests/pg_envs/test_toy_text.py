@@ -20,9 +20,9 @@ from pg_envs import (
     oracle,
     sequence_mdp,
 )
-from pg_envs.make_torch import make_torch_vec
-from pg_envs.torch_vector_env import TorchTabularVectorEnv
+from pg_envs.make import make_torch_vec
 from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
+from pg_envs.vector.tabular import TorchTabularVectorEnv
 from tests.pg_envs.tabular_examples import (
     BANDIT,
     SEQUENCE,
@@ -57,27 +57,27 @@ WALKS = [
 
 
 @pytest.mark.parametrize(("env_id", "arguments", "n_steps"), WALKS)
-def test_all_three_agree_with_gymnasiums_own_step(
+def test_single_numpy_and_torch_equal_gymnasiums_step(
     env_id: str, arguments: dict[str, Any], n_steps: int
 ) -> None:
-    """Random steps: the draws are those that lead where Gymnasium went."""
-    theirs = gymnasium.make(env_id, max_episode_steps=-1, **arguments).unwrapped
-    mdp = mdp_from_env(theirs)
+    """Random steps, with the draws that lead to Gymnasium's next states."""
+    toy_env = gymnasium.make(env_id, max_episode_steps=-1, **arguments).unwrapped
+    mdp = mdp_from_env(toy_env)
     rng = np.random.default_rng(0)
-    state, _ = theirs.reset(seed=0)
+    state, _ = toy_env.reset(seed=0)
     start = draw_of(mdp.initial_distribution, int(state))
     singles, blocks = [start], [np.array([[start]])]
     expected, actions, starts = [], [], [int(state)]
     for _ in range(n_steps):
         action = int(rng.integers(mdp.n_actions))
         before = state
-        state, reward, terminated, _, _ = theirs.step(action)
+        state, reward, terminated, _, _ = toy_env.step(action)
         expected.append((int(state), float(reward), bool(terminated)))
         actions.append(action)
         draw = draw_of(mdp.transition[before, action], int(state))
         restart = 0.5
         if terminated:
-            state, _ = theirs.reset()
+            state, _ = toy_env.reset()
             starts.append(int(state))
             restart = draw_of(mdp.initial_distribution, int(state))
         singles += [draw, restart] if terminated else [draw]
@@ -87,22 +87,23 @@ def test_all_three_agree_with_gymnasiums_own_step(
     single = TabularEnv(mdp)
     feed_single(single, singles)
     assert single.reset()[0] == starts[0]
-    for action, wanted in zip(actions, expected, strict=True):
-        seen, reward, terminated, _, _ = single.step(np.int64(action))
-        assert (int(seen), reward, terminated) == wanted
+    for action, expected_result in zip(actions, expected, strict=True):
+        obs, reward, terminated, _, _ = single.step(np.int64(action))
+        assert (int(obs), reward, terminated) == expected_result
         if terminated:
             single.reset()
     same = AutoresetMode.SAME_STEP
-    for env, convert in (
-        (TabularVectorEnv(TabularEnv(mdp), 1, None, same), np.asarray),
-        (TorchTabularVectorEnv(TabularEnv(mdp), 1, "cpu", None, same), torch.tensor),
+    for env in (
+        TabularVectorEnv(TabularEnv(mdp), 1, None, same),
+        TorchTabularVectorEnv(TabularEnv(mdp), 1, "cpu", None, same),
     ):
-        feed_vector(env, blocks, convert)
+        feed_vector(env, blocks)
         env.reset()
-        for action, wanted in zip(actions, expected, strict=True):
-            seen, rewards, ended, _, infos = env.step(np.array([action]))
-            last = infos["final_obs"] if ended[0] else seen
-            assert (int(last[0]), float(rewards[0]), bool(ended[0])) == wanted
+        for action, expected_result in zip(actions, expected, strict=True):
+            obs, rewards, terminated, _, infos = env.step(np.array([action]))
+            final_obs = infos["final_obs"] if terminated[0] else obs
+            result = int(final_obs[0]), float(rewards[0]), bool(terminated[0])
+            assert result == expected_result
 
 
 @pytest.mark.parametrize(("env_id", "arguments"), TOY_TEXT)
@@ -126,7 +127,7 @@ def test_tables_hold_the_probabilities_of_p(
     np.testing.assert_allclose(mdp.initial_distribution, toy.initial_state_distrib)
 
 
-def test_rewards_that_differ_on_the_way_to_one_state_become_their_mean() -> None:
+def test_different_rewards_of_one_transition_become_their_mean() -> None:
     """At the start of the slippery cliff a bump costs 1 and a fall, back there, 100."""
     toy: Any = gymnasium.make("CliffWalkingSlippery-v1").unwrapped
     mdp = mdp_from_env(toy)
@@ -153,7 +154,7 @@ def test_optimal_returns_are_those_that_gymnasium_states() -> None:
     assert best_return("FrozenLake-v1", 100, is_slippery=False) == pytest.approx(1.0)
 
 
-def test_outcomes_that_lead_to_the_same_state_are_added_up() -> None:
+def test_outcomes_with_the_same_next_state_are_added() -> None:
     mdp = mdp_from_transitions(
         {
             0: {0: [(0.25, 1, 2.0, False), (0.25, 1, 4.0, False), (0.5, 0, 0.0, True)]},
@@ -167,7 +168,7 @@ def test_outcomes_that_lead_to_the_same_state_are_added_up() -> None:
     assert mdp.terminal[:, 0].tolist() == [[True, False], [False, True]]
 
 
-def test_what_the_tables_cannot_say_is_refused() -> None:
+def test_environments_that_tables_cannot_express_are_refused() -> None:
     mixed = {0: {0: [(0.5, 0, 0.0, True), (0.5, 0, 0.0, False)]}}
     with pytest.raises(ValueError, match="action 0 in state 0 leads to state 0 both"):
         mdp_from_transitions(mixed, [1.0])
@@ -200,18 +201,18 @@ WRAPPERS: dict[str, Any] = {
         (SEQUENCE, {"n_states": 5, "step_cost": 0.5}),
     ],
 )
-def test_our_own_environments_have_their_tables(
+def test_tables_of_single_environments(
     env_id: str, arguments: dict[str, Any], wrapper: str
 ) -> None:
     env = WRAPPERS[wrapper](gymnasium.make(env_id, **arguments))
-    own: Any = env.unwrapped
-    assert mdp_from_env(env) is own.mdp
+    unwrapped: Any = env.unwrapped
+    assert mdp_from_env(env) is unwrapped.mdp
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("env_id", [BANDIT, SEQUENCE, "FrozenLake-v1"])
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
-def test_so_have_vectors_of_them(kind: str, env_id: str, wrapped: bool) -> None:
+def test_tables_of_vector_environments(kind: str, env_id: str, wrapped: bool) -> None:
     env: Any
     if kind == "torch":
         env = make_torch_vec(env_id, 3)
@@ -236,10 +237,10 @@ NO_TABLES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("given", NO_TABLES)
-def test_what_has_no_tables_is_refused(given: str) -> None:
+@pytest.mark.parametrize("argument", NO_TABLES)
+def test_arguments_without_tables_are_refused(argument: str) -> None:
     with pytest.raises(TypeError, match=r"^env must be an environment "):
-        mdp_from_env(NO_TABLES[given])
+        mdp_from_env(NO_TABLES[argument])
 
 
 NO_MDP: dict[str, Any] = {
@@ -265,26 +266,26 @@ TAKES_AN_MDP: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("given", NO_MDP)
+@pytest.mark.parametrize("argument", NO_MDP)
 @pytest.mark.parametrize("function", TAKES_AN_MDP)
 def test_an_environment_in_place_of_its_tables_is_refused(
-    function: str, given: str
+    function: str, argument: str
 ) -> None:
     TAKES_AN_MDP[function](sequence_mdp())
     with pytest.raises(TypeError, match=r"^mdp must be a TabularMDP.*mdp_from_env"):
-        TAKES_AN_MDP[function](NO_MDP[given])
+        TAKES_AN_MDP[function](NO_MDP[argument])
 
 
-@pytest.mark.parametrize("given", ["wrapped", "class", "vector"])
+@pytest.mark.parametrize("argument", ["wrapped", "class", "vector"])
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
-def test_vectors_are_made_of_an_environment_without_wrappers(
-    kind: str, given: str
+def test_vector_environments_take_an_environment_without_wrappers(
+    kind: str, argument: str
 ) -> None:
     env: Any = {
         "wrapped": gymnasium.make(SEQUENCE),
         "class": SequenceEnv,
         "vector": TabularVectorEnv(SequenceEnv(), 2),
-    }[given]
+    }[argument]
     with pytest.raises(TypeError, match="env must be a TabularEnv without wrappers"):
         if kind == "numpy":
             TabularVectorEnv(env, 2)
@@ -292,14 +293,11 @@ def test_vectors_are_made_of_an_environment_without_wrappers(
             TorchTabularVectorEnv(env, 2, "cpu")
 
 
-@pytest.mark.parametrize("given", [SequenceEnv, SequenceEnv(), None, 3])
-def test_make_torch_vec_is_given_an_id(given: Any) -> None:
+@pytest.mark.parametrize("argument", [SequenceEnv, SequenceEnv(), None, 3])
+def test_make_torch_vec_takes_an_id(argument: Any) -> None:
     with pytest.raises(TypeError, match="id must be the id of an environment, such as"):
-        make_torch_vec(given, 2)
+        make_torch_vec(argument, 2)
     assert make_torch_vec(gymnasium.spec(SEQUENCE), 2).num_envs == 2
-
-
-# make_torch_vec() takes their ids.
 
 
 @pytest.mark.parametrize(
@@ -313,7 +311,7 @@ def test_make_torch_vec_is_given_an_id(given: Any) -> None:
         ("Taxi-v4", {"max_episode_steps": 20}, 20),
     ],
 )
-def test_ids_are_taken_with_their_arguments_and_limits(
+def test_make_torch_vec_takes_ids_of_toy_text(
     env_id: str, arguments: dict[str, Any], limit: int | None
 ) -> None:
     env = make_torch_vec(env_id, 3, **arguments)
@@ -325,8 +323,8 @@ def test_ids_are_taken_with_their_arguments_and_limits(
         np.testing.assert_array_equal(getattr(env.mdp, name), getattr(mdp, name))
     assert env.single_observation_space == toy.observation_space
     assert env.single_action_space == toy.action_space
-    seen, _ = env.reset(seed=0)
-    assert seen.dtype == torch.int64
+    obs, _ = env.reset(seed=0)
+    assert obs.dtype == torch.int64
     with pytest.raises(ValueError, match=f"render_mode must be None for '{env_id}'"):
         make_torch_vec(env_id, 3, render_mode="rgb_array", **arguments)
 
@@ -343,7 +341,7 @@ def test_ids_are_taken_with_their_arguments_and_limits(
 def test_mean_returns_are_those_of_the_oracle(
     env_id: str, arguments: dict[str, Any]
 ) -> None:
-    """One episode in each of 20,000 environments, at random with a leaning.
+    """One episode in each of 20,000 environments, with a policy that is not uniform.
 
     The mean lies within 4 standard errors of the exact expectation. False alarms: four
     in 16,000 over the choice of the seed.
@@ -352,17 +350,17 @@ def test_mean_returns_are_those_of_the_oracle(
     env = make_torch_vec(env_id, n, **arguments)
     assert isinstance(env, TorchTabularVectorEnv)
     limit, n_actions = env.max_episode_steps, env.mdp.n_actions
-    leaning = torch.linspace(1.0, 2.0, n_actions)
-    policy = np.tile(leaning / leaning.sum(), (env.mdp.n_states, 1))
+    weights = torch.linspace(1.0, 2.0, n_actions)
+    policy = np.tile(weights / weights.sum(), (env.mdp.n_states, 1))
     exact = oracle.expected_return(env.mdp, policy, 1.0, limit)
     env.reset(seed=0)
     generator = torch.Generator().manual_seed(1)
-    returns, going_on = torch.zeros(n), torch.ones(n, dtype=torch.bool)
-    while going_on.any():
-        actions = leaning.multinomial(n, replacement=True, generator=generator)
+    returns, running = torch.zeros(n), torch.ones(n, dtype=torch.bool)
+    while running.any():
+        actions = weights.multinomial(n, replacement=True, generator=generator)
         _, rewards, terminated, truncated, _ = env.step_unchecked(actions)
-        returns += rewards * going_on
-        going_on &= ~(terminated | truncated)
+        returns += rewards * running
+        running &= ~(terminated | truncated)
     error = float(returns.double().std()) / n**0.5
     assert error > 0.0
     assert abs(float(returns.double().mean()) - exact) < 4 * error

@@ -17,7 +17,7 @@ from PIL import Image
 from pg_agents.analysis.curves import evenly_spaced
 from pg_agents.analysis.plots.records import check_names, check_probabilities
 from pg_agents.analysis.plots.style import colour, new_figure
-from pg_agents.callbacks.training_record import TrainingRecord
+from pg_agents.callbacks.recorder import TrainingRecord
 from pg_agents.common.files import write_file
 
 # How long the last frame is shown before the animation restarts.

@@ -21,7 +21,7 @@ from pg_agents.analysis.plots.style import (
     new_figure,
 )
 from pg_agents.analysis.statistics import Floats
-from pg_agents.callbacks.training_record import TrainingRecord
+from pg_agents.callbacks.recorder import TrainingRecord
 
 _STEPS = "Environment steps"
 _NO_STEPS = "was the Recorder given to learn()?"

@@ -1,8 +1,7 @@
-"""PGToy-Pixelcopter-v0: a helicopter in a cave, without an end.
+"""PGToy-Pixelcopter-v0: a helicopter in an endless cave.
 
-A return is the score of the original game: 1 for a block passed or a column left
-behind, -5 for the crash. In the course's environment a crash costs 1: a flight that
-ends in one scores 4 more there.
+A return is the score of the original game: 1 for each block or column passed, -5 for a
+crash. A crash costs 1 in the course's environment, so a flight scores 4 more there.
 """
 
 from dataclasses import replace
@@ -11,25 +10,24 @@ from typing import Any
 from pg_agents.experiments.recipe import Point, Recipe, Reported
 from pg_agents.experiments.settings import Evaluation, Settings
 
-# A flight that is still going on then is cut off and counted as it stands: about 3,500.
-_LONGEST = 20_000
+# A flight of 20,000 steps, which scores about 3,500, is truncated.
 _EVALUATION = Evaluation(
     n_episodes=100,
     n_envs=100,
     env_kwargs={
-        "max_episode_steps": _LONGEST,
+        "max_episode_steps": 20_000,
         "vectorization_mode": "vector_entry_point",
     },
 )
-# How many observations the stacked policy sees: a column passes in six steps.
+# Number of stacked observations; a column passes in six steps.
 _STACK = 8
 
 
 def _network(n_stack: int) -> dict[str, Any]:
-    """Returns arguments of a policy that sees the last observations.
+    """Returns the policy_kwargs for a stack of observations.
 
-    Scaled by typical sizes, in pixels: of y, momentum, distance to the ceiling and to
-    the floor, distance to the next block, its y, and that plus its height.
+    The features are scaled by typical sizes in pixels: y, momentum, distances to
+    ceiling and floor, distance to the next block, its upper and its lower edge.
     """
     return {
         "net_arch": [64, 64],
@@ -82,11 +80,9 @@ RECIPES = (
                 Point(50_000, 100, None),
             ),
             tenth=True,
-            source="B",
         ),
         variants={
-            # An update after each episode, which is one environment: several would be
-            # as many episodes an update, another setting.
+            # One environment: the notebook makes an update after each episode.
             "notebook": Settings(
                 algorithm="REINFORCE",
                 env_id="PGToy-Pixelcopter-v0",
@@ -108,7 +104,7 @@ RECIPES = (
                 checkpoint_every=500_000,
             ),
             "best": _BEST,
-            # The column at the player says where the cave is, several where it leads.
+            # One column shows where the cave is, several where it leads.
             "stacked": replace(
                 _BEST,
                 frame_stack=_STACK,

@@ -1,4 +1,4 @@
-"""The row of three states, whose right answer is known: right, right, centre."""
+"""PGToy-Sequence-v0: three states, whose best actions are right, right, centre."""
 
 from typing import Any
 
@@ -22,18 +22,17 @@ RECIPES = (
     Recipe(
         name="sequence-reinforce",
         title="REINFORCE with a linear policy on three states in a row",
-        # Right, right, centre: -0.05 - 0.05 + 1.
+        # The best return is -0.05 - 0.05 + 1.
         reported=Reported(
             text="9 of 10 runs find it (by the probability, not its logarithm); a "
-            "return of 0.90 is best",
-            source="D",
+            "return of 0.90 is best"
         ),
         variants={"notebook": _sequence([])},
     ),
     Recipe(
         name="sequence-explore",
         title="the same with another gamma, step size, baseline, network",
-        reported=Reported(text="no figure", source="D"),
+        reported=Reported(text="no figure"),
         variants={
             "gamma": _sequence([], gamma=0.95),
             "step": _sequence([], learning_rate=0.05),

@@ -20,7 +20,6 @@ SEQUENCE = "pg_envs:PGToy-Sequence-v0"
 
 
 def test_same_seed_same_weights_to_the_bit() -> None:
-    """Must hold 5."""
     weights = []
     for _ in range(2):
         model = ActorCritic("MlpPolicy", SEQUENCE, seed=7).learn(300)
@@ -220,7 +219,7 @@ def test_bad_arguments_are_refused_by_name(
 
 
 def test_policy_kwargs_of_the_caller_stay_as_they_were() -> None:
-    """Rule 9: SB3's A2C writes its optimiser into them."""
+    """SB3's A2C writes its optimiser into them."""
     policy_kwargs: dict[str, Any] = {}
     ActorCritic("MlpPolicy", SEQUENCE, policy_kwargs=policy_kwargs)
     assert policy_kwargs == {}

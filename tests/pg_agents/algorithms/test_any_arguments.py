@@ -1,4 +1,4 @@
-"""Must hold 5: any arguments are refused by name, or make a model that works."""
+"""Any arguments are refused by name, or make a model that works."""
 
 from __future__ import annotations
 

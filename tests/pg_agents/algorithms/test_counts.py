@@ -32,8 +32,8 @@ from pg_agents.callbacks import (
     remaining_timesteps,
 )
 from pg_agents.experiments import find_recipe, run_seeds
-from pg_agents.experiments.showcases import find_showcase
-from pg_agents.experiments.watching import record, watch
+from pg_agents.experiments.pretrained import find_pretrained
+from pg_agents.experiments.viewer import record, watch
 
 ID = "pg_envs:PGToy-Sequence-v0"
 AGENTS: tuple[Any, ...] = (REINFORCE, ActorCritic, RandomAgent)
@@ -177,7 +177,7 @@ def one_seed(**arguments: Any) -> None:
 
 
 def shown(show: Callable[..., Any], **arguments: Any) -> None:
-    folder = find_showcase("pixelcopter-mc", None)
+    folder = find_pretrained("pixelcopter-mc", None)
     assert folder is not None
     show(folder, on_return=lambda each: None, **{"n_episodes": 1, **arguments})
 

@@ -72,7 +72,7 @@ def test_saved_and_loaded_it_predicts_the_same(agent: Any, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("agent", LEARNERS)
 def test_loading_restores_every_argument(agent: Any, tmp_path: Path) -> None:
-    """Rule 9: load() passes policy, env, device and _init_setup_model alone."""
+    """load() passes policy, env, device and _init_setup_model alone."""
     arguments: dict[str, Any] = {
         "n_steps": 7,
         "gamma": 0.5,
@@ -95,7 +95,7 @@ def test_loading_restores_every_argument(agent: Any, tmp_path: Path) -> None:
 def test_a_checkpoint_holds_no_tensors_buffers_or_generators(
     agent: Any, tmp_path: Path
 ) -> None:
-    """Rule 9: everything in __dict__ is pickled unless it is excluded."""
+    """Everything in __dict__ is pickled unless it is excluded."""
     model = agent("MlpPolicy", SEQUENCE, seed=0).learn(50)
     names, others = model._get_torch_save_params()
     assert names[0] == "policy"
@@ -126,7 +126,6 @@ def test_a_checkpoint_holds_no_tensors_buffers_or_generators(
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_checkpoint_of_another_class_is_refused(agent: Any, tmp_path: Path) -> None:
-    """Must hold 7."""
     for other in (*AGENTS, A2C):
         if other is agent:
             continue
@@ -332,7 +331,7 @@ def test_squashed_actions_reach_the_bounds_of_the_space() -> None:
 
 @pytest.mark.parametrize("agent", LEARNERS)
 def test_loading_restores_estimator_and_data(agent: Any, tmp_path: Path) -> None:
-    """Rule 9, of the arguments that SB3 does not know."""
+    """The arguments that SB3 does not know."""
     arguments: dict[str, Any] = {
         "n_episodes": 2,
         "max_episode_steps": 30,

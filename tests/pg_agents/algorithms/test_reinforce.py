@@ -45,7 +45,7 @@ def two_step_model(n_envs: int, **arguments: Any) -> REINFORCE:
     ],
 )
 def test_expected_gradient_is_exact(n_episodes: int, settings: dict[str, Any]) -> None:
-    """Rule 3 as well: the sum over steps is divided by the number of episodes."""
+    """The sum over steps is divided by the number of episodes."""
     model = two_step_model(n_episodes, **settings)
     got = expected_gradient(model, n_episodes)
     torch.testing.assert_close(got, exact_gradient(model.gamma), atol=2e-6, rtol=0)
@@ -55,7 +55,7 @@ def test_expected_gradient_is_exact(n_episodes: int, settings: dict[str, Any]) -
 def test_batch_mean_baseline_scales_the_gradient_by_1_minus_1_in_n(
     returns: Any,
 ) -> None:
-    """Rule 1, to rounding, with episodes of different lengths."""
+    """Batch-mean baseline: by 1 - 1/N, with episodes of different lengths."""
     exact = exact_gradient(GAMMA)
     for n, baseline, factor in (
         (2, "mean", 1 / 2),
@@ -92,7 +92,7 @@ def test_the_oracle_knows_the_same_gradient(gamma: float) -> None:
 
 
 def test_dropping_gamma_t_weights_later_steps_too_much() -> None:
-    """Rule 2: by 1 / gamma^t, as the theorem with undiscounted states says."""
+    """By 1 / gamma^t, as the theorem with undiscounted states says."""
     got = expected_gradient(two_step_model(1), 1)
     biased = exact_gradient(GAMMA, drop_gamma_t=True)
     torch.testing.assert_close(got, biased, atol=2e-6, rtol=0)
@@ -102,7 +102,7 @@ def test_dropping_gamma_t_weights_later_steps_too_much() -> None:
 
 
 def test_a_mean_over_steps_would_be_biased() -> None:
-    """Rule 3 is not idle on this task: dividing by steps gives another direction."""
+    """On this task dividing by the number of steps gives another direction."""
     model = two_step_model(2, gamma=1.0)
     by_episodes = model.loss
 
@@ -130,7 +130,7 @@ def test_entropy_enters_as_the_sum_over_steps_per_episode() -> None:
 
 @pytest.mark.parametrize("which", ["standardize_returns", "normalize_advantage"])
 def test_a_batch_of_one_step_learns_though_standardised(which: str) -> None:
-    """Rule 6: the standard deviation of one number is nan."""
+    """The standard deviation of one number is NaN."""
     env = gymnasium.make("pg_envs:PGToy-Bandit-v0", observation="index")
     arguments: dict[str, Any] = {which: True, "n_steps": 1, "gamma": 0.0, "seed": 0}
     model = REINFORCE("TabularPolicy", env, learning_rate=0.5, **arguments)
@@ -143,7 +143,6 @@ def test_a_batch_of_one_step_learns_though_standardised(which: str) -> None:
 
 
 def test_same_seed_same_weights_to_the_bit() -> None:
-    """Must hold 5."""
     weights = []
     for _ in range(2):
         model = REINFORCE("MlpPolicy", SEQUENCE, seed=7, baseline="value").learn(400)
@@ -266,7 +265,7 @@ def test_learns_continuous_actions() -> None:
 def test_bad_arguments_are_refused_by_name_and_leave_nothing_behind(
     arguments: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Must hold 7: what was made of the id is closed again."""
+    """The environment made from the id is closed again."""
     open_envs: list[Any] = []
     make: Callable[..., Any] = gymnasium.make
 
@@ -310,7 +309,7 @@ def test_what_load_writes_over_is_checked_too(tmp_path: Path) -> None:
 
 
 def test_policy_kwargs_of_the_caller_stay_as_they_were() -> None:
-    """Rule 9: SB3's A2C writes its optimiser into them."""
+    """SB3's A2C writes its optimiser into them."""
     policy_kwargs = {"net_arch": [4], "optimizer_kwargs": {"eps": 1e-7}}
     copy = {"net_arch": [4], "optimizer_kwargs": {"eps": 1e-7}}
     REINFORCE("MlpPolicy", SEQUENCE, policy_kwargs=policy_kwargs).learn(20)

@@ -1,6 +1,6 @@
-"""A run that is killed at chosen moments; a process of its own, run by a test.
+"""A process, run by a test, whose children train and are killed at chosen moments.
 
-It prints a line of JSON: what was found after every kill, and the weights at the end.
+It prints JSON: the files after every kill, and the final weights.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from tests.pg_agents.checkpoint.resuming_examples import MAKERS
 SAVE_FREQ, N_STEPS, N_ENVS = 30, 4, 3
 # More steps than any child takes before it is killed.
 FAR = 50 * SAVE_FREQ
-# How far the writing of a file has come.
+# Stages of writing a file.
 STAGES = (
-    "half of the file",
-    "not on the disk",
-    "not in its place",
-    "in its place",
-    "an old one is there",
+    "half written",
+    "not synced",
+    "not moved",
+    "moved",
+    "old file not removed",
 )
 
 
-class Tell(BaseCallback):
-    """Writes the steps taken to memory that the parent reads."""
+class ReportSteps(BaseCallback):
+    """Writes the number of steps to memory shared with the parent."""
 
     def __init__(self, memory: mmap.mmap) -> None:
         super().__init__()
@@ -69,14 +69,14 @@ def train(
         )
     else:
         model = resume(ActorCritic, folder, env)
-    keep = [KeepCheckpoints(SAVE_FREQ, folder), Tell(memory), *callbacks]
+    keep = [KeepCheckpoints(SAVE_FREQ, folder), ReportSteps(memory), *callbacks]
     return model.learn(
         remaining_timesteps(model, total), keep, reset_num_timesteps=False
     )
 
 
-class Killed(BaseCallback):
-    """Kills its process after so many calls, one for each step of all environments."""
+class KillAt(BaseCallback):
+    """Kills its process at a call, one for each step of all environments."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def die() -> None:
 
 
 def die_while_writing(stage: str, saves: int) -> None:
-    """Has this process killed in the middle of writing its n-th file.
+    """Kills this process while it writes its n-th file.
 
     Args:
         stage: one of `STAGES`.
@@ -108,35 +108,35 @@ def die_while_writing(stage: str, saves: int) -> None:
         nonlocal count
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         count += is_file
-        if is_file and reached("half of the file"):
+        if is_file and reached("half written"):
             os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
             die()
-        if is_file and reached("not on the disk"):
+        if is_file and reached("not synced"):
             die()
         sync(descriptor)
 
-    def put_in_place(source: Any, target: Any) -> None:
-        if reached("not in its place"):
+    def move(source: Any, target: Any) -> None:
+        if reached("not moved"):
             die()
         replace(source, target)
-        if reached("in its place"):
+        if reached("moved"):
             die()
 
     def remove(path: Any) -> None:
-        if reached("an old one is there"):
+        if reached("old file not removed"):
             die()
         unlink(path)
 
-    own = {"fsync": fsync, "replace": put_in_place, "unlink": remove}
-    for name, function in own.items():
+    patched = {"fsync": fsync, "replace": move, "unlink": remove}
+    for name, function in patched.items():
         setattr(os, name, function)
 
 
 def kill_once(folder: Path, i: int, memory: mmap.mmap) -> str:
-    """Has a child killed at the i-th moment; returns which that is.
+    """Kills a child at the i-th moment, and returns its name.
 
-    Half of them are kills in a stage of writing, of the child's first file or its
-    second; the others come after 1 to 2 SAVE_FREQ steps.
+    Half of the moments are in a stage of writing the child's first or second file; the
+    others are after 1 to 2 SAVE_FREQ steps.
     """
     stage = STAGES[i // 2 % len(STAGES)] if i % 2 == 0 else ""
     saves = 1 + i // 2 // len(STAGES) % 2
@@ -149,7 +149,7 @@ def kill_once(folder: Path, i: int, memory: mmap.mmap) -> str:
             die_while_writing(stage, saves)
             train(folder, kept + FAR, memory)
         else:
-            train(folder, kept + FAR, memory, Killed(calls))
+            train(folder, kept + FAR, memory, KillAt(calls))
         os._exit(1)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the child ended by itself"
@@ -167,8 +167,8 @@ def weights(model: Any) -> dict[str, list[float]]:
 
 def main(folder: Path, n_kills: int) -> None:
     torch.set_num_threads(1)
-    # Whatever torch loads when it is first used is loaded here, once for all children.
-    # No gradient: after one, autograd refuses to work in a fork.
+    # Loads lazy parts of torch once for all children. Without a gradient, after which
+    # autograd does not work in a fork.
     ActorCritic("MlpPolicy", MAKERS["normalized vector"]()).save(io.BytesIO())
     memory = mmap.mmap(-1, 8)
     steps = ctypes.c_int64.from_buffer(memory)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run that is stopped, killed, or damaged."""
+"""Checkpoints of runs that are stopped, killed or damaged."""
 
 from __future__ import annotations
 
@@ -26,9 +26,6 @@ from pg_agents.callbacks import (
 )
 from pg_agents.callbacks.checkpoint import NORMALIZATION, checkpoints
 from pg_agents.checkpoint.archive import (
-    DamagedCheckpointError,
-    open_checkpoint,
-    read_content,
     with_manifest,
 )
 from pg_agents.common.files import TEMPORARY_SUFFIX
@@ -67,8 +64,10 @@ class StopAt(BaseCallback):
         return self.num_timesteps < self.steps
 
 
-def test_it_saves_between_rollouts_and_keeps_the_last_few(tmp_path: Path) -> None:
-    """Rollouts of 7 steps: the first beginnings at or after 10, 20, 30, ..."""
+def test_it_saves_at_rollout_starts_and_keeps_the_last_files(
+    tmp_path: Path,
+) -> None:
+    """Rollouts of 7 steps: the first starts at or after 10, 20, 30, ..."""
     seen: list[list[str]] = []
 
     class Watch(BaseCallback):
@@ -86,13 +85,13 @@ def test_it_saves_between_rollouts_and_keeps_the_last_few(tmp_path: Path) -> Non
 
     assert checkpoints(tmp_path) == []
     found = [p.name for p in checkpoints(tmp_path, "a_b")]
-    # Begun at 0, 7, 14, 21, 28, 35, 42, 49; ended at 56.
+    # Started at 0, 7, 14, 21, 28, 35, 42, 49; ended at 56.
     assert found == files(56, 42)
     assert callback.saved == tmp_path / "a_b_56_steps.zip"
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_each_of_them_is_of_its_own_step(tmp_path: Path) -> None:
+def test_each_checkpoint_has_the_steps_of_its_name(tmp_path: Path) -> None:
     callback = KeepCheckpoints(10, tmp_path, keep=9)
     new(ActorCritic, single(), n_steps=7).learn(50, callback)
     at = [14, 21, 35, 42, 56]
@@ -102,20 +101,20 @@ def test_each_of_them_is_of_its_own_step(tmp_path: Path) -> None:
         assert model.num_timesteps == steps
 
 
-def test_a_run_that_is_stopped_early_is_saved_where_it_stopped(tmp_path: Path) -> None:
+def test_a_stopped_run_is_saved_at_its_last_step(tmp_path: Path) -> None:
     callbacks = [KeepCheckpoints(1000, tmp_path), StopAt(23)]
     new(ActorCritic, single(), n_steps=7).learn(50, callbacks)
     assert names(tmp_path) == ["model_23_steps.zip"]
 
 
 @pytest.mark.parametrize("agent", [REINFORCE, ActorCritic])
-def test_a_run_taken_up_again_ends_like_one_that_never_stopped(
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
     agent: Any, tmp_path: Path
 ) -> None:
     make = MAKERS["normalized"]
     rate = {"learning_rate": lambda progress: 0.02 * progress}
     end = remains(new(agent, make(), **rate).learn(150))
-    # As if the process had ended: the last checkpoint alone is left.
+    # As if the process had been killed at 100 steps.
     stopped = new(agent, make(), **rate)
     stopped.learn(150, KeepCheckpoints(25, tmp_path, keep=99))
     late, *_ = [p for p in checkpoints(tmp_path) if killed_steps(p) < 100]
@@ -138,7 +137,7 @@ def killed_steps(path: Path) -> int:
 
 
 @pytest.mark.parametrize("agent", [A2C, PPO])
-def test_it_serves_the_algorithms_of_sb3(agent: Any, tmp_path: Path) -> None:
+def test_sb3_algorithms_are_saved_and_resumed(agent: Any, tmp_path: Path) -> None:
     def make() -> VecNormalize:
         return VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
 
@@ -155,7 +154,7 @@ def test_it_serves_the_algorithms_of_sb3(agent: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("vectors", [False, True])
 @pytest.mark.parametrize("agent", [A2C, ActorCritic])
-def test_statistics_of_gymnasium_are_kept_too(
+def test_statistics_of_gymnasium_wrappers_are_restored(
     agent: Any, vectors: bool, tmp_path: Path
 ) -> None:
     def make() -> Any:
@@ -175,7 +174,7 @@ def test_statistics_of_gymnasium_are_kept_too(
         assert equal(found.mean, kept.mean) and equal(found.var, kept.var)
 
 
-def test_statistics_fit_the_weights_though_the_environment_starts_anew(
+def test_statistics_are_those_at_the_time_of_the_checkpoint(
     tmp_path: Path,
 ) -> None:
     def make() -> VecNormalize:
@@ -202,7 +201,7 @@ def test_statistics_fit_the_weights_though_the_environment_starts_anew(
         assert normalize.obs_rms.count == counts[model.num_timesteps]
 
 
-def test_a_damaged_file_is_set_aside_and_the_one_before_is_taken(
+def test_a_damaged_checkpoint_is_renamed_and_the_previous_one_loaded(
     tmp_path: Path,
 ) -> None:
     new(ActorCritic, single(), n_steps=7).learn(50, KeepCheckpoints(20, tmp_path))
@@ -213,12 +212,11 @@ def test_a_damaged_file_is_set_aside_and_the_one_before_is_taken(
         model = resume(ActorCritic, tmp_path, single())
     assert model.num_timesteps == killed_steps(second)
     assert Path(f"{newest}.damaged").exists() and not newest.exists()
-    # Nothing stands in the way of going on.
     model.learn(10, KeepCheckpoints(20, tmp_path), reset_num_timesteps=False)
 
 
 @pytest.mark.parametrize("agent", [A2C, ActorCritic])
-def test_files_of_sb3_s_callback_are_taken_too(agent: Any, tmp_path: Path) -> None:
+def test_files_of_sb3s_callback_are_resumed(agent: Any, tmp_path: Path) -> None:
     new(agent, single()).learn(20, CheckpointCallback(10, str(tmp_path)))
     model = resume(agent, tmp_path, single(), "rl_model", verbose=1)
     assert (model.num_timesteps, model.verbose) == (20, 1)
@@ -229,10 +227,10 @@ FOREIGN = "Could not deserialize object learning_rate"
 
 @pytest.mark.parametrize("pickled", [UNKNOWN_CLASS, UNKNOWN_MODULE])
 @pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C, PPO])
-def test_a_file_with_an_entry_from_elsewhere_is_sound(
+def test_a_file_with_an_attribute_that_cannot_be_unpickled_is_loaded(
     agent: Any, pickled: bytes, tmp_path: Path
 ) -> None:
-    """The newest is taken, as it is; custom_objects replaces what can't be read."""
+    """With a warning, unless custom_objects replaces the attribute."""
     steps = {} if agent is REINFORCE else {"n_steps": 8}
     if agent is PPO:
         steps["batch_size"] = 8
@@ -253,7 +251,7 @@ def test_a_file_with_an_entry_from_elsewhere_is_sound(
 
 
 @pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C])
-def test_a_file_whose_attributes_were_edited_is_taken_with_a_word(
+def test_a_file_with_edited_attributes_is_loaded_with_a_warning(
     agent: Any, tmp_path: Path
 ) -> None:
     new(agent, single()).learn(50, KeepCheckpoints(20, tmp_path))
@@ -269,7 +267,7 @@ def test_a_file_whose_attributes_were_edited_is_taken_with_a_word(
 
 
 @pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C])
-def test_one_without_what_a_model_needs_is_named_and_stays(
+def test_a_file_without_a_required_attribute_is_an_error(
     agent: Any, tmp_path: Path
 ) -> None:
     new(agent, single()).learn(50, KeepCheckpoints(20, tmp_path))
@@ -286,47 +284,49 @@ def test_one_without_what_a_model_needs_is_named_and_stays(
 
 
 @pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C])
-def test_statistics_from_elsewhere_are_not_passed_over(
+def test_statistics_that_cannot_be_unpickled_are_an_error(
     agent: Any, tmp_path: Path
 ) -> None:
-    """Without them the policy would see other numbers than it has learnt from."""
+    """Without them the policy would get different inputs."""
     make = MAKERS["normalized"]
     new(agent, make()).learn(50, KeepCheckpoints(20, tmp_path))
     newest, *_ = there = names(tmp_path)
     path = tmp_path / newest
     content = with_manifest(path.read_bytes(), agent, {NORMALIZATION: UNKNOWN_MODULE})
     path.write_bytes(content)
-    says = r"vec_normalize\.pkl .* can't be unpickled here \(ModuleNotFoundError"
+    says = r"vec_normalize\.pkl .* cannot be unpickled \(ModuleNotFoundError"
     with pytest.raises(ValueError, match=says):
         resume(agent, tmp_path, make())
     assert names(tmp_path) == there
     assert agent.load(path, env=make()).num_timesteps == killed_steps(path)
 
 
-def test_with_nothing_to_read_it_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_valid_checkpoints_is_an_error(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path / "missing") is None
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(FileNotFoundError, match=r"holds no checkpoint model_<step"):
+        with pytest.raises(
+            FileNotFoundError, match=r"has no valid checkpoint model_<step"
+        ):
             resume(ActorCritic, folder, single())
     (tmp_path / "model_1_steps.zip").write_bytes(b"")
     with (
         pytest.warns(UserWarning, match="is no checkpoint: expected a zip"),
-        pytest.raises(FileNotFoundError, match="holds no checkpoint"),
+        pytest.raises(FileNotFoundError, match="has no valid checkpoint"),
     ):
         resume(ActorCritic, tmp_path, single())
 
 
-def test_a_file_of_another_class_is_not_passed_over(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_class_is_an_error(tmp_path: Path) -> None:
     new(ActorCritic, single()).learn(20, KeepCheckpoints(10, tmp_path))
     with pytest.raises(ValueError, match="was saved by ActorCritic"):
         resume(REINFORCE, tmp_path, single())
     assert len(names(tmp_path)) == 2
 
 
-def test_another_run_does_not_mix_with_one_that_is_there(tmp_path: Path) -> None:
+def test_a_new_run_in_the_folder_of_another_is_an_error(tmp_path: Path) -> None:
     new(ActorCritic, single()).learn(20, KeepCheckpoints(10, tmp_path))
     there = names(tmp_path)
-    with pytest.raises(ValueError, match="holds a later moment, model_20"):
+    with pytest.raises(ValueError, match="has a later checkpoint, model_20"):
         new(ActorCritic, single()).learn(20, KeepCheckpoints(10, tmp_path))
     assert names(tmp_path) == there
     other = KeepCheckpoints(10, tmp_path, name_prefix="other")
@@ -334,14 +334,14 @@ def test_another_run_does_not_mix_with_one_that_is_there(tmp_path: Path) -> None
     assert names(tmp_path) == there
 
 
-def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     left = tmp_path / f".model_5_steps.zip.0a{TEMPORARY_SUFFIX}"
     left.write_bytes(b"half")
     new(ActorCritic, single()).learn(10, KeepCheckpoints(10, tmp_path))
     assert not left.exists()
 
 
-def test_a_write_that_fails_keeps_the_older_ones(
+def test_a_failed_write_keeps_older_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     callback = KeepCheckpoints(10, tmp_path, keep=1)
@@ -362,18 +362,18 @@ def test_a_write_that_fails_keeps_the_older_ones(
         ({"save_freq": 0}, "save_freq must be an integer >= 1, got 0"),
         ({"save_freq": 1.5}, "save_freq must be an integer >= 1, got 1.5"),
         ({"keep": True}, "keep must be an integer >= 1, got True"),
-        ({"name_prefix": "a/b"}, "name_prefix must be the beginning .* got 'a/b'"),
-        ({"name_prefix": ""}, "name_prefix must be the beginning"),
+        ({"name_prefix": "a/b"}, "name_prefix must be the prefix .* got 'a/b'"),
+        ({"name_prefix": ""}, "name_prefix must be the prefix"),
     ],
 )
-def test_wrong_arguments_are_refused(
+def test_invalid_arguments_are_errors(
     arguments: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=says):
         KeepCheckpoints(**{"save_freq": 1, "folder": tmp_path, **arguments})
 
 
-def test_saying_what_is_saved(
+def test_verbose_prints_the_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     callback = KeepCheckpoints(100, tmp_path, verbose=1)
@@ -381,7 +381,7 @@ def test_saying_what_is_saved(
     assert capsys.readouterr().out == f"Saved {callback.saved}\n"
 
 
-def test_fifty_kills_cost_an_interval_each_and_change_nothing(tmp_path: Path) -> None:
+def test_each_of_fifty_kills_loses_at_most_an_interval(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, killed_run.__file__, tmp_path / "run", "50"],
@@ -400,12 +400,12 @@ def test_fifty_kills_cost_an_interval_each_and_change_nothing(tmp_path: Path) ->
         lost = kill["steps"] - kill["kept"]
         assert 0 <= lost <= killed_run.SAVE_FREQ + rollout
         assert kill["files"] <= 4 and kill["temporaries"] <= 1
-        # A file that has not come to its place is there under another name.
+        # A file that has not been moved has a temporary name.
         if kill["moment"] in killed_run.STAGES[:3]:
             assert kill["temporaries"] == 1
         if kill["moment"] == killed_run.STAGES[3]:
             assert lost == 0 and kill["temporaries"] == 0
-    # It did get on, and was killed at all kinds of moments.
+    # The run advanced, and was killed at all stages.
     assert kills[-1]["kept"] > 10 * killed_run.SAVE_FREQ
     assert {*killed_run.STAGES} < {kill["moment"] for kill in kills}
     assert len({kill["steps"] - kill["kept"] for kill in kills}) > 5
@@ -414,8 +414,8 @@ def test_fifty_kills_cost_an_interval_each_and_change_nothing(tmp_path: Path) ->
     assert len(leftovers) == 3
 
 
-def test_what_a_kill_left_is_gone_when_training_goes_on(tmp_path: Path) -> None:
-    """A kill after writing and before removing leaves one more each time."""
+def test_additional_checkpoints_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    """A kill between writing and removing leaves an additional file."""
     model = new(ActorCritic, single())
     model.learn(10, KeepCheckpoints(10, tmp_path, keep=2))
     (path,) = checkpoints(tmp_path)
@@ -433,11 +433,3 @@ def test_what_a_kill_left_is_gone_when_training_goes_on(tmp_path: Path) -> None:
     keep = KeepCheckpoints(10, tmp_path, keep=2)
     model.learn(10, [keep, look], reset_num_timesteps=False)
     assert look.there == [path.name, "model_3_steps.zip"]
-
-
-def test_the_test_of_kills_would_notice_damage(tmp_path: Path) -> None:
-    new(ActorCritic, single()).learn(10, KeepCheckpoints(10, tmp_path))
-    (path,) = checkpoints(tmp_path)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DamagedCheckpointError):
-        open_checkpoint(read_content(path), str(path))

@@ -1,3 +1,5 @@
+"""The progress bar."""
+
 import io
 import re
 
@@ -20,7 +22,7 @@ def last_line(file: io.StringIO) -> str:
     return re.split(r"[\r\n]+", file.getvalue().rstrip())[-1].rstrip()
 
 
-def test_bar_shows_steps_return_and_running_reward() -> None:
+def test_the_bar_shows_steps_return_and_running_reward() -> None:
     file = io.StringIO()
     callback = ProgressCallback(0.5, "toy", file=file)
     a2c(ScriptedEnv(EPISODES)).learn(10, callback=callback)
@@ -33,7 +35,7 @@ def test_bar_shows_steps_return_and_running_reward() -> None:
     assert file.getvalue().endswith("\n")
 
 
-def test_steps_past_the_total_still_show_a_bar() -> None:
+def test_more_steps_than_the_total_still_show_a_bar() -> None:
     file = io.StringIO()
     model = PPO("MlpPolicy", ScriptedEnv(EPISODES), n_steps=8, batch_size=8)
     model.learn(10, callback=ProgressCallback(file=file))
@@ -41,7 +43,7 @@ def test_steps_past_the_total_still_show_a_bar() -> None:
     assert "| 16/16 steps" in last_line(file)
 
 
-def test_continued_training_counts_on() -> None:
+def test_continued_training_continues_the_count() -> None:
     model = a2c(ScriptedEnv(EPISODES))
     callback = ProgressCallback(file=io.StringIO())
     model.learn(10, callback=callback)
@@ -55,8 +57,8 @@ def test_continued_training_counts_on() -> None:
     assert callback.running_reward.n_episodes == 5
 
 
-def test_episodes_are_counted_where_they_are_what_is_known() -> None:
-    """Five episodes of two steps, of 20; five more when it goes on."""
+def test_the_bar_may_count_episodes() -> None:
+    """Five episodes of two steps, of 20; then five more."""
     file = io.StringIO()
     callback = ProgressCallback(0.5, episodes=20, file=file)
     model = a2c(ScriptedEnv(EPISODES))
@@ -65,22 +67,21 @@ def test_episodes_are_counted_where_they_are_what_is_known() -> None:
     assert last_line(file).startswith(" 25%|")
     model.learn(10, callback=callback, reset_num_timesteps=False)
     assert "| 10/20 episodes, 20 steps, episode 8, running " in last_line(file)
-    # More than there were to be.
+    # More than expected.
     callback.episodes = 3
     model.learn(10, callback=callback)
     assert "100%" in last_line(file) and "| 5/5 episodes, 10" in last_line(file)
 
 
-def test_early_stop_closes_the_bar_where_it_is() -> None:
+def test_stopping_early_closes_the_bar() -> None:
     file = io.StringIO()
     callback = ProgressCallback(file=file)
     stop = StopWhenSolved(2.0, min_episodes=1, verbose=0)
     a2c(ScriptedEnv(EPISODES)).learn(10, callback=[callback, stop])
-    assert callback._bar is None
     assert "| 2/10 steps, episode 2, running 2 [" in last_line(file)
 
 
-def test_bar_left_open_by_an_exception_is_closed_by_close_or_the_next_learn() -> None:
+def test_after_an_exception_close_or_the_next_learn_closes_the_bar() -> None:
     model = a2c(ScriptedEnv(EPISODES))
     callback = ProgressCallback(file=io.StringIO())
     for _ in range(2):
@@ -94,7 +95,7 @@ def test_bar_left_open_by_an_exception_is_closed_by_close_or_the_next_learn() ->
     assert "| 1/10 steps" in last_line(callback.file)  # type: ignore[arg-type]
 
 
-def test_disabled_bar_writes_nothing() -> None:
+def test_a_disabled_bar_writes_nothing() -> None:
     file = io.StringIO()
     callback = ProgressCallback(disable=True, file=file)
     a2c(ScriptedEnv(EPISODES)).learn(10, callback=callback)
@@ -102,7 +103,7 @@ def test_disabled_bar_writes_nothing() -> None:
     assert callback.running_reward.n_episodes == 5
 
 
-def test_default_is_the_standard_error_stream(
+def test_the_bar_is_written_to_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = A2C("MlpPolicy", "CartPole-v1", seed=0)
@@ -112,11 +113,11 @@ def test_default_is_the_standard_error_stream(
     assert captured.out == ""
 
 
-def test_refuses_a_factor_outside_0_1() -> None:
+def test_a_factor_outside_0_1_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"\(0, 1\]"):
         ProgressCallback(factor=2.0)
 
 
-def test_refuses_less_than_one_episode() -> None:
+def test_less_than_one_episode_is_an_error() -> None:
     with pytest.raises(ValueError, match="episodes must be an integer >= 1, got 0"):
         ProgressCallback(episodes=0)

@@ -1,3 +1,5 @@
+"""Records of training runs."""
+
 from collections.abc import Callable
 
 import gymnasium as gym
@@ -19,7 +21,7 @@ EPISODES = [[1.0, -2.0, 0.5], [4.0]]
 
 
 def softmax_of_logits(model: A2C | PPO) -> NDArray[np.float64]:
-    """The policy's probabilities through its layers and NumPy alone."""
+    """Action probabilities from the policy's layers, with NumPy's softmax."""
     policy = model.policy
     with torch.no_grad():
         latent = policy.mlp_extractor.forward_actor(torch.as_tensor(OBSERVATIONS))
@@ -29,8 +31,8 @@ def softmax_of_logits(model: A2C | PPO) -> NDArray[np.float64]:
     return probabilities
 
 
-class PolicyWitness(BaseCallback):
-    """Notes the probabilities and the logged loss at every start of a rollout."""
+class RolloutStarts(BaseCallback):
+    """Records probabilities and the logged loss at every start of a rollout."""
 
     def __init__(self, loss_key: str) -> None:
         super().__init__()
@@ -62,17 +64,17 @@ def test_probabilities_and_losses_of_every_update(
     algorithm: Callable[[GymEnv], A2C | PPO], loss_key: str, log_interval: int
 ) -> None:
     model = algorithm(ScriptedEnv(EPISODES))
-    recorder, witness = Recorder(OBSERVATIONS), PolicyWitness(loss_key)
-    model.learn(20, callback=[recorder, witness], log_interval=log_interval)
+    recorder, starts = Recorder(OBSERVATIONS), RolloutStarts(loss_key)
+    model.learn(20, callback=[recorder, starts], log_interval=log_interval)
     record = recorder.record
     assert record.action_probabilities.shape == (5, 2, 3)
     np.testing.assert_allclose(
-        record.action_probabilities, np.stack(witness.probabilities), rtol=1e-5
+        record.action_probabilities, np.stack(starts.probabilities), rtol=1e-5
     )
     assert len(np.unique(record.action_probabilities[:, 0, 0])) == 5
     assert record.probability_timesteps.tolist() == [0, 5, 10, 15, 20]
-    assert record.policy_losses.tolist() == witness.losses[1:]
-    assert len(set(witness.losses)) == 5
+    assert record.policy_losses.tolist() == starts.losses[1:]
+    assert len(set(starts.losses)) == 5
     assert record.loss_timesteps.tolist() == [5, 10, 15, 20]
 
 
@@ -119,7 +121,7 @@ def test_rewards_may_be_torch_tensors() -> None:
     assert recorder.record.rewards.tolist() == [1.5] * 5
 
 
-def test_every_third_update_and_always_the_last() -> None:
+def test_every_third_update_and_the_last_are_recorded() -> None:
     recorder = Recorder(OBSERVATIONS, every=3)
     model = a2c(ScriptedEnv(EPISODES))
     model.learn(40, callback=recorder)
@@ -131,8 +133,8 @@ def test_every_third_update_and_always_the_last() -> None:
     )
 
 
-def test_stop_within_a_rollout_adds_no_update() -> None:
-    """The losses of the last update are still in the logger, and must not count."""
+def test_stopping_within_a_rollout_adds_no_update() -> None:
+    """The losses of the last update are still in the logger."""
     recorder = Recorder(OBSERVATIONS)
     stop = StopWhenSolved(-100.0, min_episodes=6, verbose=0)
     model = a2c(ScriptedEnv(EPISODES))
@@ -144,7 +146,7 @@ def test_stop_within_a_rollout_adds_no_update() -> None:
     assert len(record.rewards) == 12
 
 
-def test_continued_training_goes_on_and_a_new_one_begins_anew() -> None:
+def test_continued_training_continues_the_record() -> None:
     recorder = Recorder(OBSERVATIONS)
     model = a2c(ScriptedEnv(EPISODES))
     model.learn(10, callback=recorder)
@@ -157,7 +159,7 @@ def test_continued_training_goes_on_and_a_new_one_begins_anew() -> None:
     assert recorder.record.probability_timesteps.tolist() == [0, 5, 10]
 
 
-def test_new_recorder_of_a_trained_model_starts_at_its_timesteps() -> None:
+def test_the_record_of_a_trained_model_starts_at_its_timesteps() -> None:
     model = a2c(ScriptedEnv(EPISODES)).learn(10)
     recorder = Recorder(OBSERVATIONS)
     model.learn(10, callback=recorder, reset_num_timesteps=False)
@@ -180,16 +182,16 @@ def test_losses_that_are_not_logged_are_nan() -> None:
     assert np.isnan(recorder.record.policy_losses).tolist() == [True, True]
 
 
-def test_recording_draws_no_random_numbers_and_changes_nothing() -> None:
+def test_recording_does_not_change_training() -> None:
     plain = a2c("CartPole-v1").learn(50)
-    recorded = a2c("CartPole-v1")  # only now, because its seed is torch's global one
+    recorded = a2c("CartPole-v1")
     recorded.learn(50, callback=Recorder(np.zeros((1, 4), np.float32)))
     pairs = zip(plain.policy.parameters(), recorded.policy.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
-def test_probabilities_are_those_without_dropout() -> None:
-    """The last ones are recorded after train(), which turns dropout on."""
+def test_probabilities_are_in_evaluation_mode() -> None:
+    """The last ones are recorded after train(), which enables dropout."""
     kwargs = {"net_arch": [8], "activation_fn": torch.nn.Dropout}
     model = A2C("MlpPolicy", ScriptedEnv(EPISODES), policy_kwargs=kwargs, seed=0)
     recorder = Recorder(OBSERVATIONS)
@@ -202,25 +204,25 @@ def test_probabilities_are_those_without_dropout() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (0, 2), (3, 4), (1, 1, 2)])
-def test_refuses_observations_of_another_shape(shape: tuple[int, ...]) -> None:
+def test_observations_of_another_shape_are_an_error(shape: tuple[int, ...]) -> None:
     recorder = Recorder(np.zeros(shape, np.float32))
     with pytest.raises(ValueError, match=r"obs_shape = \(2,\), got \("):
         a2c(ScriptedEnv(EPISODES)).learn(5, callback=recorder)
 
 
-def test_refuses_a_gaussian_policy() -> None:
+def test_a_gaussian_policy_is_an_error() -> None:
     recorder = Recorder(np.zeros((1, 3), np.float32))
     with pytest.raises(ValueError, match=r"categorical policy.*got Normal"):
         a2c("Pendulum-v1").learn(5, callback=recorder)
 
 
-def test_refuses_a_policy_without_a_distribution() -> None:
+def test_a_policy_without_a_distribution_is_an_error() -> None:
     model = DQN("MlpPolicy", "CartPole-v1", buffer_size=10)
     recorder = Recorder(np.zeros((1, 4), np.float32))
     with pytest.raises(ValueError, match=r"categorical policy.*got DQNPolicy"):
         model.learn(5, callback=recorder)
 
 
-def test_refuses_every_below_1() -> None:
+def test_every_below_1_is_an_error() -> None:
     with pytest.raises(ValueError, match="every must be an integer >= 1, got 0"):
         Recorder(every=0)

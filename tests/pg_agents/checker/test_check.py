@@ -1,4 +1,4 @@
-"""Right gradients pass, every planted mistake is flagged and named."""
+"""Correct gradients pass; planted mistakes are detected and identified."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.right_estimators import LOSSES, discounted_to_go, loss_of
 from pg_agents import check_policy_gradient
 from pg_agents.checker import (
     CATALOGUE,
@@ -21,8 +20,9 @@ from pg_agents.checker import (
     GradientReport,
 )
 from pg_agents.checker.diagnosis import Diagnosis
-from pg_agents.checker.table_policy import TablePolicy
+from pg_agents.checker.function_subject import TablePolicy
 from pg_envs import TabularEnv, TabularMDP, mdp_from_env, sequence_mdp
+from proofs.unbiased_losses import LOSSES, discounted_to_go, loss_of
 
 KEYS = [mistake.key for mistake in CATALOGUE]
 FEW = 2048
@@ -41,38 +41,34 @@ def planted(key: str) -> Callable[..., Tensor]:
     return found
 
 
-def named(report: GradientReport) -> Diagnosis:
+def diagnosis_of(report: GradientReport) -> Diagnosis:
     assert report.diagnosis is not None, str(report)
     return report.diagnosis
 
 
-def test_every_mistake_of_the_issue_is_in_the_catalogue_and_planted() -> None:
+def test_every_mistake_of_the_catalogue_is_planted() -> None:
     assert len(set(KEYS)) == len(CATALOGUE) == 15
     assert all(hasattr(pitfalls, key) for key in KEYS)
 
 
 @pytest.mark.parametrize(
     "n_episodes",
-    # An eighth of the default shows them all: what fewer show, more show too.
-    [FEW, pytest.param(None, marks=pytest.mark.slow)],
+    [FEW, pytest.param(None, marks=pytest.mark.slow, id="default")],
 )
 @pytest.mark.parametrize("key", KEYS)
-def test_a_planted_mistake_is_flagged_and_named(
-    key: str, n_episodes: int | None
-) -> None:
-    """And at the default sample size; docs/pitfalls.md says that it is under 30 s."""
+def test_planted_mistakes_are_identified(key: str, n_episodes: int | None) -> None:
     if key == "replay" and n_episodes is not None:
         n_episodes *= 2
     report = check_policy_gradient(planted(key), n_episodes=n_episodes, **settings(key))
     assert not report.unbiased
-    assert named(report).key == key
-    assert named(report).match == "equal"
+    assert diagnosis_of(report).key == key
+    assert diagnosis_of(report).match == "equal"
 
 
-def test_a_right_gradient_is_unbiased_and_has_no_name() -> None:
+def test_a_correct_gradient_is_unbiased_without_diagnosis() -> None:
     report = check_policy_gradient(pitfalls.right, n_episodes=FEW)
     assert report.unbiased and report.diagnosis is None
-    # The textbook's own noise is taken away whole: what is left is rounding.
+    # The control variates remove all noise of this estimator: rounding remains.
     assert report.relative_bias_interval[1] < 1e-5
     assert report.cosine == pytest.approx(1.0, abs=1e-6)
 
@@ -80,13 +76,11 @@ def test_a_right_gradient_is_unbiased_and_has_no_name() -> None:
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize(
     ("env", "n_episodes"),
-    # On FrozenLake fewer than the default decide nothing: rewards are rare.
+    # FrozenLake has rare rewards and needs the default sample size.
     [("PGToy-Sequence-v0", 4096), ("FrozenLake-v1", None)],
 )
-def test_right_estimators_are_unbiased(
-    name: str, env: str, n_episodes: int | None
-) -> None:
-    """A right one is called biased in 1 of 10,000 runs; docs/pitfalls.md counts."""
+def test_unbiased_estimators_pass(name: str, env: str, n_episodes: int | None) -> None:
+    """The false-alarm rate is 1 in 10,000; docs/checker.md counts alarms."""
     report = check_policy_gradient(LOSSES[name], env, n_episodes=n_episodes)
     assert report.unbiased
     assert report.relative_bias_interval[0] == 0.0
@@ -101,9 +95,7 @@ def test_other_discounts(gamma: float) -> None:
     assert dropped.unbiased == (gamma == 1.0)
 
 
-def test_bootstrapping_at_the_time_limit_is_right_where_it_is_no_part_of_the_task() -> (
-    None
-):
+def test_bootstrapping_at_the_time_limit_is_unbiased() -> None:
     def bootstrapped(batch: EpisodeBatch, policy: Any) -> Tensor:
         later = batch.gamma * batch.next_values * ~batch.terminated
         weight = batch.gamma**batch.time * (batch.rewards + later - batch.values)
@@ -111,11 +103,11 @@ def test_bootstrapping_at_the_time_limit_is_right_where_it_is_no_part_of_the_tas
 
     few: dict[str, Any] = {"n_episodes": FEW}
     assert check_policy_gradient(bootstrapped, **few, **AT_TRUNCATION).unbiased
-    # Part of the task: what would come after it counts for nothing.
+    # If the limit is part of the task, next_values is 0 there.
     assert check_policy_gradient(bootstrapped, **few, horizon=6).unbiased
 
 
-# The same mistakes made another way, or on top of another habit.
+# Variants of mistakes, and combinations with gamma^t dropped.
 
 
 def sum_for_mean(batch: EpisodeBatch, policy: Any) -> Tensor:
@@ -175,25 +167,24 @@ def right_bonus(batch: EpisodeBatch, policy: Any) -> Tensor:
         (right_bonus, "entropy_bonus"),
     ],
 )
-def test_mistakes_made_another_way_are_named_too(
+def test_variants_of_mistakes_are_identified(
     loss: Callable[..., Tensor], key: str
 ) -> None:
-    assert named(check_policy_gradient(loss, n_episodes=4096)).key == key
+    assert diagnosis_of(check_policy_gradient(loss, n_episodes=4096)).key == key
 
 
-def test_what_is_in_no_catalogue_is_called_closest_and_no_more() -> None:
+def test_an_unknown_mistake_gets_the_closest_match_without_explanation() -> None:
     def only_first_step(batch: EpisodeBatch, policy: Any) -> Tensor:
         weight = discounted_to_go(batch) * (batch.time == 0)
         return loss_of(weight, batch, policy)
 
     report = check_policy_gradient(only_first_step, n_episodes=4096)
-    assert named(report).match == "closest"
-    assert "No mistake of the catalogue fits" in str(report)
-    # What is not known is not explained.
-    assert named(report).explanation not in str(report)
+    assert diagnosis_of(report).match == "closest"
+    assert "No mistake of the catalogue matches" in str(report)
+    assert diagnosis_of(report).explanation not in str(report)
 
 
-def test_gradients_are_accepted_in_every_form() -> None:
+def test_gradients_may_be_flat_in_parts_or_numpy() -> None:
     def flat(batch: EpisodeBatch, policy: nn.Module) -> Tensor:
         gradient: Tensor = torch.autograd.grad(
             -pitfalls.right(batch, policy), list(policy.parameters())
@@ -210,7 +201,7 @@ def test_gradients_are_accepted_in_every_form() -> None:
         assert check_policy_gradient(form, n_episodes=2048).unbiased
 
 
-def test_environments_are_accepted_in_every_form() -> None:
+def test_env_may_be_an_mdp_an_environment_or_an_id() -> None:
     tables = sequence_mdp()
     for env in (tables, TabularEnv(tables), gymnasium.make("PGToy-Sequence-v0")):
         report = check_policy_gradient(pitfalls.right, env, n_episodes=2048)
@@ -220,7 +211,7 @@ def test_environments_are_accepted_in_every_form() -> None:
     assert isinstance(lake, TabularMDP)
 
 
-def test_a_policy_of_the_users_own_is_used_and_left_as_it_was() -> None:
+def test_a_custom_policy_is_used_and_not_changed() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 3))
     before = [p.detach().clone() for p in network.parameters()]
@@ -247,7 +238,7 @@ def test_the_same_seed_gives_the_same_report() -> None:
     assert one.p_value != check_policy_gradient(loss, n_episodes=2048, seed=4).p_value
 
 
-def test_global_random_numbers_are_left_alone() -> None:
+def test_global_random_states_are_preserved() -> None:
     torch.manual_seed(1)
     np.random.seed(1)
     expected = torch.rand(3).tolist(), np.random.rand(3).tolist()
@@ -257,7 +248,7 @@ def test_global_random_numbers_are_left_alone() -> None:
     assert (torch.rand(3).tolist(), np.random.rand(3).tolist()) == expected
 
 
-def test_a_small_sample_says_so() -> None:
+def test_an_insufficient_sample_is_undecided() -> None:
     report = check_policy_gradient(
         LOSSES["leave-one-out"], "FrozenLake-v1", n_episodes=2048
     )
@@ -265,47 +256,49 @@ def test_a_small_sample_says_so() -> None:
     assert any("Raise n_episodes" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("certainty", [5.0, 10.0, 15.0])
-def test_a_policy_that_is_nearly_certain_is_not_judged(certainty: float) -> None:
-    """All episodes are the same, and the gradient sits in those that are not played."""
+@pytest.mark.parametrize("certainty", [5.0, 15.0])
+def test_a_nearly_deterministic_policy_is_undecided(certainty: float) -> None:
+    """All sampled episodes are equal; the others determine the gradient."""
     policy = TablePolicy(sequence_mdp().observations, 3)
     with torch.no_grad():
         policy.logits.zero_()
         policy.logits[[0, 1, 2], [2, 2, 1]] = certainty
     report = check_policy_gradient(pitfalls.right, policy=policy, n_episodes=2048)
     assert report.verdict == "undecided" and report.diagnosis is None
-    assert any("nearly certain" in note for note in report.notes)
+    assert any("nearly deterministic" in note for note in report.notes)
 
 
-def test_an_interval_too_wide_to_say_anything_is_no_acquittal() -> None:
+def test_a_wide_interval_is_undecided_even_without_significant_bias() -> None:
     report = check_policy_gradient(
-        LOSSES["ideal critic"], "FrozenLake-v1", n_episodes=6144
+        LOSSES["exact critic"], "FrozenLake-v1", n_episodes=6144
     )
     low, high = report.relative_bias_interval
     assert low == 0.0 and report.p_value > 1e-3
     assert report.verdict == ("undecided" if high > 0.5 else "unbiased")
 
 
-def test_a_gradient_that_is_not_there_is_wrong_and_repeatable() -> None:
-    """Actions drawn anew have nothing to do with the returns: the mean is zero."""
+def test_a_gradient_of_zero_is_wrong_and_repeatable() -> None:
+    """Resampled actions are independent of the returns, so the mean is zero."""
 
-    def drawn_anew(batch: EpisodeBatch, policy: Any) -> Tensor:
+    def resampled_actions(batch: EpisodeBatch, policy: Any) -> Tensor:
         distribution = policy(batch.observations)
         log_prob: Tensor = distribution.log_prob(distribution.sample())
         return -(discounted_to_go(batch) * log_prob).sum() / len(batch)
 
-    one, two = (check_policy_gradient(drawn_anew, n_episodes=4096) for _ in range(2))
+    one, two = (
+        check_policy_gradient(resampled_actions, n_episodes=4096) for _ in range(2)
+    )
     assert one.verdict == "wrong"
     assert abs(one.factor) < 0.1
     assert one.cosine == two.cosine
 
 
-def test_the_commonest_mistake_comes_first_among_equals() -> None:
-    """On the bandit a batch of losses can be several mistakes at once."""
+def test_ambiguous_mistakes_are_named_in_order_of_the_catalogue() -> None:
+    """On the bandit several mistakes give the same gradient."""
     report = check_policy_gradient(
         pitfalls.gamma_dropped, "PGToy-Bandit-v0", horizon=10, n_episodes=4096
     )
-    assert named(report).key == "gamma_dropped"
+    assert diagnosis_of(report).key == "gamma_dropped"
 
 
 def returning(result: Callable[[EpisodeBatch, Any], Any]) -> Callable[..., Any]:
@@ -337,7 +330,7 @@ def other_parameters(batch: EpisodeBatch, policy: Any) -> Tensor:
         (lambda b, p: p(b.observations).log_prob(b.actions), "has to be summed"),
         (lambda b, p: [torch.zeros(2)], r"in parts \[\[2\]\].*\[\[3, 3\]\]"),
         (lambda b, p: ["x"], "in parts"),
-        (lambda b, p: (pitfalls.right(b, p), {}), "return the loss alone"),
+        (lambda b, p: (pitfalls.right(b, p), {}), "return only the loss"),
         (lambda b, p: pitfalls.right(b, p) * float("nan"), "loss is NaN"),
         (lambda b, p: torch.full((9,), torch.inf), "gradient is NaN or infinite in 9"),
         (lambda b, p: pitfalls.right(b, p).detach(), "detached"),
@@ -347,12 +340,14 @@ def other_parameters(batch: EpisodeBatch, policy: Any) -> Tensor:
         (optimizer_inside, "changed the policy's parameters"),
     ],
 )
-def test_bad_functions_are_named(subject: Callable[..., Any], message: str) -> None:
+def test_invalid_results_of_functions_are_rejected(
+    subject: Callable[..., Any], message: str
+) -> None:
     with pytest.raises(CannotCheckError, match=message):
         check_policy_gradient(subject, n_episodes=2048)
 
 
-def test_what_the_function_raises_is_raised() -> None:
+def test_exceptions_of_the_function_propagate() -> None:
     def broken(batch: EpisodeBatch, policy: Any) -> Tensor:
         raise KeyError("mine")
 
@@ -361,7 +356,7 @@ def test_what_the_function_raises_is_raised() -> None:
 
 
 class Blind(nn.Module):
-    """Logits that have nothing to do with what is seen."""
+    """Logits that do not depend on the observation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -391,14 +386,14 @@ class Blind(nn.Module):
         ({"policy": nn.Linear(1, 5)}, CannotCheckError, "3 actions.* gives 5"),
     ],
 )
-def test_bad_arguments_are_named(
+def test_invalid_arguments_are_rejected(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         check_policy_gradient(**{"subject": pitfalls.right, **arguments})
 
 
-def test_a_task_without_rewards_has_no_gradient_to_compare_with() -> None:
+def test_a_task_with_zero_gradient_is_rejected() -> None:
     nothing = sequence_mdp(step_cost=0.0, goal_reward=0.0)
     with pytest.raises(CannotCheckError, match="exact gradient is zero"):
         check_policy_gradient(pitfalls.right, nothing)

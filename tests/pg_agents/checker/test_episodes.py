@@ -1,4 +1,4 @@
-"""Episodes are whole, drawn as the tables say, and cut into batches without loss."""
+"""Complete episodes, sampled from the tables, and split into batches."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def dense(horizon: int = 6, bootstrap: bool = False) -> Task:
     return Task(random_mdp(5), "dense", 0.9, horizon, bootstrap)
 
 
-def test_episodes_come_one_after_the_other_with_time_from_zero() -> None:
+def test_episodes_are_concatenated_with_time_from_zero() -> None:
     steps, _ = play(dense(), 200)
     assert steps.n_episodes == 200
     lengths = steps.lengths()
@@ -54,14 +54,14 @@ def test_episodes_come_one_after_the_other_with_time_from_zero() -> None:
     np.testing.assert_array_equal(steps.time, time)
 
 
-def test_an_episode_ends_where_it_says_so_and_nowhere_else() -> None:
+def test_only_last_steps_are_terminated_or_truncated() -> None:
     steps, _ = play(dense(), 500)
     last = np.append(np.diff(steps.episode) == 1, True)
     np.testing.assert_array_equal(steps.terminated ^ steps.truncated, last)
     assert not (steps.terminated & steps.truncated).any()
 
 
-def test_truncated_are_those_that_live_after_the_last_step() -> None:
+def test_episodes_that_reach_the_time_limit_are_truncated() -> None:
     steps, _ = play(dense(), 500)
     at_limit = steps.time == 5
     np.testing.assert_array_equal(steps.truncated, at_limit & ~steps.terminated)
@@ -70,7 +70,7 @@ def test_truncated_are_those_that_live_after_the_last_step() -> None:
     assert (at_limit & steps.terminated).any()
 
 
-def test_each_state_is_the_one_before_its_next() -> None:
+def test_each_state_is_the_next_state_of_the_previous_step() -> None:
     steps, _ = play(dense(), 500)
     inside = np.diff(steps.episode) == 0
     np.testing.assert_array_equal(
@@ -78,7 +78,7 @@ def test_each_state_is_the_one_before_its_next() -> None:
     )
 
 
-def test_rewards_and_ends_are_those_of_the_tables() -> None:
+def test_rewards_and_terminations_are_those_of_the_tables() -> None:
     task = dense()
     steps, _ = play(task, 300)
     where = steps.state, steps.action, steps.next_state
@@ -86,7 +86,7 @@ def test_rewards_and_ends_are_those_of_the_tables() -> None:
     np.testing.assert_array_equal(steps.terminated, task.mdp.terminal[where])
 
 
-def test_states_are_visited_as_often_as_the_oracle_says_at_every_time() -> None:
+def test_state_frequencies_agree_with_the_oracle_at_every_time() -> None:
     """Shares of 20,000 episodes, for every time and state.
 
     The standard error of a share is sqrt(p (1 - p) / E), at most 0.0035. One of the 36
@@ -103,7 +103,7 @@ def test_states_are_visited_as_often_as_the_oracle_says_at_every_time() -> None:
         assert (np.abs(share - p) <= 4.5 * np.sqrt(p * (1.0 - p) / n)).all()
 
 
-def test_actions_and_transitions_are_drawn_by_their_probabilities() -> None:
+def test_actions_and_transitions_have_their_probabilities() -> None:
     """A chi-square test of transitions; 4.5 s.e. of the actions' shares.
 
     The standard error of an action's share in n visits is sqrt(p (1 - p) / n); of the
@@ -119,7 +119,7 @@ def test_actions_and_transitions_are_drawn_by_their_probabilities() -> None:
     assert (np.abs(counts / visits - policy) <= 4.5 * error).all()
 
 
-def test_noise_on_the_reward_is_drawn_for_every_step() -> None:
+def test_reward_noise_is_independent_at_every_step() -> None:
     """Mean and deviation of 10,000 rewards; see `assert_gaussian` for false alarms."""
     mdp = bandit_mdp((0.5, 0.5), reward_noise="gaussian", noise_scale=2.0)
     steps, _ = play(Task(mdp, "", 0.9, 10), 1_000)
@@ -171,13 +171,7 @@ def test_an_episode_is_a_slice_of_its_batch() -> None:
             assert episode.gamma == batch.gamma == 0.9
 
 
-def test_an_episodes_tensors_are_views() -> None:
-    (batch, *_), _, _ = make_batches(dense())
-    batch[2].rewards[:] = 77.0
-    assert (batch.rewards == 77.0).tolist() == (batch.episode == 2).tolist()
-
-
-def test_environments_play_their_episodes_one_after_the_other() -> None:
+def test_each_environment_has_consecutive_episodes() -> None:
     """Six episodes over two environments: 0 1 2 in the first, 3 4 5 in the second."""
     made, _, _ = make_batches(dense())
     for batch in made:
@@ -191,10 +185,10 @@ def test_environments_play_their_episodes_one_after_the_other() -> None:
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
-def test_values_are_exact_and_behind_the_limit_only_with_bootstrap(
+def test_values_are_exact_and_zero_beyond_a_limit_of_the_task(
     bootstrap: bool,
 ) -> None:
-    """By rewards to come, summed over the tables with as many steps as are left."""
+    """Compared with values for the number of steps left."""
     task = dense(4, bootstrap)
     made, steps, policy = make_batches(task)
     with_left = [
@@ -215,17 +209,7 @@ def test_values_are_exact_and_behind_the_limit_only_with_bootstrap(
     assert bool((behind != 0).all()) is bootstrap
 
 
-def test_next_values_are_given_behind_a_true_end_as_well() -> None:
-    """What bootstraps through a terminal state has to be able to."""
-    made, steps, policy = make_batches(dense(4, True))
-    values = oracle.state_values(random_mdp(5), policy, 0.9)
-    ended = steps.terminated
-    assert ended.any()
-    found = torch.cat([b.next_values for b in made]).numpy()[ended]
-    np.testing.assert_allclose(found, values[steps.next_state[ended]], rtol=1e-5)
-
-
-def test_writing_into_a_batch_harms_no_other_and_no_source() -> None:
+def test_writing_into_a_batch_does_not_change_others() -> None:
     task = dense()
     steps, policy = play(task, 12)
     kept = {f.name: np.array(getattr(steps, f.name)) for f in fields(Steps)}
@@ -243,7 +227,7 @@ def test_writing_into_a_batch_harms_no_other_and_no_source() -> None:
     np.testing.assert_array_equal(task.mdp.observations, seen)
 
 
-def test_indices_count_from_both_ends_and_no_further() -> None:
+def test_episodes_are_indexed_from_both_ends() -> None:
     (batch, *_), _, _ = make_batches(dense())
     for index in range(-6, 0):
         assert torch.equal(batch[index].rewards, batch[index + 6].rewards)

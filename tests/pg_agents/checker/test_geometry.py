@@ -1,4 +1,4 @@
-"""The exact gradient and the scores, against autograd entry by entry."""
+"""The exact gradient and the scores, compared with autograd."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
+from pg_agents.checker.function_subject import TablePolicy
 from pg_agents.checker.geometry import (
     MAX_DIRECTIONS,
     CannotCheckError,
     Geometry,
     make_geometry,
 )
-from pg_agents.checker.table_policy import TablePolicy
 from pg_agents.checker.task import Task, resolve_task
 from pg_envs import TabularMDP, bandit_mdp, sequence_mdp
 from tests.pg_envs.tabular_examples import random_mdp
 
 MakePolicy = Callable[[TabularMDP], nn.Module]
-EXACTLY = 1e-5  # of the longest: what float32 leaves
+TOLERANCE = 1e-5  # relative, for float32
 
 
 class Network(nn.Module):
@@ -40,8 +40,8 @@ class Network(nn.Module):
         return Categorical(logits=self.head(torch.tanh(self.hidden(flat))))
 
 
-class Ignorant(nn.Module):
-    """The same probabilities whatever it sees."""
+class Constant(nn.Module):
+    """The same probabilities for all observations."""
 
     def __init__(self, mdp: TabularMDP) -> None:
         super().__init__()
@@ -65,8 +65,10 @@ BOTH_POLICIES = pytest.mark.parametrize("make", [table, Network])
 
 
 def geometry_of(task: Task, policy: nn.Module) -> Geometry:
-    seen = torch.tensor(task.mdp.observations)
-    return make_geometry(task, lambda: policy(seen).logits, list(policy.parameters()))
+    observations = torch.tensor(task.mdp.observations)
+    return make_geometry(
+        task, lambda: policy(observations).logits, list(policy.parameters())
+    )
 
 
 def gradient(of: Tensor, policy: nn.Module) -> Tensor:
@@ -76,7 +78,7 @@ def gradient(of: Tensor, policy: nn.Module) -> Tensor:
 
 @EVERY_TASK
 @BOTH_POLICIES
-def test_the_exact_gradient_is_autograds_through_the_table_of_probabilities(
+def test_the_exact_gradient_equals_autograd_of_the_return(
     task: Task, make: MakePolicy
 ) -> None:
     policy = make(task.mdp)
@@ -87,8 +89,8 @@ def test_the_exact_gradient_is_autograds_through_the_table_of_probabilities(
     slope = torch.as_tensor(task.return_gradient(pi)).float()
     expected = gradient((probs * slope).sum(), policy)
     found = geometry.directions @ torch.as_tensor(geometry.exact)
-    assert float((found - expected).norm()) < EXACTLY * float(expected.norm())
-    assert geometry.norm == pytest.approx(float(expected.norm()), rel=EXACTLY)
+    assert float((found - expected).norm()) < TOLERANCE * float(expected.norm())
+    assert geometry.norm == pytest.approx(float(expected.norm()), rel=TOLERANCE)
 
 
 @EVERY_TASK
@@ -110,7 +112,7 @@ def test_directions_are_orthonormal_with_the_exact_gradient_first(
 def test_scores_are_the_gradient_of_each_log_probability(
     task: Task, make: MakePolicy
 ) -> None:
-    """One backward per state and action; and the directions miss nothing of them."""
+    """By one backward per state and action; the directions span them."""
     policy = make(task.mdp)
     geometry = geometry_of(task, policy)
     logs = policy(torch.tensor(task.mdp.observations)).logits
@@ -118,7 +120,9 @@ def test_scores_are_the_gradient_of_each_log_probability(
         expected = gradient(logs[s, a], policy)
         scale = float(expected.norm())
         np.testing.assert_allclose(
-            geometry.scores[s, a], geometry.coordinates(expected), atol=EXACTLY * scale
+            geometry.scores[s, a],
+            geometry.coordinates(expected),
+            atol=TOLERANCE * scale,
         )
         rebuilt = geometry.directions @ torch.as_tensor(geometry.scores[s, a])
         assert float((rebuilt - expected).norm()) < 1e-3 * scale
@@ -134,9 +138,9 @@ def test_the_policy_gradient_theorem_holds_in_coordinates(
     pi, scores = geometry.policy, geometry.scores
     slope = task.return_gradient(pi)
     total = sum(pi[i] * slope[i] * scores[i] for i in np.ndindex(*pi.shape))
-    np.testing.assert_allclose(total, geometry.exact, atol=EXACTLY * geometry.norm)
+    np.testing.assert_allclose(total, geometry.exact, atol=TOLERANCE * geometry.norm)
     mean = (pi[:, :, None] * scores).sum(axis=1)
-    np.testing.assert_allclose(mean, 0.0, atol=EXACTLY * np.abs(scores).max())
+    np.testing.assert_allclose(mean, 0.0, atol=TOLERANCE * np.abs(scores).max())
 
 
 def test_a_table_has_as_many_directions_as_free_logits() -> None:
@@ -149,7 +153,7 @@ def test_a_table_has_as_many_directions_as_free_logits() -> None:
         )
 
 
-def test_large_tables_are_judged_in_a_few_directions() -> None:
+def test_the_number_of_directions_is_bounded() -> None:
     task = resolve_task("FrozenLake8x8-v1", 0.9, 20, False)
     geometry = geometry_of(task, table(task.mdp))
     assert geometry.directions.shape == (64 * 4, MAX_DIRECTIONS)
@@ -164,14 +168,14 @@ def test_coordinates_are_projections() -> None:
 
 
 @EVERY_TASK
-def test_a_policy_that_ignores_its_observations_is_refused(task: Task) -> None:
+def test_a_policy_that_ignores_its_observations_is_rejected(task: Task) -> None:
     with pytest.raises(CannotCheckError, match="ignores its observations"):
-        geometry_of(task, Ignorant(task.mdp))
+        geometry_of(task, Constant(task.mdp))
 
 
 @EVERY_TASK
 @BOTH_POLICIES
-def test_a_uniform_policy_that_could_tell_states_apart_is_accepted(
+def test_a_uniform_policy_with_different_gradients_is_accepted(
     task: Task, make: MakePolicy
 ) -> None:
     policy = make(task.mdp)
@@ -184,51 +188,36 @@ def test_a_uniform_policy_that_could_tell_states_apart_is_accepted(
     assert geometry.norm > 0.0
 
 
-def test_a_policy_whose_states_differ_but_move_alike_is_accepted() -> None:
+def test_a_policy_with_equal_gradients_but_different_rows_is_accepted() -> None:
     shared = nn.Parameter(torch.zeros(3))
     offset = torch.eye(3)
     geometry = make_geometry(
         TASKS[0], lambda: torch.log_softmax(shared + offset, -1), [shared]
     )
-    # As many directions as a softmax of three has.
     assert geometry.directions.shape == (3, 2)
 
 
-@pytest.mark.parametrize("make", [table, Network, Ignorant])
-def test_with_a_single_state_there_is_nothing_to_ignore(make: MakePolicy) -> None:
-    """The bandit's gradient: `(1 + g + ... + g^(H-1)) pi(a) (r(a) - mean r)`."""
-    task = resolve_task("PGToy-Bandit-v0", 0.9, 5, False)
-    policy = make(task.mdp)
-    geometry = geometry_of(task, policy)
-    assert geometry.norm > 0.0
-    if make is not Network:
-        pi = geometry.policy[0]
-        slope = sum(0.9**t for t in range(5)) * pi * (np.eye(3)[0] - pi[0])
-        found = geometry.directions @ torch.as_tensor(geometry.exact)
-        np.testing.assert_allclose(found, slope, atol=1e-6)
-
-
 @pytest.mark.parametrize("reward", [0.0, 0.7])
-def test_a_gradient_of_zero_is_refused(reward: float) -> None:
-    """All arms pay the same: nothing is to be learnt."""
+def test_a_gradient_of_zero_is_rejected(reward: float) -> None:
+    """All arms have the same reward."""
     task = Task(bandit_mdp((reward, reward, reward)), "flat", 0.9, 4)
     with pytest.raises(CannotCheckError, match="exact gradient is zero"):
         geometry_of(task, table(task.mdp))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e4, 0.0])
-def test_probabilities_that_are_none_are_refused(bad: float) -> None:
+def test_invalid_probabilities_are_rejected(bad: float) -> None:
     task = TASKS[0]
     logits = nn.Parameter(torch.zeros(3, 3))
     with torch.no_grad():
         logits[1, 1] = bad
-    # log-probabilities that are not normalised, as a careless policy returns them
+    # Log-probabilities that are not normalised.
     with pytest.raises(CannotCheckError, match="not finite or do not sum to 1"):
         make_geometry(task, lambda: 1.0 * logits, [logits])
     assert issubclass(CannotCheckError, ValueError)
 
 
-def test_a_parameter_without_influence_is_no_hindrance() -> None:
+def test_unused_parameters_have_zero_directions() -> None:
     policy = table(TASKS[0].mdp)
     idle = nn.Parameter(torch.ones(4))
     seen = torch.tensor(TASKS[0].mdp.observations)
@@ -240,3 +229,17 @@ def test_a_parameter_without_influence_is_no_hindrance() -> None:
         geometry.directions[:4], torch.zeros_like(geometry.directions[:4])
     )
     np.testing.assert_allclose(geometry.scores, alone.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [table, Network, Constant])
+def test_with_a_single_state_any_policy_is_accepted(make: MakePolicy) -> None:
+    """The bandit's gradient: `(1 + g + ... + g^(H-1)) pi(a) (r(a) - mean r)`."""
+    task = resolve_task("PGToy-Bandit-v0", 0.9, 5, False)
+    policy = make(task.mdp)
+    geometry = geometry_of(task, policy)
+    assert geometry.norm > 0.0
+    if make is not Network:
+        pi = geometry.policy[0]
+        slope = sum(0.9**t for t in range(5)) * pi * (np.eye(3)[0] - pi[0])
+        found = geometry.directions @ torch.as_tensor(geometry.exact)
+        np.testing.assert_allclose(found, slope, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Models are measured as they are, on a copy, and stay as they were."""
+"""Models are measured on a copy, and are not changed."""
 
 from __future__ import annotations
 
@@ -29,24 +29,20 @@ def envs(n: int = 16) -> Any:
     return make_vec_env(ID, n)
 
 
-def reinforce(**arguments: Any) -> REINFORCE:
+def reinforce(algorithm: type[REINFORCE] = REINFORCE, **arguments: Any) -> REINFORCE:
     defaults: dict[str, Any] = {"gamma": 0.9, "weight_by_gamma_t": True, "seed": 0}
-    return REINFORCE("MlpPolicy", envs(), **{**defaults, **arguments})
+    return algorithm("MlpPolicy", envs(), **{**defaults, **arguments})
 
 
 def checked(model: OnPolicyAlgorithm, **arguments: Any) -> GradientReport:
-    """Checks it at a time limit of 6 steps, part of the task: short episodes.
-
-    What a check takes is rollouts times steps, 64 rollouts at least; episodes side by
-    side cost next to nothing.
-    """
+    """Checks with short episodes: the cost is rollouts (at least 64) times steps."""
     few: dict[str, Any] = {"n_episodes": 1024, "horizon": 6, "progress_bar": False}
     return check_policy_gradient(model, **{**few, **arguments})
 
 
-# Where the verdict does not matter: the fewest rollouts, and short ones.
+# For tests in which the verdict does not matter.
 QUICK: dict[str, Any] = {"n_episodes": 64, "horizon": 3}
-# What the slow ones can afford.
+# For slow tests.
 LONG: dict[str, Any] = {"n_episodes": 768, "horizon": 12}
 
 
@@ -58,8 +54,6 @@ def key(report: GradientReport) -> str | None:
     "arguments",
     [
         {},
-        # tests/test_unbiasedness.py has their exact gradients, and the checker goes the
-        # way of the other two to them.
         pytest.param(
             {"returns": "full_return", "weight_by_gamma_t": False},
             marks=pytest.mark.slow,
@@ -68,7 +62,7 @@ def key(report: GradientReport) -> str | None:
         {"baseline": "value"},
     ],
 )
-def test_reinforce_in_its_unbiased_settings_passes(arguments: dict[str, Any]) -> None:
+def test_reinforce_with_unbiased_settings_passes(arguments: dict[str, Any]) -> None:
     report = checked(reinforce(**arguments))
     assert report.unbiased and report.per == "episode"
     assert report.gamma == 0.9
@@ -94,29 +88,37 @@ def test_actor_critic_with_monte_carlo_returns_passes() -> None:
         ({"standardize_returns": True}, "standardized"),
     ],
 )
-def test_biased_settings_are_named(arguments: dict[str, Any], expected: str) -> None:
+def test_biased_settings_are_identified(
+    arguments: dict[str, Any], expected: str
+) -> None:
     assert key(checked(reinforce(**arguments))) == expected
 
 
+class WrongEntropySign(REINFORCE):
+    """Subtracts the entropy bonus from the objective."""
+
+    def loss(self, batch: Any) -> Any:
+        loss, terms = super().loss(batch)
+        return loss - 0.4 * terms["entropy_loss"], terms
+
+
 @pytest.mark.parametrize(
-    ("ent_coef", "expected"), [(0.2, "entropy_bonus"), (-0.2, "entropy_sign")]
+    ("algorithm", "expected"),
+    [(REINFORCE, "entropy_bonus"), (WrongEntropySign, "entropy_sign")],
 )
-def test_the_entropys_sign_is_seen(ent_coef: float, expected: str) -> None:
-    model = reinforce()
-    # The constructor refuses a negative one: planted by hand.
-    model.ent_coef = ent_coef
+def test_the_sign_of_the_entropy_bonus_is_identified(
+    algorithm: type[REINFORCE], expected: str
+) -> None:
+    model = reinforce(algorithm, ent_coef=0.2)
     with torch.no_grad():
-        # At the uniform policy, where it begins, entropy has no gradient.
+        # The entropy has no gradient at the initial, uniform policy.
         for weight in model.policy.action_net.parameters():
             weight.mul_(100.0)
     assert key(checked(model)) == expected
 
 
-# What makes it dear is the factor's standard error. The agent's own factor is exact in
-# test_reinforce.py, test_batch_mean_baseline_scales_the_gradient_by_1_minus_1_in_n; the
-# name is found in test_check.py (batch_mean_baseline, mean_of_all_steps).
 @pytest.mark.slow
-def test_the_batch_mean_baseline_is_short_by_one_in_n() -> None:
+def test_the_batch_mean_baseline_scales_the_gradient_by_1_minus_1_in_n() -> None:
     """Two episodes per update: half the gradient. Standard error of the factor 0.03."""
     model = REINFORCE(
         "MlpPolicy",
@@ -133,51 +135,50 @@ def test_the_batch_mean_baseline_is_short_by_one_in_n() -> None:
 
 
 class Flipped(REINFORCE):
-    """A user's subclass that forgot the minus."""
+    """A subclass with the wrong sign."""
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         loss, terms = super().loss(batch)
         return -loss, terms
 
 
-class WithMemory(REINFORCE):
-    """A user's subclass that learns from the last eight rollouts as from new ones."""
+class WithReplay(REINFORCE):
+    """A subclass that replays the last eight rollouts without correction."""
 
-    kept: deque[Batch]
+    batches: deque[Batch]
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        if not hasattr(self, "kept"):
-            self.kept = deque(maxlen=8)
-        self.kept.append(batch)
-        losses = [super(WithMemory, self).loss(old) for old in self.kept]
+        if not hasattr(self, "batches"):
+            self.batches = deque(maxlen=8)
+        self.batches.append(batch)
+        losses = [super(WithReplay, self).loss(old) for old in self.batches]
         return torch.stack([loss for loss, _ in losses]).mean(), losses[-1][1]
 
 
 @pytest.mark.parametrize(
-    ("subclass", "expected"), [(Flipped, "sign_flipped"), (WithMemory, "replay")]
+    ("subclass", "expected"), [(Flipped, "sign_flipped"), (WithReplay, "replay")]
 )
-def test_mistakes_in_a_users_subclass_are_named(
+def test_mistakes_in_subclasses_are_identified(
     subclass: type[REINFORCE], expected: str
 ) -> None:
     model = subclass("MlpPolicy", envs(), gamma=0.9, weight_by_gamma_t=True, seed=0)
     assert key(checked(model)) == expected
 
 
-def test_a2c_is_biased_by_its_critic_and_by_gamma_t_alone() -> None:
+def test_a2c_is_biased_by_its_critic_and_by_gamma_t() -> None:
     def a2c(gamma: float) -> A2C:
         return A2C("MlpPolicy", envs(), gamma=gamma, max_grad_norm=1e9, seed=0)
 
-    # A2C takes a time limit for no part of the task.
-    own = checked(a2c(0.9), bootstrap=True)
-    assert not own.unbiased and own.per == "step"
-    assert key(own) == "critic"
+    # A2C bootstraps at the time limit.
+    learned = checked(a2c(0.9), bootstrap=True)
+    assert not learned.unbiased and learned.per == "step"
+    assert key(learned) == "critic"
     ideal = checked(a2c(0.9), bootstrap=True, critic="exact")
     assert not ideal.unbiased and key(ideal) == "gamma_dropped"
 
 
-def test_trpo_learns_its_critic_beside_an_exact_one() -> None:
-    """Its critic's loss asks for values too, and needs them to have a gradient."""
-    # Rollouts of five episodes and more: the fewest of them will do.
+def test_trpo_trains_its_critic_with_an_exact_one_installed() -> None:
+    """Its critic loss needs values with a gradient."""
     model = TRPO("MlpPolicy", envs(2), n_steps=16, batch_size=32, n_critic_updates=1)
     report = checked(model, **QUICK, bootstrap=True, critic="exact")
     assert report.per == "step"
@@ -189,7 +190,7 @@ def test_a2c_is_unbiased_with_exact_values_and_without_a_discount() -> None:
     assert checked(model, **LONG, bootstrap=True, critic="exact").unbiased
 
 
-def test_clipping_of_the_gradient_is_said() -> None:
+def test_gradient_clipping_is_noted() -> None:
     report = checked(A2C("MlpPolicy", envs(), max_grad_norm=0.01, seed=0), **QUICK)
     assert any("100% of the updates" in note for note in report.notes)
     assert any("max_grad_norm=0.01" in note for note in report.notes)
@@ -203,12 +204,12 @@ def test_ppo_and_trpo_are_measured() -> None:
         TRPO("MlpPolicy", envs(8), batch_size=128, n_critic_updates=1, **settings),
     ):
         report = checked(model, **LONG, bootstrap=True)
-        # Standardised advantages: the direction is about right, the length is not.
+        # Standardised advantages change the norm of the gradient.
         assert report.verdict == "biased but aligned"
         assert report.factor > 1.2
 
 
-def test_a_table_of_logits_is_measured_too() -> None:
+def test_a_tabular_policy_is_measured() -> None:
     arguments: dict[str, Any] = {"observation": "index"}
     model = REINFORCE(
         "TabularPolicy",
@@ -232,7 +233,7 @@ def state_of(model: OnPolicyAlgorithm) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("algorithm", [REINFORCE, A2C])
-def test_the_subject_does_not_change(algorithm: type[OnPolicyAlgorithm]) -> None:
+def test_the_model_is_not_changed(algorithm: type[OnPolicyAlgorithm]) -> None:
     model = algorithm("MlpPolicy", envs(4), seed=0).learn(500)  # type: ignore[call-arg]
     before, random = state_of(model), torch.get_rng_state()
     checked(model, **QUICK)
@@ -254,7 +255,7 @@ def test_the_same_seed_gives_the_same_report() -> None:
     assert one.cosine == two.cosine and one.p_value == two.p_value
 
 
-def test_a_value_loss_on_shared_parameters_is_said() -> None:
+def test_a_value_loss_on_shared_parameters_is_noted() -> None:
     model = ActorCritic(
         "MlpPolicy",
         envs(),
@@ -269,14 +270,14 @@ def test_a_value_loss_on_shared_parameters_is_said() -> None:
 
 
 class NoStep(REINFORCE):
-    """Never lets an optimiser step."""
+    """Never calls optimizer.step()."""
 
     def train(self) -> None:
         self._n_updates += 1
 
 
 class Nan(REINFORCE):
-    """Loses itself."""
+    """Has a NaN loss."""
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         loss, terms = super().loss(batch)
@@ -287,25 +288,25 @@ class Nan(REINFORCE):
     ("subclass", "message"),
     [(NoStep, "gave no optimiser a gradient"), (Nan, "NaN or infinite")],
 )
-def test_models_without_a_gradient_are_named(
+def test_models_without_a_gradient_are_rejected(
     subclass: type[REINFORCE], message: str
 ) -> None:
     with pytest.raises(CannotCheckError, match=message):
         checked(subclass("MlpPolicy", envs(2), seed=0))
 
 
-def test_models_that_do_not_fit_are_named() -> None:
+def test_models_that_do_not_fit_are_rejected() -> None:
     with pytest.raises(CannotCheckError, match="observation space Box"):
         checked(reinforce(), env="FrozenLake-v1")
     with pytest.raises(CannotCheckError, match="no get_distribution"):
         checked(RandomAgent("MlpPolicy", ID))
-    with pytest.raises(TypeError, match="DQN is no on-policy algorithm"):
+    with pytest.raises(TypeError, match="DQN is not an on-policy algorithm"):
         check_policy_gradient(DQN("MlpPolicy", ID, buffer_size=10))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="must be an instance, got the <class"):
         check_policy_gradient(A2C)  # type: ignore[arg-type]
 
 
-def test_continuous_actions_are_refused() -> None:
+def test_continuous_actions_are_rejected() -> None:
     class Steering(gymnasium.Env[Any, Any]):
         observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
         action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)

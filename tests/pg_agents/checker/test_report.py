@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pg_agents.checker.conclusion import conclude
 from pg_agents.checker.diagnosis import Diagnosis
-from pg_agents.checker.figure import draw_report
 from pg_agents.checker.geometry import Geometry
-from pg_agents.checker.measurement import Measurement, Series
-from pg_agents.checker.report import GradientReport
+from pg_agents.checker.measurement import Measurement
+from pg_agents.checker.report import GradientReport, draw_report, progress_bar
+from pg_agents.checker.statistics import GradientSeries
 from pg_agents.checker.task import resolve_task
+from pg_agents.checker.verdict import make_report
 
 TASK = resolve_task("PGToy-Sequence-v0", 0.9, None, bootstrap=False)
 
@@ -32,7 +35,7 @@ def measurement(mean: list[float], noise: float = 0.5) -> Measurement:
     scores[..., 1] = rng.normal(size=(3, 3))
     geometry = Geometry(policy, torch.eye(2).double(), scores, np.array([2.0, 0.0]))
     controls = np.zeros((4000, 0))
-    series = Series(gradients, controls)
+    series = GradientSeries(gradients, controls)
     return Measurement(TASK, geometry, series, None, 8.0, 4)
 
 
@@ -49,7 +52,7 @@ def measurement(mean: list[float], noise: float = 0.5) -> Measurement:
     ],
 )
 def test_the_verdict_follows_bias_and_angle(mean: list[float], verdict: str) -> None:
-    report = conclude(measurement(mean), "subject", seed=0, seconds=1.0)
+    report = make_report(measurement(mean), "subject", seed=0, seconds=1.0)
     assert report.verdict == verdict
     assert report.unbiased == (verdict == "unbiased")
     assert (report.diagnosis is None) == report.unbiased
@@ -58,7 +61,7 @@ def test_the_verdict_follows_bias_and_angle(mean: list[float], verdict: str) -> 
 @functools.cache
 def concluded() -> GradientReport:
     """What the tests below read, and none of them changes."""
-    return conclude(measurement([1.0, 1.0]), "subject", seed=0, seconds=1.0)
+    return make_report(measurement([1.0, 1.0]), "subject", seed=0, seconds=1.0)
 
 
 def test_figures_are_those_of_the_estimates() -> None:
@@ -103,3 +106,36 @@ def test_the_picture_shows_estimates_and_directions() -> None:
     exact, mean = (line.get_ydata() for line in directions.lines[1:3])
     assert list(np.asarray(exact)) == [1.0, 0.0]
     assert np.allclose(np.asarray(mean), report.spread.mean)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "show", "visible"),
+    [
+        (Terminal(), True, True),
+        (Terminal(), False, False),
+        (io.StringIO(), True, False),
+    ],
+)
+def test_the_progress_bar_shows_on_a_terminal_only(
+    stream: io.StringIO, show: bool, visible: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress_bar(show) as bar:
+        bar.start(200)
+        # More than the total: the bar stops at its end.
+        for _ in range(3):
+            # The bar is redrawn ten times a second at most.
+            time.sleep(0.15)
+            bar.advance(80)
+    text = stream.getvalue()
+    if visible:
+        assert " 80/200 " in text and " 160/200 " in text and "240" not in text
+        # It is removed at the end.
+        assert text.endswith("\r")
+    else:
+        assert text == ""

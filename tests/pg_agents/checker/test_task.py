@@ -1,4 +1,4 @@
-"""The question and its exact answer, against sums and differences of our own."""
+"""Tasks: values and gradients compared with loops and finite differences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tasks(bootstrap: bool) -> list[Task]:
 
 
 def under(mdp: TabularMDP, policy: Floats) -> tuple[Floats, Floats]:
-    """Expected rewards `[S]` and transitions that go on `[S, S]`, by plain loops."""
+    """Expected rewards `[S]` and non-terminal transitions `[S, S]`, by loops."""
     rewards = np.zeros(mdp.n_states)
     step = np.zeros((mdp.n_states, mdp.n_states))
     for s, a, later in np.ndindex(mdp.transition.shape):
@@ -42,7 +42,7 @@ def under(mdp: TabularMDP, policy: Floats) -> tuple[Floats, Floats]:
 
 
 def endless_values(task: Task, policy: Floats) -> Floats:
-    """V without a limit, by as many sweeps as rounding needs."""
+    """V without a time limit, by value iteration."""
     rewards, step = under(task.mdp, policy)
     values = np.zeros(task.mdp.n_states)
     for _ in range(3_000):
@@ -51,7 +51,7 @@ def endless_values(task: Task, policy: Floats) -> Floats:
 
 
 def limited_return(task: Task, policy: Floats, behind: Floats) -> float:
-    """J of H steps, with `behind` as the value of the state after them."""
+    """J of H steps, with `behind` as the value of the last state."""
     rewards, step = under(task.mdp, policy)
     values = behind
     for _ in range(task.horizon):
@@ -71,7 +71,7 @@ def differences(task: Task, policy: Floats, behind: Floats) -> Floats:
     return slope
 
 
-def test_an_id_gives_the_tables_and_the_limit_it_was_registered_with() -> None:
+def test_an_id_gives_tables_and_time_limit() -> None:
     task = resolve_task("PGToy-Sequence-v0", 0.9, None, False)
     assert (task.name, task.horizon) == ("PGToy-Sequence-v0", 100)
     assert (task.gamma, task.bootstrap) == (0.9, False)
@@ -80,14 +80,14 @@ def test_an_id_gives_the_tables_and_the_limit_it_was_registered_with() -> None:
     assert (frozen.mdp.n_states, frozen.horizon, frozen.bootstrap) == (64, 200, True)
 
 
-def test_an_environment_gives_its_own_tables_and_limit() -> None:
+def test_an_environment_gives_tables_and_time_limit() -> None:
     env = gymnasium.make("PGToy-Sequence-v0", max_episode_steps=17, n_states=5)
     task = resolve_task(env, 0.5, None, False)
     assert (task.mdp.n_states, task.horizon) == (5, 17)
     env.close()
 
 
-def test_the_callers_environment_is_not_closed() -> None:
+def test_an_environment_is_not_closed() -> None:
     closed = []
 
     class Noted(SequenceEnv):
@@ -98,7 +98,7 @@ def test_the_callers_environment_is_not_closed() -> None:
     assert not closed
 
 
-def test_an_environment_without_a_limit_and_an_mdp_get_the_default() -> None:
+def test_without_a_time_limit_the_default_is_used() -> None:
     mdp = two_step_mdp()
     assert resolve_task(SequenceEnv(), 0.5, None, False).horizon == DEFAULT_HORIZON
     task = resolve_task(mdp, 0.5, None, False)
@@ -106,40 +106,40 @@ def test_an_environment_without_a_limit_and_an_mdp_get_the_default() -> None:
 
 
 @pytest.mark.parametrize("env", ["PGToy-Bandit-v0", SequenceEnv(), two_step_mdp()])
-def test_the_horizon_argument_goes_before_the_environments_own(env: Any) -> None:
+def test_the_horizon_argument_overrides_the_time_limit(env: Any) -> None:
     assert resolve_task(env, 0.5, 3, False).horizon == 3
 
 
-def test_cartpole_is_refused_because_it_has_no_tables() -> None:
+def test_environments_without_tables_are_rejected() -> None:
     with pytest.raises(TypeError, match="CartPole-v1 is not tabular"):
         resolve_task("CartPole-v1", 0.9, None, False)
 
 
 @pytest.mark.parametrize("env", [None, 3, gymnasium.Env, np.zeros(3)])
-def test_what_is_no_environment_is_refused(env: Any) -> None:
+def test_other_types_are_rejected(env: Any) -> None:
     with pytest.raises(TypeError, match=re.escape(f"TabularMDP, got {env!r}")):
         resolve_task(env, 0.9, None, False)
 
 
 @pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan"), "0.9"])
-def test_a_discount_out_of_range_is_refused(gamma: Any) -> None:
+def test_a_discount_out_of_range_is_rejected(gamma: Any) -> None:
     with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\]"):
         resolve_task("PGToy-Sequence-v0", gamma, None, False)
 
 
 @pytest.mark.parametrize("horizon", [0, -1, 2.5, True])
-def test_a_horizon_that_is_no_count_is_refused(horizon: Any) -> None:
+def test_an_invalid_horizon_is_rejected(horizon: Any) -> None:
     with pytest.raises(ValueError, match="horizon must be an integer >= 1"):
         resolve_task("PGToy-Sequence-v0", 0.9, horizon, False)
 
 
-def test_the_limit_of_an_environment_that_was_never_registered_is_its_own() -> None:
+def test_the_time_limit_is_read_from_the_wrapper() -> None:
     env = gymnasium.wrappers.TimeLimit(SequenceEnv(), 10)
     assert resolve_task(env, 0.9, None, False).horizon == 10
 
 
 @pytest.mark.parametrize("task", tasks(False), ids=lambda t: str(t.name))
-def test_row_t_of_the_values_has_h_minus_t_steps_to_go(task: Task) -> None:
+def test_row_t_of_the_values_has_h_minus_t_steps_left(task: Task) -> None:
     policy = random_policy(task.mdp)
     rewards, step = under(task.mdp, policy)
     values = task.values(policy)
@@ -168,33 +168,17 @@ def test_the_gradient_is_the_derivative_of_the_return_in_h_steps(task: Task) -> 
 
 
 @pytest.mark.parametrize("task", tasks(True), ids=lambda t: str(t.name))
-def test_with_bootstrap_the_value_behind_the_limit_does_not_move(task: Task) -> None:
+def test_with_bootstrap_the_final_value_is_constant(task: Task) -> None:
     """The gradient is the derivative of `E[sum_{t < H} gamma^t r_t + gamma^H V(s_H)]`.
 
-    V is held at what it is worth now: states behind the limit are never seen, so
-    nothing can be learnt there.
+    V is held constant: states beyond the time limit are never visited.
     """
     policy = random_policy(task.mdp)
     expected = differences(task, policy, endless_values(task, policy))
     np.testing.assert_allclose(task.return_gradient(policy), expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("task", tasks(True), ids=lambda t: str(t.name))
-def test_with_bootstrap_the_gradient_sums_visits_times_values(task: Task) -> None:
-    """`sum_{t < H} gamma^t P(s_t = s) Q(s, a)`, by plain loops."""
-    mdp, policy = task.mdp, random_policy(task.mdp)
-    values = endless_values(task, policy)
-    going_on = np.where(mdp.terminal, 0.0, 1.0)
-    worth = (mdp.transition * (mdp.reward + task.gamma * going_on * values)).sum(-1)
-    _, step = under(mdp, policy)
-    expected, present = np.zeros_like(policy), mdp.initial_distribution
-    for t in range(task.horizon):
-        expected = expected + task.gamma**t * present[:, None] * worth
-        present = present @ step
-    np.testing.assert_allclose(task.return_gradient(policy), expected, atol=1e-9)
-
-
-def test_the_mean_length_counts_steps_without_discount() -> None:
+def test_the_mean_length_is_undiscounted() -> None:
     """Every step ends the episode with probability q: (1 - (1-q)^H) / q steps."""
     q, horizon = 0.25, 6
     stay = np.array([[[1.0 - q, q]], [[1.0 - q, q]]])

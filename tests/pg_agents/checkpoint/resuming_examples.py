@@ -25,10 +25,9 @@ from stable_baselines3.common.vec_env import (
 
 from pg_agents import as_vec_env
 from pg_agents.checkpoint.state import random_states
-from pg_envs.env import TabularEnv
 from pg_envs.mdp import TabularMDP
-from pg_envs.torch_vector_env import TorchTabularVectorEnv
-from pg_envs.vector_env import TabularVectorEnv
+from pg_envs.tabular import TabularEnv
+from pg_envs.vector.tabular import TabularVectorEnv, TorchTabularVectorEnv
 from tests.pg_envs.tabular_examples import random_mdp
 
 FRESH = r"is reset \("

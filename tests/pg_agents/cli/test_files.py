@@ -1,4 +1,4 @@
-"""What `pgtoy` says when a file or folder that it is told to write can't be written."""
+"""Files and folders that `pgtoy` can't write are named before the work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.pg_agents.analysis.run_folders import write_learners
 CHECK = ["check", "pitfalls:right", "--episodes", "2048", "--plot"]
 RUN = ["--episodes", "1", "--out"]
 SWEEP = ["--try", "gamma=float:0.1:0.9", "--trials", "1", *RUN]
-# The command up to the name of what it writes, and how that ends.
+# Command line up to the name of the file, and its suffix.
 FILES: dict[str, tuple[list[str], str]] = {
     "check --plot": (CHECK, ".png"),
     "check --json --plot": (["check", "--json", *CHECK[1:]], ".svg"),
@@ -24,7 +24,7 @@ FILES: dict[str, tuple[list[str], str]] = {
 }
 FOLDERS: dict[str, list[str]] = {
     "run --out": ["run", "sequence-reinforce", "--seed", "0", "--jobs", "1", *RUN],
-    "run --out, shown": ["run", "known-values", "--out"],
+    "run --out, demo": ["run", "known-values", "--out"],
     "sweep --out": ["sweep", "sequence-reinforce", *SWEEP],
 }
 PLACES = ("in a file", "in no folder", "a folder")
@@ -33,7 +33,7 @@ PLACES = ("in a file", "in no folder", "a folder")
 def refused(
     arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> str:
-    """Returns what the command says as it refuses; nothing is left behind by it."""
+    """Returns the error message of a command that writes nothing."""
     before = sorted(folder.rglob("*"))
     status = main(arguments)
     printed = capsys.readouterr()
@@ -61,8 +61,8 @@ def test_a_file_that_cant_be_written_is_named_before_the_work(
         target.mkdir()
     write_learners(tmp_path / "runs" / "cartpole-1x16", 2, 2.6)
     runs = str(tmp_path / "runs")
-    given = [runs if each == "RUNS" else each for each in arguments]
-    line = refused([*given, str(target)], tmp_path, capsys)
+    arguments = [runs if word == "RUNS" else word for word in arguments]
+    line = refused([*arguments, str(target)], tmp_path, capsys)
     assert str(target) in line and "folder" in line
 
 

@@ -1,4 +1,4 @@
-"""The command: what it prints, what it writes, and its exit status."""
+"""`pgtoy check`: output, files and exit status."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ FEW = ["--episodes", "2048"]
 
 @pytest.fixture(autouse=True)
 def own_paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes back what the command, which has a process of its own, changes there."""
+    """Undoes the command's changes of the import path and modules."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "pitfalls", raising=False)
 
 
 def test_a_right_gradient_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "pitfalls:right", *FEW]) == 0
-    said = capsys.readouterr().out
-    assert "UNBIASED" in said and "PGToy-Sequence-v0, gamma 0.9" in said
+    printed = capsys.readouterr().out
+    assert "UNBIASED" in printed and "PGToy-Sequence-v0, gamma 0.9" in printed
 
 
-def test_a_mistake_exits_with_1_and_is_named(
+def test_a_wrong_gradient_exits_with_1_and_the_mistake_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["check", f"{PITFALLS}:sign_flipped", *FEW]) == 1
-    said = capsys.readouterr().out
-    assert "WRONG" in said and "It looks like: sign flipped." in said
+    printed = capsys.readouterr().out
+    assert "WRONG" in printed and "It looks like: sign flipped." in printed
 
 
-def test_json_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_the_only_output(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--json", "--gamma", "0.8", "--seed", "3", "--env", "FrozenLake-v1"]
     main(["check", "pitfalls:gamma_dropped", *FEW, *arguments])
     report = json.loads(capsys.readouterr().out)
@@ -53,7 +53,9 @@ def test_the_time_limit_can_be_taken_out_of_the_task(
     assert "no bootstrap at a truncation" in capsys.readouterr().out
 
 
-def test_a_class_is_made_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_class_is_instantiated_and_checked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     few = ["--episodes", "32", "--horizon", "3", "--critic", "exact"]
     main(["check", "stable_baselines3:A2C", *few])
     assert "A2C" in capsys.readouterr().out
@@ -83,10 +85,10 @@ def test_a_plot_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         (["pitfalls:right", "--episodes", "0"], "n_episodes must be an integer >= 1"),
         (["math:pi"], "the subject must be a model"),
         (["math:sqrt"], "is called with two arguments, (batch, policy)"),
-        (["stable_baselines3:DQN"], "DQN is no on-policy algorithm"),
+        (["stable_baselines3:DQN"], "DQN is not an on-policy algorithm"),
     ],
 )
-def test_bad_input_exits_with_2_and_says_why(
+def test_bad_input_exits_with_2_and_one_message(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", *arguments]) == 2
@@ -95,14 +97,18 @@ def test_bad_input_exits_with_2_and_says_why(
     assert printed.err.startswith("pgtoy: error: ") and message in printed.err
 
 
-def test_an_error_of_the_subject_is_shown_whole(
+def test_an_error_of_the_subject_is_shown_with_its_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def loss(batch, policy):\n    raise ValueError('mine')\n")
     assert main(["check", f"{file}:loss"]) == 2
-    said = capsys.readouterr().err
-    assert "Traceback" in said and "mine.py" in said and "ValueError: mine" in said
+    printed = capsys.readouterr().err
+    assert (
+        "Traceback" in printed
+        and "mine.py" in printed
+        and "ValueError: mine" in printed
+    )
 
 
 def test_too_small_a_sample_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +117,9 @@ def test_too_small_a_sample_exits_with_3(capsys: pytest.CaptureFixture[str]) -> 
     assert "UNDECIDED" in capsys.readouterr().out
 
 
-def test_without_a_command_it_says_how(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_the_usage_is_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         main([])
     assert "usage: pgtoy" in capsys.readouterr().err

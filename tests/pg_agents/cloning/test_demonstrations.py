@@ -1,4 +1,4 @@
-"""What is recorded of a controller: everything it saw and did, once, and in order."""
+"""Recording of a controller: every observation and action, once, in order."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ from stable_baselines3.common.vec_env import (
 )
 
 from pg_agents import Demonstrations, record_demonstrations
-from tests.pg_agents.cloning.any_spaces import AnySpacesEnv
+from tests.pg_agents.cloning.helpers import BOX, PAIR, TWO, AnySpacesEnv
 from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
 
-BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
-TWO = spaces.Discrete(2)
 MEAN, VAR = np.array([5.0, 1.0]), np.array([4.0, 9.0])
 
 
 def odd_step(observation: NDArray[np.float32]) -> int:
-    """Says 0, 1, 0, 1 ... in every episode of a ScriptedEnv."""
+    """Returns 0, 1, 0, 1 ... in every episode of a ScriptedEnv."""
     return int(observation[1]) % 2
 
 
@@ -38,7 +36,7 @@ def scripted(*lengths: int) -> VecEnv:
     return DummyVecEnv([lambda env=env: env for env in envs])  # type: ignore[misc]
 
 
-def test_every_step_of_every_episode_is_there() -> None:
+def test_every_step_is_recorded() -> None:
     found = record_demonstrations(ScriptedEnv([2, 3]), odd_step, n_episodes=2)
     assert isinstance(found.observations, np.ndarray)
     assert found.observations.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [1, 2]]
@@ -48,24 +46,23 @@ def test_every_step_of_every_episode_is_there() -> None:
     assert len(found) == 5
 
 
-def test_each_environment_has_its_own_quota_of_episodes() -> None:
-    """The long episodes are as many as the short ones."""
+def test_each_environment_contributes_the_same_number_of_episodes() -> None:
     found = record_demonstrations(scripted(1, 4), odd_step, n_episodes=2)
     assert found.episode_lengths.tolist() == [1, 1, 4, 4]
     assert isinstance(found.observations, np.ndarray)
-    # The steps that the first environment idled through are not there.
+    # The idle steps of the first environment are not recorded.
     assert found.observations[:, 0].tolist() == [0, 1] + [0] * 4 + [1] * 4
     assert found.observations[:, 1].tolist() == [0, 0] + [0, 1, 2, 3] * 2
 
 
-def test_a_number_of_steps_leaves_the_last_episode_unfinished() -> None:
+def test_a_number_of_steps_may_end_within_an_episode() -> None:
     found = record_demonstrations(scripted(3, 2), odd_step, n_steps=5)
     assert len(found) == 10
     assert found.episode_lengths.tolist() == [3, 2, 2]
     assert found.actions.tolist() == [0, 1, 0, 0, 1, 0, 1, 0, 1, 0]
 
 
-def test_dummy_steps_of_gymnasiums_vector_environments_are_left_out() -> None:
+def test_dummy_steps_after_the_end_of_episodes_are_not_recorded() -> None:
     env = StaggeredVectorEnv([2, 3])
     found = record_demonstrations(env, odd_step, n_episodes=2)
     assert isinstance(found.observations, np.ndarray)
@@ -74,8 +71,8 @@ def test_dummy_steps_of_gymnasiums_vector_environments_are_left_out() -> None:
     assert found.episode_returns.tolist() == [1.0, 21.0, 3.0, 33.0]
 
 
-def test_an_episode_that_never_ends_is_cut_off_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match="still running after 4 steps") as caught:
+def test_an_endless_episode_is_truncated_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="was truncated after 4 steps") as caught:
         found = record_demonstrations(
             scripted(0, 2), odd_step, n_episodes=2, max_episode_steps=4
         )
@@ -84,25 +81,24 @@ def test_an_episode_that_never_ends_is_cut_off_with_a_warning() -> None:
     assert found.episode_returns.tolist()[:2] == [6.0, 46.0]
 
 
-def test_a_controller_that_writes_into_what_it_sees_spoils_nothing() -> None:
-    def spoils(observation: NDArray[np.float32]) -> int:
+def test_a_controller_may_modify_its_observation() -> None:
+    def modify(observation: NDArray[np.float32]) -> int:
         observation[:] = -9.0
         return 1
 
-    found = record_demonstrations(ScriptedEnv([3]), spoils, n_episodes=1)
+    found = record_demonstrations(ScriptedEnv([3]), modify, n_episodes=1)
     assert isinstance(found.observations, np.ndarray)
     assert found.observations.tolist() == [[0, 0], [0, 1], [0, 2]]
 
 
-def test_dict_observations_become_a_dict_of_arrays() -> None:
-    space = spaces.Dict({"place": BOX, "room": spaces.Discrete(3)})
+def test_dict_observations_are_recorded_as_a_dict_of_arrays() -> None:
     rooms = []
 
     def controller(observation: dict[str, Any]) -> int:
         rooms.append(int(observation["room"]))
         return rooms[-1] % 2
 
-    env = AnySpacesEnv(space, TWO)
+    env = AnySpacesEnv(PAIR, TWO)
     found = record_demonstrations(env, controller, n_episodes=2, seed=3)
     assert isinstance(found.observations, dict)
     assert found.observations["place"].shape == (10, 2)
@@ -110,7 +106,7 @@ def test_dict_observations_become_a_dict_of_arrays() -> None:
     assert found.actions.tolist() == [room % 2 for room in rooms]
 
 
-def test_the_seed_repeats_a_recording() -> None:
+def test_recordings_are_reproducible_by_their_seed() -> None:
     def recording(seed: int) -> Demonstrations:
         return record_demonstrations("CartPole-v1", odd, n_episodes=2, seed=seed)
 
@@ -123,7 +119,7 @@ def test_the_seed_repeats_a_recording() -> None:
 
 
 class Counting(AnySpacesEnv):
-    """Counts how often it was closed."""
+    """Counts calls of close()."""
 
     closed = 0
 
@@ -131,7 +127,7 @@ class Counting(AnySpacesEnv):
         type(self).closed += 1
 
 
-def test_only_an_environment_that_was_made_here_is_closed() -> None:
+def test_only_an_environment_made_from_an_id_is_closed() -> None:
     name = "CountsHowOftenItIsClosed-v0"
     gymnasium.register(name, lambda **_: Counting(BOX, TWO))
     try:
@@ -147,7 +143,7 @@ def test_only_an_environment_that_was_made_here_is_closed() -> None:
 
 
 def normalized() -> VecNormalize:
-    """A scripted environment whose normalisation is far from the identity."""
+    """A scripted environment with a VecNormalize."""
     env = VecNormalize(scripted(3))
     statistics = RunningMeanStd(shape=(2,))
     statistics.mean, statistics.var = MEAN.copy(), VAR.copy()
@@ -155,7 +151,7 @@ def normalized() -> VecNormalize:
     return env
 
 
-def test_observations_are_recorded_as_they_are_and_not_normalised() -> None:
+def test_observations_are_recorded_before_vec_normalize() -> None:
     env = normalized()
     found = record_demonstrations(env, odd_step, n_episodes=1)
     assert isinstance(found.observations, np.ndarray)
@@ -166,26 +162,8 @@ def test_observations_are_recorded_as_they_are_and_not_normalised() -> None:
     assert env.obs_rms.count == pytest.approx(1e-4)
 
 
-def test_a_model_sees_what_it_was_trained_on() -> None:
-    """Its own statistics normalise what it is shown."""
-    model = A2C("MlpPolicy", normalized(), seed=0, device="cpu")
-    seen: list[NDArray[Any]] = []
-    predict = model.policy.predict
-
-    def spy(observation: Any, *args: Any, **kwargs: Any) -> Any:
-        seen.append(observation)
-        return predict(observation, *args, **kwargs)
-
-    model.policy.predict = spy  # type: ignore[method-assign]
-    found = record_demonstrations(ScriptedEnv([3]), model, n_episodes=1)
-    raw = np.array([[0.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
-    np.testing.assert_array_equal(found.observations, raw)
-    expected = (raw - MEAN) / np.sqrt(VAR + 1e-8)
-    np.testing.assert_allclose(np.concatenate(seen), expected, rtol=1e-5)
-
-
-class Remembers:
-    """Says how many steps it remembers of the episode; chance where not asked."""
+class StepParity:
+    """Returns the parity of the steps of the episode; invalid actions if stochastic."""
 
     def predict(
         self,
@@ -199,27 +177,24 @@ class Remembers:
         return (steps % 2 if deterministic else steps % 2 + 1), (steps + 1,)
 
 
-def test_a_predictor_keeps_its_state_until_the_episode_ends() -> None:
-    found = record_demonstrations(scripted(3, 2), Remembers(), n_steps=4)
+def test_a_recurrent_state_is_passed_until_the_episode_ends() -> None:
+    found = record_demonstrations(scripted(3, 2), StepParity(), n_steps=4)
     assert found.actions.tolist() == [0, 1, 0, 0, 0, 1, 0, 1]
     with pytest.raises(ValueError, match="the controller's actions must be in"):
-        record_demonstrations(scripted(3), Remembers(), n_steps=2, deterministic=False)
+        record_demonstrations(scripted(3), StepParity(), n_steps=2, deterministic=False)
 
 
-def test_continuous_actions_are_recorded_as_they_were_taken() -> None:
+def test_continuous_actions_are_recorded_in_the_dtype_of_the_space() -> None:
     env = AnySpacesEnv(BOX, spaces.Box(-2.0, 2.0, (1, 2), np.float32))
     found = record_demonstrations(
-        env, lambda seen: 2.0 * seen[None].astype(np.float64), n_steps=7, seed=0
+        env, lambda obs: 2.0 * obs[None].astype(np.float64), n_steps=7, seed=0
     )
     assert found.actions.dtype == np.float32
     np.testing.assert_array_equal(found.actions[:, 0], 2.0 * found.observations)  # type: ignore[operator]
 
 
-def test_noise_is_on_what_is_done_and_not_on_what_is_written_down() -> None:
-    """Its standard deviation from 4,000 draws, with a standard error of 1.1 % of it.
-
-    Four of them are passed by chance once in 16,000; the seed is fixed besides.
-    """
+def test_noise_applies_to_executed_and_not_to_recorded_actions() -> None:
+    """Standard deviation of 4,000 draws within 4 standard errors, 1.1 % each."""
     executed: list[NDArray[np.float32]] = []
 
     class Watched(AnySpacesEnv):
@@ -227,7 +202,7 @@ def test_noise_is_on_what_is_done_and_not_on_what_is_written_down() -> None:
             executed.append(np.array(action))
             return super().step(action)
 
-    def half(seen: Any) -> NDArray[np.float32]:
+    def half(obs: Any) -> NDArray[np.float32]:
         return np.full(2, 0.5, dtype=np.float32)
 
     wide, narrow = spaces.Box(-9.0, 9.0, (2,), np.float32), BOX
@@ -242,17 +217,17 @@ def test_noise_is_on_what_is_done_and_not_on_what_is_written_down() -> None:
     executed.clear()
     record_demonstrations(Watched(BOX, wide), half, n_steps=20, noise=0.3, seed=0)
     np.testing.assert_array_equal(executed, first[:20])
-    # What is done stays within the space.
+    # Executed actions stay within the space.
     executed.clear()
     record_demonstrations(Watched(BOX, narrow), half, n_steps=50, noise=2.0, seed=0)
     assert np.abs(executed).max() == 1.0 and executed[0].dtype == np.float32
-    with pytest.raises(ValueError, match=r"noise=0\.1 needs actions that are"):
+    with pytest.raises(ValueError, match=r"noise=0\.1 needs an action space of floats"):
         record_demonstrations(scripted(3), odd_step, n_steps=1, noise=0.1)
     with pytest.raises(ValueError, match="noise must be a finite number >= 0, got -1"):
         record_demonstrations(scripted(3), odd_step, n_steps=1, noise=-1)
 
 
-def test_bad_arguments_are_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"either n_episodes or n_steps.*None"):
         record_demonstrations(scripted(2), odd_step)
     with pytest.raises(ValueError, match="either n_episodes or n_steps"):
@@ -269,13 +244,13 @@ def test_bad_arguments_are_refused() -> None:
     for controller in (3, A2C):
         with pytest.raises(TypeError, match="controller must be a function"):
             record_demonstrations(scripted(2), controller, n_steps=1)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="cover the VecNormalize of env"):
+    with pytest.raises(ValueError, match="has a VecNormalize inside other"):
         record_demonstrations(VecMonitor(normalized()), odd_step, n_steps=1)
     with pytest.raises(ValueError, match="Tuple observations are not supported"):
         env = AnySpacesEnv(spaces.Tuple((BOX, BOX)), TWO)
         record_demonstrations(env, lambda _: 0, n_steps=1)
 
 
-def test_there_is_one_action_for_each_observation() -> None:
+def test_numbers_of_observations_and_actions_must_be_equal() -> None:
     with pytest.raises(ValueError, match="2 observations and 3 actions"):
         Demonstrations(np.zeros((2, 4)), np.zeros(3))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pg_agents.common.nonfinite import FiniteCheck, all_finite, first_nonfinite
+from pg_agents.common.nonfinite import all_finite, first_nonfinite
 
 NAN, INFINITY = float("nan"), float("inf")
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64]
@@ -66,16 +66,3 @@ def test_the_first_of_several_is_named_and_nothing_changes() -> None:
     named = {"first": parameter, "second": torch.tensor(INFINITY)}
     assert first_nonfinite(named) == "first has 1 of 32 entries NaN"
     assert torch.equal(before.isnan(), parameter.isnan()) and parameter.grad is None
-
-
-@pytest.mark.parametrize("number", [NAN, INFINITY, -INFINITY])
-def test_a_check_looks_at_once_or_when_all_is_over(number: float) -> None:
-    """On an accelerator, one look an update."""
-    good, bad = torch.tensor(1.0), torch.tensor(number)
-    assert FiniteCheck(at_once=True).first_bad(loss=good, gradient=bad) == "gradient"
-    later = FiniteCheck(at_once=False)
-    for loss in (good, bad, good):
-        assert later.first_bad(loss=loss, gradient=good) is None
-    assert later.conclude() == "loss"
-    # What was looked at is done with.
-    assert later.conclude() is None

@@ -1,4 +1,4 @@
-"""What the tests of experiments share: an environment of their own."""
+"""Restores `os.environ` after each test."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def own_environment() -> Iterator[None]:
-    """Takes back what is put in `os.environ`: the code under test does, and others.
-
-    `record` chooses what MuJoCo draws with, Dask and submitit say there what their
-    workers are to know, and so does what gymnasium_robotics imports.
-    """
+def restored_environment() -> Iterator[None]:
+    """`record`, Dask, submitit and gymnasium_robotics set environment variables."""
     with mock.patch.dict(os.environ):
         yield

@@ -1,4 +1,4 @@
-"""Names become classes and schedules; environments are of the kind asked for."""
+"""Environments and models made from settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNorm
 from pg_agents.experiments.building import (
     constructor_arguments,
     derived_seed,
-    load_hook,
+    load_function,
     make_evaluation_env,
     make_model,
     make_training_env,
@@ -32,15 +32,14 @@ def test_names_become_classes_and_schedules() -> None:
         policy_kwargs__optimizer_class="SGD",
         policy_kwargs__features_extractor_class="ScaledExtractor",
     )
-    found = constructor_arguments(config.settings)
-    assert found["policy_kwargs"] == {
+    arguments = constructor_arguments(config.settings)
+    assert arguments["policy_kwargs"] == {
         "net_arch": [],
         "activation_fn": torch.nn.ELU,
         "optimizer_class": torch.optim.SGD,
         "features_extractor_class": ScaledExtractor,
     }
-    # Linear in the remaining progress, to zero.
-    rates = [found["learning_rate"](left) for left in (1.0, 0.5, 0.25, 0.0)]
+    rates = [arguments["learning_rate"](left) for left in (1.0, 0.5, 0.25, 0.0)]
     assert rates == pytest.approx([0.04, 0.02, 0.01, 0.0], abs=1e-15)
     assert config.settings.policy_kwargs["activation_fn"] == "ELU"
 
@@ -55,13 +54,15 @@ def test_names_become_classes_and_schedules() -> None:
         ({"gamma": 2.0}, "gamma must lie in"),
     ],
 )
-def test_what_no_model_can_be_made_of(changes: dict[str, object], message: str) -> None:
+def test_settings_that_no_model_takes_raise(
+    changes: dict[str, object], message: str
+) -> None:
     settings = tiny(**changes).settings
     with pytest.raises(ValueError, match=message):
         make_model(settings, make_training_env(settings), 0)
 
 
-def test_each_kind_of_environment() -> None:
+def test_each_vectorization() -> None:
     dummy = make_training_env(tiny(n_envs=3).settings)
     assert isinstance(dummy, DummyVecEnv)
     assert [type(env) for env in dummy.envs] == [Monitor] * 3
@@ -73,15 +74,18 @@ def test_each_kind_of_environment() -> None:
         env = make_training_env(settings)
         assert isinstance(env, VectorEnv) and isinstance(env.unwrapped, expected)
         assert env.num_envs == 3
-        # SB3's algorithms, and its wrappers, know no others than its own.
-        others: list[dict[str, object]] = [{"algorithm": "A2C"}, {"normalize": {}}]
-        for more in others:
-            other = make_training_env(settings.changed(more))
-            assert isinstance(other.unwrapped, VectorEnvAdapter)
-        assert isinstance(other, VecNormalize)
+        # SB3's algorithms and wrappers get a VecEnv.
+        needs_vec_env: list[dict[str, object]] = [
+            {"algorithm": "A2C"},
+            {"normalize": {}},
+        ]
+        for changes in needs_vec_env:
+            adapter = make_training_env(settings.changed(changes))
+            assert isinstance(adapter.unwrapped, VectorEnvAdapter)
+        assert isinstance(adapter, VecNormalize)
 
 
-def test_an_evaluation_has_arguments_of_its_own_and_a_seed() -> None:
+def test_an_evaluation_has_its_own_arguments_and_seed() -> None:
     config = tiny(
         vectorization="vector",
         env_kwargs={"n_states": 4, "vectorization_mode": "vector_entry_point"},
@@ -125,21 +129,20 @@ def test_an_evaluation_may_be_one_vector_environment() -> None:
     assert env.observation_space.shape == first.shape[1:]
     dones = [env.step(np.zeros(5, int))[2].tolist() for _ in range(3)]
     assert dones == [[False] * 5, [False] * 5, [True] * 5]
-    # What is drawn is a single one, of which make_vec's arguments are kept away.
-    drawn = make_evaluation_env(config.settings, 5, "rgb_array")
-    assert isinstance(drawn, DummyVecEnv) and drawn.num_envs == 1
-    drawn.close()
+    # A rendered one is single, without the arguments of make_vec.
+    rendered = make_evaluation_env(config.settings, 5, "rgb_array")
+    assert isinstance(rendered, DummyVecEnv) and rendered.num_envs == 1
+    rendered.close()
 
 
-def test_flights_side_by_side_are_as_good_as_one_by_one() -> None:
-    """The same policy in both kinds of evaluation, by the mean length of its flights.
+def test_both_kinds_of_evaluation_have_episodes_of_the_same_length() -> None:
+    """Random flights last 7.1 steps on average, with a standard deviation of 2.6.
 
-    Uniform random flights have a mean of 7.1 steps and a standard deviation of 2.6; of
-    400 each the difference has a standard error of 0.18, and five of them are exceeded
-    once in two million draws. The seeds are fixed.
+    The difference of two means of 400 has a standard error of 0.18; five of them are
+    exceeded once in two million draws.
     """
     native = {"vectorization_mode": "vector_entry_point"}
-    found = []
+    lengths_of_both = []
     for n_envs, kwargs in ((400, native), (4, {})):
         settings = tiny(
             algorithm="RandomAgent",
@@ -154,19 +157,20 @@ def test_flights_side_by_side_are_as_good_as_one_by_one() -> None:
         model = make_model(settings, env, 3)
         _, lengths = evaluate_policy(model, env, 400, return_episode_rewards=True)
         assert isinstance(lengths, list) and len(lengths) == 400
-        found.append(lengths)
-    means, errors = np.mean(found, 1), np.std(found, 1) / 20
+        lengths_of_both.append(lengths)
+    means = np.mean(lengths_of_both, 1)
+    errors = np.std(lengths_of_both, 1) / 20
     assert abs(means[0] - means[1]) < 5 * np.hypot(*errors)
 
 
-def test_seeds_for_other_purposes_are_others() -> None:
-    found = {derived_seed(seed, purpose) for seed in range(50) for purpose in range(3)}
-    assert len(found) == 150 and not found & set(range(50))
-    assert all(0 <= seed < 2**31 for seed in found)
+def test_derived_seeds_differ() -> None:
+    seeds = {derived_seed(seed, purpose) for seed in range(50) for purpose in range(3)}
+    assert len(seeds) == 150 and not seeds & set(range(50))
+    assert all(0 <= seed < 2**31 for seed in seeds)
 
 
-def test_a_hook_is_found_or_refused() -> None:
-    assert load_hook("json:dumps")({}) == "{}"
+def test_a_function_is_found_by_name_or_raises() -> None:
+    assert load_function("json:dumps")({}) == "{}"
     for name in ("json:no_such", "no_such_module:x"):
         with pytest.raises(ValueError, match=f"there is no function {name}"):
-            load_hook(name)
+            load_function(name)

@@ -14,7 +14,7 @@ import pytest
 from pg_agents.analysis import interquartile_mean
 from pg_agents.cli.main import main
 from pg_agents.experiments import Recipe, Reported, RunFolder, RunReport
-from pg_agents.experiments.damage import OtherRunError
+from pg_agents.experiments.errors import OtherRunError
 from pg_agents.experiments.folder import EvaluationRecord, Result
 from pg_agents.experiments.monitor_file import Episode, new_writer, row
 from pg_agents.experiments.recipe import Point

@@ -1,4 +1,4 @@
-"""Stages that are written down, skipped when they are done, and taken up again."""
+"""The stages of a warm start: recorded, skipped when finished, resumed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from pg_agents import ActorCritic
 from pg_agents.experiments import (
     DamagedRunError,
     Evaluation,
-    Moment,
+    Progress,
     RunConfig,
     RunFolder,
+    Training,
     find_recipe,
     run_one,
     warm_start,
@@ -42,11 +43,11 @@ class Line(gymnasium.Env[Any, Any]):
         )
         self.action_space = spaces.Box(-1, 1, (1,), dtype=np.float32)
 
-    def _seen(self) -> dict[str, NDArray[Any]]:
-        at = np.array([self.at])
+    def _obs(self) -> dict[str, NDArray[Any]]:
+        position = np.array([self.position])
         return {
-            "observation": at,
-            "achieved_goal": at.copy(),
+            "observation": position,
+            "achieved_goal": position.copy(),
             "desired_goal": np.array([self.goal]),
         }
 
@@ -54,89 +55,89 @@ class Line(gymnasium.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         super().reset(seed=seed)
-        self.at, self.goal = 0.0, float(self.np_random.uniform(-2, 2))
-        return self._seen(), {}
+        self.position, self.goal = 0.0, float(self.np_random.uniform(-2, 2))
+        return self._obs(), {}
 
     def step(
         self, action: NDArray[Any]
     ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        self.at += float(action[0])
-        far = abs(self.at - self.goal)
-        return self._seen(), -far, False, False, {"is_success": far < 0.2}
+        self.position += float(action[0])
+        distance = abs(self.position - self.goal)
+        return self._obs(), -distance, False, False, {"is_success": distance < 0.2}
 
 
 gymnasium.register("Line-v0", Line, max_episode_steps=5)
 
 
-def walk(seen: Any) -> NDArray[np.float32]:
-    """Goes to the goal."""
-    left: NDArray[Any] = seen["desired_goal"] - seen["observation"]
-    action: NDArray[np.float32] = np.clip(left, -1, 1).astype(np.float32)
+def walk(obs: Any) -> NDArray[np.float32]:
+    """Moves to the goal."""
+    offset: NDArray[Any] = obs["desired_goal"] - obs["observation"]
+    action: NDArray[np.float32] = np.clip(offset, -1, 1).astype(np.float32)
     return action
 
 
-def stay(seen: Any) -> NDArray[np.float32]:
+def stay(obs: Any) -> NDArray[np.float32]:
     return np.zeros(1, dtype=np.float32)
 
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     monkeypatch.setattr(warm_start, "controller_of", lambda env_id: walk)
-    monkeypatch.setattr(warm_start, "DEMONSTRATED_EPISODES", 100)
+    monkeypatch.setattr(warm_start, "N_DEMONSTRATIONS", 100)
     monkeypatch.setattr(warm_start, "CLONING_EPOCHS", 40)
-    found = find_recipe("fetch-slide").config("sparse")
+    sparse = find_recipe("fetch-slide").config("sparse")
     return replace(
-        found,
+        sparse,
         settings=replace(
-            found.settings,
+            sparse.settings,
             env_id=LINE,
             extra=None,
             n_envs=2,
             timesteps=200,
             checkpoint_every=50,
             policy_kwargs={"net_arch": [16], "log_std_init": -1.5},
-            arguments={**found.settings.arguments, "n_steps": 25, "batch_size": 25},
+            arguments={**sparse.settings.arguments, "n_steps": 25, "batch_size": 25},
             evaluation=Evaluation(n_episodes=50, n_envs=2),
         ),
     )
 
 
 def test_the_success_rate_is_that_of_the_last_steps(config: RunConfig) -> None:
-    """Five steps of one are enough for every goal; staying is for a tenth of them."""
+    """Walking reaches every goal in five steps; a tenth of them need no step."""
     assert success_rate(walk, config.settings, 3).success_rate == 1.0
     many = replace(config.settings, evaluation=Evaluation(n_episodes=400, n_envs=2))
-    # 0.1, with a standard error of 0.015: four of them, in one of 15,000.
-    assert success_rate(stay, many, 3).success_rate == pytest.approx(0.1, abs=0.06)
-    found = success_rate(stay, many, 3)
-    # The mean of |goal| is 1, five times over; its standard error is 5 * 0.58 / 20.
-    assert found.mean_return == pytest.approx(-5.0, abs=0.6)
-    assert found.n_episodes == 400
+    staying = success_rate(stay, many, 3)
+    # The standard error is 0.015; four of them are exceeded once in 15,000 draws.
+    assert staying.success_rate == pytest.approx(0.1, abs=0.06)
+    # The mean of |goal| is 1, for five steps; the standard error is 5 * 0.58 / 20.
+    assert staying.mean_return == pytest.approx(-5.0, abs=0.6)
+    assert staying.n_episodes == 400
 
 
-def test_the_stages_are_written_down_in_their_order(
+def test_the_stages_are_recorded_in_their_order(
     config: RunConfig, tmp_path: Path
 ) -> None:
     folder = run_one(config, 0, tmp_path)
     stages = read_stages(folder.path)
     assert tuple(stages) == STAGES
     assert stages["controller"].success_rate == 1.0
-    # It walks like the controller, and who starts from nothing does not yet.
+    # The clone walks like the controller; 200 steps from scratch are too few.
     assert stages["clone"].success_rate > 0.8 > stages["scratch"].success_rate
     assert [stages[name].steps for name in STAGES] == [0, 0, 200, 200]
     assert folder.result().steps == 200
-    # The result is that of the model that learnt from the clone.
+    # The model of the run is the one that learnt from the clone.
     model = folder.load_model(make_evaluation_env(config.settings, 0))
     again = success_rate(model, config.settings, goals(folder))
     assert again.success_rate == stages["from_clone"].success_rate
 
 
-def test_who_learns_from_nothing_explores_more(
+def test_the_model_from_scratch_has_larger_steps_and_more_noise(
     config: RunConfig, tmp_path: Path
 ) -> None:
-    """And both learn with what they were given, to the last checkpoint."""
     folder = run_one(config, 0, tmp_path)
     env = make_evaluation_env(config.settings, 0)
-    scratch = ActorCritic.load(folder.path / "scratch.zip", env)
+    scratch_run = folder.path / "fetch-slide-scratch" / "seed-0000"
+    scratch = ActorCritic.load(scratch_run / "model.zip", env)
     cloned = folder.load_model(env)
     assert isinstance(cloned, ActorCritic)
     rates = [model.learning_rate for model in (scratch, cloned)]
@@ -149,43 +150,43 @@ def test_who_learns_from_nothing_explores_more(
 
 
 def goals(folder: RunFolder) -> int:
-    return derived_seed(folder.seed, warm_start._SUCCESSES)
+    return derived_seed(folder.seed, warm_start.GOAL_SEED)
 
 
 class PowerCut(BaseException):
     pass
 
 
-# The line has no state that can be kept: it starts anew where a run is taken up.
+# The state of Line can't be saved: it is reset when a run is resumed.
 @pytest.mark.filterwarnings("ignore:the environment is reset")
 @pytest.mark.parametrize("stage", ["clone", "scratch", "from_clone"])
-def test_a_run_cut_off_in_a_stage_does_not_do_the_others_again(
+def test_a_resumed_run_skips_finished_stages(
     config: RunConfig, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run_one(config, 1, tmp_path / "whole")
-    write = warm_start._Stages._write
-    began: list[str] = []
+    record_stage = warm_start.record_stage
+    recorded: list[str] = []
 
-    def cut(self: Any, name: str, *rest: Any) -> None:
-        began.append(name)
-        if name == stage and began.count(name) == 1:
+    def cut(training: Training, name: str, *rest: Any) -> None:
+        recorded.append(name)
+        if name == stage and recorded.count(name) == 1:
             raise PowerCut
-        write(self, name, *rest)
+        record_stage(training, name, *rest)
 
-    monkeypatch.setattr(warm_start._Stages, "_write", cut)
+    monkeypatch.setattr(warm_start, "record_stage", cut)
     with pytest.raises(PowerCut):
         run_one(config, 1, tmp_path)
     before = STAGES[: STAGES.index(stage)]
     assert tuple(read_stages(RunFolder.path_of(tmp_path, config, 1))) == before
     folder = run_one(config, 1, tmp_path)
-    assert began == [*before, stage, *STAGES[STAGES.index(stage) :]]
-    found, expected = read_stages(folder.path), read_stages(whole.path)
+    assert recorded == [*before, stage, *STAGES[STAGES.index(stage) :]]
+    stages, expected = read_stages(folder.path), read_stages(whole.path)
     if stage == "from_clone":
-        del found[stage], expected[stage]
-    assert found == expected
+        del stages[stage], expected[stage]
+    assert stages == expected
 
 
-def test_damaged_stages_are_refused(config: RunConfig, tmp_path: Path) -> None:
+def test_damaged_stages_raise(tmp_path: Path) -> None:
     (tmp_path / "stages.json").write_text('{"clone": {"success')
     with pytest.raises(DamagedRunError, match=r"stages\.json.*damaged"):
         read_stages(tmp_path)
@@ -194,10 +195,12 @@ def test_damaged_stages_are_refused(config: RunConfig, tmp_path: Path) -> None:
         read_stages(tmp_path)
 
 
-def test_progress_is_told(config: RunConfig, tmp_path: Path) -> None:
-    told: list[Moment] = []
-    run_one(config, 2, tmp_path, on_progress=told.append)
-    assert told[-1].share == 1.0 and told[-1].episodes == 40
+def test_progress_is_that_of_the_model_from_the_clone(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    calls: list[Progress] = []
+    run_one(config, 2, tmp_path, on_progress=calls.append)
+    assert calls[-1].share == 1.0 and calls[-1].episodes == 40
 
 
 @pytest.mark.slow
@@ -205,10 +208,8 @@ def test_progress_is_told(config: RunConfig, tmp_path: Path) -> None:
     ("env_id", "least"), [("Reach", 0.99), ("Push", 0.9), ("Slide", 0.2)]
 )
 def test_the_controllers_reach_their_goals(env_id: str, least: float) -> None:
-    """Thirty episodes."""
     pytest.importorskip("gymnasium_robotics", reason="needs the extra robotics")
     settings = find_recipe("fetch-slide").config("sparse").settings
     full = f"gymnasium_robotics:Fetch{env_id}-v4"
-    asked = replace(settings, env_id=full, evaluation=Evaluation(n_episodes=30))
-    found = success_rate(controller_of(full), asked, 5)
-    assert found.success_rate >= least
+    settings = replace(settings, env_id=full, evaluation=Evaluation(n_episodes=30))
+    assert success_rate(controller_of(full), settings, 5).success_rate >= least

@@ -1,9 +1,10 @@
-"""Runs that take a fraction of a second, and ways for them to go wrong."""
+"""Runs that take a fraction of a second, and `train` functions that fail."""
 
 from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from pg_agents.experiments import Evaluation, RunConfig, RunFolder, Settings, Training
-from pg_agents.experiments.monitor_file import Episode
 
 HOOKS = "tests.pg_agents.experiments.tiny"
 SETTINGS = Settings(
@@ -28,12 +28,12 @@ SETTINGS = Settings(
 
 
 def tiny(**changes: Any) -> RunConfig:
-    """Returns a config; ``__`` in a name stands for the dot of a setting's part."""
+    """Returns a config; ``__`` in a name stands for a dot (``evaluation.n_envs``)."""
     named = {name.replace("__", "."): value for name, value in changes.items()}
     return RunConfig("tiny", "notebook", SETTINGS).changed(named)
 
 
-# Whose numbers are the same when they are taken up again: everything can be kept.
+# Configs whose complete state is saved in a checkpoint: they resume exactly.
 EXACT = {
     "REINFORCE": tiny(),
     "ActorCritic": tiny(algorithm="ActorCritic", timesteps=300, n_envs=2),
@@ -52,12 +52,15 @@ EXACT = {
 
 
 def numbers(folder: RunFolder) -> dict[str, Any]:
-    """Returns all that a run must come to, however it was made."""
+    """Returns all results of a run that are the same however it was made."""
     result = folder.check()
     return {
         "result": (result.mean_return, result.sd_return, result.steps, result.episodes),
         "evaluation": folder.evaluation(),
-        "episodes": [without_time(each) for each in folder.episodes()],
+        "episodes": [
+            (episode.episode_return, episode.length, episode.steps, episode.number)
+            for episode in folder.episodes()
+        ],
         "weights": {
             name: value.flatten().tolist()
             for name, value in folder.load_model().policy.state_dict().items()
@@ -65,12 +68,8 @@ def numbers(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def without_time(episode: Episode) -> tuple[float, int, int, int]:
-    return episode.episode_return, episode.length, episode.steps, episode.number
-
-
 class AtStep(BaseCallback):
-    """Does something at a step."""
+    """Calls a function at a step."""
 
     def __init__(self, step: int, act: Any) -> None:
         super().__init__()
@@ -82,18 +81,14 @@ class AtStep(BaseCallback):
         return True
 
 
-def learn(training: Training, *more: BaseCallback) -> BaseAlgorithm:
-    model = training.model
-    return model.learn(
-        training.timesteps,
-        [*training.callbacks, *more],
-        log_interval=None,  # type: ignore[arg-type]
-        reset_num_timesteps=model.num_timesteps == 0,
-    )
+def learn(training: Training, *callbacks: BaseCallback) -> BaseAlgorithm:
+    """Learns with further callbacks after those of the run."""
+    every = [*training.callbacks, *callbacks]
+    return replace(training, callbacks=every).learn()
 
 
 def killed_once(training: Training) -> BaseAlgorithm:
-    """Has the first worker of seed 1 killed in the middle; the mark stays behind."""
+    """Kills the first worker of seed 1 at step 100, and writes its process id."""
     mark = training.folder.path.parent / "killed"
 
     def kill() -> None:
@@ -104,27 +99,20 @@ def killed_once(training: Training) -> BaseAlgorithm:
     return learn(training, *([AtStep(100, kill)] if training.seed == 1 else []))
 
 
-def killed_always(training: Training) -> BaseAlgorithm:
-    """Has every worker of seed 1 killed."""
-    if training.seed == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return learn(training)
-
-
 def fails(training: Training) -> BaseAlgorithm:
-    """Raises, for seed 1."""
+    """Raises for seed 1."""
     if training.seed == 1:
         raise ArithmeticError("no such luck")
     return learn(training)
 
 
 def spoils(training: Training) -> BaseAlgorithm:
-    """Has a weight become NaN in the middle, each time, for seed 1."""
+    """Sets a weight to NaN at step 100 for seed 1."""
     return _spoilt(training, training.seed == 1)
 
 
 def spoils_if_fast(training: Training) -> BaseAlgorithm:
-    """Does so for large learning rates."""
+    """Sets a weight to NaN at step 100 for large learning rates."""
     return _spoilt(training, training.config.settings.arguments["learning_rate"] > 1)
 
 
@@ -138,15 +126,15 @@ def _spoilt(training: Training, spoilt: bool) -> BaseAlgorithm:
     return learn(training, *([AtStep(100, spoil)] if spoilt else []))
 
 
-def tells(training: Training) -> BaseAlgorithm:
-    """Writes down who trains, with how many threads, and from which seed."""
-    said = f"{os.getpid()} {torch.get_num_threads()} {torch.initial_seed()}"
-    Path(training.folder.path / "who").write_text(said)
+def writes_process(training: Training) -> BaseAlgorithm:
+    """Writes the process id, the number of threads and torch's seed."""
+    text = f"{os.getpid()} {torch.get_num_threads()} {torch.initial_seed()}"
+    Path(training.folder.path / "process").write_text(text)
     return learn(training)
 
 
 def onto_a_full_disk(training: Training) -> BaseAlgorithm:
-    """Has the disk be full in the middle, once, by the kernel's own word."""
+    """Makes monitor.csv a full device at step 100, the first time."""
     mark = training.folder.path.parent / "full"
 
     def fill() -> None:

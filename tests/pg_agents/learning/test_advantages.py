@@ -57,7 +57,7 @@ def test_full_return_counts_the_whole_episode_for_every_action() -> None:
 
 
 def test_gamma_to_the_t_discounts_from_the_start_of_the_episode() -> None:
-    """Rule 2: without it step t counts 1 / gamma^t times too much."""
+    """Without gamma^t step t counts 1 / gamma^t times too much."""
     _, advantages = estimate(weight_by_gamma_t=True)
     assert advantages == [[7.0, 6.0], [6.0, 4.0], [4.0, 0.0]]
 

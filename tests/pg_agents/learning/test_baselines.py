@@ -31,7 +31,7 @@ def test_leave_one_out_is_over_the_other_episodes() -> None:
 
 
 def test_mean_shrinks_what_leave_one_out_leaves_by_one_in_n() -> None:
-    """Rule 1: G - mean = (1 - 1/N)(G - leave-one-out), term by term."""
+    """Batch-mean baseline: G - mean = (1 - 1/N)(G - leave-one-out), term by term."""
     by_mean = RETURNS - mean_baseline(RETURNS, TIME, 3)
     by_others = RETURNS - leave_one_out_baseline(RETURNS, TIME, 3)
     torch.testing.assert_close(by_mean, (1 - 1 / 3) * by_others)
@@ -52,7 +52,7 @@ def test_standardize_has_mean_0_and_deviation_1() -> None:
 
 @pytest.mark.parametrize("value", [3.5, 0.0, -1e6])
 def test_standardize_leaves_a_single_number_alone(value: float) -> None:
-    """Rule 6: its standard deviation is nan."""
+    """The standard deviation of one number is NaN."""
     assert standardize(torch.tensor([value])).tolist() == [value]
 
 

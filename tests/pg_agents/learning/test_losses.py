@@ -46,7 +46,7 @@ def test_no_gradient_flows_into_the_advantages() -> None:
 
 
 def test_episodes_are_counted_not_steps() -> None:
-    """Rule 3: two episodes of 1 and 3 steps are a sum over 4 steps divided by 2."""
+    """Two episodes of 1 and 3 steps are a sum over 4 steps divided by 2."""
     log_prob = torch.tensor([-1.0, -2.0, -3.0, -4.0])
     got = policy_gradient_loss(log_prob, torch.ones(4), n_samples=2)
     assert got.item() == 10.0 / 2

@@ -74,7 +74,7 @@ GSDE_CASES = [{"use_sde": True, "sde_sample_freq": every} for every in (-1, 1, 4
 def test_one_update_with_ppos_settings_is_ppos(
     env: str, settings: dict[str, Any]
 ) -> None:
-    """Must hold 2: from the same weights, on the same rollout, to float32 rounding."""
+    """From the same weights, on the same rollout, to float32 rounding."""
     given: dict[str, Any] = {"n_steps": 32} | PPO_SETTINGS | settings
     before, theirs, their_log = one_update(PPO, env, **given)
     start, ours, our_log = one_update(ActorCritic, env, **given, **ONLY_OURS)
@@ -105,7 +105,7 @@ def test_one_update_with_ppos_settings_is_ppos(
 def test_one_update_with_a2cs_settings_is_a2cs(
     env: str, settings: dict[str, Any]
 ) -> None:
-    """Must hold 2. A2C's settings are the defaults."""
+    """A2C's settings are the defaults."""
     before, theirs, their_log = one_update(A2C, env, n_steps=8, **settings)
     start, ours, our_log = one_update(ActorCritic, env, n_steps=8, **settings)
     assert torch.equal(before, start)

@@ -71,7 +71,8 @@ def test_categorical_equals_torchs(scale: float, dtype: torch.dtype) -> None:
     # In double precision: torch's own normalisation loses digits of large logits.
     mine = logits(scale).requires_grad_()
     theirs = logits(scale).double().requires_grad_()
-    ours, torchs = Categorical(mine), torch.distributions.Categorical(logits=theirs)
+    ours: Any = Categorical(mine)
+    torchs = torch.distributions.Categorical(logits=theirs)
     actions = torch.randint(0, 5, (2000,), generator=torch.Generator().manual_seed(1))
     for one, other in (
         (ours.log_prob(actions.to(dtype)), torchs.log_prob(actions)),
@@ -91,7 +92,8 @@ def test_categorical_equals_torchs(scale: float, dtype: torch.dtype) -> None:
 
 def test_extreme_logits_give_no_nan() -> None:
     given = torch.tensor(EXTREME, requires_grad=True)
-    entropy = Categorical(given).entropy()
+    distribution: Any = Categorical(given)
+    entropy = distribution.entropy()
     expected = torch.distributions.Categorical(logits=given.double()).entropy()
     torch.testing.assert_close(entropy, expected.float())
     assert not bool(entropy.isnan().any())
@@ -100,7 +102,7 @@ def test_extreme_logits_give_no_nan() -> None:
     entropy.sum().backward()
     assert given.grad is not None
     assert bool(given.grad.isfinite().all())
-    log_prob = Categorical(given).log_prob(torch.full((len(EXTREME),), 2))
+    log_prob = distribution.log_prob(torch.full((len(EXTREME),), 2))
     torch.testing.assert_close(log_prob, given.log_softmax(-1)[:, 2])
 
 
@@ -118,7 +120,7 @@ def test_gaussian_equals_sb3s_and_torchs(per_row: bool) -> None:
     for kind in ("ours", "torch's"):
         leaves = mean.clone().requires_grad_(), log_std.clone().requires_grad_()
         if kind == "ours":
-            ours = BoxGaussian(3).proba_distribution(*leaves)
+            ours: Any = BoxGaussian(3).proba_distribution(*leaves)
             log_prob, entropy = ours.log_prob(actions), ours.entropy()
         else:
             normal = torch.distributions.Normal(leaves[0], leaves[1].exp())

@@ -72,7 +72,7 @@ def test_whole_episodes_of_a_single_environment() -> None:
 
 
 def test_every_environment_gets_its_own_number_of_episodes() -> None:
-    """Rule 4: the first four to finish would all have one step."""
+    """The first four to finish would all have one step."""
     model = REINFORCE("MlpPolicy", scripted([1], [4]), n_episodes=2)
     (rollout,) = collect(model, 1, "rewards", "terminated", "log_probs")
     assert sum(rollout["terminated"]) == 4
@@ -97,7 +97,7 @@ class Batches(BaseCallback):
 
 
 def test_sums_are_divided_by_the_episodes_of_all_environments() -> None:
-    """Rule 3: 2 environments with 2 episodes each; idle ones add none."""
+    """2 environments with 2 episodes each; idle ones add none."""
     batches = Batches()
     model = REINFORCE("MlpPolicy", scripted([1], [4]), n_episodes=2)
     model.learn(30, callback=batches)
@@ -148,7 +148,7 @@ def test_share_of_steps_that_idle_environments_waste_is_logged() -> None:
 
 
 def test_episode_quota_keeps_the_true_share_of_short_episodes() -> None:
-    """Rule 4: half of the episodes are short; the first 8 of 4 envs have more.
+    """Half of the episodes are short; of the first 8 of 4 environments more are.
 
     1,600 episodes: standard error 0.0125; a share beyond 4 of them, as 0.61 is,
     has a false-alarm rate of 6 in 100,000.
@@ -169,7 +169,7 @@ def test_episode_quota_keeps_the_true_share_of_short_episodes() -> None:
 
 
 def test_first_to_finish_would_prefer_short_episodes() -> None:
-    """The figure that rule 4 names, by the rule that it forbids."""
+    """The share of short episodes among the first to finish."""
     generator = np.random.default_rng(0)
     shares = []
     for _ in range(4000):
@@ -194,7 +194,7 @@ def test_idle_environments_begin_anew_in_the_next_rollout() -> None:
 
 
 def test_an_episode_that_never_ends_is_stopped_with_a_warning() -> None:
-    """Rule 5: as by a time limit."""
+    """As by a time limit."""
     env = ScriptedEnv([0])
     model = REINFORCE("MlpPolicy", env, max_episode_steps=6)
     with pytest.warns(UserWarning, match="still running after 6 steps"):
@@ -206,7 +206,7 @@ def test_an_episode_that_never_ends_is_stopped_with_a_warning() -> None:
 
 
 def test_what_lies_beyond_the_cap_is_valued_by_what_was_seen_there() -> None:
-    """Rule 5: a truncation, so bootstrapped where the estimator does."""
+    """A truncation, so bootstrapped where the estimator does."""
     model = ActorCritic(
         "MlpPolicy",
         ScriptedEnv([0]),
@@ -224,7 +224,7 @@ def test_what_lies_beyond_the_cap_is_valued_by_what_was_seen_there() -> None:
 
 @pytest.mark.parametrize("agent", [REINFORCE, ActorCritic])
 def test_there_is_a_cap_unless_somebody_raises_it(agent: Any) -> None:
-    """Rule 5 holds for those who have not read of it."""
+    """The step cap holds by default."""
     assert agent("MlpPolicy", ScriptedEnv([3])).max_episode_steps == 10_000
 
 
@@ -253,7 +253,7 @@ def test_a_rollout_of_steps_goes_on_where_the_last_one_stopped() -> None:
 
 @pytest.mark.parametrize("truncates", [False, True])
 def test_dummy_steps_never_reach_the_learner(truncates: bool) -> None:
-    """Rule 7: NEXT_STEP gives the learner what SAME_STEP does, less nothing."""
+    """NEXT_STEP gives the learner the same data as SAME_STEP."""
     by_mode = {}
     for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
         env = StaggeredVectorEnv([2, 3], mode, truncates)
@@ -292,7 +292,7 @@ def test_dummy_steps_are_seen_through_wrappers() -> None:
 
 
 def test_cartpoles_own_vector_environment_pays_one_for_every_recorded_step() -> None:
-    """Rule 7 again, on the environment that has nothing but NEXT_STEP."""
+    """On an environment that has NEXT_STEP only."""
     env = gymnasium.make_vec("CartPole-v1", num_envs=3)
     model = REINFORCE("MlpPolicy", env, n_episodes=3, seed=0)
     (rollout,) = collect(model, 1, "rewards", "terminated")
@@ -304,7 +304,7 @@ def test_cartpoles_own_vector_environment_pays_one_for_every_recorded_step() -> 
 def test_truncated_environments_are_bootstrapped_in_one_forward(
     estimator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rule 10."""
+    """One bootstrap pass for all truncated environments."""
     env = scripted([2], [2], [2], [3], truncates=True)
     model = ActorCritic("MlpPolicy", env, n_steps=6, estimator=estimator)
     sizes = []
@@ -468,7 +468,7 @@ def test_an_episode_that_ends_by_itself_at_the_cap_is_not_stopped_there() -> Non
 
 
 def test_beyond_the_cap_is_not_what_a_reset_of_all_showed() -> None:
-    """Rule 5: stopped in mid-rollout, the next row belongs to another episode."""
+    """Stopped in mid-rollout, the next row belongs to another episode."""
     model = ActorCritic(
         "MlpPolicy",
         scripted([0, 2]),

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
 
 from pg_agents import ActorCritic
 from pg_agents.rollout import collector
 from pg_agents.rollout.steppers import NativeStepper
-from pg_envs import TorchCartPoleVectorEnv, make_torch_vec
+from pg_envs import make_torch_vec
+from pg_envs.vector.backend import TorchBackend
 from tests.no_sync import NoSynchronisation, Waits
 
 N_STEPS = 12
@@ -33,15 +33,7 @@ def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NativeStepper, "_on_gpu", True)
     # Callbacks get tensors.
     monkeypatch.setattr(collector, "_for_callbacks", lambda variables: variables)
-    monkeypatch.setattr(TorchCartPoleVectorEnv, "_restarted", _restarted)
-
-
-RESTARTED = TorchCartPoleVectorEnv._restarted
-
-
-def _restarted(env: TorchCartPoleVectorEnv, mask: Tensor, seen: Tensor) -> Tensor:
-    env._may_wait = False
-    return RESTARTED(env, mask, seen)
+    monkeypatch.setattr(TorchBackend, "may_synchronise", False)
 
 
 def new(env: tuple[str, dict[str, Any]], n_envs: int, **settings: Any) -> ActorCritic:

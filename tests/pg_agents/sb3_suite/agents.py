@@ -1,4 +1,4 @@
-"""Agents, spaces and weights that the conformance tests share."""
+"""Agents, spaces and helpers that the tests of SB3's interface share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from pg_agents import REINFORCE, ActorCritic
 from tests.pg_agents.envs import SampleEnv
 
 AGENTS = [REINFORCE, ActorCritic]
-# A network that costs next to nothing.
+# A cheap network.
 SMALL: dict[str, Any] = {"net_arch": [8]}
 
 VECTOR = spaces.Box(-1.0, 1.0, (2,), np.float32)
 VECTOR64 = spaces.Box(-1.0, 1.0, (2,), np.float64)
 TWO = spaces.Discrete(2)
-THREE = spaces.Discrete(3)
 IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
 IMAGE_LAST = spaces.Box(0, 255, (36, 36, 1), np.uint8)
 
@@ -31,7 +30,7 @@ def sample_env(
     length: int = 8,
     truncates: bool = False,
 ) -> SampleEnv:
-    """Returns an environment that insists on actions of its space and their dtype."""
+    """Returns an environment that checks space and dtype of its actions."""
     return SampleEnv(observation_space, action_space, [length], truncates)
 
 
@@ -45,7 +44,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 class Rows(KVWriter):
-    """Keeps what the logger writes, as a list of (step, row)."""
+    """Collects (step, row) of everything that is logged."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, dict[str, Any]]] = []
@@ -58,7 +57,7 @@ class Rows(KVWriter):
 
 
 def rows_of(model: Any) -> Rows:
-    """Gives the model a logger whose rows are kept, and returns them."""
+    """Sets a logger and returns the rows that it collects."""
     rows = Rows()
     model.set_logger(Logger(folder=None, output_formats=[rows]))
     return rows

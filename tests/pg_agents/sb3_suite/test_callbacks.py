@@ -1,4 +1,4 @@
-"""Callbacks: what SB3's test_callbacks asks of A2C, and what it does not ask."""
+"""SB3's callbacks, beyond what its own tests ask of A2C."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-import torch
 from stable_baselines3.common.callbacks import (
     BaseCallback,
     CallbackList,
@@ -18,12 +17,10 @@ from stable_baselines3.common.callbacks import (
     EventCallback,
     EveryNTimesteps,
     LogEveryNTimesteps,
-    ProgressBarCallback,
     StopTrainingOnMaxEpisodes,
     StopTrainingOnNoModelImprovement,
     StopTrainingOnRewardThreshold,
 )
-from stable_baselines3.common.envs import IdentityEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -33,9 +30,7 @@ from tests.pg_agents.sb3_suite.agents import (
     AGENTS,
     SMALL,
     rows_of,
-    same,
     sample_env,
-    weights,
 )
 
 
@@ -43,41 +38,6 @@ def small(agent: Any, env: Any = None, **kwargs: Any) -> Any:
     return agent("MlpPolicy", env or sample_env(), policy_kwargs=SMALL, **kwargs)
 
 
-class Hooks(BaseCallback):
-    """Notes which of its methods were called, and how often."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[str] = []
-
-    def _on_training_start(self) -> None:
-        self.calls.append("training_start")
-
-    def _on_rollout_start(self) -> None:
-        self.calls.append("rollout_start")
-
-    def _on_step(self) -> bool:
-        self.calls.append("step")
-        return True
-
-    def _on_rollout_end(self) -> None:
-        self.calls.append("rollout_end")
-        assert self.model.rollout_buffer.full  # type: ignore[attr-defined]
-
-    def _on_training_end(self) -> None:
-        self.calls.append("training_end")
-
-
-@pytest.mark.parametrize("agent", AGENTS)
-def test_every_hook_is_called_in_its_turn(agent: Any) -> None:
-    hooks = Hooks()
-    small(agent, n_steps=2).learn(4, callback=hooks)
-    rollout = ["rollout_start", "step", "step", "rollout_end"]
-    assert hooks.calls == ["training_start", *rollout, *rollout, "training_end"]
-
-
-# test_callbacks::test_callbacks,
-# test_callbacks::test_eval_callback_logs_are_written_with_the_correct_timestep
 @pytest.mark.parametrize("agent", AGENTS)
 def test_all_stock_callbacks_work_together(agent: Any, tmp_path: Path) -> None:
     model = small(agent, "Pendulum-v1", n_steps=8)
@@ -100,13 +60,13 @@ def test_all_stock_callbacks_work_together(agent: Any, tmp_path: Path) -> None:
     event = EveryNTimesteps(n_steps=24, callback=on_event)
     logs = LogEveryNTimesteps(n_steps=20)
     episodes = StopTrainingOnMaxEpisodes(max_episodes=100)
-    given = CallbackList([saves, evaluation, event, logs, episodes])
-    model.learn(64, callback=given, log_interval=None)
+    callbacks = CallbackList([saves, evaluation, event, logs, episodes])
+    model.learn(64, callback=callbacks, log_interval=None)
 
-    new_obs = given.locals["new_obs"]
+    new_obs = callbacks.locals["new_obs"]
     assert model.env.observation_space.contains(new_obs[0])
-    for each in (saves, evaluation, event, logs, episodes, on_event):
-        assert each.locals["new_obs"] is new_obs
+    for callback in (saves, evaluation, event, logs, episodes, on_event):
+        assert callback.locals["new_obs"] is new_obs
     assert event.n_calls == event.num_timesteps == model.num_timesteps == 64
     names = {path.name for path in tmp_path.iterdir()}
     expected = {f"rl_model_{steps}_steps.zip" for steps in (16, 32, 48, 64)}
@@ -125,45 +85,28 @@ def test_all_stock_callbacks_work_together(agent: Any, tmp_path: Path) -> None:
     assert evaluated == [16, 32, 48, 64]
 
 
-# test_callbacks::test_callbacks
 @pytest.mark.parametrize("agent", AGENTS)
-def test_lists_functions_and_none_are_callbacks(agent: Any) -> None:
-    seen: list[int] = []
-
-    def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
-        seen.append(local["self"].num_timesteps)
-        return len(seen) < 12
-
-    model = small(agent, n_steps=8)
-    model.learn(8, callback=None)
-    assert model.learn(8, callback=[Hooks(), Hooks()]).num_timesteps == 8
-    model.learn(64, callback=note)
-    assert seen == list(range(1, 13)) and model.num_timesteps == 12
-
-
-# test_callbacks::test_callbacks
-@pytest.mark.parametrize("agent", AGENTS)
-def test_training_stops_at_the_episode_that_is_the_last_one(agent: Any) -> None:
+def test_training_stops_at_the_last_of_max_episodes(agent: Any) -> None:
     env = DummyVecEnv([lambda: Monitor(sample_env(length=13))] * 2)
     stop = StopTrainingOnMaxEpisodes(max_episodes=2)
     model = small(agent, env, n_steps=5).learn(500, callback=stop)
     # Two episodes of each environment.
     assert stop.n_episodes == 4
     assert model.num_timesteps == 2 * 2 * 13
-    # SB3 forgets those that ended in the very step that stopped it.
+    # SB3 drops the episodes that end in the step that stops training.
     assert len(model.ep_info_buffer) == 4
 
 
 @pytest.mark.parametrize("make", [pg_envs.make_torch_vec, gymnasium.make_vec])
 @pytest.mark.parametrize("agent", AGENTS)
-def test_callbacks_read_native_vector_environments_too(agent: Any, make: Any) -> None:
-    """Those that step in tensors among them: SB3's callbacks ask for arrays."""
+def test_callbacks_work_with_native_vector_environments(agent: Any, make: Any) -> None:
+    """Including those that step in tensors: SB3's callbacks expect arrays."""
     env = make("PGToy-Bandit-v0", num_envs=2, max_episode_steps=13)
     model = small(agent, env, n_steps=5, seed=0)
-    stop, seen = StopTrainingOnMaxEpisodes(max_episodes=2), []
+    stop, types = StopTrainingOnMaxEpisodes(max_episodes=2), []
 
     def look(local: dict[str, Any], _globals: object) -> bool:
-        seen.append({type(local[name]) for name in ("actions", "rewards", "new_obs")})
+        types.append({type(local[name]) for name in ("actions", "rewards", "new_obs")})
         assert [info.get("episode", {}).get("l") for info in local["infos"]] == [
             13 if done else None for done in local["dones"]
         ]
@@ -171,75 +114,23 @@ def test_callbacks_read_native_vector_environments_too(agent: Any, make: Any) ->
 
     model.learn(500, callback=CallbackList([ConvertCallback(look), stop]))
     assert stop.n_episodes == 4
-    assert model.num_timesteps == len(seen) * 2 == 2 * 2 * 13
-    assert all(types == {np.ndarray} for types in seen)
+    assert model.num_timesteps == len(types) * 2 == 2 * 2 * 13
+    assert all(found == {np.ndarray} for found in types)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_an_episode_that_ends_as_training_is_stopped_is_not_lost(agent: Any) -> None:
+def test_the_episode_that_ends_in_the_last_step_is_counted(agent: Any) -> None:
     model = small(agent, sample_env(length=3), n_steps=8)
     rows = rows_of(model)
     model.learn(100, callback=lambda local, _: not local["dones"][0])
     assert model.num_timesteps == 3
     assert [episode["l"] for episode in model.ep_info_buffer] == [3]
-    # It is in the log as well: the return is 1 + 2 + 3.
+    # It is logged too: the return is 1 + 2 + 3.
     assert rows.rows[-1][1]["rollout/ep_rew_mean"] == 6.0
 
 
-class StopNow(BaseCallback):
-    def __init__(self, answer: Any) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def _on_step(self) -> bool:
-        return self.answer  # type: ignore[no-any-return]
-
-
-# test_callbacks::test_callbacks_can_cancel_runs
-@pytest.mark.parametrize("answer", [False, np.bool_(False), torch.tensor(False)])
 @pytest.mark.parametrize("agent", AGENTS)
-def test_any_kind_of_false_stops_at_once(agent: Any, answer: Any) -> None:
-    model = small(agent, stats_window_size=1)
-    before = weights(model)
-    stop = StopNow(answer)
-    assert model.learn(10, callback=stop).num_timesteps == 1
-    assert stop.n_calls == 1 and same(before, weights(model))
-
-
-# test_callbacks::test_eval_callback_vec_env
-@pytest.mark.parametrize("agent", AGENTS)
-def test_evaluates_in_several_environments(agent: Any) -> None:
-    evaluation = EvalCallback(
-        DummyVecEnv([lambda: IdentityEnv(ep_length=10)] * 3),
-        n_eval_episodes=3,
-        eval_freq=20,
-        warn=False,
-        verbose=0,
-    )
-    small(agent, IdentityEnv(ep_length=10)).learn(40, callback=evaluation)
-    assert evaluation.last_mean_reward == 10.0
-
-
-# test_callbacks::test_eval_friendly_error
-@pytest.mark.parametrize("agent", AGENTS)
-def test_evaluation_shares_the_normalisation_or_says_so(agent: Any) -> None:
-    train_env = VecNormalize(DummyVecEnv([sample_env]))
-    seen: Any = train_env.reset()
-    dummy = DummyVecEnv([sample_env])
-    eval_env = VecNormalize(dummy, training=False, norm_reward=False)
-    model = small(agent, train_env, n_steps=10)
-    options: Any = {"eval_freq": 20, "n_eval_episodes": 1, "warn": False, "verbose": 0}
-    model.learn(20, callback=EvalCallback(eval_env, **options))
-    known: list[Any] = [env.normalize_obs(seen) for env in (train_env, eval_env)]
-    np.testing.assert_allclose(*known)
-    with pytest.warns(UserWarning, match="not of the same type"):
-        with pytest.raises(AssertionError, match="synchronizing normalization"):
-            model.learn(20, callback=EvalCallback(sample_env(), **options))
-
-
-# test_callbacks::test_eval_callback_chaining
-@pytest.mark.parametrize("agent", AGENTS)
-def test_callbacks_know_the_evaluation_that_calls_them(agent: Any) -> None:
+def test_child_callbacks_know_their_evaluation(agent: Any) -> None:
     parents: list[Any] = []
 
     class Child(BaseCallback):
@@ -268,7 +159,7 @@ def test_callbacks_know_the_evaluation_that_calls_them(agent: Any) -> None:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_training_stops_where_nothing_improves(agent: Any) -> None:
+def test_training_stops_without_improvement(agent: Any) -> None:
     evaluation = EvalCallback(
         sample_env(),
         callback_after_eval=StopTrainingOnNoModelImprovement(2, min_evals=1),
@@ -282,7 +173,6 @@ def test_training_stops_where_nothing_improves(agent: Any) -> None:
     assert model.num_timesteps == 16
 
 
-# test_callbacks::test_checkpoint_additional_info
 @pytest.mark.parametrize("agent", AGENTS)
 def test_checkpoints_keep_the_normalisation(agent: Any, tmp_path: Path) -> None:
     env = VecNormalize(DummyVecEnv([sample_env]))
@@ -290,30 +180,14 @@ def test_checkpoints_keep_the_normalisation(agent: Any, tmp_path: Path) -> None:
     small(agent, env).learn(10, callback=saves)
     path = tmp_path / "rl_model_vecnormalize_10_steps.pkl"
     statistics: Any = VecNormalize.load(str(path), DummyVecEnv([sample_env])).obs_rms
-    # The count begins at a small number; one of them is the reset's.
+    # The count starts near 0; one observation is the reset's.
     assert round(statistics.count) == 11
 
 
-# test_callbacks::test_callbacks
-@pytest.mark.filterwarnings("ignore::tqdm.TqdmExperimentalWarning")
-@pytest.mark.parametrize("agent", AGENTS)
-def test_both_progress_bars_count_the_steps(
-    agent: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = small(agent, n_steps=8)
-    model.learn(16, callback=Hooks(), progress_bar=True)
-    model.learn(16, callback=[Hooks()], progress_bar=True)
-    stock = ProgressBarCallback()
-    model.learn(16, callback=stock)
-    assert stock.pbar.n == 16
-    assert model.num_timesteps == 16
-    capsys.readouterr()
-
-
 def test_events_count_the_steps_of_idle_environments_too() -> None:
-    """A callback every n steps goes by the steps of the environments, as in SB3."""
+    """EveryNTimesteps counts the steps of all environments, as in SB3."""
 
-    class Note(EventCallback):
+    class RecordSteps(EventCallback):
         steps: tuple[int, ...] = ()
 
         def _on_step(self) -> bool:
@@ -321,6 +195,6 @@ def test_events_count_the_steps_of_idle_environments_too() -> None:
             return True
 
     envs = DummyVecEnv([lambda: sample_env(length=2), lambda: sample_env(length=6)])
-    note = Note()
-    small(REINFORCE, envs).learn(12, callback=EveryNTimesteps(4, note))
-    assert note.steps == (4, 8, 12)
+    record = RecordSteps()
+    small(REINFORCE, envs).learn(12, callback=EveryNTimesteps(4, record))
+    assert record.steps == (4, 8, 12)

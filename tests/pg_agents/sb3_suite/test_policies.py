@@ -1,8 +1,4 @@
-"""Policies and their modes.
-
-What SB3's test_custom_policy, test_sde, test_distributions and test_train_eval_mode
-ask of A2C.
-"""
+"""Arguments of policies, beyond what SB3's own tests ask of A2C."""
 
 from __future__ import annotations
 
@@ -14,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
-from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
@@ -23,9 +18,7 @@ from tests.pg_agents.sb3_suite.agents import (
     AGENTS,
     SMALL,
     VECTOR,
-    same,
     sample_env,
-    weights,
 )
 
 
@@ -34,7 +27,6 @@ def build(agent: Any, action_space: Any = VECTOR, **kwargs: Any) -> Any:
     return agent("MlpPolicy", env, seed=0, **{"n_steps": 16, **kwargs})
 
 
-# test_custom_policy::test_flexible_mlp
 @pytest.mark.parametrize(
     ("net_arch", "policy_widths", "value_widths"),
     [
@@ -45,7 +37,7 @@ def build(agent: Any, action_space: Any = VECTOR, **kwargs: Any) -> Any:
         ({"vf": [8], "pi": [8, 4]}, [8, 4], [8]),
         ({"pi": [8]}, [8], []),
         ({"vf": [8]}, [], [8]),
-        # SB3's way before 1.8, which it warns of.
+        # The format before SB3 1.8, which it warns of.
         ([{"vf": [8]}], [], [8]),
         ([{"vf": [8], "pi": [4]}], [4], [8]),
     ],
@@ -66,41 +58,15 @@ def test_net_arch_gives_the_widths_of_the_layers(
         [layer.out_features for layer in net if isinstance(layer, nn.Linear)]
         for net in (extractor.policy_net, extractor.value_net)
     ]
-    # REINFORCE without a baseline has no critic to give layers to.
+    # REINFORCE without a baseline has no critic.
     assert widths == [policy_widths, value_widths if agent is ActorCritic else []]
 
 
-def test_one_body_is_no_dict_of_two() -> None:
+def test_a_shared_critic_takes_a_list_of_widths() -> None:
     for two in ({"pi": [4]}, [{"pi": [4]}]):
         kwargs = {"critic": "shared", "net_arch": two}
         with pytest.raises(ValueError, match="net_arch must be a list of layer widths"):
             build(ActorCritic, policy_kwargs=kwargs)
-
-
-# test_custom_policy::test_custom_optimizer
-@pytest.mark.parametrize("optimizer_kwargs", [None, {"weight_decay": 0.125}])
-@pytest.mark.parametrize("agent", AGENTS)
-def test_the_optimiser_is_the_users(agent: Any, optimizer_kwargs: Any) -> None:
-    kwargs = {
-        **SMALL,
-        "optimizer_class": torch.optim.AdamW,
-        "optimizer_kwargs": optimizer_kwargs,
-    }
-    model = build(agent, policy_kwargs=kwargs).learn(16)
-    assert isinstance(model.policy.optimizer, torch.optim.AdamW)
-    decay = model.policy.optimizer.param_groups[0]["weight_decay"]
-    # 0.01 is AdamW's own default.
-    assert decay == (0.125 if optimizer_kwargs else 0.01)
-
-
-# test_custom_policy::test_tf_like_rmsprop_optimizer
-@pytest.mark.parametrize("agent", AGENTS)
-def test_learns_with_the_rmsprop_of_tensorflow(agent: Any) -> None:
-    kwargs = {**SMALL, "optimizer_class": RMSpropTFLike}
-    model = build(agent, policy_kwargs=kwargs)
-    before = weights(model)
-    assert not same(before, weights(model.learn(16)))
-    assert isinstance(model.policy.optimizer, RMSpropTFLike)
 
 
 class Extractor(BaseFeaturesExtractor):
@@ -140,7 +106,7 @@ def test_policy_kwargs_are_never_changed(agent: Any, policy_kwargs: Any) -> None
 
 
 def test_dicts_within_policy_kwargs_are_not_written_to() -> None:
-    """SB3 tells an extractor of images there whether they are normalised."""
+    """SB3 writes `normalized_image` into the extractor's arguments."""
     image = gymnasium.spaces.Box(-1.0, 1.0, (1, 36, 36), np.float32)
     sizes = {"features_dim": 4}
     kwargs = {"features_extractor_kwargs": sizes, "normalize_images": False}
@@ -149,38 +115,8 @@ def test_dicts_within_policy_kwargs_are_not_written_to() -> None:
         assert sizes == {"features_dim": 4}
 
 
-# test_train_eval_mode::test_a2c_ppo_train_with_batch_norm,
-# test_train_eval_mode::test_a2c_ppo_collect_rollouts_with_batch_norm
-@pytest.mark.parametrize("agent", AGENTS)
-def test_batch_norm_sees_the_update_and_not_the_rollout(agent: Any) -> None:
-    kwargs = {**SMALL, "features_extractor_class": Extractor}
-    model = build(agent, policy_kwargs=kwargs)
-    norm = model.policy.features_extractor.batch_norm
-    bias, mean = norm.bias.clone(), norm.running_mean.clone()
-    _, callback = model._setup_learn(32)
-    for _ in range(2):
-        env, buffer = model.get_env(), model.rollout_buffer
-        assert model.collect_rollouts(env, callback, buffer, model.n_steps)
-    assert torch.equal(bias, norm.bias) and torch.equal(mean, norm.running_mean)
-    model.learn(32)
-    assert not torch.isclose(bias, norm.bias).any()
-    assert not torch.isclose(mean, norm.running_mean).any()
-
-
-# test_train_eval_mode::test_predict_with_dropout_batch_norm
-@pytest.mark.parametrize("agent", AGENTS)
-def test_predictions_drop_nothing_out(agent: Any) -> None:
-    kwargs = {**SMALL, "features_extractor_class": Extractor}
-    model = build(agent, policy_kwargs=kwargs)
-    before = weights(model)
-    seen = np.full((1, 2), 0.5, dtype=np.float32)
-    predictions = [model.predict(seen, deterministic=True)[0] for _ in range(5)]
-    assert len({float(value) for one in predictions for value in one[:, 0]}) == 1
-    assert same(before, weights(model))
-
-
-class Notes(gymnasium.ActionWrapper[Any, Any, Any]):
-    """Notes the actions that arrive."""
+class RecordActions(gymnasium.ActionWrapper[Any, Any, Any]):
+    """Records the actions that the environment receives."""
 
     def __init__(self, env: Any) -> None:
         super().__init__(env)
@@ -191,7 +127,6 @@ class Notes(gymnasium.ActionWrapper[Any, Any, Any]):
         return action
 
 
-# test_sde::test_state_dependent_noise
 @pytest.mark.parametrize("squash_output", [False, True])
 @pytest.mark.parametrize("use_expln", [False, True])
 @pytest.mark.parametrize("agent", AGENTS)
@@ -199,7 +134,7 @@ def test_gsde_explores_within_the_bounds(
     agent: Any, use_expln: bool, squash_output: bool
 ) -> None:
     low, high = np.array([[-3.0, 0.0], [3.0, 5.0]], dtype=np.float32)
-    env = Notes(sample_env(action_space=gymnasium.spaces.Box(low, high)))
+    env = RecordActions(sample_env(action_space=gymnasium.spaces.Box(low, high)))
     kwargs = {**SMALL, "use_expln": use_expln, "squash_output": squash_output}
     kwargs["log_std_init"] = -0.5
     model = agent(
@@ -223,19 +158,17 @@ def test_gsde_explores_within_the_bounds(
     model.policy.reset_noise()
 
 
-# test_sde::test_sde_check, test_sde::test_only_sde_squashed
 @pytest.mark.parametrize("agent", AGENTS)
-def test_gsde_wants_continuous_actions_and_squashing_wants_gsde(agent: Any) -> None:
+def test_gsde_needs_continuous_actions_and_squashing_needs_gsde(agent: Any) -> None:
     with pytest.raises(ValueError, match="continuous actions"):
         build(agent, gymnasium.spaces.Discrete(2), use_sde=True)
     with pytest.raises(AssertionError, match="use_sde=True"):
         build(agent, policy_kwargs={"squash_output": True})
 
 
-# test_distributions::test_squashed_gaussian
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_squashed_gaussian_learns_without_an_entropy(agent: Any) -> None:
-    """It has none in closed form: minus the mean log-probability stands for it."""
+    """Without a closed form the entropy is estimated by -log_prob."""
     kwargs = {**SMALL, "squash_output": True}
     model = build(agent, use_sde=True, policy_kwargs=kwargs, ent_coef=0.1)
     _, callback = model._setup_learn(16)
@@ -247,21 +180,3 @@ def test_a_squashed_gaussian_learns_without_an_entropy(agent: Any) -> None:
     _, terms = model.loss(batch)
     assert entropy is None
     torch.testing.assert_close(terms["entropy_loss"], log_prob.mean())
-
-
-# test_distributions::test_get_distribution, test_distributions::test_predict_values
-@pytest.mark.parametrize("agent", AGENTS)
-def test_every_way_to_ask_the_policy_agrees(agent: Any) -> None:
-    policy = build(agent).policy
-    generator = np.random.default_rng(0)
-    seen, actions = torch.as_tensor(
-        generator.uniform(-1.0, 1.0, (2, 10, 2)), dtype=torch.float32
-    )
-    with torch.no_grad():
-        values, log_prob, entropy = policy.evaluate_actions(seen, actions)
-        distribution = policy.get_distribution(seen)
-        torch.testing.assert_close(distribution.log_prob(actions), log_prob)
-        torch.testing.assert_close(distribution.entropy(), entropy)
-        torch.testing.assert_close(policy.predict_values(seen), values)
-        _, again, _ = policy(seen)
-        torch.testing.assert_close(again, values)

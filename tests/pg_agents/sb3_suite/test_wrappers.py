@@ -1,8 +1,4 @@
-"""Vector environments and their wrappers, around environments that agents learn in.
-
-What SB3's test_vec_normalize, test_vec_monitor, test_vec_extract_dict_obs,
-test_vec_check_nan, test_vec_envs and test_dict_env ask of an on-policy algorithm.
-"""
+"""SB3's vector environment wrappers around environments that agents learn in."""
 
 from __future__ import annotations
 
@@ -50,30 +46,29 @@ def small(agent: Any, env: Any, policy: str = "MlpPolicy", **kwargs: Any) -> Any
 
 
 def scripted(n_envs: int = 2) -> DummyVecEnv:
-    """Environments whose rewards count the steps, and whose episodes are truncated."""
+    """Returns environments whose rewards count the steps and that truncate."""
     return DummyVecEnv([lambda: Monitor(ScriptedEnv([4], truncates=True))] * n_envs)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_the_buffer_holds_what_the_normalisation_made(agent: Any) -> None:
+def test_the_buffer_holds_normalised_observations_and_rewards(agent: Any) -> None:
     env = VecNormalize(scripted(), training=False, epsilon=0.0)
     statistics: Any = env.obs_rms
     statistics.mean, statistics.var = np.array([1.0, 2.0]), np.array([4.0, 0.25])
     env.ret_rms.var = np.array(16.0)
     model = small(agent, env, n_steps=4).learn(8)
     stored = model.rollout_buffer
-    # Seen were [0, 0] to [0, 3] and last [0, 4]; the rewards were 0 to 3.
+    # Observations were [0, 0] to [0, 3], finally [0, 4]; rewards 0 to 3.
     expected = [[-0.5, -4.0], [-0.5, -2.0], [-0.5, 0.0], [-0.5, 2.0]]
     np.testing.assert_allclose(stored.observations[:, 0], expected)
     states = stored.rollout.bootstrap_states
     assert states is not None
     np.testing.assert_allclose(states.observations[2:], [[-0.5, 4.0]] * 2)
     np.testing.assert_allclose(stored.rewards[:, 0], [0.0, 0.25, 0.5, 0.75])
-    # What is logged is what the environment paid.
+    # Logged returns are those of the environment.
     assert [episode["r"] for episode in model.ep_info_buffer] == [6.0, 6.0]
 
 
-# test_vec_normalize::test_sync_vec_normalize
 @pytest.mark.parametrize("agent", AGENTS)
 def test_normalisation_is_saved_beside_the_model(agent: Any, tmp_path: Path) -> None:
     env = VecNormalize(scripted())
@@ -92,13 +87,12 @@ def test_normalisation_is_saved_beside_the_model(agent: Any, tmp_path: Path) -> 
     assert returns == [6.0, 6.0]
 
 
-def same_prediction(one: Any, other: Any, seen: Any) -> bool:
-    known, _ = one.policy.obs_to_tensor(seen)
-    first, second = (model.policy.get_distribution(known) for model in (one, other))
+def same_prediction(one: Any, other: Any, obs: Any) -> bool:
+    tensor, _ = one.policy.obs_to_tensor(obs)
+    first, second = (model.policy.get_distribution(tensor) for model in (one, other))
     return bool((first.distribution.probs == second.distribution.probs).all())
 
 
-# test_dict_env::test_vec_normalize
 @pytest.mark.parametrize("agent", AGENTS)
 def test_chosen_entries_of_a_dict_are_normalised(agent: Any) -> None:
     space = spaces.Dict({"vec": VECTOR, "number": spaces.Discrete(4)})
@@ -110,12 +104,12 @@ def test_chosen_entries_of_a_dict_are_normalised(agent: Any) -> None:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_frames_are_stacked_and_begin_anew_with_an_episode(agent: Any) -> None:
+def test_stacked_frames_restart_with_an_episode(agent: Any) -> None:
     env = VecFrameStack(scripted(1), n_stack=3)
     model = small(agent, env, n_steps=8).learn(8)
-    seen = model.rollout_buffer.observations[:, 0, 1::2]
+    steps = model.rollout_buffer.observations[:, 0, 1::2]
     np.testing.assert_array_equal(
-        seen, [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]] * 2
+        steps, [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]] * 2
     )
 
 
@@ -128,7 +122,6 @@ def test_images_wrapped_by_hand_are_not_wrapped_again(agent: Any) -> None:
     assert model.rollout_buffer.observations.shape == (4, 1, 1, 36, 36)
 
 
-# test_vec_monitor::test_vec_monitor_ppo
 @pytest.mark.parametrize("agent", AGENTS)
 def test_episodes_are_monitored_in_the_vector_environment(
     agent: Any, tmp_path: Path
@@ -146,7 +139,6 @@ def test_episodes_are_monitored_in_the_vector_environment(
     assert len((tmp_path / "log.monitor.csv").read_text().splitlines()) == 8
 
 
-# test_vec_extract_dict_obs::test_vec_with_ppo
 @pytest.mark.parametrize("agent", AGENTS)
 def test_one_entry_of_a_dict_is_extracted(agent: Any) -> None:
     space = spaces.Dict({"rgb": spaces.Discrete(2), "vec": VECTOR})
@@ -156,38 +148,35 @@ def test_one_entry_of_a_dict_is_extracted(agent: Any) -> None:
 
 
 class Broken(ScriptedEnv):
-    """The third observation is not a number."""
+    """Returns NaN as its third observation."""
 
     def _seen(self) -> Any:
         seen = super()._seen()
         return seen * np.nan if self.steps == 2 else seen
 
 
-# test_vec_check_nan::test_check_nan
 @pytest.mark.parametrize("agent", AGENTS)
-def test_what_is_not_a_number_is_found(agent: Any) -> None:
+def test_nan_observations_are_found(agent: Any) -> None:
     env = VecCheckNan(DummyVecEnv([lambda: Broken([4])]), raise_exception=True)
     with pytest.raises(ValueError, match="found nan in observations"):
         small(agent, env).learn(8)
 
 
-# test_vec_envs::test_video_recorder
 @pytest.mark.parametrize("agent", AGENTS)
-def test_videos_record_what_the_learner_does(agent: Any, tmp_path: Path) -> None:
+def test_videos_record_the_training_environment(agent: Any, tmp_path: Path) -> None:
     pytest.importorskip("moviepy")
     env = make_vec_env(SEQUENCE, n_envs=1, env_kwargs={"render_mode": "rgb_array"})
     recorder = VecVideoRecorder(
         VecNormalize(env), str(tmp_path), lambda step: step == 0, video_length=50
     )
     model = small(agent, recorder, n_steps=4).learn(4)
-    # One frame at the reset, one for each step; not written here, which takes seconds.
+    # One frame at the reset and one per step. Writing the file takes seconds.
     assert len(recorder.recorded_frames) == model.num_timesteps + 1
     assert recorder.recorded_frames[0].ndim == 3
     recorder.recorded_frames, recorder.recording = [], False
     recorder.close()
 
 
-# test_vec_envs::test_video_recorder
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", AGENTS)
 def test_videos_are_written(agent: Any, tmp_path: Path) -> None:
@@ -205,11 +194,10 @@ def test_videos_are_written(agent: Any, tmp_path: Path) -> None:
     }
 
 
-# test_dict_env::test_multiprocessing
 @pytest.mark.slow
 @pytest.mark.parametrize("start_method", ["forkserver", "spawn"])
 @pytest.mark.parametrize("agent", AGENTS)
-def test_learns_the_same_in_other_processes(agent: Any, start_method: str) -> None:
+def test_learns_the_same_in_subprocesses(agent: Any, start_method: str) -> None:
     learnt = []
     for kwargs in (
         {"vec_env_cls": DummyVecEnv},
@@ -223,14 +211,13 @@ def test_learns_the_same_in_other_processes(agent: Any, start_method: str) -> No
         learnt.append([p.detach().numpy() for p in model.policy.parameters()])
         env.close()
     for one, other in zip(*learnt, strict=True):
-        # Rounding depends on where in memory the observations lie.
+        # Rounding depends on the memory alignment of the observations.
         np.testing.assert_allclose(one, other, rtol=0.0, atol=1e-6)
 
 
-# test_dict_env::test_multiprocessing
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", AGENTS)
-def test_dicts_come_from_other_processes(agent: Any) -> None:
+def test_dicts_come_from_subprocesses(agent: Any) -> None:
     space = spaces.Dict({"vec": VECTOR, "number": spaces.Discrete(4)})
     env = SubprocVecEnv([lambda: sample_env(space, TWO)] * 2)
     model = small(agent, env, "MultiInputPolicy", n_steps=8).learn(32)
@@ -238,8 +225,8 @@ def test_dicts_come_from_other_processes(agent: Any) -> None:
     env.close()
 
 
-def test_idle_environments_are_nobodys_episodes_in_a_monitor() -> None:
-    """Each of two environments has one episode of the rollout, whatever it does."""
+def test_idle_environments_add_no_episodes_to_a_monitor() -> None:
+    """Each environment contributes one episode; the short one idles afterwards."""
     envs: list[Any] = [
         lambda length=length: Monitor(ScriptedEnv([length])) for length in (1, 3)
     ]
@@ -253,7 +240,7 @@ def test_idle_environments_are_nobodys_episodes_in_a_monitor() -> None:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_wrapped_environment_of_ones_own_is_accepted(agent: Any) -> None:
+def test_wrapped_custom_environments_are_accepted(agent: Any) -> None:
     env = gymnasium.wrappers.TimeLimit(ScriptedEnv([0]), 5)
     model = small(agent, env, n_steps=10).learn(10)
     truncated = np.zeros((10, 1), dtype=np.bool_)

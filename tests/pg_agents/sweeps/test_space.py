@@ -1,4 +1,4 @@
-"""A search space as plain data: what is drawn from it, and what is refused."""
+"""Search spaces as plain data: draws and invalid entries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw(space: Any, seed: int, n: int) -> list[dict[str, Any]]:
     return [parse_space(space).draw(study.ask()) for _ in range(n)]
 
 
-def test_draws_lie_in_the_space_and_fill_it() -> None:
+def test_draws_lie_in_the_space_and_cover_it() -> None:
     drawn = draw(SPACE, 0, 200)
     assert all(1e-5 <= d["learning_rate"] <= 1e-2 for d in drawn)
     assert {type(d["n_steps"]) for d in drawn} == {int}
@@ -41,7 +41,7 @@ def test_draws_lie_in_the_space_and_fill_it() -> None:
     assert choices == {json.dumps(choice) for choice in SPACE["net"][1]}
 
 
-def test_a_choice_may_be_changed_by_who_gets_it() -> None:
+def test_a_drawn_list_is_new() -> None:
     space = parse_space({"net": ["choice", [[8]]]})
     study = optuna.create_study()
     space.draw(study.ask())["net"].append(9)
@@ -49,7 +49,7 @@ def test_a_choice_may_be_changed_by_who_gets_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "says"),
+    ("entry", "message"),
     [
         ([], "search space of x must be one of"),
         ("log", "search space of x must be one of"),
@@ -72,12 +72,12 @@ def test_a_choice_may_be_changed_by_who_gets_it() -> None:
         (["choice", [float("nan")]], "must be JSON data"),
     ],
 )
-def test_an_entry_that_is_none_is_refused(entry: Any, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_an_invalid_entry_raises(entry: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_space({"x": entry})
 
 
-def test_spaces_that_are_none() -> None:
+def test_an_invalid_space_raises() -> None:
     with pytest.raises(ValueError, match="at least one setting"):
         parse_space({})
     with pytest.raises(TypeError, match="must be a mapping"):

@@ -151,7 +151,7 @@ def assert_same(algorithm: Any, make: Make, **settings: Any) -> None:
         assert one == other, name
 
 
-@pytest.mark.filterwarnings("ignore:an episode was still going on")
+@pytest.mark.filterwarnings("ignore:an episode was still running")
 @pytest.mark.parametrize("amount", AMOUNTS, ids=str)
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
 @pytest.mark.parametrize("name", OURS)

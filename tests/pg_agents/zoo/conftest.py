@@ -1,4 +1,4 @@
-"""rl_zoo3, if it is there, with ours in it."""
+"""rl_zoo3, if it is installed, with ours registered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REASON = 'these tests need the extra: pip install "pgtoy[zoo]"'
 def zoo() -> Any:
     """The package rl_zoo3 with ours registered.
 
-    No test imports it by itself: that would be its TimeLimit for every other test.
+    Tests do not import it themselves, which would replace Gymnasium's TimeLimit.
     """
     if importlib.util.find_spec("rl_zoo3") is None:
         pytest.skip(REASON)

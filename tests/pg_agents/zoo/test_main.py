@@ -1,4 +1,4 @@
-"""The command: what it passes on, and what it says when it cannot."""
+"""`python -m pg_agents.zoo`: arguments of the scripts, help and errors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pg_envs import WindowClosed
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["--help"])
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert exit_.value.code == 0
-    for name, command in COMMANDS.items():
-        assert f"  {name}" in said and command.help in said
+    for name, script in COMMANDS.items():
+        assert f"  {name}" in printed and script.help in printed
     assert {"train", "enjoy", "record_video", "all_plots"} <= COMMANDS.keys()
 
 
 @pytest.mark.parametrize("arguments", [[], ["record"]])
-def test_another_command_is_refused(
+def test_an_unknown_command_exits_with_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
@@ -43,7 +43,7 @@ def test_another_command_is_refused(
         ("all_plots", ["seaborn"], "zoo"),
     ],
 )
-def test_a_missing_extra_exits_with_2_and_says_how_to_get_it(
+def test_a_missing_package_exits_with_2_and_the_pip_command(
     command: str,
     absent: list[str],
     extra: str,
@@ -61,7 +61,7 @@ def test_a_missing_extra_exits_with_2_and_says_how_to_get_it(
 
 @pytest.fixture
 def enjoyed(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The command lines that rl_zoo3's `enjoy` sees, which does nothing else."""
+    """Command lines of rl_zoo3's `enjoy`, which is replaced."""
     pytest.importorskip("requests", reason="the extra zoo brings it")
     lines: list[list[str]] = []
     module = importlib.import_module("rl_zoo3.enjoy")
@@ -77,15 +77,14 @@ def enjoyed(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         ["--env=pg_envs:PGToy-Sequence-v0"],
     ],
 )
-def test_the_script_gets_what_it_is_given_and_a_plain_id(
+def test_the_script_gets_the_arguments_and_an_id_without_module(
     env: list[str], enjoyed: list[list[str]]
 ) -> None:
     before = list(sys.argv)
-    assert main(["enjoy", *env, "--figure", "x", "--help"]) == 0
+    assert main(["enjoy", *env, "--folder", "x", "--help"]) == 0
     plain = [text.replace("pg_envs:", "") for text in env]
-    # The plots alone take --figure.
     assert enjoyed == [
-        ["python -m pg_agents.zoo enjoy", *plain, "--figure", "x", "--help"]
+        ["python -m pg_agents.zoo enjoy", *plain, "--folder", "x", "--help"]
     ]
     assert sys.argv == before
 
@@ -102,7 +101,7 @@ def test_a_closed_window_is_no_error(
     assert sys.argv == before
 
 
-def test_an_unknown_environment_is_answered_with_the_nearest_one(zoo: Any) -> None:
+def test_an_unknown_environment_raises_with_the_nearest_one(zoo: Any) -> None:
     pytest.importorskip("pandas", reason="the extra zoo brings it")
     with pytest.raises(ValueError, match="you maybe meant PGToy-Sequence-v0"):
         main(["train", "--algo", "reinforce", "--env", "PGToy-Sequnce-v0"])

@@ -1,4 +1,4 @@
-"""Whatever Optuna draws is accepted, and comes back from a storage as it was."""
+"""Samplers: every draw is accepted, and restored from a storage."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pg_agents.zoo.samplers import CONVERTERS, SAMPLERS
 from pg_envs import SequenceEnv
 
 N_TRIALS = 200
-# Settings of a file that some values would contradict, if they were left as they are.
-CONTRARY: dict[str, dict[str, Any]] = {
+# Settings of a file that exclude some of the values that are drawn.
+EXCLUDING: dict[str, dict[str, Any]] = {
     "reinforce": {"n_steps": 8, "bootstrap": True, "target_update_interval": 4},
     "actor_critic": {"n_episodes": 3, "estimator": "n_step", "td_steps": 4},
 }
@@ -30,7 +30,7 @@ FOR_BOTH = {
 
 @pytest.fixture(scope="module")
 def trials() -> dict[str, list[tuple[Any, dict[str, Any]]]]:
-    """By algorithm, trials and what was made of them."""
+    """Trials and their constructor arguments by algorithm."""
     optuna = pytest.importorskip("optuna", reason="the extra zoo tunes with it")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     drawn: dict[str, list[tuple[Any, dict[str, Any]]]] = {}
@@ -45,16 +45,16 @@ def trials() -> dict[str, list[tuple[Any, dict[str, Any]]]]:
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_every_trial_builds_a_model(algo: str, trials: Any) -> None:
-    """With one environment, the fewest, and over whatever a file has set."""
+    """With one environment, and over other settings of a file."""
     accepted = inspect.signature(ALGORITHMS[algo]).parameters
     env = SequenceEnv()
     for _, arguments in trials[algo]:
         assert arguments.keys() <= accepted.keys()
-        given = {**FOR_BOTH, **CONTRARY[algo], **arguments}
-        model: Any = ALGORITHMS[algo]("MlpPolicy", env, **given, device="cpu")
+        named = {**FOR_BOTH, **EXCLUDING[algo], **arguments}
+        model: Any = ALGORITHMS[algo]("MlpPolicy", env, **named, device="cpu")
         for name in arguments.keys() - {"policy_kwargs", "learning_rate"}:
-            kept_as = {"returns": "estimator"}.get(name, name)
-            assert getattr(model, kept_as) == arguments[name]
+            attribute = {"returns": "estimator"}.get(name, name)
+            assert getattr(model, attribute) == arguments[name]
         assert model.policy.has_critic == (model.baseline == "value")
 
 
@@ -63,12 +63,12 @@ def test_a_reloaded_trial_gives_the_same_arguments(algo: str, trials: Any) -> No
     for trial, arguments in trials[algo]:
         stored = json.loads(json.dumps(trial.params))
         assert CONVERTERS[algo](stored) == arguments
-        # The converter leaves what it is given alone.
+        # The converter does not change its argument.
         assert stored == trial.params
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
-def test_the_space_is_that_of_every_trial(algo: str, trials: Any) -> None:
+def test_every_trial_has_the_same_parameters(algo: str, trials: Any) -> None:
     assert len({tuple(sorted(trial.params)) for trial, _ in trials[algo]}) == 1
     values: dict[str, set[Any]] = {}
     for trial, _ in trials[algo]:
@@ -79,7 +79,9 @@ def test_the_space_is_that_of_every_trial(algo: str, trials: Any) -> None:
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
-def test_discount_and_amount_of_data_are_noted(algo: str, trials: Any) -> None:
+def test_gamma_and_the_amount_of_data_are_stored_with_the_trial(
+    algo: str, trials: Any
+) -> None:
     for trial, arguments in trials[algo]:
         assert trial.user_attrs["gamma"] == arguments["gamma"]
         assert 0.9 <= arguments["gamma"] < 1.0

@@ -6,7 +6,7 @@ from itertools import combinations
 import pygame
 
 from pg_envs.rendering import Circle, Line, Polygon, Rectangle, Scene, Shape, Text
-from pg_envs.rendering.palette import BAR, TRACK
+from pg_envs.rendering.widgets import BAR, TRACK
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""

@@ -1,0 +1,293 @@
+"""The commands `pgtoy recipes`, `run`, `watch` and `record`.
+
+Functions import what they need: `pgtoy --help` loads neither torch nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pg_agents.experiments.recipe import Recipe
+from pg_agents.experiments.recipes import find_recipe, recipes
+from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig, require_extra
+
+if TYPE_CHECKING:
+    from pg_agents.experiments.folder import RunFolder
+    from pg_agents.experiments.seeds import AnyExecutor
+
+INTERRUPTED = 130
+_RUN_EPILOG = """\
+examples:
+  pgtoy run cartpole-policy-network --seeds 10
+  pgtoy run sequence-reinforce --seeds 3 5 9 --set gamma=0.9 --out runs/gamma-0.9
+  pgtoy run cartpole-policy-network --seed 0 --episodes 50 --out runs/short
+  pgtoy run compare-networks --variant all --seeds 5
+  pgtoy run known-values
+
+An interrupted run is resumed, a finished one is left as it is. --set takes any setting
+(n_envs=8, evaluation.n_episodes=10, policy_kwargs.net_arch=[64]) or argument of the
+algorithm (learning_rate=0.01). The exit status is 0 if all runs have finished and 1 if
+some have failed, or a recipe that checks something finds it wrong.
+"""
+
+
+def add_commands(commands: Any) -> None:  # noqa: ANN401
+    """Adds the commands to the subparsers of `pgtoy`."""
+    commands.add_parser("recipes", help="list what can be run").set_defaults(
+        run=_recipes
+    )
+    run = commands.add_parser(
+        "run",
+        help="train a recipe over several seeds",
+        epilog=_RUN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_recipe_options(run)
+    seeds = run.add_mutually_exclusive_group()
+    seeds.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="how many (0, 1, 2, ...), or which ones (the recipe's own number)",
+    )
+    seeds.add_argument("--seed", type=int, help="a single one")
+    where = run.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=int, help="processes (one a core)")
+    where.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler")
+    add_settings_options(run)
+    run.set_defaults(run=_run)
+    for name, description, n_episodes, handler in (
+        ("watch", "watch a trained run in a window", 5, _watch),
+        ("record", "record a trained run as a film", 1, _record),
+    ):
+        parser = commands.add_parser(name, help=description)
+        add_recipe_options(parser)
+        add = parser.add_argument
+        add("--seed", type=int, help="of the run (the best there is)")
+        add("--episodes", type=int, default=n_episodes, help="to show (%(default)s)")
+        add("--steps", type=int, help="of each episode to show (all)")
+        if name == "record":
+            add("--to", type=Path, required=True, metavar="FILE.gif|mp4")
+        parser.set_defaults(run=handler)
+
+
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the recipe, its variant and the folder of all runs."""
+    add = parser.add_argument
+    add("recipe", metavar="NAME", help="as `pgtoy recipes` lists it")
+    add("--variant", help="which of its settings (the first); run takes `all`")
+    add(
+        "--out",
+        type=Path,
+        default=DEFAULT_ROOT,
+        help="folder of all runs (%(default)s)",
+    )
+
+
+def add_settings_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that change settings."""
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="to train for instead")
+    length.add_argument("--episodes", type=int, help="to train for instead")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change settings",
+    )
+
+
+def config_of(
+    recipe: Recipe, variant: str | None, options: argparse.Namespace
+) -> RunConfig:
+    """Returns a recipe's config with the settings that the options change."""
+    changes = dict(map(_parse_change, options.set))
+    for name, value in (("timesteps", options.steps), ("episodes", options.episodes)):
+        if value is not None:
+            changes[name] = value
+    return recipe.config(variant).changed(changes)
+
+
+def _parse_change(text: str) -> tuple[str, Any]:
+    """Returns name and value of ``name=value``: JSON, or else a string."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError(f"--set must read KEY=VALUE, got {text!r}")
+    # Python's spelling is accepted, too.
+    value = {"None": "null", "True": "true", "False": "false"}.get(value, value)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("recipe", "what it is", "environment", "notebook's figure"):
+        table.add_column(heading, overflow="fold")
+    table.columns[0].no_wrap = True
+    for recipe in recipes().values():
+        first = next(iter(recipe.variants.values()), None)
+        others = [name for name in recipe.variants if name != "notebook"]
+        variants = f" (also: {', '.join(others)})" if others else ""
+        needs = f" (needs pgtoy[{recipe.extra}])" if recipe.extra else ""
+        table.add_row(
+            recipe.name,
+            recipe.title + variants,
+            ("" if first is None else first.env_id) + needs,
+            recipe.reported.text,
+        )
+    # Outside a terminal, one line per recipe.
+    width = None if sys.stdout.isatty() else 400
+    Console(width=width, highlight=False, markup=False).print(table)
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    recipe = find_recipe(options.recipe)
+    if recipe.demo is not None:
+        return _run_demo(recipe, options)
+    all_variants = options.variant == "all"
+    status = 0
+    for variant in list(recipe.variants) if all_variants else [options.variant]:
+        status = max(status, _train(recipe, variant, options))
+        if status == INTERRUPTED:
+            break
+    return status
+
+
+def _run_demo(recipe: Recipe, options: argparse.Namespace) -> int:
+    from pg_agents.experiments.demos import run_demo
+
+    for name in ("variant", "seeds", "jobs", "dask", "steps", "episodes", "set"):
+        if getattr(options, name):
+            raise ValueError(
+                f"recipe {recipe.name} is a demo: it takes --seed and --out, got "
+                f"--{name}"
+            )
+    record = run_demo(recipe, options.out, options.seed or 0)
+    print("\n".join(record.lines))
+    return 1 if record.passed is False else 0
+
+
+def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> int:
+    from pg_agents.common.files import check_folder
+    from pg_agents.experiments.building import check_buildable
+    from pg_agents.experiments.results import summary_text
+    from pg_agents.experiments.seeds import RunsBar, run_seeds
+
+    config = config_of(recipe, variant, options)
+    require_extra(config.settings.extra, f"recipe {recipe.name}")
+    # Once, instead of once per seed.
+    check_buildable(config.settings)
+    folder = options.out / config.name
+    check_folder(folder)
+    seeds = _seeds(options, recipe.seeds)
+    try:
+        with _dask(options.dask) as executor, RunsBar(config.name, len(seeds)) as bar:
+            reports = run_seeds(
+                config,
+                seeds,
+                options.out,
+                executor,
+                jobs=options.jobs,
+                on_progress=bar.show,
+            )
+    except KeyboardInterrupt:
+        print("pgtoy: interrupted; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    print(summary_text(recipe, config, reports))
+    print(f"folder: {folder}")
+    failed = [report for report in reports if report.error is not None]
+    for report in failed:
+        print(
+            f"pgtoy: seed {report.seed} failed: {report.error} [{report.folder}]",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
+
+
+def _seeds(options: argparse.Namespace, default: int) -> list[int]:
+    if options.seed is not None:
+        return [options.seed]
+    seeds: list[int] = options.seeds or [default]
+    if len(seeds) > 1:
+        return seeds
+    if seeds[0] < 1:
+        raise ValueError(f"--seeds must be at least 1, got {seeds[0]}")
+    return list(range(seeds[0]))
+
+
+@contextmanager
+def _dask(address: str | None) -> Iterator[AnyExecutor | None]:
+    if address is None:
+        yield None
+        return
+    require_extra("distributed", "--dask")
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=10)
+    except OSError as error:
+        raise OSError(f"there is no Dask scheduler at {address}: {error}") from error
+    with client:
+        yield client.get_executor()
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from pg_agents.experiments.viewer import watch
+
+    folder = _find_run(options)
+    print(f"{folder.path}: {folder.result().mean_return:.4g} on average")
+    try:
+        if not watch(folder, options.episodes, _print_return, options.steps):
+            print("the window was closed")
+    except KeyboardInterrupt:
+        print("interrupted")
+    return 0
+
+
+def _record(options: argparse.Namespace) -> int:
+    from pg_agents.experiments.viewer import record
+
+    folder = _find_run(options)
+    record(folder, options.to, options.episodes, _print_return, options.steps)
+    print(f"film: {options.to}")
+    return 0
+
+
+def _find_run(options: argparse.Namespace) -> RunFolder:
+    """Returns the run to show, or else the pretrained model of the recipe."""
+    from pg_agents.experiments.pretrained import find_pretrained
+    from pg_agents.experiments.viewer import find_run
+
+    for name, value in (("--episodes", options.episodes), ("--steps", options.steps)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    config = find_recipe(options.recipe).config(options.variant)
+    pretrained = None
+    if options.seed is None:
+        pretrained = find_pretrained(options.recipe, options.variant)
+    folder = find_run(config, options.out, options.seed, pretrained)
+    if folder is pretrained:
+        print(
+            f"no finished run of {config.name} in {options.out}: this is the "
+            f"{folder.config.name} that comes with pgtoy"
+        )
+    return folder
+
+
+def _print_return(episode_return: float) -> None:
+    print(f"return {episode_return:.4g}")

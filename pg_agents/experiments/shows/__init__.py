@@ -1,1 +1,0 @@
-"""The rows that are shown or checked: functions of a `ShowRequest`, by name."""

@@ -1,0 +1,1 @@
+"""Vector environments: one batched base class, on NumPy or on torch."""

@@ -1,0 +1,138 @@
+"""N copies of CartPole, stepped together on torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from gymnasium.envs.classic_control import CartPoleEnv
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from pg_envs.vector.backend import TorchBackend
+from pg_envs.vector.base import BatchedEnv
+
+# The constants of Gymnasium's CartPoleEnv.
+GRAVITY = 9.8
+MASSPOLE = 0.1
+TOTAL_MASS = 1.0 + MASSPOLE
+LENGTH = 0.5  # Half the length of the pole.
+POLEMASS_LENGTH = MASSPOLE * LENGTH
+FORCE_MAG = 10.0
+TAU = 0.02  # Seconds between steps.
+X_THRESHOLD = 2.4
+THETA_THRESHOLD_RADIANS = 12 * 2 * math.pi / 360
+START_BOUND = 0.05
+
+
+def cartpole_step(state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Moves carts and poles by 0.02 seconds, by Euler's method.
+
+    Reference: Barto, Sutton and Anderson (1983), "Neuronlike adaptive elements that can
+    solve difficult learning control problems"; Florian (2005), "Correct equations for
+    the dynamics of the cart-pole system".
+
+    Args:
+        state: `[N, 4]` float32: x in metres, x_dot in metres per second, theta in
+            radians, theta_dot in radians per second.
+        actions: `[N]` integers, 0 pushes to the left and 1 to the right.
+
+    Returns:
+        The next state, and whether the cart has left the track or the pole has fallen,
+        `[N]` bool.
+    """
+    _, x_dot, theta, theta_dot = state.unbind(1)
+    force = torch.where(actions == 1, FORCE_MAG, -FORCE_MAG)
+    costheta, sintheta = theta.cos(), theta.sin()
+    temp = (force + POLEMASS_LENGTH * theta_dot**2 * sintheta) / TOTAL_MASS
+    thetaacc = (GRAVITY * sintheta - costheta * temp) / (
+        LENGTH * (4.0 / 3.0 - MASSPOLE * costheta**2 / TOTAL_MASS)
+    )
+    xacc = temp - POLEMASS_LENGTH * thetaacc * costheta / TOTAL_MASS
+    state = state + TAU * torch.stack([x_dot, xacc, theta_dot, thetaacc], 1)
+    x, _, theta, _ = state.abs().unbind(1)
+    return state, (x > X_THRESHOLD) | (theta > THETA_THRESHOLD_RADIANS)
+
+
+class TorchCartPoleVectorEnv(BatchedEnv):
+    """N copies of Gymnasium's CartPole as tensors on one device, in float32.
+
+    Gymnasium computes in float64: a position that comes within a rounding of float32 of
+    a limit can end an episode one step earlier or later here.
+
+    Action Space: int64 `[N]`: 0 pushes the cart to the left, 1 to the right.
+
+    Observation Space: float32 `[N, 4]`: x, x_dot, theta, theta_dot.
+
+    Rewards: float32 `[N]`: 1 in every step. With `sutton_barto_reward`, 0 in every step
+        and -1 in the one that terminates the episode.
+
+    Episode End: terminated where `|x| > 2.4` or `|theta| > 12` degrees; truncated after
+        `max_episode_steps`.
+
+    Arguments:
+        num_envs: N, at least 1.
+        device: where the tensors live, such as `"cpu"` or `"cuda"`.
+        max_episode_steps: time limit; None or -1 for none.
+        autoreset_mode: `SAME_STEP` or `NEXT_STEP`, see `BatchedEnv`.
+        render_mode: None; there are no pictures.
+        sutton_barto_reward: which rewards, see above.
+        check_actions: whether `step` refuses actions outside the space, for which it
+            synchronises with a GPU in every step.
+
+    Raises:
+        ValueError: if an argument is out of range; the message names it.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    backend: TorchBackend
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        device: torch.device | str = "cpu",
+        max_episode_steps: int | None = 500,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
+        sutton_barto_reward: bool = False,
+        check_actions: bool = True,
+    ) -> None:
+        single = CartPoleEnv()
+        super().__init__(
+            TorchBackend(device),
+            single.observation_space,
+            single.action_space,
+            num_envs,
+            max_episode_steps,
+            autoreset_mode,
+            render_mode,
+            check_actions,
+        )
+        self.sutton_barto_reward = sutton_barto_reward
+        self._state = torch.zeros(num_envs, 4, device=self.device)
+
+    def _start(self, mask: Tensor) -> None:
+        rows = self.backend.rows(mask)
+        state = torch.empty(len(rows), 4, device=self.device)
+        state.uniform_(-START_BOUND, START_BOUND, generator=self.backend.generator)
+        self.backend.put(self._state, rows, state)
+
+    def _transition(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        self._state, terminated = cartpole_step(self._state, actions)
+        if self.sutton_barto_reward:
+            return -terminated.float(), terminated
+        return torch.ones(self.num_envs, device=self.device), terminated
+
+    def _observe(self) -> Tensor:
+        return self._state.clone()
+
+    def _identity(self) -> dict[str, Any]:
+        scheme = {"sutton_barto_reward": self.sutton_barto_reward}
+        return {**super()._identity(), **scheme}
+
+    def _columns(self) -> dict[str, Tensor]:
+        return {"state": self._state}
+
+    def _set_columns(self, columns: dict[str, Tensor]) -> None:
+        self._state = columns["state"]

@@ -1,0 +1,227 @@
+"""Gradients of optimisers are recorded; their steps have no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer, RMSprop
+
+from pg_agents.checker.recorder import GradientRecorder, record_gradients
+
+Maker = Callable[[list[nn.Parameter]], Optimizer]
+
+OPTIMIZERS: dict[str, Maker] = {
+    "SGD with momentum": lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
+    "Adam with weight decay": lambda p: Adam(p, lr=0.1, weight_decay=0.1),
+    "RMSprop": lambda p: RMSprop(p, lr=0.1, momentum=0.5),
+}
+ANY_OPTIMIZER = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+
+
+def two_parameters() -> list[nn.Parameter]:
+    return [
+        nn.Parameter(torch.tensor([1.0, -2.0])),
+        nn.Parameter(torch.tensor([[3.0], [0.5], [-1.0]])),
+    ]
+
+
+def step(parameters: list[nn.Parameter], scale: float, optimizer: Optimizer) -> None:
+    """Steps with the gradient `scale * p` of every parameter."""
+    optimizer.zero_grad()
+    loss = sum(0.5 * scale * p.square().sum() for p in parameters)
+    assert isinstance(loss, Tensor)
+    loss.backward()
+    optimizer.step()
+
+
+def flatten(parameters: list[nn.Parameter]) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in parameters])
+
+
+@ANY_OPTIMIZER
+def test_steps_in_the_block_change_neither_parameters_nor_optimizer_state(
+    make: Maker,
+) -> None:
+    parameters, twins = two_parameters(), two_parameters()
+    optimizer, twin_optimizer = make(parameters), make(twins)
+    step(parameters, 1.0, optimizer)
+    step(twins, 1.0, twin_optimizer)
+    with record_gradients(parameters):
+        step(parameters, 5.0, optimizer)
+        assert torch.equal(flatten(parameters), flatten(twins))
+    for scale in (0.5, 2.0):
+        step(parameters, scale, optimizer)
+        step(twins, scale, twin_optimizer)
+    assert torch.equal(flatten(parameters), flatten(twins))
+
+
+def test_optimizers_made_inside_the_block_are_recorded() -> None:
+    parameters = two_parameters()
+    before = flatten(parameters)
+    with record_gradients(parameters) as recorder:
+        step(parameters, 1.0, Adam(parameters))
+        assert recorder.pop_mean() is not None
+    assert torch.equal(flatten(parameters), before)
+
+
+def test_pop_mean_returns_the_gradient_of_one_step() -> None:
+    """With the sign of `p.grad`."""
+    parameters = two_parameters()
+    with record_gradients(parameters) as recorder:
+        step(parameters, 3.0, SGD(parameters, lr=1.0))
+        found = recorder.pop_mean()
+    assert found is not None
+    assert torch.equal(found, 3.0 * flatten(parameters))
+
+
+def test_pop_mean_returns_the_mean_over_steps_since_the_last_call() -> None:
+    parameters = two_parameters()
+    optimizer = SGD(parameters, lr=1.0)
+    values = flatten(parameters)
+    with record_gradients(parameters) as recorder:
+        for scales in ((1.0, 2.0, 6.0), (4.0,), (-1.0, 1.0)):
+            for scale in scales:
+                step(parameters, scale, optimizer)
+            found = recorder.pop_mean()
+            assert found is not None
+            mean = sum(scales) / len(scales)
+            torch.testing.assert_close(found, mean * values)
+
+
+def test_pop_mean_returns_none_without_gradients() -> None:
+    parameters = two_parameters()
+    optimizer = SGD(parameters, lr=1.0)
+    with record_gradients(parameters) as recorder:
+        assert recorder.pop_mean() is None
+        optimizer.step()
+        assert recorder.pop_mean() is None
+        step(parameters, 1.0, optimizer)
+        assert recorder.pop_mean() is not None
+        assert recorder.pop_mean() is None
+
+
+def test_the_mean_of_a_parameter_is_over_steps_with_its_gradient() -> None:
+    first, second = two_parameters()
+    optimizer = SGD([first, second], lr=1.0)
+    with record_gradients([first, second]) as recorder:
+        for first_grad, second_grad in ((1.0, 10.0), (3.0, None)):
+            first.grad = torch.full_like(first, first_grad)
+            second.grad = (
+                None if second_grad is None else torch.full_like(second, second_grad)
+            )
+            optimizer.step()
+        found = recorder.pop_mean()
+    assert found is not None
+    assert found.tolist() == [2.0, 2.0, 10.0, 10.0, 10.0]
+
+
+def test_other_parameters_are_neither_recorded_nor_changed() -> None:
+    recorded, other = two_parameters()
+    before = other.detach().clone()
+    with record_gradients([recorded]) as recorder:
+        step([recorded, other], 2.0, SGD([recorded, other], lr=1.0))
+        found = recorder.pop_mean()
+    assert found is not None
+    assert torch.equal(found, 2.0 * recorded.detach())
+    assert torch.equal(other, before)
+
+
+def test_norms_are_those_of_all_gradients_of_each_step() -> None:
+    recorded, other = two_parameters()
+    optimizer = SGD([recorded, other], lr=1.0)
+    length = float(flatten([recorded, other]).norm())
+    with record_gradients([recorded]) as recorder:
+        for scale in (1.0, -2.0, 0.5):
+            step([recorded, other], scale, optimizer)
+        recorder.pop_mean()
+    assert recorder.norms == pytest.approx([length, 2.0 * length, 0.5 * length])
+
+
+def test_gradients_of_two_optimizers_are_concatenated() -> None:
+    actor, critic = two_parameters()
+    optimizers = SGD([actor], lr=1.0, momentum=0.9), Adam([critic])
+    with record_gradients([actor, critic]) as recorder:
+        for scale, optimizer, parameter in (
+            (1.0, optimizers[0], actor),
+            (2.0, optimizers[1], critic),
+            (4.0, optimizers[1], critic),
+        ):
+            step([parameter], scale, optimizer)
+        found = recorder.pop_mean()
+    assert found is not None
+    torch.testing.assert_close(
+        found, torch.cat([actor.detach(), 3.0 * critic.detach().flatten()])
+    )
+    assert len(recorder.norms) == 3
+
+
+def test_add_records_gradients_without_an_optimizer() -> None:
+    first, second = two_parameters()
+    recorder = GradientRecorder([first, second])
+    flat = torch.arange(3.0)
+    recorder.add([second, nn.Parameter(torch.ones(1))], [flat, torch.ones(1)])
+    flat += 2.0
+    recorder.add([first, second], [None, flat])
+    found = recorder.pop_mean()
+    assert found is not None
+    # The mean of 0 1 2 and 2 3 4: gradients are copied.
+    assert found.tolist() == [0.0, 0.0, 1.0, 2.0, 3.0]
+    assert recorder.norms == []
+
+
+def test_add_needs_a_gradient_for_each_parameter() -> None:
+    first, second = two_parameters()
+    with pytest.raises(ValueError):
+        GradientRecorder([first]).add([first, second], [torch.ones(2)])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_hook_is_removed_after_the_block_and_after_an_exception(
+    fails: bool,
+) -> None:
+    parameters = two_parameters()
+    optimizer = SGD(parameters, lr=0.5)
+    try:
+        with record_gradients(parameters) as recorder:
+            if fails:
+                raise RuntimeError("the subject failed")
+    except RuntimeError:
+        assert fails
+    before = flatten(parameters)
+    step(parameters, 1.0, optimizer)
+    torch.testing.assert_close(flatten(parameters), 0.5 * before)
+    assert recorder.pop_mean() is None
+    assert recorder.norms == []
+
+
+def test_steps_with_a_closure_have_no_effect() -> None:
+    (parameter, _) = two_parameters()
+    before = parameter.detach().clone()
+    optimizer = SGD([parameter], lr=0.1)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = 0.5 * parameter.square().sum()
+        loss.backward()
+        return float(loss.detach())
+
+    with record_gradients([parameter]) as recorder:
+        optimizer.step(closure)
+        found = recorder.pop_mean()
+    assert torch.equal(parameter, before)
+    assert found is not None
+    assert torch.equal(found, before)
+
+
+def test_parameters_without_a_gradient_are_zero() -> None:
+    first, second = two_parameters()
+    optimizer = SGD([first, second], lr=1.0)
+    with record_gradients([second, first]) as recorder:
+        first.grad = torch.ones_like(first)
+        optimizer.step()
+        found = recorder.pop_mean()
+    assert found is not None
+    assert found.tolist() == [0.0, 0.0, 0.0, 1.0, 1.0]

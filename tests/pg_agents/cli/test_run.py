@@ -1,0 +1,261 @@
+"""`pgtoy recipes`, `run`, `watch` and `record`: output, exit status, errors."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pg_agents.cli.main import main
+from pg_agents.experiments import (
+    Progress,
+    Recipe,
+    Reported,
+    RunFolder,
+    find_recipe,
+    recipes,
+    run_one,
+)
+from pg_envs import SequenceEnv
+from tests.pg_agents.experiments.tiny import HOOKS, SETTINGS, tiny
+
+FAILS = SETTINGS.changed({"train": f"{HOOKS}:fails"})
+SPOILS = SETTINGS.changed({"train": f"{HOOKS}:spoils"})
+NEEDS = SETTINGS.changed({"extra": "robotics"})
+
+
+@pytest.fixture(autouse=True)
+def tiny_recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    recipe = Recipe(
+        name="tiny",
+        title="a recipe of the tests",
+        reported=Reported(text="0.5 ± 0.1"),
+        variants={
+            "notebook": SETTINGS,
+            "fails": FAILS,
+            "spoils": SPOILS,
+            "needs": NEEDS,
+        },
+        seeds=2,
+    )
+    module = importlib.import_module("pg_agents.experiments.recipes")
+    monkeypatch.setattr(module, "RECIPES", (*recipes().values(), recipe))
+    recipes.cache_clear()
+    yield
+    recipes.cache_clear()
+
+
+def run(tmp_path: Path, *arguments: str) -> int:
+    return main(["run", "tiny", "--out", str(tmp_path), "--jobs", "1", *arguments])
+
+
+def seeds_in(tmp_path: Path, name: str = "tiny") -> list[str]:
+    return sorted(path.name for path in (tmp_path / name).glob("seed-*"))
+
+
+def test_the_list_has_a_line_for_each_recipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(recipes())
+    (line,) = [line for line in lines if line.startswith("tiny ")]
+    for part in ("a recipe of the tests (also: fails", SETTINGS.env_id, "0.5 ± 0.1"):
+        assert part in line
+    assert find_recipe("sequence-reinforce").title in "\n".join(lines)
+
+
+def test_the_result_is_printed_beside_the_notebook_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path) == 0
+    printed = capsys.readouterr()
+    assert seeds_in(tmp_path) == ["seed-0000", "seed-0001"]
+    means = [run_one(tiny(), seed, tmp_path).result().mean_return for seed in (0, 1)]
+    lines = printed.out.splitlines()
+    low, mean, high = min(means), sum(means) / 2, max(means)
+    assert f"  evaluation  {mean:.4g} [{low:.4g}, {high:.4g}]" in lines
+    assert "notebook: 0.5 ± 0.1" in lines
+    assert "100%" in printed.err and "2 of 2 runs done" in printed.err
+
+
+def test_seeds_are_a_number_or_a_list(tmp_path: Path) -> None:
+    assert run(tmp_path / "a", "--seeds", "3") == 0
+    assert seeds_in(tmp_path / "a") == ["seed-0000", "seed-0001", "seed-0002"]
+    assert run(tmp_path / "b", "--seeds", "7", "3") == 0
+    assert seeds_in(tmp_path / "b") == ["seed-0003", "seed-0007"]
+    assert run(tmp_path / "c", "--seed", "3") == 0
+    assert seeds_in(tmp_path / "c") == ["seed-0003"]
+
+
+def test_settings_can_be_changed(tmp_path: Path) -> None:
+    changes = ["gamma=0.5", "evaluation.n_episodes=2", "policy_kwargs.net_arch=[3]"]
+    more = ["stop_when_solved=None", "device=cpu"]
+    arguments = ["--seed", "0", "--steps", "50", "--set", *changes, "--set", *more]
+    assert run(tmp_path, *arguments) == 0
+    settings = RunFolder(tmp_path / "tiny" / "seed-0000").config.settings
+    assert settings == SETTINGS.changed(
+        {
+            "gamma": 0.5,
+            "evaluation.n_episodes": 2,
+            "policy_kwargs.net_arch": [3],
+            "timesteps": 50,
+        }
+    )
+    assert run(tmp_path / "few", "--seed", "0", "--episodes", "3") == 0
+    assert len(RunFolder(tmp_path / "few" / "tiny" / "seed-0000").episodes()) == 3
+
+
+def test_a_failed_run_is_named_and_stops_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "--variant", "fails") == 1
+    printed = capsys.readouterr()
+    folder = tmp_path / "tiny-fails" / "seed-0001"
+    expected = f"pgtoy: seed 1 failed: ArithmeticError: no such luck [{folder}]"
+    assert expected in printed.err.splitlines()
+    assert "1 of 2 runs failed" in printed.out
+    assert RunFolder(tmp_path / "tiny-fails" / "seed-0000").finished
+
+
+@pytest.mark.filterwarnings("ignore:a callback changed the policy's weights")
+def test_a_run_whose_weights_become_nan_is_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "tiny-spoils" / "seed-0001"
+    for _ in range(2):
+        assert run(tmp_path, "--variant", "spoils") == 1
+        printed = capsys.readouterr()
+        # The last line; the progress bar precedes it.
+        line = printed.err.splitlines()[-1]
+        assert line.startswith("pgtoy: seed 1 failed: NonFiniteError: ")
+        assert "nan" in line.lower() and line.endswith(f" [{folder}]")
+        assert "1 of 2 runs failed" in printed.out
+        assert list((folder / "checkpoint").glob("*.zip"))
+    assert RunFolder(tmp_path / "tiny-spoils" / "seed-0000").finished
+
+
+REFUSED: list[tuple[list[str], str]] = [
+    (["run", "tinny"], "there is no recipe 'tinny'; the nearest is tiny; `pgtoy rec"),
+    (["run", "tiny", "--variant", "beast"], "recipe tiny has no variant 'beast'"),
+    (["run", "tiny", "--seeds", "0"], "--seeds must be at least 1, got 0"),
+    (["run", "tiny", "--seeds", "1", "1"], "seeds must be different integers"),
+    (["run", "tiny", "--jobs", "0"], "jobs must be an integer >= 1, got 0"),
+    (["run", "tiny", "--set", "gamma"], "--set must read KEY=VALUE, got 'gamma'"),
+    (["run", "tiny", "--set", "gama=1"], "no argument 'gama'; did you mean gamma?"),
+    (["run", "tiny", "--set", "n_envs=x"], "n_envs must be an integer >= 1, got 'x'"),
+    (["run", "tiny", "--set", "env_id=No-v0"], "No"),
+    (["run", "tiny", "--steps", "0"], "timesteps must be an integer >= 1, got 0"),
+    (
+        ["run", "tiny", "--variant", "needs"],
+        'needs gymnasium_robotics and mujoco: pip install "pgtoy[robotics]"',
+    ),
+    (
+        ["run", "tiny", "--dask", "tcp://127.0.0.1:1"],
+        '--dask needs distributed: pip install "pgtoy[distributed]"',
+    ),
+    (["watch", "tiny"], "`pgtoy run tiny --seeds 1 --out OUT` makes one"),
+    (["watch", "tiny", "--seed", "4"], "`pgtoy run tiny --seed 4 --out OUT` makes one"),
+    (
+        ["watch", "tiny", "--variant", "fails"],
+        "`pgtoy run tiny --variant fails --seeds 1 --out OUT` makes one",
+    ),
+    (["record", "tiny", "--to", "x.gif"], "there is no finished run of tiny in OUT"),
+    (["record", "tiny", "--to", "x.gif", "--steps", "0"], "--steps must be at least 1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_bad_input_exits_with_2_and_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("gymnasium_robotics", "mujoco", "distributed"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main([*arguments, "--out", str(tmp_path)]) == 2
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("pgtoy: error: ")
+    assert message.replace("OUT", str(tmp_path)) in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unreachable_scheduler_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    def no_client(address: str, timeout: float) -> None:
+        raise OSError(f"Timed out trying to connect to {address}")
+
+    monkeypatch.setattr(distributed, "Client", no_client)
+    where = ["--dask", "tcp://nowhere:1", "--out", str(tmp_path)]
+    assert main(["run", "tiny", *where]) == 2
+    assert "there is no Dask scheduler at tcp://nowhere:1" in capsys.readouterr().err
+
+
+def test_another_run_in_the_folder_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "--seed", "0") == 0
+    assert run(tmp_path, "--seed", "0", "--episodes", "5") == 1
+    printed = capsys.readouterr()
+    assert "episodes is 20 there and 5 here" in printed.err
+    assert "tiny: no run has finished" in printed.out
+
+
+def test_ctrl_c_exits_with_130_and_the_same_command_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: Any, on_progress: Any, **named: Any) -> RunFolder:
+        def both(progress: Progress) -> None:
+            on_progress(progress)
+            if progress.episodes == 3:
+                signal.raise_signal(signal.SIGINT)
+
+        return run_one(*arguments, on_progress=both, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pg_agents.experiments.seeds.run_one", interrupted)
+        assert run(tmp_path) == 130
+    assert capsys.readouterr().err.endswith(
+        "pgtoy: interrupted; the same command goes on\n"
+    )
+    assert seeds_in(tmp_path) == ["seed-0000"]
+    assert run(tmp_path) == 0
+    data = json.loads((tmp_path / "tiny/seed-0000/result.json").read_text())
+    assert len(data["resumed_at"]) == 1
+
+
+def test_watch_and_record_show_the_best_run_or_that_of_a_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, "--seeds", "3")
+    folders = [RunFolder(tmp_path / "tiny" / f"seed-000{seed}") for seed in range(3)]
+    best = max(folders, key=lambda folder: folder.result().mean_return)
+    worst = min(folders, key=lambda folder: folder.result().mean_return)
+    capsys.readouterr()
+    film = tmp_path / "film.gif"
+    where = ["--out", str(tmp_path)]
+    assert main(["record", "tiny", "--to", str(film), *where]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"film: {film}" and len(lines) == 2
+    with Image.open(film) as picture:
+        assert picture.size == (800, 512)
+    monkeypatch.setitem(SequenceEnv.metadata, "render_fps", 1000)
+    assert main(["watch", "tiny", "--episodes", "1", *where]) == 0
+    assert str(best.path) in capsys.readouterr().out
+    seed = ["--seed", str(worst.seed)]
+    assert main(["watch", "tiny", "--episodes", "1", *where, *seed]) == 0
+    assert str(worst.path) in capsys.readouterr().out
+    assert main(["watch", "tiny", "--episodes", "0", *where]) == 2

@@ -1,0 +1,156 @@
+from dataclasses import replace
+
+import pytest
+
+from pg_envs.rendering import (
+    Circle,
+    Rectangle,
+    Scene,
+    Snapshot,
+    Text,
+    bandit_scene,
+)
+from pg_envs.rendering.widgets import ACCENT, GAIN, LOSS, MUTED
+from tests.pg_envs.rendering.geometry import (
+    assert_tidy,
+    bars,
+    box,
+    inside,
+    texts,
+    tracks,
+)
+
+RESET = Snapshot(state=0, action=None, reward=None, step=0, episode_return=0.0)
+PULLED = Snapshot(state=0, action=1, reward=-0.31, step=3, episode_return=1.5)
+REWARDS = (0.1, -0.2, 0.5)
+
+
+def names(n_arms: int) -> tuple[str, ...]:
+    return tuple(f"arm {i}" for i in range(n_arms))
+
+
+def draw(snapshot: Snapshot, noise: str = "gaussian") -> Scene:
+    return bandit_scene(snapshot, names(3), REWARDS, noise)
+
+
+def machines(scene: Scene, fill: tuple[int, int, int]) -> list[Rectangle]:
+    return [s for s in scene.shapes if isinstance(s, Rectangle) and s.fill == fill]
+
+
+def find(scene: Scene, text: str) -> Text:
+    (found,) = (s for s in scene.shapes if isinstance(s, Text) and s.text == text)
+    return found
+
+
+@pytest.mark.parametrize("n_arms", range(1, 11))
+@pytest.mark.parametrize("with_probabilities", [False, True])
+@pytest.mark.parametrize("noise", ["none", "gaussian", "bernoulli"])
+def test_everything_fits_for_every_number_of_arms(
+    n_arms: int, with_probabilities: bool, noise: str
+) -> None:
+    probabilities = (1 / n_arms,) * n_arms if with_probabilities else None
+    rewards = [-1.2345 * i for i in range(n_arms)]
+    for action in (None, *range(n_arms)):
+        reward = None if action is None else -12.34
+        snapshot = Snapshot(0, action, reward, 1234, -123.45, True, probabilities)
+        assert_tidy(bandit_scene(snapshot, names(n_arms), rewards, noise))
+
+
+@pytest.mark.parametrize("n_arms", [1, 3, 10])
+def test_the_reward_stays_on_the_screen_of_the_machine(n_arms: int) -> None:
+    snapshot = replace(PULLED, action=0, reward=-12.34)
+    scene = bandit_scene(snapshot, names(n_arms), [0.0] * n_arms, "gaussian")
+    shown = [
+        s
+        for s in scene.shapes
+        if isinstance(s, Text) and s.text == "−12.34"  # noqa: RUF001
+    ]
+    (machine,) = machines(scene, ACCENT)
+    inner = (s for s in scene.shapes if isinstance(s, Rectangle) and s != machine)
+    screen, _tray = (s for s in inner if inside(box(s), box(machine)))
+    assert sum(inside(box(text), box(screen)) for text in shown) == 1
+
+
+def test_only_the_pulled_arm_is_highlighted() -> None:
+    assert machines(draw(RESET), ACCENT) == []
+    for arm in range(3):
+        scene = draw(replace(PULLED, action=arm))
+        (machine,) = machines(scene, ACCENT)
+        name = find(scene, f"arm {arm}")
+        assert name.colour == ACCENT
+        assert machine.x + machine.width / 2 == pytest.approx(name.x)
+
+
+def test_the_lever_of_the_pulled_arm_is_down() -> None:
+    scene = draw(PULLED)
+    knobs = [
+        s for s in scene.shapes if isinstance(s, Circle) and s.fill in (ACCENT, LOSS)
+    ]
+    assert [knob.fill for knob in knobs] == [LOSS, ACCENT, LOSS]
+    up, down, also_up = (knob.y for knob in knobs)
+    assert up == also_up < down
+
+
+def test_the_best_arm_is_green() -> None:
+    colours = [find(draw(RESET), f"mean {pay}").colour for pay in ("+0.1", "+0.5")]
+    assert colours == [MUTED, GAIN]
+
+
+@pytest.mark.parametrize(
+    ("noise", "rule", "label"),
+    [
+        ("none", "An arm pays the same each time.", "+0.5"),
+        ("gaussian", "An arm pays its mean plus Gaussian noise.", "mean +0.5"),
+        (
+            "bernoulli",
+            "An arm pays 1 with its mean as the chance, else 0.",
+            "mean +0.5",
+        ),
+    ],
+)
+def test_the_picture_says_how_the_arms_pay(noise: str, rule: str, label: str) -> None:
+    assert {rule, label} <= set(texts(draw(RESET, noise)))
+
+
+@pytest.mark.parametrize("probabilities", [(0.1, 0.25, 0.65), (0.001, 0.001, 0.998)])
+def test_bars_are_as_tall_as_the_probabilities(
+    probabilities: tuple[float, ...],
+) -> None:
+    scene = draw(replace(PULLED, action_probabilities=probabilities))
+    heights = [bar.height for bar in bars(scene)]
+    (full,) = {track.height for track in tracks(scene)}
+    assert heights == pytest.approx([p * full for p in probabilities])
+    (floor,) = {track.y + track.height for track in tracks(scene)}
+    assert [bar.y + bar.height for bar in bars(scene)] == pytest.approx([floor] * 3)
+
+
+def test_each_bar_stands_below_its_own_arm() -> None:
+    scene = draw(replace(PULLED, action_probabilities=(0.1, 0.25, 0.65)))
+    middles = [bar.x + bar.width / 2 for bar in bars(scene)]
+    assert middles == pytest.approx([find(scene, name).x for name in names(3)])
+    shares = [find(scene, share) for share in ("10%", "25%", "65%")]
+    assert middles == pytest.approx([share.x for share in shares])
+
+
+def test_without_probabilities_there_is_no_trace_of_a_policy() -> None:
+    scene = draw(PULLED)
+    assert bars(scene) == tracks(scene) == []
+    assert not any("Policy" in text for text in texts(scene))
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "n_arms", "noise", "message"),
+    [
+        (RESET, 0, "none", "at least 1 arm"),
+        (RESET, 2, "none", "3 arm rewards for 2 arms"),
+        (RESET, 3, "cauchy", "cauchy"),
+        (replace(PULLED, action=3), 3, "none", "action 3"),
+        (replace(RESET, action_probabilities=(0.5, 0.5)), 3, "none", "2 entries for 3"),
+        (replace(RESET, action_probabilities=(-0.1, 0.5, 0.6)), 3, "none", "0..1"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(
+    snapshot: Snapshot, n_arms: int, noise: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        bandit_scene(snapshot, names(n_arms), REWARDS, noise)
