@@ -1,4 +1,4 @@
-"""The critic: its own learning rate, and its target network."""
+"""The critic: its parameter group in the optimiser, and its target network."""
 
 from __future__ import annotations
 
