@@ -562,7 +562,7 @@ def check_learn(
                 f"and globals, a list of these, or None, got {callback!r}"
             )
     if log_interval is not None:
-        check_count("log_interval", log_interval)
+        check_integer("log_interval", log_interval, 1)
     if not isinstance(tb_log_name, str | None):
         raise TypeError(f"tb_log_name must be a name or None, got {tb_log_name!r}")
     check_choice("reset_num_timesteps", reset_num_timesteps, (True, False))

@@ -37,11 +37,6 @@ def check_choice(name: str, value: object, accepted: tuple[object, ...]) -> None
         raise ValueError(f"{name} must be one of {choices}, got {value!r}")
 
 
-def check_bool(name: str, value: object) -> None:
-    """Raises a ValueError unless `value` is equal to True or False."""
-    check_choice(name, value, (True, False))
-
-
 def check_integer(name: str, value: object, lowest: int) -> int:
     """Returns `value` as an int.
 
