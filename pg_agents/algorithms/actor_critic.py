@@ -21,18 +21,18 @@ CriticEstimator = Literal["td", "n_step", "gae"]
 class ActorCritic(PolicyGradientAlgorithm):
     r"""Advantage actor-critic with SB3's interface and, by default, A2C's settings.
 
-    The weight of an action is its estimated advantage, and the critic is fitted to
-    advantage plus value. Three estimators differ in where the observed rewards end and
-    the critic's value begins:
+    Each action is weighted by its estimated advantage, and the critic is fitted to
+    advantage plus value. The estimators differ in the number of rewards before they
+    bootstrap from the critic:
 
-    - `"td"`: after one step, `r_t + gamma V(s_{t+1}) - V(s_t)`;
-    - `"n_step"`: after `td_steps` steps, or at the end of the rollout;
-    - `"gae"`: an average of all of them, weighted by powers of `gae_lambda`; with 1, as
-      by default, at the end of the rollout, as in A2C.
+    - `"td"`: one step, `r_t + gamma V(s_{t+1}) - V(s_t)`;
+    - `"n_step"`: `td_steps` steps, or those up to the end of the rollout;
+    - `"gae"`: an average of all n, weighted by powers of `gae_lambda`. With 1, the
+      default, all steps up to the end of the rollout, as in A2C.
 
-    The classic one-step actor-critic is `n_steps=1, estimator="td"`. Where an episode
-    is truncated, the value of what was truly seen last stands for the rest; where it
-    terminates, nothing does.
+    The classic one-step actor-critic is `n_steps=1, estimator="td"`. A truncated
+    episode is bootstrapped from the value of its final observation, a terminated one is
+    not.
 
     Reference: Sutton and Barto (2018), section 13.5; Mnih et al. (2016), "Asynchronous
     methods for deep reinforcement learning"; Schulman et al. (2016), "High-dimensional
@@ -44,66 +44,68 @@ class ActorCritic(PolicyGradientAlgorithm):
             policies.
         env: environment, id such as `"pg_envs:PGToy-Sequence-v0"`, SB3 vector
             environment or Gymnasium vector environment.
-        learning_rate: step size, or a function of the remaining progress, 1 to 0.
-        n_steps: steps per environment and update; 5 unless `n_episodes` is given.
+        learning_rate: step size, or a schedule: a function of the remaining progress,
+            from 1 to 0.
+        n_steps: steps per environment and update; 5 unless `n_episodes` is passed.
         gamma: discount factor in [0, 1].
         gae_lambda: lambda of `estimator="gae"`, in [0, 1].
         ent_coef: weight of the entropy in the objective, or a schedule.
         vf_coef: weight of the value loss.
-        max_grad_norm: largest norm of the gradient; None for no bound.
+        max_grad_norm: maximum norm of the gradient; None for no clipping.
         rms_prop_eps: epsilon of RMSprop.
-        use_rms_prop: whether to use RMSprop with A2C's settings unless `policy_kwargs`
-            names an `optimizer_class`; the policy's default optimiser otherwise.
-        use_sde: whether to explore by gSDE, for continuous actions.
+        use_rms_prop: whether to use RMSprop with A2C's settings, or the policy's
+            default optimiser; not used if `policy_kwargs` has an `optimizer_class`.
+        use_sde: whether to explore with gSDE, for continuous actions.
         sde_sample_freq: steps between new gSDE noise; -1 for once per rollout.
         rollout_buffer_class: a subclass of `TrajectoryBuffer`.
         rollout_buffer_kwargs: further arguments of that class.
         normalize_advantage: whether advantages are standardised over the batch.
-        stats_window_size: episodes that the logged means are taken over.
+        stats_window_size: number of episodes in the logged means.
         tensorboard_log: folder of TensorBoard logs; None for none.
-        policy_kwargs: arguments of the policy. `{"critic": "shared"}` gives policy and
-            value one body (`net_arch` is then a list), `"separate"` is the default.
-        verbose: 0 for silence, 1 for information, 2 for debugging.
+        policy_kwargs: arguments of the policy. With `{"critic": "shared"}` actor and
+            critic share their hidden layers (`net_arch` is then a list); the default is
+            `"separate"`.
+        verbose: 0 for no output, 1 for information, 2 for debugging.
         seed: seeds Python, NumPy, torch, the action space and the environments.
-        device: `"auto"`, `"cpu"`, `"cuda"` or the like.
+        device: `"auto"` or a device of torch.
         _init_setup_model: whether to build the networks now.
         estimator: `"td"`, `"n_step"` or `"gae"`, see above.
         td_steps: n of `estimator="n_step"`, at least 1.
         n_episodes: whole episodes per environment and update, instead of `n_steps`.
         standardize_returns: whether the critic's targets are standardised over the
             batch before the value is subtracted.
-        weight_by_gamma_t: whether step t of an episode counts gamma^t as much, as the
-            gradient of the discounted return demands and hardly anybody does.
-        bootstrap_truncated: whether what was seen last of a truncated episode is valued
-            by the critic. If not, a time limit counts as the task's own end, as in many
-            older implementations.
-        max_episode_steps: an episode still running after this many steps is cut off
-            there, as by a time limit, with a warning; used with `n_episodes` only.
+        weight_by_gamma_t: whether step t of an episode is weighted by gamma^t, as in
+            the gradient of the discounted return; most implementations omit it.
+        bootstrap_truncated: whether truncated episodes are bootstrapped from the value
+            of their final observation. If not, a time limit counts as termination, as
+            in many older implementations.
+        max_episode_steps: number of steps after which an episode is truncated, with a
+            warning; used with `n_episodes` only.
         n_epochs: passes over each rollout. Without `clip_range` only the first step
-            follows the gradient: the data grow old.
+            follows the gradient; later ones use off-policy data without correction.
         batch_size: steps of a mini-batch, drawn without replacement; None for the whole
-            rollout at once.
+            rollout.
         clip_range: epsilon of PPO's clipped surrogate, or a schedule; None for the
             plain policy gradient.
-        clip_range_vf: likewise for the values, in units of reward; None for none.
-        target_kl: epochs stop where the KL divergence from the policy that took the
-            actions exceeds 1.5 times this, in nats; None for no bound.
+        clip_range_vf: the same for values, in units of reward; None for no clipping.
+        target_kl: epochs stop when the KL divergence from the policy that took the
+            actions exceeds 1.5 times this, in nats; None for no limit.
         critic_loss: `"squared"` or `"huber"` (smooth L1).
         critic_learning_rate: step size of the critic's own parameters, or a schedule;
             None for `learning_rate`.
-        target_update_interval: updates between two of a target network, a slow copy of
-            the critic that values the states that follow; None for none.
-        tau: share of the critic that each such update takes over; 1 copies it.
-        memory_size: steps of earlier rollouts to remember and to learn from instead of
-            the last rollout alone; None for no memory.
-        learning_starts: steps that the memory must hold before the first update.
-        gradient_steps: steps of the optimiser after each rollout, with a memory.
-        replay: what is learnt from the memory. `"v_trace"`: at each step one remembered
-            rollout, corrected by V-trace with `gae_lambda`. `"returns"`: `batch_size`
-            random steps with the advantages they had then, as if the policy had not
-            changed since: biased.
-        rho_clip: largest weight of a temporal difference in V-trace.
-        c_clip: largest weight of what lies beyond it in V-trace.
+        target_update_interval: updates between two updates of the target network, a
+            slow copy of the critic that values successor states; None for no target
+            network.
+        tau: step size of the target network's update; 1 copies the critic.
+        memory_size: maximum number of steps in the replay memory, from which updates
+            sample instead of using the last rollout; None for none.
+        learning_starts: steps in the replay memory before the first update.
+        gradient_steps: updates after each rollout, with a replay memory.
+        replay: batches from the replay memory. `"v_trace"`: a whole rollout, corrected
+            by V-trace with `gae_lambda`. `"returns"`: `batch_size` random steps with
+            their original advantages; biased, because the policy has changed since.
+        rho_clip: maximum weight of a temporal difference in V-trace.
+        c_clip: maximum trace-cutting weight in V-trace.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.

@@ -1,14 +1,13 @@
-"""Checks of the arguments that SB3 accepts and fails on later, or without a name.
+"""Checks of the arguments shared with SB3: policy, environment, buffer and the rest.
 
-SB3 asserts some of these and leaves others to torch or NumPy. Here they are refused by
-name, before anything is built.
+SB3 asserts some conditions and leaves others to torch or NumPy. Here every invalid
+argument raises an error that names it, before anything is built.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-import operator
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,9 +32,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from pg_agents.common.checks import (
-    RefusedError,
-    UnsupportedError,
-    check_bool,
+    InvalidArgumentError,
+    UnsupportedSpaceError,
     check_choice,
     check_count,
     check_integer,
@@ -43,7 +41,8 @@ from pg_agents.common.checks import (
 )
 from pg_agents.rollout.buffer import TrajectoryBuffer
 
-_NAMES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
+# Spaces of arrays; observations may also be a Dict of them.
+_ARRAY_SPACES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
 
 
 def check_sb3_arguments(
@@ -57,7 +56,7 @@ def check_sb3_arguments(
     seed: object,
     device: Any,  # noqa: ANN401
 ) -> None:
-    """Raises a ValueError or TypeError naming the first argument that won't do."""
+    """Raises a ValueError or TypeError that names the first invalid argument."""
     check_choice("use_sde", use_sde, (True, False))
     check_integer("sde_sample_freq", sde_sample_freq, -1)
     check_integer("stats_window_size", stats_window_size, 1)
@@ -67,25 +66,25 @@ def check_sb3_arguments(
             f"{tensorboard_log!r}"
         )
     check_mapping("policy_kwargs", policy_kwargs)
-    # As SB3's, it can be a truth value.
+    # SB3 accepts booleans.
     check_integer("verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0)
     if seed is not None:
         check_seed("seed", seed)
     _check_device(device)
 
 
-def check_mapping(name: str, given: object) -> None:
-    """Raises a TypeError unless `given` is a dict of named arguments, or None."""
-    if given is None:
+def check_mapping(name: str, value: object) -> None:
+    """Raises a TypeError unless `value` is a dict with string keys, or None."""
+    if value is None:
         return
-    if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise TypeError(
-            f"{name} must be a dict of arguments by name, or None, got {given!r}"
+            f"{name} must be a dict of arguments by name, or None, got {value!r}"
         )
 
 
 def check_policy(policy: object) -> None:
-    """Raises a ValueError unless `policy` is a name or a class of policies."""
+    """Raises a ValueError unless `policy` is a string or a class of policies."""
     is_class = isinstance(policy, type) and issubclass(policy, BasePolicy)
     if not isinstance(policy, str) and not is_class:
         raise ValueError(
@@ -95,16 +94,16 @@ def check_policy(policy: object) -> None:
 
 
 def make_env(env: Any, verbose: int, wrap: Any) -> VecEnv | None:  # noqa: ANN401
-    """Returns the environment as SB3 will use it.
+    """Returns the environment as an SB3 vector environment.
 
     Args:
         env: environment, id, SB3 or Gymnasium vector environment, or None.
-        verbose: as the constructor's.
+        verbose: as in the algorithm's constructor.
         wrap: the algorithm's `_wrap_env`.
 
     Raises:
-        ValueError: if there is no such environment, or its spaces are unknown here.
-        TypeError: if it is no environment.
+        ValueError: if the environment can't be made or its spaces are unsupported.
+        TypeError: if `env` is not an environment.
     """
     if env is None:
         return None
@@ -114,28 +113,32 @@ def make_env(env: Any, verbose: int, wrap: Any) -> VecEnv | None:  # noqa: ANN40
         raise ValueError(f"env={env!r} can't be made: {error}") from error
     check_is_env(made, "an environment, the id of one")
     with closed_on_error(made if isinstance(env, str) else None):
-        single = isinstance(made, VectorEnv)
-        seen = made.single_observation_space if single else made.observation_space
-        acted = made.single_action_space if single else made.action_space
-        _check_observation_space(seen)
-        _check_action_space(acted)
+        if isinstance(made, VectorEnv):
+            obs_space, action_space = (
+                made.single_observation_space,
+                made.single_action_space,
+            )
+        else:
+            obs_space, action_space = made.observation_space, made.action_space
+        _check_observation_space(obs_space)
+        _check_action_space(action_space)
         wrapped: VecEnv = wrap(made, verbose)
     return wrapped
 
 
 def check_is_env(env: object, accepted: str = "an environment") -> None:
-    """Raises a TypeError unless it is an environment with spaces, single or vector.
+    """Raises a TypeError unless `env` is an environment with spaces, single or vector.
 
     Args:
-        env: what was given.
-        accepted: what is accepted besides vector environments.
+        env: the argument.
+        accepted: description of what is accepted besides vector environments.
     """
-    # Environments of the old gym, which have these, are SB3's business.
+    # By attribute, not by type: SB3 converts environments of the old gym.
     is_env = hasattr(env, "reset") and hasattr(env, "step")
     if isinstance(env, type) or not is_env:
         raise TypeError(
-            f"env must be {accepted}, an SB3 or a Gymnasium vector environment, each "
-            f"an instance and no class, got {env!r}"
+            f"env must be {accepted}, an SB3 or a Gymnasium vector environment (an "
+            f"instance, not a class), got {env!r}"
         )
     for name in ("observation_space", "action_space"):
         if not hasattr(env, name):
@@ -143,52 +146,52 @@ def check_is_env(env: object, accepted: str = "an environment") -> None:
 
 
 def check_has_spaces(model: object) -> None:
-    """Raises a ValueError unless a model knows its spaces."""
+    """Raises a ValueError if a model was made without an environment or its spaces."""
     if not hasattr(model, "observation_space"):
         raise ValueError(
-            "env must be an environment or the id of one, got None: only load() "
-            "knows the spaces without it"
+            "env must be an environment or the id of one, got None: only load() works "
+            "without one"
         )
 
 
-def check_env(made: VecEnv | None, policy: object, use_sde: bool) -> None:
-    """Raises a ValueError if an environment does not go with another argument."""
-    if made is None:
+def check_env(env: VecEnv | None, policy: object, use_sde: bool) -> None:
+    """Raises a ValueError if an environment is incompatible with `policy` or gSDE."""
+    if env is None:
         return
-    if use_sde and not isinstance(made.action_space, spaces.Box):
+    if use_sde and not isinstance(env.action_space, spaces.Box):
         raise ValueError(
-            f"use_sde=True needs continuous actions, a Box, got {made.action_space}"
+            f"use_sde=True needs continuous actions, a Box, got {env.action_space}"
         )
-    is_dict = isinstance(made.observation_space, spaces.Dict)
+    is_dict = isinstance(env.observation_space, spaces.Dict)
     if is_dict and policy in ("MlpPolicy", "CnnPolicy"):
         raise ValueError(
             f"policy: you must use `MultiInputPolicy` for Dict observations, got "
-            f"{policy!r} and {made.observation_space}"
+            f"{policy!r} and {env.observation_space}"
         )
 
 
 @contextmanager
-def closed_on_error(made: Any) -> Iterator[None]:  # noqa: ANN401
-    """Closes an environment, if there is one, when what follows fails."""
+def closed_on_error(env: Any) -> Iterator[None]:  # noqa: ANN401
+    """Closes `env`, unless it is None, if the block raises an exception."""
     try:
         yield
     except Exception:
-        if made is not None:
-            made.close()
+        if env is not None:
+            env.close()
         raise
 
 
 def plain_integers(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns arguments with Python's integers, which generators insist on."""
+    """Replaces NumPy's integers by Python's, which random generators insist on."""
     return {
-        name: operator.index(given) if isinstance(given, np.integer) else given
-        for name, given in arguments.items()
+        name: int(value) if isinstance(value, np.integer) else value
+        for name, value in arguments.items()
     }
 
 
-def _known(space: object) -> bool:
-    # By name: spaces of the old gym have the same. A user's own kind extends one.
-    return any(base.__name__ in _NAMES for base in type(space).__mro__)
+def _is_array_space(space: object) -> bool:
+    # By name, to include spaces of the old gym; by base class, for custom subclasses.
+    return any(base.__name__ in _ARRAY_SPACES for base in type(space).__mro__)
 
 
 def _check_observation_space(space: Any) -> None:  # noqa: ANN401
@@ -196,34 +199,36 @@ def _check_observation_space(space: Any) -> None:  # noqa: ANN401
     if isinstance(space, spaces.Dict):
         parts = list(space.spaces.values())
     for part in parts:
-        if not _known(part):
-            raise UnsupportedError(
-                f"env: observations can be an array or a Dict of arrays, got {part}: "
-                f"accepted are {', '.join(_NAMES)}. Nested spaces are not supported"
+        if not _is_array_space(part):
+            raise UnsupportedSpaceError(
+                f"env: observations must be an array or a Dict of arrays, got {part}: "
+                f"accepted are {', '.join(_ARRAY_SPACES)}. Nested spaces are not "
+                "supported"
             )
         _check_shape("observation", part)
 
 
 def _check_action_space(space: Any) -> None:  # noqa: ANN401
-    if not _known(space):
-        raise RefusedError(f"env: actions can be {', '.join(_NAMES)}, got {space}")
+    if not _is_array_space(space):
+        raise InvalidArgumentError(
+            f"env: actions must be {', '.join(_ARRAY_SPACES)}, got {space}"
+        )
     _check_shape("action", space)
     if isinstance(space, spaces.Box) and not np.isfinite([space.low, space.high]).all():
         raise ValueError(f"env: continuous actions need finite bounds, got {space}")
 
 
 def _check_shape(kind: str, space: Any) -> None:  # noqa: ANN401
-    flat = np.ndim(getattr(space, "nvec", [0])) == 1
-    if isinstance(space, spaces.MultiBinary) and kind == "action":
-        if len(space.shape) != 1:
-            raise RefusedError(
-                f"env: Multi-dimensional {space} action space is not supported, got "
-                f"shape {space.shape}: flatten it"
-            )
-    if not flat:
+    is_multi_binary_action = isinstance(space, spaces.MultiBinary) and kind == "action"
+    if is_multi_binary_action and len(space.shape) != 1:
+        raise InvalidArgumentError(
+            f"env: Multi-dimensional {space} action space is not supported, got "
+            f"shape {space.shape}: flatten it"
+        )
+    if np.ndim(getattr(space, "nvec", [0])) != 1:
         raise ValueError(
-            f"env: discrete {kind}s of several dimensions are unknown here, got "
-            f"{space}: flatten them"
+            f"env: multi-dimensional discrete {kind}s are not supported, got {space}: "
+            "flatten them"
         )
     if isinstance(space, spaces.Box) and kind == "observation" and not space.shape:
         raise ValueError(
@@ -233,12 +238,12 @@ def _check_shape(kind: str, space: Any) -> None:  # noqa: ANN401
 
 def _check_device(device: Any) -> None:  # noqa: ANN401
     try:
-        # A device that exists can be written to and read from.
+        # A device may have a valid name and not exist: write to it and read back.
         torch.zeros(1, device=get_device(device)).cpu()
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(
-            f"device must be 'auto', 'cpu', 'cuda' or the like, and be there, got "
-            f"{device!r}: {error}"
+            f"device must be 'auto' or an available device of torch, such as 'cpu' or "
+            f"'cuda', got {device!r}: {error}"
         ) from error
 
 
@@ -253,61 +258,65 @@ _FLAGS = (
     "layer_norm",
     "glorot_init",
 )
-# Beyond these the standard deviation, their exponential, is no useful float32.
+# Outside this range the standard deviation, its exponential, is useless in float32.
 _LOG_STD_RANGE = (-20.0, 20.0)
 
 
 def check_policy_kwargs(
     policy_class: type,
-    given: dict[str, Any],
-    chosen: dict[str, Any],
+    user_kwargs: dict[str, Any],
+    policy_kwargs: dict[str, Any],
     observation_space: spaces.Space[Any],
 ) -> None:
-    """Raises a ValueError or TypeError naming the first entry that won't do.
+    """Raises a ValueError or TypeError that names the first invalid entry.
 
     Args:
-        policy_class: the policy. A class of the user's own has arguments that nobody
-            here knows: nothing is checked.
-        given: what the user passed.
-        chosen: the same with the algorithm's own choices: what is passed on.
+        policy_class: the policy. Custom classes have unknown arguments and are not
+            checked.
+        user_kwargs: the algorithm's argument `policy_kwargs`.
+        policy_kwargs: the same with the algorithm's defaults.
         observation_space: observation space.
     """
     if not policy_class.__module__.startswith(("pg_agents.", "stable_baselines3.")):
         return
-    if "use_sde" in given:
+    if "use_sde" in user_kwargs:
         raise ValueError(
-            "policy_kwargs must not hold 'use_sde': pass use_sde to the algorithm, "
+            "policy_kwargs must not contain 'use_sde': pass use_sde to the algorithm, "
             "which draws the noise"
         )
-    accepted = _defaults(policy_class)
-    for name in given:
-        if name not in accepted:
+    defaults = _default_arguments(policy_class)
+    for name in user_kwargs:
+        if name not in defaults:
             raise ValueError(
-                f"policy_kwargs holds {name!r}, and {policy_class.__name__} accepts "
-                f"{', '.join(sorted(accepted))}"
+                f"policy_kwargs contains {name!r}, and {policy_class.__name__} accepts "
+                f"{', '.join(sorted(defaults))}"
             )
     for name in _FLAGS:
-        if name in chosen:
-            check_choice(name, chosen[name], (True, False))
-    if chosen.get("squash_output") and not chosen.get("use_sde"):
-        raise RefusedError("policy_kwargs: squash_output=True needs use_sde=True")
+        if name in policy_kwargs:
+            check_choice(name, policy_kwargs[name], (True, False))
+    if policy_kwargs.get("squash_output") and not policy_kwargs.get("use_sde"):
+        raise InvalidArgumentError(
+            "policy_kwargs: squash_output=True needs use_sde=True"
+        )
     for name, check in _CHECKS.items():
-        if name in given:
-            check(given[name])
+        if name in user_kwargs:
+            check(user_kwargs[name])
     for name in ("features_extractor_kwargs", "optimizer_kwargs"):
-        if not isinstance(given.get(name), dict | None):
-            raise TypeError(f"{name} must be a dict or None, got {given[name]!r}")
-    extractor = chosen.get(
-        "features_extractor_class", accepted["features_extractor_class"]
+        if not isinstance(user_kwargs.get(name), dict | None):
+            raise TypeError(f"{name} must be a dict or None, got {user_kwargs[name]!r}")
+    extractor = policy_kwargs.get(
+        "features_extractor_class", defaults["features_extractor_class"]
     )
     if extractor is FlattenExtractor and isinstance(observation_space, spaces.Dict):
         raise ValueError(
             f"policy {policy_class.__name__} can't read the Dict observations of env: "
             "use 'MultiInputPolicy', or a features_extractor_class that can"
         )
-    if {"optimizer_class", "optimizer_kwargs"} & set(chosen):
-        optimizer_class = chosen.get("optimizer_class", accepted["optimizer_class"])
-        _check_optimizer(optimizer_class, chosen.get("optimizer_kwargs") or {})
+    if {"optimizer_class", "optimizer_kwargs"} & set(policy_kwargs):
+        optimizer_class = policy_kwargs.get(
+            "optimizer_class", defaults["optimizer_class"]
+        )
+        _check_optimizer(optimizer_class, policy_kwargs.get("optimizer_kwargs") or {})
 
 
 def build_policy(
@@ -315,120 +324,118 @@ def build_policy(
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
     lr_schedule: Schedule,
-    arguments: dict[str, Any],
+    policy_kwargs: dict[str, Any],
 ) -> ActorCriticPolicy:
-    """Returns a policy.
-
-    Args:
-        policy_class: its class.
-        observation_space: observation space.
-        action_space: action space.
-        lr_schedule: step size as a function of the remaining progress, 1 to 0.
-        arguments: everything else.
+    """Builds a policy; an error names the policy, its arguments and the spaces.
 
     Raises:
-        ValueError: if the networks and the spaces do not go together.
+        ValueError: if the networks and the spaces are incompatible.
         TypeError: if an argument is unknown or of a wrong type.
     """
-    what = (
-        f"policy {policy_class.__name__} with policy_kwargs={arguments!r} can't be "
+    failure = (
+        f"policy {policy_class.__name__} with policy_kwargs={policy_kwargs!r} can't be "
         f"built for observations {observation_space} and actions {action_space}"
     )
-    # SB3 writes to some of the dicts within, which are the caller's.
-    own = {
-        name: given.copy() if isinstance(given, dict) else given
-        for name, given in arguments.items()
+    # Copies, because SB3 writes to some of these dicts, which are the caller's.
+    copied = {
+        name: value.copy() if isinstance(value, dict) else value
+        for name, value in policy_kwargs.items()
     }
     try:
         policy: ActorCriticPolicy = policy_class(
-            observation_space, action_space, lr_schedule, **own
+            observation_space, action_space, lr_schedule, **copied
         )
     except torch.OutOfMemoryError:
         raise
     except AssertionError as error:
-        raise RefusedError(f"{what}: {error}") from error
+        raise InvalidArgumentError(f"{failure}: {error}") from error
     except RuntimeError as error:
-        raise ValueError(f"{what}: {error}") from error
+        raise ValueError(f"{failure}: {error}") from error
     except TypeError as error:
-        raise TypeError(f"{what}: {error}") from error
+        raise TypeError(f"{failure}: {error}") from error
     return policy
 
 
-def _defaults(policy_class: type) -> dict[str, Any]:
-    """Returns a policy's arguments; `**kwargs` stand for those of its parents."""
-    found: dict[str, Any] = {}
+def _default_arguments(policy_class: type) -> dict[str, Any]:
+    """Returns a policy's arguments and their defaults.
+
+    Where a constructor takes `**kwargs`, those of its base class are included.
+    """
+    defaults: dict[str, Any] = {}
     for base in policy_class.__mro__:
         if "__init__" not in vars(base):
             continue
-        own = inspect.signature(vars(base)["__init__"]).parameters.values()
-        for each in own:
-            if each.kind is not each.VAR_KEYWORD:
-                found.setdefault(each.name, each.default)
-        if all(each.kind is not each.VAR_KEYWORD for each in own):
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        for parameter in parameters:
+            if parameter.kind is not parameter.VAR_KEYWORD:
+                defaults.setdefault(parameter.name, parameter.default)
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
             break
     for name in ("self", "observation_space", "action_space", "lr_schedule"):
-        found.pop(name, None)
-    return found
+        defaults.pop(name, None)
+    return defaults
 
 
-def _check_net_arch(given: Any) -> None:  # noqa: ANN401
-    if given is None:
+def _check_net_arch(net_arch: Any) -> None:  # noqa: ANN401
+    if net_arch is None:
         return
-    # SB3 still takes the form of its earlier versions, a list of one dict.
-    if isinstance(given, list) and len(given) == 1 and isinstance(given[0], dict):
-        given = given[0]
-    parts = given if isinstance(given, dict) else {"pi": given}
+    # SB3 still accepts the format of its earlier versions, a list of one dict.
+    if isinstance(net_arch, list) and [type(part) for part in net_arch] == [dict]:
+        net_arch = net_arch[0]
+    parts = net_arch if isinstance(net_arch, dict) else {"pi": net_arch}
     if not set(parts) <= {"pi", "vf"} or not all(
         isinstance(widths, list | tuple) for widths in parts.values()
     ):
         raise ValueError(
-            "net_arch must be a list of layer widths, or a dict of two of them, 'pi' "
-            f"and 'vf', got {given!r}"
+            "net_arch must be a list of layer widths, or a dict of such lists, 'pi' "
+            f"and 'vf', got {net_arch!r}"
         )
     for widths in parts.values():
         for width in widths:
-            check_count(f"each width in net_arch={given!r}", width)
+            check_count(f"each width in net_arch={net_arch!r}", width)
 
 
-def _check_activation(given: Any) -> None:  # noqa: ANN401
-    seen = torch.zeros(2, 4)
+def _check_activation(activation_fn: Any) -> None:  # noqa: ANN401
+    inputs = torch.zeros(2, 4)
     try:
         with torch.no_grad():
-            shape = given().eval()(seen).shape
+            shape = activation_fn().eval()(inputs).shape
     except Exception as error:
         raise ValueError(
-            "activation_fn must be a class of activations, such as torch.nn.Tanh, that "
-            f"is made without arguments, got {given!r}: {error}"
+            "activation_fn must be a class of activations that takes no arguments, "
+            f"such as torch.nn.Tanh, got {activation_fn!r}: {error}"
         ) from error
-    if shape != seen.shape:
+    if shape != inputs.shape:
         raise ValueError(
-            f"activation_fn must keep the shape of what it is given, got {given!r}, "
-            f"which turns {tuple(seen.shape)} into {tuple(shape)}"
+            f"activation_fn must keep the shape of its input, got {activation_fn!r}, "
+            f"which turns {tuple(inputs.shape)} into {tuple(shape)}"
         )
 
 
-def _check_log_std(given: Any) -> None:  # noqa: ANN401
+def _check_log_std(log_std_init: Any) -> None:  # noqa: ANN401
     low, high = _LOG_STD_RANGE
     try:
-        number = float(given)
+        number = float(log_std_init)
     except (TypeError, ValueError):
         number = math.nan
     if not low <= number <= high:
         raise ValueError(
-            f"log_std_init must be a number in [{low:g}, {high:g}], got {given!r}"
+            f"log_std_init must be a number in [{low:g}, {high:g}], got "
+            f"{log_std_init!r}"
         )
 
 
-def _check_extractor(given: Any) -> None:  # noqa: ANN401
-    if not isinstance(given, type) or not issubclass(given, BaseFeaturesExtractor):
+def _check_extractor(extractor: Any) -> None:  # noqa: ANN401
+    is_class = isinstance(extractor, type)
+    if not is_class or not issubclass(extractor, BaseFeaturesExtractor):
         raise ValueError(
             "features_extractor_class must be a subclass of SB3's "
-            f"BaseFeaturesExtractor, got {given!r}"
+            f"BaseFeaturesExtractor, got {extractor!r}"
         )
 
 
-def _check_critic(given: Any) -> None:  # noqa: ANN401
-    check_choice("critic", given, ("separate", "shared", "none"))
+def _check_critic(critic: Any) -> None:  # noqa: ANN401
+    check_choice("critic", critic, ("separate", "shared", "none"))
 
 
 _CHECKS: dict[str, Callable[[Any], None]] = {
@@ -440,28 +447,33 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
 }
 
 
-def _check_optimizer(given: Any, arguments: dict[str, Any]) -> None:  # noqa: ANN401
+def _check_optimizer(optimizer_class: Any, optimizer_kwargs: dict[str, Any]) -> None:  # noqa: ANN401
     """Raises a ValueError unless an optimiser can take a step on a small network."""
     weights = [nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))]
     for weight in weights:
-        # A gradient can be 0, too.
+        # Includes a gradient of 0, which some settings divide by.
         weight.grad = torch.arange(float(weight.numel())).reshape(weight.shape)
-    what = f"optimizer_class={given!r} with optimizer_kwargs={arguments!r}"
+    arguments = (
+        f"optimizer_class={optimizer_class!r} with "
+        f"optimizer_kwargs={optimizer_kwargs!r}"
+    )
     try:
-        given(weights, lr=1e-3, **arguments).step()
+        optimizer_class(weights, lr=1e-3, **optimizer_kwargs).step()
     except Exception as error:
         raise ValueError(
-            f"{what} can't take a step: {error}; optimizer_class must be a subclass of "
-            "torch.optim.Optimizer"
+            f"{arguments} can't take a step: {error}; optimizer_class must be a "
+            "subclass of torch.optim.Optimizer"
         ) from error
     if not all(weight.isfinite().all() for weight in weights):
-        raise ValueError(f"{what} makes weights infinite or nan where a gradient is 0")
+        raise ValueError(
+            f"{arguments} makes weights infinite or NaN where a gradient is 0"
+        )
 
 
-# SB3's own buffers mean "the ordinary one" here.
-_STOCK = (None, RolloutBuffer, DictRolloutBuffer)
-# What SB3's algorithms tell their buffers, so that a user may not.
-_TOLD_BY_THE_MODEL = (
+# SB3's buffers stand for the default one.
+_DEFAULT_BUFFERS = (None, RolloutBuffer, DictRolloutBuffer)
+# Arguments that SB3's algorithms pass to their buffers, so that users may not.
+_RESERVED_BUFFER_KWARGS = (
     "buffer_size",
     "observation_space",
     "action_space",
@@ -472,66 +484,61 @@ _TOLD_BY_THE_MODEL = (
 )
 
 
-def check_buffer_class(given: object) -> None:
-    """Raises a ValueError unless `given` can be a model's `rollout_buffer_class`."""
-    ours = isinstance(given, type) and issubclass(given, TrajectoryBuffer)
-    if not ours and given not in _STOCK:
+def check_buffer_class(buffer_class: object) -> None:
+    """Raises a ValueError unless it can be a model's `rollout_buffer_class`."""
+    if buffer_class in _DEFAULT_BUFFERS:
+        return
+    if not isinstance(buffer_class, type) or not issubclass(
+        buffer_class, TrajectoryBuffer
+    ):
         raise ValueError(
             "rollout_buffer_class must be a subclass of pg_agents.TrajectoryBuffer, or "
-            "None or SB3's RolloutBuffer or DictRolloutBuffer for the ordinary one, "
-            f"got {given!r}: a buffer of SB3's kind adds values to the rewards"
+            "None or SB3's RolloutBuffer or DictRolloutBuffer for the default one, got "
+            f"{buffer_class!r}: other SB3 buffers add values to the rewards"
         )
 
 
 def make_buffer(
-    given: type[Any] | None,
-    arguments: dict[str, Any],
+    buffer_class: type[Any] | None,
+    buffer_kwargs: dict[str, Any],
     observation_space: spaces.Space[Any],
     device: torch.device,
 ) -> TrajectoryBuffer:
-    """Returns an empty buffer.
-
-    The errors are of SB3's types, for scripts that count on them.
+    """Returns an empty buffer; errors have the types that SB3 raises.
 
     Args:
-        given: what the user passed as `rollout_buffer_class`.
-        arguments: `rollout_buffer_kwargs`, further arguments of that class.
+        buffer_class: the algorithm's argument `rollout_buffer_class`.
+        buffer_kwargs: `rollout_buffer_kwargs`, further arguments of that class.
         observation_space: observation space of the model.
         device: device of the model.
 
     Raises:
         ValueError: see `check_buffer_class`.
-        TypeError: if an argument is unknown, or is not the user's to give.
-        RefusedError: if `DictRolloutBuffer` is asked for without a `Dict` space.
+        TypeError: if an argument is unknown or reserved for the model.
+        InvalidArgumentError: for `DictRolloutBuffer` without a `Dict` space.
     """
-    check_buffer_class(given)
-    check_mapping("rollout_buffer_kwargs", arguments)
-    if given not in _STOCK:
-        return _made(given, device, arguments)
-    for name in _TOLD_BY_THE_MODEL:
-        if name in arguments:
-            raise TypeError(
-                f"rollout_buffer_kwargs got multiple values for keyword argument "
-                f"{name!r}: the model gives it, so {arguments[name]!r} can't be given"
+    check_buffer_class(buffer_class)
+    check_mapping("rollout_buffer_kwargs", buffer_kwargs)
+    if buffer_class in _DEFAULT_BUFFERS:
+        for name in _RESERVED_BUFFER_KWARGS:
+            if name in buffer_kwargs:
+                raise TypeError(
+                    "rollout_buffer_kwargs got multiple values for keyword argument "
+                    f"{name!r}, which the model passes: got {buffer_kwargs[name]!r}"
+                )
+        is_dict = isinstance(observation_space, spaces.Dict)
+        if buffer_class is DictRolloutBuffer and not is_dict:
+            raise InvalidArgumentError(
+                "rollout_buffer_class: DictRolloutBuffer must be used with Dict obs "
+                f"space only, got {observation_space}: leave it out"
             )
-    if given is DictRolloutBuffer and not isinstance(observation_space, spaces.Dict):
-        raise RefusedError(
-            "rollout_buffer_class: DictRolloutBuffer must be used with Dict obs space "
-            f"only, got {observation_space}: leave it out"
-        )
-    return _made(TrajectoryBuffer, device, arguments)
-
-
-def _made(
-    buffer_class: Any,  # noqa: ANN401
-    device: torch.device,
-    arguments: dict[str, Any],
-) -> TrajectoryBuffer:
+        buffer_class = TrajectoryBuffer
+    assert buffer_class is not None
     try:
-        buffer: TrajectoryBuffer = buffer_class(device, **arguments)
+        buffer: TrajectoryBuffer = buffer_class(device, **buffer_kwargs)
     except TypeError as error:
         raise TypeError(
-            f"rollout_buffer_kwargs={arguments!r} do not go with "
+            f"rollout_buffer_kwargs={buffer_kwargs!r} do not match "
             f"rollout_buffer_class={buffer_class.__name__}: {error}"
         ) from error
     return buffer
@@ -545,21 +552,21 @@ def check_learn(
     reset_num_timesteps: object,
     progress_bar: object,
 ) -> None:
-    """Raises a ValueError or TypeError naming the first argument that won't do."""
-    for each in callback if isinstance(callback, list) else [callback]:
-        # A class can be called too, and would be taken for a function.
-        is_function = callable(each) and not isinstance(each, type)
-        if not (isinstance(each, BaseCallback | None) or is_function):
+    """Raises a ValueError or TypeError that names the first invalid argument."""
+    for item in callback if isinstance(callback, list) else [callback]:
+        # Classes are callable too: a missing () would pass for a function.
+        is_function = callable(item) and not isinstance(item, type)
+        if not (isinstance(item, BaseCallback | None) or is_function):
             raise TypeError(
                 "callback must be an SB3 callback (an instance), a function of locals "
                 f"and globals, a list of these, or None, got {callback!r}"
             )
     if log_interval is not None:
-        check_count("log_interval", log_interval)
+        check_integer("log_interval", log_interval, 1)
     if not isinstance(tb_log_name, str | None):
         raise TypeError(f"tb_log_name must be a name or None, got {tb_log_name!r}")
-    check_bool("reset_num_timesteps", reset_num_timesteps)
-    check_bool("progress_bar", progress_bar)
+    check_choice("reset_num_timesteps", reset_num_timesteps, (True, False))
+    check_choice("progress_bar", progress_bar, (True, False))
 
 
 def check_can_learn(model: BaseAlgorithm) -> None:
@@ -576,7 +583,7 @@ def check_spaces(
     action_space: spaces.Space[Any],
     counts_from_zero: bool,
 ) -> None:
-    """Raises a ValueError for a space that the networks would get wrong.
+    """Raises a ValueError for spaces that SB3's networks would misread.
 
     Args:
         observation_space: observation space.

@@ -1,4 +1,4 @@
-"""RandomAgent: uniform random actions, as a baseline for learning."""
+"""RandomAgent: uniform random actions, to compare trained agents with."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ _POLICIES = ("RandomPolicy", "MlpPolicy", "TabularPolicy", "CnnPolicy")
 
 
 class RandomAgent(OnPolicyAlgorithm):
-    """Uniform random actions with the interface of the algorithms that learn.
+    """Uniform random actions with the interface of the other algorithms.
 
-    `learn` runs callbacks, statistics and logger, and changes nothing.
-    `predict(..., deterministic=True)` is random as well: there is no best action.
+    `learn` steps the environments with callbacks, statistics and logger, and changes no
+    parameters. `predict(..., deterministic=True)` is random as well: there is no best
+    action.
 
     Args:
-        policy: any of SB3's names of policies; not used.
+        policy: name of any of SB3's policies; not used.
         env: environment, id, SB3 vector environment or Gymnasium vector environment.
         stats_window_size: number of episodes in the logged means.
         tensorboard_log: folder of TensorBoard logs; None for none.
@@ -208,7 +209,7 @@ class RandomAgent(OnPolicyAlgorithm):
         return continues
 
     def train(self) -> None:
-        """Learns nothing."""
+        """Does nothing."""
 
     def _setup_learn(
         self,

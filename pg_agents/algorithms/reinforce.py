@@ -1,4 +1,4 @@
-"""REINFORCE: whole episodes, Monte-Carlo returns, one update for each batch of them."""
+"""REINFORCE, the Monte-Carlo policy gradient."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ ReturnName = Literal["reward_to_go", "full_return"]
 class REINFORCE(PolicyGradientAlgorithm):
     r"""REINFORCE, the Monte-Carlo policy gradient, with SB3's interface.
 
-    It follows the gradient of the expected return per episode,
+    It collects whole episodes and estimates the gradient of the expected return by
     `(1/E) sum_e sum_t (G_t - b_t) grad log pi(a_t | s_t)`, a sum over the steps of E
     episodes divided by E.
 
-    Exact, for the expected discounted return, are: `returns="full_return"`;
-    `returns="reward_to_go"` with `weight_by_gamma_t=True`, or with `gamma=1`. Dropping
-    gamma^t, as nearly everybody does and as is the default here, gives step t
-    `1 / gamma^t` times too much weight: a good direction, not a gradient. Baselines
-    `"none"` and `"leave_one_out"` leave the expectation as it is; `"mean"` scales it by
-    exactly `1 - 1/N` for N episodes, because every return is compared with a mean that
-    it is part of. Standardising divides by a number that depends on the data: biased.
+    The estimate of the gradient of the expected discounted return is unbiased with
+    `returns="full_return"`, and with `returns="reward_to_go"` if
+    `weight_by_gamma_t=True` or `gamma=1`. The default drops gamma^t, as most
+    implementations do, and so weights step t by `1 / gamma^t` too much: the expectation
+    is not the gradient of that return. The baselines `"none"` and `"leave_one_out"` do
+    not change the expectation. `"mean"` scales it by exactly `1 - 1/N` for N episodes,
+    because each return is part of the mean that it is compared with. Standardisation
+    biases it, because the divisor depends on the data.
 
     Reference: Williams (1992), "Simple statistical gradient-following algorithms for
     connectionist reinforcement learning"; Sutton and Barto (2018), section 13.3.
@@ -42,69 +43,72 @@ class REINFORCE(PolicyGradientAlgorithm):
             policies.
         env: environment, id such as `"pg_envs:PGToy-Sequence-v0"`, SB3 vector
             environment or Gymnasium vector environment.
-        learning_rate: step size, or a function of the remaining progress, 1 to 0.
+        learning_rate: step size, or a schedule: a function of the remaining progress,
+            from 1 to 0.
         n_episodes: whole episodes per environment and update, unless `n_steps` is
-            given; 1 by default. Every environment contributes exactly `n_episodes`:
-            taking the first to finish would over-sample short episodes. See the log's
-            `rollout/idle_fraction`.
-        n_steps: steps per environment and update instead, for tasks that never end.
-            Returns stop, or are bootstrapped, at the end of these steps, and the
-            gradient is a mean over steps.
+            passed; 1 by default. Each environment contributes exactly `n_episodes`;
+            taking the first ones to finish would over-sample short episodes. The share
+            of idle steps is logged as `rollout/idle_fraction`.
+        n_steps: steps per environment and update, in place of `n_episodes`, for tasks
+            without end. Returns end, or are bootstrapped, at the last of these steps,
+            and the gradient is a mean over steps.
         gamma: discount factor in [0, 1].
-        returns: `"reward_to_go"`: an action counts for what came after it.
-            `"full_return"`: for the whole episode.
-        baseline: `"none"`, `"mean"` or `"leave_one_out"` (of the other episodes at the
-            same step; two episodes per update at least), or `"value"` (learnt).
-        bootstrap: whether a return goes on with the learned value where an episode is
-            cut off by a time limit or the end of `n_steps`; needs `baseline="value"`.
-            Without it a time limit is part of the task.
-        standardize_returns: whether returns are standardised over the batch (within the
-            episode, if that is one). A single number stays as it is.
-        normalize_advantage: whether the differences to the baseline are, likewise.
-        weight_by_gamma_t: whether step t counts gamma^t as much, see above.
-        max_episode_steps: an episode still running after this many steps is cut off
-            there, as by a time limit, with a warning; not used with `n_steps`.
-        ent_coef: weight of the entropy in the objective, or a schedule; like the return
-            it is summed over an episode, and so is the logged `train/entropy_loss`.
+        returns: weight of an action: `"reward_to_go"`, the rewards from it onwards, or
+            `"full_return"`, those of the whole episode.
+        baseline: `"none"`; `"mean"` or `"leave_one_out"`, the mean return of all or of
+            the other episodes at the same step (at least two episodes per update); or
+            `"value"`, a learned critic.
+        bootstrap: whether returns continue with the critic's value where an episode is
+            truncated by a time limit or the end of `n_steps`; needs `baseline="value"`.
+            Otherwise the time limit counts as termination.
+        standardize_returns: whether returns are standardised over the batch, before the
+            baseline is subtracted. A single number is unchanged.
+        normalize_advantage: whether advantages are standardised in the same way.
+        weight_by_gamma_t: whether step t is weighted by gamma^t, see above.
+        max_episode_steps: number of steps after which an episode is truncated, with a
+            warning; not used with `n_steps`.
+        ent_coef: weight of the entropy in the objective, or a schedule. The entropy,
+            also in the logged `train/entropy_loss`, is summed over an episode, like the
+            return.
         vf_coef: weight of the value loss; used with `baseline="value"`.
-        max_grad_norm: largest norm of the gradient; None for no bound, which keeps it
-            unbiased.
-        use_sde: whether to explore by gSDE, for continuous actions.
+        max_grad_norm: maximum norm of the gradient; None for no clipping, which keeps
+            the gradient unbiased.
+        use_sde: whether to explore with gSDE, for continuous actions.
         sde_sample_freq: steps between new gSDE noise; -1 for once per rollout.
         rollout_buffer_class: a subclass of `TrajectoryBuffer`.
         rollout_buffer_kwargs: further arguments of that class.
-        stats_window_size: episodes that the logged means are taken over.
+        stats_window_size: number of episodes in the logged means.
         tensorboard_log: folder of TensorBoard logs; None for none.
         policy_kwargs: arguments of the policy, such as `{"net_arch": [64, 64]}` or
-            `{"critic": "shared"}`; without `baseline="value"` there is no critic.
-        verbose: 0 for silence, 1 for information, 2 for debugging.
+            `{"critic": "shared"}`; there is a critic only with `baseline="value"`.
+        verbose: 0 for no output, 1 for information, 2 for debugging.
         seed: seeds Python, NumPy, torch, the action space and the environments.
-        device: `"auto"`, `"cpu"`, `"cuda"` or the like.
+        device: `"auto"` or a device of torch.
         _init_setup_model: whether to build the networks now.
         n_epochs: passes over each rollout. Without `clip_range` only the first step
-            follows the gradient: the data grow old.
+            follows the gradient; later ones use off-policy data without correction.
         batch_size: steps of a mini-batch, drawn without replacement; None for the whole
-            rollout at once.
+            rollout.
         clip_range: epsilon of PPO's clipped surrogate, or a schedule; None for the
             plain policy gradient.
-        clip_range_vf: likewise for the values, in units of reward; None for none.
-        target_kl: epochs stop where the KL divergence from the policy that took the
-            actions exceeds 1.5 times this, in nats; None for no bound.
+        clip_range_vf: the same for values, in units of reward; None for no clipping.
+        target_kl: epochs stop when the KL divergence from the policy that took the
+            actions exceeds 1.5 times this, in nats; None for no limit.
         critic_loss: `"squared"` or `"huber"` (smooth L1).
         critic_learning_rate: step size of the critic's own parameters, or a schedule;
             None for `learning_rate`.
-        target_update_interval: updates between two of a target network, a slow copy of
-            the critic that values the states that follow; None for none.
-        tau: share of the critic that each such update takes over; 1 copies it.
-        memory_size: steps of earlier rollouts to remember and to learn from instead of
-            the last rollout alone; None for no memory.
-        learning_starts: steps that the memory must hold before the first update.
-        gradient_steps: steps of the optimiser after each rollout, with a memory.
-        replay: what is learnt from the memory. `"importance"`: at each step one
-            remembered rollout, weighted by the ratios of the policies' probabilities,
-            which keeps the estimate exact for whole episodes, at a price in variance.
-            `"returns"`: `batch_size` random steps with the advantages they had then, as
-            if the policy had not changed since: biased.
+        target_update_interval: updates between two updates of the target network, a
+            slow copy of the critic that values successor states; None for no target
+            network.
+        tau: step size of the target network's update; 1 copies the critic.
+        memory_size: maximum number of steps in the replay memory, from which updates
+            sample instead of using the last rollout; None for none.
+        learning_starts: steps in the replay memory before the first update.
+        gradient_steps: updates after each rollout, with a replay memory.
+        replay: batches from the replay memory. `"importance"`: a whole rollout with
+            importance weights; unbiased for whole episodes, with a larger variance.
+            `"returns"`: `batch_size` random steps with their original advantages;
+            biased, because the policy has changed since.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.

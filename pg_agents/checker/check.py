@@ -26,7 +26,6 @@ from pg_agents.checker.report import progress_bar as show_progress
 from pg_agents.checker.task import resolve_task
 from pg_agents.checker.verdict import make_report
 from pg_agents.common.checks import (
-    check_bool,
     check_choice,
     check_count,
     check_seed,
@@ -109,8 +108,8 @@ def check_policy_gradient(
     """
     _check_subject(subject)
     check_choice("critic", critic, ("own", "exact"))
-    check_bool("bootstrap", bootstrap)
-    check_bool("progress_bar", progress_bar)
+    check_choice("bootstrap", bootstrap, (True, False))
+    check_choice("progress_bar", progress_bar, (True, False))
     check_seed("seed", seed)
     check_count("batch_size", batch_size)
     check_count("n_envs", n_envs)

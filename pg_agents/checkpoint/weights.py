@@ -16,7 +16,7 @@ from torch import Tensor
 from pg_agents.checkpoint.archive import versions
 from pg_agents.common.checks import kind_of
 from pg_agents.common.files import write_whole
-from pg_agents.common.nonfinite import check_policy
+from pg_agents.common.nonfinite import check_finite_policy
 from pg_agents.learning.critic import critic_names
 
 # Key of the metadata that maps further names of a tensor to the stored one.
@@ -52,7 +52,7 @@ def save_weights(
     """
     policy = _policy(model_or_policy)
     tensors = _tensors(policy, critic)
-    check_policy(policy, tensors)
+    check_finite_policy(policy, tensors)
     names: dict[tuple[Any, ...], str] = {}
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}

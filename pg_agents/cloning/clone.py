@@ -36,7 +36,7 @@ from pg_agents.cloning.normalization import (
     observation_normalizer,
 )
 from pg_agents.common.checks import (
-    check_bool,
+    check_choice,
     check_integer,
     check_unit_interval,
     kind_of,
@@ -131,7 +131,7 @@ def clone_behaviour(
         patience=patience,
         max_grad_norm=max_grad_norm,
     )
-    check_bool("progress_bar", progress_bar)
+    check_choice("progress_bar", progress_bar, (True, False))
     if seed is not None:
         check_integer("seed", seed, 0)
         seed = operator.index(seed)

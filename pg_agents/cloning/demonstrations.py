@@ -32,7 +32,7 @@ from pg_agents.cloning.data import (
 )
 from pg_agents.cloning.normalization import RawObservations, observation_normalizer
 from pg_agents.common.checks import (
-    check_bool,
+    check_choice,
     check_count,
     check_integer,
     check_not_negative,
@@ -203,7 +203,7 @@ def record_demonstrations(
     for name, value in (("n_steps", n_steps), ("n_episodes", n_episodes)):
         if value is not None:
             check_count(name, value)
-    check_bool("deterministic", deterministic)
+    check_choice("deterministic", deterministic, (True, False))
     check_not_negative("noise", noise)
     if seed is not None:
         check_integer("seed", seed, 0)

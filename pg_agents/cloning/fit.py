@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from pg_agents.cloning.data import RowName, row_name
 from pg_agents.common.checks import (
-    check_bool,
+    check_choice,
     check_count,
     check_not_negative,
     check_positive,
@@ -78,7 +78,7 @@ class FitSettings:
         check_positive("learning_rate", self.learning_rate)
         check_not_negative("ent_coef", self.ent_coef)
         check_not_negative("l2", self.l2)
-        check_bool("fit_std", self.fit_std)
+        check_choice("fit_std", self.fit_std, (True, False))
         if self.patience is not None:
             check_count("patience", self.patience)
         if self.max_grad_norm is not None:

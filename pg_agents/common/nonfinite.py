@@ -1,4 +1,4 @@
-"""Numbers that are not finite (NaN or infinite) stop the training with an error."""
+"""Detection of NaN and infinite numbers, which stop the training with an error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pg_agents.common.tree import Observation, tree_map
+from pg_agents.common.tree import Observation, leaves, select
 
 if TYPE_CHECKING:
     from pg_agents.rollout.data import Rollout
@@ -20,15 +20,12 @@ class NonFiniteError(ValueError):
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Returns the Euclidean norm of all tensors as one vector, a scalar.
+    """Returns the Euclidean norm of at least one tensor as one vector, a scalar.
 
-    It is finite if they all are and their squares do not overflow. For many small
-    tensors it takes about as long as for one.
-
-    Args:
-        tensors: at least one, of floating point.
+    It is finite if all numbers are and their squares do not overflow.
     """
-    flat = torch.cat([each.detach().flatten() for each in tensors])
+    # One concatenation is faster than a norm for each of many small tensors.
+    flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
     norm: Tensor = torch.linalg.vector_norm(flat)
     return norm
 
@@ -39,10 +36,10 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def first_nonfinite(named: Mapping[str, Tensor]) -> str | None:
-    """Returns a sentence on the first tensor with a number that is not finite.
+    """Describes the first tensor with a number that is not finite.
 
     Args:
-        named: tensors of any shapes, dtypes and devices, by what to call them.
+        named: tensors of any shapes, dtypes and devices, by description.
 
     Returns:
         Such as "policy weight 'action_net.weight' has 3 of 128 entries NaN"; None if
@@ -51,65 +48,53 @@ def first_nonfinite(named: Mapping[str, Tensor]) -> str | None:
     if all_finite(named.values()):
         return None
     name, tensor = next(
-        (name, each) for name, each in named.items() if not each.isfinite().all()
+        (name, tensor) for name, tensor in named.items() if not tensor.isfinite().all()
     )
     of = f" of {tensor.numel()} entries"
     counts = []
-    for what, found in (("NaN", tensor.isnan()), ("infinite", tensor.isinf())):
-        if found.any():
-            counts.append(f"{int(found.sum())}{of} {what}")
+    for kind, mask in (("NaN", tensor.isnan()), ("infinite", tensor.isinf())):
+        if mask.any():
+            counts.append(f"{int(mask.sum())}{of} {kind}")
             of = ""
     return f"{name} has {' and '.join(counts)}"
 
 
-def check_policy(policy: nn.Module, stored: Container[str] | None = None) -> None:
-    """Raises unless the parameters of a policy are finite.
+def check_finite_policy(policy: nn.Module, names: Container[str] | None = None) -> None:
+    """Raises a NonFiniteError unless the parameters of a policy can be saved.
 
     Args:
         policy: the policy.
-        stored: names of the parameters to check; None for all.
-
-    Raises:
-        NonFiniteError: (a ValueError) naming the first parameter that is not finite.
+        names: parameters to check; None for all.
     """
-    refuse_to_save("policy", first_nonfinite(named_weights(policy, "policy", stored)))
+    refuse_to_save("policy", first_nonfinite(named_weights(policy, "policy", names)))
 
 
-def refuse_to_save(what: str, reason: str | None) -> None:
+def refuse_to_save(kind: str, reason: str | None) -> None:
     """Raises a NonFiniteError if there is a reason not to save a model or policy."""
     if reason is not None:
         raise NonFiniteError(
-            f"{reason}: the {what} is not saved, and existing files are unchanged"
+            f"{reason}: the {kind} is not saved, and existing files are unchanged"
         )
 
 
 def named_weights(
-    module: nn.Module, name: str, stored: Container[str] | None = None
+    module: nn.Module, module_name: str, names: Container[str] | None = None
 ) -> dict[str, Tensor]:
-    """Returns the parameters of a module by description.
-
-    Args:
-        module: the module.
-        name: its name in descriptions.
-        stored: names of the parameters to return; None for all.
-    """
+    """Returns a module's parameters, or those with `names`, by description."""
     return {
-        f"{name} weight {key!r}": parameter
-        for key, parameter in module.named_parameters(remove_duplicate=False)
-        if stored is None or key in stored
+        f"{module_name} weight {name!r}": parameter
+        for name, parameter in module.named_parameters(remove_duplicate=False)
+        if names is None or name in names
     }
 
 
 def first_bad_input(rollout: Rollout) -> str | None:
-    """Returns a sentence on the first non-finite step of a rollout, or None.
+    """Describes the first non-finite number of a complete rollout; None without one.
 
-    An observation counts as bad if the policy computes a non-finite number from it: a
-    features extractor may handle infinite observations.
-
-    Args:
-        rollout: a complete rollout.
+    An observation counts as bad if the policy computes a non-finite number from it:
+    features extractors may map infinite observations to finite features.
     """
-    # In time order: the observation after a step is usually that of the next row.
+    # In order of time: the next observation is usually that of the next row.
     kinds = (
         ("observation", 0, rollout.values + rollout.log_probs),
         ("reward", 1, rollout.rewards),
@@ -117,9 +102,9 @@ def first_bad_input(rollout: Rollout) -> str | None:
     )
     found = []
     for kind, half_steps, numbers in kinds:
-        places = (_bad(numbers) & rollout.recorded).nonzero()
-        if len(places) > 0:
-            row, env = places[0].tolist()
+        indices = (~numbers.isfinite() & rollout.recorded).nonzero()
+        if len(indices) > 0:
+            row, env = indices[0].tolist()
             found.append((2 * row + half_steps, row, env, kind))
     if not found:
         return None
@@ -131,48 +116,46 @@ def first_bad_input(rollout: Rollout) -> str | None:
     )
     if kind == "reward":
         return (
-            f"the reward is {rollout.rewards[row, env].item()} {where}: look at the "
-            "environment's reward"
+            f"the reward is {rollout.rewards[row, env].item()} {where}: check the "
+            "environment's rewards"
         )
     value, log_prob = (
         numbers[row, env].item() for numbers in (rollout.values, rollout.log_probs)
     )
     if kind == "observation":
-        obs = tree_map(lambda column: column[row, env], rollout.observations)
+        obs = select(rollout.observations, (row, env))
         return (
-            f"the observation {where} is {_described(obs)}, and the policy makes value "
-            f"{value} and log-probability {log_prob} of it: {_advice(obs)}"
+            f"the observation {where} is {_describe(obs)}, for which the policy "
+            f"computes value {value} and log-probability {log_prob}: {_advice(obs)}"
         )
     return (
-        f"the value of the observation that followed {where} is "
-        f"{rollout.next_values[row, env].item()}: look at what the environment returns "
-        "there (where an episode is truncated, its last observation)"
+        f"the value of the next observation {where} is "
+        f"{rollout.next_values[row, env].item()}: check the observation that the "
+        "environment returns there (where an episode is truncated, the final one)"
     )
 
 
 def bad_observation(observations: Observation) -> str | None:
-    """Returns a sentence on the first observation that is not finite, or None.
+    """Describes the first observation that is not finite; None without one.
 
     Args:
         observations: `[N, *obs_shape]`, or a dict of such tensors.
     """
-    parts = observations.values() if isinstance(observations, dict) else [observations]
-    bad = torch.stack([_bad(part).flatten(1).any(1) for part in parts]).any(0)
-    envs = bad.nonzero().flatten().tolist()
+    finite = [part.isfinite().flatten(1).all(1) for part in leaves(observations)]
+    envs = (~torch.stack(finite).all(0)).nonzero().flatten().tolist()
     if not envs:
         return None
-    seen = tree_map(lambda each: each[envs[0]], observations)
+    obs = select(observations, envs[0])
     return (
-        f"the observation of environment {envs[0]} is {_described(seen)}: "
-        f"{_advice(seen)}"
+        f"the observation of environment {envs[0]} is {_describe(obs)}: {_advice(obs)}"
     )
 
 
 def acting_error(error: Exception, observations: Observation) -> Exception:
-    """Returns an error that names the observation which a policy could not act on.
+    """Returns a NonFiniteError about the first bad observation, if there is one.
 
     Args:
-        error: what the policy raised; it is returned if observations are finite.
+        error: the policy's exception, returned if all observations are finite.
         observations: `[N, *obs_shape]`, or a dict of such tensors.
     """
     bad = bad_observation(observations)
@@ -180,49 +163,39 @@ def acting_error(error: Exception, observations: Observation) -> Exception:
 
 
 def check_actions(actions: Any, observations: Observation) -> None:  # noqa: ANN401
-    """Raises an error if an action is not finite, before an environment gets it.
+    """Raises a NonFiniteError naming the first environment with a non-finite action.
 
     Args:
         actions: `[N, *action_shape]`, an array or a tensor on the CPU.
-        observations: `[N, *obs_shape]`, what the policy saw, as tensors.
-
-    Raises:
-        NonFiniteError: if one is NaN or infinite; it says in which environment.
+        observations: `[N, *obs_shape]`, the policy's inputs, as tensors.
     """
     finite = np.isfinite(np.asarray(actions))
     if finite.all():
         return
     env = int(np.argmin(finite.reshape(len(finite), -1).all(1)))
-    cause = bad_observation(observations) or "look at the policy's weights"
+    cause = bad_observation(observations) or "check the policy's weights"
     raise NonFiniteError(
         f"the action for environment {env} is {np.asarray(actions)[env]}: {cause}"
     )
 
 
-def _bad(numbers: Tensor) -> Tensor:
-    return ~torch.isfinite(numbers)
-
-
-def _described(seen: Observation) -> str:
-    """Returns the numbers of an observation that are not finite, in words."""
-    if isinstance(seen, dict):
+def _describe(obs: Observation) -> str:
+    """Describes the first non-finite number of an observation."""
+    if isinstance(obs, dict):
         bad = [
-            f"{key!r} {_described(part)}" for key, part in seen.items() if _any(part)
+            f"{key!r} {_describe(part)}"
+            for key, part in obs.items()
+            if not part.isfinite().all()
         ]
         return "a dict with " + ", ".join(bad) if bad else "finite"
-    if not _any(seen):
+    indices = (~obs.flatten().isfinite()).nonzero()
+    if len(indices) == 0:
         return "finite"
-    entries = seen.flatten()
-    index = int(_bad(entries).nonzero()[0])
-    return f"{entries[index].item()} at index {index}"
+    index = int(indices[0])
+    return f"{obs.flatten()[index].item()} at index {index}"
 
 
-def _advice(seen: Observation) -> str:
-    parts = seen.values() if isinstance(seen, dict) else [seen]
-    if any(_any(part) for part in parts):
-        return "look at what the environment returns"
-    return "look at the policy's weights and the size of the observation"
-
-
-def _any(numbers: Any) -> bool:  # noqa: ANN401
-    return bool(_bad(numbers).any())
+def _advice(obs: Observation) -> str:
+    if all_finite(leaves(obs)):
+        return "check the policy's weights and the scale of the observation"
+    return "check the observations that the environment returns"

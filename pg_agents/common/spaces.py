@@ -1,4 +1,4 @@
-"""Numbers of a policy as actions of their space: bounds, whole numbers, dtype."""
+"""Conversion of a policy's outputs to actions of a space: bounds, integers, dtype."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor
 
 
 def nearest_actions(numbers: Any, space: spaces.Space[Any]) -> Any:  # noqa: ANN401
-    """Returns the actions of a space that are nearest to a policy's numbers.
+    """Returns the actions of a space that are nearest to a policy's outputs.
 
-    The numbers of a Gaussian are clipped to the bounds of a Box, and rounded to the
-    nearest whole number, halves to the even one, where its actions are integers or
-    bool. Integers of that very dtype are taken for actions.
+    Outputs for a Box are clipped to its bounds, and rounded to the nearest integer,
+    halves to even, if its dtype is an integer or bool. Integer tensors that have this
+    dtype already are returned unchanged.
 
     Args:
         numbers: `[*action_shape]` or `[N, *action_shape]`, array or tensor.
         space: Box, Discrete, MultiDiscrete or MultiBinary.
 
     Returns:
-        The same shape, of the dtype of the space; a tensor stays on its device.
+        An array or tensor of the same shape and the space's dtype, on the same device.
     """
     if isinstance(numbers, Tensor):
         return _nearest(numbers, space)
@@ -48,12 +48,12 @@ def _nearest(numbers: Tensor, space: spaces.Space[Any]) -> Tensor:
     )
     if dtype.is_floating_point:
         return numbers.to(dtype).clamp(low, high)
-    # In single precision large integers are not exact, and neither are the largest
-    # int64 in double: these are taken from the bound itself.
-    near = numbers.double().clamp(low.double(), high.double()).round()
-    at_the_top = near >= high.double()
-    below = torch.where(at_the_top, low.double(), near).to(dtype)
-    return torch.where(at_the_top, high, below)
+    # float32 can't represent large integers. float64 can't represent the largest int64,
+    # so numbers at the upper bound are replaced by the bound itself.
+    rounded = numbers.double().clamp(low.double(), high.double()).round()
+    at_high = rounded >= high.double()
+    below_high = torch.where(at_high, low.double(), rounded).to(dtype)
+    return torch.where(at_high, high, below_high)
 
 
 @lru_cache
@@ -62,10 +62,9 @@ def _torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
 
 
 def scaled(actions: NDArray[Any], space: spaces.Box) -> NDArray[Any]:
-    """Returns actions within the bounds of a Box as numbers in [-1, 1].
+    """Maps actions of a Box from its bounds to [-1, 1], as SB3's `scale_action`.
 
-    As SB3's `scale_action`, but the width of a Box of integers is computed in floats:
-    that of int8 from -128 to 127 is no int8.
+    The width of a Box of integers is computed in floats: 127 - (-128) overflows int8.
     """
     low, high = _float_bounds(space)
     result: NDArray[Any] = 2.0 * ((actions - low) / (high - low)) - 1.0
@@ -73,20 +72,14 @@ def scaled(actions: NDArray[Any], space: spaces.Box) -> NDArray[Any]:
 
 
 def unscaled(numbers: NDArray[Any], space: spaces.Box) -> NDArray[Any]:
-    """Returns numbers in [-1, 1] as numbers within the bounds of a Box: see `scaled`.
-
-    They are not rounded.
-    """
+    """Maps numbers from [-1, 1] to the bounds of a Box, without rounding."""
     low, high = _float_bounds(space)
     result: NDArray[Any] = low + (0.5 * (numbers + 1.0) * (high - low))
     return result
 
 
 def sample_dtype(space: spaces.Space[Any]) -> np.dtype[Any]:
-    """Returns the dtype that holds what a policy draws for a space, as it was drawn.
-
-    That is the space's own, or floats for a Box of integers.
-    """
+    """Returns the dtype of a policy's samples: a float for a Box of integers."""
     if isinstance(space, spaces.Box):
         return np.result_type(space.dtype, np.float32)
     assert space.dtype is not None

@@ -1,4 +1,4 @@
-"""Nested values: the same call for one array and for a dict of arrays."""
+"""Functions of nested values: observations, which may be dicts, and containers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Rows = NDArray[Any] | Tensor
 
 
 def tree_map(function: Callable[..., Any], *observations: Observation) -> Observation:
-    """Calls a function on arrays, or entry by entry on dicts of arrays.
+    """Applies a function to arrays, or entry by entry to dicts with the same keys.
 
     Args:
         function: takes as many arrays as there are observations.
-        *observations: all arrays, or all dicts with the same keys.
+        *observations: all arrays, or all dicts.
 
     Returns:
-        What the function returned, in a dict if the observations are dicts.
+        The function's result, or a dict of its results.
     """
     first = observations[0]
     if isinstance(first, dict):
@@ -42,17 +42,17 @@ def leaves(observation: Observation) -> list[Any]:
 
 
 def copy_observation(observation: Observation) -> Observation:
-    """Returns a copy as NumPy arrays."""
+    """Copies to NumPy arrays."""
     return tree_map(np.array, observation)
 
 
 def flatten_time(observations: Observation) -> Observation:
-    """Returns tensors `[T * N, ...]` of tensors `[T, N, ...]`."""
+    """Reshapes tensors from `[T, N, ...]` to `[T * N, ...]`."""
     return tree_map(lambda obs: obs.flatten(0, 1), observations)
 
 
 def select(observations: Observation, index: Any) -> Observation:  # noqa: ANN401
-    """Returns the entries at an index, or where a mask is True."""
+    """Returns `obs[index]` of each array; an index may be a mask."""
     return tree_map(lambda obs: obs[index], observations)
 
 
@@ -76,7 +76,7 @@ def to_device(value: Any, device: torch.device | str) -> Any:  # noqa: ANN401
 
 
 def is_on_accelerator(value: Any) -> bool:  # noqa: ANN401
-    """Returns whether a tensor in a value is not on the CPU."""
+    """Returns whether any tensor in a value is not on the CPU."""
     if isinstance(value, Tensor):
         return value.device.type != "cpu"
     if isinstance(value, dict):

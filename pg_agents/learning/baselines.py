@@ -1,12 +1,12 @@
-"""What is subtracted from a return to make the gradient less noisy.
+"""Baselines: subtracted from returns to reduce the variance of the gradient.
 
-A baseline leaves the expected gradient as it is if, given the state, it does not depend
-on the action it is subtracted for. Returns of other trajectories don't; a mean that
-includes the trajectory's own return does.
+A baseline leaves the expected gradient unchanged if it does not depend, given the
+state, on the action it is subtracted for. Returns of other trajectories satisfy this;
+a mean that includes the trajectory's own return does not.
 
-A trajectory is a whole episode, or one environment's rows where a batch is cut into
-steps. Trajectories are compared at the same time index; one that has ended counts as 0
-from then on, which is what it earns.
+A trajectory is a whole episode, or with a fixed number of steps the rows of one
+environment. Trajectories are compared at the same time index. After its end a
+trajectory counts as 0, its reward from then on.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def mean_baseline(returns: Tensor, time_index: Tensor, n_trajectories: int) -> T
 
     `b_t = (1/N) sum_j G^j_t`
 
-    It scales the expected gradient by exactly `1 - 1/N`, since the own return is one of
-    the N. For N = 1 it leaves nothing.
+    Each return is one of the N that it is compared with, which scales the expected
+    gradient by exactly `1 - 1/N`.
 
     Reference: Greensmith, Bartlett and Baxter (2004), "Variance reduction techniques
     for gradient estimates in reinforcement learning", on average-reward baselines.
 
     Args:
         returns: `[B]`, return of each recorded step.
-        time_index: `[B]` int64, the step's place in its trajectory, from 0.
+        time_index: `[B]` int64, time step within the trajectory, from 0.
         n_trajectories: N, at least 2.
 
     Returns:
@@ -53,57 +53,40 @@ def leave_one_out_baseline(
     `b^i_t = (1/(N-1)) sum_{j != i} G^j_t`
 
     The other trajectories are independent of this one, so the gradient stays unbiased.
+    Arguments, result and errors are those of `mean_baseline`.
 
     Reference: Kool, van Hoof and Welling (2019), "Buy 4 REINFORCE samples, get a
     baseline for free!".
-
-    Args:
-        returns: `[B]`, return of each recorded step.
-        time_index: `[B]` int64, the step's place in its trajectory, from 0.
-        n_trajectories: N, at least 2.
-
-    Returns:
-        `[B]`, in units of reward.
-
-    Raises:
-        ValueError: if N < 2.
     """
     totals = _totals(returns, time_index, n_trajectories, "leave_one_out")
     return ((totals - returns) / (n_trajectories - 1)).to(returns.dtype)
 
 
 def standardize(values: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """Subtracts the mean and divides by the standard deviation.
+    """Subtracts the mean and divides by the standard deviation plus `epsilon`.
 
-    A single number has no standard deviation: it comes back as it is, so that a batch
-    of one still learns. Equal numbers become exactly 0.
-
-    The result depends on all values, so a gradient weighted by it is biased.
-
-    Args:
-        values: `[B]`.
-        epsilon: added to the standard deviation.
-
-    Returns:
-        `[B]` of the same dtype.
+    A single number has no standard deviation and is returned unchanged, so that a batch
+    of one still learns. Equal numbers become exactly 0. The result depends on all
+    values, so a gradient weighted by it is biased.
     """
     if values.numel() < 2:
         return values
-    # In float32 the mean of equal numbers can miss them by a rounding error, which the
-    # division would blow up to noise of size 1.
+    # In float32 the mean of equal numbers can differ from them by a rounding error,
+    # which the division would amplify to noise of size 1.
     exact = double(values)
     scaled = (exact - exact.mean()) / (exact.std() + epsilon)
     return scaled.to(values.dtype)
 
 
-def _totals(returns: Tensor, time_index: Tensor, n: int, name: str) -> Tensor:
+def _totals(returns: Tensor, time_index: Tensor, n: int, baseline: str) -> Tensor:
+    """Returns the sum over trajectories at each step's time index, `[B]` float64."""
     if n < 2:
         raise ValueError(
-            f"baseline {name!r} compares trajectories and needs at least 2 per update, "
-            f"got {n}"
+            f"baseline {baseline!r} compares trajectories and needs at least 2 per "
+            f"update, got {n}"
         )
     n_rows = int(time_index.max()) + 1 if time_index.numel() else 0
-    # The sum of thousands of float32 numbers loses digits.
+    # In float32 the sum of thousands of numbers loses digits.
     wide = double(returns)
     totals = torch.zeros(n_rows, dtype=wide.dtype, device=wide.device)
     return totals.index_add(0, time_index, wide)[time_index]

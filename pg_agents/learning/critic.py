@@ -1,4 +1,4 @@
-"""The critic's own step size, and its target network.
+"""The critic's parameter group in the optimiser, and its target network.
 
 Values themselves come from `Learner.complete`.
 """
@@ -13,14 +13,10 @@ from torch import Tensor, nn
 
 
 def make_target(policy: ActorCriticPolicy) -> ActorCriticPolicy:
-    """Returns a copy of a policy for `update_target`: nothing else trains it.
-
-    Args:
-        policy: the one that learns.
-    """
-    # gSDE's noise is computed from parameters, and PyTorch refuses a deep copy of what
-    # is. A shallow one will do: distributions replace their tensors, they do not write
-    # to them.
+    """Returns a frozen copy of a policy, for `update_target`."""
+    # With gSDE the distribution holds tensors computed from parameters, which PyTorch
+    # can't deep-copy. A shallow copy suffices: distributions replace these tensors and
+    # never change them in place.
     distribution = getattr(policy, "action_dist", None)
     target = deepcopy(policy, {id(distribution): copy(distribution)})
     target.requires_grad_(False)
@@ -31,64 +27,57 @@ def make_target(policy: ActorCriticPolicy) -> ActorCriticPolicy:
 def update_target(
     target: ActorCriticPolicy, policy: ActorCriticPolicy, tau: float
 ) -> None:
-    """Moves the slow copy towards the policy: `target += tau * (policy - target)`.
+    """Updates a target network in place, `target += tau * (policy - target)`.
 
     Reference: Mnih et al. (2015), "Human-level control through deep reinforcement
     learning", with tau 1; Lillicrap et al. (2016), "Continuous control with deep
-    reinforcement learning", with tau below (Polyak averaging).
-
-    Args:
-        target: the copy, changed in place.
-        policy: the one that learns.
-        tau: in (0, 1]; 1 copies it.
+    reinforcement learning", with tau < 1 (Polyak averaging).
     """
     source = policy.state_dict()
     with torch.no_grad():
-        for name, slow in target.state_dict().items():
-            # Counters, of batch norm for one, have no mean.
-            if tau == 1.0 or not slow.is_floating_point():
-                slow.copy_(source[name])
+        for name, tensor in target.state_dict().items():
+            # Integers, such as the counters of batch norm, can't be averaged.
+            if tau == 1.0 or not tensor.is_floating_point():
+                tensor.copy_(source[name])
             else:
-                slow.lerp_(source[name], tau)
+                tensor.lerp_(source[name], tau)
 
 
 def split_critic(policy: ActorCriticPolicy) -> None:
-    """Gives what belongs to the critic alone a parameter group of its own, the last.
+    """Moves the critic's own parameters to a second parameter group of the optimiser.
 
-    What the critic shares with the policy, a body or an extractor, stays with the
-    policy. The optimiser itself stays: its state and hooks are kept.
-
-    Args:
-        policy: one with a critic.
+    Parameters that the critic shares with the actor stay in the first group. The
+    optimiser keeps its state and hooks.
 
     Raises:
-        ValueError: if nothing belongs to the critic.
+        ValueError: if the critic has no parameters of its own.
     """
     actor = {id(p) for p in policy.action_net.parameters()}
     modules = _critic_modules(policy)
-    own = [p for module in modules for p in module.parameters() if id(p) not in actor]
-    if not own:
+    params = [p for module in modules for p in module.parameters()]
+    critic_params = [p for p in params if id(p) not in actor]
+    if not critic_params:
         raise ValueError(
             "critic_learning_rate needs a critic with parameters of its own, and "
             f"{type(policy).__name__} has none here"
         )
-    ours = {id(p) for p in own}
+    ids = {id(p) for p in critic_params}
     (group,) = policy.optimizer.param_groups
-    critic_group = {**group, "params": own}
-    group["params"] = [p for p in group["params"] if id(p) not in ours]
+    critic_group = {**group, "params": critic_params}
+    group["params"] = [p for p in group["params"] if id(p) not in ids]
     policy.optimizer.add_param_group(critic_group)
 
 
 def critic_names(policy: ActorCriticPolicy) -> set[str]:
-    """Returns the names in `policy.state_dict()` of what the critic alone uses."""
-    own = {id(t) for m in _critic_modules(policy) for t in _tensors(m).values()}
+    """Returns the entries of `policy.state_dict()` that only the critic uses."""
     modules = (policy.action_net, policy.mlp_extractor.policy_net)
     actor = {id(t) for m in modules for t in _tensors(m).values()}
-    return {n for n, t in _tensors(policy).items() if id(t) in own - actor}
+    critic = {id(t) for m in _critic_modules(policy) for t in _tensors(m).values()}
+    return {n for n, t in _tensors(policy).items() if id(t) in critic - actor}
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    # The tensors themselves, which several names can stand for.
+    # keep_vars: the tensors themselves, since several names may share one.
     return module.state_dict(keep_vars=True)
 
 

@@ -1,10 +1,15 @@
 """Losses whose gradients are the estimators: pure functions of flat tensors `[B]`.
 
-Each loss of the policy is a sum over recorded steps divided by `n_samples`. For whole
-episodes that is the number of episodes: the gradient of an expected return is an
-expectation over episodes, of sums over their steps, and dividing by the steps instead
-weights an episode by the inverse of the batch's length, which is random. For a fixed
-number of steps it is that number.
+Losses are scalars. Arguments that are not differentiated, such as advantages and the
+old policy's log-probabilities, are detached. Log-probabilities and entropies are in
+nats, advantages and values in units of reward. A ValueError is raised if shapes differ:
+`[B, 1]` and `[B]` would broadcast to `[B, B]`.
+
+Losses of the policy are sums over recorded steps divided by `n_samples`, which is the
+number of episodes if these are whole, and the number of steps otherwise. The gradient
+of an expected return is an expectation over episodes of a sum over their steps;
+dividing by the number of steps instead would weight each batch of episodes by the
+inverse of its length, which is random.
 """
 
 from __future__ import annotations
@@ -37,16 +42,9 @@ def policy_gradient_loss(
     Reference: Williams (1992), theorem 1; Sutton et al. (2000), theorem 1.
 
     Args:
-        log_prob: `[B]`, log-probability of each action taken, natural logarithm.
-        advantages: `[B]`, weight of each action, in units of reward; a constant.
-        n_samples: number of episodes, or of steps, see above.
-
-    Returns:
-        A scalar, in units of reward.
-
-    Raises:
-        ValueError: if the shapes differ: `[B, 1]` beside `[B]` would broadcast to
-            `[B, B]`.
+        log_prob: `[B]`, log-probability of each action.
+        advantages: `[B]`, weight of each action.
+        n_samples: number of episodes or steps, see above.
     """
     _check_same_shape("advantages", advantages, "log_prob", log_prob)
     return torch.dot(advantages.detach(), log_prob) * (-1.0 / n_samples)
@@ -59,7 +57,7 @@ def clipped_surrogate_loss(
     clip_range: float,
     n_samples: float,
 ) -> Tensor:
-    r"""PPO's loss: no reward for moving an action's probability too far.
+    """PPO's clipped surrogate, which limits the change of each action's probability.
 
     `L = -(1/n) sum_b min(rho_b A_b, clip(rho_b, 1 - epsilon, 1 + epsilon) A_b)` with
     `rho_b = pi(a_b | s_b) / pi_old(a_b | s_b)`. Where all rho are 1, as in the first
@@ -69,17 +67,11 @@ def clipped_surrogate_loss(
     equation 7.
 
     Args:
-        log_prob: `[B]`, log-probability of each action now.
-        old_log_prob: `[B]`, that of the policy which took it; a constant.
-        advantages: `[B]`, weight of each action, in units of reward; a constant.
+        log_prob: `[B]`, log-probability of each action under the current policy.
+        old_log_prob: `[B]`, the same under the policy that took the actions.
+        advantages: `[B]`, weight of each action.
         clip_range: epsilon, above 0.
-        n_samples: number of episodes, or of steps, see above.
-
-    Returns:
-        A scalar, in units of reward.
-
-    Raises:
-        ValueError: if the shapes differ.
+        n_samples: number of episodes or steps, see above.
     """
     _check_same_shape("advantages", advantages, "log_prob", log_prob)
     _check_same_shape("old_log_prob", old_log_prob, "log_prob", log_prob)
@@ -90,21 +82,11 @@ def clipped_surrogate_loss(
 
 
 def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
-    """Estimate of KL(pi_old, pi) from actions that pi_old took; never negative.
+    """Estimate of KL(pi_old, pi) from actions of pi_old, detached; never negative.
 
-    `(1/B) sum_b (rho_b - 1 - log rho_b)`
+    `(1/B) sum_b (rho_b - 1 - log rho_b)`, with rho as in `clipped_surrogate_loss`.
 
     Reference: Schulman (2020), "Approximating KL divergence", estimator k3.
-
-    Args:
-        log_prob: `[B]`, log-probability of each action now.
-        old_log_prob: `[B]`, that of the policy which took it.
-
-    Returns:
-        A scalar without a gradient, in nats.
-
-    Raises:
-        ValueError: if the shapes differ.
     """
     _check_same_shape("old_log_prob", old_log_prob, "log_prob", log_prob)
     log_ratio = (log_prob - old_log_prob).detach()
@@ -114,23 +96,17 @@ def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
 def value_loss(
     values: Tensor, returns: Tensor, critic_loss: CriticLoss = "squared"
 ) -> Tensor:
-    """Mean error of the critic, a regression over all recorded steps.
+    """Mean regression loss of the critic.
 
     `L = (1/B) sum_b l(G_b - V(s_b))` with `l(x) = x^2` for `"squared"`, and for
     `"huber"` `l(x) = x^2 / 2` where `|x| < 1`, `|x| - 1/2` elsewhere.
 
-    Reference: Sutton and Barto (2018), equation 9.1; Huber (1964), with the bound 1.
+    Reference: Sutton and Barto (2018), equation 9.1; Huber (1964), with threshold 1.
 
     Args:
         values: `[B]`, V(s_b).
-        returns: `[B]`, the targets; constants.
-        critic_loss: `"squared"` or `"huber"` (also called smooth L1).
-
-    Returns:
-        A scalar, in units of reward squared (of reward, far from 0, for `"huber"`).
-
-    Raises:
-        ValueError: if the shapes differ.
+        returns: `[B]`, the targets.
+        critic_loss: `"squared"` or `"huber"` (smooth L1).
     """
     _check_same_shape("returns", returns, "values", values)
     if critic_loss == "huber":
@@ -139,22 +115,16 @@ def value_loss(
 
 
 def clipped_values(values: Tensor, old_values: Tensor, clip_range_vf: float) -> Tensor:
-    """Values that may move no further than `clip_range_vf` from what they were.
+    """Values clipped to within `clip_range_vf` of the old ones, `[B]`.
 
     `V_old(s_b) + clip(V(s_b) - V_old(s_b), -epsilon, epsilon)`
 
     Reference: OpenAI's baselines (2017), ppo2; it depends on the scale of rewards.
 
     Args:
-        values: `[B]`, V(s_b) now.
-        old_values: `[B]`, V(s_b) when the action was taken; constants.
+        values: `[B]`, V(s_b) of the current critic.
+        old_values: `[B]`, V(s_b) when the action was taken.
         clip_range_vf: epsilon, above 0, in units of reward.
-
-    Returns:
-        `[B]`, in units of reward.
-
-    Raises:
-        ValueError: if the shapes differ.
     """
     _check_same_shape("old_values", old_values, "values", values)
     old = old_values.detach()
@@ -162,28 +132,27 @@ def clipped_values(values: Tensor, old_values: Tensor, clip_range_vf: float) -> 
 
 
 def entropy_loss(entropy: Tensor | None, log_prob: Tensor, n_samples: float) -> Tensor:
-    """Minus the entropy of the policy: minimising it keeps the policy exploring.
+    """Minus the entropy of the policy; minimising it encourages exploration.
 
     `L = -(1/n) sum_b H(pi(. | s_b))`
 
     Reference: Williams and Peng (1991); Mnih et al. (2016), section 4.
 
     Args:
-        entropy: `[B]` in nats; None where it has no closed form, which uses the
-            estimate `-log pi(a_b | s_b)`, as Stable-Baselines3 does.
-        log_prob: `[B]`, log-probability of each action taken.
-        n_samples: number of episodes, or of steps, see above.
-
-    Returns:
-        A scalar, in nats.
+        entropy: `[B]`; None if it has no closed form, for the estimate
+            `-log pi(a_b | s_b)` that Stable-Baselines3 uses.
+        log_prob: `[B]`, log-probability of each action.
+        n_samples: number of episodes or steps, see above.
     """
     nats = -log_prob if entropy is None else entropy
     return -nats.sum() / n_samples
 
 
-def _check_same_shape(name: str, given: Tensor, like: str, other: Tensor) -> None:
-    if given.shape != other.shape:
+def _check_same_shape(
+    name: str, tensor: Tensor, other_name: str, other: Tensor
+) -> None:
+    if tensor.shape != other.shape:
         raise ValueError(
-            f"{name} must have the shape of {like}, {list(other.shape)}, got "
-            f"{list(given.shape)}"
+            f"{name} must have the shape of {other_name}, {list(other.shape)}, got "
+            f"{list(tensor.shape)}"
         )

@@ -1,17 +1,19 @@
-"""What an action is worth, from rewards and values: pure functions of tensors.
+"""Returns and advantages from rewards and values: pure functions of tensors.
 
-All tensors are float `[T, N]` (or `[T]` for a single sequence), masks bool of the same
-shape. Row t of `rewards`, `terminated` and `truncated` follows the action of row t.
-`next_values[t]` is the value of the state that truly followed: of the final state where
-an episode was truncated, not of the one the environment restarted in. Where an episode
-terminated nothing follows and `next_values` is ignored. In the equations c_t is 1 where
-the episode goes on in row t + 1, and v_{t+1} is `next_values[t]`, or 0 if terminated.
+All tensors are float `[T, N]`, or `[T]` for a single sequence, and masks are bool of
+the same shape; results have the shape and dtype of `rewards`, in units of reward. Row t
+of `rewards`, `terminated` and `truncated` follows the action of row t. `next_values[t]`
+is the value of the state after that action: of the final state where an episode is
+truncated, not of the first state of the next episode. It is ignored where an episode
+terminates.
 
-Left out, `terminated` and `truncated` are False everywhere, and `next_values` is 0: the
-return then ends where the rewards end.
+In the equations, c_t is 1 where the episode continues in row t + 1 and 0 elsewhere, and
+v_{t+1} is `next_values[t]`, or 0 if terminated. By default `terminated` and `truncated`
+are False and `next_values` is 0, so that returns end with the last row. `gamma`, the
+discount factor, and lambda lie in [0, 1].
 
-Sums are taken in float64 and returned in the dtype of the rewards: in float32 the sum
-of 50,000 equal rewards is off by 0.05 %.
+All functions raise a ValueError if shapes differ or a number is out of range. Sums are
+computed in float64: in float32, the sum of 50,000 equal rewards is off by 0.05 %.
 """
 
 from __future__ import annotations
@@ -29,11 +31,6 @@ __all__ = [
 ]
 
 
-def double(numbers: Tensor) -> Tensor:
-    """Returns float64, except on Apple's GPUs, which have none."""
-    return numbers if numbers.device.type == "mps" else numbers.double()
-
-
 def reward_to_go(
     rewards: Tensor,
     gamma: float,
@@ -41,24 +38,11 @@ def reward_to_go(
     truncated: Tensor | None = None,
     next_values: Tensor | None = None,
 ) -> Tensor:
-    r"""Discounted sum of the rewards from each step to the end of its episode.
+    """Discounted sum of the rewards from each step to the end of its episode.
 
     `G_t = r_t + gamma * (c_t G_{t+1} + (1 - c_t) v_{t+1})`
 
     Reference: Sutton and Barto (2018), equation 3.9.
-
-    Args:
-        rewards: `[T, N]`.
-        gamma: discount factor in [0, 1].
-        terminated: `[T, N]` bool.
-        truncated: `[T, N]` bool.
-        next_values: `[T, N]`.
-
-    Returns:
-        `[T, N]`, in units of reward.
-
-    Raises:
-        ValueError: if shapes differ or gamma is out of range.
     """
     return lambda_return(rewards, gamma, 1.0, terminated, truncated, next_values)
 
@@ -70,32 +54,18 @@ def full_return(
     truncated: Tensor | None = None,
     next_values: Tensor | None = None,
 ) -> Tensor:
-    r"""The whole episode's discounted return, at every step of the episode.
+    """Discounted return of the whole episode, repeated at each of its steps.
 
-    `F_t = G_0` of the episode that row t belongs to; G as in `reward_to_go`. An episode
-    that began before row 0 counts from row 0.
+    `F_t = G_0` of the episode that row t belongs to, with G as in `reward_to_go`. An
+    episode that began before row 0 counts from row 0.
 
     Reference: Williams (1992), section 4, episodic REINFORCE.
-
-    Args:
-        rewards: `[T, N]`.
-        gamma: discount factor in [0, 1].
-        terminated: `[T, N]` bool.
-        truncated: `[T, N]` bool.
-        next_values: `[T, N]`.
-
-    Returns:
-        `[T, N]`, in units of reward.
-
-    Raises:
-        ValueError: if shapes differ or gamma is out of range.
     """
-    to_go = reward_to_go(rewards, gamma, terminated, truncated, next_values)
-    goes_on, _ = continuation(rewards, terminated, truncated, next_values)
-    whole = to_go.clone()
+    returns = reward_to_go(rewards, gamma, terminated, truncated, next_values)
+    continues, _ = continuation(rewards, terminated, truncated, next_values)
     for t in range(1, len(rewards)):
-        whole[t] = torch.where(goes_on[t - 1], whole[t - 1], to_go[t])
-    return whole
+        returns[t] = torch.where(continues[t - 1], returns[t - 1], returns[t])
+    return returns
 
 
 def td_target(
@@ -108,8 +78,6 @@ def td_target(
     """One-step target, `r_t + gamma * v_{t+1}`.
 
     Reference: Sutton and Barto (2018), equation 6.2.
-
-    Args, Returns, Raises: as `reward_to_go`.
     """
     return n_step_return(rewards, gamma, 1, terminated, truncated, next_values)
 
@@ -122,38 +90,24 @@ def n_step_return(
     truncated: Tensor | None = None,
     next_values: Tensor | None = None,
 ) -> Tensor:
-    r"""The rewards of n steps, then the value of the state reached.
+    """Discounted sum of n >= 1 rewards and the value of the state after them.
 
     `G^1_t = r_t + gamma * v_{t+1}`, and
     `G^n_t = r_t + gamma * (c_t G^{n-1}_{t+1} + (1 - c_t) v_{t+1})`. Where fewer than n
-    rows are left it uses those there are.
+    rows are left, all of them are used.
 
     Reference: Sutton and Barto (2018), equation 7.1.
-
-    Args:
-        rewards: `[T, N]`.
-        gamma: discount factor in [0, 1].
-        n: number of rewards, at least 1.
-        terminated: `[T, N]` bool.
-        truncated: `[T, N]` bool.
-        next_values: `[T, N]`.
-
-    Returns:
-        `[T, N]`, in units of reward.
-
-    Raises:
-        ValueError: if shapes differ, n < 1 or gamma is out of range.
     """
     if n < 1:
         raise ValueError(f"n must be an integer >= 1, got {n}")
-    check_unit_interval("gamma", gamma)
-    goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
-    now, beyond = double(rewards), double(beyond)
-    target = now + gamma * beyond
-    # More than T steps change nothing.
+    check_unit_interval(gamma=gamma)
+    continues, bootstrap = continuation(rewards, terminated, truncated, next_values)
+    wide_rewards, bootstrap = double(rewards), double(bootstrap)
+    target = wide_rewards + gamma * bootstrap
+    # There are at most T rewards to add.
     for _ in range(min(n, len(rewards)) - 1):
-        later = torch.cat([target[1:], beyond[-1:]])
-        target = now + gamma * torch.where(goes_on, later, beyond)
+        next_target = torch.cat([target[1:], bootstrap[-1:]])
+        target = wide_rewards + gamma * torch.where(continues, next_target, bootstrap)
     return target.to(rewards.dtype)
 
 
@@ -165,37 +119,19 @@ def lambda_return(
     truncated: Tensor | None = None,
     next_values: Tensor | None = None,
 ) -> Tensor:
-    r"""Average of all n-step returns, weighted by powers of lambda.
+    """Average of all n-step returns, weighted by powers of lambda.
 
     `G_t = r_t + gamma * (c_t ((1 - lambda) v_{t+1} + lambda G_{t+1})
-    + (1 - c_t) v_{t+1})`, and `G_T = v_T` behind the last row.
+    + (1 - c_t) v_{t+1})`, with `G_T = v_T` after the last row. Lambda 0 gives the
+    one-step target, 1 the reward-to-go.
 
     Reference: Sutton and Barto (2018), equation 12.18 with a state-value critic.
-
-    Args:
-        rewards: `[T, N]`.
-        gamma: discount factor in [0, 1].
-        lambda_: 0 for the one-step target, 1 for the reward-to-go.
-        terminated: `[T, N]` bool.
-        truncated: `[T, N]` bool.
-        next_values: `[T, N]`.
-
-    Returns:
-        `[T, N]`, in units of reward.
-
-    Raises:
-        ValueError: if shapes differ, or gamma or lambda_ is out of range.
     """
-    check_unit_interval("gamma", gamma)
-    check_unit_interval("lambda_", lambda_)
-    goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
-    if next_values is None:
-        decay = gamma * lambda_ * _as_numbers(goes_on, rewards)
-        return _discounted_sum(rewards, decay, torch.zeros_like(rewards[0]))
-    # What does not wait for the next row is done for all rows at once.
-    now = rewards + gamma * torch.where(goes_on, (1.0 - lambda_) * beyond, beyond)
-    decay = gamma * lambda_ * _as_numbers(goes_on, rewards)
-    return _discounted_sum(now, decay, beyond[-1])
+    check_unit_interval(gamma=gamma, lambda_=lambda_)
+    continues, bootstrap = continuation(rewards, terminated, truncated, next_values)
+    weighted = torch.where(continues, (1.0 - lambda_) * bootstrap, bootstrap)
+    terms = rewards + gamma * weighted
+    return _discounted_sum(terms, gamma * lambda_, continues, bootstrap[-1])
 
 
 def generalized_advantage(
@@ -207,51 +143,40 @@ def generalized_advantage(
     truncated: Tensor | None = None,
     next_values: Tensor | None = None,
 ) -> Tensor:
-    r"""Generalised advantage estimation.
+    """Generalised advantage estimation.
 
     `A_t = delta_t + gamma * lambda * c_t A_{t+1}` with
-    `delta_t = r_t + gamma * v_{t+1} - V(s_t)`.
+    `delta_t = r_t + gamma * v_{t+1} - V(s_t)`, where `values[t]` is V(s_t). Lambda 0
+    gives the one-step advantage, 1 the reward-to-go minus the value.
 
     Reference: Schulman et al. (2016), equations 11 to 16.
-
-    Args:
-        rewards: `[T, N]`.
-        values: `[T, N]`, V(s_t).
-        gamma: discount factor in [0, 1].
-        gae_lambda: 0 for the one-step advantage, 1 for return minus value.
-        terminated: `[T, N]` bool.
-        truncated: `[T, N]` bool.
-        next_values: `[T, N]`.
-
-    Returns:
-        `[T, N]`, in units of reward.
-
-    Raises:
-        ValueError: if shapes differ, or gamma or gae_lambda is out of range.
     """
-    check_unit_interval("gamma", gamma)
-    check_unit_interval("gae_lambda", gae_lambda)
-    goes_on, beyond = continuation(rewards, terminated, truncated, next_values)
-    check_shape("values", values, rewards)
-    delta = rewards + gamma * beyond - values
-    decay = gamma * gae_lambda * _as_numbers(goes_on, rewards)
-    return _discounted_sum(delta, decay, torch.zeros_like(rewards[0]))
+    check_unit_interval(gamma=gamma, gae_lambda=gae_lambda)
+    continues, bootstrap = continuation(
+        rewards, terminated, truncated, next_values, values=values
+    )
+    delta = rewards + gamma * bootstrap - values
+    after_last = torch.zeros_like(rewards[0])
+    return _discounted_sum(delta, gamma * gae_lambda, continues, after_last)
 
 
-def _as_numbers(mask: Tensor, like: Tensor) -> Tensor:
-    """Returns 1 where a mask is True and 0 elsewhere, of the dtype of another."""
-    # By way of the bytes: torch is many times slower with bools.
-    return mask.view(torch.uint8).to(like.dtype)
+def _discounted_sum(
+    terms: Tensor, discount: float, continues: Tensor, after_last: Tensor
+) -> Tensor:
+    """Returns `S_t = terms_t + discount * c_t S_{t+1}` with `S_T = after_last`."""
+    # Via uint8: converting bools is many times slower in torch.
+    discounts = discount * continues.view(torch.uint8).to(terms.dtype)
+    sums, total = [], double(after_last)
+    rows = zip(double(terms).unbind(), double(discounts).unbind(), strict=True)
+    for term, factor in reversed(list(rows)):
+        total = torch.addcmul(term, factor, total)
+        sums.append(total)
+    return torch.stack(sums[::-1]).to(terms.dtype)
 
 
-def _discounted_sum(now: Tensor, decay: Tensor, later: Tensor) -> Tensor:
-    """Returns `[T, N]`, `S_t = now_t + decay_t S_{t+1}` with `S_T = later`."""
-    sums, later = [], double(later)
-    rows, factors = double(now).unbind(), double(decay).unbind()
-    for row, factor in zip(reversed(rows), reversed(factors), strict=True):
-        later = torch.addcmul(row, factor, later)
-        sums.append(later)
-    return torch.stack(sums[::-1]).to(now.dtype)
+def double(tensor: Tensor) -> Tensor:
+    """Converts to float64, except on Apple's GPUs, which do not support it."""
+    return tensor if tensor.device.type == "mps" else tensor.double()
 
 
 def continuation(
@@ -259,32 +184,34 @@ def continuation(
     terminated: Tensor | None,
     truncated: Tensor | None,
     next_values: Tensor | None,
+    **others: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Returns c_t, bool, and v_{t+1} with 0 where the episode terminated."""
+    """Checks shapes, also those of `others`; returns c_t, bool, and v_{t+1}."""
     if rewards.ndim not in (1, 2) or len(rewards) == 0:
         raise ValueError(
             f"rewards must be [T] or [T, N] with T >= 1, got {list(rewards.shape)}"
         )
-    no = torch.zeros((), dtype=torch.bool, device=rewards.device).expand(rewards.shape)
-    terminated = no if terminated is None else terminated
-    truncated = no if truncated is None else truncated
-    check_shape("terminated", terminated, rewards)
-    check_shape("truncated", truncated, rewards)
-    goes_on = ~(terminated | truncated)
-    if next_values is None:
-        return goes_on, torch.zeros_like(rewards[:1]).expand(rewards.shape)
-    check_shape("next_values", next_values, rewards)
-    return goes_on, torch.where(terminated, 0.0, next_values)
+    never = torch.zeros_like(rewards, dtype=torch.bool)
+    terminated = never if terminated is None else terminated
+    truncated = never if truncated is None else truncated
+    next_values = torch.zeros_like(rewards) if next_values is None else next_values
+    tensors = {
+        "terminated": terminated,
+        "truncated": truncated,
+        "next_values": next_values,
+        **others,
+    }
+    for name, tensor in tensors.items():
+        if tensor.shape != rewards.shape:
+            raise ValueError(
+                f"{name} must have the shape of rewards, {list(rewards.shape)}, got "
+                f"{list(tensor.shape)}"
+            )
+    return ~(terminated | truncated), torch.where(terminated, 0.0, next_values)
 
 
-def check_shape(name: str, given: Tensor, rewards: Tensor) -> None:
-    if given.shape != rewards.shape:
-        raise ValueError(
-            f"{name} must have the shape of rewards, {list(rewards.shape)}, got "
-            f"{list(given.shape)}"
-        )
-
-
-def check_unit_interval(name: str, given: float) -> None:
-    if not 0.0 <= given <= 1.0:
-        raise ValueError(f"{name} must lie in [0, 1], got {given}")
+def check_unit_interval(**numbers: float) -> None:
+    """Raises a ValueError unless all numbers, passed by name, lie in [0, 1]."""
+    for name, number in numbers.items():
+        if not 0.0 <= number <= 1.0:
+            raise ValueError(f"{name} must lie in [0, 1], got {number}")

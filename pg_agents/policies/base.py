@@ -1,4 +1,4 @@
-"""Base class of the policies: SB3's `ActorCriticPolicy` for any action space."""
+"""Base class of the policies: SB3's `ActorCriticPolicy` for more spaces."""
 
 from __future__ import annotations
 
@@ -11,20 +11,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel
-from stable_baselines3.common.torch_layers import (
-    BaseFeaturesExtractor,
-)
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
-from pg_agents.common.nonfinite import check_policy
+from pg_agents.common.nonfinite import check_finite_policy
 from pg_agents.common.spaces import nearest_actions, scaled, unscaled
-from pg_agents.common.tree import tree_map
-from pg_agents.policies.distributions import (
-    BoxGaussian,
-    ShiftedCategorical,
-    for_space,
-)
+from pg_agents.common.tree import leaves, tree_map
+from pg_agents.policies.distributions import BoxGaussian, ShiftedCategorical, for_space
 
 # Layers of torch that behave differently in training.
 _MODE_DEPENDENT = (
@@ -33,10 +27,10 @@ _MODE_DEPENDENT = (
     nn.RReLU,
     nn.MultiheadAttention,
 )
-# Packages whose overrides `act` and `evaluate_actions` take into account.
+# Packages whose classes `act` and `evaluate_actions` support.
 _TRUSTED = ("torch", "stable_baselines3", "pg_agents")
-# Methods that `act` and `evaluate_actions` do not call, or call in another way than
-# SB3's `forward` and `evaluate_actions`.
+# Methods that `act` and `evaluate_actions` skip, or call differently from SB3's
+# `forward` and `evaluate_actions`: an override would be missed.
 _METHODS = (
     "__call__",
     "forward",
@@ -51,37 +45,34 @@ _EXTRACTOR_METHODS = ("__call__", "forward", "forward_actor", "forward_critic")
 
 
 class _CountsFromZero(BaseModel):
-    """Shifts discrete observations so that the one-hot code counts from 0.
+    """Shifts discrete observations to start at 0, as their one-hot encoding expects.
 
-    It stands behind `ActorCriticPolicy` in the order of inheritance: that is where all
-    of SB3's methods, `forward` as well as `predict_values`, come to for the features.
+    A base class after `ActorCriticPolicy`: all of SB3's methods call this
+    `extract_features` through `super()`.
     """
 
     def extract_features(
         self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor
     ) -> Tensor:
         space = self.observation_space
-        starts: Any = _start(space)
+        starts: Any = getattr(space, "start", 0)
         if isinstance(space, spaces.Dict):
-            starts = {key: _start(part) for key, part in space.spaces.items()}
-            if not any(np.any(start) for start in starts.values()):
-                return super().extract_features(obs, features_extractor)
-        elif not np.any(starts):
-            return super().extract_features(obs, features_extractor)
-        return super().extract_features(
-            tree_map(_minus, obs, starts), features_extractor
-        )
+            starts = {k: getattr(part, "start", 0) for k, part in space.items()}
+        if any(np.any(start) for start in leaves(starts)):
+            obs = tree_map(_subtract, obs, starts)
+        return super().extract_features(obs, features_extractor)
 
 
 class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[misc]
     """SB3's `ActorCriticPolicy` with support for more spaces.
 
-    Discrete spaces may start at any number: actions are those of the environment (SB3
-    counts from 0), also in the distributions of `get_distribution`. Actions may have
-    any dtype; `predict` returns that of the space. The distribution of a squashed
-    policy is over [-1, 1], as in SB3: `scale_action` converts what `predict` returns.
-    A subclass that builds distributions itself, without `action_dist`, has to use the
-    environment's numbers in them. `save` and `load` keep every constructor argument.
+    Discrete spaces may start at any number: all methods, and the distributions of
+    `get_distribution`, use the environment's actions, where SB3 counts from 0. Actions
+    may have any dtype; `predict` returns that of the space. The distribution of a
+    squashed policy is over [-1, 1], as in SB3; `scale_action` converts actions of
+    `predict` to this range. Subclasses that build distributions without `action_dist`
+    have to use the environment's actions in them. `save` and `load` keep every
+    constructor argument.
 
     Args:
         observation_space: observation space.
@@ -97,7 +88,7 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
         lr_schedule: Schedule,
         **kwargs: Any,
     ) -> None:
-        # SB3 forgets these where gSDE is off.
+        # SB3 does not store these without gSDE.
         self._gsde = {
             "full_std": kwargs.get("full_std", True),
             "use_expln": kwargs.get("use_expln", False),
@@ -120,14 +111,14 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
             path: name of the file.
 
         Raises:
-            NonFiniteError: (a ValueError) if a parameter is NaN or infinite; an old
-                file of that name is as it was.
+            NonFiniteError: (a ValueError) if a parameter is NaN or infinite; existing
+                files are unchanged.
         """
-        check_policy(self)
+        check_finite_policy(self)
         super().save(path)
 
     def act(self, obs: PyTorchObs) -> Tensor:
-        """Draws the actions of `forward`, `[N, *action_shape]`, without the critic."""
+        """Samples actions `[N, *action_shape]` as `forward`, without the critic."""
         actions = self.get_distribution(obs).sample()
         return actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
 
@@ -145,8 +136,8 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
     def uses_default_forward(self) -> bool:
         """Whether calling `act` and `evaluate_actions` is equivalent to `forward`.
 
-        It is not if a subclass or the instance overrides a method, or if a hook would
-        be called a different number of times.
+        It is not if a user's subclass or the instance overrides a method, or if hooks,
+        which would be called a different number of times, are registered.
         """
         return (
             _are_stock(self, _METHODS)
@@ -158,12 +149,11 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
     def has_train_eval_modes(self) -> bool:
         """Whether a layer may behave differently in training, as dropout does.
 
-        Layers of unknown packages may.
+        This is assumed of layers from unknown packages.
         """
         return any(
             isinstance(module, _MODE_DEPENDENT)
-            or type(module).__module__.split(".")[0]
-            not in ("torch", "stable_baselines3", "pg_agents")
+            or type(module).__module__.split(".")[0] not in _TRUSTED
             for module in self.modules()
         )
 
@@ -183,22 +173,22 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
         return actions, state
 
     def scale_action(self, action: NDArray[Any]) -> NDArray[Any]:
-        """Returns actions of a Box, of any dtype, as numbers in [-1, 1]."""
-        assert isinstance(self.action_space, spaces.Box), "others have no bounds"
+        """Maps actions of a Box, of any dtype, from its bounds to [-1, 1]."""
+        assert isinstance(self.action_space, spaces.Box), "only a Box has bounds"
         return scaled(action, self.action_space)
 
     def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
-        """Returns numbers in [-1, 1] as numbers within the bounds of a Box."""
-        assert isinstance(self.action_space, spaces.Box), "others have no bounds"
+        """Maps numbers from [-1, 1] to the bounds of a Box."""
+        assert isinstance(self.action_space, spaces.Box), "only a Box has bounds"
         return unscaled(scaled_action, self.action_space)
 
 
 def _are_stock(module: nn.Module, names: tuple[str, ...]) -> bool:
     """Returns whether no method is overridden by a user's class or on the instance."""
-    kind, attributes = type(module), vars(module)
     for name in names:
-        package = getattr(kind, name, _are_stock).__module__.split(".")[0]
-        if name in attributes or package not in _TRUSTED:
+        method = getattr(type(module), name, None)
+        overridden = method and method.__module__.split(".")[0] not in _TRUSTED
+        if overridden or name in vars(module):
             return False
     return True
 
@@ -207,29 +197,22 @@ def has_hooks(module: nn.Module) -> bool:
     """Whether a hook is registered on a module, on one inside it, or on all modules."""
     if nn.modules.module._has_any_global_hook():
         return True
-    # By hand: `modules()` takes several times as long, which small rollouts feel.
-    inside: list[nn.Module | None] = [module]
-    while inside:
-        each = inside.pop()
-        if each is None:
+    # A loop, because `module.modules()` takes several times as long.
+    pending: list[nn.Module | None] = [module]
+    while pending:
+        current = pending.pop()
+        if current is None:
             continue
         if (
-            each._forward_hooks
-            or each._forward_pre_hooks
-            or each._backward_hooks
-            or each._backward_pre_hooks
+            current._forward_hooks
+            or current._forward_pre_hooks
+            or current._backward_hooks
+            or current._backward_pre_hooks
         ):
             return True
-        inside += each._modules.values()
+        pending += current._modules.values()
     return False
 
 
-def _start(space: spaces.Space[Any]) -> Any:  # noqa: ANN401
-    """Returns the first number of a discrete space, or their array; 0 elsewhere."""
-    return getattr(space, "start", 0)
-
-
-def _minus(observations: Tensor, start: Any) -> Tensor:  # noqa: ANN401
-    if not np.any(start):
-        return observations
-    return observations - torch.as_tensor(start).to(observations)
+def _subtract(obs: Tensor, start: Any) -> Tensor:  # noqa: ANN401
+    return obs - torch.as_tensor(start).to(obs) if np.any(start) else obs
