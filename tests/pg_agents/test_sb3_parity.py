@@ -197,7 +197,10 @@ def test_the_arguments_of_a2c_come_first_with_its_defaults() -> None:
     ours = list(inspect.signature(ActorCritic).parameters.values())
     for their, our in zip(theirs, ours, strict=False):
         assert (our.name, our.kind) == (their.name, their.kind)
-        assert our.default == their.default, our.name
+        # None: A2C's number of steps, unless n_episodes is given.
+        default = None if our.name == "n_steps" else their.default
+        assert our.default == default, our.name
+    assert ActorCritic("MlpPolicy", "CartPole-v1").n_steps == 5
     assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(theirs) :])
 
 

@@ -277,7 +277,7 @@ OF_PITFALLS: dict[str, tuple[Estimator, bool]] = {
 PAIRS = [
     *((getattr(pitfalls, name), *how) for name, how in OF_PITFALLS.items()),
     *((LOSSES[name], ESTIMATORS[name], False) for name in LOSSES),
-    (LOSSES["ideal critic"], ESTIMATORS["ideal critic"], True),
+    (LOSSES["exact critic"], ESTIMATORS["exact critic"], True),
     (pitfalls.through_terminal, mistakes.td_through_terminal, False),
 ]
 

@@ -258,7 +258,7 @@ def test_bytecode_of_another_python_is_not_run(agent: Any) -> None:
         ),
     )
     model, (said,) = load(agent, repaired)
-    assert "learning_rate, lr_schedule changed" in said
+    assert "learning_rate" in said and "lr_schedule" in said and "changed" in said
     assert model.lr_schedule(1.0) == 0.25
     same = written_by_python(saved(agent), f"{major}.{minor}.99")
     assert silently(agent, same).learning_rate(1.0) == 0.01
