@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,17 +17,6 @@ if TYPE_CHECKING:
 
 class NonFiniteError(ValueError):
     """A number that must be finite is NaN or infinite."""
-
-
-def total_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Returns the Euclidean norm of at least one tensor as one vector, a scalar.
-
-    It is finite if all numbers are and their squares do not overflow.
-    """
-    # One concatenation is faster than a norm for each of many small tensors.
-    flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
-    norm: Tensor = torch.linalg.vector_norm(flat)
-    return norm
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

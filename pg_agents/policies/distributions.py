@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.distributions import (
     BernoulliDistribution,
     CategoricalDistribution,
@@ -29,8 +30,6 @@ from torch.distributions import Normal
 from torch.types import _size
 
 NO_SHAPE = torch.Size()
-# The first action of a discrete space, or `[K]` int64 of them; None for 0.
-Start = int | Tensor | None
 
 
 class Categorical(torch.distributions.Categorical):
@@ -62,7 +61,8 @@ class Categorical(torch.distributions.Categorical):
 class ShiftedCategorical(CategoricalDistribution):
     """A softmax over the actions of a `Discrete` space."""
 
-    start: int | None = None
+    # The first action of the space.
+    start: int = 0
 
     def proba_distribution(self, action_logits: Tensor) -> Self:
         """Sets the logits, `[B, A]`."""
@@ -71,34 +71,38 @@ class ShiftedCategorical(CategoricalDistribution):
 
     def sample(self) -> Tensor:
         """Returns `[B]` int64."""
-        return _shifted(super().sample(), self.start)
+        return super().sample() + self.start
 
     def mode(self) -> Tensor:
         """Returns `[B]` int64, the most likely actions."""
-        return _shifted(super().mode(), self.start)
+        return super().mode() + self.start
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Returns `[B]` of actions `[B]` or `[B, 1]`, whole numbers of any dtype."""
-        indices = _indices(actions, self.start)
+        indices = _as_int64(actions) - self.start
         return super().log_prob(indices.flatten() if indices.dim() > 1 else indices)
 
 
 class ShiftedMultiCategorical(MultiCategoricalDistribution):
     """A softmax for each of the K numbers of a `MultiDiscrete` action."""
 
-    start: Tensor | None = None
+    # The first number of each, `[K]`.
+    start: NDArray[np.int64]
 
     def sample(self) -> Tensor:
         """Returns `[B, K]` int64."""
-        return _shifted(super().sample(), self.start)
+        indices = super().sample()
+        return indices + torch.as_tensor(self.start, device=indices.device)
 
     def mode(self) -> Tensor:
         """Returns `[B, K]` int64, the most likely actions."""
-        return _shifted(super().mode(), self.start)
+        indices = super().mode()
+        return indices + torch.as_tensor(self.start, device=indices.device)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Returns `[B]` of actions `[B, K]`, whole numbers of any dtype."""
-        return super().log_prob(torch.atleast_2d(_indices(actions, self.start)))
+        start = torch.as_tensor(self.start, device=actions.device)
+        return super().log_prob(torch.atleast_2d(_as_int64(actions) - start))
 
 
 class MultiBinaryBernoulli(BernoulliDistribution):
@@ -152,41 +156,23 @@ def for_space(distribution: Distribution, space: spaces.Space[Any]) -> Distribut
     if subclass is None:
         return distribution
     converted = subclass.__new__(subclass)
-    vars(converted).update(vars(distribution), start=_start(space))
+    start = np.asarray(getattr(space, "start", 0)).astype(np.int64)
+    vars(converted).update(
+        vars(distribution), start=start if start.ndim else int(start)
+    )
     return converted
 
 
-def _start(space: spaces.Space[Any]) -> Start:
-    start = getattr(space, "start", 0)
-    if not np.any(start):
-        return None
-    numbers = np.asarray(start).astype(np.int64)
-    return torch.as_tensor(numbers) if numbers.ndim else int(numbers)
-
-
-def _shifted(indices: Tensor, start: Start) -> Tensor:
-    """Returns the actions with indices `[B]` or `[B, K]`, int64."""
-    if start is None:
-        return indices
-    return indices + (start.to(indices) if isinstance(start, Tensor) else start)
-
-
-def _indices(actions: Tensor, start: Start) -> Tensor:
-    """Returns the indices, int64, of actions `[B]` or `[B, K]` of any dtype.
+def _as_int64(actions: Tensor) -> Tensor:
+    """Returns whole numbers of any dtype as int64.
 
     Raises:
         ValueError: if actions are not whole numbers.
     """
-    indices = actions
-    if actions.dtype is not torch.int64:
-        indices = actions.long()
-        if actions.is_floating_point() and not torch.equal(
-            indices.to(actions), actions
-        ):
-            raise ValueError(f"discrete actions must be whole numbers, got {actions}")
-    if start is None:
-        return indices
-    return indices - (start.to(indices) if isinstance(start, Tensor) else start)
+    integers = actions.long()
+    if actions.is_floating_point() and not torch.equal(integers.to(actions), actions):
+        raise ValueError(f"discrete actions must be whole numbers, got {actions}")
+    return integers
 
 
 def _flat(actions: Tensor, like: Tensor) -> Tensor:
