@@ -128,7 +128,7 @@ def equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def many(max_examples: int) -> Any:
+def many(max_examples: int) -> settings:
     return settings(
         max_examples=max_examples,
         deadline=None,
@@ -297,6 +297,10 @@ def make_model(agent: Any, **arguments: Any) -> Any:
     return agent("MlpPolicy", ID, seed=0, **arguments)
 
 
+def construct(agent: Any, env: Any, _: object = None) -> Any:
+    return agent("MlpPolicy", env)
+
+
 def set_env(agent: Any, env: Any, _: object = None) -> None:
     make_model(agent).set_env(env)
 
@@ -329,7 +333,7 @@ TAKE_AN_ENV: dict[str, Callable[[Any, Path], Any]] = {
         loss, env, n_episodes=256
     ),
     "mdp_from_env": lambda env, _: mdp_from_env(env),
-    **{a.__name__: lambda env, _, a=a: a("MlpPolicy", env) for a in AGENTS},
+    **{a.__name__: partial(construct, a) for a in AGENTS},
     **{f"{a.__name__}.load": partial(load, a) for a in AGENTS},
     **{f"{a.__name__}.set_env": partial(set_env, a) for a in AGENTS},
 }

@@ -58,7 +58,7 @@ EXAMPLES: dict[str, tuple[Any, dict[str, Any], Any, Any]] = {
 EACH_SETTING = pytest.mark.parametrize("name", EXAMPLES)
 
 
-def each_setting_failing(*names: str, reason: str) -> Any:
+def each_setting_failing(*names: str, reason: str) -> pytest.MarkDecorator:
     """Returns `EACH_SETTING` with settings that are known to fail."""
     xfail = pytest.mark.xfail(strict=True, reason=reason)
     cases = [pytest.param(n, marks=xfail) if n in names else n for n in EXAMPLES]
@@ -205,7 +205,7 @@ def test_custom_objects_replace_settings_that_are_not_none(name: str) -> None:
 
 
 def test_returns_of_reinforce_is_the_estimator() -> None:
-    model = REINFORCE("MlpPolicy", make_env(), returns="full_return")
+    model: Any = REINFORCE("MlpPolicy", make_env(), returns="full_return")
     assert model.returns == model.estimator == model.config.estimator == "full_return"
     model.returns = "reward_to_go"
     assert model.estimator == "reward_to_go"

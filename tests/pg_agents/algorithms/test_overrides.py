@@ -241,9 +241,9 @@ def doubled_features(policy: Any) -> None:
     policy.extract_features = lambda *args: 2.0 * extract_features(*args)
 
 
-def doubled_logits(policy: Any) -> None:
+def scaled_latents(policy: Any) -> None:
     distribution = policy._get_action_dist_from_latent
-    policy._get_action_dist_from_latent = lambda latent: distribution(2.0 * latent)
+    policy._get_action_dist_from_latent = lambda latent: distribution(100.0 * latent)
 
 
 def always_first_action(policy: Any) -> None:
@@ -263,7 +263,7 @@ def always_first_action(policy: Any) -> None:
         lambda policy: doubled_latents(policy.mlp_extractor),
         doubled_evaluation,
         doubled_features,
-        doubled_logits,
+        scaled_latents,
         always_first_action,
     ],
     ids=["mlp_extractor", "evaluate_actions", "features", "distribution", "forward"],

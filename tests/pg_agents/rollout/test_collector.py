@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -71,9 +72,7 @@ def collect(
 
 def scripted(*lengths: list[int], truncates: bool = False) -> DummyVecEnv:
     """Returns one ScriptedEnv for each list of episode lengths."""
-    return DummyVecEnv(
-        [lambda each=each: ScriptedEnv(each, truncates) for each in lengths]
-    )
+    return DummyVecEnv([partial(ScriptedEnv, each, truncates) for each in lengths])
 
 
 def values_of(model: Any, *obs: list[float]) -> Any:
@@ -343,20 +342,20 @@ def test_callbacks_get_the_dones_and_results_of_recorded_episodes() -> None:
 
 
 def test_callbacks_get_the_locals_of_a2c() -> None:
-    names: dict[Any, set[str]] = {A2C: set(), ActorCritic: set()}
-    for algorithm, found in names.items():
+    names: dict[str, set[str]] = {}
+    algorithms: list[Any] = [A2C, ActorCritic]
+    for algorithm in algorithms:
+        found = names.setdefault(algorithm.__name__, set())
 
         def on_step(variables: dict[str, Any], _: Any, found: Any = found) -> bool:
             found.update(variables)
             assert isinstance(variables["new_obs"], np.ndarray)
             return True
 
-        algorithm("MlpPolicy", ScriptedEnv([3])).learn(
-            5, callback=lambda variables, _, on_step=on_step: on_step(variables, _)
-        )
+        algorithm("MlpPolicy", ScriptedEnv([3])).learn(5, callback=on_step)
     # Loop variables of SB3's bootstrapping.
     loop_variables = {"idx", "done", "terminal_obs", "terminal_value"}
-    assert names[A2C] - names[ActorCritic] <= loop_variables
+    assert names["A2C"] - names["ActorCritic"] <= loop_variables
 
 
 def test_a_rollout_that_a_callback_stops_is_not_learnt_from() -> None:
