@@ -93,7 +93,7 @@ def gradient_of(model: PolicyGradientAlgorithm, episodes: Sequence[Episode]) -> 
     """
     buffer = model.rollout_buffer
     buffer.reset()
-    # Environments whose episode is over idle in the second row.
+    # Environments with one-step episodes idle in the second row.
     for t in range(2):
         live = np.array([t < len(e.rewards) for e in episodes])
         last = np.array([t == len(e.rewards) - 1 for e in episodes])

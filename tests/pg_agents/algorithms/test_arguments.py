@@ -129,13 +129,8 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def many(max_examples: int) -> settings:
-    return settings(
-        max_examples=max_examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
+    quiet = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=max_examples, suppress_health_check=quiet)
 
 
 @pytest.mark.parametrize("algorithm", LEARNERS)

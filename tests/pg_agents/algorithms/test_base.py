@@ -71,31 +71,6 @@ def test_a_loaded_model_predicts_the_same(agent: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("agent", LEARNERS)
-def test_load_restores_every_argument(agent: Any, tmp_path: Path) -> None:
-    arguments: dict[str, Any] = {
-        "n_steps": 7,
-        "gamma": 0.5,
-        "ent_coef": 0.25,
-        "vf_coef": 0.125,
-        "max_grad_norm": 3.0,
-        "normalize_advantage": True,
-        "learning_rate": 0.01,
-        "policy_kwargs": {"net_arch": [3]},
-        "standardize_returns": True,
-    }
-    if agent is ActorCritic:
-        arguments |= {"estimator": "n_step", "td_steps": 3}
-    else:
-        arguments |= {"baseline": "value", "bootstrap": True}
-    agent("MlpPolicy", SEQUENCE, **arguments).save(tmp_path / "model")
-    loaded = agent.load(tmp_path / "model", env=gymnasium.make(SEQUENCE))
-    for name, value in arguments.items():
-        assert getattr(loaded, name) == value, name
-    assert loaded.n_episodes is None
-    loaded.learn(20)
-
-
-@pytest.mark.parametrize("agent", LEARNERS)
 def test_attributes_of_a_checkpoint_contain_no_tensors_or_generators(
     agent: Any, tmp_path: Path
 ) -> None:

@@ -196,10 +196,9 @@ def test_learns_continuous_actions() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        # Refused before, while and after the environment is made.
         ({"gamma": 1.1}, r"gamma must lie in \[0, 1\], got 1.1"),
-        ({"policy": None}, "policy must be a name or a class, got None"),
         ({"baseline": "mean"}, "needs at least 2 per update, got n_envs=1"),
-        ({"rollout_buffer_class": dict}, "rollout_buffer_class must be a subclass of"),
         (
             {"baseline": "value", "policy_kwargs": {"critic": "none"}},
             "the baseline is a learned value and needs a critic",

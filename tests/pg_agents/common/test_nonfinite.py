@@ -279,7 +279,7 @@ def test_infinite_logits_mask_actions(algorithm: Any, n_envs: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"learning_rate": 1e30, "max_grad_norm": None}, "learning_rate is now 1e"),
         ({"ent_coef": 1e38, "n_epochs": 2, "clip_range": 0.2}, "gradient|loss"),
@@ -292,11 +292,11 @@ def test_infinite_logits_mask_actions(algorithm: Any, n_envs: int) -> None:
 )
 @pytest.mark.parametrize("kind", ["single", "dummy", "same_step", "torch"])
 def test_a_diverging_update_stops_the_training(
-    kind: str, settings: dict[str, Any], says: str
+    kind: str, settings: dict[str, Any], message: str
 ) -> None:
     env = KINDS[kind](CARTPOLE, max_episode_steps=30)
     model = ActorCritic("MlpPolicy", env, seed=0, device="cpu", **settings)
-    with pytest.raises(NonFiniteError, match=says):
+    with pytest.raises(NonFiniteError, match=message):
         model.learn(20_000)
 
 
