@@ -1,4 +1,4 @@
-"""Environments whose every step is known beforehand."""
+"""Environments with scripted episodes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Observation = NDArray[np.float32]
 
 
 class ScriptedEnv(gymnasium.Env[Observation, np.int64]):
-    """Episodes of given lengths, one after the other, over and over.
+    """Episodes of given lengths, repeated.
 
-    What is seen is [number of the episode, steps taken in it]; the reward of a step is
-    10 times the number of the episode plus the number of the step, from 0.
+    Observations are [number of the episode, steps taken in it]; the reward is 10 times
+    the number of the episode plus the number of the step, both from 0.
 
     Args:
         lengths: steps of each episode; 0 for one that never ends.
@@ -42,7 +42,7 @@ class ScriptedEnv(gymnasium.Env[Observation, np.int64]):
         self.episode += 1
         self.n_resets += 1
         self.steps = 0
-        return self._seen(), {}
+        return self._observation(), {}
 
     def step(
         self, action: np.int64
@@ -51,14 +51,14 @@ class ScriptedEnv(gymnasium.Env[Observation, np.int64]):
         self.steps += 1
         ended = self.steps == self.lengths[self.episode % len(self.lengths)]
         return (
-            self._seen(),
+            self._observation(),
             reward,
             ended and not self.truncates,
             ended and self.truncates,
             {},
         )
 
-    def _seen(self) -> Observation:
+    def _observation(self) -> Observation:
         return np.array([self.episode, self.steps], dtype=np.float32)
 
 
@@ -78,9 +78,9 @@ class CoinLengthEnv(ScriptedEnv):
 
 
 class StaggeredVectorEnv(VectorEnv[Any, Any, Any]):
-    """ScriptedEnv, environment i with episodes of `lengths[i]` steps, all by hand.
+    """ScriptedEnvs, the i-th with episodes of `lengths[i]` steps.
 
-    It knows no `reset_mask`, as Gymnasium's own CartPole vector environment.
+    Like Gymnasium's CartPole vector environment, it has no `reset_mask`.
     """
 
     def __init__(
@@ -111,36 +111,36 @@ class StaggeredVectorEnv(VectorEnv[Any, Any, Any]):
         self, actions: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         n = self.num_envs
-        seen = np.zeros((n, 2), dtype=np.float32)
+        obs = np.zeros((n, 2), dtype=np.float32)
         final = np.zeros((n, 2), dtype=np.float32)
         rewards = np.zeros(n)
         terminated, truncated = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         for i, env in enumerate(self.envs):
             if self.mode is AutoresetMode.NEXT_STEP and self.ended[i]:
-                seen[i] = env.reset()[0]
+                obs[i] = env.reset()[0]
                 continue
-            seen[i], rewards[i], terminated[i], truncated[i], _ = env.step(actions[i])
-            final[i] = seen[i]
+            obs[i], rewards[i], terminated[i], truncated[i], _ = env.step(actions[i])
+            final[i] = obs[i]
             ended = terminated[i] or truncated[i]
             if self.mode is AutoresetMode.SAME_STEP and ended:
-                seen[i] = env.reset()[0]
+                obs[i] = env.reset()[0]
         self.ended = terminated | truncated
         infos = {}
         if self.mode is AutoresetMode.SAME_STEP and self.ended.any():
             infos = {"final_obs": final, "_final_obs": self.ended.copy()}
-        return seen, rewards, terminated, truncated, infos
+        return obs, rewards, terminated, truncated, infos
 
 
 class SampleEnv(gymnasium.Env[Any, Any]):
-    """Observations of any space, the same whenever it is at the same step.
+    """Samples of any observation space, seeded by episode and step.
 
-    Info of every step has "steps"; that of the last has "is_success", true in episodes
-    of an odd number, and a dict; that of a reset has "episode_number".
+    Infos contain "steps"; the last of an episode "is_success", True in odd episodes,
+    and a dict; that of a reset "episode_number".
 
     Args:
-        observation_space: what is seen is a sample of it, by episode and step.
-        action_space: what actions must be from.
-        lengths: steps of each episode, over and over.
+        observation_space: sampled at each step.
+        action_space: asserted to contain the actions.
+        lengths: steps of each episode, repeated.
         truncates: whether episodes end by truncation instead of termination.
     """
 
@@ -168,7 +168,7 @@ class SampleEnv(gymnasium.Env[Any, Any]):
         self.options = options
         self.episode += 1
         self.steps = 0
-        return self._seen(), {"episode_number": self.episode}
+        return self._observation(), {"episode_number": self.episode}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert self.action_space.contains(action), (action, type(action))
@@ -179,13 +179,13 @@ class SampleEnv(gymnasium.Env[Any, Any]):
         if ended:
             info |= {"is_success": self.episode % 2 == 1, "end": {"at": self.steps}}
         return (
-            self._seen(),
+            self._observation(),
             float(self.steps),
             ended and not self.truncates,
             ended and self.truncates,
             info,
         )
 
-    def _seen(self) -> Any:
+    def _observation(self) -> Any:
         self.observation_space.seed(100 * self.episode + self.steps)
         return self.observation_space.sample()

@@ -1,4 +1,4 @@
-"""One environment in every form in which a model can be given it."""
+"""The same environment in every form that a model accepts."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ PIXELCOPTER = "PGToy-PixelcopterTimeLimit-v0"
 
 
 def single(env_id: str, n_envs: int = 1, **arguments: Any) -> Any:
-    """One environment, whatever `n_envs` is."""
+    """Returns one environment, for any `n_envs`."""
     return gymnasium.make(env_id, **arguments)
 
 
 def dummy(env_id: str, n_envs: int = N_ENVS, **arguments: Any) -> Any:
-    """SB3's DummyVecEnv, with a Monitor around each environment."""
+    """Returns SB3's DummyVecEnv with monitors."""
     return make_vec_env(env_id, n_envs, env_kwargs=arguments)
 
 
 def same_step(env_id: str, n_envs: int = N_ENVS, **arguments: Any) -> Any:
-    """A Gymnasium vector environment that resets in the step that ends an episode."""
+    """Returns a Gymnasium vector environment with SAME_STEP autoreset."""
     return native(env_id, n_envs, AutoresetMode.SAME_STEP, **arguments)
 
 
 def next_step(env_id: str, n_envs: int = N_ENVS, **arguments: Any) -> Any:
-    """A Gymnasium vector environment that resets in a step of its own."""
+    """Returns a Gymnasium vector environment with NEXT_STEP autoreset."""
     return native(env_id, n_envs, AutoresetMode.NEXT_STEP, **arguments)
 
 
 def native(env_id: str, n_envs: int, mode: AutoresetMode, **arguments: Any) -> Any:
-    """One array per step; Gymnasium's own CartPole knows NEXT_STEP alone."""
+    """Returns a native vector environment; Gymnasium's CartPole has NEXT_STEP only."""
     if not env_id.startswith("PGToy") and mode is AutoresetMode.SAME_STEP:
         return gymnasium.vector.SyncVectorEnv(
             [lambda: gymnasium.make(env_id, **arguments)] * n_envs, autoreset_mode=mode
@@ -50,7 +50,7 @@ def native(env_id: str, n_envs: int, mode: AutoresetMode, **arguments: Any) -> A
 
 
 def torch_vector(env_id: str, n_envs: int = N_ENVS, **arguments: Any) -> Any:
-    """An environment whose steps are tensors."""
+    """Returns a torch vector environment."""
     return make_torch_vec(env_id, n_envs, "cpu", **arguments)
 
 

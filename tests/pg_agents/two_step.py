@@ -1,4 +1,4 @@
-"""A task small enough to write down every episode, and the gradient of each.
+"""A task with three episodes, and its exact policy gradient.
 
 From the first state, action 0 ends the episode with reward 2; action 1 pays -1 and
 leads to the second state, where both actions end it, with rewards 5 and 1. So there are
@@ -42,7 +42,7 @@ EPISODES = (
 
 
 class TwoStepEnv(gymnasium.Env[np.int64, np.int64]):
-    """Gives the model its spaces; the episodes are handed to it directly."""
+    """Spaces of the model; episodes are added to its buffer directly."""
 
     observation_space = spaces.Discrete(2)
     action_space = spaces.Discrete(2)
@@ -65,8 +65,8 @@ def exact_gradient(gamma: float, drop_gamma_t: bool = False) -> Tensor:
 
     Args:
         gamma: discount factor.
-        drop_gamma_t: whether each step's share is divided by gamma^t, by treating the
-            distribution over states as the undiscounted one.
+        drop_gamma_t: whether state weights are not discounted, which weights step t by
+            1 / gamma^t.
     """
     logits = LOGITS.clone().requires_grad_()
     if not drop_gamma_t:
@@ -87,13 +87,13 @@ def exact_gradient(gamma: float, drop_gamma_t: bool = False) -> Tensor:
 
 
 def gradient_of(model: PolicyGradientAlgorithm, episodes: Sequence[Episode]) -> Tensor:
-    """Returns minus the gradient of the model's own loss on a batch of episodes.
+    """Returns minus the gradient of the model's loss on a batch of episodes.
 
-    The episodes go through the model's own buffer and loss, one environment each.
+    The episodes are added to the model's buffer, one environment each.
     """
     buffer = model.rollout_buffer
     buffer.reset()
-    # Environments whose episode is over idle in the second row.
+    # Environments with one-step episodes idle in the second row.
     for t in range(2):
         live = np.array([t < len(e.rewards) for e in episodes])
         last = np.array([t == len(e.rewards) - 1 for e in episodes])

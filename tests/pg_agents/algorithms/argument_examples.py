@@ -1,4 +1,4 @@
-"""Values of every argument of REINFORCE and ActorCritic: what may be given, and not."""
+"""Accepted and refused values of every argument of REINFORCE and ActorCritic."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ NO_NUMBERS: tuple[Any, ...] = ("x", None, [1.0], {}, 1j, np.array([0.5, 0.5]))
 NO_FLAGS: tuple[Any, ...] = ("no", None, 2, [], np.array([True, False]))
 NO_NAMES: tuple[Any, ...] = ("unknown", "", None, 1, ["none"], np.array(["a", "b"]))
 NO_COUNTS: tuple[Any, ...] = (0, -1, 1.5, NAN, INF, True, "x", [1], np.array([1, 2]))
+NO_WHOLE_NUMBERS: tuple[Any, ...] = (
+    *(-5, -1.0, 1.5, NAN, INF, -INF, "1000", b"3", 1j, ..., [3], (3,)),
+    *(True, np.True_, torch.tensor(True), np.array([1, 2])),
+)
+NO_BOOLS: tuple[Any, ...] = ("yes", "False", None, 2, 0.5, [True])
 NO_SCHEDULES: tuple[Any, ...] = (
     lambda: 0.1,
     lambda _: "x",
@@ -43,7 +48,7 @@ class NamedBuffer(TrajectoryBuffer):
 
 
 class SmallEnv(gymnasium.Env[Any, Any]):
-    """Episodes of 3 steps that insist on actions of their space."""
+    """Episodes of 3 steps; asserts that actions are in the action space."""
 
     def __init__(
         self, observation: spaces.Space[Any], action: spaces.Space[Any]
@@ -59,12 +64,12 @@ class SmallEnv(gymnasium.Env[Any, Any]):
         return self.observation_space.sample(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        # A number of a Box without axes comes as NumPy's scalar.
+        # An action of a Box without axes is a NumPy scalar.
         inside = self.action_space.contains(np.asarray(action))
         assert inside or self.action_space.contains(action), action
         self.steps += 1
-        seen = self.observation_space.sample()
-        return seen, float(np.sum(action)), False, self.steps == 3, {}
+        obs = self.observation_space.sample()
+        return obs, float(np.sum(action)), False, self.steps == 3, {}
 
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -111,7 +116,7 @@ def policy_for(env: str) -> str:
     return {"dict": "MultiInputPolicy", "image": "CnnPolicy"}.get(env, "MlpPolicy")
 
 
-# Environments come by name, so that an example prints well.
+# Names, which print better than environments.
 ENV_NAMES = (*SEQUENCES, *SPACES)
 NO_ENVS: tuple[Any, ...] = (None, 5, "Unknown-v0", "no_module:E-v0", object(), [])
 POLICIES: tuple[Any, ...] = (

@@ -1,4 +1,4 @@
-"""What a user overrides is called with every step, in every kind of environment."""
+"""Overridden methods, hooks and buffers get every step and change what is learnt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ ENVS: dict[str, tuple[type[Any], str, dict[str, Any]]] = {
     "sequence": (MlpPolicy, SEQUENCE, {}),
     "table": (TabularPolicy, SEQUENCE, {"observation": "index"}),
 }
-# Many environments act and are evaluated in another way than few.
 SIZES = [
     ("single", 1),
     *((kind, n) for kind in ("dummy", "same_step", "next_step", "torch") for n in (3,)),
@@ -39,7 +38,7 @@ EVERYWHERE = pytest.mark.parametrize(("env", "kind", "n_envs"), CASES)
 
 
 class Counter:
-    """Counts calls, and the rows of what they are called with."""
+    """Counts calls, and rows of their first argument."""
 
     def __init__(self) -> None:
         self.n_calls = self.n_rows = 0
@@ -49,11 +48,11 @@ class Counter:
         self.n_rows += len(rows)
 
 
-def weights(model: Any) -> Tensor:
+def weights_of(model: Any) -> Tensor:
     return torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach()
 
 
-class _EndOfRollout(BaseCallback):
+class RolloutEnd(BaseCallback):
     def _on_step(self) -> bool:
         return True
 
@@ -65,64 +64,70 @@ class _EndOfRollout(BaseCallback):
 
 
 class Case:
-    """A training, with or without something overridden.
+    """Trainings in one environment, with and without something overridden.
 
     Args:
         env: a name of `ENVS`.
-        kind: of environment.
+        kind: kind of environment.
         n_envs: number of environments.
     """
 
     def __init__(self, env: str, kind: str, n_envs: int) -> None:
         self.policy, self.env_id, self.arguments = ENVS[env]
         self.kind, self.n_envs = kind, n_envs
-        self.recorded = self.truncated = 0
+        self.n_recorded = self.n_truncated = 0
+        # Dummy steps are acted in, too.
+        self.n_acted = N_UPDATES * N_STEPS * n_envs
 
-    def learnt(
+    @property
+    def n_bootstrapped(self) -> int:
+        """Last observations of rollouts and of truncated episodes."""
+        return N_UPDATES * self.n_envs + self.n_truncated
+
+    def trained(
         self,
         algorithm: Any = ActorCritic,
         policy: Any = None,
         change: Callable[[Any], None] = lambda model: None,
         **settings: Any,
     ) -> Tensor:
-        """Returns the weights after some updates; counts steps.
-
-        The optimiser is one that does not magnify the last digit of a gradient.
-        """
-        env = KINDS[self.kind](self.env_id, self.n_envs, **self.arguments)
-        kwargs = {"optimizer_class": torch.optim.SGD}
+        """Returns the weights after some updates, and counts steps."""
         model = algorithm(
             policy or self.policy,
-            env,
+            KINDS[self.kind](self.env_id, self.n_envs, **self.arguments),
             learning_rate=0.05,
             n_steps=N_STEPS,
             seed=3,
             device="cpu",
-            policy_kwargs=kwargs,
+            # SGD does not amplify rounding errors.
+            policy_kwargs={"optimizer_class": torch.optim.SGD},
             **settings,
         )
         change(model)
-
-        class Counts(_EndOfRollout):
-            def end(self, buffer: TrajectoryBuffer) -> None:
-                case.recorded += int(buffer.recorded.sum())
-                case.truncated += int((buffer.truncated & buffer.recorded).sum())
-
         case = self
-        self.recorded = self.truncated = 0
-        model.learn(N_UPDATES * N_STEPS * model.n_envs, Counts())
-        return weights(model)
 
-    def same(self, found: Tensor, **settings: Any) -> None:
+        class CountSteps(RolloutEnd):
+            def end(self, buffer: TrajectoryBuffer) -> None:
+                case.n_recorded += int(buffer.recorded.sum())
+                case.n_truncated += int((buffer.truncated & buffer.recorded).sum())
+
+        self.n_recorded = self.n_truncated = 0
+        model.learn(N_UPDATES * N_STEPS * model.n_envs, CountSteps())
+        return weights_of(model)
+
+    def check_weights(self, weights: Tensor) -> None:
         """Raises unless weights are those of a training with nothing overridden."""
-        recorded = self.recorded
-        expected = self.learnt(**settings)
-        assert recorded == self.recorded > 0
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+        n_recorded = self.n_recorded
+        expected = self.trained()
+        assert n_recorded == self.n_recorded > 0
+        torch.testing.assert_close(weights, expected, rtol=1e-4, atol=1e-6)
+
+    def check_differs(self, weights: Tensor) -> None:
+        assert float((weights - self.trained()).abs().max()) > 1e-4
 
 
 def overriding(owner: type[Any], name: str, before: Callable[..., None]) -> Any:
-    """Returns a subclass whose method calls another function first."""
+    """Returns a subclass whose method first calls another function."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         before(*args, **kwargs)
@@ -133,7 +138,7 @@ def overriding(owner: type[Any], name: str, before: Callable[..., None]) -> Any:
 
 
 def assigning(name: str, before: Callable[..., None]) -> Callable[[Any], None]:
-    """Returns a function that replaces a method of an object in the same way."""
+    """Returns a function that replaces a method of an object likewise."""
 
     def change(target: Any) -> None:
         plain = getattr(target, name)
@@ -150,7 +155,7 @@ def assigning(name: str, before: Callable[..., None]) -> Callable[[Any], None]:
 HOWS = ("subclass", "instance", "class")
 
 
-def learnt_with_policy(
+def train_with_policy_method(
     case: Case,
     how: str,
     name: str,
@@ -158,9 +163,9 @@ def learnt_with_policy(
     patch: pytest.MonkeyPatch,
 ) -> Tensor:
     if how == "subclass":
-        return case.learnt(policy=overriding(case.policy, name, before))
+        return case.trained(policy=overriding(case.policy, name, before))
     if how == "instance":
-        return case.learnt(change=lambda model: assigning(name, before)(model.policy))
+        return case.trained(change=lambda model: assigning(name, before)(model.policy))
     plain = getattr(case.policy, name)
 
     def method(*args: Any, **kwargs: Any) -> Any:
@@ -169,60 +174,25 @@ def learnt_with_policy(
 
     with patch.context() as patched:
         patched.setattr(case.policy, name, method)
-        return case.learnt()
+        return case.trained()
+
+
+# Methods of the policy, and the number of observations that they get in a training.
+# As in A2C, training does not call get_distribution.
+ROWS: dict[str, Callable[[Case], int]] = {
+    "forward": lambda case: case.n_acted,
+    "evaluate_actions": lambda case: case.n_recorded,
+    "predict_values": lambda case: case.n_bootstrapped,
+    "get_distribution": lambda case: 0,
+    "extract_features": lambda case: case.n_acted + case.n_recorded,
+    "_get_action_dist_from_latent": lambda case: case.n_acted + case.n_recorded,
+}
 
 
 @EVERYWHERE
 @pytest.mark.parametrize("how", HOWS)
-def test_forward_acts(
-    env: str, kind: str, n_envs: int, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    case, counter = Case(env, kind, n_envs), Counter()
-
-    def count(obs: Any, deterministic: bool = False) -> None:
-        counter.count(obs)
-
-    found = learnt_with_policy(case, how, "forward", count, monkeypatch)
-    # Dummy steps are acted in, too.
-    assert counter.n_calls == N_UPDATES * N_STEPS
-    assert counter.n_rows == N_UPDATES * N_STEPS * n_envs
-    case.same(found)
-
-
-@EVERYWHERE
-@pytest.mark.parametrize("how", HOWS)
-def test_evaluate_actions_evaluates_every_step_of_the_update(
-    env: str, kind: str, n_envs: int, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    case, counter = Case(env, kind, n_envs), Counter()
-
-    def count(obs: Any, actions: Any) -> None:
-        assert len(obs) == len(actions)
-        counter.count(actions)
-
-    found = learnt_with_policy(case, how, "evaluate_actions", count, monkeypatch)
-    assert (counter.n_calls, counter.n_rows) == (N_UPDATES, case.recorded)
-    case.same(found)
-
-
-@EVERYWHERE
-@pytest.mark.parametrize("how", HOWS)
-def test_predict_values_values_what_follows(
-    env: str, kind: str, n_envs: int, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The last observations of a rollout, and those of truncated episodes."""
-    case, counter = Case(env, kind, n_envs), Counter()
-    found = learnt_with_policy(case, how, "predict_values", counter.count, monkeypatch)
-    assert counter.n_rows == N_UPDATES * n_envs + case.truncated
-    case.same(found)
-
-
-@EVERYWHERE
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize(
-    "name", ["get_distribution", "extract_features", "_get_action_dist_from_latent"]
-)
-def test_other_methods_of_the_policy(
+@pytest.mark.parametrize("name", ROWS)
+def test_overridden_methods_of_the_policy_get_every_step(
     env: str,
     kind: str,
     n_envs: int,
@@ -230,22 +200,87 @@ def test_other_methods_of_the_policy(
     name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In A2C, training asks for no distribution; it calls the others twice a step."""
     case, counter = Case(env, kind, n_envs), Counter()
 
     def count(first: Any, *others: Any, **more: Any) -> None:
         counter.count(first)
 
-    found = learnt_with_policy(case, how, name, count, monkeypatch)
-    acted = N_UPDATES * N_STEPS * n_envs
-    expected = 0 if name == "get_distribution" else acted + case.recorded
-    assert counter.n_rows == expected
-    case.same(found)
+    weights = train_with_policy_method(case, how, name, count, monkeypatch)
+    assert counter.n_rows == ROWS[name](case)
+    expected_calls = {"forward": N_UPDATES * N_STEPS, "evaluate_actions": N_UPDATES}
+    assert counter.n_calls == expected_calls.get(name, counter.n_calls)
+    case.check_weights(weights)
+
+
+def doubled_latents(extractor: Any) -> None:
+    """Doubles the outputs of an mlp_extractor."""
+
+    def replaced(method: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        return lambda features: 2.0 * method(features)
+
+    actor, critic = extractor.forward_actor, extractor.forward_critic
+    extractor.forward_actor, extractor.forward_critic = map(replaced, (actor, critic))
+    extractor.forward = lambda features: (
+        extractor.forward_actor(features),
+        extractor.forward_critic(features),
+    )
+
+
+def doubled_evaluation(policy: Any) -> None:
+    evaluate_actions = policy.evaluate_actions
+
+    def method(obs: Any, actions: Tensor) -> Any:
+        values, log_prob, entropy = evaluate_actions(obs, actions)
+        return 2.0 * values, 2.0 * log_prob, entropy
+
+    policy.evaluate_actions = method
+
+
+def doubled_features(policy: Any) -> None:
+    extract_features = policy.extract_features
+    policy.extract_features = lambda *args: 2.0 * extract_features(*args)
+
+
+def scaled_latents(policy: Any) -> None:
+    distribution = policy._get_action_dist_from_latent
+    policy._get_action_dist_from_latent = lambda latent: distribution(100.0 * latent)
+
+
+def always_first_action(policy: Any) -> None:
+    forward = policy.forward
+
+    def method(obs: Any, deterministic: bool = False) -> Any:
+        actions, values, log_prob = forward(obs, deterministic)
+        return torch.zeros_like(actions), values, log_prob
+
+    policy.forward = method
+
+
+@EVERYWHERE
+@pytest.mark.parametrize(
+    "override",
+    [
+        lambda policy: doubled_latents(policy.mlp_extractor),
+        doubled_evaluation,
+        doubled_features,
+        scaled_latents,
+        always_first_action,
+    ],
+    ids=["mlp_extractor", "evaluate_actions", "features", "distribution", "forward"],
+)
+def test_an_override_changes_what_is_learnt(
+    env: str, kind: str, n_envs: int, override: Callable[[Any], None]
+) -> None:
+    if env == "table" and override is doubled_features:
+        pytest.skip("the features of a table are indices")
+    case = Case(env, kind, n_envs)
+    weights = case.trained(change=lambda model: override(model.policy))
+    case.check_differs(weights)
 
 
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("how", ["subclass", "instance"])
-def test_predict_asks_the_distribution(env: str, how: str) -> None:
+def test_predict_calls_get_distribution(env: str, how: str) -> None:
     policy, env_id, arguments = ENVS[env]
     counter = Counter()
     if how == "subclass":
@@ -258,7 +293,7 @@ def test_predict_asks_the_distribution(env: str, how: str) -> None:
     assert counter.n_rows == 3
 
 
-# The gradient does not come by the whole forward().
+# The backward pass does not go through forward() of the policy.
 HOOKED = [
     ("", "forward"),
     ("", "forward_pre"),
@@ -273,38 +308,39 @@ HOOKED = [
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")
 @EVERYWHERE
 @pytest.mark.parametrize(("module", "hook"), HOOKED)
-def test_hooks_are_called_as_in_sb3(
+def test_hooks_get_every_step(
     env: str, kind: str, n_envs: int, module: str, hook: str
 ) -> None:
     case, counter = Case(env, kind, n_envs), Counter()
     if env == "table" and module == "mlp_extractor":
-        pytest.skip("a table has no layers in between")
+        pytest.skip("a table has no hidden layers")
 
     def register(model: Any) -> None:
         target = model.policy.get_submodule(module)
 
         def count(_: Any, inputs: Any, *outputs: Any) -> None:
-            # Of a first layer, there is no gradient with respect to the inputs.
+            # The first layer has no gradient with respect to its inputs.
             counter.count((outputs[0] if hook == "full_backward" else inputs)[0])
 
         getattr(target, f"register_{hook}_hook")(count)
 
-    found = case.learnt(change=register)
-    acted = N_UPDATES * N_STEPS * n_envs
-    beyond = N_UPDATES * n_envs + case.truncated
+    weights = case.trained(change=register)
+    acted, recorded = case.n_acted, case.n_recorded
+    expected = {
+        "": acted,
+        "value_net": acted + recorded + case.n_bootstrapped,
+        "action_net": acted + recorded,
+        "mlp_extractor": acted + recorded,
+    }
     if hook == "full_backward":
-        assert counter.n_rows == case.recorded
-    elif module == "":
-        assert counter.n_rows == acted
-    elif module == "value_net":
-        assert counter.n_rows == acted + case.recorded + beyond
+        assert counter.n_rows == recorded
     else:
-        assert counter.n_rows == acted + case.recorded
-    case.same(found)
+        assert counter.n_rows == expected[module]
+    case.check_weights(weights)
 
 
 def textbook(model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """A2C's loss, written out."""
+    """A2C's loss."""
     values, log_prob, _ = model.policy.evaluate_actions(
         batch.observations, batch.actions
     )
@@ -314,9 +350,7 @@ def textbook(model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
     return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "loss": loss}
 
 
-class Textbook(ActorCritic):
-    """With a loss of its own."""
-
+class OverriddenLoss(ActorCritic):
     counter: Counter
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -324,8 +358,8 @@ class Textbook(ActorCritic):
         return textbook(self, batch)
 
 
-class TextbookTrain(ActorCritic):
-    """With an update of its own, as SB3's users write it."""
+class OverriddenTrain(ActorCritic):
+    """Updates as SB3's users write them."""
 
     def train(self) -> None:
         for batch in self.rollout_buffer.get(batch_size=None):
@@ -337,66 +371,52 @@ class TextbookTrain(ActorCritic):
 
 
 @EVERYWHERE
-def test_a_loss_of_ones_own_gets_every_step(env: str, kind: str, n_envs: int) -> None:
+@pytest.mark.parametrize("how", ["subclass", "instance"])
+def test_an_overridden_loss_gets_every_step(
+    env: str, kind: str, n_envs: int, how: str
+) -> None:
     case, counter = Case(env, kind, n_envs), Counter()
 
-    def give(model: Any) -> None:
+    def change(model: Any) -> None:
         model.counter = counter
+        if how == "instance":
+            model.loss = lambda batch: OverriddenLoss.loss(model, batch)
 
-    found = case.learnt(Textbook, change=give)
-    assert (counter.n_calls, counter.n_rows) == (N_UPDATES, case.recorded)
-    case.same(found)
-
-
-@EVERYWHERE
-def test_a_loss_assigned_to_the_model_gets_every_step(
-    env: str, kind: str, n_envs: int
-) -> None:
-    case, counter = Case(env, kind, n_envs), Counter()
-
-    def give(model: Any) -> None:
-        def loss(batch: Any) -> Any:
-            counter.count(batch)
-            return textbook(model, batch)
-
-        model.loss = loss
-
-    found = case.learnt(change=give)
-    assert (counter.n_calls, counter.n_rows) == (N_UPDATES, case.recorded)
-    case.same(found)
+    algorithm = OverriddenLoss if how == "subclass" else ActorCritic
+    weights = case.trained(algorithm, change=change)
+    assert (counter.n_calls, counter.n_rows) == (N_UPDATES, case.n_recorded)
+    case.check_weights(weights)
 
 
 @EVERYWHERE
-def test_a_loss_that_changes_the_batch_learns_from_the_changed_one(
-    env: str, kind: str, n_envs: int
-) -> None:
-    """What was evaluated while acting is not taken for other observations."""
+def test_a_loss_can_change_the_batch(env: str, kind: str, n_envs: int) -> None:
+    """The forward pass of the rollout is not reused for other steps."""
     case = Case(env, kind, n_envs)
 
-    class Shuffles(ActorCritic):
+    class Reversed(ActorCritic):
         def loss(self, batch: Any) -> Any:
             return super().loss(batch.take(torch.arange(len(batch)).flip(0)))
 
-    class Halves(ActorCritic):
+    class Half(ActorCritic):
         def loss(self, batch: Any) -> Any:
-            index = slice(0, len(batch) // 2)
-            return super().loss(batch.take(index))
+            return super().loss(batch.take(slice(0, len(batch) // 2)))
 
-    case.same(case.learnt(Shuffles))
-    half = case.learnt(Halves)
-    assert float((half - case.learnt()).abs().max()) > 1e-4
+    case.check_weights(case.trained(Reversed))
+    case.check_differs(case.trained(Half))
 
 
 @EVERYWHERE
-def test_an_update_of_ones_own(env: str, kind: str, n_envs: int) -> None:
+def test_an_overridden_train_updates_the_policy(
+    env: str, kind: str, n_envs: int
+) -> None:
     case = Case(env, kind, n_envs)
-    case.same(case.learnt(TextbookTrain))
+    case.check_weights(case.trained(OverriddenTrain))
 
 
 @EVERYWHERE
 @pytest.mark.parametrize("how", ["subclass", "instance"])
 @pytest.mark.parametrize("name", ["train", "collect_rollouts"])
-def test_methods_of_the_algorithm(
+def test_overridden_train_and_collect_rollouts_are_called(
     env: str, kind: str, n_envs: int, name: str, how: str
 ) -> None:
     case, counter = Case(env, kind, n_envs), Counter()
@@ -405,15 +425,15 @@ def test_methods_of_the_algorithm(
         counter.count()
 
     if how == "subclass":
-        found = case.learnt(overriding(ActorCritic, name, count))
+        weights = case.trained(overriding(ActorCritic, name, count))
     else:
-        found = case.learnt(change=assigning(name, count))
+        weights = case.trained(change=assigning(name, count))
     assert counter.n_calls == N_UPDATES
-    case.same(found)
+    case.check_weights(weights)
 
 
 class CountingBuffer(TrajectoryBuffer):
-    """Counts what its methods are called with."""
+    """Counts rows of calls."""
 
     def __init__(self, device: Any, counters: dict[str, Counter]) -> None:
         self.counters = counters
@@ -435,17 +455,19 @@ class CountingBuffer(TrajectoryBuffer):
 
 @EVERYWHERE
 @pytest.mark.parametrize("how", ["subclass", "instance"])
-def test_methods_of_the_buffer(env: str, kind: str, n_envs: int, how: str) -> None:
+def test_overridden_methods_of_the_buffer_get_every_step(
+    env: str, kind: str, n_envs: int, how: str
+) -> None:
     case = Case(env, kind, n_envs)
     counters = {name: Counter() for name in ("reset", "add", "get")}
     if how == "subclass":
-        found = case.learnt(
+        weights = case.trained(
             rollout_buffer_class=CountingBuffer,
             rollout_buffer_kwargs={"counters": counters},
         )
         # The constructor resets the buffer, too.
         counters["reset"].n_calls -= 1
-        assert counters["get"].n_rows == case.recorded
+        assert counters["get"].n_rows == case.n_recorded
     else:
 
         def give(model: Any) -> None:
@@ -456,16 +478,16 @@ def test_methods_of_the_buffer(env: str, kind: str, n_envs: int, how: str) -> No
                 buffer
             )
 
-        found = case.learnt(change=give)
+        weights = case.trained(change=give)
     assert counters["reset"].n_calls == N_UPDATES
     assert counters["get"].n_calls == N_UPDATES
     assert counters["add"].n_calls == N_UPDATES * N_STEPS
     assert counters["add"].n_rows == N_UPDATES * N_STEPS * n_envs
-    case.same(found)
+    case.check_weights(weights)
 
 
 @EVERYWHERE
-def test_a_buffer_that_changes_what_it_yields(env: str, kind: str, n_envs: int) -> None:
+def test_a_buffer_can_yield_other_batches(env: str, kind: str, n_envs: int) -> None:
     class Backwards(TrajectoryBuffer):
         def get(self, batch_size: int | None = None) -> Any:
             for batch in super().get(batch_size):
@@ -477,9 +499,8 @@ def test_a_buffer_that_changes_what_it_yields(env: str, kind: str, n_envs: int) 
                 yield batch.take(slice(0, len(batch) // 2))
 
     case = Case(env, kind, n_envs)
-    case.same(case.learnt(rollout_buffer_class=Backwards))
-    half = case.learnt(rollout_buffer_class=Half)
-    assert float((half - case.learnt()).abs().max()) > 1e-4
+    case.check_weights(case.trained(rollout_buffer_class=Backwards))
+    case.check_differs(case.trained(rollout_buffer_class=Half))
 
 
 def add_to_weights(model: Any) -> None:
@@ -495,40 +516,40 @@ def load_weights(model: Any) -> None:
 
 @EVERYWHERE
 @pytest.mark.parametrize("change", [add_to_weights, load_weights])
-def test_weights_that_a_callback_changes_are_learnt_with(
+def test_weights_can_be_changed_at_the_end_of_a_rollout(
     env: str, kind: str, n_envs: int, change: Callable[[Any], None]
 ) -> None:
-    """What was evaluated with the old ones is not learnt from.
+    """The forward pass with the old ones is not reused.
 
-    The same is done with a policy that acts by its whole forward.
+    Compared with a policy that overrides `forward`, which reuses nothing.
     """
     case = Case(env, kind, n_envs)
 
-    class Changes(_EndOfRollout):
+    class ChangeWeights(RolloutEnd):
         def end(self, buffer: TrajectoryBuffer) -> None:
             change(self.model)
 
     def trained(policy: Any) -> Tensor:
-        def learn_so(model: Any) -> None:
+        def add_callback(model: Any) -> None:
             learn = model.learn
-            model.learn = lambda n, callback: learn(n, [callback, Changes()])
+            model.learn = lambda n, callback: learn(n, [callback, ChangeWeights()])
 
-        return case.learnt(policy=policy, change=learn_so)
+        return case.trained(policy=policy, change=add_callback)
 
-    whole = overriding(case.policy, "forward", lambda *_, **__: None)
-    found, expected = trained(case.policy), trained(whole)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-    assert float((found - case.learnt()).abs().max()) > 3e-4
+    overridden = overriding(case.policy, "forward", lambda *_, **__: None)
+    weights, expected = trained(case.policy), trained(overridden)
+    torch.testing.assert_close(weights, expected, rtol=1e-4, atol=1e-6)
+    case.check_differs(weights)
 
 
 @pytest.mark.parametrize("n_envs", [3, 512])
-def test_weights_that_change_within_a_rollout_are_warned_of(n_envs: int) -> None:
+def test_changing_weights_within_a_rollout_warns(n_envs: int) -> None:
     model = ActorCritic(
         "MlpPolicy", KINDS["torch"](CARTPOLE, n_envs), n_steps=4, device="cpu"
     )
 
-    def change(seen: dict[str, Any], _: Any) -> bool:
-        if seen["n_steps"] == 2:
+    def change(variables: dict[str, Any], _: Any) -> bool:
+        if variables["n_steps"] == 2:
             add_to_weights(model)
         return True
 
@@ -537,7 +558,7 @@ def test_weights_that_change_within_a_rollout_are_warned_of(n_envs: int) -> None
 
 
 class Masked(MlpPolicy):
-    """Never takes the last action, as SB3's users forbid one."""
+    """Masks the last action."""
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Any:
         logits: Tensor = self.action_net(latent_pi)
@@ -547,9 +568,7 @@ class Masked(MlpPolicy):
 
 
 @pytest.mark.parametrize(("kind", "n_envs"), SIZES)
-def test_actions_that_a_policy_forbids_are_forbidden_in_the_update(
-    kind: str, n_envs: int
-) -> None:
+def test_an_action_mask_applies_to_rollout_and_update(kind: str, n_envs: int) -> None:
     env = KINDS[kind](SEQUENCE, n_envs)
     model = ActorCritic(Masked, env, n_steps=4, seed=0, device="cpu")
     model.learn(4 * model.n_envs)
@@ -557,7 +576,7 @@ def test_actions_that_a_policy_forbids_are_forbidden_in_the_update(
     last_layer: Any = model.policy.action_net
     before = last_layer.weight.detach().clone()
     model.learn(8 * model.n_envs, reset_num_timesteps=False)
-    # The forbidden action's logit has no part in any probability.
+    # The masked logit gets no gradient.
     after = last_layer.weight.detach()
     assert torch.equal(after[-1], before[-1])
     assert not torch.equal(after[0], before[0])

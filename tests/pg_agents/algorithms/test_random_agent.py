@@ -1,4 +1,4 @@
-"""The agent that does not learn."""
+"""RandomAgent: uniform random actions, and no learning."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.pg_agents.envs import ScriptedEnv
 @pytest.mark.parametrize(
     "policy", ["MlpPolicy", "TabularPolicy", "CnnPolicy", "MultiInputPolicy"]
 )
-def test_it_takes_the_place_of_any_other(policy: str) -> None:
+def test_it_accepts_every_name_of_a_policy(policy: str) -> None:
     model = RandomAgent(policy, ScriptedEnv([3]), seed=0).learn(10)
     assert model.num_timesteps == 10
     assert model.ep_info_buffer is not None
     assert [info["l"] for info in model.ep_info_buffer] == [3, 3, 3]
 
 
-def test_cartpole_at_random_lasts_as_long_as_known() -> None:
+def test_random_cartpole_lasts_22_steps() -> None:
     """About 22 steps, standard deviation 12: 4 standard errors over 200 episodes."""
     model = RandomAgent("MlpPolicy", "CartPole-v1", seed=0)
     assert model.env is not None
@@ -31,7 +31,7 @@ def test_cartpole_at_random_lasts_as_long_as_known() -> None:
     assert abs(mean - 22.2) < 4 * 12 / 200**0.5
 
 
-def test_same_seed_same_actions_and_another_seed_others() -> None:
+def test_actions_depend_on_the_seed() -> None:
     def actions(seed: int) -> list[int]:
         model = RandomAgent("MlpPolicy", ScriptedEnv([3]), seed=seed)
         observations = np.zeros((20, 2), dtype=np.float32)
@@ -41,7 +41,7 @@ def test_same_seed_same_actions_and_another_seed_others() -> None:
     assert actions(1) != actions(2)
 
 
-def test_continuous_actions_fill_the_space() -> None:
+def test_continuous_actions_cover_the_space() -> None:
     env = ScriptedEnv([3])
     env.action_space = spaces.Box(-2.0, 2.0, (3,))  # type: ignore[assignment]
     model = RandomAgent("MlpPolicy", env, seed=0).learn(6)

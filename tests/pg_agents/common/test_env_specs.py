@@ -1,4 +1,4 @@
-"""Reward thresholds by every form of an id that Gymnasium takes."""
+"""Reward thresholds of registered environments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pg_agents.common.env_specs import registered_threshold
         ("Pendulum-v1", None),
     ],
 )
-def test_a_threshold_is_that_of_the_spec(env_id: str, threshold: float | None) -> None:
+def test_the_threshold_is_that_of_the_spec(env_id: str, threshold: float) -> None:
     assert registered_threshold(env_id) == threshold
 
 
@@ -41,7 +41,7 @@ def test_the_package_of_an_id_is_imported(
         sys.modules.pop("registering_late", None)
 
 
-def test_an_unknown_id_raises() -> None:
+def test_unknown_environments_and_packages_are_errors() -> None:
     with pytest.raises(gymnasium.error.Error, match="Nowhere"):
         registered_threshold("Nowhere-v0")
     with pytest.raises(ImportError, match="no_such_package"):

@@ -29,7 +29,7 @@ from pg_agents.experiments.monitor_file import new_writer
 from tests.pg_agents.analysis.plots.records import make_record
 
 
-def test_the_name_gets_a_suffix(tmp_path: Path) -> None:
+def test_write_whole_adds_the_suffix(tmp_path: Path) -> None:
     assert write_whole(tmp_path / "a", b"1", "zip") == tmp_path / "a.zip"
     assert write_whole(str(tmp_path / "b.bin"), b"2", "zip") == tmp_path / "b.bin"
     assert (tmp_path / "a.zip").read_bytes() == b"1"
@@ -39,7 +39,7 @@ def test_the_name_gets_a_suffix(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_an_open_file_is_written_at_its_position() -> None:
+def test_write_whole_writes_to_open_files() -> None:
     file = io.BytesIO(b"head")
     file.seek(4)
     assert write_whole(file, b"tail", "zip") is None
@@ -48,7 +48,7 @@ def test_an_open_file_is_written_at_its_position() -> None:
         write_whole(5, b"", "zip")  # type: ignore[arg-type]
 
 
-def test_folders_are_handled_as_in_sb3(tmp_path: Path) -> None:
+def test_write_whole_treats_folders_as_sb3(tmp_path: Path) -> None:
     (tmp_path / "a.zip").mkdir()
     with pytest.warns(UserWarning, match=r"a.zip is a folder: .*a.zip_2 instead"):
         assert write_whole(tmp_path / "a", b"1", "zip") == tmp_path / "a.zip_2"
@@ -58,7 +58,7 @@ def test_folders_are_handled_as_in_sb3(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_failed_write_leaves_the_old_file_only(
+def test_a_failed_write_leaves_the_old_file(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_whole(tmp_path / "a", b"old", "zip")
@@ -100,7 +100,7 @@ def test_content_is_flushed_before_the_rename(
     assert events == ["sync file", "replace", "sync folder"]
 
 
-def test_links_and_permissions_are_kept(tmp_path: Path) -> None:
+def test_links_and_permissions_stay(tmp_path: Path) -> None:
     target, link = tmp_path / "there" / "model.zip", tmp_path / "link.zip"
     target.parent.mkdir()
     target.write_bytes(b"old")
@@ -132,7 +132,7 @@ MODELS: dict[str, Any] = {
     agent.__name__: agent("MlpPolicy", "pg_envs:PGToy-Sequence-v0")
     for agent in (REINFORCE, ActorCritic, RandomAgent)
 }
-# Every function that writes a file, with a valid name.
+# Functions that write a file, each with a valid name.
 WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "write_file": ("a.bin", lambda path: write_file(path, b"new")),
     "write_whole": ("a.zip", lambda path: write_whole(path, b"new", "zip")),
@@ -145,12 +145,12 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
 }
 
 
-def in_a_file(folder: Path, name: str) -> Path:
+def below_a_file(folder: Path, name: str) -> Path:
     (folder / "file").write_bytes(b"old")
     return folder / "file" / name
 
 
-def far_in_a_file(folder: Path, name: str) -> Path:
+def far_below_a_file(folder: Path, name: str) -> Path:
     (folder / "file").write_bytes(b"old")
     return folder / "file" / "further" / name
 
@@ -159,9 +159,9 @@ def too_long(folder: Path, name: str) -> Path:
     return folder / ("n" * 300 + name)
 
 
-@pytest.mark.parametrize("target", [in_a_file, far_in_a_file, too_long])
+@pytest.mark.parametrize("target", [below_a_file, far_below_a_file, too_long])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_an_error_names_the_file_that_could_not_be_written(
+def test_errors_name_the_file(
     writer: str, target: Callable[[Path, str], Path], tmp_path: Path
 ) -> None:
     name, write = WRITERS[writer]
@@ -174,19 +174,18 @@ def test_an_error_names_the_file_that_could_not_be_written(
     assert re.search(r"no folder|[Nn]ot a directory|File exists|too long", message)
     assert ".pgtoy-tmp" not in message
     assert failure.value.errno is not None
-    # The error that names the temporary file is not shown.
     assert failure.value.__cause__ is None and failure.value.__suppress_context__
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("kind", ["a folder", "no folder to be in"])
+@pytest.mark.parametrize("kind", ["is a folder", "missing folder"])
 @pytest.mark.parametrize("writer", ["write_file", "save_figure", "save_gif", "animate"])
-def test_other_writers_create_no_folders(
+def test_only_write_whole_creates_folders(
     writer: str, kind: str, tmp_path: Path
 ) -> None:
     name, write = WRITERS[writer]
     path = tmp_path / "missing" / name
-    if kind == "a folder":
+    if kind == "is a folder":
         path = tmp_path / name
         path.mkdir()
     before = list(tmp_path.rglob("*"))
@@ -207,7 +206,7 @@ def test_long_names_can_be_written(writer: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-# Root may write anywhere, so the process becomes another user.
+# Root can write anywhere: the process becomes another user.
 PROTECTED = """
 import os, sys, tempfile
 from pathlib import Path

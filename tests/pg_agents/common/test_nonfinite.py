@@ -1,4 +1,4 @@
-"""A number that is not finite stops the training at the update that meets it."""
+"""NaN and infinity stop the training with an error that names their origin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
 from pg_agents import REINFORCE, ActorCritic, MlpPolicy
-from pg_agents.common.nonfinite import NonFiniteError
+from pg_agents.common.nonfinite import (
+    NonFiniteError,
+    all_finite,
+    first_nonfinite,
+)
 from tests.pg_agents.kinds import CARTPOLE, KINDS, SEQUENCE
 
 AGENTS: dict[str, tuple[type[Any], dict[str, Any]]] = {
@@ -28,7 +32,7 @@ AGENTS: dict[str, tuple[type[Any], dict[str, Any]]] = {
         REINFORCE,
         {"memory_size": 256, "learning_starts": 200},
     ),
-    "reinforce, old returns": (
+    "reinforce, replayed returns": (
         REINFORCE,
         {"memory_size": 256, "learning_starts": 200, "replay": "returns"},
     ),
@@ -37,7 +41,7 @@ AGENTS: dict[str, tuple[type[Any], dict[str, Any]]] = {
         ActorCritic,
         {"n_steps": 8, "batch_size": 4, "n_epochs": 2, "clip_range": 0.2},
     ),
-    "actor-critic, no bound on the gradient": (
+    "actor-critic, no clipping": (
         ActorCritic,
         {"n_steps": 8, "max_grad_norm": None},
     ),
@@ -55,32 +59,33 @@ AGENTS: dict[str, tuple[type[Any], dict[str, Any]]] = {
 BAD_STEP = 11
 
 
-def poisoned(env: Any, what: str, number: float) -> Any:
-    """Makes the reward or the observation of step `BAD_STEP` bad, in the last copy."""
+def with_bad_step(env: Any, kind: str, number: float) -> Any:
+    """Replaces the last environment's reward or observation of step `BAD_STEP`."""
+    n_steps = 0
 
-    def spoil(step: Any, counted: list[int]) -> Any:
+    def replaced(step: Any) -> Any:
         def bad_step(actions: Any) -> Any:
-            seen, reward, *rest = step(actions)
-            counted[0] += 1
-            if counted[0] == BAD_STEP:
-                many = np.ndim(reward) == 1
-                if what == "observation":
-                    seen = seen.clone() if isinstance(seen, Tensor) else np.array(seen)
-                    seen[(-1, 0) if many else 0] = number
-                elif many:
+            nonlocal n_steps
+            obs, reward, *rest = step(actions)
+            n_steps += 1
+            if n_steps == BAD_STEP:
+                is_vector = np.ndim(reward) == 1
+                if kind == "observation":
+                    obs = obs.clone() if isinstance(obs, Tensor) else np.array(obs)
+                    obs[(-1, 0) if is_vector else 0] = number
+                elif is_vector:
                     reward = reward + 0.0
                     reward[-1] = number
                 else:
                     reward = number
-            return seen, reward, *rest
+            return obs, reward, *rest
 
         return bad_step
 
     inner = env.envs[-1] if isinstance(env, DummyVecEnv) else env
-    counted = [0]
     for name in ("step", "step_unchecked"):
         if hasattr(inner, name):
-            setattr(inner, name, spoil(getattr(inner, name), counted))
+            setattr(inner, name, replaced(getattr(inner, name)))
     return env
 
 
@@ -88,71 +93,69 @@ def weights(model: Any) -> Tensor:
     return torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach()
 
 
-class LastWeights(BaseCallback):
-    """Remembers the weights that the last rollout was taken with."""
-
+class WeightsOfLastRollout(BaseCallback):
     def _on_rollout_start(self) -> None:
-        self.last = weights(self.model)
+        self.weights = weights(self.model)
 
     def _on_step(self) -> bool:
         return True
 
 
 @pytest.mark.parametrize(
-    ("what", "number"),
+    ("kind", "number"),
     [
         ("reward", math.nan),
         ("reward", math.inf),
         ("reward", -math.inf),
-        # Of an infinite one, tanh makes a finite feature.
+        # The tanh of an infinite observation is finite.
         ("observation", math.nan),
     ],
 )
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("env_kind", KINDS)
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_bad_number_stops_the_training_and_is_named(
-    agent: str, kind: str, what: str, number: float
+def test_a_nonfinite_reward_or_observation_stops_the_training(
+    agent: str, env_kind: str, kind: str, number: float
 ) -> None:
+    """The error names it; the weights stay those that collected the rollout."""
     algorithm, settings = AGENTS[agent]
-    env = poisoned(KINDS[kind](CARTPOLE, max_episode_steps=30), what, number)
+    env = KINDS[env_kind](CARTPOLE, max_episode_steps=30)
+    env = with_bad_step(env, kind, number)
     model = algorithm("MlpPolicy", env, seed=0, device="cpu", **settings)
-    last = LastWeights()
+    last = WeightsOfLastRollout()
     with pytest.raises(NonFiniteError) as caught:
         model.learn(10_000, callback=last)
-    said = str(caught.value)
-    # The rollout in which it came, or the next.
+    message = str(caught.value)
+    # In the rollout with the bad step, or the next.
     assert model.num_timesteps <= (BAD_STEP + 60) * model.n_envs
-    assert what in said
-    assert f"environment {model.n_envs - 1}" in said
-    assert str(number) in said
+    assert kind in message
+    assert f"environment {model.n_envs - 1}" in message
+    assert str(number) in message
     assert weights(model).isfinite().all()
     if "batch_size" not in settings:
-        assert torch.equal(weights(model), last.last)
+        assert torch.equal(weights(model), last.weights)
 
 
-@pytest.mark.parametrize("what", ["reward", "observation"])
-@pytest.mark.parametrize("policy", ["MlpPolicy", "TabularPolicy"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_tables_and_networks_on_few_observations_stop_as_well(
-    kind: str, policy: str, what: str
+@pytest.mark.parametrize(
+    ("policy", "kind"),
+    [
+        ("MlpPolicy", "reward"),
+        ("MlpPolicy", "observation"),
+        ("TabularPolicy", "reward"),
+    ],
+)
+@pytest.mark.parametrize("env_kind", KINDS)
+def test_tabular_environments_stop_as_well(
+    env_kind: str, policy: str, kind: str
 ) -> None:
-    if policy == "TabularPolicy" and what == "observation":
-        pytest.skip("a table knows no other observation than its own")
     form = {"observation": "index"} if policy == "TabularPolicy" else {}
-    env = poisoned(KINDS[kind](SEQUENCE, **form), what, math.nan)
+    env = with_bad_step(KINDS[env_kind](SEQUENCE, **form), kind, math.nan)
     model = REINFORCE(policy, env, n_steps=16, seed=0, device="cpu")
-    with pytest.raises(NonFiniteError, match=f"the {what}"):
+    with pytest.raises(NonFiniteError, match=f"the {kind}"):
         model.learn(10_000)
 
 
 class Steps(gymnasium.Env[Any, Any]):
-    """Episodes of 10 steps; one number of the 9th observation is given.
-
-    Args:
-        observation_space: a Box, or a Dict of Boxes.
-        action_space: any.
-        number: what is seen in the 9th step.
-    """
+    """Episodes of 10 steps; `number` is in the observation after the 9th."""
 
     def __init__(
         self,
@@ -164,30 +167,23 @@ class Steps(gymnasium.Env[Any, Any]):
         self.number = number
         self.n_steps = 0
 
-    def seen(self) -> Any:
-        def ones(space: Any) -> Any:
-            return np.full(space.shape, 0.1, space.dtype)
-
-        space = self.observation_space
-        if isinstance(space, spaces.Dict):
-            seen: Any = {key: ones(part) for key, part in space.spaces.items()}
-        else:
-            seen = ones(space)
+    def observation(self) -> Any:
+        obs, bad = np.full(2, 0.1, np.float32), np.full(2, 0.1, np.float32)
         if self.n_steps == 9:
-            part = seen["b"] if isinstance(seen, dict) else seen
-            part[1] = self.number
-        return seen
+            bad[1] = self.number
+        is_dict = isinstance(self.observation_space, spaces.Dict)
+        return {"a": obs, "b": bad} if is_dict else bad
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        return self.seen(), {}
+        return self.observation(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert self.action_space.contains(np.asarray(action)), action
         self.n_steps += 1
-        return self.seen(), 1.0, False, self.n_steps % 10 == 0, {}
+        return self.observation(), 1.0, False, self.n_steps % 10 == 0, {}
 
 
 BOX = spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -201,7 +197,7 @@ ACTIONS: dict[str, spaces.Space[Any]] = {
 
 
 class Overridden(MlpPolicy):
-    """Acts by its whole forward, as a user's own policy does."""
+    """Overrides `forward`, which it then acts by."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return super().forward(*args, **kwargs)
@@ -211,16 +207,16 @@ class Overridden(MlpPolicy):
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
 @pytest.mark.parametrize("policy", ["MlpPolicy", "MultiInputPolicy", Overridden])
 @pytest.mark.parametrize("actions", ACTIONS)
-def test_all_action_spaces_and_policies_stop(
+def test_every_action_space_and_policy_stops(
     algorithm: Any,
     policy: Any,
     actions: str,
     validated: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No action that is not finite reaches the environment, either.
+    """Before a bad action reaches the environment.
 
-    torch.compile turns the validation of torch's distributions off for good.
+    torch.compile turns the validation of torch's distributions off.
     """
     distribution = torch.distributions.Distribution
     monkeypatch.setattr(distribution, "_validate_args", validated)
@@ -232,7 +228,7 @@ def test_all_action_spaces_and_policies_stop(
 
 
 class Bounded(BaseFeaturesExtractor):
-    """Makes finite features of infinite observations."""
+    """Finite features of any observation."""
 
     def __init__(self, observation_space: Any) -> None:
         super().__init__(observation_space, 2)
@@ -243,7 +239,7 @@ class Bounded(BaseFeaturesExtractor):
 
 @pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic, A2C])
-def test_an_observation_that_the_extractor_makes_finite_is_learnt_from(
+def test_an_observation_that_the_extractor_makes_finite_is_accepted(
     algorithm: Any, number: float
 ) -> None:
     env = Steps(BOX, spaces.Discrete(2), number)
@@ -256,7 +252,7 @@ def test_an_observation_that_the_extractor_makes_finite_is_learnt_from(
 
 
 class Masked(torch.nn.Module):
-    """Logits of which the last is -inf: that action is never taken."""
+    """Logits with -inf for the last action, which is never drawn."""
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
@@ -271,7 +267,7 @@ class Masked(torch.nn.Module):
 
 @pytest.mark.parametrize("n_envs", [1, 512])
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
-def test_masked_logits_are_legal(algorithm: Any, n_envs: int) -> None:
+def test_infinite_logits_mask_actions(algorithm: Any, n_envs: int) -> None:
     env = KINDS["torch"](SEQUENCE, n_envs)
     model = algorithm("MlpPolicy", env, n_steps=8, ent_coef=0.1, seed=0, device="cpu")
     model.policy.action_net = Masked(model.policy.action_net)
@@ -283,7 +279,7 @@ def test_masked_logits_are_legal(algorithm: Any, n_envs: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"learning_rate": 1e30, "max_grad_norm": None}, "learning_rate is now 1e"),
         ({"ent_coef": 1e38, "n_epochs": 2, "clip_range": 0.2}, "gradient|loss"),
@@ -295,18 +291,18 @@ def test_masked_logits_are_legal(algorithm: Any, n_envs: int) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["single", "dummy", "same_step", "torch"])
-def test_a_step_size_that_diverges_stops_the_training(
-    kind: str, settings: dict[str, Any], says: str
+def test_a_diverging_update_stops_the_training(
+    kind: str, settings: dict[str, Any], message: str
 ) -> None:
     env = KINDS[kind](CARTPOLE, max_episode_steps=30)
     model = ActorCritic("MlpPolicy", env, seed=0, device="cpu", **settings)
-    with pytest.raises(NonFiniteError, match=says):
+    with pytest.raises(NonFiniteError, match=message):
         model.learn(20_000)
 
 
 @pytest.mark.parametrize("name", ["advantages", "returns"])
-def test_what_a_callback_writes_is_named(name: str) -> None:
-    class Spoils(BaseCallback):
+def test_the_error_names_what_a_callback_has_written(name: str) -> None:
+    class Writes(BaseCallback):
         def _on_step(self) -> bool:
             return True
 
@@ -315,40 +311,41 @@ def test_what_a_callback_writes_is_named(name: str) -> None:
 
     model = ActorCritic("MlpPolicy", CARTPOLE, seed=0, device="cpu")
     with pytest.raises(NonFiniteError, match=f"the {name} of the rollout"):
-        model.learn(100, Spoils())
+        model.learn(100, Writes())
 
 
-def test_a_loss_of_ones_own_is_checked() -> None:
-    class Mine(ActorCritic):
+def test_an_overridden_loss_is_checked() -> None:
+    class Overridden(ActorCritic):
         def loss(self, batch: Any) -> Any:
             loss, terms = super().loss(batch)
             return loss * math.nan, terms
 
     with pytest.raises(NonFiniteError, match=r"the loss is not finite.*loss\(\)"):
-        Mine("MlpPolicy", CARTPOLE, seed=0, device="cpu").learn(100)
+        Overridden("MlpPolicy", CARTPOLE, seed=0, device="cpu").learn(100)
 
 
-def test_an_update_of_ones_own_is_checked() -> None:
-    class Mine(ActorCritic):
+def test_weights_of_an_overridden_train_are_checked() -> None:
+    class Overridden(ActorCritic):
         def train(self) -> None:
             with torch.no_grad():
                 next(self.policy.parameters())[0] = math.nan
 
     with pytest.raises(NonFiniteError, match="the weights are not finite"):
-        Mine("MlpPolicy", CARTPOLE, seed=0, device="cpu").learn(100)
+        Overridden("MlpPolicy", CARTPOLE, seed=0, device="cpu").learn(100)
 
 
-def test_what_no_step_records_may_be_anything() -> None:
-    """An environment that has done its episodes may return NaN: it is idle."""
+def test_steps_that_are_not_recorded_are_not_checked() -> None:
+    """An idle environment can return NaN."""
 
     def short_then_bad() -> Any:
         env = gymnasium.make(CARTPOLE, max_episode_steps=3)
-        step, counted = env.step, [0]
+        step, n_steps = env.step, 0
 
         def bad_step(action: Any) -> Any:
-            counted[0] += 1
-            seen, reward, *rest = step(action)
-            return seen, math.nan if counted[0] % 12 >= 4 else reward, *rest
+            nonlocal n_steps
+            n_steps += 1
+            obs, reward, *rest = step(action)
+            return obs, math.nan if n_steps % 12 >= 4 else reward, *rest
 
         env.step = bad_step  # type: ignore[method-assign]
         return env
@@ -359,3 +356,46 @@ def test_what_no_step_records_may_be_anything() -> None:
     model = REINFORCE("MlpPolicy", env, n_episodes=1, seed=0, device="cpu")
     model.learn(1)
     assert weights(model).isfinite().all()
+
+
+# first_nonfinite() and all_finite().
+
+FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((math.nan,), "w has 1 of 32 entries NaN"),
+        ((math.nan, math.nan, math.nan), "w has 3 of 32 entries NaN"),
+        ((math.inf, -math.inf), "w has 2 of 32 entries infinite"),
+        ((math.nan, -math.inf), "w has 1 of 32 entries NaN and 1 infinite"),
+        ((1.0, -2.0), None),
+    ],
+)
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_the_first_nonfinite_tensor_is_named_with_counts(
+    dtype: torch.dtype, numbers: tuple[float, ...], message: str | None, position: int
+) -> None:
+    tensor = torch.zeros(4, 8, dtype=dtype)
+    for i, number in enumerate(numbers):
+        tensor.view(-1)[5 * i + 3] = number
+    items = [(f"v{i}", torch.full((3,), 2.0)) for i in range(2)]
+    items.insert(position, ("w", tensor))
+    assert first_nonfinite(dict(items)) == message
+    assert all_finite(tensor for _, tensor in items) is (message is None)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_largest_numbers_are_finite(dtype: torch.dtype) -> None:
+    """Though their norm overflows."""
+    largest = torch.full((3, 3), torch.finfo(dtype).max, dtype=dtype)
+    assert first_nonfinite({"a": largest, "b": -largest}) is None
+
+
+def test_integers_booleans_and_empty_tensors_are_finite() -> None:
+    integers, booleans = torch.tensor([2**62, -1]), torch.tensor([True])
+    named = {"integers": integers, "booleans": booleans, "empty": torch.zeros(0, 3)}
+    assert first_nonfinite(named) is None
+    assert first_nonfinite({}) is None

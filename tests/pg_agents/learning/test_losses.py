@@ -1,4 +1,4 @@
-"""Losses against values and gradients worked out by hand."""
+"""Losses and their gradients by hand."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pg_agents.learning.losses import (
 
 
 def test_known_value_of_the_weighted_log_probability() -> None:
-    """Row known-values: a probability of 0.8 with a return of 100."""
+    """Probability 0.8, return 100."""
     got = -policy_gradient_loss(torch.tensor([0.8]).log(), torch.tensor([100.0]), 1)
     assert got.item() == pytest.approx(-22.314354, abs=1e-5)
 
 
 def test_known_value_of_the_policy_gradient_loss() -> None:
-    """Row known-values: action 1 of the logits [1, 2] with a return of 10."""
+    """Action 1 of the logits [1, 2], return 10."""
     log_prob = torch.log_softmax(torch.tensor([1.0, 2.0]), 0)[1:]
     got = policy_gradient_loss(log_prob, torch.tensor([10.0]), 1)
     assert got.item() == pytest.approx(3.1326165, abs=1e-5)
@@ -38,21 +38,21 @@ def test_gradient_is_the_score_times_the_advantage() -> None:
     torch.testing.assert_close(logits.grad, -advantages[:, None] * score / 2)
 
 
-def test_no_gradient_flows_into_the_advantages() -> None:
+def test_advantages_get_no_gradient() -> None:
     advantages = torch.tensor([1.0], requires_grad=True)
     loss = policy_gradient_loss(torch.zeros(1, requires_grad=True), advantages, 1)
     loss.backward()
     assert advantages.grad is None
 
 
-def test_episodes_are_counted_not_steps() -> None:
-    """Two episodes of 1 and 3 steps are a sum over 4 steps divided by 2."""
+def test_sums_over_steps_are_divided_by_the_number_of_episodes() -> None:
+    """Two episodes of 1 and 3 steps."""
     log_prob = torch.tensor([-1.0, -2.0, -3.0, -4.0])
     got = policy_gradient_loss(log_prob, torch.ones(4), n_samples=2)
     assert got.item() == 10.0 / 2
 
 
-def test_value_loss_is_the_mean_squared_error_and_pulls_the_values_alone() -> None:
+def test_value_loss_is_the_mean_squared_error_without_gradient_of_returns() -> None:
     values = torch.tensor([1.0, 2.0], requires_grad=True)
     returns = torch.tensor([3.0, -1.0], requires_grad=True)
     loss = value_loss(values, returns)
@@ -68,9 +68,7 @@ def test_entropy_loss_is_minus_the_entropy() -> None:
     assert got.item() == -1.0
 
 
-def test_entropy_without_a_closed_form_is_estimated_from_the_log_probabilities() -> (
-    None
-):
+def test_entropy_without_a_closed_form_is_estimated_by_log_probs() -> None:
     got = entropy_loss(None, torch.tensor([-0.5, -1.5]), 2)
     assert got.item() == -1.0
 
@@ -83,18 +81,18 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
 
 
 def test_clipped_surrogate_by_hand() -> None:
-    """Ratios 1.5, 1.5, 0.5 and 0.5 at epsilon 0.2; the smaller of the two counts."""
+    """Ratios 1.5, 1.5, 0.5 and 0.5, epsilon 0.2."""
     old = torch.zeros(4)
     log_prob = torch.tensor([1.5, 1.5, 0.5, 0.5]).log().requires_grad_()
     advantages = torch.tensor([2.0, -2.0, 2.0, -2.0])
     loss = clipped_surrogate_loss(log_prob, old, advantages, 0.2, n_samples=4)
     assert loss.item() == pytest.approx(-(2.4 - 3.0 + 1.0 - 1.6) / 4)
     (gradient,) = torch.autograd.grad(loss, log_prob)
-    # Nothing is gained by going further up, or down, in the first and the last.
+    # The first and the last are clipped.
     torch.testing.assert_close(gradient, -torch.tensor([0.0, -3.0, 1.0, 0.0]) / 4)
 
 
-def test_on_fresh_data_the_clipped_surrogate_has_the_policy_gradient() -> None:
+def test_on_policy_the_clipped_surrogate_has_the_policy_gradient() -> None:
     log_prob = torch.tensor([-0.3, -1.2, -0.7], requires_grad=True)
     advantages = torch.tensor([1.0, -2.0, 0.5])
     clipped = clipped_surrogate_loss(log_prob, log_prob.detach(), advantages, 0.1, 2)
@@ -112,15 +110,15 @@ def test_huber_is_half_a_square_up_to_1_and_linear_from_there() -> None:
     assert value_loss(values, returns).item() == pytest.approx((0.25 + 1 + 9) / 3)
 
 
-def test_clipped_values_go_no_further_than_the_range() -> None:
+def test_clipped_values_stay_within_the_range() -> None:
     values = torch.tensor([1.0, 1.0, -3.0])
     old = torch.tensor([0.9, 0.0, 0.0])
     got = clipped_values(values, old, 0.5)
     torch.testing.assert_close(got, torch.tensor([1.0, 0.5, -0.5]))
 
 
-def test_approximate_kl_has_the_kl_as_its_mean() -> None:
-    """Over both outcomes of a coin, weighted by the old policy."""
+def test_the_mean_of_approximate_kl_is_the_kl() -> None:
+    """Over two actions, weighted by the old policy."""
     old, new = torch.tensor([0.3, 0.7]), torch.tensor([0.6, 0.4])
     each = torch.stack(
         [approximate_kl(n.log(), o.log()) for n, o in zip(new, old, strict=True)]

@@ -1,4 +1,4 @@
-"""Old data, judged by the exact oracle: every episode enumerated, weighted exactly."""
+"""Off-policy estimates by enumeration of all episodes, against the exact oracle."""
 
 from __future__ import annotations
 
@@ -69,26 +69,26 @@ def episodes() -> Iterator[Episode]:
             state = following
             if done:
                 break
-        # An episode that ended early is met once, with the rest all 0.
+        # An episode that ends early is enumerated once, followed by zeros.
         if done and any(actions[len(states) :]):
             continue
-        seen, chosen = np.array(states), np.array(actions[: len(states)])
+        obs, chosen = np.array(states), np.array(actions[: len(states)])
         yield Episode(
-            states=seen,
+            states=obs,
             actions=chosen,
             rewards=column(rewards),
-            log_ratios=column(np.log(PI[seen, chosen] / MU[seen, chosen])),
+            log_ratios=column(np.log(PI[obs, chosen] / MU[obs, chosen])),
             ends=column([False] * (len(states) - 1) + [True]),
-            probability=float(MU[seen, chosen].prod()),
+            probability=float(MU[obs, chosen].prod()),
         )
 
 
-def test_all_episodes_are_there() -> None:
+def test_probabilities_of_all_episodes_add_up_to_1() -> None:
     assert sum(e.probability for e in episodes()) == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("baseline", [0.0, 0.37])
-def test_importance_weighted_old_episodes_give_the_exact_gradient(
+def test_importance_weighted_episodes_give_the_exact_gradient(
     baseline: float,
 ) -> None:
     """Over all episodes of MU the estimate is the oracle's gradient at PI."""
@@ -109,8 +109,8 @@ def test_importance_weighted_old_episodes_give_the_exact_gradient(
     np.testing.assert_allclose(estimate, exact, rtol=0, atol=1e-12)
 
 
-def test_without_the_weights_old_episodes_give_another_gradient() -> None:
-    """What the test above would not notice, if MU and PI were too close."""
+def test_unweighted_episodes_give_another_gradient() -> None:
+    """MU and PI differ enough for the test above."""
     by_entry = np.zeros((3, 3))
     for e in episodes():
         to_go = reward_to_go(e.rewards, GAMMA, e.ends).numpy()[:, 0]
@@ -124,7 +124,7 @@ def test_without_the_weights_old_episodes_give_another_gradient() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_unclipped_v_trace_targets_are_the_value_on_average(seed: int) -> None:
-    """Whatever the critic says: its errors cancel over a whole episode."""
+    """For any critic: its errors cancel over a whole episode."""
     critic = np.random.default_rng(seed).normal(size=3)
     mean = 0.0
     for e in episodes():
@@ -134,7 +134,7 @@ def test_unclipped_v_trace_targets_are_the_value_on_average(seed: int) -> None:
             values,
             GAMMA,
             e.log_ratios,
-            # Time runs out at HORIZON: nothing is beyond, in this task.
+            # The horizon is part of the task: it terminates.
             terminated=e.ends,
             next_values=torch.cat([values[1:], values[:1]]),
             rho_clip=math.inf,
@@ -146,7 +146,7 @@ def test_unclipped_v_trace_targets_are_the_value_on_average(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("rho_clip", "unbiased"), [(math.inf, True), (1.0, False)])
-def test_one_v_trace_step_follows_the_true_advantage(
+def test_one_step_of_v_trace_has_the_true_advantage(
     rho_clip: float, unbiased: bool
 ) -> None:
     """With V^PI as critic: E_MU[A | s, a] mu(a|s) = pi(a|s) (Q - V), if not clipped."""
@@ -170,13 +170,12 @@ def test_one_v_trace_step_follows_the_true_advantage(
 
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.6, 1.0])
-def test_on_fresh_data_v_trace_is_the_lambda_return_and_gae(lambda_: float) -> None:
+def test_on_policy_v_trace_is_the_lambda_return_and_gae(lambda_: float) -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (12, 5)
     rewards, values, following = torch.randn((3, *shape), generator=generator)
     terminated = torch.rand(shape, generator=generator) < 0.15
     truncated = torch.rand(shape, generator=generator) < 0.15
-    # What followed is the next row's value where the episode goes on.
     goes_on = ~(terminated | truncated)
     following[:-1] = torch.where(goes_on[:-1], values[1:], following[:-1])
     end = terminated, truncated, following
@@ -192,7 +191,7 @@ def test_on_fresh_data_v_trace_is_the_lambda_return_and_gae(lambda_: float) -> N
 
 
 def test_v_trace_by_hand() -> None:
-    """Two steps, then an end: ratios 2 and 1/2, clipped at 1 (equation 1)."""
+    """Two steps, then a termination: ratios 2 and 1/2, clipped at 1 (equation 1)."""
     targets, advantages = v_trace(
         torch.tensor([1.0, 3.0]),
         torch.tensor([0.5, 0.25]),
@@ -208,7 +207,7 @@ def test_v_trace_by_hand() -> None:
     torch.testing.assert_close(advantages, torch.tensor(wanted))
 
 
-def test_weights_begin_anew_with_every_episode() -> None:
+def test_weights_restart_with_every_episode() -> None:
     ratios = torch.tensor([2.0, 3.0, 5.0, 7.0]).log()
     ends = torch.tensor([False, True, False, False])
     weights = trajectory_weights(ratios, truncated=ends)

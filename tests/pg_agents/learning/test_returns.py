@@ -1,10 +1,11 @@
-"""Returns against definitions written out as loops, and against each other."""
+"""Returns by their definitions, in loops, and by identities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,11 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
+from pg_agents import REINFORCE
 from pg_agents.learning import returns
+from pg_agents.learning.baselines import leave_one_out_baseline, mean_baseline
+from pg_agents.learning.off_policy import importance_sampled_return, v_trace
+from pg_envs import make_torch_vec
 
 GAMMA = 0.9
 
@@ -37,7 +42,7 @@ def rollout() -> dict[str, Tensor]:
 def n_step_by_loop(
     rollout: dict[str, Tensor], gamma: float, n: int, t: int, i: int
 ) -> float:
-    """Sums at most n rewards from row t, then adds what lies beyond."""
+    """Sums at most n rewards from row t, then adds the successor's value."""
     total, weight = 0.0, 1.0
     for k in range(t, min(t + n, len(rollout["rewards"]))):
         total += weight * rollout["rewards"][k, i].item()
@@ -61,7 +66,6 @@ def by_loop(rollout: dict[str, Tensor], gamma: float, n: int) -> Tensor:
 
 
 def test_known_values_of_reward_to_go() -> None:
-    """Row known-values of the systems that this project replaces."""
     got = returns.reward_to_go(torch.tensor([1.0, 2.0, 3.0, 4.0]), 0.99)
     expected = torch.tensor([9.801496, 8.8904, 6.96, 4.0])
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
@@ -82,8 +86,8 @@ def test_n_step_return_is_the_sum_by_definition(
 
 def test_td_target_is_the_one_step_return(rollout: dict[str, Tensor]) -> None:
     got = returns.td_target(gamma=GAMMA, **rollout)
-    beyond = rollout["next_values"] * ~rollout["terminated"]
-    torch.testing.assert_close(got, rollout["rewards"] + GAMMA * beyond)
+    next_values = rollout["next_values"] * ~rollout["terminated"]
+    torch.testing.assert_close(got, rollout["rewards"] + GAMMA * next_values)
 
 
 def test_lambda_return_averages_n_step_returns() -> None:
@@ -147,7 +151,7 @@ def test_generalized_advantage_is_lambda_return_minus_value(
 def test_generalized_advantage_equals_that_of_stable_baselines3(
     rollout: dict[str, Tensor],
 ) -> None:
-    """An independent implementation; it knows no truncation, so there is none."""
+    """Without truncation, which SB3's buffer does not store."""
     rollout["truncated"] = torch.zeros_like(rollout["terminated"])
     values = consistent_values(rollout)
     last_values = rollout["next_values"][-1]
@@ -179,7 +183,7 @@ def test_full_return_is_the_first_reward_to_go_of_each_episode(
     torch.testing.assert_close(returns.full_return(gamma=GAMMA, **rollout), expected)
 
 
-def test_what_follows_a_termination_is_ignored_even_if_it_is_nan() -> None:
+def test_the_next_value_of_a_termination_is_ignored_even_if_nan() -> None:
     got = returns.reward_to_go(
         torch.tensor([1.0, 2.0]),
         1.0,
@@ -189,14 +193,14 @@ def test_what_follows_a_termination_is_ignored_even_if_it_is_nan() -> None:
     assert got.tolist() == [3.0, 2.0]
 
 
-def test_a_step_that_terminates_and_is_truncated_has_nothing_beyond() -> None:
+def test_a_terminated_and_truncated_step_does_not_bootstrap() -> None:
     both = torch.tensor([True])
     got = returns.td_target(torch.tensor([1.0]), 0.5, both, both, torch.tensor([8.0]))
     assert got.tolist() == [1.0]
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "message"),
     [
         (
             lambda r: returns.reward_to_go(r, 1.5),
@@ -224,6 +228,90 @@ def test_a_step_that_terminates_and_is_truncated_has_nothing_beyond() -> None:
         (lambda r: returns.n_step_return(r, 2.0, 1), "gamma must lie in"),
     ],
 )
-def test_bad_input_is_refused_by_name(call: Callable[[Tensor], Any], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_bad_input_is_refused_by_name(
+    call: Callable[[Tensor], Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         call(torch.ones(3))
+
+
+# Sums in float64.
+
+N = 20_000
+# 0.1 in float32.
+TENTH = float(np.float32(0.1))
+REWARDS = torch.full((N, 1), TENTH)
+ZEROS = torch.zeros(N, 1)
+
+SUMS: dict[str, Callable[[], Tensor]] = {
+    "reward_to_go": lambda: returns.reward_to_go(REWARDS, 1.0),
+    "full_return": lambda: returns.full_return(REWARDS, 1.0),
+    "lambda_return": lambda: returns.lambda_return(
+        REWARDS, 1.0, 1.0, next_values=ZEROS
+    ),
+    "generalized_advantage": lambda: returns.generalized_advantage(
+        REWARDS, ZEROS, 1.0, 1.0
+    ),
+    "importance_sampled_return": lambda: importance_sampled_return(REWARDS, 1.0, ZEROS),
+    "v_trace": lambda: v_trace(REWARDS, ZEROS, 1.0, ZEROS)[0],
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_over_long_episodes_are_rounded_once(name: str) -> None:
+    found = SUMS[name]()
+    assert found.dtype is torch.float32
+    assert found[0, 0] == torch.tensor(N * TENTH, dtype=torch.float64).float()
+
+
+def test_n_step_returns_of_many_steps_are_rounded_once() -> None:
+    rewards = REWARDS[:2000]
+    found = returns.n_step_return(rewards, 1.0, 2000)[0, 0]
+    assert found == torch.tensor(2000 * TENTH, dtype=torch.float64).float()
+
+
+@pytest.mark.parametrize("baseline", [mean_baseline, leave_one_out_baseline])
+def test_baselines_of_many_trajectories_are_precise(baseline: Any) -> None:
+    n = 200_000
+    found = baseline(torch.full((n,), TENTH), torch.zeros(n, dtype=torch.int64), n)
+    torch.testing.assert_close(found, torch.full((n,), TENTH), rtol=1e-7, atol=0)
+
+
+class LongEnv(gymnasium.Env[Any, Any]):
+    """Episodes of 5,000 steps with reward 0.1."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (1,))
+    action_space = spaces.Discrete(2)
+    n_steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.n_steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.n_steps += 1
+        return np.zeros(1, np.float32), 0.1, self.n_steps >= 5_000, False, {}
+
+
+def test_returns_in_the_buffer_are_rounded_once() -> None:
+    model = REINFORCE(
+        "MlpPolicy", LongEnv(), gamma=1.0, seed=0, max_episode_steps=10**6
+    )
+    model.learn(5_000)
+    first = float(model.rollout_buffer.returns[0, 0])
+    assert first == float(np.float32(5_000 * TENTH))
+
+
+def test_results_of_episodes_over_many_rollouts_are_precise() -> None:
+    """Native steps sum rewards across rollouts."""
+    env = make_torch_vec(
+        "PGToy-Bandit-v0", 2, "cpu", arm_rewards=[0.1, 0.1], max_episode_steps=4_000
+    )
+    model = REINFORCE("MlpPolicy", env, n_steps=200, seed=0, device="cpu")
+    model.learn(2 * 4_000)
+    assert model.ep_info_buffer is not None
+    results = [info["r"] for info in model.ep_info_buffer]
+    assert results == [pytest.approx(4_000 * TENTH, abs=1e-5)] * 2

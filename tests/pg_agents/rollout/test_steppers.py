@@ -1,4 +1,4 @@
-"""Stepping in arrays brings what stepping through SB3's interface does."""
+"""Native steps and steps through SB3's interface give the same rollouts."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from pg_envs import BanditEnv, SequenceEnv, TabularVectorEnv, make_torch_vec
 
 N_ENVS, N_STEPS = 6, 16
 SAME, NEXT = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP
-HAPPENED = (
+TRANSITIONS = (
     *("observations", "actions", "rewards", "terminated", "truncated", "recorded"),
     "episode_steps",
 )
-COMPUTED = ("values", "next_values", "log_probs", "returns", "advantages")
+ESTIMATES = ("values", "next_values", "log_probs", "returns", "advantages")
 Env = VectorEnv[Any, Any, Any]
 
 
 def cartpole(mode: AutoresetMode) -> Env:
-    """Gymnasium's own, which knows but one mode."""
+    """Gymnasium's, which has NEXT_STEP only."""
     return CartPoleVectorEnv(N_ENVS, max_episode_steps=18)
 
 
 def bandit(mode: AutoresetMode) -> Env:
-    """NumPy's, with random rewards, whose episodes end by the time limit alone."""
+    """Random rewards; episodes end by the time limit only."""
     return TabularVectorEnv(BanditEnv(), N_ENVS, 5, mode)
 
 
@@ -61,8 +61,8 @@ ENVS: list[Callable[[AutoresetMode], Env]] = [
 ]
 
 
-class Nothing(VecEnvWrapper):
-    """Does nothing, but is in between."""
+class Identity(VecEnvWrapper):
+    """Changes nothing; environments in it are stepped through SB3's interface."""
 
     def reset(self) -> Any:
         return self.venv.reset()
@@ -71,8 +71,8 @@ class Nothing(VecEnvWrapper):
         return self.venv.step_wait()
 
 
-class Kept(BaseCallback):
-    """Keeps rollouts, dones and infos of episodes' ends."""
+class RecordRollouts(BaseCallback):
+    """Stores rollouts, and infos at the end of episodes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,60 +86,60 @@ class Kept(BaseCallback):
             info = self.locals["infos"][i]
             episode = {key: info["episode"][key] for key in ("r", "l")}
             last = np.asarray(info["terminal_observation"]).tolist()
-            cut = info["TimeLimit.truncated"]
-            self.ends.append((self.num_timesteps, i, episode, last, cut))
+            truncated = info["TimeLimit.truncated"]
+            self.ends.append((self.num_timesteps, i, episode, last, truncated))
         return True
 
     def _on_rollout_end(self) -> None:
         buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
         self.rollouts.append(
-            {name: getattr(buffer, name) for name in HAPPENED + COMPUTED}
+            {name: getattr(buffer, name) for name in TRANSITIONS + ESTIMATES}
         )
 
 
-def learnt(
-    make: Callable[[AutoresetMode], Env], mode: AutoresetMode, between: bool, **kw: Any
-) -> tuple[Any, Kept]:
+def trained(
+    make: Callable[[AutoresetMode], Env], mode: AutoresetMode, wrapped: bool, **kw: Any
+) -> tuple[Any, RecordRollouts]:
     adapter = VectorEnvAdapter(make(mode), learner_skips_dummy_steps=True)
-    env = Nothing(adapter) if between else adapter
+    env = Identity(adapter) if wrapped else adapter
     settings = {"seed": 1, "device": "cpu", "n_steps": N_STEPS, **kw}
-    # One step of an optimiser that does not magnify the last digit of a gradient.
+    # SGD does not amplify rounding errors.
     kwargs = {"optimizer_class": torch.optim.SGD, "net_arch": [16]}
     model = ActorCritic(
         "MlpPolicy", env, learning_rate=0.05, policy_kwargs=kwargs, **settings
     )
-    kept = Kept()
-    model.learn(4 * N_ENVS * N_STEPS, callback=kept)
-    return model, kept
+    callback = RecordRollouts()
+    model.learn(4 * N_ENVS * N_STEPS, callback=callback)
+    return model, callback
 
 
 @pytest.mark.parametrize("mode", [SAME, NEXT], ids=["same", "next"])
 @pytest.mark.parametrize("make", ENVS, ids=lambda make: make.__name__)
-def test_facts_and_weights_are_those_of_the_ordinary_path(
+def test_rollouts_and_weights_are_equal(
     make: Callable[[AutoresetMode], Env], mode: AutoresetMode
 ) -> None:
-    """What happened is equal to the bit, what is computed of it to 1e-6.
+    """Transitions exactly, estimates and weights up to rounding.
 
-    Gymnasium's CartPole hands out transposed arrays, of which a matrix product may
-    differ by the last digit from that of their copies.
+    Gymnasium's CartPole returns transposed arrays; their matrix products can differ
+    from those of copies in the last digit.
     """
-    model, direct = learnt(make, mode, between=False)
-    other, ordinary = learnt(make, mode, between=True)
-    assert direct.n_array_steps == 4 * N_STEPS
-    assert ordinary.n_array_steps == 0
-    assert len(direct.rollouts) == len(ordinary.rollouts) == 4
-    for one, two in zip(direct.rollouts, ordinary.rollouts, strict=True):
-        for name in HAPPENED:
+    model, native = trained(make, mode, wrapped=False)
+    other, through_sb3 = trained(make, mode, wrapped=True)
+    assert native.n_array_steps == 4 * N_STEPS
+    assert through_sb3.n_array_steps == 0
+    assert len(native.rollouts) == len(through_sb3.rollouts) == 4
+    for one, two in zip(native.rollouts, through_sb3.rollouts, strict=True):
+        for name in TRANSITIONS:
             np.testing.assert_array_equal(one[name], two[name], name)
-        for name in COMPUTED:
+        for name in ESTIMATES:
             np.testing.assert_allclose(one[name], two[name], 1e-6, 1e-6, err_msg=name)
     ends = "truncated" if make is bandit else "terminated"
-    assert any(rollout[ends].any() for rollout in direct.rollouts)
+    assert any(rollout[ends].any() for rollout in native.rollouts)
     weights, others = model.policy.state_dict(), other.policy.state_dict()
     for name, weight in weights.items():
         torch.testing.assert_close(weight, others[name], rtol=1e-6, atol=1e-6)
-    assert len(direct.ends) > 3
-    for end, same in zip(direct.ends, ordinary.ends, strict=True):
+    assert len(native.ends) > 3
+    for end, same in zip(native.ends, through_sb3.ends, strict=True):
         assert end[:2] == same[:2]
         assert end[2] == pytest.approx(same[2], abs=1e-5)
         assert end[3:] == same[3:]
@@ -148,55 +148,54 @@ def test_facts_and_weights_are_those_of_the_ordinary_path(
 @pytest.mark.parametrize("mode", [SAME, NEXT], ids=["same", "next"])
 @pytest.mark.parametrize("make", ENVS, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("window", [100, 3])
-def test_results_of_episodes_are_those_of_the_ordinary_path(
+def test_results_of_episodes_are_equal(
     make: Callable[[AutoresetMode], Env], mode: AutoresetMode, window: int
 ) -> None:
-    model, _ = learnt(make, mode, between=False, stats_window_size=window)
-    other, _ = learnt(make, mode, between=True, stats_window_size=window)
-    mine, theirs = model.ep_info_buffer, other.ep_info_buffer
-    assert len(mine) == len(theirs) > 0
-    for one, two in zip(mine, theirs, strict=True):
+    model, _ = trained(make, mode, wrapped=False, stats_window_size=window)
+    other, _ = trained(make, mode, wrapped=True, stats_window_size=window)
+    native, through_sb3 = model.ep_info_buffer, other.ep_info_buffer
+    assert len(native) == len(through_sb3) > 0
+    for one, two in zip(native, through_sb3, strict=True):
         assert one["l"] == two["l"]
-        # Sums of float32 rewards, in one precision or another.
+        # One of them sums in float32.
         assert one["r"] == pytest.approx(two["r"], abs=2e-5)
 
 
-def test_truncated_episodes_are_among_them() -> None:
-    """What the two tests above compare contains time limits."""
+def test_the_compared_rollouts_contain_truncated_episodes() -> None:
     for make in (cartpole, bandit, torch_cartpole, torch_lake):
-        _, kept = learnt(make, SAME, between=False)
-        cut = [rollout["truncated"] for rollout in kept.rollouts]
-        assert np.any(cut), make.__name__
+        _, callback = trained(make, SAME, wrapped=False)
+        truncated = [rollout["truncated"] for rollout in callback.rollouts]
+        assert np.any(truncated), make.__name__
 
 
-def test_whole_episodes_are_those_of_the_ordinary_path() -> None:
-    """Arrays, not tensors, and some environments idle."""
+def test_whole_episodes_are_equal() -> None:
+    """In arrays, with idle environments."""
 
-    def weights(between: bool) -> dict[str, torch.Tensor]:
+    def weights(wrapped: bool) -> dict[str, torch.Tensor]:
         adapter = VectorEnvAdapter(torch_cartpole(SAME))
-        env = Nothing(adapter) if between else adapter
+        env = Identity(adapter) if wrapped else adapter
         model = REINFORCE("MlpPolicy", env, n_episodes=2, seed=0, device="cpu")
         return model.learn(200).policy.state_dict()
 
-    direct, ordinary = weights(False), weights(True)
-    for name, weight in direct.items():
-        assert torch.equal(weight, ordinary[name]), name
+    native, through_sb3 = weights(False), weights(True)
+    for name, weight in native.items():
+        assert torch.equal(weight, through_sb3[name]), name
 
 
-class OwnAdapter(VectorEnvAdapter):
-    """Might do something of its own in a step."""
+class AdapterSubclass(VectorEnvAdapter):
+    """Can override `step`."""
 
 
-def test_only_the_adapter_itself_is_stepped_in_arrays() -> None:
+def test_only_an_unwrapped_adapter_has_native_steps() -> None:
     steps, device = np.zeros(N_ENVS, dtype=np.int64), torch.device("cpu")
 
-    def way(env: Any) -> type:
+    def stepper(env: Any) -> type:
         return type(make_stepper(env, device, steps, True))
 
     adapter = VectorEnvAdapter(torch_cartpole(SAME))
-    assert way(adapter) is NativeStepper
-    assert way(OwnAdapter(torch_cartpole(SAME))) is VecEnvStepper
-    assert way(Nothing(adapter)) is VecEnvStepper
+    assert stepper(adapter) is NativeStepper
+    assert stepper(AdapterSubclass(torch_cartpole(SAME))) is VecEnvStepper
+    assert stepper(Identity(adapter)) is VecEnvStepper
     listed = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
     adapter = VectorEnvAdapter(listed, learner_skips_dummy_steps=True)
-    assert way(adapter) is VecEnvStepper
+    assert stepper(adapter) is VecEnvStepper

@@ -150,8 +150,8 @@ def test_one_entry_of_a_dict_is_extracted(agent: Any) -> None:
 class Broken(ScriptedEnv):
     """Returns NaN as its third observation."""
 
-    def _seen(self) -> Any:
-        seen = super()._seen()
+    def _observation(self) -> Any:
+        seen = super()._observation()
         return seen * np.nan if self.steps == 2 else seen
 
 
