@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from gymnasium.vector import VectorEnv
@@ -116,6 +116,11 @@ class ActorCritic(PolicyGradientAlgorithm):
         >>> model = model.learn(20_000)
     """
 
+    accepted: ClassVar = {
+        "estimator": ("estimator", ("td", "n_step", "gae")),
+        "replay": ("replay", ("v_trace", "returns")),
+    }
+
     def __init__(
         self,
         policy: str | type[ActorCriticPolicy],
@@ -165,8 +170,8 @@ class ActorCritic(PolicyGradientAlgorithm):
         rho_clip: float = 1.0,
         c_clip: float = 1.0,
     ) -> None:
-        check_choice("estimator", estimator, ("td", "n_step", "gae"))
-        check_choice("replay", replay, ("v_trace", "returns"))
+        check_choice("estimator", estimator, self.accepted["estimator"][1])
+        check_choice("replay", replay, self.accepted["replay"][1])
         check_choice("use_rms_prop", use_rms_prop, (True, False))
         check_positive("rms_prop_eps", rms_prop_eps)
         self.use_rms_prop, self.rms_prop_eps = use_rms_prop, rms_prop_eps

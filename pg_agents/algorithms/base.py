@@ -51,6 +51,11 @@ from pg_agents.checkpoint.state import (
     save_checkpoint,
 )
 from pg_agents.common.checks import check_choice, checked_timesteps
+from pg_agents.learning.critic import (
+    has_critic_group,
+    join_critic,
+    split_critic,
+)
 from pg_agents.learning.gradients import Autograd, GradientSource, Loss
 from pg_agents.learning.learner import Learner, current_value
 from pg_agents.learning.losses import CriticLoss
@@ -176,6 +181,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         "MultiInputPolicy": MultiInputPolicy,
         "TabularPolicy": TabularPolicy,
     }
+    # Accepted values by argument of the constructor, and the name of its setting.
+    accepted: ClassVar[dict[str, tuple[str, tuple[str, ...]]]] = {}
     rollout_buffer: TrajectoryBuffer  # type: ignore[assignment]
     collector: Collector
     learner: Learner
@@ -286,11 +293,21 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         Raises:
             ValueError: if a setting is out of range; the old config stays.
         """
+        for argument, (name, accepted) in self.accepted.items():
+            if name in settings:
+                check_choice(argument, settings[name], accepted)
         config = replace(self.config, **settings)
         if config == self.config:
             return
         if "learner" in vars(self):
             config.check_n_trajectories(self.n_envs)
+            if config.baseline == "value" and not getattr(
+                self.policy, "has_critic", True
+            ):
+                raise ValueError(
+                    "baseline='value' needs a critic, and the policy was built without "
+                    "one: make the model with baseline='value'"
+                )
             self.learner.configure(config)
         self.config = config
         if "learning_rate" in settings:
@@ -353,7 +370,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             if hasattr(getattr(type(self), name, None), "__set__")
         }
         settings = {name: delegated.pop(name) for name in SETTINGS if name in delegated}
-        self.config = replace(self.config, **settings)
+        self.change_settings(**settings)
         delegated.pop("replay_memory", None)
         for name, value in delegated.items():
             setattr(self, name, value)
@@ -697,6 +714,39 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             force_reset,
             **kwargs,
         )
+
+    def set_parameters(
+        self,
+        load_path_or_dict: str | dict[str, Any],
+        exact_match: bool = True,
+        device: torch.device | str = "auto",
+    ) -> None:
+        """Sets parameters as SB3 does.
+
+        In `load`, which can change settings, the target network and the parameter
+        groups of the file need not be those of the model.
+
+        Args:
+            load_path_or_dict: name of a file, or state dicts by name.
+            exact_match: whether all parameters must be given.
+            device: device to load onto.
+        """
+        if not is_loading() or not isinstance(load_path_or_dict, dict):
+            super().set_parameters(load_path_or_dict, exact_match, device)
+            return
+        params = dict(load_path_or_dict)
+        if self.target_policy is None:
+            params.pop("target_policy", None)
+        else:
+            params.setdefault("target_policy", params["policy"])
+        saved_groups = params["policy.optimizer"]["param_groups"]
+        groups = self.policy.optimizer.param_groups
+        if has_critic_group(saved_groups) and not has_critic_group(groups):
+            split_critic(self.policy)
+        elif has_critic_group(groups) and not has_critic_group(saved_groups):
+            join_critic(self.policy)
+        super().set_parameters(params, exact_match, device)
+        self.learner.configure(self.config)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seeds as SB3 does; a training state from a checkpoint is dropped.

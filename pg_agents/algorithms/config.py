@@ -144,11 +144,6 @@ class PolicyGradientConfig:
         return self.bootstrap or self.estimator in ("td", "n_step", "gae")
 
     @property
-    def needs_timestep(self) -> bool:
-        """Whether advantages depend on the time step within the episode."""
-        return self.weight_by_gamma_t or self.compares_trajectories
-
-    @property
     def compares_trajectories(self) -> bool:
         """Whether the baseline is a mean over trajectories."""
         return self.baseline in ("mean", "leave_one_out")

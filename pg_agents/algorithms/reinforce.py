@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from gymnasium.vector import VectorEnv
@@ -119,6 +119,10 @@ class REINFORCE(PolicyGradientAlgorithm):
         >>> model = model.learn(20_000)
     """
 
+    accepted: ClassVar = {
+        "returns": ("estimator", ("reward_to_go", "full_return")),
+        "replay": ("replay", ("importance", "returns")),
+    }
     returns = Setting[ReturnName]("estimator")
 
     def __init__(
@@ -165,8 +169,8 @@ class REINFORCE(PolicyGradientAlgorithm):
         gradient_steps: int = 1,
         replay: Literal["importance", "returns"] = "importance",
     ) -> None:
-        check_choice("returns", returns, ("reward_to_go", "full_return"))
-        check_choice("replay", replay, ("importance", "returns"))
+        check_choice("returns", returns, self.accepted["returns"][1])
+        check_choice("replay", replay, self.accepted["replay"][1])
         config = PolicyGradientConfig(
             n_steps=n_steps,
             n_episodes=n_episodes,

@@ -1,11 +1,12 @@
 """Checkpoint files: integrity, origin, and the attributes that can be read here.
 
-A checkpoint is the zip file of Stable-Baselines3's `save` with one more entry, the
-manifest: the class that wrote it, library versions, and the SHA-256 of every attribute
-of the model and of every other entry. A file that is cut off, damaged or has edited
-weights is refused before anything in it is unpickled. Edited attributes are used with a
-warning. The manifest is no signature: whoever edits the file can write a matching one,
-so load only files from a source you trust.
+`pg_agents.checkpoint.state` lists what a checkpoint contains. To the zip file of
+Stable-Baselines3's `save` this module adds an entry, the manifest: the class that wrote
+it, library versions, and the SHA-256 of every attribute of the model and of every other
+entry. A file that is cut off, damaged or has edited weights is refused before anything
+in it is unpickled. Edited attributes are used with a warning. The manifest is not a
+signature: an editor of the file can write a matching one, so load only files from a
+source you trust.
 
 SB3 stores a model's attributes in the entry `data` as JSON, and pickles those that JSON
 cannot express. An attribute from another Python or library version may not unpickle

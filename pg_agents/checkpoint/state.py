@@ -6,9 +6,10 @@ A checkpoint is SB3's zip file. It contains:
   state, as in SB3;
 - the model's attributes, as in SB3: spaces, counters, every setting of the config, and
   the position in the environment;
-- `training_state`: the state of every random generator, of the environment if it can be
-  saved (`pg_agents.checkpoint.env_state`), and of wrappers that normalise;
-- `replay_memory`, if there is one;
+- `training_state`, an attribute: the state of every random generator, of the
+  environment if it can be saved (`pg_agents.checkpoint.env_state`), and of wrappers that
+  normalise;
+- `replay_memory`, an attribute, if there is one;
 - a manifest with versions and checksums (`pg_agents.checkpoint.archive`).
 
 `load` restores neither random generators nor environment: it seeds and draws nothing.
@@ -275,12 +276,21 @@ def load_checkpoint(
             file, or if its weights were edited.
         ValueError: if it was saved by another class, the spaces do not match, or a
             required attribute can't be read.
+        RuntimeError: if the parameters do not fit the policy, as in SB3.
     """
     if not isinstance(custom_objects, dict | None):
         raise ValueError(
             f"custom_objects must be a dict or None, got {custom_objects!r}"
         )
     checkpoint = read_checkpoint(path, cls)
+    objects = dict(custom_objects or {})
+    # Another name of a setting, such as REINFORCE's `returns`.
+    aliases = {
+        name: objects.pop(name)
+        for name in list(objects)
+        if name not in checkpoint.data and hasattr(getattr(cls, name, None), "__set__")
+    }
+    kwargs = {**aliases, **kwargs}
     token = _IS_LOADING.set(True)
     try:
         with preserved_random_states():
@@ -288,7 +298,7 @@ def load_checkpoint(
                 checkpoint,
                 {
                     name: value
-                    for name, value in (custom_objects or {}).items()
+                    for name, value in objects.items()
                     if checkpoint.data.get(name, value) is not None
                 },
                 kwargs,
@@ -306,6 +316,13 @@ def load_checkpoint(
                 force_reset,
                 **kwargs,
             )
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"{checkpoint.name}: the parameters do not fit the model, whose settings "
+            f"or policy differ: {error}"
+        ) from error
     finally:
         _IS_LOADING.reset(token)
     for name in vars(model).pop("_on_device", ()):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pg_agents.learning.returns import double
+from pg_agents.learning.returns import to_float64
 
 __all__ = ["leave_one_out_baseline", "mean_baseline", "standardize"]
 
@@ -73,7 +73,7 @@ def standardize(values: Tensor, epsilon: float = 1e-8) -> Tensor:
         return values
     # In float32 the mean of equal numbers can differ from them by a rounding error,
     # which the division would amplify to noise of size 1.
-    exact = double(values)
+    exact = to_float64(values)
     scaled = (exact - exact.mean()) / (exact.std() + epsilon)
     return scaled.to(values.dtype)
 
@@ -87,6 +87,6 @@ def _totals(returns: Tensor, time_index: Tensor, n: int, baseline: str) -> Tenso
         )
     n_rows = int(time_index.max()) + 1 if time_index.numel() else 0
     # In float32 the sum of thousands of numbers loses digits.
-    wide = double(returns)
+    wide = to_float64(returns)
     totals = torch.zeros(n_rows, dtype=wide.dtype, device=wide.device)
     return totals.index_add(0, time_index, wide)[time_index]

@@ -6,6 +6,7 @@ Values themselves come from `Learner.complete`.
 from __future__ import annotations
 
 from copy import copy, deepcopy
+from typing import Any
 
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -63,9 +64,23 @@ def split_critic(policy: ActorCriticPolicy) -> None:
         )
     ids = {id(p) for p in critic_params}
     (group,) = policy.optimizer.param_groups
-    critic_group = {**group, "params": critic_params}
+    critic_group = {**group, "params": critic_params, "is_critic": True}
     group["params"] = [p for p in group["params"] if id(p) not in ids]
     policy.optimizer.add_param_group(critic_group)
+
+
+def join_critic(policy: ActorCriticPolicy) -> None:
+    """Moves the critic's own parameters back to the optimiser's first group."""
+    group, critic_group = policy.optimizer.param_groups
+    ids = {id(p) for p in (*group["params"], *critic_group["params"])}
+    # In the order in which SB3 passed them to the optimiser.
+    group["params"] = [p for p in policy.parameters() if id(p) in ids]
+    policy.optimizer.param_groups.remove(critic_group)
+
+
+def has_critic_group(groups: list[dict[str, Any]]) -> bool:
+    """Returns whether parameter groups of an optimiser contain the critic's own."""
+    return any(group.get("is_critic", False) for group in groups)
 
 
 def critic_names(policy: ActorCriticPolicy) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -23,7 +24,13 @@ from pg_agents.common.tree import Observation, count, flatten_time, to_device
 from pg_agents.learning import losses
 from pg_agents.learning.advantages import estimate_advantages
 from pg_agents.learning.baselines import standardize
-from pg_agents.learning.critic import make_target, split_critic, update_target
+from pg_agents.learning.critic import (
+    has_critic_group,
+    join_critic,
+    make_target,
+    split_critic,
+    update_target,
+)
 from pg_agents.learning.gradients import (
     GradientSource,
     Loss,
@@ -55,7 +62,7 @@ class Learner:
         device: device of the model.
 
     Attributes:
-        target_policy: slow copy of the policy, whose critic values successor states;
+        target_policy: delayed copy of the policy, whose critic values successor states;
             None without a target network.
         replay: earlier rollouts; None without a replay memory.
     """
@@ -78,19 +85,30 @@ class Learner:
     def configure(self, config: PolicyGradientConfig) -> None:
         """Sets the config, and makes or drops target network and replay memory."""
         self.config = config
-        has_own_group = len(self.policy.optimizer.param_groups) > 1
-        if config.critic_learning_rate is not None and not has_own_group:
+        is_split = has_critic_group(self.policy.optimizer.param_groups)
+        if config.critic_learning_rate is not None and not is_split:
             split_critic(self.policy)
+        elif config.critic_learning_rate is None and is_split:
+            join_critic(self.policy)
         if config.target_update_interval is None:
             self.target_policy = None
         elif self.target_policy is None:
             self.target_policy = make_target(self.policy)
         if config.memory_size is None:
             self.replay = None
-        elif self.replay is None:
+            return
+        if self.replay is not None and len(self.replay) > 0:
+            has_batches = isinstance(self.replay.rollouts[0], Batch)
+            if has_batches != (config.replay == "returns"):
+                warnings.warn(
+                    f"replay={config.replay!r} can't use the rollouts in the replay "
+                    "memory, which is emptied",
+                    stacklevel=4,
+                )
+                self.replay = None
+        if self.replay is None:
             self.replay = ReplayMemory(config.memory_size)
-        else:
-            self.replay.size = config.memory_size
+        self.replay.size = config.memory_size
 
     def complete(
         self, buffer: TrajectoryBuffer, last_obs: Observation, n_episodes: int | None
@@ -172,7 +190,7 @@ class Learner:
             if exceeds_target_kl:
                 break
         interval = config.target_update_interval
-        # A rollout can bring several updates: has a multiple been passed?
+        # One rollout can add several updates: check whether a multiple was passed.
         if interval and n_updates_before // interval != n_updates // interval:
             assert self.target_policy is not None, "configure() creates it"
             update_target(self.target_policy, policy, config.tau)
@@ -287,7 +305,7 @@ class Learner:
             rollout.log_probs,
             rollout.next_values,
         )
-        # Once in the memory, their cause could not be named.
+        # Checked here, because the memory does not store what caused them.
         if not all_finite(numbers):
             raise self._error("rollout", buffer)
         n_steps = int(rollout.recorded.sum())

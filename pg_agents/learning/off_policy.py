@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pg_agents.learning.returns import check_unit_interval, continuation, double
+from pg_agents.learning.returns import check_unit_interval, continuation, to_float64
 
 __all__ = ["importance_sampled_return", "trajectory_weights", "v_trace"]
 
@@ -38,8 +38,8 @@ def importance_sampled_return(
     continues, bootstrap = continuation(
         rewards, terminated, truncated, next_values, log_ratios=log_ratios
     )
-    ratios, bootstrap = torch.exp(double(log_ratios)), double(bootstrap)
-    wide_rewards = double(rewards)
+    ratios, bootstrap = torch.exp(to_float64(log_ratios)), to_float64(bootstrap)
+    wide_rewards = to_float64(rewards)
     returns = torch.empty_like(wide_rewards)
     weighted_return = bootstrap[-1]
     for t in reversed(range(len(rewards))):
@@ -65,8 +65,8 @@ def trajectory_weights(
     (2012), "Off-policy actor-critic", on the effect of leaving out W.
     """
     continues, _ = continuation(log_ratios, terminated, truncated, None)
-    # A copy is needed: double() returns float64 tensors themselves.
-    log_weights = double(log_ratios).clone()
+    # A copy is needed: to_float64() returns float64 tensors themselves.
+    log_weights = to_float64(log_ratios).clone()
     for t in range(1, len(log_ratios)):
         log_weights[t] += torch.where(continues[t - 1], log_weights[t - 1], 0.0)
     return torch.exp(log_weights).to(log_ratios.dtype)
@@ -123,8 +123,12 @@ def v_trace(
         log_ratios=log_ratios,
     )
     dtype = rewards.dtype
-    rewards, values, bootstrap = double(rewards), double(values), double(bootstrap)
-    ratios = torch.exp(double(log_ratios))
+    rewards, values, bootstrap = (
+        to_float64(rewards),
+        to_float64(values),
+        to_float64(bootstrap),
+    )
+    ratios = torch.exp(to_float64(log_ratios))
     rho, trace = ratios.clamp(max=rho_clip), lambda_ * ratios.clamp(max=c_clip)
     delta = rho * (rewards + gamma * bootstrap - values)
     # corrections[t] is target_t - V(s_t); after the last row it is 0.

@@ -102,7 +102,7 @@ def n_step_return(
         raise ValueError(f"n must be an integer >= 1, got {n}")
     check_unit_interval(gamma=gamma)
     continues, bootstrap = continuation(rewards, terminated, truncated, next_values)
-    wide_rewards, bootstrap = double(rewards), double(bootstrap)
+    wide_rewards, bootstrap = to_float64(rewards), to_float64(bootstrap)
     target = wide_rewards + gamma * bootstrap
     # There are at most T rewards to add.
     for _ in range(min(n, len(rewards)) - 1):
@@ -166,15 +166,15 @@ def _discounted_sum(
     """Returns `S_t = terms_t + discount * c_t S_{t+1}` with `S_T = after_last`."""
     # Via uint8: converting bools is many times slower in torch.
     discounts = discount * continues.view(torch.uint8).to(terms.dtype)
-    sums, total = [], double(after_last)
-    rows = zip(double(terms).unbind(), double(discounts).unbind(), strict=True)
+    sums, total = [], to_float64(after_last)
+    rows = zip(to_float64(terms).unbind(), to_float64(discounts).unbind(), strict=True)
     for term, factor in reversed(list(rows)):
         total = torch.addcmul(term, factor, total)
         sums.append(total)
     return torch.stack(sums[::-1]).to(terms.dtype)
 
 
-def double(tensor: Tensor) -> Tensor:
+def to_float64(tensor: Tensor) -> Tensor:
     """Converts to float64, except on Apple's GPUs, which do not support it."""
     return tensor if tensor.device.type == "mps" else tensor.double()
 

@@ -96,13 +96,14 @@ class TrajectoryBuffer:
     Rewards are as the environment returned them: bootstrap values are stored separately
     (SB3's buffer adds them to the rewards).
 
-    It reads as SB3's `RolloutBuffer`: `observations`, `actions`, `rewards`,
+    It can be read like SB3's `RolloutBuffer`: `observations`, `actions`, `rewards`,
     `episode_starts` and, once the rollout is complete, `values`, `log_probs`, `returns`
     and `advantages` are NumPy arrays `[T, N, ...]`. Beyond SB3's, there are
     `terminated`, `truncated`, `recorded`, `episode_steps` and `next_values`.
 
     The update learns from the contents of these arrays when it starts. A callback can
-    write to the first seven, in place or by assignment; the others are read-only. After
+    write to `observations`, `actions`, `rewards`, `values`, `log_probs`, `returns` and
+    `advantages`, in place or by assignment; the others are read-only. After
     the rollout is complete (in `_on_rollout_end`), a change of `rewards`, `values` or
     `log_probs` does not change `returns` and `advantages`, as in SB3. A replay memory
     stores observations, actions, rewards and log-probabilities as written; it stores
@@ -198,7 +199,7 @@ class TrajectoryBuffer:
         log_probs: Tensor | None = None,
         final_obs: Observation | None = None,
     ) -> None:
-        """Adds a row of transitions. It is copied, except the last argument.
+        """Adds a row of transitions. It is copied, except `recorded` and `final_obs`.
 
         Args:
             observations: `[N, *obs_shape]`, before the actions; a dict for a Dict

@@ -34,7 +34,8 @@ Act = Callable[[Observation], tuple[Tensor, Tensor | None, Tensor | None]]
 class Collector:
     """Collects rollouts; the only loop over environment steps.
 
-    It owns the position in the environment, which carries over to the next rollout.
+    It stores the last observations and step counts, which the next rollout continues
+    from.
 
     Args:
         device: device of the model.
@@ -43,8 +44,8 @@ class Collector:
         obs: `[N, *obs_shape]`, last observations; None before the first reset.
         episode_starts: `[N]` bool, whether `obs` are the first of an episode.
         episode_steps: `[N]` integers, actions taken in each environment's episode.
-        in_rollout: whether a rollout is incomplete or not yet learnt from.
-        limit: amount of data of the rollout.
+        in_rollout: whether the buffer has steps that the learner has not used.
+        limit: when the rollout is complete.
     """
 
     limit: RolloutLimit
@@ -208,7 +209,7 @@ def _recorded_ends(
     result: StepResult,
     recorded: Any,  # noqa: ANN401
 ) -> tuple[Any, Sequence[dict[str, Any]]]:
-    """Returns dones and infos without episodes that are not recorded.
+    """Returns dones and infos, leaving out episodes that are not recorded.
 
     Args:
         result: a step.

@@ -41,7 +41,7 @@ class RolloutLimit(Protocol):
         """
 
     def reset(self) -> None:
-        """Tells that all environments were reset."""
+        """Continues after a reset of all environments."""
 
 
 class StepLimit:
@@ -129,7 +129,7 @@ class EpisodeLimit:
             self._set_active(active & ~(ended & ~restarted) & (self._n_left > 0))
 
     def reset(self) -> None:
-        """Tells that all environments were reset."""
+        """Continues after a reset of all environments."""
         self._set_active(self._n_left > 0)
 
     def _set_active(self, active: Mask) -> None:

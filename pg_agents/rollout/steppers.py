@@ -104,7 +104,7 @@ class VecEnvStepper:
         return copied(obs) if self._copies else obs
 
     def reset(self) -> None:
-        """Tells that all environments were reset."""
+        """Sets step counts to 0 after a reset of all environments."""
         self.episode_steps = np.zeros_like(self.episode_steps)
 
     def to_env(self, actions: Tensor) -> Rows:
