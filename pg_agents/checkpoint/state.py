@@ -7,8 +7,8 @@ A checkpoint is SB3's zip file. It contains:
 - the model's attributes, as in SB3: spaces, counters, every setting of the config, and
   the position in the environment;
 - `training_state`, an attribute: the state of every random generator, of the
-  environment if it can be saved (`pg_agents.checkpoint.env_state`), and of wrappers that
-  normalise;
+  environment if it can be saved (`pg_agents.checkpoint.env_state`), and of normalising
+  wrappers;
 - `replay_memory`, an attribute, if there is one;
 - a manifest with versions and checksums (`pg_agents.checkpoint.archive`).
 

@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.callbacks import BaseCallback
@@ -199,3 +200,50 @@ def test_only_an_unwrapped_adapter_has_native_steps() -> None:
     listed = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
     adapter = VectorEnvAdapter(listed, learner_skips_dummy_steps=True)
     assert stepper(adapter) is VecEnvStepper
+
+
+class ReversedKeys(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Returns the entries of Dict observations in another order than the space."""
+
+    def reset(self, **kwargs: Any) -> Any:
+        obs, info = self.env.reset(**kwargs)
+        return dict(reversed(obs.items())), info
+
+    def step(self, action: Any) -> Any:
+        obs, *rest = self.env.step(action)
+        return dict(reversed(obs.items())), *rest
+
+
+class TwoBoxes(gymnasium.Env[Any, Any]):
+    """Counts steps in two observations of different shapes; truncates after three."""
+
+    observation_space = spaces.Dict(
+        {
+            "a": spaces.Box(0.0, 9.0, (2,), np.float32),
+            "b": spaces.Box(0.0, 9.0, (3, 4), np.float32),
+        }
+    )
+    action_space = spaces.Discrete(2)
+
+    def _obs(self) -> dict[str, Any]:
+        shapes = {"a": (2,), "b": (3, 4)}
+        return {key: np.full(s, self.t, np.float32) for key, s in shapes.items()}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.t = 0
+        return self._obs(), {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        return self._obs(), 1.0, False, self.t == 3, {}
+
+
+def test_final_observations_of_dicts_are_matched_by_key() -> None:
+    model = ActorCritic("MultiInputPolicy", ReversedKeys(TwoBoxes()), n_steps=3, seed=0)
+    model.learn(3)
+    states = model.rollout_buffer.rollout.bootstrap_states
+    assert states is not None and states.rows.tolist() == [2]
+    for key, shape in (("a", (2,)), ("b", (3, 4))):
+        # After the last row the environment has restarted.
+        assert states.observations[key].shape == (2, *shape)
+        assert states.observations[key].flatten(1)[:, 0].tolist() == [0.0, 3.0]
