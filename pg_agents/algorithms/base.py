@@ -66,6 +66,7 @@ from pg_agents.policies.tabular import TabularPolicy
 from pg_agents.rollout.buffer import TrajectoryBuffer
 from pg_agents.rollout.collector import Collector
 from pg_agents.rollout.data import Batch, Rollout
+from pg_agents.rollout.steppers import NativeStepper
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 
 Value = TypeVar("Value")
@@ -528,10 +529,11 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             None if self.n_episodes is None else self.max_episode_steps,
             self.sde_sample_freq if self.use_sde else -1,
         )
-        assert self.ep_info_buffer is not None, "_setup_learn() creates it"
-        self.ep_info_buffer.extend(
-            self.collector.episode_results(rollout_buffer, self._stats_window_size)
-        )
+        stepper = self.collector.stepper
+        if isinstance(stepper, NativeStepper):
+            results = stepper.episode_results(rollout_buffer, self._stats_window_size)
+            assert self.ep_info_buffer is not None, "_setup_learn() creates it"
+            self.ep_info_buffer.extend(results)
         limit = self.collector.limit
         if limit.reached:
             n_episodes = None

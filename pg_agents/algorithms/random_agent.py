@@ -38,6 +38,7 @@ from pg_agents.common.tree import Observation
 from pg_agents.policies.random import RandomPolicy
 from pg_agents.rollout.buffer import TrajectoryBuffer
 from pg_agents.rollout.collector import Collector
+from pg_agents.rollout.steppers import NativeStepper
 
 _POLICIES = ("RandomPolicy", "MlpPolicy", "TabularPolicy", "CnnPolicy")
 
@@ -199,10 +200,11 @@ class RandomAgent(OnPolicyAlgorithm):
         continues = self.collector.collect(
             env, self.policy, act, rollout_buffer, on_step, self._update_info_buffer
         )
-        assert self.ep_info_buffer is not None, "_setup_learn() creates it"
-        self.ep_info_buffer.extend(
-            self.collector.episode_results(rollout_buffer, self._stats_window_size)
-        )
+        stepper = self.collector.stepper
+        if isinstance(stepper, NativeStepper):
+            results = stepper.episode_results(rollout_buffer, self._stats_window_size)
+            assert self.ep_info_buffer is not None, "_setup_learn() creates it"
+            self.ep_info_buffer.extend(results)
         self.collector.in_rollout = False
         if continues:
             callback.on_rollout_end()

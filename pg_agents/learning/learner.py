@@ -180,7 +180,10 @@ class Learner:
                 value, terms_of_batch = self.gradients.gradient(loss, batch)
                 terms.append(terms_of_batch)
                 norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
-                self._check_finite(buffer, loss=value, gradient=norm)
+                self._scalars += [("loss", value), ("gradient", norm)]
+                if self.device.type == "cpu":
+                    # Before the step, so that it never spoils the weights.
+                    self._raise_if_nonfinite(buffer)
                 if config.target_kl is not None:
                     approx_kl = terms_of_batch["approx_kl"]
                     exceeds_target_kl = bool(approx_kl > 1.5 * config.target_kl)
@@ -270,17 +273,8 @@ class Learner:
             self._scalars.append(("weights", torch.linalg.vector_norm(flat)))
         self._raise_if_nonfinite(buffer)
 
-    def _check_finite(self, buffer: TrajectoryBuffer, **scalars: Tensor) -> None:
-        """Checks scalars of an update by name.
-
-        On the CPU at once, so that a step of the optimiser never spoils the weights; on
-        an accelerator in `check_weights`, with one synchronisation.
-        """
-        self._scalars += scalars.items()
-        if self.device.type == "cpu":
-            self._raise_if_nonfinite(buffer)
-
     def _raise_if_nonfinite(self, buffer: TrajectoryBuffer) -> None:
+        """Checks the scalars of the update so far, with one synchronisation."""
         scalars, self._scalars = self._scalars, []
         numbers = [scalar.detach().float() for _, scalar in scalars]
         if not numbers or math.isfinite(sum(torch.stack(numbers).tolist())):

@@ -183,6 +183,14 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
         return unscaled(scaled_action, self.action_space)
 
 
+class NoCritic(nn.Module):
+    """A value head without parameters: values are 0."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Returns zeros `[B, 1]`."""
+        return latent.new_zeros((len(latent), 1))
+
+
 def _are_stock(module: nn.Module, names: tuple[str, ...]) -> bool:
     """Returns whether no method is overridden by a user's class or on the instance."""
     for name in names:

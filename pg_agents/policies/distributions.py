@@ -79,8 +79,8 @@ class ShiftedCategorical(CategoricalDistribution):
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Returns `[B]` of actions `[B]` or `[B, 1]`, whole numbers of any dtype."""
-        indices = _as_int64(actions) - self.start
-        return super().log_prob(indices.flatten() if indices.dim() > 1 else indices)
+        indices = actions if actions.dtype is torch.int64 else _as_int64(actions)
+        return super().log_prob(indices.flatten() - self.start)
 
 
 class ShiftedMultiCategorical(MultiCategoricalDistribution):

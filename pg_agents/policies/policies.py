@@ -15,7 +15,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from pg_agents.common.checks import check_choice
-from pg_agents.policies.base import PolicyGradientPolicy
+from pg_agents.policies.base import NoCritic, PolicyGradientPolicy
 
 Critic = Literal["separate", "shared", "none"]
 
@@ -197,14 +197,6 @@ class _SharedBody(MlpExtractor):
 
     def forward_critic(self, features: Tensor) -> Tensor:
         return self.forward_actor(features)
-
-
-class NoCritic(nn.Module):
-    """A value head without parameters: values are 0."""
-
-    def forward(self, latent: Tensor) -> Tensor:
-        """Returns zeros `[B, 1]`."""
-        return latent.new_zeros((len(latent), 1))
 
 
 def _init_glorot(layer: nn.Module) -> None:

@@ -10,8 +10,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from pg_agents.common.checks import check_choice, check_positive
-from pg_agents.policies.base import PolicyGradientPolicy
-from pg_agents.policies.policies import NoCritic
+from pg_agents.policies.base import NoCritic, PolicyGradientPolicy
 
 
 class TabularPolicy(PolicyGradientPolicy):

@@ -19,9 +19,10 @@ from pg_agents.common.tree import Observation, Rows, tree_map
 from pg_agents.rollout.buffer import TrajectoryBuffer
 from pg_agents.rollout.limits import EpisodeLimit, RolloutLimit, StepLimit
 from pg_agents.rollout.steppers import (
+    Stepper,
     StepResult,
     make_stepper,
-    truncate_long_episodes,
+    truncate,
 )
 from pg_agents.vec_env.arrays import copied, to_numpy
 
@@ -46,9 +47,11 @@ class Collector:
         episode_steps: `[N]` integers, actions taken in each environment's episode.
         in_rollout: whether the buffer has steps that the learner has not used.
         limit: when the rollout is complete.
+        stepper: of the last rollout.
     """
 
     limit: RolloutLimit
+    stepper: Stepper
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -130,26 +133,32 @@ class Collector:
             actions = stepper.to_env(actions_tensor)
             clipped_actions = self._within_space(policy, actions, obs_tensor)
             result = stepper.step(clipped_actions)
+            recorded: Any = self.limit.recorded
+            if result.dummy is not None:
+                is_real = ~result.dummy
+                recorded = is_real if recorded is None else recorded & is_real
             if max_episode_steps is not None:
-                result = truncate_long_episodes(result, self.limit, max_episode_steps)
-            recorded = result.recorded(self.limit)
-            dones, infos = _recorded_ends(result, recorded)
-            continues = on_step(
-                _for_callbacks(
-                    {
-                        "n_steps": n_steps,
-                        "obs_tensor": obs_tensor,
-                        "actions": actions,
-                        "values": values,
-                        "log_probs": log_probs,
-                        "clipped_actions": clipped_actions,
-                        "new_obs": result.obs,
-                        "rewards": result.rewards,
-                        "dones": dones,
-                        "infos": infos,
-                    }
-                )
-            )
+                is_too_long = result.episode_steps + 1 >= max_episode_steps
+                if is_too_long.any():
+                    result = truncate(result, is_too_long, recorded, max_episode_steps)
+            dones, infos = result.dones, result.infos
+            if recorded is not None or result.capped is not None:
+                dones, infos = _recorded_ends(result, recorded)
+            variables = {
+                "n_steps": n_steps,
+                "obs_tensor": obs_tensor,
+                "actions": actions,
+                "values": values,
+                "log_probs": log_probs,
+                "clipped_actions": clipped_actions,
+                "new_obs": result.obs,
+                "rewards": result.rewards,
+                "dones": dones,
+                "infos": infos,
+            }
+            if isinstance(result.rewards, Tensor):
+                variables = _for_callbacks(variables)
+            continues = on_step(variables)
             n_steps += 1
             if stepper.has_episode_infos and dones.any():
                 record_episodes(infos, dones)
@@ -168,7 +177,7 @@ class Collector:
             self.limit.update(dones, result.dones)
             self.obs, self.episode_starts = result.obs, result.dones
             self.episode_steps = stepper.episode_steps
-        self._stepper = stepper
+        self.stepper = stepper
         if isinstance(self.episode_steps, Tensor):
             self.episode_steps = to_numpy(self.episode_steps)
             self.episode_starts = to_numpy(self.episode_starts)
@@ -176,10 +185,6 @@ class Collector:
                 # From a GPU they are copied when a checkpoint is saved.
                 self.obs = to_numpy(self.obs)
         return continues
-
-    def episode_results(self, buffer: TrajectoryBuffer, n: int) -> list[dict[str, Any]]:
-        """Returns statistics of the last n finished episodes that infos do not have."""
-        return self._stepper.episode_results(buffer, n)
 
     def reset(self, env: VecEnv) -> None:
         """Resets all environments."""
@@ -196,12 +201,15 @@ class Collector:
             actions: `[N, *action_shape]`, as drawn.
             obs: observations, to name the cause of an action that is not finite.
         """
-        if isinstance(policy.action_space, spaces.Box):
+        is_box = isinstance(policy.action_space, spaces.Box)
+        if is_box:
             # On an accelerator this would synchronise.
             if self.device.type == "cpu":
                 check_actions(actions, obs)
             if policy.squash_output:
                 actions = policy.unscale_action(to_numpy(actions))
+        if actions.dtype == policy.action_space.dtype and not is_box:
+            return actions
         return nearest_actions(actions, policy.action_space)
 
 
@@ -230,8 +238,7 @@ def _for_callbacks(variables: dict[str, Any]) -> dict[str, Any]:
 
     Tensors on a GPU stay: copying them would synchronise.
     """
-    rewards = variables["rewards"]
-    if not isinstance(rewards, Tensor) or rewards.device.type != "cpu":
+    if variables["rewards"].device.type != "cpu":
         return variables
     arrays = {
         name: tree_map(

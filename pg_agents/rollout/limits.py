@@ -17,27 +17,23 @@ class RolloutLimit(Protocol):
         recorded: `[N]` bool, environments whose next step is recorded; None for all.
         reached: whether the rollout is complete.
         needs_reset: whether no environment can continue until all are reset.
-        idle_fraction: share of the environment steps so far that were not recorded.
     """
 
-    @property
-    def recorded(self) -> Mask | None: ...  # noqa: D102
+    recorded: Mask | None
+    reached: bool
+    needs_reset: bool
 
     @property
-    def reached(self) -> bool: ...  # noqa: D102
-
-    @property
-    def needs_reset(self) -> bool: ...  # noqa: D102
-
-    @property
-    def idle_fraction(self) -> float: ...  # noqa: D102
+    def idle_fraction(self) -> float:
+        """Share of the environment steps so far that were not recorded."""
 
     def update(self, ended: Any, restarted: Any) -> None:  # noqa: ANN401
         """Counts a step.
 
         Args:
             ended: `[N]` bool, recorded episodes that ended, for whatever reason.
-            restarted: `[N]` bool, environments that have begun another episode.
+            restarted: `[N]` bool, environments that have begun another episode. One
+                that was truncated by the learner has not.
         """
 
     def reset(self) -> None:
@@ -51,21 +47,18 @@ class StepLimit:
         n_steps: steps of each environment.
     """
 
-    recorded = None
+    recorded: Mask | None = None
     needs_reset = False
     idle_fraction = 0.0
 
     def __init__(self, n_steps: int) -> None:
         self._n_left = n_steps
-
-    @property
-    def reached(self) -> bool:
-        """Whether the rollout is complete."""
-        return self._n_left == 0
+        self.reached = False
 
     def update(self, ended: object, restarted: object) -> None:
         """Counts a step."""
         self._n_left -= 1
+        self.reached = self._n_left == 0
 
     def reset(self) -> None:
         """Does nothing: steps after a reset count as well."""
@@ -83,30 +76,12 @@ class EpisodeLimit:
     """
 
     def __init__(self, n_envs: int, n_episodes: int) -> None:
+        self.recorded: Mask | None = None
+        self.reached = self.needs_reset = False
         self._active: Mask = np.ones(n_envs, dtype=np.bool_)
-        self._all_active = True
         self._n_left = np.full(n_envs, n_episodes)
         self._n_steps = 0
         self._n_recorded = 0
-
-    @property
-    def recorded(self) -> Mask | None:
-        """Environments whose next step is recorded, `[N]` bool; None for all."""
-        return None if self._all_active else self._active
-
-    @property
-    def reached(self) -> bool:
-        """Whether every environment has its number of episodes."""
-        return not self._n_left.any()
-
-    @property
-    def needs_reset(self) -> bool:
-        """Whether every unfinished environment was truncated by `max_episode_steps`.
-
-        An SB3 vector environment can't restart a single environment: one that was
-        truncated by the learner waits until all others have finished.
-        """
-        return not self._all_active and not self._active.any() and not self.reached
 
     @property
     def idle_fraction(self) -> float:
@@ -114,23 +89,22 @@ class EpisodeLimit:
         return 1.0 - self._n_recorded / self._n_steps if self._n_steps else 0.0
 
     def update(self, ended: Mask, restarted: Mask) -> None:
-        """Counts a step.
-
-        Args:
-            ended: `[N]` bool, recorded episodes that ended, for whatever reason.
-            restarted: `[N]` bool, environments that have begun another episode. One
-                that was truncated by the learner has not.
-        """
+        """Counts a step, see `RolloutLimit`."""
         active = self._active
         self._n_steps += active.size
-        self._n_recorded += active.size if self._all_active else int(active.sum())
+        self._n_recorded += int(active.sum())
         if ended.any():
             self._n_left -= ended
-            self._set_active(active & ~(ended & ~restarted) & (self._n_left > 0))
+            active = active & ~(ended & ~restarted) & (self._n_left > 0)
+            self._active = active
+            self.recorded = None if active.all() else active
+            self.reached = not self._n_left.any()
+            # An SB3 vector environment can't restart a single environment: one that was
+            # truncated by the learner waits until all others have finished.
+            self.needs_reset = not active.any() and not self.reached
 
     def reset(self) -> None:
         """Continues after a reset of all environments."""
-        self._set_active(self._n_left > 0)
-
-    def _set_active(self, active: Mask) -> None:
-        self._active, self._all_active = active, bool(active.all())
+        self._active = self._n_left > 0
+        self.recorded = None if self._active.all() else self._active
+        self.needs_reset = False

@@ -26,7 +26,6 @@ from torch import Tensor
 
 from pg_agents.common.tree import Observation, Rows, copy_observation, tree_map
 from pg_agents.rollout.buffer import TrajectoryBuffer
-from pg_agents.rollout.limits import RolloutLimit
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 from pg_agents.vec_env.arrays import copied, is_any, to_numpy, with_rows
 from pg_agents.vec_env.infos import LazyInfos, newest_results
@@ -72,14 +71,6 @@ class StepResult(NamedTuple):
     infos: Sequence[dict[str, Any]]
     capped: Rows | None = None
 
-    def recorded(self, limit: RolloutLimit) -> Any:  # noqa: ANN401
-        """Returns the steps to record, `[N]` bool; None for all."""
-        if self.dummy is None:
-            return limit.recorded
-        if limit.recorded is None:
-            return ~self.dummy
-        return limit.recorded & ~self.dummy
-
 
 class VecEnvStepper:
     """Steps an SB3 vector environment, with any wrappers.
@@ -89,7 +80,7 @@ class VecEnvStepper:
         episode_steps: `[N]` int64, actions taken in each environment's episode so far.
     """
 
-    # `infos` contain the statistics of finished episodes.
+    # Whether `infos` contain the statistics of finished episodes.
     has_episode_infos = True
 
     def __init__(self, env: VecEnv, episode_steps: Rows) -> None:
@@ -162,10 +153,6 @@ class VecEnvStepper:
                 # By key: the dicts need not have the same order.
                 tree_map(partial(_set_row, i), final_obs, last_obs)
         return truncated, final_obs
-
-    def episode_results(self, buffer: TrajectoryBuffer, n: int) -> list[dict[str, Any]]:
-        """Returns the statistics of finished episodes that `infos` do not contain."""
-        return []
 
 
 class NativeStepper:
@@ -293,21 +280,21 @@ def make_stepper(
     return VecEnvStepper(env, episode_steps)
 
 
-def truncate_long_episodes(
-    result: StepResult, limit: RolloutLimit, max_steps: int
+def truncate(
+    result: StepResult,
+    is_too_long: Rows,
+    recorded: Rows | None,
+    max_steps: int,
 ) -> StepResult:
-    """Returns the result with recorded episodes of `max_steps` steps truncated.
+    """Returns the result with recorded episodes truncated by the learner.
 
     Args:
         result: a step.
-        limit: of the rollout.
-        max_steps: number of steps after which an episode is truncated.
+        is_too_long: `[N]` bool, episodes of `max_steps` steps.
+        recorded: `[N]` bool, steps that are recorded; None for all.
+        max_steps: for the warning.
     """
-    too_long: Any = result.episode_steps + 1 >= max_steps
-    if not too_long.any():
-        return result
-    capped = too_long & ~result.dones
-    recorded = result.recorded(limit)
+    capped: Any = is_too_long & ~result.dones
     if recorded is not None:
         capped = capped & recorded
     if not capped.any():
