@@ -447,10 +447,9 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         )
         total_timesteps, callback = self._setup_learn(
             total_timesteps,
-            callback,
+            with_progress_bar(callback, progress_bar),
             reset_num_timesteps,
             tb_log_name or type(self).__name__,
-            progress_bar,
         )
         iteration, continues = 0, True
         callback.on_training_start(locals(), globals())
@@ -463,6 +462,9 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
                 break
             iteration += 1
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
+            # The last rollout can overrun; schedules are defined in [0, 1].
+            progress = min(max(self._current_progress_remaining, 0.0), 1.0)
+            self._current_progress_remaining = progress
             if log_interval is not None and iteration % log_interval == 0:
                 self.dump_logs(iteration)
             self.train()
@@ -604,14 +606,6 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         self.logger.name_to_value.update(values)
         self.logger.name_to_excluded.update(excluded)
 
-    def _update_current_progress_remaining(
-        self, num_timesteps: int, total_timesteps: int
-    ) -> None:
-        """Sets the remaining progress, in [0, 1]: the last rollout can overrun."""
-        super()._update_current_progress_remaining(num_timesteps, total_timesteps)
-        progress = self._current_progress_remaining
-        self._current_progress_remaining = min(max(progress, 0.0), 1.0)
-
     def _setup_learn(
         self,
         total_timesteps: int,
@@ -633,11 +627,6 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         return super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
-
-    def _init_callback(
-        self, callback: MaybeCallback, progress_bar: bool = False
-    ) -> BaseCallback:
-        return super()._init_callback(with_progress_bar(callback, progress_bar))
 
     def save(
         self,

@@ -155,11 +155,6 @@ class PolicyGradientConfig:
         return self.normalize_advantage and mini_batches
 
     @property
-    def standardizes_rollouts(self) -> bool:
-        """Whether advantages are standardised over the whole rollout."""
-        return self.normalize_advantage and not self.standardizes_mini_batches
-
-    @property
     def updates_whole_rollouts(self) -> bool:
         """Whether each gradient is of the last rollout as a whole."""
         return self.batch_size is None and self.memory_size is None

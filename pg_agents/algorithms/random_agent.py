@@ -170,11 +170,10 @@ class RandomAgent(OnPolicyAlgorithm):
         )
         return super().learn(
             total_timesteps,
-            callback,
+            with_progress_bar(callback, progress_bar),
             log_interval,  # type: ignore[arg-type]
             tb_log_name or type(self).__name__,
             reset_num_timesteps,
-            progress_bar,
         )
 
     def collect_rollouts(  # type: ignore[override]
@@ -230,11 +229,6 @@ class RandomAgent(OnPolicyAlgorithm):
         return super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
-
-    def _init_callback(
-        self, callback: MaybeCallback, progress_bar: bool = False
-    ) -> BaseCallback:
-        return super()._init_callback(with_progress_bar(callback, progress_bar))
 
     def save(
         self,

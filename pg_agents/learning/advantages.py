@@ -52,7 +52,7 @@ def estimate_advantages(
     advantages = returns
     if config.baseline != "none":
         advantages = returns - _baseline(rollout, config, returns)
-    if config.standardizes_rollouts:
+    if config.normalize_advantage and not config.standardizes_mini_batches:
         advantages = standardize(advantages)
     if config.weight_by_gamma_t:
         advantages = advantages * config.gamma ** rollout.flat(rollout.episode_steps)

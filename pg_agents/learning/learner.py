@@ -20,7 +20,7 @@ from pg_agents.common.nonfinite import (
     first_bad_input,
     first_nonfinite,
 )
-from pg_agents.common.tree import Observation, count, flatten_time, to_device
+from pg_agents.common.tree import Observation, flatten_time, to_device
 from pg_agents.learning import losses
 from pg_agents.learning.advantages import estimate_advantages
 from pg_agents.learning.baselines import standardize
@@ -126,7 +126,8 @@ class Learner:
         values, log_probs = self.gradients.evaluate_rollout(buffer)
         states = buffer.bootstrap_states(last_obs)
         rollout = buffer.collected(states, n_episodes, values, log_probs)
-        bootstrap_values = torch.zeros(count(states.observations), device=self.device)
+        n_states = rollout.recorded.shape[1] + len(states.rows)
+        bootstrap_values = torch.zeros(n_states, device=self.device)
         if self.config.bootstraps:
             # One forward pass for all truncated and all unfinished episodes.
             bootstrap_values = self._successor_values(states.observations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -249,7 +250,8 @@ class TrajectoryBuffer:
         Args:
             last_obs: `[N, *obs_shape]`, the observations after the last row.
         """
-        obs = tree_map(self._tensor, last_obs)
+        to_tensor = partial(torch.as_tensor, device=self.device)
+        obs = tree_map(to_tensor, last_obs)
         if not self._final_obs:
             none = torch.empty(0, dtype=torch.int64, device=self.device)
             return BootstrapStates(obs, none, none)
@@ -259,7 +261,7 @@ class TrajectoryBuffer:
         rows, envs = truncated.nonzero().unbind(1)
         if len(rows) > 0:
             final = tree_map(
-                lambda *each: torch.stack([self._tensor(one) for one in each]),
+                lambda *each: torch.stack([to_tensor(one) for one in each]),
                 *self._final_obs.values(),
             )
             with_final = torch.tensor(list(self._final_obs), device=self.device)
@@ -324,16 +326,20 @@ class TrajectoryBuffer:
                 "the rollout is not complete: there is nothing to learn from before "
                 "complete()"
             )
+        if not self._arrays:
+            return self._rollout
         written: dict[str, Any] = {
             name: self._written(name, getattr(self._rollout, name))
             for name in self._arrays
             if name not in ("returns", "advantages")
         }
-        return replace(self._rollout, **written) if written else self._rollout
+        return replace(self._rollout, **written)
 
     @property
     def estimates(self) -> tuple[Tensor, Tensor]:
         """Returns and advantages, `[T, N]`, with what callbacks have written."""
+        if not self._arrays:
+            return self._returns, self._advantages
         return (
             self._written("returns", self._returns),
             self._written("advantages", self._advantages),
@@ -408,13 +414,16 @@ class TrajectoryBuffer:
             shape = self._columns["terminated"].rows.shape
             recorded = torch.ones(shape, dtype=torch.bool, device=self.device)
             for row, mask in self._masks.items():
-                recorded[row] = self._tensor(mask)
+                recorded[row] = torch.as_tensor(mask, device=self.device)
             return recorded
         if self._rollout is not None and (
             name in ("values", "log_probs") or name in self._arrays
         ):
             return getattr(self.rollout, name)
-        return tree_map(lambda rows: self._tensor(rows.rows), self._columns[name])
+        return tree_map(
+            lambda column: torch.as_tensor(column.rows, device=self.device),
+            self._columns[name],
+        )
 
     def has(self, name: str) -> bool:
         """Whether `add` was given `name`, one of its arguments."""
@@ -428,9 +437,6 @@ class TrajectoryBuffer:
     def has_masks(self) -> bool:
         """Whether there are steps that are not recorded."""
         return bool(self._masks)
-
-    def _tensor(self, values: Rows) -> Tensor:
-        return torch.as_tensor(values, device=self.device)
 
     # SB3's view of it.
 
@@ -586,7 +592,7 @@ class TrajectoryBuffer:
             arrays = arrays.astype(sample_dtype(self.action_space), copy=False)
         if name == "observations" and self.obs_shape is not None:
             arrays = tree_map(
-                lambda seen, shape: seen.reshape(*seen.shape[:2], *shape),
+                lambda obs, shape: obs.reshape(*obs.shape[:2], *shape),
                 arrays,
                 self.obs_shape,
             )
