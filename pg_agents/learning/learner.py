@@ -167,9 +167,7 @@ class Learner:
         if self.replay is not None:
             self._remember(buffer)
         parameters = parameters_of(policy)
-        max_norm = (
-            float("inf") if config.max_grad_norm is None else (config.max_grad_norm)
-        )
+        max_norm = math.inf if config.max_grad_norm is None else config.max_grad_norm
         terms: list[dict[str, Tensor]] = []
         n_updates_before, start_of_last_pass = n_updates, 0
         exceeds_target_kl = False
