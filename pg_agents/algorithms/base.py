@@ -44,17 +44,18 @@ from pg_agents.algorithms.config import (
 )
 from pg_agents.callbacks.progress import ProgressCallback
 from pg_agents.checkpoint.state import (
+    POSITION,
     TrainingState,
     drop_training_state,
     is_loading,
     load_checkpoint,
+    restore_training_state,
     save_checkpoint,
 )
 from pg_agents.common.checks import check_choice, checked_timesteps
 from pg_agents.learning.critic import (
     has_critic_group,
-    join_critic,
-    split_critic,
+    set_critic_group,
 )
 from pg_agents.learning.gradients import Autograd, GradientSource, Loss
 from pg_agents.learning.learner import Learner, current_value
@@ -66,7 +67,6 @@ from pg_agents.policies.tabular import TabularPolicy
 from pg_agents.rollout.buffer import TrajectoryBuffer
 from pg_agents.rollout.collector import Collector
 from pg_agents.rollout.data import Batch, Rollout
-from pg_agents.rollout.steppers import NativeStepper
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 
 Value = TypeVar("Value")
@@ -528,14 +528,10 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             rollout_buffer,
             on_step,
             self._update_info_buffer,
+            self._stats_window_size,
             None if self.n_episodes is None else self.max_episode_steps,
             self.sde_sample_freq if self.use_sde else -1,
         )
-        stepper = self.collector.stepper
-        if isinstance(stepper, NativeStepper):
-            results = stepper.episode_results(rollout_buffer, self._stats_window_size)
-            assert self.ep_info_buffer is not None, "_setup_learn() creates it"
-            self.ep_info_buffer.extend(results)
         limit = self.collector.limit
         if limit.reached:
             n_episodes = None
@@ -615,9 +611,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
         check_can_learn(self)
-        state, self.training_state = self.training_state, None
-        if state is not None:
-            state.restore(self, reset_num_timesteps)
+        restore_training_state(self, reset_num_timesteps)
         # The user may have replaced the policy.
         self.learner.policy = self.policy
         self.learner.gradients = self._gradient_source()
@@ -731,11 +725,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         else:
             params.setdefault("target_policy", params["policy"])
         saved_groups = params["policy.optimizer"]["param_groups"]
-        groups = self.policy.optimizer.param_groups
-        if has_critic_group(saved_groups) and not has_critic_group(groups):
-            split_critic(self.policy)
-        elif has_critic_group(groups) and not has_critic_group(saved_groups):
-            join_critic(self.policy)
+        set_critic_group(self.policy, has_critic_group(saved_groups))
         super().set_parameters(params, exact_match, device)
         self.learner.configure(self.config)
 
@@ -764,8 +754,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
 
     def delegated_attributes(self) -> dict[str, Any]:
         """Returns settings and position in the environment, saved as attributes."""
-        names = (*SETTINGS, "_last_obs", "_last_episode_starts", "_episode_steps")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in (*SETTINGS, *POSITION)}
 
     def _excluded_save_params(self) -> list[str]:
         parts = ["config", "collector", "learner", "seeds_at_load"]

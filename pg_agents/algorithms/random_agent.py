@@ -27,10 +27,12 @@ from pg_agents.algorithms.arguments import (
 )
 from pg_agents.algorithms.base import Delegated, with_progress_bar, wrap_env
 from pg_agents.checkpoint.state import (
+    POSITION,
     TrainingState,
     drop_training_state,
     is_loading,
     load_checkpoint,
+    restore_training_state,
     save_checkpoint,
 )
 from pg_agents.common.checks import check_choice, checked_timesteps
@@ -38,7 +40,6 @@ from pg_agents.common.tree import Observation
 from pg_agents.policies.random import RandomPolicy
 from pg_agents.rollout.buffer import TrajectoryBuffer
 from pg_agents.rollout.collector import Collector
-from pg_agents.rollout.steppers import NativeStepper
 
 _POLICIES = ("RandomPolicy", "MlpPolicy", "TabularPolicy", "CnnPolicy")
 
@@ -120,7 +121,7 @@ class RandomAgent(OnPolicyAlgorithm):
                 self._setup_model()
 
     def _setup_model(self) -> None:
-        for name in ("_last_obs", "_last_episode_starts", "_episode_steps"):
+        for name in POSITION:
             if name in vars(self):
                 setattr(self, name, vars(self).pop(name))
         vars(self).update(plain_integers(vars(self)))
@@ -197,13 +198,14 @@ class RandomAgent(OnPolicyAlgorithm):
             return callback.on_step()
 
         continues = self.collector.collect(
-            env, self.policy, act, rollout_buffer, on_step, self._update_info_buffer
+            env,
+            self.policy,
+            act,
+            rollout_buffer,
+            on_step,
+            self._update_info_buffer,
+            self._stats_window_size,
         )
-        stepper = self.collector.stepper
-        if isinstance(stepper, NativeStepper):
-            results = stepper.episode_results(rollout_buffer, self._stats_window_size)
-            assert self.ep_info_buffer is not None, "_setup_learn() creates it"
-            self.ep_info_buffer.extend(results)
         self.collector.in_rollout = False
         if continues:
             callback.on_rollout_end()
@@ -221,9 +223,7 @@ class RandomAgent(OnPolicyAlgorithm):
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
         check_can_learn(self)
-        state, self.training_state = self.training_state, None
-        if state is not None:
-            state.restore(self, reset_num_timesteps)
+        restore_training_state(self, reset_num_timesteps)
         if reset_num_timesteps or self._last_obs is None:
             self.collector.restart(self.n_envs)
         return super()._setup_learn(
@@ -279,8 +279,7 @@ class RandomAgent(OnPolicyAlgorithm):
 
     def delegated_attributes(self) -> dict[str, Any]:
         """Returns the position in the environment, saved as attributes."""
-        names = ("_last_obs", "_last_episode_starts", "_episode_steps")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in POSITION}
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "collector", "seeds_at_load"]

@@ -59,9 +59,10 @@ from pg_agents.checkpoint.finite_check import check_model
 from pg_agents.common.files import write_whole
 from pg_agents.common.tree import is_on_accelerator, to_cpu, to_device
 
-# Position in the environment; SB3's load() drops the first if it gets an environment.
+# Position in the environment, which the collector owns; SB3's load() drops the first if
+# it gets an environment.
+POSITION = ("_last_obs", "_last_episode_starts", "_episode_steps")
 _OBSERVATIONS = ("_last_obs", "_last_original_obs", "_last_episode_starts")
-_CURSOR = (*_OBSERVATIONS, "_episode_steps")
 _LOST = {
     "training_state": (
         "The states of random generators and of the environment are lost: training "
@@ -331,7 +332,7 @@ def load_checkpoint(
     _unpack(model, "replay_memory", packed, cloudpickle.loads)
     if model.env is not None:
         model.seeds_at_load = pending_seeds(model.env)
-    unreadable = sorted(read.unreadable & {*_CURSOR})
+    unreadable = sorted(read.unreadable & {*POSITION, *_OBSERVATIONS})
     if unreadable:
         model._last_obs = None
         if model.training_state is not None:
@@ -341,6 +342,13 @@ def load_checkpoint(
         model.set_random_seed(kwargs["seed"])
     loaded: Model = model
     return loaded
+
+
+def restore_training_state(model: Any, reset_num_timesteps: bool) -> None:  # noqa: ANN401
+    """Restores what a checkpoint has saved; `learn` calls it before anything else."""
+    state, model.training_state = model.training_state, None
+    if state is not None:
+        state.restore(model, reset_num_timesteps)
 
 
 def drop_training_state(model: Any) -> None:  # noqa: ANN401

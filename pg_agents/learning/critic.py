@@ -78,6 +78,16 @@ def join_critic(policy: ActorCriticPolicy) -> None:
     policy.optimizer.param_groups.remove(critic_group)
 
 
+def set_critic_group(policy: ActorCriticPolicy, has_own: bool) -> None:
+    """Gives the critic's own parameters a group of their own, or none."""
+    if has_own == has_critic_group(policy.optimizer.param_groups):
+        return
+    if has_own:
+        split_critic(policy)
+    else:
+        join_critic(policy)
+
+
 def has_critic_group(groups: list[dict[str, Any]]) -> bool:
     """Returns whether parameter groups of an optimiser contain the critic's own."""
     return any(group.get("is_critic", False) for group in groups)

@@ -25,10 +25,8 @@ from pg_agents.learning import losses
 from pg_agents.learning.advantages import estimate_advantages
 from pg_agents.learning.baselines import standardize
 from pg_agents.learning.critic import (
-    has_critic_group,
-    join_critic,
     make_target,
-    split_critic,
+    set_critic_group,
     update_target,
 )
 from pg_agents.learning.gradients import (
@@ -85,11 +83,7 @@ class Learner:
     def configure(self, config: PolicyGradientConfig) -> None:
         """Sets the config, and makes or drops target network and replay memory."""
         self.config = config
-        is_split = has_critic_group(self.policy.optimizer.param_groups)
-        if config.critic_learning_rate is not None and not is_split:
-            split_critic(self.policy)
-        elif config.critic_learning_rate is None and is_split:
-            join_critic(self.policy)
+        set_critic_group(self.policy, config.critic_learning_rate is not None)
         if config.target_update_interval is None:
             self.target_policy = None
         elif self.target_policy is None:

@@ -425,14 +425,6 @@ class TrajectoryBuffer:
             self._columns[name],
         )
 
-    def has(self, name: str) -> bool:
-        """Whether `add` was given `name`, one of its arguments."""
-        return name in self._columns
-
-    def was_read(self, name: str) -> bool:
-        """Whether a column of this rollout was read or assigned as an array."""
-        return name in self._was_read
-
     @property
     def has_masks(self) -> bool:
         """Whether there are steps that are not recorded."""

@@ -19,7 +19,7 @@ from pg_agents.common.tree import Observation, Rows, tree_map
 from pg_agents.rollout.buffer import TrajectoryBuffer
 from pg_agents.rollout.limits import EpisodeLimit, RolloutLimit, StepLimit
 from pg_agents.rollout.steppers import (
-    Stepper,
+    NativeStepper,
     StepResult,
     make_stepper,
     truncate,
@@ -47,11 +47,9 @@ class Collector:
         episode_steps: `[N]` integers, actions taken in each environment's episode.
         in_rollout: whether the buffer has steps that the learner has not used.
         limit: when the rollout is complete.
-        stepper: of the last rollout.
     """
 
     limit: RolloutLimit
-    stepper: Stepper
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -90,7 +88,8 @@ class Collector:
         act: Act,
         buffer: TrajectoryBuffer,
         on_step: Callable[[dict[str, Any]], bool],
-        record_episodes: Callable[[Any, Any], None],
+        record_episodes: Callable[..., None],
+        n_episode_results: int,
         max_episode_steps: int | None = None,
         sde_sample_freq: int = -1,
     ) -> bool:
@@ -103,8 +102,10 @@ class Collector:
             buffer: an empty buffer that the transitions are added to.
             on_step: called after each step with SB3's local variables; returns False to
                 stop.
-            record_episodes: called with infos and dones after a step that ends
-                episodes, if `infos` contain their statistics.
+            record_episodes: SB3's `_update_info_buffer`, called with infos and dones
+                after a step that ends episodes; for native environments once, with the
+                statistics of the last episodes.
+            n_episode_results: maximum number of these.
             max_episode_steps: number of steps after which an episode is truncated.
             sde_sample_freq: steps between new gSDE noise; -1 for none here.
 
@@ -177,7 +178,9 @@ class Collector:
             self.limit.update(dones, result.dones)
             self.obs, self.episode_starts = result.obs, result.dones
             self.episode_steps = stepper.episode_steps
-        self.stepper = stepper
+        if isinstance(stepper, NativeStepper):
+            results = stepper.episode_results(buffer, n_episode_results)
+            record_episodes([{"episode": result} for result in results])
         if isinstance(self.episode_steps, Tensor):
             self.episode_steps = to_numpy(self.episode_steps)
             self.episode_starts = to_numpy(self.episode_starts)
@@ -191,7 +194,7 @@ class Collector:
         # Copied: an environment may write its next observation to the same array.
         self.obs = copied(env.reset())
         self.episode_starts = np.ones(env.num_envs, dtype=np.bool_)
-        self.episode_steps = np.zeros(env.num_envs, dtype=np.int64)
+        self.restart(env.num_envs)
 
     def _within_space(self, policy: BasePolicy, actions: Any, obs: Observation) -> Any:  # noqa: ANN401
         """Returns actions within the bounds of the action space, of its dtype.
