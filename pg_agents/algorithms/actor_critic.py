@@ -106,6 +106,9 @@ class ActorCritic(PolicyGradientAlgorithm):
             their original advantages; biased, because the policy has changed since.
         rho_clip: maximum weight of a temporal difference in V-trace.
         c_clip: maximum trace-cutting weight in V-trace.
+        gradients: `"auto"`: in closed form for stock policies and losses on the CPU, by
+            autograd otherwise; `"closed_form"`, an error where it does not apply; or
+            `"autograd"`. `model.explain_gradients()` says which, and why.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.
@@ -169,6 +172,7 @@ class ActorCritic(PolicyGradientAlgorithm):
         replay: Literal["v_trace", "returns"] = "v_trace",
         rho_clip: float = 1.0,
         c_clip: float = 1.0,
+        gradients: GradientsName = "auto",
     ) -> None:
         check_choice("estimator", estimator, self.accepted["estimator"][1])
         check_choice("replay", replay, self.accepted["replay"][1])
@@ -209,6 +213,7 @@ class ActorCritic(PolicyGradientAlgorithm):
             replay=replay,
             rho_clip=rho_clip,
             c_clip=c_clip,
+            gradients=gradients,
         )
         super().__init__(
             policy,

@@ -39,6 +39,7 @@ from pg_agents.algorithms.config import (
     SETTINGS,
     BaselineName,
     EstimatorName,
+    GradientsName,
     PolicyGradientConfig,
     ReplayName,
 )
@@ -57,7 +58,13 @@ from pg_agents.learning.critic import (
     has_critic_group,
     set_critic_group,
 )
-from pg_agents.learning.gradients import Autograd, GradientSource, Loss
+from pg_agents.learning.gradients import (
+    Autograd,
+    ClosedForm,
+    GradientSource,
+    Loss,
+    why_autograd,
+)
 from pg_agents.learning.learner import Learner, current_value
 from pg_agents.learning.losses import CriticLoss
 from pg_agents.learning.replay import ReplayMemory
@@ -223,6 +230,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
     replay = Setting[ReplayName]()
     rho_clip = Setting[float]()
     c_clip = Setting[float]()
+    gradients = Setting[GradientsName]()
 
     _last_obs = Delegated("collector", "obs")
     _last_episode_starts = Delegated("collector", "episode_starts")
@@ -359,7 +367,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         ).to(self.device)
         self.collector.device = self.device
         self.learner = Learner(
-            self.policy, self.config, self._gradient_source(), self.device
+            self.policy, self.config, self._gradient_source(None), self.device
         )
 
     def _adopt_loaded_attributes(self) -> None:
@@ -376,8 +384,48 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         for name, value in delegated.items():
             setattr(self, name, value)
 
-    def _gradient_source(self) -> GradientSource:
-        """Returns where actions, evaluations and gradients come from."""
+    def explain_gradients(self) -> str:
+        """Returns a sentence on where gradients come from, and why."""
+        reason = self._why_autograd()
+        if reason is None:
+            return "closed form: the policy, the loss and the optimizer are stock ones"
+        return f"autograd: {reason}"
+
+    def _why_autograd(self) -> str | None:
+        """Returns why gradients do not come from the closed form; None if they do."""
+        if self.gradients == "autograd":
+            return "gradients='autograd' was passed"
+        if self.device.type != "cpu":
+            return f"the model is on {self.device}"
+        base = PolicyGradientAlgorithm
+        for owner, stock, names in (
+            (self, base, ("loss", "train")),
+            (self.rollout_buffer, TrajectoryBuffer, ("get", "batch", "add")),
+        ):
+            for name in names:
+                overridden = getattr(type(owner), name) is not getattr(stock, name)
+                if overridden or name in vars(owner):
+                    return f"{type(owner).__name__}.{name} is overridden"
+        return why_autograd(self.policy)
+
+    def _gradient_source(self, current: GradientSource | None) -> GradientSource:
+        """Returns where actions, evaluations and gradients come from.
+
+        Args:
+            current: the source so far, which is returned if it still applies.
+        """
+        reason = self._why_autograd()
+        if reason is None:
+            if isinstance(current, ClosedForm) and current.is_bound_to(self.policy):
+                return current
+            return ClosedForm(self.policy)
+        if self.gradients == "closed_form":
+            raise ValueError(
+                f"gradients='closed_form' does not apply, since {reason}: use 'auto' "
+                "or 'autograd'"
+            )
+        if isinstance(current, Autograd) and current.policy is self.policy:
+            return current
         return Autograd(self.policy)
 
     def _describe_buffer(self) -> None:
@@ -500,13 +548,18 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             False if a callback asked to stop.
         """
         self.policy.set_training_mode(False)
+        # Hooks and overridden methods may have been added since the last rollout.
+        gradients = self._gradient_source(self.learner.gradients)
+        self.learner.gradients = gradients
+        rollout_buffer.uses_arrays = gradients.uses_arrays
         rollout_buffer.reset()
-        self.collector.begin(env, n_rollout_steps, self.n_episodes)
+        self.collector.begin(
+            env, n_rollout_steps, self.n_episodes, gradients.uses_arrays
+        )
         # As in SB3: new noise for a rollout, and every few steps from its first on.
         if self.use_sde:
             self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
-        gradients = self.learner.gradients
         gradients.begin_rollout(self.config.updates_whole_rollouts)
         variables = {
             "self": self,
@@ -569,7 +622,11 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             self.policy.optimizer.param_groups[-1]["lr"] = rate
             record(f"train/{name}", rate)
         self._n_updates, logs = self.learner.update(
-            self.rollout_buffer, self.loss, self._n_updates, self.num_timesteps
+            self.rollout_buffer,
+            self.loss,
+            self._n_updates,
+            self.num_timesteps,
+            progress,
         )
         record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, number in logs.items():
@@ -614,7 +671,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         restore_training_state(self, reset_num_timesteps)
         # The user may have replaced the policy.
         self.learner.policy = self.policy
-        self.learner.gradients = self._gradient_source()
+        self.learner.gradients = self._gradient_source(None)
         if reset_num_timesteps or self._last_obs is None:
             # SB3 resets the environments in these cases.
             self.collector.restart(self.n_envs)

@@ -21,6 +21,7 @@ from pg_agents.learning.losses import CriticLoss
 EstimatorName = Literal["reward_to_go", "full_return", "td", "n_step", "gae"]
 BaselineName = Literal["none", "mean", "leave_one_out", "value"]
 ReplayName = Literal["returns", "importance", "v_trace"]
+GradientsName = Literal["auto", "closed_form", "autograd"]
 
 # Settings that only a learned value uses.
 _NEED_CRITIC = (
@@ -82,6 +83,7 @@ class PolicyGradientConfig:
             rollouts with V-trace.
         rho_clip: maximum weight of a temporal difference in V-trace.
         c_clip: maximum trace-cutting weight in V-trace.
+        gradients: where gradients come from, see `pg_agents.learning.gradients`.
 
     Raises:
         ValueError: if a setting is out of range, or two do not fit together.
@@ -119,6 +121,7 @@ class PolicyGradientConfig:
     replay: ReplayName = "importance"
     rho_clip: float = 1.0
     c_clip: float = 1.0
+    gradients: GradientsName = "auto"
 
     def __post_init__(self) -> None:
         """Checks all settings."""
@@ -238,6 +241,7 @@ class PolicyGradientConfig:
         if self.max_grad_norm is not None:
             check_positive("max_grad_norm", self.max_grad_norm, or_infinite=True)
         check_choice("critic_loss", self.critic_loss, get_args(CriticLoss))
+        check_choice("gradients", self.gradients, get_args(GradientsName))
         check_not_negative("vf_coef", self.vf_coef)
         check_unit_interval("tau", self.tau)
         check_positive("tau", self.tau)

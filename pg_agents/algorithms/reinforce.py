@@ -109,6 +109,9 @@ class REINFORCE(PolicyGradientAlgorithm):
             importance weights; unbiased for whole episodes, with a larger variance.
             `"returns"`: `batch_size` random steps with their original advantages;
             biased, because the policy has changed since.
+        gradients: `"auto"`: in closed form for stock policies and losses on the CPU, by
+            autograd otherwise; `"closed_form"`, an error where it does not apply; or
+            `"autograd"`. `model.explain_gradients()` says which, and why.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.
@@ -168,6 +171,7 @@ class REINFORCE(PolicyGradientAlgorithm):
         learning_starts: int = 1,
         gradient_steps: int = 1,
         replay: Literal["importance", "returns"] = "importance",
+        gradients: GradientsName = "auto",
     ) -> None:
         check_choice("returns", returns, self.accepted["returns"][1])
         check_choice("replay", replay, self.accepted["replay"][1])
@@ -199,6 +203,7 @@ class REINFORCE(PolicyGradientAlgorithm):
             learning_starts=learning_starts,
             gradient_steps=gradient_steps,
             replay=replay,
+            gradients=gradients,
         )
         super().__init__(
             policy,

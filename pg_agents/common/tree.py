@@ -34,6 +34,26 @@ def tree_map(function: Callable[..., Any], *observations: Observation) -> Observ
     return function(*observations)
 
 
+def namespace(values: Rows) -> Any:  # noqa: ANN401
+    """Returns the module, NumPy or torch, whose functions take an array or a tensor.
+
+    Pure functions use it, so that the same code computes on arrays and on tensors.
+    """
+    return torch if isinstance(values, Tensor) else np
+
+
+def to_float64(values: Any) -> Any:  # noqa: ANN401
+    """Converts to float64, except on Apple's GPUs, which do not support it."""
+    if isinstance(values, Tensor):
+        return values if values.device.type == "mps" else values.double()
+    return values.astype(np.float64)
+
+
+def cast(values: Any, dtype: Any) -> Any:  # noqa: ANN401
+    """Converts an array or a tensor to a dtype of its library."""
+    return values.to(dtype) if isinstance(values, Tensor) else values.astype(dtype)
+
+
 def leaves(observation: Observation) -> list[Any]:
     """Returns the arrays of an observation."""
     return (
@@ -47,8 +67,8 @@ def copy_observation(observation: Observation) -> Observation:
 
 
 def flatten_time(observations: Observation) -> Observation:
-    """Reshapes tensors from `[T, N, ...]` to `[T * N, ...]`."""
-    return tree_map(lambda obs: obs.flatten(0, 1), observations)
+    """Reshapes arrays or tensors from `[T, N, ...]` to `[T * N, ...]`."""
+    return tree_map(lambda obs: obs.reshape(-1, *obs.shape[2:]), observations)
 
 
 def select(observations: Observation, index: Any) -> Observation:  # noqa: ANN401
@@ -73,6 +93,24 @@ def to_device(value: Any, device: torch.device | str) -> Any:  # noqa: ANN401
     if isinstance(value, Tensor):
         return value.to(device)
     return _map_containers(value, lambda part: to_device(part, device))
+
+
+def as_tensors(value: Any) -> Any:  # noqa: ANN401
+    """Returns a copy with tensors in place of arrays, sharing their memory."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, Tensor):
+        return value
+    return _map_containers(value, as_tensors)
+
+
+def as_arrays(value: Any) -> Any:  # noqa: ANN401
+    """Returns a copy with arrays in place of tensors on the CPU, sharing memory."""
+    if isinstance(value, Tensor):
+        return value.detach().numpy()
+    if isinstance(value, np.ndarray):
+        return value
+    return _map_containers(value, as_arrays)
 
 
 def is_on_accelerator(value: Any) -> bool:  # noqa: ANN401

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from pg_agents.common.tree import Rows, namespace
 from pg_agents.learning.baselines import (
     leave_one_out_baseline,
     mean_baseline,
@@ -36,7 +34,7 @@ _TRAJECTORY_BASELINES = {
 
 def estimate_advantages(
     rollout: Rollout, config: PolicyGradientConfig
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Rows, Rows]:
     """Returns the targets of the critic, and the weight of each action.
 
     Args:
@@ -61,15 +59,15 @@ def estimate_advantages(
 
 def effective_ends(
     rollout: Rollout, config: PolicyGradientConfig
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Rows, Rows]:
     """Returns the steps that count as terminated, and as truncated, `[T, N]` bool."""
     if config.bootstrap_truncated:
         return rollout.terminated, rollout.truncated
-    never = torch.zeros_like(rollout.truncated)
+    never = namespace(rollout.truncated).zeros_like(rollout.truncated)
     return rollout.terminated | rollout.truncated, never
 
 
-def _returns(rollout: Rollout, config: PolicyGradientConfig) -> Tensor:
+def _returns(rollout: Rollout, config: PolicyGradientConfig) -> Rows:
     gamma, ends = config.gamma, effective_ends(rollout, config)
     rewards = rollout.masked(rollout.rewards)
     next_values = rollout.masked(rollout.next_values)
@@ -88,18 +86,16 @@ def _returns(rollout: Rollout, config: PolicyGradientConfig) -> Tensor:
 
 
 def _baseline(
-    rollout: Rollout, config: PolicyGradientConfig, returns: Tensor
-) -> Tensor:
+    rollout: Rollout, config: PolicyGradientConfig, returns: Rows
+) -> Rows:
     """Returns the baseline of each recorded step, `[B]`."""
     if config.baseline == "value":
         return rollout.flat(rollout.values)
-    n_rows, n_envs = rollout.recorded.shape
     if rollout.n_episodes is not None:
         time_index = rollout.flat(rollout.episode_steps)
         n_trajectories = rollout.n_episodes
     else:
-        rows = torch.arange(n_rows, device=rollout.recorded.device)
-        time_index = rollout.flat(rows[:, None].expand(n_rows, n_envs))
-        n_trajectories = n_envs
+        time_index = rollout.flat(rollout.row_indices())
+        n_trajectories = rollout.recorded.shape[1]
     baseline = _TRAJECTORY_BASELINES[config.baseline]
     return baseline(returns, time_index, n_trajectories)

@@ -11,15 +11,19 @@ trajectory counts as 0, its reward from then on.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from pg_agents.learning.returns import to_float64
+from pg_agents.common.tree import cast, namespace, to_float64
+from pg_agents.learning.returns import Rows
 
 __all__ = ["leave_one_out_baseline", "mean_baseline", "standardize"]
 
 
-def mean_baseline(returns: Tensor, time_index: Tensor, n_trajectories: int) -> Tensor:
+def mean_baseline(returns: Rows, time_index: Rows, n_trajectories: int) -> Rows:
     """Mean return of all trajectories at the same time index.
 
     `b_t = (1/N) sum_j G^j_t`
@@ -42,12 +46,12 @@ def mean_baseline(returns: Tensor, time_index: Tensor, n_trajectories: int) -> T
         ValueError: if N < 2.
     """
     totals = _totals(returns, time_index, n_trajectories, "mean")
-    return (totals / n_trajectories).to(returns.dtype)
+    return cast(totals / n_trajectories, returns.dtype)
 
 
 def leave_one_out_baseline(
-    returns: Tensor, time_index: Tensor, n_trajectories: int
-) -> Tensor:
+    returns: Rows, time_index: Rows, n_trajectories: int
+) -> Rows:
     """Mean return of the other trajectories at the same time index.
 
     `b^i_t = (1/(N-1)) sum_{j != i} G^j_t`
@@ -59,34 +63,36 @@ def leave_one_out_baseline(
     baseline for free!".
     """
     totals = _totals(returns, time_index, n_trajectories, "leave_one_out")
-    return ((totals - returns) / (n_trajectories - 1)).to(returns.dtype)
+    return cast((totals - returns) / (n_trajectories - 1), returns.dtype)
 
 
-def standardize(values: Tensor, epsilon: float = 1e-8) -> Tensor:
+def standardize(values: Rows, epsilon: float = 1e-8) -> Rows:
     """Subtracts the mean and divides by the standard deviation plus `epsilon`.
 
     A single number has no standard deviation and is returned unchanged, so that a batch
     of one still learns. Equal numbers become exactly 0. The result depends on all
     values, so a gradient weighted by it is biased.
     """
-    if values.numel() < 2:
+    if math.prod(values.shape) < 2:
         return values
     # In float32 the mean of equal numbers can differ from them by a rounding error,
     # which the division would amplify to noise of size 1.
     exact = to_float64(values)
-    scaled = (exact - exact.mean()) / (exact.std() + epsilon)
-    return scaled.to(values.dtype)
+    scaled = (exact - exact.mean()) / (namespace(exact).std(exact, correction=1) + epsilon)
+    return cast(scaled, values.dtype)
 
 
-def _totals(returns: Tensor, time_index: Tensor, n: int, baseline: str) -> Tensor:
+def _totals(returns: Rows, time_index: Rows, n: int, baseline: str) -> Rows:
     """Returns the sum over trajectories at each step's time index, `[B]` float64."""
     if n < 2:
         raise ValueError(
             f"baseline {baseline!r} compares trajectories and needs at least 2 per "
             f"update, got {n}"
         )
-    n_rows = int(time_index.max()) + 1 if time_index.numel() else 0
     # In float32 the sum of thousands of numbers loses digits.
     wide = to_float64(returns)
+    if isinstance(wide, np.ndarray):
+        return np.bincount(time_index, wide)[time_index]
+    n_rows = int(time_index.max()) + 1 if time_index.numel() else 0
     totals = torch.zeros(n_rows, dtype=wide.dtype, device=wide.device)
     return totals.index_add(0, time_index, wide)[time_index]

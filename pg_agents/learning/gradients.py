@@ -1,36 +1,102 @@
 """Where actions, evaluations and gradients come from.
 
-A gradient source draws the actions of a rollout, evaluates the policy on its steps, and
-fills the gradients of a batch. `Autograd` works for every policy, loss and device.
+A gradient source draws the actions of a rollout, evaluates the policy on its steps,
+fills the gradients of a batch, and steps the optimiser. `Autograd` works for every
+policy, loss and device; `ClosedForm`, for stock policies and losses on the CPU, is
+several times as fast. `why_autograd` decides.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from operator import is_
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+    MultiCategoricalDistribution,
+)
 from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import Tensor
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from torch import Tensor, nn
 
-from pg_agents.common.tree import Observation, leaves
-from pg_agents.policies.base import PolicyGradientPolicy
+from pg_agents.common.tree import Observation, Rows, as_arrays, leaves
+from pg_agents.learning import closed_form
+from pg_agents.learning.closed_form import Array, Derivatives, Layer, Network
+from pg_agents.learning.optimizers import FlatParameters
+from pg_agents.policies.base import (
+    NoCritic,
+    PolicyGradientPolicy,
+    has_hooks,
+    overridden_method,
+)
+from pg_agents.policies.distributions import (
+    BoxGaussian,
+    MultiBinaryBernoulli,
+    ShiftedCategorical,
+    ShiftedMultiCategorical,
+)
+from pg_agents.policies.features import ScaledExtractor
+from pg_agents.policies.policies import SharedBody
 from pg_agents.rollout.buffer import TrajectoryBuffer
 from pg_agents.rollout.data import Batch
 
+if TYPE_CHECKING:
+    from pg_agents.algorithms.config import PolicyGradientConfig
+
+# Steps of a block: their activations fit the processor's cache.
+_BLOCK = 1024
+# Activations of more steps are computed again when they are needed.
+_MAX_KEPT = 65_536
+_INPUT_SPACES = (
+    spaces.Box,
+    spaces.Discrete,
+    spaces.MultiDiscrete,
+    spaces.MultiBinary,
+)
+_ACTIVATIONS: dict[type[nn.Module], type[closed_form.Tanh] | type[closed_form.ReLU]] = {
+    nn.Tanh: closed_form.Tanh,
+    nn.ReLU: closed_form.ReLU,
+}
+_LAYERS = (nn.Linear, nn.LayerNorm, nn.Identity, NoCritic, *_ACTIVATIONS)
+_DISTRIBUTIONS = (
+    CategoricalDistribution,
+    MultiCategoricalDistribution,
+    BernoulliDistribution,
+    DiagGaussianDistribution,
+    ShiftedCategorical,
+    ShiftedMultiCategorical,
+    MultiBinaryBernoulli,
+    BoxGaussian,
+)
+
 # Actions `[N, *action_shape]`, and values and log-probabilities `[N]` if computed.
-Actions = tuple[Tensor, Tensor | None, Tensor | None]
+Actions = tuple[Rows, Tensor | None, Tensor | None]
 # Values `[B, 1]`, log-probabilities `[B]`, and entropies `[B]` or None.
 Evaluation = tuple[Tensor, Tensor, Tensor | None]
 # The loss, a scalar, and its terms by logger key.
 Loss = tuple[Tensor, dict[str, Tensor]]
+# The same as numbers, or as tensors without gradient.
+Terms = dict[str, Any]
 
 
 class GradientSource(Protocol):
-    """Draws actions, evaluates steps and computes gradients."""
+    """Draws actions, evaluates steps, computes gradients and takes optimiser steps.
+
+    Attributes:
+        uses_arrays: whether rollouts and batches are NumPy arrays, not tensors.
+    """
+
+    uses_arrays: bool
 
     def begin_rollout(self, updates_whole_rollouts: bool) -> None:
         """Prepares a rollout by the current policy.
@@ -44,17 +110,49 @@ class GradientSource(Protocol):
 
     def evaluate_rollout(
         self, buffer: TrajectoryBuffer
-    ) -> tuple[Tensor | None, Tensor | None]:
+    ) -> tuple[Rows | None, Rows | None]:
         """Returns values and log-probabilities `[B]` of the recorded steps.
 
         None where `act` has returned them.
         """
 
-    def evaluate(self, batch: Batch) -> Evaluation:
-        """Returns values, log-probabilities and entropies of a batch, with gradient."""
+    def values(self, obs: Observation) -> Rows:
+        """Returns V of observations `[B, *obs_shape]`, without gradient, `[B]`."""
 
-    def gradient(self, loss: Callable[[Batch], Loss], batch: Batch) -> Loss:
-        """Sets `.grad` of the policy's parameters to the gradient of a loss."""
+    def evaluate(self, batch: Batch) -> Evaluation:
+        """Returns values, log-probabilities and entropies of a batch, with gradient.
+
+        Args:
+            batch: the data, as tensors.
+        """
+
+    def gradient(
+        self,
+        batch: Batch,
+        loss: Callable[[Batch], Loss],
+        config: PolicyGradientConfig,
+        coefficients: Mapping[str, float],
+    ) -> Terms:
+        """Sets `.grad` of the policy's parameters to the gradient of the loss.
+
+        Args:
+            batch: the data.
+            loss: the algorithm's loss.
+            config: settings of the loss.
+            coefficients: current `ent_coef`, `clip_range` and `clip_range_vf`.
+
+        Returns:
+            The terms of the loss, and the loss as `"loss"`.
+        """
+
+    def clip(self, max_norm: float) -> Any:  # noqa: ANN401
+        """Scales the gradient to a norm of at most `max_norm`; returns its norm."""
+
+    def step(self) -> None:
+        """Takes a step of the optimiser."""
+
+    def weight_norm(self) -> Any:  # noqa: ANN401
+        """Returns the norm of all parameters; not finite if one of them is not."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +184,10 @@ class Autograd:
         policy: the policy that acts and learns.
     """
 
+    uses_arrays = False
+
     def __init__(self, policy: ActorCriticPolicy) -> None:
-        self._policy = policy
+        self.policy = policy
         self._has_modes = (
             not isinstance(policy, PolicyGradientPolicy) or policy.has_train_eval_modes
         )
@@ -97,7 +197,7 @@ class Autograd:
 
     def begin_rollout(self, updates_whole_rollouts: bool) -> None:
         """See `GradientSource`."""
-        policy = self._policy
+        policy = self.policy
         self._acts_without_critic = (
             updates_whole_rollouts
             and not self._has_modes
@@ -111,8 +211,8 @@ class Autograd:
         """See `GradientSource`."""
         with torch.no_grad():
             if self._acts_without_critic:
-                return self._policy.act(obs), None, None  # type: ignore[operator]
-            actions, values, log_probs = self._policy(obs)
+                return self.policy.act(obs), None, None  # type: ignore[operator]
+            actions, values, log_probs = self.policy(obs)
         return actions, values.flatten(), log_probs
 
     def evaluate_rollout(
@@ -121,15 +221,11 @@ class Autograd:
         """See `GradientSource`."""
         if not self._acts_without_critic:
             return None, None
-        parameters = parameters_of(self._policy)
+        parameters = parameters_of(self.policy)
         if _versions(parameters) != self._versions_at_start:
-            warnings.warn(
-                "a callback changed the policy's weights within a rollout: values and "
-                "log-probabilities of the steps before are those of the new weights",
-                stacklevel=2,
-            )
+            _warn_of_changed_weights()
         obs, actions = buffer.steps()
-        evaluation = evaluate_actions(self._policy, obs, actions)
+        evaluation = evaluate_actions(self.policy, obs, actions)
         inputs = [*parameters, *leaves(obs), actions]
         self._forward = _Forward(inputs, _versions(inputs), evaluation)
         values, log_probs, _ = evaluation
@@ -137,7 +233,7 @@ class Autograd:
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """See `GradientSource`."""
-        policy, obs, actions = self._policy, batch.observations, batch.actions
+        policy, obs, actions = self.policy, batch.observations, batch.actions
         forward, self._forward = self._forward, None
         if forward is not None:
             # Callbacks may have changed the policy or the rollout.
@@ -146,12 +242,396 @@ class Autograd:
                 return forward.evaluation
         return evaluate_actions(policy, obs, actions)
 
-    def gradient(self, loss: Callable[[Batch], Loss], batch: Batch) -> Loss:
+    def values(self, obs: Observation) -> Rows:
         """See `GradientSource`."""
-        self._policy.optimizer.zero_grad()
+        with torch.no_grad():
+            return self.policy.predict_values(obs).flatten()
+
+    def gradient(
+        self,
+        batch: Batch,
+        loss: Callable[[Batch], Loss],
+        config: PolicyGradientConfig,
+        coefficients: Mapping[str, float],
+    ) -> Terms:
+        """See `GradientSource`."""
+        self.policy.optimizer.zero_grad()
         value, terms = loss(batch)
         value.backward()
-        return value.detach(), {name: term.detach() for name, term in terms.items()}
+        # The loss last, and that of an override under any name.
+        terms = {**terms, "loss": value}
+        return {name: term.detach() for name, term in terms.items()}
+
+    def clip(self, max_norm: float) -> Tensor:
+        """See `GradientSource`."""
+        parameters = parameters_of(self.policy)
+        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+
+    def step(self) -> None:
+        """See `GradientSource`."""
+        self.policy.optimizer.step()
+
+    def weight_norm(self) -> Tensor | float:
+        """See `GradientSource`."""
+        parameters = parameters_of(self.policy)
+        if not parameters:
+            return 0.0
+        # One vector: a norm for each of many small tensors is slower.
+        flat = torch.nn.utils.parameters_to_vector(parameters).detach()
+        return torch.linalg.vector_norm(flat)
+
+
+@dataclass
+class _Block:
+    """A forward pass in closed form on consecutive steps, with its activations."""
+
+    steps: slice
+    body: list[Array]
+    actor: list[Array]
+    critic: list[Array]
+    evaluation: closed_form.Evaluation
+
+
+# Values, log-probabilities and entropies `[B]`, and the blocks of steps.
+_Forwarded = tuple[Array, Array, Array, Iterable[_Block]]
+
+
+class ClosedForm:
+    """Gradients in closed form, in NumPy, in the parameters' own memory.
+
+    The policy's parameters become views of one vector, and their gradients of another;
+    torch sees and changes the same numbers. Actions are those that `Autograd` draws
+    from the same state of torch's generator.
+
+    Args:
+        policy: a policy for which `why_autograd` returns None.
+    """
+
+    uses_arrays = True
+
+    def __init__(self, policy: ActorCriticPolicy) -> None:
+        self.policy = policy
+        self._parameters = FlatParameters(policy.optimizer)
+        self._parts = list(_parts(policy))
+        self._features = features_function(policy)
+        self._body, self._actor, self._critic = self._networks()
+        self._distribution = self._make_distribution()
+        # Observations, actions, weights and the forward pass on them.
+        self._kept: tuple[Observation, Array, Array, _Forwarded] | None = None
+        self._keeps = False
+        self._at_start = self._parameters.values.copy()
+
+    def is_bound_to(self, policy: ActorCriticPolicy) -> bool:
+        """Whether it still computes with the layers and parameters of a policy."""
+        return self._parameters.is_bound() and all(
+            map(is_, self._parts, _parts(policy))
+        )
+
+    def begin_rollout(self, updates_whole_rollouts: bool) -> None:
+        """See `GradientSource`."""
+        self._keeps = updates_whole_rollouts
+        self._kept = None
+        self._at_start = self._parameters.values.copy()
+
+    def act(self, obs: Observation) -> Actions:
+        """See `GradientSource`."""
+        outputs = self._actor(self._body(self._features(obs)))
+        return self._distribution.sample(outputs, draw), None, None
+
+    def values(self, obs: Observation) -> Rows:
+        """See `GradientSource`."""
+        x = self._features(obs)
+        if self._critic is None:
+            return np.zeros(len(x), x.dtype)
+        values = np.empty(len(x), x.dtype)
+        for start in range(0, len(x), _BLOCK):
+            steps = slice(start, start + _BLOCK)
+            values[steps] = self._critic(self._body(x[steps]))[:, 0]
+        return values
+
+    def evaluate_rollout(
+        self, buffer: TrajectoryBuffer
+    ) -> tuple[Rows | None, Rows | None]:
+        """See `GradientSource`."""
+        weights = self._parameters.values
+        if not np.array_equal(weights, self._at_start, equal_nan=True):
+            _warn_of_changed_weights()
+        obs, actions = buffer.steps()
+        forward = self._forward(obs, actions)
+        if self._keeps and len(actions) <= _MAX_KEPT:
+            self._kept = obs, actions, weights.copy(), forward
+        return forward[0], forward[1]
+
+    def evaluate(self, batch: Batch) -> Evaluation:
+        """See `GradientSource`."""
+        return evaluate_actions(self.policy, batch.observations, batch.actions)
+
+    def gradient(
+        self,
+        batch: Batch,
+        loss: Callable[[Batch], Loss],
+        config: PolicyGradientConfig,
+        coefficients: Mapping[str, float],
+    ) -> Terms:
+        """See `GradientSource`; `loss` is that of `Learner`, and not called."""
+        if isinstance(batch.actions, Tensor):
+            batch = as_arrays(batch)
+        values, log_prob, entropy, blocks = self._kept_forward(batch)
+        terms, derivatives = closed_form.loss_and_derivatives(
+            batch, log_prob, entropy, values, config, coefficients
+        )
+        self._parameters.gradients.fill(0.0)
+        for block in blocks:
+            self._backward(block, derivatives)
+        self._parameters.attach_gradients()
+        return terms
+
+    def clip(self, max_norm: float) -> float:
+        """See `GradientSource`."""
+        return self._parameters.clip(max_norm)
+
+    def step(self) -> None:
+        """See `GradientSource`."""
+        self._parameters.step()
+
+    def weight_norm(self) -> float:
+        """See `GradientSource`."""
+        values = self._parameters.values
+        return math.sqrt(np.dot(values, values))
+
+    def _kept_forward(self, batch: Batch) -> _Forwarded:
+        """Returns the forward pass of the rollout if it is that of the batch."""
+        kept, self._kept = self._kept, None
+        obs, actions = batch.observations, batch.actions
+        if kept is not None:
+            kept_obs, kept_actions, weights, forward = kept
+            # Callbacks may have changed the policy or the rollout.
+            same = obs is kept_obs and actions is kept_actions
+            if same and np.array_equal(weights, self._parameters.values):
+                return forward
+        return self._forward(obs, actions)
+
+    def _forward(self, obs: Observation, actions: Array) -> _Forwarded:
+        """Returns values, log-probabilities, entropies and blocks.
+
+        The blocks of many steps are computed again when they are iterated over.
+        """
+        if len(actions) > _MAX_KEPT:
+            parts = [self._summary(block) for block in self._blocks(obs, actions)]
+            blocks: Iterable[_Block] = self._blocks(obs, actions)
+        else:
+            blocks = list(self._blocks(obs, actions))
+            parts = [self._summary(block) for block in blocks]
+        if len(parts) == 1:
+            return *parts[0], blocks
+        values, log_prob, entropy = (np.concatenate(p) for p in zip(*parts, strict=True))
+        return values, log_prob, entropy, blocks
+
+    def _blocks(self, obs: Observation, actions: Array) -> Iterator[_Block]:
+        """Yields forward passes on blocks of steps, which fit the processor's cache."""
+        features = self._features(obs)
+        for start in range(0, len(actions), _BLOCK):
+            steps = slice(start, start + _BLOCK)
+            body = self._body.activations(features[steps])
+            actor = self._actor.activations(body[-1])
+            critic = [] if self._critic is None else self._critic.activations(body[-1])
+            evaluation = self._distribution.evaluate(actor[-1], actions[steps])
+            yield _Block(steps, body, actor, critic, evaluation)
+
+    def _summary(self, block: _Block) -> tuple[Array, Array, Array]:
+        """Returns values, log-probabilities and entropies of a block."""
+        log_prob, entropy = block.evaluation.log_prob, block.evaluation.entropy
+        values = block.critic[-1][:, 0] if block.critic else np.zeros_like(log_prob)
+        return values, log_prob, entropy
+
+    def _backward(self, block: _Block, derivatives: Derivatives) -> None:
+        """Adds a block's gradient to that of the parameters."""
+        has_body = len(block.body) > 1
+        d_outputs = self._distribution.gradient(
+            block.evaluation, derivatives.log_prob[block.steps], derivatives.entropy
+        )
+        to_body = self._actor.backward(block.actor, d_outputs, has_body)
+        if self._critic is not None and derivatives.values is not None:
+            d_values = derivatives.values[block.steps, None]
+            from_critic = self._critic.backward(block.critic, d_values, has_body)
+            if has_body:
+                to_body += from_critic
+        if has_body:
+            self._body.backward(block.body, to_body)
+
+    def _networks(self) -> tuple[Network, Network, Network | None]:
+        """Returns body, actor and critic, which compute in the shared memory."""
+        policy, extractor = self.policy, self.policy.mlp_extractor
+        shared = isinstance(extractor, SharedBody)
+        body = self._layers(extractor.policy_net) if shared else []
+        actor = [] if shared else self._layers(extractor.policy_net)
+        critic = [] if shared else self._layers(extractor.value_net)
+        head = self._layers(policy.value_net)
+        return (
+            Network(body),
+            Network(actor + self._layers(policy.action_net)),
+            Network(critic + head) if head else None,
+        )
+
+    def _layers(self, module: nn.Module) -> list[Layer]:
+        """Returns layers that compute in the memory of a module's parameters."""
+        if isinstance(module, nn.Sequential):
+            return [layer for part in module for layer in self._layers(part)]
+        if isinstance(module, nn.Linear):
+            bias = None if module.bias is None else self._pair(module.bias)
+            return [closed_form.Linear(self._pair(module.weight), bias)]
+        if isinstance(module, nn.LayerNorm):
+            weight, bias = self._pair(module.weight), self._pair(module.bias)
+            return [closed_form.LayerNorm(weight, bias, module.eps)]
+        return [_ACTIVATIONS[type(module)]()] if type(module) in _ACTIVATIONS else []
+
+    def _pair(self, parameter: Tensor) -> tuple[Array, Array]:
+        flat = self._parameters
+        return flat.value(parameter), flat.gradient(parameter)
+
+    def _make_distribution(self) -> closed_form.Distribution:
+        policy, space = self.policy, self.policy.action_space
+        # SB3's own policies count from 0.
+        start: Any = getattr(policy.action_dist, "start", 0)
+        if isinstance(space, spaces.Discrete):
+            return closed_form.Categorical(start)
+        if isinstance(space, spaces.MultiDiscrete):
+            starts = np.broadcast_to(start, space.nvec.shape)
+            return closed_form.MultiCategorical(space.nvec.tolist(), starts.tolist())
+        if isinstance(space, spaces.MultiBinary):
+            return closed_form.Bernoulli()
+        log_std: Tensor = policy.log_std  # type: ignore[assignment]
+        return closed_form.Gaussian(self._pair(log_std), space.shape)  # type: ignore[arg-type]
+
+
+def why_autograd(policy: ActorCriticPolicy) -> str | None:
+    """Returns why gradients of a policy can't be in closed form; None if they can.
+
+    Methods, layers, distribution and optimiser have to be those of pg_agents, SB3 and
+    torch, on the CPU and without hooks: nothing that a user overrides or observes is
+    then left out.
+    """
+    if not isinstance(policy, ActorCriticPolicy):
+        return f"the policy is a {type(policy).__name__}"
+    overridden = overridden_method(policy)
+    if overridden is not None:
+        return f"{overridden} is overridden"
+    if has_hooks(policy):
+        return "a layer has a hook"
+    return (
+        _other_input(policy)
+        or _other_layer(policy)
+        or _other_distribution(policy)
+        or FlatParameters.unsupported(policy.optimizer)
+        or _other_parameters(policy)
+    )
+
+
+def _other_input(policy: ActorCriticPolicy) -> str | None:
+    """Returns why observations do not become vectors in a known way."""
+    space = policy.observation_space
+    if not isinstance(space, _INPUT_SPACES):
+        return f"observations are in a {type(space).__name__} space"
+    if is_image_space(space) and policy.normalize_images:
+        return "observations are images"
+    extractors = {type(policy.features_extractor)}
+    if not policy.share_features_extractor:
+        extractors |= {type(policy.pi_features_extractor)}
+        extractors |= {type(policy.vf_features_extractor)}
+    if extractors not in ({FlattenExtractor}, {ScaledExtractor}):
+        names = ", ".join(sorted(kind.__name__ for kind in extractors))
+        return f"the features extractor is a {names}"
+    return None
+
+
+def _other_layer(policy: ActorCriticPolicy) -> str | None:
+    """Returns which layer is not one of those with a derivative here."""
+    extractor = policy.mlp_extractor
+    if type(extractor) not in (MlpExtractor, SharedBody):
+        return f"the networks are a {type(extractor).__name__}"
+    layers = [*extractor.policy_net, *extractor.value_net]
+    for layer in (*layers, policy.action_net, policy.value_net):
+        if type(layer) not in _LAYERS:
+            return f"a layer is a {type(layer).__name__}"
+        # Without weights, or over several axes, it is another function.
+        is_norm = isinstance(layer, nn.LayerNorm)
+        if is_norm and (layer.bias is None or len(layer.normalized_shape) != 1):
+            return f"a layer is {layer}"
+    return None
+
+
+def _other_distribution(policy: ActorCriticPolicy) -> str | None:
+    distribution = type(policy.action_dist)
+    if policy.squash_output or distribution not in _DISTRIBUTIONS:
+        return f"the distribution of actions is a {distribution.__name__}"
+    return None
+
+
+def _other_parameters(policy: ActorCriticPolicy) -> str | None:
+    """Returns why the optimiser's parameters are not those of the policy."""
+    learnt = {id(parameter) for parameter in parameters_of(policy)}
+    if learnt != {id(parameter) for parameter in policy.parameters()}:
+        return "the optimizer has other parameters than the policy"
+    return None
+
+
+def _parts(module: nn.Module) -> Iterator[object]:
+    """Yields a module, its parameters and their owners, recursively."""
+    yield module
+    yield from module._parameters.values()
+    for part in module._modules.values():
+        if part is not None:
+            yield from _parts(part)
+
+
+def features_function(policy: ActorCriticPolicy) -> Callable[[Observation], Array]:
+    """Returns the function from observations `[B, *obs_shape]` to inputs `[B, D]`.
+
+    As SB3's preprocessing: float32, and one-hot for discrete observations.
+    """
+    space = policy.observation_space
+    if isinstance(space, spaces.Discrete):
+        identity = np.eye(int(space.n), dtype=np.float32)
+        start = int(space.start)
+        return lambda obs: identity[np.asarray(obs).reshape(-1) - start]
+    if isinstance(space, spaces.MultiDiscrete):
+        tables = [np.eye(int(n), dtype=np.float32) for n in space.nvec]
+        starts = space.start
+
+        def one_hot(obs: Observation) -> Array:
+            columns = (np.asarray(obs).reshape(-1, len(tables)) - starts).T
+            pairs = zip(tables, columns, strict=True)
+            return np.concatenate([table[column] for table, column in pairs], axis=1)
+
+        return one_hot
+    extractor = policy.features_extractor
+    if isinstance(extractor, ScaledExtractor):
+        centre, scale = extractor.centre.numpy(), extractor.scale.numpy()
+        return lambda obs: (_rows(obs) - centre) / scale
+    return _rows
+
+
+def _rows(obs: Observation) -> Array:
+    obs = np.asarray(obs, dtype=np.float32)
+    return obs.reshape(len(obs), -1)
+
+
+def draw(kind: str, shape: tuple[int, ...]) -> Array:
+    """Draws numbers from torch's generator, as torch's distributions do.
+
+    Args:
+        kind: `"exponential"`, `"uniform"` or `"normal"`.
+        shape: shape of the array, float32.
+    """
+    numbers = torch.empty(shape)
+    if kind == "exponential":
+        numbers.exponential_()
+    elif kind == "normal":
+        numbers.normal_()
+    else:
+        numbers.uniform_()
+    drawn: Array = numbers.numpy()
+    return drawn
 
 
 def evaluate_actions(
@@ -169,6 +649,14 @@ def parameters_of(policy: ActorCriticPolicy) -> list[Tensor]:
     optimizer = getattr(policy, "optimizer", None)
     groups = [] if optimizer is None else optimizer.param_groups
     return [parameter for group in groups for parameter in group["params"]]
+
+
+def _warn_of_changed_weights() -> None:
+    warnings.warn(
+        "a callback changed the policy's weights within a rollout: values and "
+        "log-probabilities of the steps before are those of the new weights",
+        stacklevel=4,
+    )
 
 
 def _versions(tensors: list[Tensor]) -> list[tuple[int, int]]:

@@ -6,8 +6,9 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
@@ -20,7 +21,15 @@ from pg_agents.common.nonfinite import (
     first_bad_input,
     first_nonfinite,
 )
-from pg_agents.common.tree import Observation, flatten_time, to_device
+from pg_agents.common.tree import (
+    Observation,
+    Rows,
+    as_tensors,
+    flatten_time,
+    leaves,
+    namespace,
+    to_device,
+)
 from pg_agents.learning import losses
 from pg_agents.learning.advantages import estimate_advantages
 from pg_agents.learning.baselines import standardize
@@ -32,6 +41,7 @@ from pg_agents.learning.critic import (
 from pg_agents.learning.gradients import (
     GradientSource,
     Loss,
+    Terms,
     evaluate_actions,
     parameters_of,
 )
@@ -76,7 +86,7 @@ class Learner:
         device: torch.device,
     ) -> None:
         self.policy, self.gradients, self.device = policy, gradients, device
-        self._scalars: list[tuple[str, Tensor]] = []
+        self._scalars: list[tuple[str, Any]] = []
         self._num_timesteps = 0
         self.configure(config)
 
@@ -120,8 +130,8 @@ class Learner:
         values, log_probs = self.gradients.evaluate_rollout(buffer)
         states = buffer.bootstrap_states(last_obs)
         rollout = buffer.collected(states, n_episodes, values, log_probs)
-        n_states = rollout.recorded.shape[1] + len(states.rows)
-        bootstrap_values = torch.zeros(n_states, device=self.device)
+        n_envs = rollout.recorded.shape[1]
+        last_values = torch.zeros((n_envs, 1), device=self.device)
         if self.config.bootstraps:
             # One forward pass for all truncated and all unfinished episodes.
             bootstrap_values = self._successor_values(states.observations)
@@ -131,8 +141,9 @@ class Learner:
                 values = self._successor_values(obs).reshape(values.shape)
             next_values = states.successor_values(values, bootstrap_values)
             rollout = replace(rollout, next_values=next_values)
+            last_values = torch.as_tensor(bootstrap_values[:n_envs, None])
         buffer.complete(rollout, *estimate_advantages(rollout, self.config))
-        return bootstrap_values[: rollout.recorded.shape[1], None]
+        return last_values
 
     def update(
         self,
@@ -140,6 +151,7 @@ class Learner:
         loss: Callable[[Batch], Loss],
         n_updates: int,
         num_timesteps: int,
+        progress: float,
     ) -> tuple[int, dict[str, float]]:
         """Learns from a rollout, or from the replay memory that it is added to.
 
@@ -148,6 +160,7 @@ class Learner:
             loss: returns the loss of a batch, and its terms by logger key.
             n_updates: number of passes over data before this update.
             num_timesteps: steps so far, for messages.
+            progress: remaining progress, 1 to 0, that schedules are evaluated at.
 
         Returns:
             Number of passes over data, this update's included, and means of the loss
@@ -156,13 +169,17 @@ class Learner:
         Raises:
             NonFiniteError: if loss, gradient or weights are NaN or infinite.
         """
-        config, policy = self.config, self.policy
+        config, policy, gradients = self.config, self.policy, self.gradients
         self._num_timesteps = num_timesteps
         if self.replay is not None:
             self._remember(buffer)
-        parameters = parameters_of(policy)
+        coefficients = {
+            name: current_value(name, getattr(config, name), progress)
+            for name in ("ent_coef", "clip_range", "clip_range_vf")
+            if getattr(config, name) is not None
+        }
         max_norm = math.inf if config.max_grad_norm is None else config.max_grad_norm
-        terms: list[dict[str, Tensor]] = []
+        terms: list[Terms] = []
         n_updates_before, start_of_last_pass = n_updates, 0
         exceeds_target_kl = False
         for batches in self._passes(buffer):
@@ -170,19 +187,18 @@ class Learner:
             start_of_last_pass = len(terms)
             policy.set_training_mode(True)
             for batch in batches:
-                value, terms_of_batch = self.gradients.gradient(loss, batch)
-                terms.append(terms_of_batch)
-                norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
-                self._scalars += [("loss", value), ("gradient", norm)]
+                terms.append(gradients.gradient(batch, loss, config, coefficients))
+                norm = gradients.clip(max_norm)
+                self._scalars += [("loss", terms[-1]["loss"]), ("gradient", norm)]
                 if self.device.type == "cpu":
                     # Before the step, so that it never spoils the weights.
                     self._raise_if_nonfinite(buffer)
                 if config.target_kl is not None:
-                    approx_kl = terms_of_batch["approx_kl"]
+                    approx_kl = terms[-1]["approx_kl"]
                     exceeds_target_kl = bool(approx_kl > 1.5 * config.target_kl)
                 if exceeds_target_kl:
                     break
-                policy.optimizer.step()
+                gradients.step()
             if exceeds_target_kl:
                 break
         interval = config.target_update_interval
@@ -192,19 +208,20 @@ class Learner:
             update_target(self.target_policy, policy, config.tau)
         logs = _mean_terms(terms, start_of_last_pass)
         if config.baseline == "value":
-            rollout, (returns, _) = buffer.rollout, buffer.estimates
+            rollout, (returns, _) = buffer.stored_rollout, buffer.stored_estimates
             logs["explained_variance"] = explained_variance(
                 rollout.flat(rollout.values), rollout.flat(returns)
             )
-        # One synchronisation with the device.
-        numbers = torch.stack(list(logs.values())).tolist() if logs else []
-        return n_updates, dict(zip(logs, numbers, strict=True))
+        return n_updates, _to_floats(logs)
 
     def _passes(self, buffer: TrajectoryBuffer) -> Iterator[Iterator[Batch]]:
         """Yields the batches of each epoch, or one batch per step on replayed data."""
         if self.replay is None:
             for _ in range(self.config.n_epochs):
-                yield buffer.get(self.config.batch_size)
+                # A user's `get` gets tensors, and is not overridden where arrays are.
+                stored = self.gradients.uses_arrays
+                get = buffer.batches if stored else buffer.get
+                yield get(self.config.batch_size)
         elif len(self.replay) >= self.config.learning_starts:
             for _ in range(self.config.gradient_steps):
                 yield iter([self.replayed_batch()])
@@ -259,30 +276,29 @@ class Learner:
         Args:
             buffer: the rollout of the update, searched for the cause.
         """
-        parameters = parameters_of(self.policy)
-        if parameters:
-            # One vector: a norm for each of many small tensors is slower.
-            flat = torch.nn.utils.parameters_to_vector(parameters).detach()
-            self._scalars.append(("weights", torch.linalg.vector_norm(flat)))
+        self._scalars.append(("weights", self.gradients.weight_norm()))
         self._raise_if_nonfinite(buffer)
 
     def _raise_if_nonfinite(self, buffer: TrajectoryBuffer) -> None:
         """Checks the scalars of the update so far, with one synchronisation."""
         scalars, self._scalars = self._scalars, []
-        numbers = [scalar.detach().float() for _, scalar in scalars]
-        if not numbers or math.isfinite(sum(torch.stack(numbers).tolist())):
+        numbers = _to_floats(dict(enumerate(scalar for _, scalar in scalars)))
+        if math.isfinite(sum(numbers.values())):
             return
-        for (name, _), number in zip(scalars, numbers, strict=True):
+        for (name, _), number in zip(scalars, numbers.values(), strict=True):
             # The squares of finite weights can overflow.
             overflows = name == "weights" and all_finite(parameters_of(self.policy))
-            if not (number.isfinite() or overflows):
+            if not (math.isfinite(number) or overflows):
                 raise self._error(name, buffer)
 
-    def _successor_values(self, obs: Observation) -> Tensor:
+    def _successor_values(self, obs: Observation) -> Rows:
         """Returns V of observations `[B, ...]` by the target network, if any."""
-        critic = self.policy if self.target_policy is None else self.target_policy
+        if self.target_policy is None:
+            return self.gradients.values(obs)
+        is_array = isinstance(leaves(obs)[0], np.ndarray)
         with torch.no_grad():
-            return critic.predict_values(obs).flatten()
+            values = self.target_policy.predict_values(as_tensors(obs)).flatten()
+        return values.numpy() if is_array else values
 
     def _remember(self, buffer: TrajectoryBuffer) -> None:
         rollout = buffer.rollout
@@ -319,8 +335,9 @@ class Learner:
             )
         values = successors = values.reshape(shape)
         if self.target_policy is not None:
-            successors = self._successor_values(obs).reshape(shape)
-        bootstrap_values = self._successor_values(states.observations)
+            successors = torch.as_tensor(self._successor_values(obs)).reshape(shape)
+        # Of arrays or tensors, as the gradient source computes them.
+        bootstrap_values = torch.as_tensor(self._successor_values(states.observations))
         rollout = replace(
             rollout,
             values=values,
@@ -392,28 +409,41 @@ def current_value(name: str, given: float | Schedule, progress: float) -> float:
     return float(value)
 
 
-def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
+def explained_variance(values: Rows, returns: Rows) -> Rows:
     """Returns the share of the returns' variance that the critic explains, a scalar.
 
     `1 - Var(G - V) / Var(G)`; NaN where all returns are equal, as in SB3.
 
     Args:
-        values: `[B]`, V(s_b).
-        returns: `[B]`, G_b.
+        values: `[B]`, V(s_b), an array or a tensor.
+        returns: `[B]`, G_b, likewise.
     """
-    variance = returns.var(correction=0)
-    share = 1.0 - (returns - values).var(correction=0) / variance
-    return torch.where(variance == 0.0, torch.nan, share)
+    xp = namespace(returns)
+    variance = xp.var(returns, correction=0)
+    is_zero = variance == 0.0
+    # Without a division by zero, of which NumPy warns.
+    unexplained = xp.var(returns - values, correction=0) / xp.where(
+        is_zero, 1.0, variance
+    )
+    share: Rows = xp.where(is_zero, math.nan, 1.0 - unexplained)
+    return share
 
 
-def _mean_terms(
-    terms: list[dict[str, Tensor]], start_of_last_pass: int
-) -> dict[str, Tensor]:
+def _mean_terms(terms: list[Terms], start_of_last_pass: int) -> Terms:
     """Returns what PPO logs: the last loss, the last pass's KL, means of the rest."""
     if not terms:
         return {}
     starts = {"loss": len(terms) - 1, "approx_kl": start_of_last_pass}
-    return {
-        name: torch.stack([t[name] for t in terms[starts.get(name, 0) :]]).mean()
-        for name in terms[-1]
-    }
+    means = {}
+    for name in terms[-1]:
+        numbers = [each[name] for each in terms[starts.get(name, 0) :]]
+        means[name] = sum(numbers) / len(numbers) if len(numbers) > 1 else numbers[0]
+    return means
+
+
+def _to_floats(numbers: dict[Any, Any]) -> dict[Any, float]:
+    """Converts numbers and scalar tensors, with one synchronisation with the device."""
+    if any(isinstance(number, Tensor) for number in numbers.values()):
+        scalars = [number.float() for number in numbers.values()]
+        return dict(zip(numbers, torch.stack(scalars).tolist(), strict=True))
+    return {name: float(number) for name, number in numbers.items()}

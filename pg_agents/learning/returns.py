@@ -1,6 +1,6 @@
-"""Returns and advantages from rewards and values: pure functions of tensors.
+"""Returns and advantages from rewards and values: pure functions.
 
-All tensors are float `[T, N]`, or `[T]` for a single sequence, and masks are bool of
+They take tensors, or NumPy arrays, and return the same. All are float `[T, N]`, or `[T]` for a single sequence, and masks are bool of
 the same shape; results have the shape and dtype of `rewards`, in units of reward. Row t
 of `rewards`, `terminated` and `truncated` follows the action of row t. `next_values[t]`
 is the value of the state after that action: of the final state where an episode is
@@ -18,8 +18,14 @@ computed in float64: in float32, the sum of 50,000 equal rewards is off by 0.05 
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from pg_agents.common.tree import cast, namespace, to_float64
 
 __all__ = [
     "full_return",
@@ -30,14 +36,16 @@ __all__ = [
     "td_target",
 ]
 
+Rows = TypeVar("Rows", Tensor, NDArray[Any])
+
 
 def reward_to_go(
-    rewards: Tensor,
+    rewards: Rows,
     gamma: float,
-    terminated: Tensor | None = None,
-    truncated: Tensor | None = None,
-    next_values: Tensor | None = None,
-) -> Tensor:
+    terminated: Rows | None = None,
+    truncated: Rows | None = None,
+    next_values: Rows | None = None,
+) -> Rows:
     """Discounted sum of the rewards from each step to the end of its episode.
 
     `G_t = r_t + gamma * (c_t G_{t+1} + (1 - c_t) v_{t+1})`
@@ -48,12 +56,12 @@ def reward_to_go(
 
 
 def full_return(
-    rewards: Tensor,
+    rewards: Rows,
     gamma: float,
-    terminated: Tensor | None = None,
-    truncated: Tensor | None = None,
-    next_values: Tensor | None = None,
-) -> Tensor:
+    terminated: Rows | None = None,
+    truncated: Rows | None = None,
+    next_values: Rows | None = None,
+) -> Rows:
     """Discounted return of the whole episode, repeated at each of its steps.
 
     `F_t = G_0` of the episode that row t belongs to, with G as in `reward_to_go`. An
@@ -63,18 +71,19 @@ def full_return(
     """
     returns = reward_to_go(rewards, gamma, terminated, truncated, next_values)
     continues, _ = continuation(rewards, terminated, truncated, next_values)
+    xp = namespace(rewards)
     for t in range(1, len(rewards)):
-        returns[t] = torch.where(continues[t - 1], returns[t - 1], returns[t])
+        returns[t] = xp.where(continues[t - 1], returns[t - 1], returns[t])
     return returns
 
 
 def td_target(
-    rewards: Tensor,
+    rewards: Rows,
     gamma: float,
-    terminated: Tensor | None = None,
-    truncated: Tensor | None = None,
-    next_values: Tensor | None = None,
-) -> Tensor:
+    terminated: Rows | None = None,
+    truncated: Rows | None = None,
+    next_values: Rows | None = None,
+) -> Rows:
     """One-step target, `r_t + gamma * v_{t+1}`.
 
     Reference: Sutton and Barto (2018), equation 6.2.
@@ -83,13 +92,13 @@ def td_target(
 
 
 def n_step_return(
-    rewards: Tensor,
+    rewards: Rows,
     gamma: float,
     n: int,
-    terminated: Tensor | None = None,
-    truncated: Tensor | None = None,
-    next_values: Tensor | None = None,
-) -> Tensor:
+    terminated: Rows | None = None,
+    truncated: Rows | None = None,
+    next_values: Rows | None = None,
+) -> Rows:
     """Discounted sum of n >= 1 rewards and the value of the state after them.
 
     `G^1_t = r_t + gamma * v_{t+1}`, and
@@ -104,21 +113,22 @@ def n_step_return(
     continues, bootstrap = continuation(rewards, terminated, truncated, next_values)
     wide_rewards, bootstrap = to_float64(rewards), to_float64(bootstrap)
     target = wide_rewards + gamma * bootstrap
+    xp = namespace(rewards)
     # There are at most T rewards to add.
     for _ in range(min(n, len(rewards)) - 1):
-        next_target = torch.cat([target[1:], bootstrap[-1:]])
-        target = wide_rewards + gamma * torch.where(continues, next_target, bootstrap)
-    return target.to(rewards.dtype)
+        next_target = xp.concat([target[1:], bootstrap[-1:]])
+        target = wide_rewards + gamma * xp.where(continues, next_target, bootstrap)
+    return cast(target, rewards.dtype)
 
 
 def lambda_return(
-    rewards: Tensor,
+    rewards: Rows,
     gamma: float,
     lambda_: float,
-    terminated: Tensor | None = None,
-    truncated: Tensor | None = None,
-    next_values: Tensor | None = None,
-) -> Tensor:
+    terminated: Rows | None = None,
+    truncated: Rows | None = None,
+    next_values: Rows | None = None,
+) -> Rows:
     """Average of all n-step returns, weighted by powers of lambda.
 
     `G_t = r_t + gamma * (c_t ((1 - lambda) v_{t+1} + lambda G_{t+1})
@@ -129,20 +139,23 @@ def lambda_return(
     """
     check_unit_interval(gamma=gamma, lambda_=lambda_)
     continues, bootstrap = continuation(rewards, terminated, truncated, next_values)
-    weighted = torch.where(continues, (1.0 - lambda_) * bootstrap, bootstrap)
+    weighted = bootstrap
+    if lambda_ != 1.0:
+        where = namespace(rewards).where
+        weighted = where(continues, (1.0 - lambda_) * bootstrap, bootstrap)
     terms = rewards + gamma * weighted
     return _discounted_sum(terms, gamma * lambda_, continues, bootstrap[-1])
 
 
 def generalized_advantage(
-    rewards: Tensor,
-    values: Tensor,
+    rewards: Rows,
+    values: Rows,
     gamma: float,
     gae_lambda: float,
-    terminated: Tensor | None = None,
-    truncated: Tensor | None = None,
-    next_values: Tensor | None = None,
-) -> Tensor:
+    terminated: Rows | None = None,
+    truncated: Rows | None = None,
+    next_values: Rows | None = None,
+) -> Rows:
     """Generalised advantage estimation.
 
     `A_t = delta_t + gamma * lambda * c_t A_{t+1}` with
@@ -156,45 +169,50 @@ def generalized_advantage(
         rewards, terminated, truncated, next_values, values=values
     )
     delta = rewards + gamma * bootstrap - values
-    after_last = torch.zeros_like(rewards[0])
+    after_last = namespace(rewards).zeros_like(rewards[0])
     return _discounted_sum(delta, gamma * gae_lambda, continues, after_last)
 
 
 def _discounted_sum(
-    terms: Tensor, discount: float, continues: Tensor, after_last: Tensor
-) -> Tensor:
+    terms: Rows, discount: float, continues: Rows, after_last: Rows
+) -> Rows:
     """Returns `S_t = terms_t + discount * c_t S_{t+1}` with `S_T = after_last`."""
+    total: Any = to_float64(after_last)
     # Via uint8: converting bools is many times slower in torch.
-    discounts = discount * continues.view(torch.uint8).to(terms.dtype)
-    sums, total = [], to_float64(after_last)
-    rows = zip(to_float64(terms).unbind(), to_float64(discounts).unbind(), strict=True)
-    for term, factor in reversed(list(rows)):
-        total = torch.addcmul(term, factor, total)
+    uint8 = namespace(terms).uint8
+    factors: Any = discount * to_float64(continues.view(uint8))
+    rows: Any = to_float64(terms)
+    if isinstance(terms, np.ndarray) and after_last.size == 1:
+        # Python's numbers are faster than arrays of one.
+        total, rows, factors = (x.ravel().tolist() for x in (total, rows, factors))
+        (total,) = total
+    sums = []
+    for term, factor in zip(reversed(list(rows)), reversed(list(factors)), strict=True):
+        total = term + factor * total
         sums.append(total)
-    return torch.stack(sums[::-1]).to(terms.dtype)
-
-
-def to_float64(tensor: Tensor) -> Tensor:
-    """Converts to float64, except on Apple's GPUs, which do not support it."""
-    return tensor if tensor.device.type == "mps" else tensor.double()
+    sums.reverse()
+    if isinstance(terms, Tensor):
+        return torch.stack(sums).to(terms.dtype)
+    return np.array(sums, terms.dtype).reshape(terms.shape)
 
 
 def continuation(
-    rewards: Tensor,
-    terminated: Tensor | None,
-    truncated: Tensor | None,
-    next_values: Tensor | None,
-    **others: Tensor,
-) -> tuple[Tensor, Tensor]:
+    rewards: Rows,
+    terminated: Rows | None,
+    truncated: Rows | None,
+    next_values: Rows | None,
+    **others: Rows,
+) -> tuple[Rows, Rows]:
     """Checks shapes, also those of `others`; returns c_t, bool, and v_{t+1}."""
     if rewards.ndim not in (1, 2) or len(rewards) == 0:
         raise ValueError(
             f"rewards must be [T] or [T, N] with T >= 1, got {list(rewards.shape)}"
         )
-    never = torch.zeros_like(rewards, dtype=torch.bool)
+    xp = namespace(rewards)
+    never = xp.zeros_like(rewards, dtype=xp.bool)
     terminated = never if terminated is None else terminated
     truncated = never if truncated is None else truncated
-    next_values = torch.zeros_like(rewards) if next_values is None else next_values
+    next_values = xp.zeros_like(rewards) if next_values is None else next_values
     tensors = {
         "terminated": terminated,
         "truncated": truncated,
@@ -207,7 +225,7 @@ def continuation(
                 f"{name} must have the shape of rewards, {list(rewards.shape)}, got "
                 f"{list(tensor.shape)}"
             )
-    return ~(terminated | truncated), torch.where(terminated, 0.0, next_values)
+    return ~(terminated | truncated), xp.where(terminated, 0.0, next_values)
 
 
 def check_unit_interval(**numbers: float) -> None:

@@ -139,11 +139,7 @@ class PolicyGradientPolicy(ActorCriticPolicy, _CountsFromZero):  # type: ignore[
         It is not if a user's subclass or the instance overrides a method, or if hooks,
         which would be called a different number of times, are registered.
         """
-        return (
-            _are_stock(self, _METHODS)
-            and _are_stock(self.mlp_extractor, _EXTRACTOR_METHODS)
-            and not has_hooks(self)
-        )
+        return overridden_method(self) is None and not has_hooks(self)
 
     @property
     def has_train_eval_modes(self) -> bool:
@@ -191,18 +187,29 @@ class NoCritic(nn.Module):
         return latent.new_zeros((len(latent), 1))
 
 
-def _are_stock(module: nn.Module, names: tuple[str, ...]) -> bool:
-    """Returns whether no method is overridden by a user's class or on the instance."""
-    for name in names:
-        method = getattr(type(module), name, None)
-        overridden = method and method.__module__.split(".")[0] not in _TRUSTED
-        if overridden or name in vars(module):
-            return False
-    return True
+def overridden_method(policy: ActorCriticPolicy) -> str | None:
+    """Returns the first method of acting or evaluating that a user overrides.
+
+    It may be overridden by a subclass, on a class, or on the instance.
+
+    Args:
+        policy: of pg_agents or SB3, or of a subclass.
+    """
+    parts = ((policy, _METHODS), (policy.mlp_extractor, _EXTRACTOR_METHODS))
+    for module, names in parts:
+        for name in names:
+            method = getattr(type(module), name, None)
+            overridden = method and method.__module__.split(".")[0] not in _TRUSTED
+            if overridden or name in vars(module):
+                return f"{type(module).__name__}.{name}"
+    return None
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether a hook is registered on a module, on one inside it, or on all modules."""
+    """Whether a hook is registered on a module, on one inside it, or on all modules.
+
+    A layer whose `forward` is overridden on the instance counts as well.
+    """
     if nn.modules.module._has_any_global_hook():
         return True
     # A loop, because `module.modules()` takes several times as long.
@@ -216,6 +223,7 @@ def has_hooks(module: nn.Module) -> bool:
             or current._forward_pre_hooks
             or current._backward_hooks
             or current._backward_pre_hooks
+            or "forward" in vars(current)
         ):
             return True
         pending += current._modules.values()

@@ -105,7 +105,7 @@ class MlpPolicy(PolicyGradientPolicy):
             body = net_arch.get("pi", []) if isinstance(net_arch, dict) else net_arch
             # As an argument, for a saved policy.
             self.net_arch = body
-            extractor = _SharedBody if self._critic == "shared" else MlpExtractor
+            extractor = SharedBody if self._critic == "shared" else MlpExtractor
             self.mlp_extractor = extractor(
                 self.features_dim,
                 net_arch={"pi": body, "vf": []},
@@ -184,7 +184,7 @@ class MultiInputPolicy(MlpPolicy):
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
 
-class _SharedBody(MlpExtractor):
+class SharedBody(MlpExtractor):
     """One body for both heads, computed once."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

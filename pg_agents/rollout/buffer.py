@@ -16,7 +16,14 @@ from stable_baselines3.common.preprocessing import get_action_dim, get_obs_shape
 from torch import Tensor
 
 from pg_agents.common.spaces import sample_dtype
-from pg_agents.common.tree import Observation, Rows, flatten_time, select, tree_map
+from pg_agents.common.tree import (
+    Observation,
+    Rows,
+    flatten_time,
+    namespace,
+    select,
+    tree_map,
+)
 from pg_agents.rollout.data import (
     Batch,
     BootstrapStates,
@@ -36,44 +43,6 @@ _WRITABLE = (
     "returns",
     "advantages",
 )
-
-
-class RowBuffer:
-    """Rows `[N, ...]` appended one by one, read as one array `[T, N, ...]`.
-
-    Memory is preallocated and doubled when full.
-
-    Args:
-        row: the first row, not yet appended: it sets shape, dtype and device.
-        n_rows: expected number of rows, if known.
-    """
-
-    def __init__(self, row: Rows, n_rows: int | None = None) -> None:
-        capacity = n_rows or _FIRST_CAPACITY
-        if isinstance(row, Tensor):
-            self._memory: Any = row.new_empty((capacity, *row.shape))
-        else:
-            array = np.asarray(row)
-            self._memory = np.empty((capacity, *array.shape), array.dtype)
-        self._n_rows = 0
-
-    def __len__(self) -> int:
-        """Number of rows, T."""
-        return self._n_rows
-
-    def append(self, row: Rows) -> None:
-        """Copies a row."""
-        if self._n_rows == len(self._memory):
-            concat: Any = torch.cat if isinstance(row, Tensor) else np.concatenate
-            self._memory = concat([self._memory, self._memory])
-        self._memory[self._n_rows] = row
-        self._n_rows += 1
-
-    @property
-    def rows(self) -> Rows:
-        """The rows, `[T, N, ...]`, sharing memory with the buffer."""
-        rows: Rows = self._memory[: self._n_rows]
-        return rows
 
 
 class _Array:
@@ -116,6 +85,8 @@ class TrajectoryBuffer:
 
     Attributes:
         full: whether the rollout is complete and its advantages are computed.
+        uses_arrays: whether rollout and batches are stored as NumPy arrays, as the
+            closed form of gradients reads them; else as tensors on the device.
         n_envs: number of environments, N; None before `set_spec`, as the next two.
         observation_space: observation space.
         action_space: action space.
@@ -136,6 +107,7 @@ class TrajectoryBuffer:
     episode_steps = _Array()
     next_values = _Array()
 
+    uses_arrays = False
     n_envs: int | None = None
     observation_space: spaces.Space[Any] | None = None
     action_space: spaces.Space[Any] | None = None
@@ -173,17 +145,20 @@ class TrajectoryBuffer:
 
     def reset(self) -> None:
         """Starts an empty rollout; arrays and batches of the last one stay valid."""
-        self._columns: dict[str, Any] = {}
+        # Columns [capacity, N, ...], arrays or tensors; observations may be a dict.
+        self._memory: dict[str, Any] = {}
+        self._capacity = self._n_rows = 0
         # Rows with final observations, and rows with steps that may not be recorded.
         self._final_obs: dict[int, Observation] = {}
         self._masks: dict[int, Rows] = {}
         self._rollout: Rollout | None = None
-        self._returns = self._advantages = torch.empty(0)
+        self._returns: Any = torch.empty(0)
+        self._advantages: Any = self._returns
         # Arrays of a complete rollout that were read or assigned. A caller can write to
         # them, so they replace their columns.
         self._arrays: dict[str, Any] = {}
         self._was_read: set[str] = set()
-        self._steps: tuple[Observation, Tensor] | None = None
+        self._steps: tuple[Observation, Any] | None = None
         self.full = False
 
     def add(
@@ -222,27 +197,53 @@ class TrajectoryBuffer:
             self._final_obs[len(self)] = final_obs
         if recorded is not None:
             self._masks[len(self)] = recorded
-        row: dict[str, Any] = {
+        columns: dict[str, Any] = {
             "observations": observations,
             "actions": actions,
-            # SubprocVecEnv returns float64.
-            "rewards": rewards.float()
-            if isinstance(rewards, Tensor)
-            else np.asarray(rewards, dtype=np.float32),
+            "rewards": rewards,
             "terminated": terminated,
             "truncated": truncated,
             "episode_steps": episode_steps,
-            "values": values,
-            "log_probs": log_probs,
         }
-        for name, value in row.items():
-            if value is None:
-                continue
-            if name not in self._columns:
-                self._columns[name] = tree_map(
-                    lambda first: RowBuffer(first, self._n_steps), value
-                )
-            tree_map(RowBuffer.append, self._columns[name], value)
+        if values is not None:
+            columns["values"] = values
+        if log_probs is not None:
+            columns["log_probs"] = log_probs
+        row = self._n_rows
+        if row == self._capacity:
+            self._grow(columns)
+        memory = self._memory
+        for name, rows in columns.items():
+            if isinstance(rows, dict):
+                for key, part in rows.items():
+                    memory[name][key][row] = part
+            else:
+                memory[name][row] = rows
+        self._n_rows = row + 1
+
+    def _grow(self, columns: dict[str, Any]) -> None:
+        """Allocates memory for the expected number of rows, or doubles it."""
+        if self._memory:
+            self._capacity *= 2
+            for name, memory in self._memory.items():
+                self._memory[name] = tree_map(_doubled, memory)
+            return
+        self._capacity = self._n_steps or _FIRST_CAPACITY
+        for name, rows in columns.items():
+            self._memory[name] = tree_map(partial(_empty, self._capacity), rows)
+        # SubprocVecEnv returns float64.
+        self._memory["rewards"] = _empty(
+            self._capacity, columns["rewards"], dtype="float32"
+        )
+
+    def rows(self, name: str) -> Any:  # noqa: ANN401
+        """Returns what `add` was given, `[T, N, ...]`, sharing memory with the buffer.
+
+        Args:
+            name: an argument of `add`; not `final_obs`.
+        """
+        n_rows = self._n_rows
+        return tree_map(lambda memory: memory[:n_rows], self._memory[name])
 
     def bootstrap_states(self, last_obs: Observation) -> BootstrapStates:
         """Returns the observations that successor values are computed from.
@@ -250,31 +251,31 @@ class TrajectoryBuffer:
         Args:
             last_obs: `[N, *obs_shape]`, the observations after the last row.
         """
-        to_tensor = partial(torch.as_tensor, device=self.device)
-        obs = tree_map(to_tensor, last_obs)
+        obs = tree_map(self._convert, last_obs)
+        none: Any = self._convert(np.empty(0, dtype=np.int64))
         if not self._final_obs:
-            none = torch.empty(0, dtype=torch.int64, device=self.device)
             return BootstrapStates(obs, none, none)
         truncated = self.column("truncated")
         if self._masks:
             truncated = truncated & self.column("recorded")
-        rows, envs = truncated.nonzero().unbind(1)
+        xp = namespace(truncated)
+        rows, envs = xp.where(truncated)
         if len(rows) > 0:
             final = tree_map(
-                lambda *each: torch.stack([to_tensor(one) for one in each]),
+                lambda *each: xp.stack([self._convert(one) for one in each]),
                 *self._final_obs.values(),
             )
-            with_final = torch.tensor(list(self._final_obs), device=self.device)
-            truncated_obs = select(final, (torch.searchsorted(with_final, rows), envs))
-            obs = tree_map(lambda *each: torch.cat(each), obs, truncated_obs)
+            with_final = self._convert(np.array(list(self._final_obs)))
+            truncated_obs = select(final, (xp.searchsorted(with_final, rows), envs))
+            obs = tree_map(lambda *each: xp.concat(each), obs, truncated_obs)
         return BootstrapStates(obs, rows, envs)
 
     def collected(
         self,
         bootstrap_states: BootstrapStates,
         n_episodes: int | None,
-        values: Tensor | None = None,
-        log_probs: Tensor | None = None,
+        values: Rows | None = None,
+        log_probs: Rows | None = None,
     ) -> Rollout:
         """Returns the rows as a rollout, without successor values.
 
@@ -284,26 +285,24 @@ class TrajectoryBuffer:
             values: `[B]`, V of the recorded observations, unless `add` got them.
             log_probs: `[B]`, log-probabilities of the recorded actions, likewise.
         """
-        rewards: Tensor = self.column("rewards")
-        zeros = torch.zeros((), device=self.device).expand(rewards.shape)
-        unknown = {"values": zeros, "log_probs": zeros}
-        columns = {name: self.column(name) for name in (*self._columns, "recorded")}
+        columns = {name: self.column(name) for name in (*self._memory, "recorded")}
+        zeros = namespace(columns["rewards"]).zeros_like(columns["rewards"])
         rollout = Rollout(
-            **{**unknown, **columns},
+            **{"values": zeros, "log_probs": zeros, **columns},
             next_values=zeros,
             n_episodes=n_episodes,
             bootstrap_states=bootstrap_states,
             all_recorded=not self._masks,
         )
-        flat = {"values": values, "log_probs": log_probs}
-        known: dict[str, Any] = {
-            name: rollout.unflat(column)
-            for name, column in flat.items()
-            if column is not None
-        }
-        return replace(rollout, **known) if known else rollout
+        if values is None and log_probs is None:
+            return rollout
+        known = {"values": values, "log_probs": log_probs}
+        return replace(
+            rollout,
+            **{k: rollout.unflat(v) for k, v in known.items() if v is not None},
+        )
 
-    def complete(self, rollout: Rollout, returns: Tensor, advantages: Tensor) -> None:
+    def complete(self, rollout: Rollout, returns: Rows, advantages: Rows) -> None:
         """Stores the complete rollout and its estimates.
 
         Args:
@@ -316,11 +315,17 @@ class TrajectoryBuffer:
 
     @property
     def rollout(self) -> Rollout:
-        """The complete rollout, with what callbacks have written to its arrays.
+        """The complete rollout as tensors, with what callbacks have written.
 
         Raises:
             RuntimeError: if it is not complete.
         """
+        rollout = self.stored_rollout
+        return rollout.with_tensors() if self.uses_arrays else rollout
+
+    @property
+    def stored_rollout(self) -> Rollout:
+        """As `rollout`, of arrays if `uses_arrays`."""
         if self._rollout is None:
             raise RuntimeError(
                 "the rollout is not complete: there is nothing to learn from before "
@@ -338,6 +343,12 @@ class TrajectoryBuffer:
     @property
     def estimates(self) -> tuple[Tensor, Tensor]:
         """Returns and advantages, `[T, N]`, with what callbacks have written."""
+        returns, advantages = map(torch.as_tensor, self.stored_estimates)
+        return returns, advantages
+
+    @property
+    def stored_estimates(self) -> tuple[Any, Any]:
+        """As `estimates`, arrays if `uses_arrays`."""
         if not self._arrays:
             return self._returns, self._advantages
         return (
@@ -345,36 +356,37 @@ class TrajectoryBuffer:
             self._written("advantages", self._advantages),
         )
 
-    def steps(self) -> tuple[Observation, Tensor]:
+    def steps(self) -> tuple[Observation, Any]:
         """Returns observations and actions of the recorded steps, `[B, ...]`.
 
-        As long as neither was read as an array, which can be written to, the same two
-        objects are returned, and `batch()` contains them.
+        They are in the form of the rollout. As long as neither was read as an array of
+        this buffer, which can be written to, the same two objects are returned, and
+        `batches()` contains them.
         """
         if self._steps is not None:
             return self._steps
         if self._rollout is not None:
-            return self.rollout.steps()
+            return self.stored_rollout.steps()
         obs, actions = self.column("observations"), self.column("actions")
         if self._masks:
             recorded = self.column("recorded")
             steps = select(obs, recorded), actions[recorded]
         else:
-            steps = flatten_time(obs), actions.flatten(0, 1)
+            steps = flatten_time(obs), flatten_time(actions)
         if not self._was_read & {"observations", "actions"}:
             self._steps = steps
         return steps
 
     def batch(self) -> Batch:
-        """Returns the recorded steps in time order.
+        """Returns the recorded steps in time order, as tensors.
 
         Raises:
             RuntimeError: if the rollout is not complete.
         """
-        return make_batch(self.rollout, *self.estimates, self.steps())
+        return next(self.get())
 
     def get(self, batch_size: int | None = None) -> Iterator[Batch]:
-        """Yields every recorded step once, in mini-batches.
+        """Yields every recorded step once, in mini-batches of tensors.
 
         The steps are shuffled by NumPy's global generator as in SB3: the same seed
         gives the same mini-batches. The last one has the remaining steps.
@@ -385,12 +397,19 @@ class TrajectoryBuffer:
         Raises:
             RuntimeError: if the rollout is not complete.
         """
-        batch = self.batch()
+        for batch in self.batches(batch_size):
+            yield batch.with_tensors() if self.uses_arrays else batch
+
+    def batches(self, batch_size: int | None = None) -> Iterator[Batch]:
+        """As `get`, of arrays if `uses_arrays`."""
+        rollout = self.stored_rollout
+        batch = make_batch(rollout, *self.stored_estimates, self.steps())
         if batch_size is None:
             yield batch
             return
-        for index in shuffled_indices(self.rollout, len(batch)).split(batch_size):
-            yield batch.take(index)
+        indices = shuffled_indices(rollout, len(batch))
+        for start in range(0, len(batch), batch_size):
+            yield batch.take(indices[start : start + batch_size])
 
     def sample(self, batch_size: int, env: object = None) -> Batch:
         """Returns recorded steps, drawn with replacement by NumPy's global generator.
@@ -404,26 +423,29 @@ class TrajectoryBuffer:
         return batch.take(torch.as_tensor(drawn, device=self.device))
 
     def column(self, name: str) -> Any:  # noqa: ANN401
-        """Returns what `add` was given, `[T, N, ...]`, as tensors.
+        """Returns what `add` was given, `[T, N, ...]`, in the form of the rollout.
 
         Args:
             name: an argument of `add`; not `final_obs`. `values` and
                 `log_probs` may be unknown until the rollout is complete.
         """
-        if name == "recorded" and self._columns:
-            shape = self._columns["terminated"].rows.shape
-            recorded = torch.ones(shape, dtype=torch.bool, device=self.device)
+        if name == "recorded" and self._memory:
+            terminated = self._convert(self.rows("terminated"))
+            recorded = namespace(terminated).ones_like(terminated)
             for row, mask in self._masks.items():
-                recorded[row] = torch.as_tensor(mask, device=self.device)
+                recorded[row] = self._convert(mask)
             return recorded
         if self._rollout is not None and (
             name in ("values", "log_probs") or name in self._arrays
         ):
-            return getattr(self.rollout, name)
-        return tree_map(
-            lambda column: torch.as_tensor(column.rows, device=self.device),
-            self._columns[name],
-        )
+            return getattr(self.stored_rollout, name)
+        return tree_map(self._convert, self.rows(name))
+
+    def _convert(self, values: Rows) -> Rows:
+        """Returns an array, or a tensor on the device, as the rollout has them."""
+        if self.uses_arrays:
+            return np.asarray(values)
+        return torch.as_tensor(values, device=self.device)
 
     @property
     def has_masks(self) -> bool:
@@ -434,7 +456,7 @@ class TrajectoryBuffer:
 
     def __len__(self) -> int:
         """Number of rows so far, T."""
-        return len(self._columns.get("rewards", ()))
+        return self._n_rows
 
     def size(self) -> int:
         """Returns the number of rows so far, T."""
@@ -481,9 +503,9 @@ class TrajectoryBuffer:
 
     def _exists(self, name: str) -> bool:
         if name in ("returns", "advantages", "episode_starts", "recorded"):
-            return bool(self._columns)
+            return bool(self._memory)
         computed = ("values", "log_probs", "next_values")
-        return name in self._columns or (self._rollout is not None and name in computed)
+        return name in self._memory or (self._rollout is not None and name in computed)
 
     def _array(self, name: str) -> Any:  # noqa: ANN401
         """Returns a column as a NumPy array, or a dict of arrays."""
@@ -528,7 +550,7 @@ class TrajectoryBuffer:
             return getattr(self._rollout, name)
         if name == "recorded":
             return self.column("recorded")
-        return tree_map(lambda one: one.rows, self._columns[name])
+        return self.rows(name)
 
     def _assign(self, name: str, value: Any) -> None:  # noqa: ANN401
         """Makes an array the column of that name.
@@ -606,8 +628,23 @@ def _as_array(values: Any) -> NDArray[Any]:  # noqa: ANN401
     return np.require(values, requirements="W")
 
 
-def _like(tensor: Tensor, array: NDArray[Any]) -> Tensor:
-    """Returns an array's numbers in the form of a tensor."""
+def _empty(capacity: int, row: Rows, dtype: str | None = None) -> Rows:
+    """Returns memory for rows like a row; dtypes have the same names in NumPy."""
+    shape = (capacity, *row.shape)
+    if isinstance(row, Tensor):
+        return row.new_empty(shape, dtype=getattr(torch, dtype) if dtype else None)
+    return np.empty(shape, dtype or row.dtype)
+
+
+def _doubled(memory: Rows) -> Rows:
+    doubled: Rows = namespace(memory).concat([memory, memory])
+    return doubled
+
+
+def _like(tensor: Rows, array: NDArray[Any]) -> Rows:
+    """Returns an array's numbers in the form of another array or of a tensor."""
+    if isinstance(tensor, np.ndarray):
+        return array.astype(tensor.dtype).reshape(tensor.shape)
     given = torch.as_tensor(array, device=tensor.device)
     return given.to(tensor.dtype).reshape(tensor.shape)
 

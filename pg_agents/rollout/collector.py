@@ -29,7 +29,7 @@ from pg_agents.vec_env.arrays import copied, to_numpy
 # Locals that callbacks expect to be arrays.
 _ARRAYS_FOR_CALLBACKS = ("actions", "clipped_actions", "rewards", "dones", "new_obs")
 # Returns actions, and values and log-probabilities if it has computed them.
-Act = Callable[[Observation], tuple[Tensor, Tensor | None, Tensor | None]]
+Act = Callable[[Observation], tuple[Rows, Tensor | None, Tensor | None]]
 
 
 class Collector:
@@ -62,16 +62,24 @@ class Collector:
         """Sets the step counts to 0, because SB3 resets the environments."""
         self.episode_steps = np.zeros(n_envs, dtype=np.int64)
 
-    def begin(self, env: VecEnv, n_steps: int | None, n_episodes: int | None) -> None:
+    def begin(
+        self,
+        env: VecEnv,
+        n_steps: int | None,
+        n_episodes: int | None,
+        uses_arrays: bool = False,
+    ) -> None:
         """Prepares a rollout; one of whole episodes resets unfinished episodes.
 
         Args:
             env: the environment.
             n_steps: steps of each environment; None for `n_episodes`.
             n_episodes: whole episodes of each environment.
+            uses_arrays: whether `act` takes and returns arrays, not tensors.
         """
         self.in_rollout = False
-        self._as_tensors = n_steps is not None
+        self._uses_arrays = uses_arrays
+        self._as_tensors = n_steps is not None and not uses_arrays
         if n_steps is not None:
             self.limit = StepLimit(n_steps)
             return
@@ -127,11 +135,11 @@ class Collector:
             obs = self.obs
             obs_tensor = tree_map(to_tensor, obs)
             try:
-                actions_tensor, values, log_probs = act(obs_tensor)
+                drawn, values, log_probs = act(obs if self._uses_arrays else obs_tensor)
             except (ValueError, RuntimeError) as error:
                 # torch refuses distribution parameters that are not finite.
                 raise acting_error(error, obs_tensor) from error
-            actions = stepper.to_env(actions_tensor)
+            actions = stepper.to_env(drawn)
             clipped_actions = self._within_space(policy, actions, obs_tensor)
             result = stepper.step(clipped_actions)
             recorded: Any = self.limit.recorded

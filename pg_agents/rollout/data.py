@@ -1,14 +1,29 @@
-"""Data of rollouts: `Rollout`, `[T, N]`, and `Batch`, its recorded steps, `[B]`."""
+"""Data of rollouts: `Rollout`, `[T, N]`, and `Batch`, its recorded steps, `[B]`.
+
+Their columns are NumPy arrays where gradients are in closed form, and tensors on the
+model's device elsewhere; `with_tensors` returns the same data as tensors.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pg_agents.common.tree import Observation, select, tree_map
+from pg_agents.common.tree import (
+    Observation,
+    Rows,
+    as_tensors,
+    namespace,
+    select,
+    tree_map,
+)
+
+# An array or a tensor.
+Column = Any
 
 
 @dataclass(frozen=True)
@@ -25,10 +40,10 @@ class BootstrapStates:
     """
 
     observations: Observation
-    rows: Tensor
-    envs: Tensor
+    rows: Column
+    envs: Column
 
-    def successor_values(self, values: Tensor, bootstrap_values: Tensor) -> Tensor:
+    def successor_values(self, values: Column, bootstrap_values: Column) -> Column:
         """Returns the value of the state that followed each step, `[T, N]`.
 
         Args:
@@ -36,7 +51,8 @@ class BootstrapStates:
             bootstrap_values: `[N + K]`, V of `observations`.
         """
         n_envs = values.shape[1]
-        next_values = torch.cat([values[1:], bootstrap_values[None, :n_envs]])
+        concat = namespace(values).concat
+        next_values = concat([values[1:], bootstrap_values[None, :n_envs]])
         if len(self.rows) > 0:
             next_values[self.rows, self.envs] = bootstrap_values[n_envs:]
         return next_values
@@ -66,38 +82,56 @@ class Rollout:
     """
 
     observations: Observation
-    actions: Tensor
-    rewards: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    recorded: Tensor
-    values: Tensor
-    next_values: Tensor
-    log_probs: Tensor
-    episode_steps: Tensor
+    actions: Column
+    rewards: Column
+    terminated: Column
+    truncated: Column
+    recorded: Column
+    values: Column
+    next_values: Column
+    log_probs: Column
+    episode_steps: Column
     n_episodes: int | None
     bootstrap_states: BootstrapStates | None = None
     all_recorded: bool = False
 
-    def flat(self, values: Tensor) -> Tensor:
+    def flat(self, values: Column) -> Column:
         """Returns the recorded entries, `[B, ...]` of `[T, N, ...]`, in time order."""
-        return values.flatten(0, 1) if self.all_recorded else values[self.recorded]
+        if self.all_recorded:
+            return values.reshape(-1, *values.shape[2:])
+        return values[self.recorded]
 
-    def unflat(self, values: Tensor) -> Tensor:
+    def unflat(self, values: Column) -> Column:
         """Returns `[T, N]` of `[B]`, with 0 where a step is not recorded."""
         if self.all_recorded:
             return values.reshape(self.recorded.shape)
-        table = values.new_zeros(self.recorded.shape)
-        return table.masked_scatter(self.recorded, values)
+        if isinstance(values, Tensor):
+            table = values.new_zeros(self.recorded.shape)
+            return table.masked_scatter(self.recorded, values)
+        array = np.zeros(self.recorded.shape, values.dtype)
+        array[self.recorded] = values
+        return array
 
-    def masked(self, values: Tensor) -> Tensor:
+    def masked(self, values: Column) -> Column:
         """Returns `[T, N]` with 0 where a step is not recorded.
 
         Multiplying by the mask would not do: `0 * NaN` is NaN.
         """
-        return values if self.all_recorded else torch.where(self.recorded, values, 0.0)
+        if self.all_recorded:
+            return values
+        return namespace(values).where(self.recorded, values, 0.0)
 
-    def steps(self) -> tuple[Observation, Tensor]:
+    def row_indices(self) -> Column:
+        """Returns t at `[t, n]`, int64."""
+        xp = namespace(self.recorded)
+        return xp.cumsum(xp.ones_like(self.recorded, dtype=xp.int64), 0) - 1
+
+    def with_tensors(self) -> Rollout:
+        """Returns the same data as tensors, which share their memory with arrays."""
+        rollout: Rollout = as_tensors(self)
+        return rollout
+
+    def steps(self) -> tuple[Observation, Column]:
         """Returns observations and actions of the recorded steps, `[B, ...]`."""
         return tree_map(self.flat, self.observations), self.flat(self.actions)
 
@@ -121,11 +155,11 @@ class Batch:
     """
 
     observations: Observation
-    actions: Tensor
-    advantages: Tensor
-    returns: Tensor
-    old_values: Tensor
-    old_log_prob: Tensor
+    actions: Column
+    advantages: Column
+    returns: Column
+    old_values: Column
+    old_log_prob: Column
     n_samples: float
     standardized: bool = False
 
@@ -133,7 +167,12 @@ class Batch:
         """Number of steps, B."""
         return len(self.actions)
 
-    def take(self, index: Tensor | slice) -> Batch:
+    def with_tensors(self) -> Batch:
+        """Returns the same data as tensors, which share their memory with arrays."""
+        batch: Batch = as_tensors(self)
+        return batch
+
+    def take(self, index: Rows | slice) -> Batch:
         """Returns the steps at `index`, `[B']` int64, or of a slice."""
         actions = self.actions[index]
         return Batch(
@@ -149,9 +188,9 @@ class Batch:
 
 def make_batch(
     rollout: Rollout,
-    returns: Tensor,
-    advantages: Tensor,
-    steps: tuple[Observation, Tensor] | None = None,
+    returns: Column,
+    advantages: Column,
+    steps: tuple[Observation, Column] | None = None,
 ) -> Batch:
     """Returns the recorded steps in time order.
 
@@ -189,7 +228,7 @@ def concatenate(batches: list[Batch]) -> Batch:
     )
 
 
-def shuffled_indices(rollout: Rollout, n_steps: int) -> Tensor:
+def shuffled_indices(rollout: Rollout, n_steps: int) -> Column:
     """Returns a permutation of the recorded steps, `[B]` int64, by NumPy's generator.
 
     As in SB3, the permutation is over the steps ordered by environment, then time: the
@@ -199,10 +238,12 @@ def shuffled_indices(rollout: Rollout, n_steps: int) -> Tensor:
         rollout: a complete rollout.
         n_steps: number of recorded steps, B.
     """
-    device = rollout.recorded.device
-    indices = rollout.unflat(torch.arange(n_steps, device=device)).T
-    by_environment = (
-        indices.flatten() if rollout.all_recorded else indices[rollout.recorded.T]
-    )
-    order = torch.as_tensor(np.random.permutation(n_steps), device=device)
-    return by_environment[order]
+    order: Any = np.random.permutation(n_steps)
+    indices: Any = np.arange(n_steps)
+    if isinstance(rollout.recorded, Tensor):
+        device = rollout.recorded.device
+        order, indices = (torch.as_tensor(x, device=device) for x in (order, indices))
+    indices = rollout.unflat(indices).T
+    if rollout.all_recorded:
+        return indices.reshape(-1)[order]
+    return indices[rollout.recorded.T][order]

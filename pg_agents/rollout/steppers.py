@@ -98,9 +98,10 @@ class VecEnvStepper:
         """Sets step counts to 0 after a reset of all environments."""
         self.episode_steps = np.zeros_like(self.episode_steps)
 
-    def to_env(self, actions: Tensor) -> Rows:
+    def to_env(self, actions: Rows) -> Rows:
         """Returns the policy's actions, `[N, *action_shape]`, as `step` takes them."""
-        return actions.cpu().numpy()
+        array: Rows = to_numpy(actions)
+        return array
 
     def step(self, actions: Rows) -> StepResult:
         """Takes one action in every environment, within the action space."""
@@ -191,9 +192,9 @@ class NativeStepper:
     def reset(self) -> None:
         """Does nothing: the adapter has reset its statistics."""
 
-    def to_env(self, actions: Tensor) -> Rows:
+    def to_env(self, actions: Rows) -> Rows:
         """Returns the policy's actions, `[N, *action_shape]`, as `step` takes them."""
-        return actions if self._tensors else actions.cpu().numpy()
+        return actions if self._tensors else to_numpy(actions)
 
     def step(self, actions: Rows) -> StepResult:
         """Takes one action in every environment, within the action space."""
@@ -235,6 +236,7 @@ class NativeStepper:
         ended = buffer.column("terminated") | buffer.column("truncated")
         if buffer.has_masks:
             ended = ended & buffer.column("recorded")
+        ended = torch.as_tensor(ended)
         at_start = tuple(
             torch.as_tensor(rows, device=ended.device)
             for rows in self._statistics_at_start
@@ -243,7 +245,7 @@ class NativeStepper:
         return [
             {"r": round(episode_return, 6), "l": length, "t": seconds}
             for episode_return, length in newest_results(
-                buffer.column("rewards"),
+                torch.as_tensor(buffer.column("rewards")),
                 ended,
                 at_start,  # type: ignore[arg-type]
                 n,
