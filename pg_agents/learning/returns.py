@@ -139,10 +139,8 @@ def lambda_return(
     """
     check_unit_interval(gamma=gamma, lambda_=lambda_)
     continues, bootstrap = continuation(rewards, terminated, truncated, next_values)
-    weighted = bootstrap
-    if lambda_ != 1.0:
-        where = namespace(rewards).where
-        weighted = where(continues, (1.0 - lambda_) * bootstrap, bootstrap)
+    where = namespace(rewards).where
+    weighted = where(continues, (1.0 - lambda_) * bootstrap, bootstrap)
     terms = rewards + gamma * weighted
     return _discounted_sum(terms, gamma * lambda_, continues, bootstrap[-1])
 
