@@ -527,13 +527,11 @@ class FlatParameters:
                 return False
             if not all(map(is_, now, bound.parameters)):
                 return False
-        dtype = self._dtype
         for parameter, address, shape in zip(
             parameters, self._addresses, self._shapes, strict=True
         ):
             if (
                 parameter.data_ptr() != address
-                or parameter.dtype is not dtype
                 or not parameter.requires_grad
                 or parameter.shape != shape
                 or not parameter.is_contiguous()

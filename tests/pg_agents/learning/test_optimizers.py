@@ -287,7 +287,7 @@ def make_policy(policy: Any = MlpPolicy, **options: Any) -> Any:
         spaces.Discrete(3) if policy is TabularPolicy else box,
         spaces.Discrete(2),
         lambda _: 0.05,
-        **({} if policy is TabularPolicy else {"net_arch": [4]}),
+        **({} if policy is TabularPolicy else {"net_arch": [4, 4]}),
         **options,
     )
 
@@ -380,7 +380,12 @@ def replace_parameter(policy: Any) -> None:
 
 
 def transpose(policy: Any) -> None:
-    policy.action_net.weight.data = policy.action_net.weight.data.T
+    layer = policy.mlp_extractor.policy_net[2]
+    layer.weight.data = layer.weight.data.T
+
+
+def reshape(policy: Any) -> None:
+    policy.action_net.weight.data = policy.action_net.weight.data.view(4, 2)
 
 
 UNBIND: dict[str, Any] = {
@@ -390,6 +395,7 @@ UNBIND: dict[str, Any] = {
         policy.action_net.bias, "data", policy.action_net.bias.data.clone()
     ),
     "transpose": transpose,
+    "reshape": reshape,
     "split": split_critic,
     "replace": replace_parameter,
     "freeze": lambda policy: policy.action_net.requires_grad_(False),
