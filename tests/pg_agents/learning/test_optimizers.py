@@ -245,7 +245,8 @@ def test_free_leading_axes_have_their_own_steps_and_rates(dtype: torch.dtype) ->
     for rule, cls, options, names in rules:
         values = np.ones((3, 5), kind)
         state = {name: np.zeros((3, 5), kind) for name in names}
-        steps = np.zeros((3, 1), int)
+        # The dtype of counts in torch.
+        steps = np.zeros((3, 1), np.float32)
         for t in range(12):
             steps += 1
             for row, start in enumerate(starts):
