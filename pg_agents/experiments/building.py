@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ import pg_agents
 # Importing it registers the environments with Gymnasium.
 import pg_envs
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
-from pg_agents.experiments.settings import Settings, is_schedule
+from pg_agents.experiments.settings import Settings, is_schedule, suggestion
 from pg_agents.policies import features
 from pg_agents.vec_env.adapter import as_vec_env
 
@@ -116,9 +115,10 @@ def make_model(
     accepted = list(inspect.signature(algorithm).parameters)
     for name in arguments:
         if name not in accepted:
-            close = difflib.get_close_matches(name, accepted, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"{settings.algorithm} takes no argument {name!r}{hint}")
+            raise ValueError(
+                f"{settings.algorithm} takes no argument {name!r}: "
+                f"{suggestion(name, accepted)}"
+            )
     return algorithm(settings.policy, env, seed=seed, **arguments)  # type: ignore[arg-type]
 
 
