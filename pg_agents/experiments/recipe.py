@@ -49,7 +49,7 @@ class Reported:
         tenth: whether to report our 10th percentile, for returns that vary widely.
     """
 
-    text: str
+    text: str = "no figure"
     value: float | None = None
     solved: float | None = None
     points: tuple[Point, ...] = ()
@@ -75,7 +75,7 @@ class Recipe:
 
     name: str
     title: str
-    reported: Reported
+    reported: Reported = Reported()
     variants: Mapping[str, Settings] = field(default_factory=dict)
     seeds: int = 10
     demo: str | None = None

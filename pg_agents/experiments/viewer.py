@@ -123,14 +123,7 @@ def record(
     on_return: OnReturn,
     max_steps: int | None = None,
 ) -> None:
-    """Records a trained run as a film.
-
-    Args:
-        folder: folder of the finished run.
-        path: of the film, .gif or .mp4.
-        n_episodes: number of episodes.
-        on_return: called with the return of each episode.
-        max_steps: number of steps after which an episode is cut off; None for no limit.
+    """Records a trained run as a film, .gif or .mp4; see `watch` for the arguments.
 
     Raises:
         ValueError: if the file has another suffix, or a number is no integer of at

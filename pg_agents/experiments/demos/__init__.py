@@ -403,78 +403,61 @@ def periodic_evaluator(
         filmed = ""
     except ModuleNotFoundError as error:
         films, filmed = None, f"no films: {error}"
-    evaluator = PeriodicEvaluator(
+    means: dict[int, float] = {}
+
+    def evaluate_after(n_trained: int, model: BaseAlgorithm) -> None:
         # SB3 starts another episode after the last one.
-        lambda trained: film_env(
-            settings, films, f"after-{trained}", lambda n: n < n_episodes
-        ),
-        every,
-        n_episodes,
-        n_last,
-        derived_seed(request.seed, _EVALUATOR_SEED),
-    )
+        eval_env = film_env(
+            settings, films, f"after-{n_trained}", lambda n: n < n_episodes
+        )
+        with closing(DummyVecEnv([lambda: Monitor(eval_env)])) as env:
+            env.seed(derived_seed(request.seed, _EVALUATOR_SEED))
+            mean, _ = evaluate_policy(model, env, n_episodes)
+        assert isinstance(mean, float)
+        means[n_trained] = float(mean)
+
     training_env = film_env(settings, films, "training", lambda n: n % every == 0)
     with closing(DummyVecEnv([lambda: Monitor(training_env)])) as env:
-        learn(make_model(settings, env, request.seed), NO_LIMIT, [evaluator])
-    means = [f"{mean:.4g} at {trained}" for trained, mean in evaluator.means.items()]
+        model = make_model(settings, env, request.seed)
+        learn(model, NO_LIMIT, [EveryEpisodes(every, n_last, evaluate_after)])
+    texts = [f"{mean:.4g} at {n_trained}" for n_trained, mean in means.items()]
     if films is not None:
         n_films = len(list(films.glob("*.mp4")))
         filmed = f"{n_films} films in {films.relative_to(request.out)}"
     return DemoResult(
-        (f"mean of {n_episodes} episodes: {', '.join(means)} episodes", filmed)
+        (f"mean of {n_episodes} episodes: {', '.join(texts)} episodes", filmed)
     )
 
 
-class PeriodicEvaluator(BaseCallback):
-    """Evaluates the policy after every so many episodes, with its likeliest actions.
+class EveryEpisodes(BaseCallback):
+    """Calls a function after every so many episodes, and ends after the last one.
 
-    SB3's EvalCallback counts steps. The training is the same as without it: no
-    generator of the training is used.
+    SB3's callbacks count steps. The function is called between two rollouts, so it does
+    not change the training unless it changes the model or its environment.
 
     Args:
-        make_env: function of the number of episodes trained so far that returns the
-            environment of an evaluation.
-        every: episodes of training between two evaluations.
-        n_episodes: number of episodes of an evaluation.
-        last: episodes after which the training ends.
-        seed: seed of the evaluations' environments.
-
-    Attributes:
-        means: mean return of each evaluation, by the episodes trained before it.
+        every: episodes of training between two calls.
+        last: episodes after which the training ends, with a call.
+        function: gets the number of episodes trained so far and the model.
     """
 
     def __init__(
-        self,
-        make_env: Callable[[int], gymnasium.Env[Any, Any]],
-        every: int,
-        n_episodes: int,
-        last: int,
-        seed: int,
+        self, every: int, last: int, function: Callable[[int, BaseAlgorithm], None]
     ) -> None:
         super().__init__()
-        self.make_env, self.every, self.n_episodes = make_env, every, n_episodes
-        self.last, self.seed = last, seed
-        self.means: dict[int, float] = {}
+        self.every, self.last, self.function = every, last, function
         self._n_trained = 0
 
     def _on_rollout_start(self) -> None:
         if self._n_trained and self._n_trained % self.every == 0:
-            self._evaluate()
+            self.function(self._n_trained, self.model)
 
     def _on_step(self) -> bool:
         self._n_trained += len(finished_episodes(self.locals))
         return self._n_trained < self.last
 
     def _on_training_end(self) -> None:
-        self._evaluate()
-
-    def _evaluate(self) -> None:
-        env = DummyVecEnv([lambda: Monitor(self.make_env(self._n_trained))])
-        with closing(env):
-            env.seed(self.seed)
-            mean, _ = evaluate_policy(self.model, env, self.n_episodes)
-        assert isinstance(mean, float)
-        self.means[self._n_trained] = float(mean)
+        self.function(self._n_trained, self.model)
 
 
 def film_env(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tomllib
 from dataclasses import replace
@@ -14,7 +13,7 @@ import pytest
 
 from pg_agents.experiments import Evaluation, Settings
 from pg_agents.experiments.settings import EXTRAS, first_difference, require_extra
-from tests.pg_agents.experiments.tiny import EXACT, SETTINGS, tiny
+from tests.pg_agents.experiments.tiny import SETTINGS, tiny
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"algorithm": "DQN"}, ValueError, "algorithm must be one of 'REINFORCE', .*DQN"),
@@ -58,12 +57,6 @@ def test_an_invalid_evaluation_raises() -> None:
         Evaluation(deterministic=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"evaluation.env_kwargs must be plain data"):
         Evaluation(env_kwargs={"size": (3, 4)})
-
-
-@pytest.mark.parametrize("name", sorted(EXACT))
-def test_settings_survive_json(name: str) -> None:
-    settings = EXACT[name].settings
-    assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
 
 
 def test_json_with_a_missing_or_unknown_setting_raises() -> None:
