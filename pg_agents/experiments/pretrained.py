@@ -30,15 +30,7 @@ MAX_BYTES = 100_000
 
 
 class PretrainedRun(RunFolder):
-    """Folder of a pretrained model.
-
-    Args:
-        path: the folder.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-        DamagedRunError: (a ValueError) if its config.json is missing or damaged.
-    """
+    """Folder of a pretrained model."""
 
     def load_model(self, env: VecEnv | None = None) -> BaseAlgorithm:
         """Returns a new model with the trained weights of its actor.

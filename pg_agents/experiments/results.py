@@ -27,7 +27,7 @@ from pg_agents.common.env_specs import registered_threshold
 from pg_agents.experiments.folder import RunFolder, write_json
 from pg_agents.experiments.recipe import Point, Recipe, Reported
 from pg_agents.experiments.seeds import RunReport
-from pg_agents.experiments.settings import RunConfig, Settings
+from pg_agents.experiments.settings import RunConfig, group_name
 from pg_agents.experiments.warm_start import read_stages
 
 # The running reward of fewer episodes is mostly noise; `StopWhenSolved` uses the same.
@@ -155,9 +155,7 @@ class RunsSummary:
 
     def write(self, folder: Path) -> Path:
         """Writes ``NAME.json`` atomically, and returns its path."""
-        settings = Settings.from_json(self.settings)
-        name = RunConfig(self.recipe, self.variant, settings).name
-        path = folder / f"{name}.json"
+        path = folder / f"{group_name(self.recipe, self.variant)}.json"
         write_json(path, asdict(self))
         return path
 

@@ -22,7 +22,7 @@ from concurrent.futures import (
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Never, Protocol, Self, TextIO
+from typing import Any, Protocol, TextIO
 
 import torch
 from tqdm import tqdm
@@ -38,9 +38,6 @@ from pg_agents.experiments.run import (
     share_done,
 )
 from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig
-
-if TYPE_CHECKING:
-    Bar = tqdm[Never]  # tqdm is generic in its type stubs alone
 
 _POLL_SECONDS = 0.5
 # Exceptions for a lost worker, by name: Dask and submitit need not be installed.
@@ -149,7 +146,7 @@ def run_seeds(
         return _run_on(processes, config, seeds, root, retries, report)
 
 
-class RunsBar:
+class RunsBar(tqdm):  # type: ignore[type-arg]
     """Progress bar of all runs of a recipe: the share of their training that is done.
 
     Args:
@@ -159,9 +156,7 @@ class RunsBar:
     """
 
     def __init__(self, name: str, n_runs: int, file: TextIO | None = None) -> None:
-        self._shares: dict[int, float] = {}
-        self._n_runs = n_runs
-        self._bar: Bar = tqdm(
+        super().__init__(
             total=n_runs,
             desc=name,
             bar_format="{desc}: {percentage:3.0f}%|{bar:20}| "
@@ -169,29 +164,24 @@ class RunsBar:
             dynamic_ncols=True,
             file=file,
         )
-
-    def __enter__(self) -> Self:
-        """Returns the bar, which is on the screen already."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Closes the bar and leaves it on the screen."""
-        self._bar.close()
+        self.n_runs = n_runs
+        self._shares: dict[int, float] = {}
 
     def show(self, seed: int, progress: Progress) -> None:
         """Shows the progress of the run with a seed."""
         self._shares[seed] = progress.share
         done = sum(share == 1.0 for share in self._shares.values())
         # The most important part first: a narrow terminal truncates the line.
-        parts = [f"{done} of {self._n_runs} runs done"] if self._n_runs > 1 else []
+        parts, which = [], ""
+        if self.n_runs > 1:
+            parts, which = [f"{done} of {self.n_runs} runs done"], f"seed {seed}: "
         if progress.episodes:
-            which = f"seed {seed}: " if self._n_runs > 1 else ""
             parts.append(f"{which}episode {progress.episodes}, {progress.steps} steps")
             parts.append(f"return {progress.last_return:.4g}")
         if not math.isnan(progress.running_reward):
             parts.append(f"running {progress.running_reward:.4g}")
-        self._bar.set_postfix_str(", ".join(parts), refresh=False)
-        self._bar.update(sum(self._shares.values()) - self._bar.n)
+        self.set_postfix_str(", ".join(parts), refresh=False)
+        self.update(sum(self._shares.values()) - self.n)
 
 
 def _run(

@@ -246,13 +246,17 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """Name of the folder of the runs; the variant ``"notebook"`` adds nothing."""
-        plain = self.variant == "notebook"
-        return self.recipe if plain else f"{self.recipe}-{self.variant}"
+        """Name of the folder of the runs."""
+        return group_name(self.recipe, self.variant)
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """Returns a config with some settings changed, see `Settings.changed`."""
         return replace(self, settings=self.settings.changed(changes))
+
+
+def group_name(recipe: str, variant: str) -> str:
+    """Returns the name of a variant's runs; the variant ``"notebook"`` adds nothing."""
+    return recipe if variant == "notebook" else f"{recipe}-{variant}"
 
 
 def is_schedule(value: Any) -> bool:  # noqa: ANN401

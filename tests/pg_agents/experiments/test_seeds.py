@@ -269,7 +269,7 @@ def test_the_bar_shows_the_mean_share_and_the_last_episode() -> None:
         with RunsBar("name", n_runs, file) as bar:
             for seed, progress in calls:
                 bar.show(seed, progress)
-            bar._bar.refresh()
+            bar.refresh()
         return file.getvalue().split("\r")[-1].rstrip()
 
     text = bar_after(4, (0, Progress(1.0)), (5, Progress(0.2, 30, 4, 1.5)))
