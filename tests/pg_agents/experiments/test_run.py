@@ -285,6 +285,8 @@ def test_the_second_ctrl_c_interrupts_at_once(tmp_path: Path) -> None:
         ({"env_kwargs__no_such": 1}, TypeError),
         ({"extra": "robotics"}, ModuleNotFoundError),
         ({"extra": "no-such"}, ValueError),
+        ({"train": "module.function"}, ValueError),
+        ({"train": "json:no_such"}, ValueError),
     ],
 )
 def test_refused_settings_leave_no_folder(
