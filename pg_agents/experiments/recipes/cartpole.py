@@ -269,7 +269,6 @@ RECIPES = (
     Recipe(
         name="gae",
         title="actor-critic with generalised advantage estimation, lambda 0.95",
-        reported=Reported(text="no figure"),
         variants={
             "notebook": _batched(
                 "ActorCritic",
@@ -282,7 +281,6 @@ RECIPES = (
     Recipe(
         name="improvements",
         title="the whole list in one actor-critic; variant replay: with V-trace",
-        reported=Reported(text="no figure"),
         variants={
             "notebook": _batched(
                 "ActorCritic",
@@ -314,7 +312,6 @@ RECIPES = (
     Recipe(
         name="compare-networks",
         title="numbers of layers and units compared; --variant all, then pgtoy compare",
-        reported=Reported(text="no figure"),
         variants={
             name: replace(BEST_ACTOR_CRITIC, policy_kwargs={"net_arch": widths})
             for name, widths in _NETWORKS.items()
