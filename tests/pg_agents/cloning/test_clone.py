@@ -236,7 +236,7 @@ def test_models_without_an_actor_critic_policy_are_rejected() -> None:
         ((OBS, ACTIONS[:5]), "got 5 actions and 6 observations"),
         ((OBS, ACTIONS + 2), "actions must be in Discrete"),
         ((OBS, ACTIONS[:, None]), "actions must have the shape"),
-        ((OBS * np.nan, ACTIONS), "not finite: the first is row 0"),
+        ((OBS * np.nan, ACTIONS), "first such action is row 0"),
         ((OBS[:0], ACTIONS[:0]), "observations must have at least one row"),
         ((OBS[:, :1], ACTIONS), "observations must have the shape"),
         ((OBS,), "actions must be given"),
