@@ -183,10 +183,10 @@ def clone_behaviour(
     def train() -> float:
         """Trains once on every training row; returns the mean loss before updates."""
         policy.set_training_mode(True)
-        totals = torch.zeros(2, dtype=torch.float64)
+        totals = torch.zeros(2, dtype=torch.float64, device="cpu")
         # Batches of nearly equal size: batch norm cannot take a single row.
         n_batches = math.ceil(len(training) / batch_size)
-        order = training[torch.randperm(len(training))]
+        order = training[torch.randperm(len(training), device="cpu")]
         for rows in order.tensor_split(n_batches):
             distribution, log_prob = data.log_prob(rows)
             loss = objective = -log_prob.mean()
@@ -222,7 +222,9 @@ def clone_behaviour(
     held_out_losses: list[float] = []
     stop_reason: Literal["n_epochs", "patience", "interrupted"] = "n_epochs"
     with _guarded(policy, seed) as initial:
-        held_out, training = torch.randperm(n).split([n_held_out, n - n_held_out])
+        held_out, training = torch.randperm(n, device="cpu").split(
+            [n_held_out, n - n_held_out]
+        )
         epoch = best_epoch = 0
         best_weights = initial
         bar = tqdm(
@@ -313,7 +315,7 @@ class _PolicyData:
             if weight.isnan().any():
                 raise NonFiniteError(f"the weight {name} of the model is NaN")
         self.policy.set_training_mode(False)
-        for rows in torch.arange(len(self.actions)).split(batch_size):
+        for rows in torch.arange(len(self.actions), device="cpu").split(batch_size):
             if not self._is_finite(rows):
                 bad = next((r for r in rows if not self._is_finite(r[None])), rows[0])
                 i = int(bad)
