@@ -7,12 +7,14 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+from operator import getitem
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from gymnasium.utils import seeding
 
+from pg_envs.dynamics import index_select
 from pg_envs.state import generator_from_state
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class NumpyBackend:
     is_torch = False
     device_type = "numpy"
     xp: ModuleType = np
+    look_up = staticmethod(getitem)
 
     def __init__(self) -> None:
         self.generator, _ = seeding.np_random()
@@ -56,9 +59,14 @@ class NumpyBackend:
         """Copies any array or sequence to a NumPy array."""
         return np.array(values)
 
+    def stack(self, columns: list[Array]) -> Array:
+        """Stacks k columns `[N]` to an array `[N, k]`."""
+        # Several times as fast as np.stack.
+        return np.array(columns).T
+
     def float32(self, values: Array) -> Array:
         """Converts to single precision."""
-        return values.astype(np.float32)
+        return values.astype(np.float32, order="C")
 
     def rewards(self, rewards: Array) -> Array:
         """Converts rewards to the precision that `step` returns: float64."""
@@ -99,6 +107,7 @@ class TorchBackend:
     """
 
     is_torch = True
+    look_up = staticmethod(index_select)
 
     def __init__(self, device: torch.device | str) -> None:
         self.device: torch.device = self.xp.device(device)
@@ -165,6 +174,10 @@ class TorchBackend:
     def to_numpy(self, values: Array) -> Array:
         """Copies any tensor, array or sequence to a NumPy array."""
         return self.xp.as_tensor(values).cpu().numpy().copy()
+
+    def stack(self, columns: list[Array]) -> Array:
+        """Stacks k columns `[N]` to a tensor `[N, k]`."""
+        return self.xp.stack(columns, 1)
 
     def float32(self, values: Array) -> Array:
         """Converts to single precision."""

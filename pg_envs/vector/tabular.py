@@ -15,7 +15,6 @@ from pg_envs.dynamics import (
     add_noise,
     advance,
     initial_state,
-    look_up,
     make_tables,
 )
 from pg_envs.mdp import TabularMDP
@@ -133,7 +132,7 @@ class TabularVectorEnv(BatchedEnv):
         self._state = self.backend.xp.where(ended, self._start_state, self._state)
 
     def _observe(self) -> Array:
-        return look_up(self._tables.observations, self._state)
+        return self._tables.look_up(self._tables.observations, self._state)
 
     def _identity(self) -> dict[str, Any]:
         return {**super()._identity(), "mdp": digest(self.mdp)}
