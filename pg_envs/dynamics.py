@@ -46,6 +46,7 @@ class DynamicsTables:
         reward_noise: kind of noise on the reward, see `TabularMDP`.
         noise_scale: standard deviation of Gaussian noise.
         is_deterministic: whether state and action determine the next state.
+        is_random: whether starts, next states or rewards are drawn at all.
         look_up: `look_up(table, index)` returns rows of a table, a fresh array.
     """
 
@@ -60,6 +61,7 @@ class DynamicsTables:
     reward_noise: RewardNoise
     noise_scale: float
     is_deterministic: bool = field(init=False)
+    is_random: bool = field(init=False)
     look_up: Callable[[Array, Array], Array] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +69,11 @@ class DynamicsTables:
         is_numpy = isinstance(self.cdf, np.ndarray)
         look_up = getitem if is_numpy else index_select
         object.__setattr__(self, "look_up", look_up)
-        object.__setattr__(self, "is_deterministic", self.cdf.shape[-1] == 1)
+        is_deterministic = self.cdf.shape[-1] == 1
+        is_certain = is_deterministic and self.start is not None
+        is_random = not is_certain or self.reward_noise != "none"
+        object.__setattr__(self, "is_deterministic", is_deterministic)
+        object.__setattr__(self, "is_random", is_random)
 
     @property
     def xp(self) -> ModuleType:
