@@ -1,7 +1,7 @@
 """Small Gymnasium environments whose right answers are known exactly.
 
 Importing this package registers them with Gymnasium. It loads neither torch nor pygame:
-names that need torch are loaded on first use.
+names that need torch or Gymnasium's CartPole are loaded on first use.
 """
 
 from typing import TYPE_CHECKING
@@ -28,11 +28,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pg_envs import oracle as oracle
     from pg_envs import rendering as rendering
-    from pg_envs.make import make_torch_vec
-    from pg_envs.vector.cartpole import TorchCartPoleVectorEnv
+    from pg_envs.make import make_numpy_vec, make_torch_vec
+    from pg_envs.vector.cartpole import CartPoleVectorEnv, TorchCartPoleVectorEnv
 
 __all__ = [
     "BanditEnv",
+    "CartPoleVectorEnv",
     "PixelcopterEnv",
     "PixelcopterVectorEnv",
     "SequenceEnv",
@@ -44,6 +45,7 @@ __all__ = [
     "TorchTabularVectorEnv",
     "WindowClosed",
     "bandit_mdp",
+    "make_numpy_vec",
     "make_torch_vec",
     "mdp_from_env",
     "mdp_from_transitions",
@@ -78,7 +80,7 @@ gymnasium.register(
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "make": ["make_torch_vec"],
-        "vector.cartpole": ["TorchCartPoleVectorEnv"],
+        "make": ["make_numpy_vec", "make_torch_vec"],
+        "vector.cartpole": ["CartPoleVectorEnv", "TorchCartPoleVectorEnv"],
     },
 )

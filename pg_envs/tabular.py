@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.error import ResetNeeded
 from numpy.typing import ArrayLike, NDArray
 
 from pg_envs.dynamics import add_noise, advance, initial_state, make_tables
-from pg_envs.mdp import TabularMDP, check_mdp
+from pg_envs.mdp import TabularMDP, check_mdp, checked_action
 from pg_envs.rendering.env import RenderedEnv
 from pg_envs.rendering.scene import Scene, Snapshot
 from pg_envs.state import check_index, check_state, digest, generator_from_state
@@ -81,9 +80,15 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
             The observation, float32 `[*shape]` or an int64, and an empty info.
         """
         super().reset(seed=seed)
-        self._state = initial_state(self._tables, np.float64(self.np_random.random()))
-        self._show(Snapshot(int(self._state), None, None, 0, 0.0))
-        return self._observe(self._state), {}
+        tables = self._tables
+        u = np.float64(self.np_random.random()) if tables.is_random else None
+        state = initial_state(tables, u)
+        self._state = state
+        self._snapshot = Snapshot(int(state), None, None, 0, 0.0)
+        if self.render_mode == "human":
+            self.render()
+        # A copy: a row of the table is a view of it.
+        return tables.observations[state].copy(), {}
 
     def step(
         self, action: np.int64
@@ -106,24 +111,18 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
                 "step() was called outside an episode: call reset() first, and again "
                 "whenever step() has returned terminated=True"
             )
-        if not self.action_space.contains(action):
-            raise InvalidAction(
-                f"action must be an integer from 0 to {self.mdp.n_actions - 1} "
-                f"({', '.join(self.mdp.action_names)}), got {action!r}"
-            )
-        # The action of a policy's `predict` is an array without dimensions.
-        action_index = int(action)
-        next_state, reward, terminated = advance(
-            self._tables, self._state, action_index, np.float64(self.np_random.random())
-        )
-        if self._tables.reward_noise != "none":
-            reward = add_noise(self._tables, reward, *self.np_random.random(2))
+        action_index = checked_action(action, self.mdp.action_names)
+        tables = self._tables
+        u = np.float64(self.np_random.random()) if tables.is_random else None
+        next_state, reward, terminated = advance(tables, self._state, action_index, u)
+        if tables.reward_noise != "none":
+            reward = add_noise(tables, reward, *self.np_random.random(2))
         reward, terminated = float(reward), bool(terminated)
         # Before rendering, so that closing the window does not leave half a step.
         self._state = None if terminated else next_state
         previous = self._snapshot
         assert previous is not None, "reset() leaves a snapshot"
-        snapshot = Snapshot(
+        self._snapshot = Snapshot(
             int(next_state),
             action_index,
             reward,
@@ -132,8 +131,10 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
             terminated,
             previous_state=previous.state,
         )
-        self._show(snapshot)
-        return self._observe(next_state), reward, terminated, False, {}
+        if self.render_mode == "human":
+            self.render()
+        obs = tables.observations[next_state].copy()
+        return obs, reward, terminated, False, {}
 
     def get_state(self) -> dict[str, Any]:
         """Returns everything that the next steps depend on, as plain data.
@@ -149,7 +150,7 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
         return {
             "mdp": digest(self.mdp),
             "state": None if self._state is None else int(self._state),
-            "snapshot": None if self._snapshot is None else asdict(self._snapshot),
+            "snapshot": None if self._snapshot is None else self._snapshot._asdict(),
             "generator": self.np_random.bit_generator.state,
         }
 
@@ -221,18 +222,8 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
             return None
         if self._action_probabilities is not None:
             row = self._action_probabilities[snapshot.state]
-            snapshot = replace(snapshot, action_probabilities=tuple(row.tolist()))
+            snapshot = snapshot._replace(action_probabilities=tuple(row.tolist()))
         return self.scene(snapshot)
-
-    def _observe(self, state: np.int64) -> Observation:
-        # A copy: a row of the table is a view of it.
-        obs = self.mdp.observations[state]
-        return np.int64(obs) if np.ndim(obs) == 0 else np.array(obs)
-
-    def _show(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        if self.render_mode == "human":
-            self.render()
 
 
 def _snapshot_from(fields: Any, n_states: int, n_actions: int) -> Snapshot | None:  # noqa: ANN401

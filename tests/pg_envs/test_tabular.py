@@ -93,7 +93,9 @@ def test_types_of_results() -> None:
     assert type(TabularEnv(random_mdp(0)).reset(seed=0)[0]) is np.int64
 
 
-@pytest.mark.parametrize("action", [0, np.int64(0), np.int32(0), np.array(0)])
+@pytest.mark.parametrize(
+    "action", [0, np.int64(0), np.int32(0), np.uint8(0), np.array(0)]
+)
 def test_every_kind_of_integer_is_an_action(action: Any) -> None:
     env = TabularEnv(two_step_mdp())
     feed_single(env, [0.0, 0.0])

@@ -13,7 +13,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from pg_envs import TabularVectorEnv, TorchTabularVectorEnv, make_torch_vec
+from pg_envs import (
+    TabularVectorEnv,
+    TorchTabularVectorEnv,
+    make_numpy_vec,
+    make_torch_vec,
+)
 from pg_envs.bandit import bandit_mdp
 from pg_envs.mdp import TabularMDP
 from pg_envs.rendering.scene import Snapshot
@@ -389,6 +394,22 @@ def test_torch_draws_only_what_the_tables_leave_open() -> None:
 
 
 @every_library
+def test_nothing_is_drawn_where_nothing_is_random(library: str) -> None:
+    """Neither in a batch nor in a single environment."""
+    for mdp in (sequence_mdp(), bandit_mdp()):
+        env, single = vector(library, mdp, 2, 7), TabularEnv(mdp)
+        env.reset(seed=0)
+        single.reset(seed=0)
+        before = [str(e.get_state()["generator"]) for e in (env, single)]
+        for _ in range(50):
+            env.step(as_array(env, [0, 1]))
+            single.step(np.int64(0))
+        env.reset()
+        single.reset()
+        assert [str(e.get_state()["generator"]) for e in (env, single)] == before
+
+
+@every_library
 def test_environments_of_a_batch_are_independent(library: str) -> None:
     env = vector(library, random_mdp(1, terminal_share=0.0), 2)
     actions = as_array(env, [0, 0])
@@ -472,6 +493,8 @@ def test_a_wrapped_environment_and_one_without_tables_are_refused() -> None:
         TabularVectorEnv(gymnasium.make(SEQUENCE))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"or Pixelcopter; 'Acrobot-v1' is a Acrobot"):
         make_torch_vec("Acrobot-v1", 2)
+    with pytest.raises(TypeError, match=r"or Pixelcopter; 'Acrobot-v1' is a Acrobot"):
+        make_numpy_vec("Acrobot-v1", 2)
 
 
 @every_library
