@@ -215,6 +215,15 @@ def learnt(model: Any, n_steps: int = 120) -> dict[str, Any]:
     return {**weights, **logged, "episodes": torch.tensor(episodes)}
 
 
+def assert_equal(first: dict[str, Any], second: dict[str, Any], device: str) -> None:
+    """Checks numbers of two runs: bit for bit on the stand-in, else to rounding.
+
+    Sums on a GPU have another order, and RMSprop's first steps magnify differences.
+    """
+    rtol, atol = (0.0, 0.0) if device == "meta" else (1e-3, 1e-4)
+    torch.testing.assert_close(first, second, rtol=rtol, atol=atol, equal_nan=True)
+
+
 def tensors_on_device(model: Any) -> set[str]:
     """Returns the devices of weights, optimiser states and stored observations."""
     found = [*model.policy.parameters(), *model.policy.buffers()]
@@ -238,8 +247,7 @@ def test_learning_on_a_device_equals_learning_on_the_cpu(
         model = make(env, settings, device)
         found = learnt(model)
         assert tensors_on_device(model) == {device}
-    exact = {"rtol": 0.0, "atol": 0.0} if device == "meta" else {}
-    torch.testing.assert_close(found, on_cpu, equal_nan=True, **exact)  # type: ignore[arg-type]
+    assert_equal(found, on_cpu, device)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -294,13 +302,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         return learnt(model, 90)
 
     with context_of(device):
-        exact = {"rtol": 0.0, "atol": 0.0} if device == "meta" else {}
-        torch.testing.assert_close(
-            weights(True),
-            weights(False),
-            equal_nan=True,
-            **exact,  # type: ignore[arg-type]
-        )
+        assert_equal(weights(True), weights(False), device)
 
 
 def waits_of(
