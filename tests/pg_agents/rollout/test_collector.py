@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import gymnasium
@@ -21,13 +17,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 
 from pg_agents import REINFORCE, ActorCritic, TrajectoryBuffer
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
-from pg_agents.rollout import collector
 from pg_agents.rollout.data import Batch
-from pg_agents.rollout.steppers import NativeStepper
 from pg_agents.vec_env.adapter import VectorEnvAdapter
-from pg_envs import make_torch_vec
-from pg_envs.vector.backend import TorchBackend
-from tests.no_sync import NoSynchronisation, Waits
 from tests.pg_agents.envs import CoinLengthEnv, ScriptedEnv, StaggeredVectorEnv
 
 
@@ -391,127 +382,3 @@ def test_actions_are_clipped_for_the_environment_only() -> None:
     drawn = np.array(rollout["actions"]).flatten()
     assert np.abs(drawn).max() > 0.5
     np.testing.assert_allclose(np.clip(drawn, -0.1, 0.1), env.actions[:15], atol=1e-6)
-
-
-# Torch environments: no synchronisation with the device, no Python per environment.
-
-N_STEPS = 12
-TORCH_ENVS: dict[str, dict[str, Any]] = {
-    "CartPole-v1": {"max_episode_steps": 10},
-    "PGToy-Sequence-v0": {},
-    "FrozenLake-v1": {"max_episode_steps": 4},
-}
-
-
-def torch_model(env: str, n_envs: int, **settings: Any) -> ActorCritic:
-    vector = make_torch_vec(env, n_envs, "cpu", check_actions=False, **TORCH_ENVS[env])
-    return ActorCritic(
-        "MlpPolicy", vector, n_steps=N_STEPS, seed=0, device="cpu", **settings
-    )
-
-
-@pytest.fixture
-def branches_for_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs the code for a GPU on the CPU; callbacks get tensors."""
-    monkeypatch.setattr(NativeStepper, "_on_gpu", True)
-    monkeypatch.setattr(collector, "_for_callbacks", lambda variables: variables)
-    monkeypatch.setattr(TorchBackend, "may_synchronise", False)
-
-
-class ForbidSynchronisation(BaseCallback):
-    """Fails if a rollout synchronises between its first action and its last step."""
-
-    def __init__(self, stack: ExitStack, reads: bool = False) -> None:
-        super().__init__()
-        self.stack, self.reads, self.n_watched_steps = stack, reads, 0
-
-    @contextmanager
-    def active(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        begin = NativeStepper.begin
-
-        def begin_and_forbid(stepper: NativeStepper, obs: Any) -> Any:
-            # The first observations are copied from the CPU.
-            first = begin(stepper, obs)
-            self.stack.enter_context(NoSynchronisation())
-            return first
-
-        with monkeypatch.context() as patch, self.stack:
-            patch.setattr(NativeStepper, "begin", begin_and_forbid)
-            yield
-
-    def _on_step(self) -> bool:
-        self.n_watched_steps += 1
-        if self.reads:
-            self.locals["rewards"].sum().item()
-        if self.n_watched_steps % N_STEPS == 0:
-            self.stack.close()
-        return True
-
-
-@pytest.mark.parametrize(
-    ("env", "settings"),
-    [
-        ("CartPole-v1", {}),
-        ("CartPole-v1", {"batch_size": 64}),
-        ("CartPole-v1", {"n_epochs": 2, "estimator": "td"}),
-        ("PGToy-Sequence-v0", {}),
-        ("PGToy-Sequence-v0", {"batch_size": 64}),
-    ],
-)
-def test_a_rollout_on_a_gpu_does_not_synchronise(
-    env: str,
-    settings: dict[str, Any],
-    branches_for_gpu: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    callback = ForbidSynchronisation(ExitStack())
-    with callback.active(monkeypatch):
-        torch_model(env, 16, **settings).learn(3 * 16 * N_STEPS, callback)
-    assert callback.n_watched_steps == 3 * N_STEPS
-
-
-def test_a_callback_that_reads_a_number_synchronises(
-    branches_for_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The test above would notice."""
-    callback = ForbidSynchronisation(ExitStack(), reads=True)
-    with callback.active(monkeypatch), pytest.raises(Waits):
-        torch_model("CartPole-v1", 16).learn(16 * N_STEPS, callback)
-
-
-class CountCalls(BaseCallback):
-    """Counts calls of Python and C functions in all but the first step of a rollout.
-
-    It is the second one: the first sets things up.
-    """
-
-    n_function_calls = n_steps_done = 0
-
-    def _count(self, frame: FrameType, event: str, arg: object) -> None:
-        self.n_function_calls += event in ("call", "c_call")
-
-    def _on_step(self) -> bool:
-        self.n_steps_done += 1
-        if self.n_steps_done == N_STEPS + 1:
-            sys.setprofile(self._count)
-        if self.n_steps_done == 2 * N_STEPS:
-            sys.setprofile(None)
-        return True
-
-
-def number_of_calls(env: str, n_envs: int) -> int:
-    callback, before = CountCalls(), sys.getprofile()
-    try:
-        torch_model(env, n_envs).learn(2 * n_envs * N_STEPS, callback)
-    finally:
-        sys.setprofile(before)
-    return callback.n_function_calls
-
-
-@pytest.mark.parametrize("env", TORCH_ENVS)
-def test_the_number_of_calls_is_independent_of_the_number_of_environments(
-    env: str, branches_for_gpu: None
-) -> None:
-    few, many = number_of_calls(env, 512), number_of_calls(env, 4096)
-    assert few == many
-    assert N_STEPS * 10 < few < N_STEPS * 500
