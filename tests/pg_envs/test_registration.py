@@ -80,15 +80,6 @@ def test_make_vec_is_native(env_id: str, mode: AutoresetMode, prefix: str) -> No
         env.close()
 
 
-@pytest.mark.parametrize("vectorization_mode", ["sync", "async"])
-def test_make_vec_the_slow_ways(vectorization_mode: str) -> None:
-    arguments: dict[str, Any] = {"vectorization_mode": vectorization_mode}
-    env = gymnasium.make_vec(f"pg_envs:{SEQUENCE}", num_envs=2, **arguments)
-    assert env.reset(seed=0)[0].tolist() == [[-1.0], [-1.0]]
-    assert env.step(np.array([2, 0]))[0].tolist() == [[0.0], [-1.0]]
-    env.close()
-
-
 def test_sb3_subprocesses_know_the_module_form() -> None:
     """A worker that is not forked imports only the module of the id."""
     env = make_vec_env(

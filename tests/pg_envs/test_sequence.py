@@ -77,13 +77,6 @@ def test_tables_by_enumeration(n_states: int) -> None:
             assert mdp.terminal[s, a, s2] == at_goal
 
 
-def test_an_episode_is_truncated_after_100_steps() -> None:
-    env = gymnasium.make(SEQUENCE)
-    env.reset(seed=0)
-    ends = [env.step(np.int64(LEFT))[2:4] for _ in range(100)]
-    assert ends == [(False, False)] * 99 + [(False, True)]
-
-
 @pytest.mark.parametrize(
     ("form", "obs", "space"),
     [

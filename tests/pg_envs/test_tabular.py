@@ -13,7 +13,6 @@ from gymnasium import spaces
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import TimeLimit
-from numpy.typing import NDArray
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from pg_envs.bandit import BanditEnv
@@ -22,11 +21,7 @@ from pg_envs.sequence import SequenceEnv
 from pg_envs.tabular import TabularEnv, observation_space
 from tests.pg_envs.tabular_examples import (
     ALL_FORMS,
-    BANDIT,
-    SEQUENCE,
-    assert_bernoulli,
     assert_frequencies,
-    assert_gaussian,
     feed_single,
     random_mdp,
     two_step_mdp,
@@ -83,16 +78,6 @@ def test_an_episode_by_hand() -> None:
     assert draws.used == 5
 
 
-def test_types_of_results() -> None:
-    env = TabularEnv(two_step_mdp())
-    obs, _ = env.reset(seed=0)
-    assert isinstance(obs, np.ndarray)
-    assert obs.dtype == np.float32
-    _, reward, terminated, truncated, _ = env.step(np.int64(1))
-    assert [type(x) for x in (reward, terminated, truncated)] == [float, bool, bool]
-    assert type(TabularEnv(random_mdp(0)).reset(seed=0)[0]) is np.int64
-
-
 @pytest.mark.parametrize("action", [0, np.int64(0), np.int32(0), np.array(0)])
 def test_every_kind_of_integer_is_an_action(action: Any) -> None:
     env = TabularEnv(two_step_mdp())
@@ -134,17 +119,6 @@ def test_transitions_occur_as_often_as_the_tables_say() -> None:
     assert_frequencies(env.mdp, states[:-1], actions, states[1:])
 
 
-def test_reward_noise_has_its_distribution() -> None:
-    rewards = {}
-    for noise in ("gaussian", "bernoulli"):
-        arguments: Any = {"reward_noise": noise, "noise_scale": 2.0}
-        env = BanditEnv([0.1, 0.7], **arguments)
-        env.reset(seed=5)
-        rewards[noise] = [env.step(np.int64(1))[1] for _ in range(5_000)]
-    assert_gaussian(rewards["gaussian"], 0.7, 2.0)
-    assert_bernoulli(rewards["bernoulli"], 0.7)
-
-
 @pytest.mark.parametrize(("env_id", "form"), ALL_FORMS)
 def test_observations_are_fresh(env_id: str, form: dict[str, Any]) -> None:
     env = gymnasium.make(env_id, **form).unwrapped
@@ -183,30 +157,6 @@ def test_two_environments_share_nothing() -> None:
     assert one.observation_space is not two.observation_space
 
 
-def test_same_seed_same_trajectory() -> None:
-    runs = []
-    for seed in (1, 1, 2):
-        env = TabularEnv(random_mdp(7, reward_noise="gaussian"))
-        env.reset(seed=seed)
-        runs.append(play(env, 300))
-    assert runs[0] == runs[1] != runs[2]
-    # Another seed starts over; a reset without one continues.
-    env.reset(seed=1)
-    assert play(env, 300) == runs[0]
-    env.reset()
-    assert play(env, 300) != runs[0]
-
-
-@pytest.mark.parametrize("make_copy", [copy.deepcopy, pickled])
-def test_a_copy_continues_identically(make_copy: Any) -> None:
-    env = TabularEnv(random_mdp(7, reward_noise="gaussian"))
-    env.reset(seed=3)
-    play(env, 50)
-    twin = make_copy(env)
-    assert play(env, 300) == play(twin, 300)
-    assert not np.shares_memory(env.mdp.reward, twin.mdp.reward)
-
-
 @pytest.mark.usefixtures("fast_frames")
 @pytest.mark.parametrize("render_mode", ["rgb_array", "human"])
 @pytest.mark.parametrize("make_copy", [copy.deepcopy, pickled])
@@ -225,20 +175,6 @@ def test_an_environment_that_was_rendered_can_be_copied(
         np.testing.assert_array_equal(frame, copied_frame)
     env.close()
     twin.close()
-
-
-def test_step_needs_reset_first_and_after_the_end() -> None:
-    env = TabularEnv(two_step_mdp())
-    with pytest.raises(ResetNeeded, match=r"call reset\(\) first"):
-        env.step(GO)
-    feed_single(env, np.full(20, 0.5))
-    env.reset()
-    for action in (GO, GO):
-        env.step(action)
-    with pytest.raises(ResetNeeded, match="terminated=True"):
-        env.step(GO)
-    env.reset()
-    assert env.step(GO)[1] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -365,32 +301,6 @@ def test_the_row_of_the_current_state_is_drawn() -> None:
         env.step(np.int64(action))
         env.render()
     assert drawn == [(0.2, 0.3, 0.5), (0.6, 0.3, 0.1), (0.1, 0.8, 0.1), (0.6, 0.3, 0.1)]
-
-
-def frames_of(env_id: str) -> list[NDArray[np.uint8]]:
-    env = gymnasium.make(env_id, render_mode="rgb_array")
-    env.reset(seed=0)
-    frames: list[Any] = [env.render()]
-    for action in (2, 1):
-        env.step(action)
-        frames.append(env.render())
-    env.get_wrapper_attr("set_action_probabilities")([0.1, 0.2, 0.7])
-    frames.append(env.render())
-    env.close()
-    return frames
-
-
-@pytest.mark.parametrize("env_id", [BANDIT, SEQUENCE])
-def test_same_situation_same_pixels(env_id: str) -> None:
-    first, second = frames_of(env_id), frames_of(env_id)
-    for one, two in zip(first, second, strict=True):
-        assert one.dtype == np.uint8
-        assert one.ndim == 3
-        assert one.shape[2] == 3
-        np.testing.assert_array_equal(one, two)
-        assert not np.shares_memory(one, two)
-    for i, frame in enumerate(first):
-        assert all((frame != earlier).any() for earlier in first[:i])
 
 
 @pytest.mark.usefixtures("fast_frames")

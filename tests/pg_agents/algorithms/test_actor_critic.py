@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import gymnasium
@@ -168,28 +167,6 @@ def test_separate_and_shared_critics_learn_the_value(critic: str) -> None:
     obs = torch.tensor([[-1.0], [0.0], [1.0]])
     values = model.policy.predict_values(obs).flatten()
     torch.testing.assert_close(values, torch.ones(3), atol=0.1, rtol=0)
-
-
-def test_arguments_of_a2c_have_the_same_place_and_default() -> None:
-    expected = inspect.signature(A2C).parameters
-    parameters = inspect.signature(ActorCritic).parameters
-    assert list(expected) == list(parameters)[: len(expected)]
-    for name, parameter in expected.items():
-        # None stands for 5, unless n_episodes is given.
-        if name != "n_steps":
-            assert parameters[name].default == parameter.default, name
-
-
-def test_policy_kwargs_of_the_caller_are_unchanged() -> None:
-    """SB3's A2C writes its optimiser into them."""
-    policy_kwargs: dict[str, Any] = {}
-    ActorCritic("MlpPolicy", SEQUENCE, policy_kwargs=policy_kwargs)
-    assert policy_kwargs == {}
-    nested: dict[str, Any] = {"optimizer_kwargs": {"alpha": 0.9}}
-    ActorCritic("MlpPolicy", SEQUENCE, policy_kwargs=nested)
-    assert nested == {"optimizer_kwargs": {"alpha": 0.9}}
-    A2C("MlpPolicy", SEQUENCE, policy_kwargs=policy_kwargs)
-    assert policy_kwargs != {}
 
 
 def test_optimizer_class_replaces_rmsprop() -> None:

@@ -208,13 +208,6 @@ def test_returns_of_reinforce_is_the_estimator() -> None:
     assert loaded.returns == "full_return"
 
 
-def test_returns_can_be_among_custom_objects() -> None:
-    file = saved(REINFORCE("MlpPolicy", make_env()))
-    custom_objects = {"returns": "full_return"}
-    loaded = REINFORCE.load(file, custom_objects=custom_objects)
-    assert loaded.returns == "full_return"
-
-
 def test_a_model_without_a_critic_refuses_the_baseline_value() -> None:
     model = REINFORCE("MlpPolicy", make_env())
     with pytest.raises(ValueError, match="critic"):

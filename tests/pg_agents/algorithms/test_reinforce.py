@@ -234,10 +234,3 @@ def test_a_refused_constructor_closes_its_environment(
     with pytest.raises(ValueError, match=message):
         REINFORCE(**{"policy": "MlpPolicy", "env": SEQUENCE, **arguments})
     assert open_envs == []
-
-
-def test_policy_kwargs_of_the_caller_are_unchanged() -> None:
-    policy_kwargs = {"net_arch": [4], "optimizer_kwargs": {"eps": 1e-7}}
-    copy = {"net_arch": [4], "optimizer_kwargs": {"eps": 1e-7}}
-    REINFORCE("MlpPolicy", SEQUENCE, policy_kwargs=policy_kwargs).learn(20)
-    assert policy_kwargs == copy

@@ -121,8 +121,7 @@ def test_identities_of_the_interval() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("n_runs", "coverage"),
-    [(3, 0.75), (5, 0.90), (10, 0.93), (20, 0.94), (100, 0.95)],
+    ("n_runs", "coverage"), [(3, 0.75), (5, 0.90), (10, 0.93), (20, 0.94), (100, 0.95)]
 )
 def test_the_interval_has_the_documented_coverage(n_runs: int, coverage: float) -> None:
     """How often the 95 % interval of normal scores contains their mean.

@@ -25,17 +25,10 @@ from pg_agents.callbacks import (
     resume,
 )
 from pg_agents.callbacks.checkpoint import NORMALIZATION, checkpoints
-from pg_agents.checkpoint.archive import (
-    with_manifest,
-)
+from pg_agents.checkpoint.archive import with_manifest
 from pg_agents.common.files import TEMPORARY_SUFFIX
 from tests.pg_agents.callbacks import killed_run
-from tests.pg_agents.checkpoint.foreign import (
-    UNKNOWN_CLASS,
-    UNKNOWN_MODULE,
-    edited,
-    foreign,
-)
+from tests.pg_agents.checkpoint.foreign import UNKNOWN_CLASS, UNKNOWN_MODULE, foreign
 from tests.pg_agents.checkpoint.resuming_examples import (
     MAKERS,
     assert_same,
@@ -64,9 +57,7 @@ class StopAt(BaseCallback):
         return self.num_timesteps < self.steps
 
 
-def test_it_saves_at_rollout_starts_and_keeps_the_last_files(
-    tmp_path: Path,
-) -> None:
+def test_it_saves_at_rollout_starts_and_keeps_the_last_files(tmp_path: Path) -> None:
     """Rollouts of 7 steps: the first starts at or after 10, 20, 30, ..."""
     seen: list[list[str]] = []
 
@@ -174,9 +165,7 @@ def test_statistics_of_gymnasium_wrappers_are_restored(
         assert equal(found.mean, kept.mean) and equal(found.var, kept.var)
 
 
-def test_statistics_are_those_at_the_time_of_the_checkpoint(
-    tmp_path: Path,
-) -> None:
+def test_statistics_are_those_at_the_time_of_the_checkpoint(tmp_path: Path) -> None:
     def make() -> VecNormalize:
         return VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
 
@@ -248,22 +237,6 @@ def test_a_file_with_an_attribute_that_cannot_be_unpickled_is_loaded(
     model = resume(agent, tmp_path, single(), custom_objects=custom)
     assert model.learning_rate == 0.5 and model.num_timesteps == killed_steps(newest)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C])
-def test_a_file_with_edited_attributes_is_loaded_with_a_warning(
-    agent: Any, tmp_path: Path
-) -> None:
-    new(agent, single()).learn(50, KeepCheckpoints(20, tmp_path))
-    newest, *_ = there = names(tmp_path)
-    path = tmp_path / newest
-    path.write_bytes(edited(path.read_bytes(), lambda d: d.update(gamma=0.75)))
-    with pytest.warns(UserWarning) as seen:
-        model = resume(agent, tmp_path, single())
-    assert model.gamma == 0.75 and names(tmp_path) == there
-    (said,) = [str(warning.message) for warning in seen]
-    assert f"{newest}: gamma changed after the file was written" in said
-    assert resume(agent, tmp_path, single(), custom_objects={"gamma": 1.0}).gamma == 1.0
 
 
 @pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C])

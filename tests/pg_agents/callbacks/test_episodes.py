@@ -35,27 +35,12 @@ def test_equal_returns_keep_their_value_exactly() -> None:
     assert {average.update(0.1) for _ in range(100)} == {0.1}
 
 
-def test_the_first_return_has_no_extra_weight() -> None:
-    """Without bias correction it would have 36 % of the weight after 20 more."""
-    average = RunningReward()
-    average.update(100.0)
-    for _ in range(20):
-        average.update(0.0)
-    assert average.value == pytest.approx(100 * 0.05 * 0.95**20 / (1 - 0.95**21))
-
-
 def test_it_can_be_pickled() -> None:
     average = RunningReward(0.2)
     for episode_return in (1.0, 5.0):
         average.update(episode_return)
     copy: RunningReward = pickle.loads(pickle.dumps(average))
     assert copy.update(3.0) == average.update(3.0)
-
-
-@pytest.mark.parametrize("factor", [0.0, -0.1, 1.1, math.nan])
-def test_factors_outside_0_1_are_errors(factor: float) -> None:
-    with pytest.raises(ValueError, match=rf"\(0, 1\], got {factor}"):
-        RunningReward(factor)
 
 
 def test_finished_episodes_are_read_from_infos() -> None:

@@ -111,13 +111,3 @@ def test_the_bar_is_written_to_standard_error(
     captured = capsys.readouterr()
     assert "| 50/50 steps, episode " in captured.err
     assert captured.out == ""
-
-
-def test_a_factor_outside_0_1_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"\(0, 1\]"):
-        ProgressCallback(factor=2.0)
-
-
-def test_less_than_one_episode_is_an_error() -> None:
-    with pytest.raises(ValueError, match="episodes must be an integer >= 1, got 0"):
-        ProgressCallback(episodes=0)

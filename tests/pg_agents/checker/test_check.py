@@ -13,12 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pg_agents import check_policy_gradient
-from pg_agents.checker import (
-    CATALOGUE,
-    CannotCheckError,
-    EpisodeBatch,
-    GradientReport,
-)
+from pg_agents.checker import CATALOGUE, CannotCheckError, EpisodeBatch, GradientReport
 from pg_agents.checker.diagnosis import Diagnosis
 from pg_agents.checker.function_subject import TablePolicy
 from pg_envs import TabularEnv, TabularMDP, mdp_from_env, sequence_mdp
@@ -52,8 +47,7 @@ def test_every_mistake_of_the_catalogue_is_planted() -> None:
 
 
 @pytest.mark.parametrize(
-    "n_episodes",
-    [FEW, pytest.param(None, marks=pytest.mark.slow, id="default")],
+    "n_episodes", [FEW, pytest.param(None, marks=pytest.mark.slow, id="default")]
 )
 @pytest.mark.parametrize("key", KEYS)
 def test_planted_mistakes_are_identified(key: str, n_episodes: int | None) -> None:
@@ -299,10 +293,6 @@ def test_ambiguous_mistakes_are_named_in_order_of_the_catalogue() -> None:
         pitfalls.gamma_dropped, "PGToy-Bandit-v0", horizon=10, n_episodes=4096
     )
     assert diagnosis_of(report).key == "gamma_dropped"
-
-
-def returning(result: Callable[[EpisodeBatch, Any], Any]) -> Callable[..., Any]:
-    return result
 
 
 def backward_itself(batch: EpisodeBatch, policy: Any) -> Tensor:

@@ -185,9 +185,7 @@ def test_each_environment_has_consecutive_episodes() -> None:
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
-def test_values_are_exact_and_zero_beyond_a_limit_of_the_task(
-    bootstrap: bool,
-) -> None:
+def test_values_are_exact_and_zero_beyond_a_limit_of_the_task(bootstrap: bool) -> None:
     """Compared with values for the number of steps left."""
     task = dense(4, bootstrap)
     made, steps, policy = make_batches(task)

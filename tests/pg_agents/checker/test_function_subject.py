@@ -89,9 +89,7 @@ def test_leading_dimensions_are_preserved() -> None:
 
 
 @pytest.mark.parametrize("stranger", [[[0.5]], [[0.0], [2.0]], [[float("nan")]]])
-def test_unknown_observations_are_rejected(
-    stranger: list[list[float]],
-) -> None:
+def test_unknown_observations_are_rejected(stranger: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="unknown observation"):
         TablePolicy(LINE, 3)(torch.tensor(stranger))
 

@@ -65,9 +65,7 @@ def test_parameters_are_restored_exactly(make: type[nn.Module]) -> None:
 
 
 @POLICIES
-def test_parameters_are_restored_after_an_exception(
-    make: type[nn.Module],
-) -> None:
+def test_parameters_are_restored_after_an_exception(make: type[nn.Module]) -> None:
     policy = make()
     before = values_of(policy)
     with pytest.raises(RuntimeError, match="the subject failed"), perturb(policy, 0):
@@ -79,9 +77,7 @@ def test_parameters_are_restored_after_an_exception(
 
 
 @POLICIES
-def test_the_policy_attribute_is_the_perturbed_policy(
-    make: type[nn.Module],
-) -> None:
+def test_the_policy_attribute_is_the_perturbed_policy(make: type[nn.Module]) -> None:
     policy = make()
     other = perturb(policy, 0)
     with other, torch.no_grad():

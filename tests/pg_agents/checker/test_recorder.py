@@ -67,16 +67,6 @@ def test_optimizers_made_inside_the_block_are_recorded() -> None:
     assert torch.equal(flatten(parameters), before)
 
 
-def test_pop_mean_returns_the_gradient_of_one_step() -> None:
-    """With the sign of `p.grad`."""
-    parameters = two_parameters()
-    with record_gradients(parameters) as recorder:
-        step(parameters, 3.0, SGD(parameters, lr=1.0))
-        found = recorder.pop_mean()
-    assert found is not None
-    assert torch.equal(found, 3.0 * flatten(parameters))
-
-
 def test_pop_mean_returns_the_mean_over_steps_since_the_last_call() -> None:
     parameters = two_parameters()
     optimizer = SGD(parameters, lr=1.0)
@@ -170,12 +160,6 @@ def test_add_records_gradients_without_an_optimizer() -> None:
     # The mean of 0 1 2 and 2 3 4: gradients are copied.
     assert found.tolist() == [0.0, 0.0, 1.0, 2.0, 3.0]
     assert recorder.norms == []
-
-
-def test_add_needs_a_gradient_for_each_parameter() -> None:
-    first, second = two_parameters()
-    with pytest.raises(ValueError):
-        GradientRecorder([first]).add([first, second], [torch.ones(2)])
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -363,9 +363,7 @@ def test_without_the_state_of_the_episode_the_environment_is_reset(
 
 
 @pytest.mark.parametrize("agent", LEARNERS)
-def test_other_unreadable_attributes_do_not_affect_learning(
-    agent: Any,
-) -> None:
+def test_other_unreadable_attributes_do_not_affect_learning(agent: Any) -> None:
     ends = []
     for content in (saved(agent), foreign(saved(agent), "remark")):
         model, _ = load(agent, content, env=single())
@@ -417,19 +415,6 @@ def test_the_layout_of_the_json_does_not_matter(agent: Any) -> None:
         return {**entries, "data": json.dumps(data, indent=7).encode()}
 
     silently(agent, rewritten(saved(agent), lay_out))
-
-
-@pytest.mark.parametrize("agent", LEARNERS)
-def test_edited_attributes_that_are_unreadable(
-    agent: Any,
-) -> None:
-    def change(data: dict[str, Any]) -> None:
-        data |= {"gamma": 0.75, "learning_rate": serialized(UNKNOWN_CLASS)}
-
-    _, messages = load(agent, edited(saved(agent), change))
-    assert len(messages) == 2
-    assert "object learning_rate." in messages[0]
-    assert messages[1].startswith("the file: gamma changed")
 
 
 @pytest.mark.parametrize("agent", [A2C, *AGENTS])

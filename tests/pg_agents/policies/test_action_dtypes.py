@@ -257,11 +257,7 @@ OBSERVATIONS: dict[str, Space] = {
         {"a": spaces.Discrete(3, start=1), "b": spaces.Box(0, 9, (1,), np.uint8)}
     ),
 }
-SHIFTED = (
-    "discrete int32",
-    "multi discrete uint8",
-    "dict shifted",
-)
+SHIFTED = ("discrete int32", "multi discrete uint8", "dict shifted")
 
 
 def trained(agent: Any, name: str, way: str, **kwargs: Any) -> tuple[Any, Any]:

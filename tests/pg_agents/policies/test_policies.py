@@ -74,28 +74,6 @@ def test_all_methods_agree(critic: Any) -> None:
     torch.testing.assert_close(entropy, -(probabilities * probabilities.log()).sum(1))
 
 
-@pytest.mark.parametrize("critic", ["separate", "shared", "none"])
-@pytest.mark.parametrize("net_arch", [None, [], [5, 3]])
-def test_a_policy_can_be_saved_and_loaded(
-    critic: Any, net_arch: list[int] | None, tmp_path: Path
-) -> None:
-    policy = mlp(critic=critic, net_arch=net_arch)
-    policy.save(str(tmp_path / "policy"))
-    loaded = MlpPolicy.load(str(tmp_path / "policy"))
-    assert loaded.state_dict().keys() == policy.state_dict().keys()
-    torch.testing.assert_close(
-        loaded.get_distribution(batch()).distribution.probs,  # type: ignore[union-attr]
-        policy.get_distribution(batch()).distribution.probs,  # type: ignore[union-attr]
-    )
-
-
-def test_invalid_critics_are_refused() -> None:
-    with pytest.raises(ValueError, match="critic must be one of 'separate', 'shared'"):
-        mlp(critic="both")
-    with pytest.raises(ValueError, match="net_arch must be a list of layer widths"):
-        mlp(critic="shared", net_arch={"pi": [4], "vf": [4]})
-
-
 def table(**kwargs: Any) -> TabularPolicy:
     return TabularPolicy(spaces.Discrete(3), TWO, lambda _: 0.5, **kwargs)
 
@@ -183,9 +161,7 @@ def test_random_actions_are_uniform_and_follow_the_seed() -> None:
 
 
 @pytest.mark.parametrize("critic", ["separate", "shared", "none"])
-def test_layer_norm_precedes_the_activation(
-    critic: Any,
-) -> None:
+def test_layer_norm_precedes_the_activation(critic: Any) -> None:
     """Equals the network written out by hand (Ba, Kiros and Hinton, 2016)."""
     policy = mlp(critic=critic, net_arch=[8, 5], layer_norm=True)
     latent = batch()

@@ -67,9 +67,7 @@ def test_learns_and_predicts_the_same_after_loading(
 
 
 @pytest.mark.parametrize("share", [True, False])
-def test_observations_may_start_at_any_number(
-    share: bool,
-) -> None:
+def test_observations_may_start_at_any_number(share: bool) -> None:
     """In forward, evaluate_actions, get_distribution and predict_values."""
     policies = []
     for start in (0, -2):

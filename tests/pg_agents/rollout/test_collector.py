@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
@@ -151,15 +150,6 @@ def test_a_fixed_number_of_episodes_does_not_prefer_short_ones() -> None:
     assert abs(np.mean(np.array(lengths) == 1) - 0.5) < 4 * 0.0125
 
 
-def test_the_first_episodes_to_finish_would_be_short_ones() -> None:
-    """Simulates the rule that the test above excludes."""
-    generator = np.random.default_rng(0)
-    short = generator.random((4000, 4, 8)) < 0.5
-    finished = np.where(short, 1, 5).cumsum(-1).reshape(4000, -1)
-    first = np.argsort(finished, axis=1, kind="stable")[:, :8]
-    assert np.take_along_axis(short.reshape(4000, -1), first, 1).mean() > 0.6
-
-
 def test_idle_environments_begin_a_new_episode_in_the_next_rollout() -> None:
     """Environment 0 is within an episode when environment 1 ends."""
     model = REINFORCE("MlpPolicy", scripted([2], [5]), n_episodes=1)
@@ -290,15 +280,6 @@ def test_dummy_steps_are_not_recorded(wrapped: bool) -> None:
     assert rollout["episode_steps"] == [0, 0, 1, 1, 2, 0, 3, 1, 4]
 
 
-def test_every_recorded_step_of_gymnasiums_cartpole_has_reward_1() -> None:
-    """Its dummy steps, of NEXT_STEP autoreset, have reward 0."""
-    env = gymnasium.make_vec("CartPole-v1", num_envs=3)
-    model = REINFORCE("MlpPolicy", env, n_episodes=3, seed=0)
-    (rollout,) = collect(model, 1, "rewards", "terminated")
-    assert set(rollout["rewards"]) == {1.0}
-    assert sum(rollout["terminated"]) == 9
-
-
 @pytest.mark.parametrize("estimator", ["td", "gae"])
 def test_truncated_environments_are_bootstrapped_in_one_forward(estimator: Any) -> None:
     """Three times three ends and two of the fourth, and four unfinished episodes."""
@@ -339,23 +320,6 @@ def test_callbacks_get_the_dones_and_results_of_recorded_episodes() -> None:
     assert model.ep_info_buffer is not None
     assert sorted(info["l"] for info in model.ep_info_buffer) == [1, 4]
     assert dones == [[True, False], [False, False], [False, False], [False, True]]
-
-
-def test_callbacks_get_the_locals_of_a2c() -> None:
-    names: dict[str, set[str]] = {}
-    algorithms: list[Any] = [A2C, ActorCritic]
-    for algorithm in algorithms:
-        found = names.setdefault(algorithm.__name__, set())
-
-        def on_step(variables: dict[str, Any], _: Any, found: Any = found) -> bool:
-            found.update(variables)
-            assert isinstance(variables["new_obs"], np.ndarray)
-            return True
-
-        algorithm("MlpPolicy", ScriptedEnv([3])).learn(5, callback=on_step)
-    # Loop variables of SB3's bootstrapping.
-    loop_variables = {"idx", "done", "terminal_obs", "terminal_value"}
-    assert names["A2C"] - names["ActorCritic"] <= loop_variables
 
 
 def test_a_rollout_that_a_callback_stops_is_not_learnt_from() -> None:

@@ -26,16 +26,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import pg_envs
 from pg_agents import REINFORCE
-from tests.pg_agents.sb3_suite.agents import (
-    AGENTS,
-    SMALL,
-    rows_of,
-    sample_env,
-)
-
-
-def small(agent: Any, env: Any = None, **kwargs: Any) -> Any:
-    return agent("MlpPolicy", env or sample_env(), policy_kwargs=SMALL, **kwargs)
+from tests.pg_agents.sb3_suite.agents import AGENTS, rows_of, sample_env, small
 
 
 @pytest.mark.parametrize("agent", AGENTS)

@@ -9,23 +9,12 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.vector import (
-    AsyncVectorEnv,
-    AutoresetMode,
-    SyncVectorEnv,
-    VectorEnv,
-    VectorWrapper,
-)
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorWrapper
 from gymnasium.wrappers import vector as wrappers
 from scipy.stats import kstest
 
 from pg_agents import as_vec_env
-from pg_agents.vec_env.autoreset import (
-    Restart,
-    partial_reset,
-    partial_reset_obstacle,
-    restart_method,
-)
+from pg_agents.vec_env.autoreset import Restart, partial_reset_obstacle, restart_method
 from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
 
 # Python 3.12 and later warn of it; a fork is Gymnasium's default.
@@ -277,13 +266,3 @@ def test_wrappers_without_partial_resets(wrap: Any, says: str) -> None:
     for learner_skips in (False, True):
         with pytest.raises(ValueError, match=rf"autoreset disabled.*{says}"):
             restart_method(wrap(sync(AutoresetMode.DISABLED)), learner_skips)
-
-
-def test_a_partial_reset_leaves_the_other_environments() -> None:
-    env: VectorEnv[Any, Any, Any] = sync()
-    env.reset()
-    env.step(np.zeros(2, int))
-    obs, _ = partial_reset(env, np.array([True, False]))
-    assert obs.tolist() == [[1.0, 0.0], [0.0, 1.0]]
-    obs, *_ = env.step(np.zeros(2, int))
-    assert obs.tolist() == [[1.0, 1.0], [0.0, 2.0]]

@@ -2,14 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from pg_envs.rendering import (
-    Circle,
-    Rectangle,
-    Scene,
-    Snapshot,
-    Text,
-    bandit_scene,
-)
+from pg_envs.rendering import Circle, Rectangle, Scene, Snapshot, Text, bandit_scene
 from pg_envs.rendering.widgets import ACCENT, GAIN, LOSS, MUTED
 from tests.pg_envs.rendering.geometry import (
     assert_tidy,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import gymnasium
@@ -205,18 +204,6 @@ def test_arguments_reach_the_tables(library: str, form: dict[str, Any]) -> None:
         registered(library, BANDIT, 2, observation="pixels")
 
 
-def test_wrapped_in_gymnasiums_statistics() -> None:
-    env = gymnasium.wrappers.vector.RecordEpisodeStatistics(
-        gymnasium.make_vec(SEQUENCE, num_envs=2)
-    )
-    env.reset(seed=0)
-    for actions in ([2, 0], [2, 2], [1, 2]):
-        *_, infos = env.step(np.array(actions))
-    assert infos["episode"]["r"][0] == pytest.approx(0.9)
-    assert infos["episode"]["l"][0] == 3
-    assert infos["_episode"].tolist() == [True, False]
-
-
 @dataclass
 class Played:
     """Results of N environments in T steps; arrays are `[T, N]`, starts `[N]`."""
@@ -352,30 +339,6 @@ def test_same_draws_give_the_same_episodes_everywhere(
         assert (alone.terminated & ~alone.truncated).any()
     if n_steps == 10_000:
         assert (alone.terminated & alone.truncated).any()
-
-
-@every_mode
-@pytest.mark.parametrize(("env_id", "form"), ALL_FORMS)
-@every_library
-def test_observations_are_fresh(
-    library: str, env_id: str, form: dict[str, Any], mode: AutoresetMode
-) -> None:
-    """`reset` and `step` return fresh arrays, in every form of observation."""
-    env = registered(
-        library, env_id, 3, autoreset_mode=mode, max_episode_steps=-1, **form
-    )
-    mask = {"reset_mask": as_array(env, [True, False, True])}
-    arrays = [env.reset(seed=0)[0], env.reset()[0], env.reset(options=mask)[0]]
-    for _ in range(3):
-        arrays += env.step(as_array(env, [0, 0, 0]))[:4]
-    arrays = [np.asarray(array) for array in [*arrays, env.reset()[0]]]
-    assert not any(np.shares_memory(*pair) for pair in combinations(arrays, 2))
-
-
-def test_the_tables_of_the_mdp_are_not_shared_with_torch() -> None:
-    env = vector("torch", two_step_mdp(), 2)
-    env._tables.reward.fill_(99.0)
-    assert env.mdp.reward.max() == 10.0
 
 
 def test_torch_draws_only_what_the_tables_leave_open() -> None:

@@ -239,10 +239,7 @@ REWARDS = make_record(rewards=np.ones(3))
             lambda: plot_action_probabilities([WIDE, NARROW], ACTIONS),
             r"same observations.*\(2, 3\), \(1, 3\)",
         ),
-        (
-            lambda: plot_action_probabilities([WIDE, LATE], ACTIONS),
-            "no time in common",
-        ),
+        (lambda: plot_action_probabilities([WIDE, LATE], ACTIONS), "no time in common"),
         (lambda: plot_learning_curves({"A2C": [SHORT, LATER]}), "runs of A2C have no"),
         (lambda: plot_learning_curves({}), "at least one algorithm"),
         (lambda: plot_losses([NOT_LOGGED]), "run 0 logged no policy loss"),
