@@ -50,19 +50,6 @@ print(gymnasium.make_vec("pg_envs:{BANDIT}", num_envs=2).num_envs)
     assert _python(program).split() == [SEQUENCE, "2"]
 
 
-def test_specs() -> None:
-    for env_id, threshold in (
-        (BANDIT, None),
-        (SEQUENCE, pg_envs.sequence.REWARD_THRESHOLD),
-    ):
-        spec = gymnasium.spec(env_id)
-        assert spec.max_episode_steps == 100
-        assert spec.reward_threshold == threshold
-        assert not spec.nondeterministic
-    assert isinstance(gymnasium.make(BANDIT).unwrapped, pg_envs.BanditEnv)
-    assert isinstance(gymnasium.make(SEQUENCE).unwrapped, pg_envs.SequenceEnv)
-
-
 @pytest.mark.parametrize("prefix", ["", "pg_envs:"])
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
 @pytest.mark.parametrize("env_id", TABULAR)

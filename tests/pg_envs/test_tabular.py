@@ -12,7 +12,6 @@ import pytest
 from gymnasium import spaces
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
-from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from pg_envs.bandit import BanditEnv
@@ -84,18 +83,6 @@ def test_every_kind_of_integer_is_an_action(action: Any) -> None:
     feed_single(env, [0.0, 0.0])
     env.reset()
     assert env.step(action)[1] == 1.0
-
-
-def test_time_limit_and_termination_in_the_same_step_report_both() -> None:
-    env = TimeLimit(TabularEnv(two_step_mdp()), 2)
-    assert isinstance(env.unwrapped, TabularEnv)
-    feed_single(env.unwrapped, np.full(9, 0.5))
-    env.reset()
-    assert env.step(GO)[2:4] == (False, False)
-    assert env.step(GO)[2:4] == (True, True)
-    env.reset()
-    env.step(GO)
-    assert env.step(STAY)[2:4] == (False, True)
 
 
 def test_spaces() -> None:

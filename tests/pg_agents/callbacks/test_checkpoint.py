@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +25,6 @@ from pg_agents.callbacks import (
 )
 from pg_agents.callbacks.checkpoint import NORMALIZATION, checkpoints
 from pg_agents.checkpoint.archive import with_manifest
-from pg_agents.common.files import TEMPORARY_SUFFIX
 from tests.pg_agents.callbacks import killed_run
 from tests.pg_agents.checkpoint.foreign import UNKNOWN_CLASS, UNKNOWN_MODULE, foreign
 from tests.pg_agents.checkpoint.resuming_examples import (
@@ -240,23 +238,6 @@ def test_a_file_with_an_attribute_that_cannot_be_unpickled_is_loaded(
 
 
 @pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C])
-def test_a_file_without_a_required_attribute_is_an_error(
-    agent: Any, tmp_path: Path
-) -> None:
-    new(agent, single()).learn(50, KeepCheckpoints(20, tmp_path))
-    newest, *_ = there = names(tmp_path)
-    path = tmp_path / newest
-    path.write_bytes(foreign(path.read_bytes(), "policy_class"))
-    with pytest.raises(
-        ValueError, match=rf"{newest}: no model .* without policy_class"
-    ):
-        resume(agent, tmp_path, single())
-    assert names(tmp_path) == there
-    custom = {"policy_class": agent.policy_aliases["MlpPolicy"]}
-    resume(agent, tmp_path, single(), custom_objects=custom)
-
-
-@pytest.mark.parametrize("agent", [REINFORCE, ActorCritic, A2C])
 def test_statistics_that_cannot_be_unpickled_are_an_error(
     agent: Any, tmp_path: Path
 ) -> None:
@@ -307,34 +288,9 @@ def test_a_new_run_in_the_folder_of_another_is_an_error(tmp_path: Path) -> None:
     assert names(tmp_path) == there
 
 
-def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    left = tmp_path / f".model_5_steps.zip.0a{TEMPORARY_SUFFIX}"
-    left.write_bytes(b"half")
-    new(ActorCritic, single()).learn(10, KeepCheckpoints(10, tmp_path))
-    assert not left.exists()
-
-
-def test_a_failed_write_keeps_older_checkpoints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    callback = KeepCheckpoints(10, tmp_path, keep=1)
-    model = new(ActorCritic, single(), n_steps=5).learn(10, callback)
-
-    def fail(_: int) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="no space left"):
-        model.learn(10, callback, reset_num_timesteps=False)
-    assert [p.name for p in tmp_path.iterdir()] == ["model_10_steps.zip"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"save_freq": 0}, "save_freq must be an integer >= 1, got 0"),
-        ({"save_freq": 1.5}, "save_freq must be an integer >= 1, got 1.5"),
-        ({"keep": True}, "keep must be an integer >= 1, got True"),
         ({"name_prefix": "a/b"}, "name_prefix must be the prefix .* got 'a/b'"),
         ({"name_prefix": ""}, "name_prefix must be the prefix"),
     ],
@@ -385,24 +341,3 @@ def test_each_of_fifty_kills_loses_at_most_an_interval(tmp_path: Path) -> None:
     assert found["killed"] == found["straight"]
     leftovers = [p.name for p in (tmp_path / "run").iterdir()]
     assert len(leftovers) == 3
-
-
-def test_additional_checkpoints_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    """A kill between writing and removing leaves an additional file."""
-    model = new(ActorCritic, single())
-    model.learn(10, KeepCheckpoints(10, tmp_path, keep=2))
-    (path,) = checkpoints(tmp_path)
-    for steps in (1, 2, 3):
-        shutil.copy(path, tmp_path / f"model_{steps}_steps.zip")
-
-    class Look(BaseCallback):
-        def _on_training_start(self) -> None:
-            self.there = [p.name for p in checkpoints(tmp_path)]
-
-        def _on_step(self) -> bool:
-            return False
-
-    look = Look()
-    keep = KeepCheckpoints(10, tmp_path, keep=2)
-    model.learn(10, [keep, look], reset_num_timesteps=False)
-    assert look.there == [path.name, "model_3_steps.zip"]

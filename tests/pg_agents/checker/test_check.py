@@ -262,15 +262,6 @@ def test_a_nearly_deterministic_policy_is_undecided(certainty: float) -> None:
     assert any("nearly deterministic" in note for note in report.notes)
 
 
-def test_a_wide_interval_is_undecided_even_without_significant_bias() -> None:
-    report = check_policy_gradient(
-        LOSSES["exact critic"], "FrozenLake-v1", n_episodes=6144
-    )
-    low, high = report.relative_bias_interval
-    assert low == 0.0 and report.p_value > 1e-3
-    assert report.verdict == ("undecided" if high > 0.5 else "unbiased")
-
-
 def test_a_gradient_of_zero_is_wrong_and_repeatable() -> None:
     """Resampled actions are independent of the returns, so the mean is zero."""
 
@@ -364,15 +355,11 @@ class Blind(nn.Module):
         ({"env": "No-Such-v0"}, gymnasium.error.Error, "No-Such"),
         ({"policy": Blind()}, CannotCheckError, "ignores its observations"),
         ({"gamma": 1.5}, ValueError, r"gamma must lie in \[0, 1\], got 1.5"),
-        ({"horizon": 0}, ValueError, "horizon must be an integer >= 1, got 0"),
         ({"batch_size": 6}, ValueError, "multiple of n_envs, got 6 and 4"),
-        ({"n_episodes": -1}, ValueError, "n_episodes must be an integer >= 1, got -1"),
-        ({"n_envs": 0}, ValueError, "n_envs must be an integer >= 1"),
         ({"critic": "mine"}, ValueError, "critic must be one of 'own', 'exact'"),
         ({"subject": 3}, TypeError, r"function \(batch, policy\), got 3"),
         ({"subject": lambda b: b}, TypeError, "called with two arguments"),
         ({"subject": lambda a, b, c: a}, TypeError, "called with two arguments"),
-        ({"n_episodes": 0}, ValueError, "n_episodes must be an integer >= 1, got 0"),
         ({"policy": nn.Linear(1, 5)}, CannotCheckError, "3 actions.* gives 5"),
     ],
 )

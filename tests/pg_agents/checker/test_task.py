@@ -70,20 +70,27 @@ def differences(task: Task, policy: Floats, behind: Floats) -> Floats:
     return slope
 
 
-def test_an_id_gives_tables_and_time_limit() -> None:
-    task = resolve_task("PGToy-Sequence-v0", 0.9, None, False)
-    assert (task.name, task.horizon) == ("PGToy-Sequence-v0", 100)
-    assert (task.gamma, task.bootstrap) == (0.9, False)
-    np.testing.assert_array_equal(task.mdp.reward, sequence_mdp().reward)
-    frozen = resolve_task("FrozenLake8x8-v1", 1.0, None, True)
-    assert (frozen.mdp.n_states, frozen.horizon, frozen.bootstrap) == (64, 200, True)
-
-
-def test_an_environment_gives_tables_and_time_limit() -> None:
-    env = gymnasium.make("PGToy-Sequence-v0", max_episode_steps=17, n_states=5)
-    task = resolve_task(env, 0.5, None, False)
-    assert (task.mdp.n_states, task.horizon) == (5, 17)
-    env.close()
+@pytest.mark.parametrize(
+    ("env", "n_states", "horizon"),
+    [
+        ("PGToy-Sequence-v0", 3, 100),
+        ("FrozenLake8x8-v1", 64, 200),
+        (gymnasium.make("PGToy-Sequence-v0", max_episode_steps=17, n_states=5), 5, 17),
+        (gymnasium.wrappers.TimeLimit(SequenceEnv(), 10), 3, 10),
+        (SequenceEnv(), 3, DEFAULT_HORIZON),
+        (two_step_mdp(), 3, DEFAULT_HORIZON),
+    ],
+)
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_a_task_has_the_tables_and_the_time_limit_of_an_environment(
+    env: Any, n_states: int, horizon: int, bootstrap: bool
+) -> None:
+    task = resolve_task(env, 0.9, None, bootstrap)
+    assert (task.mdp.n_states, task.horizon) == (n_states, horizon)
+    assert (task.gamma, task.bootstrap) == (0.9, bootstrap)
+    assert resolve_task(env, 0.9, 3, bootstrap).horizon == 3
+    if isinstance(env, str):
+        assert task.name == env
 
 
 def test_an_environment_is_not_closed() -> None:
@@ -95,23 +102,6 @@ def test_an_environment_is_not_closed() -> None:
 
     resolve_task(Noted(), 0.5, None, False)
     assert not closed
-
-
-def test_without_a_time_limit_the_default_is_used() -> None:
-    mdp = two_step_mdp()
-    assert resolve_task(SequenceEnv(), 0.5, None, False).horizon == DEFAULT_HORIZON
-    task = resolve_task(mdp, 0.5, None, False)
-    assert (task.mdp, task.name, task.horizon) == (mdp, "TabularMDP", DEFAULT_HORIZON)
-
-
-@pytest.mark.parametrize("env", ["PGToy-Bandit-v0", SequenceEnv(), two_step_mdp()])
-def test_the_horizon_argument_overrides_the_time_limit(env: Any) -> None:
-    assert resolve_task(env, 0.5, 3, False).horizon == 3
-
-
-def test_the_time_limit_is_read_from_the_wrapper() -> None:
-    env = gymnasium.wrappers.TimeLimit(SequenceEnv(), 10)
-    assert resolve_task(env, 0.9, None, False).horizon == 10
 
 
 @pytest.mark.parametrize("task", tasks(False), ids=lambda t: str(t.name))

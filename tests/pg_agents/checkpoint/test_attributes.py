@@ -29,7 +29,7 @@ from tests.pg_agents.checkpoint.foreign import (
     serialized,
     written_by_python,
 )
-from tests.pg_agents.checkpoint.resuming_examples import FRESH, equal, remains, single
+from tests.pg_agents.checkpoint.resuming_examples import FRESH, equal, single
 
 AGENTS: list[Any] = [REINFORCE, ActorCritic, RandomAgent]
 LEARNERS: list[Any] = [REINFORCE, ActorCritic]
@@ -360,16 +360,6 @@ def test_without_the_state_of_the_episode_the_environment_is_reset(
     kept, _ = load(agent, content, env=single(), force_reset=False)
     with pytest.warns(UserWarning, match=FRESH):
         kept.learn(12, reset_num_timesteps=False)
-
-
-@pytest.mark.parametrize("agent", LEARNERS)
-def test_other_unreadable_attributes_do_not_affect_learning(agent: Any) -> None:
-    ends = []
-    for content in (saved(agent), foreign(saved(agent), "remark")):
-        model, _ = load(agent, content, env=single())
-        ends.append(remains(model.learn(20, reset_num_timesteps=False)))
-    assert ends[0].keys() == ends[1].keys()
-    assert all(equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {

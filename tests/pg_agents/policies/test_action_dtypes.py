@@ -130,21 +130,6 @@ def test_squashed_actions_are_within_the_bounds(name: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-@pytest.mark.parametrize("agent", [ActorCritic, REINFORCE, RandomAgent])
-def test_predictions_are_actions(agent: Any, name: str) -> None:
-    space = ACTIONS[name]
-    model = agent("MlpPolicy", WAYS["single"](PLACE, space), seed=0)
-    obs = np.zeros((5, 3), np.float32)
-    for deterministic in (True, False):
-        many, _ = model.predict(obs, deterministic=deterministic)
-        one, _ = model.predict(obs[0], deterministic=deterministic)
-        assert (many.shape[1:], one.shape) == (space.shape, space.shape)
-        for each in (one, *many):
-            assert np.asarray(each).dtype == space.dtype
-            assert space.contains(np.asarray(each))
-
-
-@pytest.mark.parametrize("name", ACTIONS)
 def test_random_agents_act_in_every_space(name: str) -> None:
     for way, make in WAYS.items():
         env = make(PLACE, ACTIONS[name])

@@ -375,19 +375,6 @@ def test_writes_at_the_end_of_a_rollout_act_as_in_sb3(
     torch.testing.assert_close(weights, expected, rtol=1e-3, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_estimates_observations_and_actions_can_be_changed_at_the_end(
-    name: str,
-) -> None:
-    """By then the other columns have entered the estimates, and A2C uses no others."""
-    plain = trained_weights(ActorCritic, None)
-    weights = trained_weights(ActorCritic, WriteAtEnd(name, assign))
-    if name in ("rewards", "values", "log_probs"):
-        assert torch.equal(plain, weights)
-    else:
-        assert float((plain - weights).abs().max()) > 1e-3
-
-
 BATCH_FIELDS = {
     "values": "old_values",
     "log_probs": "old_log_prob",

@@ -16,7 +16,6 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import NormalizeReward
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import EvalCallback
-from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
@@ -266,27 +265,6 @@ def test_native_steps_equal_sb3s(kind: str) -> None:
         assert plain(native.infos_of(step)) == plain(infos)
         for one, other in zip(native.statistics, adapter.statistics, strict=True):
             np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("algorithm", [A2C, PPO, REINFORCE])
-@pytest.mark.parametrize("kind", ["numpy", "torch"])
-def test_algorithms_learn_and_evaluate(algorithm: Any, kind: str) -> None:
-    env, eval_env = (
-        as_vec_env(
-            gymnasium.make_vec(SEQUENCE, num_envs=4)
-            if kind == "numpy"
-            else pg_envs.make_torch_vec(SEQUENCE, 4, "cpu")
-        )
-        for _ in range(2)
-    )
-    callback = EvalCallback(eval_env, n_eval_episodes=4, eval_freq=20, verbose=0)
-    kwargs = {"n_steps": 16, "batch_size": 64} if algorithm is PPO else {}
-    model = algorithm("MlpPolicy", env, seed=0, **kwargs).learn(300, callback)
-    assert model.ep_info_buffer
-    assert all(-5.0 <= info["r"] <= 0.9 for info in model.ep_info_buffer)
-    assert -5.0 <= callback.last_mean_reward <= 0.9
-    mean, _ = evaluate_policy(model, eval_env, n_eval_episodes=4)
-    assert isinstance(mean, float)
 
 
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])

@@ -31,34 +31,6 @@ def coins(n_steps: int, n_envs: int) -> Any:
     return np.random.default_rng(0).integers(0, 2, (n_steps, n_envs))
 
 
-def test_a_cart_pole_equals_gymnasiums_without_its_dummy_steps() -> None:
-    """One environment draws the same starts in the same order."""
-    actions = coins(400, 1)
-    native = cart_poles(1)
-    adapter: Any = as_vec_env(cart_poles(1))
-    expected = [native.reset(seed=3)[0].tolist()]
-    ended = False
-    for action in actions:
-        if ended:
-            # The dummy step returns the first observation of the next episode.
-            expected[-1] = expected[-1], native.step(action)[0].tolist()
-        obs, _, terminated, truncated, _ = native.step(action)
-        expected.append(obs.tolist())
-        ended = bool(terminated[0] or truncated[0])
-    adapter.seed(3)
-    observations: list[Any] = [adapter.reset().tolist()]
-    for action in actions:
-        obs, rewards, dones, infos = adapter.step(action)
-        assert rewards.tolist() == [1.0]
-        observations.append(obs.tolist())
-        if dones[0]:
-            final_obs = infos[0]["terminal_observation"].tolist()
-            observations[-1] = [final_obs], observations[-1]
-    # If the last step ended an episode, Gymnasium has not drawn the next one yet.
-    assert observations[:-1] == expected[:-1]
-    assert sum(isinstance(obs, tuple) for obs in observations) > 10
-
-
 def test_no_step_of_many_cart_poles_is_a_dummy() -> None:
     n_envs, n_steps = 16, 500
     env = cart_poles(n_envs)
@@ -124,23 +96,6 @@ class OtherCartPole(CartPoleVectorEnv):
 def test_a_subclass_of_cart_pole_is_unknown() -> None:
     assert "one by one" in str(partial_reset_obstacle(OtherCartPole(2)))
     assert partial_reset_obstacle(CartPoleVectorEnv(2)) is None
-
-
-def test_restart_method_of_each_mode() -> None:
-    makers = [lambda: ScriptedEnv([2])] * 2
-    for mode, method in (
-        (AutoresetMode.SAME_STEP, Restart.BY_ENV),
-        (AutoresetMode.NEXT_STEP, Restart.BY_ADAPTER),
-        (AutoresetMode.DISABLED, Restart.BY_ADAPTER),
-    ):
-        env = SyncVectorEnv(makers, autoreset_mode=mode)
-        assert restart_method(env, learner_skips_dummy_steps=False) is method
-    # In DISABLED mode Gymnasium requires reset_mask.
-    disabled = StaggeredVectorEnv([2], AutoresetMode.DISABLED)
-    assert restart_method(disabled, False) is Restart.BY_ADAPTER
-    assert restart_method(StaggeredVectorEnv([2]), True) is Restart.IN_DUMMY_STEP
-    with pytest.raises(ValueError, match=r"dummy step.*NextStep.*one by one.*'sync'"):
-        restart_method(StaggeredVectorEnv([2]), False)
 
 
 def test_a_mode_may_be_given_by_its_value() -> None:

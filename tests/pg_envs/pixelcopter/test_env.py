@@ -23,28 +23,6 @@ def test_the_checkers_find_nothing(env_id: str) -> None:
         check_sb3(gymnasium.make(env_id))
 
 
-def test_specs() -> None:
-    assert gymnasium.spec(ID).max_episode_steps is None
-    assert gymnasium.spec(TIME_LIMIT_ID).max_episode_steps == 4000
-    for env_id in (ID, TIME_LIMIT_ID):
-        assert not gymnasium.spec(env_id).nondeterministic
-        assert isinstance(gymnasium.make(env_id).unwrapped, pg_envs.PixelcopterEnv)
-    env = PixelcopterEnv()
-    assert env.action_space == gymnasium.spaces.Discrete(2)
-    assert env.observation_space.shape == (7,)
-    assert env.observation_space.dtype == np.float32
-
-
-def test_a_time_limit_truncates() -> None:
-    for env in (
-        gymnasium.make(ID, max_episode_steps=5),
-        gymnasium.make(TIME_LIMIT_ID, max_episode_steps=5),
-    ):
-        env.reset(seed=0)
-        flags = [env.step(t % 12 and 1)[2:4] for t in range(5)]
-        assert flags == [(False, False)] * 4 + [(False, True)]
-
-
 def test_the_first_observation_and_a_step_by_hand() -> None:
     """By hand: the player climbs once, everything else moves by 0.64."""
     env = PixelcopterEnv()

@@ -162,22 +162,6 @@ def test_closing_the_window_raises_and_closes(event: pygame.event.Event) -> None
     assert pygame.display.get_surface() is not None
 
 
-def test_other_keys_are_ignored() -> None:
-    canvas = Canvas("test", FAST)
-    canvas.show(picture())
-    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_SPACE))
-    canvas.show(picture())
-
-
-def test_close_twice_or_unopened() -> None:
-    canvas = Canvas("test", FAST)
-    canvas.close()
-    canvas.show(picture())
-    canvas.close()
-    assert not pygame.display.get_init()
-    canvas.close()
-
-
 def test_the_window_stays_until_its_last_canvas_closes() -> None:
     first, second = Canvas("one", FAST), Canvas("two", FAST)
     first.show(picture())

@@ -29,11 +29,9 @@ from tests.pg_envs.tabular_examples import (
     feed_single,
     feed_vector,
     random_mdp,
-    two_step_mdp,
 )
 from tests.pg_envs.vector.kinds import MODES, NEXT, SAME, as_array
 
-GO, STAY = 0, 1
 T, F = True, False
 LIBRARIES = ["numpy", "torch"]
 every_mode = pytest.mark.parametrize("mode", MODES)
@@ -58,84 +56,6 @@ def registered(library: str, env_id: str, num_envs: int, **arguments: Any) -> An
     if library == "torch":
         return make_torch_vec(env_id, num_envs, **arguments)
     return gymnasium.make_vec(env_id, num_envs=num_envs, **arguments)
-
-
-# Three environments, staggered. Environment 0 starts in state 1 and ends soon, 1 starts
-# in state 0 and is truncated by the limit of 3, 2 starts in state 0 and ends in the
-# very step of the limit: both flags. The rows of the draws for a restart say where.
-ACTIONS = [
-    [GO, STAY, GO],
-    [GO, STAY, GO],
-    [STAY, STAY, GO],
-    [GO, GO, GO],
-    [GO, GO, STAY],
-]
-LOW, HIGH = 0.25, 0.75  # Restart in state 0, in state 1.
-STARTS = np.array([[HIGH, LOW, LOW]])
-RESTARTS = [
-    [LOW, LOW, LOW],
-    [LOW, HIGH, HIGH],
-    [HIGH, HIGH, LOW],
-    [LOW, LOW, LOW],
-    [HIGH, HIGH, HIGH],
-]
-BLOCKS = [STARTS, *(np.array([[0.5] * 3, row]) for row in RESTARTS)]
-
-
-def played_by_hand(
-    library: str, mode: AutoresetMode
-) -> tuple[list[Any], list[dict[str, Any]]]:
-    env = vector(library, two_step_mdp(), 3, 3, mode)
-    feed_vector(env, BLOCKS)
-    obs, infos = env.reset()
-    assert obs.tolist() == [[1.0], [0.0], [0.0]]
-    assert infos == {}
-    results = [env.step(as_array(env, actions)) for actions in ACTIONS]
-    rows = [
-        (obs.ravel().tolist(), *(part.tolist() for part in parts))
-        for obs, *parts, _ in results
-    ]
-    return rows, [infos for *_, infos in results]
-
-
-@every_library
-def test_same_step_by_hand(library: str) -> None:
-    rows, infos = played_by_hand(library, SAME)
-    assert rows == [
-        # 1 -> 2, stays in 0, 0 -> 1.
-        ([2.0, 0.0, 1.0], [1.0, -1.0, 1.0], [F, F, F], [F, F, F]),
-        # Env 0 terminates in 2 and restarts in 0.
-        ([0.0, 0.0, 2.0], [10.0, -1.0, 1.0], [T, F, F], [F, F, F]),
-        # Env 1 is truncated in 0, restarts in 1; env 2 does both, restarts in 0.
-        ([0.0, 1.0, 0.0], [-1.0, -1.0, 10.0], [F, F, T], [F, T, T]),
-        ([1.0, 2.0, 1.0], [1.0, 1.0, 1.0], [F, F, F], [F, F, F]),
-        # Env 0: third step of its second episode. Env 1 terminates after two.
-        ([1.0, 1.0, 1.0], [1.0, 10.0, -1.0], [F, T, F], [T, F, F]),
-    ]
-    if library == "numpy":
-        assert infos[0] == infos[3] == {}
-    ends = {1: [T, F, F], 2: [F, T, T], 4: [T, T, F]}
-    final_obs = {1: [2.0, 0.0, 2.0], 2: [0.0, 0.0, 2.0], 4: [2.0, 2.0, 1.0]}
-    for t, mask in ends.items():
-        assert set(infos[t]) == {"final_obs", "_final_obs"}
-        assert infos[t]["_final_obs"].tolist() == mask
-        assert infos[t]["final_obs"].ravel().tolist() == final_obs[t]
-
-
-@every_library
-def test_next_step_by_hand(library: str) -> None:
-    rows, infos = played_by_hand(library, NEXT)
-    assert rows == [
-        ([2.0, 0.0, 1.0], [1.0, -1.0, 1.0], [F, F, F], [F, F, F]),
-        # Env 0 terminates; what it sees is the end.
-        ([2.0, 0.0, 2.0], [10.0, -1.0, 1.0], [T, F, F], [F, F, F]),
-        # Env 0 only restarts, in state 1: reward 0. Env 1 truncated, env 2 both.
-        ([1.0, 0.0, 2.0], [0.0, -1.0, 10.0], [F, F, T], [F, T, T]),
-        # Env 0 takes the first step of its second episode, 1 and 2 restart in 0.
-        ([2.0, 0.0, 0.0], [1.0, 0.0, 0.0], [F, F, F], [F, F, F]),
-        ([2.0, 1.0, 0.0], [10.0, 1.0, -1.0], [T, F, F], [F, F, F]),
-    ]
-    assert infos == [{}] * 5
 
 
 @pytest.mark.parametrize("mode", MODES)
