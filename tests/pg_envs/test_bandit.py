@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from pg_envs.bandit import BanditEnv, bandit_mdp
+from pg_envs.bandit import bandit_mdp
 from tests.pg_envs.tabular_examples import BANDIT
 
 
@@ -41,35 +41,15 @@ def test_tables() -> None:
 
 
 @pytest.mark.parametrize(
-    "arm_rewards", [[], 1.0, [[1.0, 0.0]], np.zeros((2, 2)), np.zeros(0)]
-)
-def test_a_wrong_arm_count_is_refused(arm_rewards: Any) -> None:
-    expected = f"at least one number, one per arm, got {arm_rewards!r}"
-    with pytest.raises(ValueError, match=re.escape(expected)):
-        BanditEnv(arm_rewards)
-
-
-@pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        *(
+            ({"arm_rewards": bad}, re.escape(f"one number, one per arm, got {bad!r}"))
+            for bad in ([], 1.0, [[1.0, 0.0]], np.zeros((2, 2)), np.zeros(0))
+        ),
         ({"arm_rewards": [1.0, np.nan]}, r"arm_rewards must be finite, got .*nan"),
         ({"arm_rewards": [np.inf]}, r"arm_rewards must be finite, got .*inf"),
-        (
-            {"reward_noise": "uniform"},
-            "reward_noise must be .* 'none', 'gaussian', 'bernoulli', got 'uniform'",
-        ),
-        (
-            {"observation": "pixels"},
-            "observation must be one of 'scalar', 'one_hot', 'index', got 'pixels'",
-        ),
-        (
-            {"reward_noise": "bernoulli", "arm_rewards": [0.5, 1.5]},
-            r"must lie in \[0, 1\], got rewards from 0.5 to 1.5",
-        ),
-        (
-            {"reward_noise": "gaussian", "noise_scale": -1.0},
-            "noise_scale must be a finite number >= 0, got -1.0",
-        ),
+        ({"observation": "pixels"}, r"observation must be .* got 'pixels'"),
         ({"noise_scale": -1.0}, "noise_scale must be a finite number >= 0, got -1.0"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -300,6 +301,42 @@ def test_invalid_arguments_are_errors(
 ) -> None:
     with pytest.raises(ValueError, match=says):
         KeepCheckpoints(**{"save_freq": 1, "folder": tmp_path, **arguments})
+
+
+def test_a_failed_write_keeps_older_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callback = KeepCheckpoints(10, tmp_path, keep=1)
+    model = new(ActorCritic, single(), n_steps=5).learn(10, callback)
+
+    def fail(_: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space left"):
+        model.learn(10, callback, reset_num_timesteps=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["model_10_steps.zip"]
+
+
+def test_additional_checkpoints_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    """A kill between writing and removing leaves an additional file."""
+    model = new(ActorCritic, single())
+    model.learn(10, KeepCheckpoints(10, tmp_path, keep=2))
+    (path,) = checkpoints(tmp_path)
+    for steps in (1, 2, 3):
+        shutil.copy(path, tmp_path / f"model_{steps}_steps.zip")
+
+    class Look(BaseCallback):
+        def _on_training_start(self) -> None:
+            self.there = [p.name for p in checkpoints(tmp_path)]
+
+        def _on_step(self) -> bool:
+            return False
+
+    look = Look()
+    keep = KeepCheckpoints(10, tmp_path, keep=2)
+    model.learn(10, [keep, look], reset_num_timesteps=False)
+    assert look.there == [path.name, "model_3_steps.zip"]
 
 
 def test_verbose_prints_the_path(

@@ -355,6 +355,7 @@ class Blind(nn.Module):
         ({"env": "No-Such-v0"}, gymnasium.error.Error, "No-Such"),
         ({"policy": Blind()}, CannotCheckError, "ignores its observations"),
         ({"gamma": 1.5}, ValueError, r"gamma must lie in \[0, 1\], got 1.5"),
+        ({"gamma": "0.9"}, ValueError, r"gamma must lie in \[0, 1\]"),
         ({"batch_size": 6}, ValueError, "multiple of n_envs, got 6 and 4"),
         ({"critic": "mine"}, ValueError, "critic must be one of 'own', 'exact'"),
         ({"subject": 3}, TypeError, r"function \(batch, policy\), got 3"),

@@ -10,7 +10,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-import torch
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import NormalizeReward
@@ -19,7 +18,6 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-import pg_envs
 from pg_agents import REINFORCE, ActorCritic, as_vec_env
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 from tests.pg_agents.envs import SampleEnv, ScriptedEnv, StaggeredVectorEnv
@@ -236,35 +234,6 @@ def test_spaces_without_a_policy_are_refused(space: Any) -> None:
     env.single_action_space = space
     with pytest.raises(ValueError, match=r"action space must be.*got"):
         as_vec_env(env)
-
-
-@pytest.mark.parametrize("kind", ["numpy", "torch"])
-def test_native_steps_equal_sb3s(kind: str) -> None:
-    """Of a step in arrays: results, statistics and infos."""
-
-    def make() -> Any:
-        env = (
-            gymnasium.make_vec(SEQUENCE, num_envs=4)
-            if kind == "numpy"
-            else pg_envs.make_torch_vec(SEQUENCE, 4, "cpu")
-        )
-        adapter = VectorEnvAdapter(env)
-        adapter.seed(3)
-        adapter.reset()
-        return adapter
-
-    native, adapter = make(), make()
-    assert native.steps_arrays
-    for actions in np.random.default_rng(0).integers(0, 3, (60, 4)):
-        as_rows = torch.as_tensor if native.is_torch else np.asarray
-        step = native.step_arrays(as_rows(actions))
-        obs, rewards, dones, infos = adapter.step(actions)
-        np.testing.assert_array_equal(step.obs, obs)
-        np.testing.assert_allclose(step.rewards, rewards)
-        np.testing.assert_array_equal(step.dones, dones)
-        assert plain(native.infos_of(step)) == plain(infos)
-        for one, other in zip(native.statistics, adapter.statistics, strict=True):
-            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
