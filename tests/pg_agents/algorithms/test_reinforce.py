@@ -8,10 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
-import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pg_agents import REINFORCE, TabularPolicy
 
@@ -53,36 +51,6 @@ def test_the_first_example_runs_without_other_imports() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_learns_continuous_actions() -> None:
-    """Reward -(action - 0.5)^2 in one-step episodes: the mean moves to 0.5."""
-
-    class Target(gymnasium.Env[Any, Any]):
-        observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
-        action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
-
-        def reset(
-            self, *, seed: int | None = None, options: dict[str, Any] | None = None
-        ) -> tuple[Any, dict[str, Any]]:
-            super().reset(seed=seed)
-            return np.ones(1, dtype=np.float32), {}
-
-        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-            reward = -float((action[0] - 0.5) ** 2)
-            return np.ones(1, dtype=np.float32), reward, True, False, {}
-
-    model = REINFORCE(
-        "MlpPolicy",
-        DummyVecEnv([Target] * 16),
-        learning_rate=0.02,
-        baseline="leave_one_out",
-        policy_kwargs={"net_arch": [], "log_std_init": -1.0},
-        seed=0,
-    )
-    model.learn(16 * 300)
-    action, _ = model.predict(np.ones(1, dtype=np.float32), deterministic=True)
-    assert abs(action[0] - 0.5) < 0.1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The running average of returns, and finished episodes."""
 
-import math
 import pickle
 
 import numpy as np
@@ -20,14 +19,6 @@ def test_the_value_is_a_weighted_mean_of_returns(factor: float) -> None:
         expected = np.average(returns[:n], weights=weights)
         assert updated == average.value == pytest.approx(expected, rel=1e-12)
         assert average.n_episodes == n
-
-
-def test_three_returns_by_hand() -> None:
-    average = RunningReward(0.5)
-    assert math.isnan(average.value)
-    assert average.update(8.0) == 8.0
-    assert average.update(2.0) == pytest.approx((8 + 2 * 2) / 3)
-    assert average.update(-1.0) == pytest.approx((8 + 2 * 2 - 4 * 1) / 7)
 
 
 def test_equal_returns_keep_their_value_exactly() -> None:

@@ -104,35 +104,6 @@ def test_an_environment_is_not_closed() -> None:
     assert not closed
 
 
-@pytest.mark.parametrize("task", tasks(False), ids=lambda t: str(t.name))
-def test_row_t_of_the_values_has_h_minus_t_steps_left(task: Task) -> None:
-    policy = random_policy(task.mdp)
-    rewards, step = under(task.mdp, policy)
-    values = task.values(policy)
-    assert values.shape == (task.horizon + 1, task.mdp.n_states)
-    np.testing.assert_array_equal(values[-1], 0.0)
-    for t in range(task.horizon):
-        later = task.gamma * step @ values[t + 1]
-        np.testing.assert_allclose(values[t], rewards + later, atol=1e-12)
-
-
-@pytest.mark.parametrize("task", tasks(True), ids=lambda t: str(t.name))
-def test_with_bootstrap_every_row_holds_the_values_without_a_limit(task: Task) -> None:
-    policy = random_policy(task.mdp)
-    values = task.values(policy)
-    assert values.shape == (task.horizon + 1, task.mdp.n_states)
-    expected = np.tile(endless_values(task, policy), (task.horizon + 1, 1))
-    np.testing.assert_allclose(values, expected, atol=1e-10)
-
-
-@pytest.mark.parametrize("task", tasks(False), ids=lambda t: str(t.name))
-def test_the_gradient_is_the_derivative_of_the_return_in_h_steps(task: Task) -> None:
-    """By central differences: their error is of the order of 1e-9 here."""
-    policy = random_policy(task.mdp)
-    expected = differences(task, policy, np.zeros(task.mdp.n_states))
-    np.testing.assert_allclose(task.return_gradient(policy), expected, atol=1e-7)
-
-
 @pytest.mark.parametrize("task", tasks(True), ids=lambda t: str(t.name))
 def test_with_bootstrap_the_final_value_is_constant(task: Task) -> None:
     """The gradient is the derivative of `E[sum_{t < H} gamma^t r_t + gamma^H V(s_H)]`.
