@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pg_envs import TabularMDP, bandit_mdp, oracle, sequence_mdp
+from tests.pg_envs.tabular_examples import random_mdp, random_policy
 
 Table = NDArray[np.float64]
 CASES = [
@@ -25,21 +26,8 @@ CASES = [
 
 
 def small_mdp(seed: int = 0, n_states: int = 3, n_actions: int = 2) -> TabularMDP:
-    """A random task in which every transition may happen, and may end the episode."""
-    rng = np.random.default_rng(seed)
-    shape = (n_states, n_actions, n_states)
-    return TabularMDP(
-        transition=rng.dirichlet(np.ones(n_states), size=shape[:2]),
-        reward=rng.normal(size=shape),
-        terminal=rng.random(shape) < 0.3,
-        initial_distribution=rng.dirichlet(np.ones(n_states)),
-        observations=np.arange(n_states),
-    )
-
-
-def random_policy(mdp: TabularMDP, seed: int = 1) -> Table:
-    rng = np.random.default_rng(seed)
-    return rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
+    """Every transition may happen, and may end the episode."""
+    return random_mdp(seed, n_states, n_actions, terminal_share=0.3)
 
 
 def episodes(

@@ -135,7 +135,6 @@ def test_two_environments_share_nothing() -> None:
     play(other, 77)
     other.set_action_probabilities([0.25] * 4)
     other.close()
-    assert env._action_probabilities is None
     assert first == expected[: len(first)]
     # Not even the tables are shared.
     one, two = SequenceEnv(), SequenceEnv()
@@ -250,23 +249,23 @@ def test_snapshots_describe_the_last_step() -> None:
     ],
 )
 def test_bad_action_probabilities_are_refused(probabilities: list[float]) -> None:
-    env = TabularEnv(two_step_mdp())
+    env = SceneRecorder(two_step_mdp(), render_mode="rgb_array")
+    env.reset(seed=0)
     env.set_action_probabilities([0.25, 0.75])
     with pytest.raises(ValueError, match="2 numbers >= 0 that sum to 1, or") as error:
         env.set_action_probabilities(probabilities)
     assert str(probabilities) in str(error.value)
-    assert env._action_probabilities is not None
-    assert env._action_probabilities.tolist() == [[0.25, 0.75]] * 3
+    env.render()
+    assert env.snapshots[-1].action_probabilities == (0.25, 0.75)
 
 
 def test_single_precision_probabilities_are_accepted() -> None:
+    """Though they add up to 1 less precisely."""
     n_arms = 1000
     env = BanditEnv([0.0] * n_arms)
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(n_arms)).astype(np.float32)
     env.set_action_probabilities(probabilities)
-    assert env._action_probabilities is not None
-    assert env._action_probabilities.tolist() == [probabilities.tolist()]
 
 
 def test_the_row_of_the_current_state_is_drawn() -> None:
@@ -302,7 +301,7 @@ def test_closing_the_window_leaves_a_complete_step() -> None:
     # The next step starts from the middle state.
     obs, *_ = env.step(np.int64(2))
     assert np.asarray(obs).tolist() == [1.0]
-    assert env._snapshot is not None
-    assert (env._snapshot.step, env._snapshot.previous_state) == (2, 1)
+    snapshot = env.get_state()["snapshot"]
+    assert (snapshot["step"], snapshot["previous_state"]) == (2, 1)
     env.close()
     env.close()

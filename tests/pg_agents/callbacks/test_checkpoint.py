@@ -81,16 +81,6 @@ def test_it_saves_at_rollout_starts_and_keeps_the_last_files(tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_each_checkpoint_has_the_steps_of_its_name(tmp_path: Path) -> None:
-    callback = KeepCheckpoints(10, tmp_path, keep=9)
-    new(ActorCritic, single(), n_steps=7).learn(50, callback)
-    at = [14, 21, 35, 42, 56]
-    assert names(tmp_path) == [f"model_{steps}_steps.zip" for steps in at[::-1]]
-    for steps in at:
-        model = ActorCritic.load(tmp_path / f"model_{steps}_steps.zip")
-        assert model.num_timesteps == steps
-
-
 def test_a_stopped_run_is_saved_at_its_last_step(tmp_path: Path) -> None:
     callbacks = [KeepCheckpoints(1000, tmp_path), StopAt(23)]
     new(ActorCritic, single(), n_steps=7).learn(50, callbacks)

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from pg_agents.checker.episodes import EpisodeBatch, Steps, batches, sample_episodes
 from pg_agents.checker.task import Task
-from pg_envs import TabularMDP, bandit_mdp, oracle
+from pg_envs import bandit_mdp, oracle
 from tests.pg_envs.tabular_examples import (
     assert_frequencies,
     assert_gaussian,
     random_mdp,
+    random_policy,
     two_step_mdp,
 )
 
@@ -24,11 +25,6 @@ COLUMNS = (
     "observations actions rewards next_observations terminated truncated values "
     "next_values time"
 ).split()
-
-
-def random_policy(mdp: TabularMDP, seed: int = 0) -> Floats:
-    rng = np.random.default_rng(seed)
-    return rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
 
 
 def play(task: Task, n_episodes: int, seed: int = 0) -> tuple[Steps, Floats]:

@@ -11,14 +11,9 @@ from numpy.typing import NDArray
 
 from pg_agents.checker.task import DEFAULT_HORIZON, Task, resolve_task
 from pg_envs import SequenceEnv, TabularMDP, sequence_mdp
-from tests.pg_envs.tabular_examples import random_mdp, two_step_mdp
+from tests.pg_envs.tabular_examples import random_mdp, random_policy, two_step_mdp
 
 Floats = NDArray[np.float64]
-
-
-def random_policy(mdp: TabularMDP, seed: int = 0) -> Floats:
-    rng = np.random.default_rng(seed)
-    return rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
 
 
 def tasks(bootstrap: bool) -> list[Task]:

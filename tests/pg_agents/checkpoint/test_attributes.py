@@ -9,7 +9,6 @@ import pickle
 import platform
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
@@ -405,25 +404,6 @@ def test_the_layout_of_the_json_does_not_matter(agent: Any) -> None:
         return {**entries, "data": json.dumps(data, indent=7).encode()}
 
     silently(agent, rewritten(saved(agent), lay_out))
-
-
-@pytest.mark.parametrize("agent", [A2C, *AGENTS])
-def test_every_kind_of_path_takes_custom_objects(
-    agent: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "model.zip"
-    path.write_bytes(foreign(saved(agent), "remark"))
-    custom = {"remark": "another", "unknown": 1}
-    with path.open("rb") as opened:
-        for file in (path, str(path), tmp_path / "model", opened):
-            model = agent.load(file, custom_objects=custom, print_system_info=True)
-            assert model.remark == "another" and not hasattr(model, "unknown")
-            assert capsys.readouterr().out.count("SYSTEM INFO") == 2
-    # set_parameters() reads no attribute.
-    model.set_parameters(str(path))
-    if agent is not A2C:
-        with pytest.warns(UserWarning, match="object remark"):
-            agent.load(path)
 
 
 def test_custom_objects_must_be_a_dict() -> None:
