@@ -57,15 +57,6 @@ def test_a_slow_side_bounds_the_steps() -> None:
     assert measured({"A": 1e6, "B": 1e4}, [], seconds=1.5, longest=15.0) == {150_000}
 
 
-def test_every_comparison_can_be_sent_and_names_its_sides() -> None:
-    names = [comparison.name for comparison in speed.COMPARISONS]
-    assert len(set(names)) == len(names)
-    for comparison in speed.COMPARISONS:
-        assert json.loads(json.dumps(comparison.sides)) == comparison.sides
-        for side, counterpart, _ in comparison.rows:
-            assert {side, counterpart} - {None} <= comparison.sides.keys()
-
-
 def test_seeds_that_were_solved_are_not_run_again() -> None:
     class Solver(FakeWorker):
         def ask(self, **command: Any) -> dict[str, Any]:
@@ -160,21 +151,6 @@ def test_a_side_learns_from_scratch_each_turn(algorithm: str, env: str) -> None:
     task = worker.learning(speed.learn(algorithm, env, 4))
     assert calibrated(task, 1e-9)["steps"] == 20
     assert task(1)(40) == task(1)(40) == {"steps": 40.0, "updates": 2.0}
-
-
-def test_stepping_counts_the_steps_of_all_environments() -> None:
-    settings = {"env_id": "PGToy-Sequence-v0", "n_envs": 8}
-    assert worker.stepping(settings)(0)(1) == {"steps": 16 * 8}
-
-
-def test_schedules_and_classes_are_made_from_names() -> None:
-    kwargs = {"activation_fn": "ReLU"}
-    found = worker.decoded(
-        {"learning_rate": "lin_0.5", "policy_kwargs": kwargs, "gamma": 1}
-    )
-    assert found["learning_rate"](0.5) == 0.25
-    assert found["policy_kwargs"] == {"activation_fn": torch.nn.ReLU}
-    assert found["gamma"] == 1
 
 
 def test_a_process_answers_line_by_line(tmp_path: Path) -> None:

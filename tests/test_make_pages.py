@@ -135,12 +135,6 @@ def test_the_ablation_reports_interquartile_means() -> None:
         assert rows[row][column].startswith(f"{speeds[2:8].mean():.0f} (")
 
 
-def test_equal_runs_have_an_interval_of_one_point() -> None:
-    assert make_pages.iqm_cell([500.0] * 10) == "500 (500 to 500)"
-    # The interquartile mean drops a single outlier.
-    assert make_pages.iqm_cell([10.0] * 9 + [1000.0]).startswith("10 (10 to ")
-
-
 def test_an_improvement_changes_both_agents_and_all_settings_are_valid() -> None:
     for improvement in ablation.IMPROVEMENTS:
         added = ablation.SETTINGS[f"plain + {improvement.name}"]
@@ -184,14 +178,6 @@ def test_a_rate_alone_is_compared_with_its_target() -> None:
     row = make_pages.speed_row("", "A", None, 60e6, rates)
     assert row[-3:] == ["**63.0 M** (50.0 M to 66.0 M)", ">= 60.0 M", "met"]
     assert make_pages.speed_row("", "A", None, None, rates)[-2:] == ["", ""]
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(61_234_567, "61.2 M"), (73_849, "73,800"), (999.6, "1,000"), (590, "590")],
-)
-def test_rates_have_three_digits(value: float, shown: str) -> None:
-    assert make_pages.figure(value) == shown
 
 
 def test_comparisons_without_measurement_say_so() -> None:

@@ -6,12 +6,10 @@ import warnings
 from functools import partial
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
@@ -19,7 +17,7 @@ from pg_agents import REINFORCE, ActorCritic, TrajectoryBuffer
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
 from pg_agents.rollout.data import Batch
 from pg_agents.vec_env.adapter import VectorEnvAdapter
-from tests.pg_agents.envs import CoinLengthEnv, ScriptedEnv, StaggeredVectorEnv
+from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
 
 
 class RecordRollouts(BaseCallback):
@@ -120,35 +118,6 @@ def test_episodes_of_all_environments_are_compared() -> None:
     expected = [g - (sum(first) - g) / 3 for g in first]
     expected += [g - (12.0 - g) / 3 for g in (1.0, 11.0)]
     np.testing.assert_allclose(sorted(rollout["advantages"]), sorted(expected), 1e-5)
-
-
-def test_a_fixed_number_of_episodes_does_not_prefer_short_ones() -> None:
-    """Half of the episodes are short.
-
-    1,600 episodes: standard error 0.0125, false-alarm rate of 4 of them 6 in 100,000.
-    The first 8 episodes of 4 environments to finish contain 61 % short ones.
-    """
-    env = DummyVecEnv([lambda: CoinLengthEnv(long=5)] * 4)
-    model = REINFORCE("MlpPolicy", env, n_episodes=2, seed=3, learning_rate=0.0)
-    lengths = [
-        step + 1
-        for rollout in collect(model, 200, "episode_steps", "terminated")
-        for step, end in zip(
-            rollout["episode_steps"], rollout["terminated"], strict=True
-        )
-        if end
-    ]
-    assert len(lengths) == 8 * 200
-    assert abs(np.mean(np.array(lengths) == 1) - 0.5) < 4 * 0.0125
-
-
-def test_the_first_episodes_to_finish_would_be_short_ones() -> None:
-    """Simulates the rule that the test above excludes."""
-    generator = np.random.default_rng(0)
-    short = generator.random((4000, 4, 8)) < 0.5
-    finished = np.where(short, 1, 5).cumsum(-1).reshape(4000, -1)
-    first = np.argsort(finished, axis=1, kind="stable")[:, :8]
-    assert np.take_along_axis(short.reshape(4000, -1), first, 1).mean() > 0.6
 
 
 def test_idle_environments_begin_a_new_episode_in_the_next_rollout() -> None:
@@ -281,15 +250,6 @@ def test_dummy_steps_are_not_recorded(wrapped: bool) -> None:
     assert rollout["episode_steps"] == [0, 0, 1, 1, 2, 0, 3, 1, 4]
 
 
-def test_every_recorded_step_of_gymnasiums_cartpole_has_reward_1() -> None:
-    """Its dummy steps, of NEXT_STEP autoreset, have reward 0."""
-    env = gymnasium.make_vec("CartPole-v1", num_envs=3)
-    model = REINFORCE("MlpPolicy", env, n_episodes=3, seed=0)
-    (rollout,) = collect(model, 1, "rewards", "terminated")
-    assert set(rollout["rewards"]) == {1.0}
-    assert sum(rollout["terminated"]) == 9
-
-
 @pytest.mark.parametrize("estimator", ["td", "gae"])
 def test_truncated_environments_are_bootstrapped_in_one_forward(estimator: Any) -> None:
     """Three times three ends and two of the fourth, and four unfinished episodes."""
@@ -332,23 +292,6 @@ def test_callbacks_get_the_dones_and_results_of_recorded_episodes() -> None:
     assert dones == [[True, False], [False, False], [False, False], [False, True]]
 
 
-def test_callbacks_get_the_locals_of_a2c() -> None:
-    names: dict[str, set[str]] = {}
-    algorithms: list[Any] = [A2C, ActorCritic]
-    for algorithm in algorithms:
-        found = names.setdefault(algorithm.__name__, set())
-
-        def on_step(variables: dict[str, Any], _: Any, found: Any = found) -> bool:
-            found.update(variables)
-            assert isinstance(variables["new_obs"], np.ndarray)
-            return True
-
-        algorithm("MlpPolicy", ScriptedEnv([3])).learn(5, callback=on_step)
-    # Loop variables of SB3's bootstrapping.
-    loop_variables = {"idx", "done", "terminal_obs", "terminal_value"}
-    assert names["A2C"] - names["ActorCritic"] <= loop_variables
-
-
 def test_a_rollout_that_a_callback_stops_is_not_learnt_from() -> None:
     """Without a new step count, the next learn() begins with a whole episode."""
     model = REINFORCE("MlpPolicy", ScriptedEnv([4]))
@@ -363,22 +306,3 @@ def test_a_rollout_that_a_callback_stops_at_its_end_is_learnt_from() -> None:
     model = REINFORCE("MlpPolicy", ScriptedEnv([4]))
     model.learn(100, callback=lambda variables, _: not variables["dones"].any())
     assert (model.num_timesteps, model._n_updates) == (4, 1)
-
-
-def test_actions_are_clipped_for_the_environment_only() -> None:
-    class Narrow(ScriptedEnv):
-        def __init__(self) -> None:
-            super().__init__([3])
-            self.action_space = gymnasium.spaces.Box(-0.1, 0.1, (1,))  # type: ignore[assignment]
-            self.actions: list[float] = []
-
-        def step(self, action: Any) -> Any:
-            self.actions.append(float(action[0]))
-            return super().step(action)
-
-    env = Narrow()
-    model = REINFORCE("MlpPolicy", env, n_episodes=5, seed=0)
-    (rollout,) = collect(model, 1, "actions")
-    drawn = np.array(rollout["actions"]).flatten()
-    assert np.abs(drawn).max() > 0.5
-    np.testing.assert_allclose(np.clip(drawn, -0.1, 0.1), env.actions[:15], atol=1e-6)
