@@ -95,12 +95,12 @@ def learn_as_batch(side: Mapping[str, Any], seeds: Sequence[int], each: int) -> 
         settings.policy,
         settings.env_id,
         seeds=seeds,
+        n_envs=settings.n_envs,
         env_kwargs=dict(settings.env_kwargs),
         **constructor_arguments(settings),
     )
     batch.learn(each)
-    # Not from `batch.models`: to make these is no part of the experiment.
-    return len(seeds) * each
+    return float(batch.num_timesteps.sum())
 
 
 LEARN_ALL = {

@@ -314,14 +314,16 @@ def speed_row(row: Any, turns: Mapping[str, Any]) -> list[str]:  # noqa: ANN401
 
     threads, values = best_rates(turns[row.side], row.threads)
     cells = [row.label, rate_cell(row.side, threads, values), ""]
-    show, goal = figure, figure(row.target or 0.0)
+    show, unit = figure, ""
+    goal = figure(row.target or 0.0)
     if row.counterpart is not None:
         threads, theirs = best_rates(turns[row.counterpart], row.threads)
         values = [a / b for a, b in zip(values, theirs, strict=True)]
         cells[2] = rate_cell(row.counterpart, threads, theirs)
-        show, goal = "{:.2f} x".format, f"{row.target or 0.0:g} x"
+        show, unit, goal = "{:.2f}".format, " x", f"{row.target or 0.0:g} x"
     value = statistics.median(values)
-    cells.append(f"**{show(value)}** ({show(min(values))} to {show(max(values))})")
+    spread = f"{show(min(values))} to {show(max(values))}"
+    cells.append(f"**{show(value)}{unit}** ({spread})")
     return [*cells, *reached(value, row.target, goal, at_most=False)]
 
 
@@ -491,22 +493,20 @@ def speed_advice(runs: Mapping[str, Any]) -> list[str]:
             "A2C gains from it too, through `as_vec_env`: with 1,024 it makes "
             f"{ratio('envs-1024', A2C, A2C_DUMMY)} as many."
         )
-        faster = [
-            n
+        both = {
+            n: middle(f"envs-{n}", OURS, 2) / middle(f"envs-{n}", OURS, 1)
             for n, _ in curve
             if "2" in runs[f"envs-{n}"]["turns"][OURS]
-            and middle(f"envs-{n}", OURS, 2) > 1.05 * middle(f"envs-{n}", OURS, 1)
-        ]
-        where = (
-            f"two are more than 5 % faster with {', '.join(f'{n:,}' for n in faster)} "
-            "environments only"
-            if faster
-            else "two were not 5 % faster with any number of environments"
-        )
-        lines.append(
-            "**One thread**, `torch.set_num_threads(1)`, for networks of this size: "
-            f"{where}."
-        )
+        }
+        faster = [f"{n:,}" for n, quotient in both.items() if quotient > 1.05]
+        where = f"with {', '.join(faster)} environments only"
+        if not faster:
+            where = "with no number of environments"
+        if both:
+            lines.append(
+                "**One thread**, `torch.set_num_threads(1)`, for networks of this "
+                f"size: two are more than 5 % faster {where}."
+            )
     one_by_one = "models one by one"
     if "batch" in runs.get("batch-cartpole-mc", {"turns": {}})["turns"]:
         lines.append(
@@ -518,8 +518,8 @@ def speed_advice(runs: Mapping[str, Any]) -> list[str]:
     if "envs-1" in runs:
         without = middle("envs-1", "with a callback") / middle("envs-1", OURS_DUMMY)
         lines.append(
-            "**Callbacks** need not be avoided: with one environment, a callback that "
-            f"does nothing leaves {100 * without:.0f} % of the speed."
+            "**Callbacks** as needed: one that does nothing leaves "
+            f"{100 * without:.0f} % of the speed with one environment."
         )
     return [f"- {line}" for line in lines] or ["Not measured yet."]
 

@@ -175,7 +175,7 @@ def test_a_speed_ratio_is_the_median_over_turns() -> None:
     both = {"A": {"1": turns(30, 40, 20)}, "B": {"1": turns(10, 20, 5)}}
     assert speed_row(both, "A", "B", 2.5) == [
         *("what", "30.0 (1)", "10.0 (1)"),
-        *("**3.00 x** (2.00 x to 4.00 x)", ">= 2.5 x", "met"),
+        *("**3.00 x** (2.00 to 4.00)", ">= 2.5 x", "met"),
     ]
 
 
