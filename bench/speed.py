@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -569,24 +570,24 @@ def provenance() -> dict[str, str]:
         pass
     features = torch.backends.cpu.get_cpu_capability()
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    git = partial(subprocess.run, cwd=ROOT, capture_output=True, text=True)
+    commit = git(["git", "describe", "--always"]).stdout.strip()
+    # The results, which a run before this one may have changed, do not count.
+    measured = ("bench", "demos", "pg_agents", "pg_envs")
+    if git(["git", "diff", "--quiet", "HEAD", "--", *measured]).returncode:
+        commit += "-dirty"
     return {
         "setup": f"{processor} ({features}), {ALL_CORES} cores, Python "
         f"{platform.python_version()}, {versions}",
-        "commit": commit or "unknown",
+        "commit": commit,
     }
 
 
 def write(path: Path, results: Mapping[str, Any]) -> None:
     """Replaces the file of results, so that an interrupted run loses nothing."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(results, indent=1) + "\n")
-    partial.replace(path)
+    new = path.with_suffix(".partial")
+    new.write_text(json.dumps(results, indent=1) + "\n")
+    new.replace(path)
 
 
 def shortened(comparison: Comparison) -> Comparison:

@@ -341,11 +341,13 @@ def solved_rows(found: Mapping[str, Any]) -> list[list[str]]:
             seconds.setdefault(key.partition(" ")[0], []).append(value)
     if not SOLVE_TARGETS.keys() | {"PPO"} <= seconds.keys():
         return [["not measured yet", *[""] * 5]]
+    reference = statistics.median(seconds["PPO"])
+    if reference == float("inf"):
+        return [["PPO has not solved it", *[""] * 5]]
 
     def show(value: float, unit: str) -> str:
         return "never" if value == float("inf") else f"{value:.2f} {unit}"
 
-    reference = statistics.median(seconds["PPO"])
     rows = []
     for name, values in seconds.items():
         if name == "PPO":
@@ -454,7 +456,7 @@ def draw_speed(runs: Mapping[str, Any], path: Path) -> None:
         middle = [statistics.median(rates) for _, rates in points]
         low, high = ([f(rates) for _, rates in points] for f in (min, max))
         axes.fill_between(x, low, high, color=colour(i), alpha=0.2, lw=0)
-        style = "-" if "vec_env" in name or "vector" in name else "--"
+        style = "-" if "vector" in name else "--"
         marker = "os^D"[i]
         axes.plot(x, middle, style, marker=marker, color=colour(i), lw=1.8, label=name)
     axes.set_xscale("log")
@@ -521,7 +523,9 @@ def speed_advice(runs: Mapping[str, Any]) -> list[str]:
             "**Callbacks** as needed: one that does nothing leaves "
             f"{100 * without:.0f} % of the speed with one environment."
         )
-    return [f"- {line}" for line in lines] or ["Not measured yet."]
+    # Advice that rests on a figure that is missing is left out.
+    known = [f"- {line}" for line in lines if "nan" not in line]
+    return known or ["Not measured yet."]
 
 
 # docs/estimators.md ---------------------------------------------------------------

@@ -231,10 +231,18 @@ def test_what_was_not_measured_says_so() -> None:
     assert parts["curve"] == parts["advice"] == ["Not measured yet."]
     sides = {side: {"1": turns(100, 200, 300)} for side in speed.CURVE}
     entry = {"turns": sides, "commit": "abc", "setup": "a processor"}
-    parts = make_pages.speed_parts({"runs": {"envs-64": entry}, "solve": {}})
-    assert "speed.png" in parts["curve"][0] and "64" in parts["advice"][0]
+    runs = {"envs-64": entry}
+    parts = make_pages.speed_parts({"runs": runs, "solve": {}})
+    assert "speed.png" in parts["curve"][0]
+    assert parts["advice"] == ["Not measured yet."]
+    complete = make_pages.speed_parts(
+        {"runs": {**runs, "envs-1024": entry}, "solve": {}}
+    )
+    assert "1.0 times as many steps" in complete["advice"][0]
     assert parts["setup"] == ["- Commit abc; a processor."]
     assert sum("200 (1)" in line for line in parts["table"]) >= 3
+    # Its ratio at 1,024 environments was not measured.
+    assert not any("nan" in line for part in parts.values() for line in part)
 
 
 def test_a_cell_that_differs_from_its_notebook_is_marked() -> None:
