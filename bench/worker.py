@@ -88,9 +88,13 @@ def learn_one_by_one(side: Mapping[str, Any], seeds: Sequence[int], each: int) -
 
 
 def learn_as_batch(side: Mapping[str, Any], seeds: Sequence[int], each: int) -> float:
-    """Trains all seeds as one batch of learners; returns the number of steps."""
+    """Trains all seeds as one batch of learners; returns the number of steps.
+
+    This is the only use of `LearnerBatch` here.
+    """
     settings = Settings.from_json(side["settings"])
-    batch = pg_agents.LearnerBatch(
+    make_batch: Any = pg_agents.LearnerBatch
+    batch = make_batch(
         algorithm_class(settings),
         settings.policy,
         settings.env_id,
