@@ -78,8 +78,9 @@ ablation: $(INSTALLED)
 	$(BIN)/python -m bench.ablation
 	$(BIN)/python docs/make_pages.py ablation
 
-# Measures what docs/speed.json lacks; BENCH="--only NAME" measures a comparison anew,
-# BENCH=--quick tries everything and saves nothing.
+# Measures what docs/speed.json lacks, 45 minutes on two idle cores if that is all;
+# BENCH="--only NAME" measures a comparison anew, BENCH=--quick tries everything and
+# saves nothing.
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.speed $(BENCH)
 	$(BIN)/python docs/make_pages.py speed
