@@ -393,20 +393,23 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
 
     def _why_autograd(self) -> str | None:
         """Returns why gradients do not come from the closed form; None if they do."""
-        if self.gradients == "autograd":
+        return self._why_autograd_here() or why_autograd(self.policy)
+
+    def _why_autograd_here(self) -> str | None:
+        """Returns a reason that is in the model, not in its policy."""
+        if self.config.gradients == "autograd":
             return "gradients='autograd' was passed"
         if self.device.type != "cpu":
             return f"the model is on {self.device}"
-        base = PolicyGradientAlgorithm
         for owner, stock, names in (
-            (self, base, ("loss", "train")),
+            (self, PolicyGradientAlgorithm, ("loss", "train")),
             (self.rollout_buffer, TrajectoryBuffer, ("get", "batch", "add")),
         ):
             for name in names:
-                overridden = getattr(type(owner), name) is not getattr(stock, name)
-                if overridden or name in vars(owner):
+                own = getattr(type(owner), name)
+                if own is not getattr(stock, name) or name in vars(owner):
                     return f"{type(owner).__name__}.{name} is overridden"
-        return why_autograd(self.policy)
+        return None
 
     def _gradient_source(self, current: GradientSource | None) -> GradientSource:
         """Returns where actions, evaluations and gradients come from.
@@ -414,10 +417,14 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         Args:
             current: the source so far, which is returned if it still applies.
         """
+        if (
+            isinstance(current, ClosedForm)
+            and current.applies_to(self.policy)
+            and self._why_autograd_here() is None
+        ):
+            return current
         reason = self._why_autograd()
         if reason is None:
-            if isinstance(current, ClosedForm) and current.is_bound_to(self.policy):
-                return current
             return ClosedForm(self.policy)
         if self.gradients == "closed_form":
             raise ValueError(
@@ -547,10 +554,11 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         Returns:
             False if a callback asked to stop.
         """
-        self.policy.set_training_mode(False)
         # Hooks and overridden methods may have been added since the last rollout.
         gradients = self._gradient_source(self.learner.gradients)
         self.learner.gradients = gradients
+        if self.policy.training or not gradients.uses_arrays:
+            self.policy.set_training_mode(False)
         rollout_buffer.uses_arrays = gradients.uses_arrays
         rollout_buffer.reset()
         self.collector.begin(
@@ -621,6 +629,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             # The critic's parameters are the last group, see split_critic().
             self.policy.optimizer.param_groups[-1]["lr"] = rate
             record(f"train/{name}", rate)
+        # Callbacks may have changed the policy since the rollout began.
+        self.learner.gradients = self._gradient_source(self.learner.gradients)
         self._n_updates, logs = self.learner.update(
             self.rollout_buffer,
             self.loss,

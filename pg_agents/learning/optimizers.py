@@ -527,17 +527,11 @@ class FlatParameters:
                 return False
             if not all(map(is_, now, bound.parameters)):
                 return False
-        for parameter, address, shape in zip(
-            parameters, self._addresses, self._shapes, strict=True
-        ):
-            if (
-                parameter.data_ptr() != address
-                or not parameter.requires_grad
-                or parameter.shape != shape
-                or not parameter.is_contiguous()
-            ):
-                return False
-        return True
+        return (
+            [p.data_ptr() for p in parameters] == self._addresses
+            and [p.shape for p in parameters] == self._shapes
+            and all([p.requires_grad and p.is_contiguous() for p in parameters])
+        )
 
     def attach_gradients(self) -> None:
         """Sets `.grad` of every parameter to its view of `gradients`."""
