@@ -195,6 +195,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
     collector: Collector
     learner: Learner
     training_state: TrainingState | None = None
+    # Whether a callback may change model, policy and buffer in mid-training.
+    _has_callback = True
     # Seeds that the environment had when it was passed to load().
     seeds_at_load: tuple[int | None, ...] = ()
 
@@ -417,10 +419,9 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         Args:
             current: the source so far, which is returned if it still applies.
         """
-        if (
-            isinstance(current, ClosedForm)
-            and current.applies_to(self.policy)
-            and self._why_autograd_here() is None
+        if isinstance(current, ClosedForm) and (
+            not self._has_callback
+            or (current.applies_to(self.policy) and self._why_autograd_here() is None)
         ):
             return current
         reason = self._why_autograd()
@@ -525,7 +526,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             self.train()
             self.learner.check_weights(self.rollout_buffer)
         # The model can be saved even if learning stopped within a rollout.
-        self.collector.in_rollout = False
+        self.collector.in_rollout, self._has_callback = False, True
         callback.on_training_end()
         if log_interval is not None:
             self._dump_last_logs(iteration)
@@ -647,8 +648,9 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
                 record(f"train/{name}", current_value(name, given, progress))
         if self.learner.replay is not None:
             record("train/memory_steps", len(self.learner.replay))
-        if hasattr(self.policy, "log_std"):
-            record("train/std", torch.exp(self.policy.log_std).mean().item())
+        log_std = self.policy._parameters.get("log_std")
+        if log_std is not None:
+            record("train/std", torch.exp(log_std).mean().item())
 
     def loss(self, batch: Batch) -> Loss:
         """Returns the loss of a batch, and its terms by logger key.
@@ -682,6 +684,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         # The user may have replaced the policy.
         self.learner.policy = self.policy
         self.learner.gradients = self._gradient_source(None)
+        # Without one, no user's code runs between rollouts that could change the rule.
+        self._has_callback = callback is not None
         if reset_num_timesteps or self._last_obs is None:
             # SB3 resets the environments in these cases.
             self.collector.restart(self.n_envs)

@@ -268,13 +268,13 @@ class Categorical:
         shape = actions.shape
         # One row for each action: NumPy reduces a long last axis faster.
         log_p = np.ascontiguousarray(outputs.reshape(-1, outputs.shape[-1]).T)
-        log_p -= log_p.max(0)
+        log_p -= np.maximum.reduce(log_p)
         p = np.exp(log_p)
-        total = p.sum(0)
+        total = np.add.reduce(p)
         p /= total
         log_p -= np.log(total)
         taken = (actions.reshape(-1) - self._start, np.arange(actions.size))
-        entropy = -np.einsum("ab,ab->b", p, log_p)
+        entropy = -np.add.reduce(p * log_p)
         saved = p, log_p, taken, entropy, outputs.shape
         return Evaluation(log_p[taken].reshape(shape), entropy.reshape(shape), saved)
 

@@ -592,9 +592,8 @@ class FlatParameters:
             rule.step(
                 group.values, group.gradients, group.moments, group.work, **arguments
             )
-        for parameter in self._parameters:
-            # Graphs that saved the old values must not be differentiated.
-            torch.autograd.graph.increment_version(parameter)
+        # Graphs that saved the old values must not be differentiated.
+        torch.autograd.graph.increment_version(self._parameters)
         for hook in chain(
             optimizer._optimizer_step_post_hooks.values(),
             _global_optimizer_post_hooks.values(),
