@@ -230,7 +230,7 @@ class Autograd:
         parameters = parameters_of(self.policy)
         if _versions(parameters) != self._versions_at_start:
             _warn_of_changed_weights()
-        obs, actions = buffer.steps()
+        obs, actions = buffer.stored_steps()
         evaluation = evaluate_actions(self.policy, obs, actions)
         inputs = [*parameters, *leaves(obs), actions]
         self._forward = _Forward(inputs, _versions(inputs), evaluation)
@@ -472,7 +472,7 @@ class ClosedForm:
         weights = self._parameters.values.tobytes()
         if weights != self._at_start:
             _warn_of_changed_weights()
-        obs, actions = buffer.steps()
+        obs, actions = buffer.stored_steps()
         forward = self._forward(obs, actions)
         if self._keeps and len(actions) <= _MAX_KEPT:
             self._kept = obs, actions, weights, forward

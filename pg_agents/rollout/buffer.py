@@ -360,12 +360,16 @@ class TrajectoryBuffer:
             self._written("advantages", self._advantages),
         )
 
-    def steps(self) -> tuple[Observation, Any]:
-        """Returns observations and actions of the recorded steps, `[B, ...]`.
+    def steps(self) -> tuple[Observation, Tensor]:
+        """Returns observations and actions of the recorded steps, `[B, ...]`."""
+        obs, actions = self.stored_steps()
+        return tree_map(torch.as_tensor, obs), torch.as_tensor(actions)
 
-        They are in the form of the rollout. As long as neither was read as an array of
-        this buffer, which can be written to, the same two objects are returned, and
-        `batches()` contains them.
+    def stored_steps(self) -> tuple[Observation, Any]:
+        """As `steps`, arrays if `uses_arrays`.
+
+        As long as neither was read as an array of this buffer, which can be written to,
+        the same two objects are returned, and `batches()` contains them.
         """
         if self._steps is not None:
             return self._steps
@@ -407,7 +411,7 @@ class TrajectoryBuffer:
     def batches(self, batch_size: int | None = None) -> Iterator[Batch]:
         """As `get`, of arrays if `uses_arrays`."""
         rollout = self.stored_rollout
-        batch = make_batch(rollout, *self.stored_estimates, self.steps())
+        batch = make_batch(rollout, *self.stored_estimates, self.stored_steps())
         if batch_size is None:
             yield batch
             return
