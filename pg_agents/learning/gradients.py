@@ -54,6 +54,8 @@ from pg_agents.rollout.data import Batch
 if TYPE_CHECKING:
     from pg_agents.algorithms.config import PolicyGradientConfig
 
+# Numbers that are not finite are reported by the learner, not by NumPy's warnings.
+_silent = np.errstate(all="ignore")
 # Steps of a block: their activations fit the processor's cache.
 _BLOCK = 1024
 # Activations of more steps are computed again when they are needed.
@@ -398,7 +400,12 @@ class ClosedForm:
         # What `applies_to` compares: it is called twice an update.
         modules = list(policy.modules())
         self._parts = [
-            (vars(m), list(m._modules.values()), list(m._parameters.values()))
+            (
+                vars(m),
+                list(m._modules.values()),
+                [*m._parameters.values(), *m._buffers.values()],
+                getattr(m, "eps", None),
+            )
             for m in modules
         ]
         self._hooks = [
@@ -433,17 +440,21 @@ class ClosedForm:
             policy is not self.policy
             or policy.action_dist is not self._distribution
             or policy.optimizer is not self._parameters.optimizer
+            or "zero_grad" in vars(policy.optimizer)
             or any(self._hooks)
             or _have_hooks(self._learnt)
             or nn.modules.module._has_any_global_hook()
             or methods_in_use(policy) != self._methods
         ):
             return False
-        for own, layers, parameters in self._parts:
+        for own, layers, tensors, epsilon in self._parts:
+            now = [*own["_parameters"].values(), *own["_buffers"].values()]
             if (
                 "forward" in own
-                or (layers and [*own["_modules"].values()] != layers)
-                or not all(map(is_, own["_parameters"].values(), parameters))
+                or [*own["_modules"].values()] != layers
+                or len(now) != len(tensors)
+                or not all(map(is_, now, tensors))
+                or own.get("eps") != epsilon
             ):
                 return False
         return self._parameters.is_bound()
@@ -454,17 +465,20 @@ class ClosedForm:
         self._kept = None
         self._at_start = self._parameters.values.tobytes()
 
+    @_silent
     def act(self, obs: Observation) -> Actions:
         """See `GradientSource`."""
         policy = self._functions
         outputs = policy.actor(policy.body(policy.features(obs)))
         return policy.distribution.sample(outputs, draw), None, None
 
+    @_silent
     def values(self, policy: ActorCriticPolicy, obs: Observation) -> Rows:
         """See `GradientSource`."""
         functions = self._functions if policy is self.policy else _frozen(policy)
         return functions.values(obs)
 
+    @_silent
     def evaluate_rollout(
         self, buffer: TrajectoryBuffer
     ) -> tuple[Rows | None, Rows | None]:
@@ -482,6 +496,7 @@ class ClosedForm:
         """See `GradientSource`."""
         return evaluate_actions(self.policy, batch.observations, batch.actions)
 
+    @_silent
     def gradient(
         self,
         batch: Batch,
@@ -510,6 +525,7 @@ class ClosedForm:
         """See `GradientSource`."""
         self._parameters.step()
 
+    @_silent
     def weight_norm(self) -> float:
         """See `GradientSource`."""
         values = self._parameters.values
@@ -649,6 +665,8 @@ def _other_distribution(policy: ActorCriticPolicy) -> str | None:
 
 def _other_parameters(policy: ActorCriticPolicy) -> str | None:
     """Returns why the optimiser's parameters are not those of the policy."""
+    if "zero_grad" in vars(policy.optimizer):
+        return "the optimizer's zero_grad is overridden"
     learnt = {id(parameter) for parameter in parameters_of(policy)}
     if learnt != {id(parameter) for parameter in policy.parameters()}:
         return "the optimizer has other parameters than the policy"
