@@ -50,6 +50,9 @@ def one_update(
         "MlpPolicy", venv, n_steps=n_steps, seed=3, device="cpu", **settings
     )
     before = parameters_to_vector(model.policy.parameters()).detach().clone()
+    if algorithm is ActorCritic:
+        source = "autograd" if settings.get("use_sde") else "closed form"
+        assert model.explain_gradients().startswith(source)
     # Both shuffle by NumPy's global generator.
     np.random.seed(11)
     model.learn(n_steps * n_envs, log_interval=None)
