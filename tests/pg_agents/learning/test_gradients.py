@@ -328,6 +328,42 @@ def test_trainings_with_each_optimizer_are_equal(optimizer: Any, options: Any) -
     )
 
 
+@pytest.mark.parametrize("n_envs", [256, 1100])
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        (REINFORCE, {"n_episodes": 1, "max_episode_steps": 12}),
+        (ActorCritic, {"n_steps": 6, "ent_coef": 0.1, "n_epochs": 2}),
+    ],
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"net_arch": [8, 8], "layer_norm": True},
+        {"net_arch": [8], "critic": "shared"},
+        {"net_arch": []},
+    ],
+)
+def test_trainings_in_many_environments_are_equal(
+    options: Any, algorithm: Any, settings: Any, n_envs: int
+) -> None:
+    """Activations of acting can serve the update."""
+    more = {"baseline": "value"} if algorithm is REINFORCE else {}
+    found = [
+        run(
+            gradients,
+            algorithm,
+            KINDS["torch"](CARTPOLE, n_envs),
+            18 * n_envs,
+            **sgd(**options),
+            **settings,
+            **more,
+        )
+        for gradients in ("closed_form", "autograd")
+    ]
+    assert_same_runs(*found)
+
+
 @pytest.mark.parametrize("n_envs", [4000, 4200])
 def test_trainings_on_tens_of_thousands_of_steps_are_equal(n_envs: int) -> None:
     """The larger one is more than is stored of a forward pass."""
