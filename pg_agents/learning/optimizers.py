@@ -150,7 +150,7 @@ def adam(
     np.add(exp_avg_sq, second, exp_avg_sq)
     if amsgrad:
         largest = state["max_exp_avg_sq"]
-        exp_avg_sq = np.maximum(largest, exp_avg_sq, largest)
+        exp_avg_sq = np.maximum(largest, exp_avg_sq, out=largest)
     if isinstance(steps, np.ndarray):
         # Not in float32, which counts of torch have.
         steps = steps.astype(np.float64)
@@ -264,7 +264,8 @@ class Rule:
         step: the step rule.
         moments: returns names and initial values of the arrays in the state, for the
             options of a parameter group.
-        options: options of a parameter group that the rule takes.
+        options: options of a parameter group that the rule takes. Releases of torch
+            without one of them have its default.
         counts: how the state's `"step"` is stored; None: there is none.
         reads_steps: whether the rule takes the number of steps.
     """
@@ -296,7 +297,15 @@ def _rmsprop_moments(
     return moments
 
 
-_ADAM_OPTIONS = ("lr", "betas", "eps", "weight_decay", "amsgrad", "maximize")
+_ADAM_OPTIONS = (
+    "lr",
+    "betas",
+    "eps",
+    "weight_decay",
+    "decoupled_weight_decay",
+    "amsgrad",
+    "maximize",
+)
 _TF_LIKE_OPTIONS = ("lr", "alpha", "eps", "momentum", "centered", "weight_decay")
 
 RULES: dict[type[Optimizer], Rule] = {
@@ -378,6 +387,7 @@ class FlatParameters:
         optimizer: one for which `unsupported` returns None.
 
     Attributes:
+        optimizer: the optimiser.
         values: `[P]`, all parameters, in the order of the parameter groups.
         gradients: `[P]`, their gradients.
 
@@ -385,6 +395,7 @@ class FlatParameters:
         ValueError: if the optimiser is not supported.
     """
 
+    optimizer: Optimizer
     values: Array
     gradients: Array
 
@@ -392,7 +403,7 @@ class FlatParameters:
         reason = self.unsupported(optimizer)
         if reason is not None:
             raise ValueError(f"FlatParameters can't step the optimizer: {reason}")
-        self._optimizer = optimizer
+        self.optimizer = optimizer
         self._rule = RULES[type(optimizer)]
         parameters = _parameters(optimizer)
         self._parameters = parameters
@@ -470,6 +481,10 @@ class FlatParameters:
             return "two of its parameters share memory"
         return None
 
+    def __contains__(self, parameter: Tensor) -> bool:
+        """Returns whether a parameter is one of those whose memory this is."""
+        return id(parameter) in self._value
+
     def value(self, parameter: Tensor) -> Array:
         """Returns the values of a parameter in its shape, a view of `values`.
 
@@ -487,7 +502,7 @@ class FlatParameters:
         return self._view(self._gradient, parameter)
 
     def _view(self, views: dict[int, Array], parameter: Tensor) -> Array:
-        if id(parameter) not in views:
+        if parameter not in self:
             raise ValueError(
                 f"the optimizer has no such parameter, of shape {list(parameter.shape)}"
             )
@@ -496,12 +511,14 @@ class FlatParameters:
     def is_bound(self) -> bool:
         """Returns whether all parameters of the optimiser still live in `values`.
 
-        They do not after `.to()`, `load_state_dict(assign=True)`, `share_memory_()` or
-        a change of the parameter groups, and a copy of this object has none. A
-        parameter that no longer requires gradients counts as gone. Values that are
-        loaded in place stay.
+        They do not after `.to()`, `share_memory_()` or a change of the parameter
+        groups, and a copy of this object has none. A parameter that no longer requires
+        gradients counts as gone. Values that are loaded in place stay.
+
+        The optimiser does not know of parameters that a module got in place of its
+        own, as by `load_state_dict(assign=True)`: they are not `in` this object.
         """
-        parameters, groups = self._parameters, self._optimizer.param_groups
+        parameters, groups = self._parameters, self.optimizer.param_groups
         if not parameters or len(groups) != len(self._groups):
             return False
         for group, bound in zip(groups, self._groups, strict=True):
@@ -559,10 +576,10 @@ class FlatParameters:
         overridden, hooks precede it, parameters or gradients are not in the vectors,
         or parameters of one group have taken different numbers of steps.
         """
-        optimizer = self._optimizer
+        optimizer = self.optimizer
         if not (
             "step" not in optimizer.__dict__
-            and type(optimizer).step is _TORCH_STEPS[type(optimizer)]
+            and type(optimizer).step is _TORCH_STEPS.get(type(optimizer))
             and not optimizer._optimizer_step_pre_hooks
             and not _global_optimizer_pre_hooks
             and self.is_bound()
@@ -573,7 +590,7 @@ class FlatParameters:
             return
         rule = self._rule
         for options, group in zip(optimizer.param_groups, self._groups, strict=True):
-            arguments = {name: options[name] for name in rule.options}
+            arguments = {n: options[n] for n in rule.options if n in options}
             arguments["lr"] = float(arguments["lr"])
             n_steps = self._count(group)
             if rule.reads_steps:
@@ -607,7 +624,7 @@ class FlatParameters:
 
     def _has_adopted_state(self) -> bool:
         """Returns whether the optimiser's state is the one that `_adopt_state` made."""
-        rule, optimizer = self._rule, self._optimizer
+        rule, optimizer = self._rule, self.optimizer
         states = self._states
         if states is None or len(optimizer.state) != len(states):
             return False
@@ -631,8 +648,8 @@ class FlatParameters:
             False, with nothing changed, if the state of a group differs between its
             parameters or is not as torch makes it.
         """
-        rule, state = self._rule, self._optimizer.state
-        groups = list(zip(self._optimizer.param_groups, self._groups, strict=True))
+        rule, state = self._rule, self.optimizer.state
+        groups = list(zip(self.optimizer.param_groups, self._groups, strict=True))
         started = []
         for options, group in groups:
             states = [state.get(p, {}) for p in group.parameters]
@@ -648,7 +665,7 @@ class FlatParameters:
                 return False
             started.append(n_started > 0)
         for (options, group), has_started in zip(groups, started, strict=True):
-            self._move_state(group, rule.moments(options), has_started)
+            self._move_state(options, group, has_started)
         self._states = list(state.values())
         return True
 
@@ -665,10 +682,11 @@ class FlatParameters:
         return not self._rule.reads_steps or len({c.item() for c in counts}) == 1
 
     def _move_state(
-        self, group: _Group, moments: dict[str, float], has_started: bool
+        self, options: Mapping[str, Any], group: _Group, has_started: bool
     ) -> None:
         """Makes the flat state of a group, with the values of its present state."""
-        rule, optimizer, parameters = self._rule, self._optimizer, group.parameters
+        rule, optimizer, parameters = self._rule, self.optimizer, group.parameters
+        moments = rule.moments(options)
         group.moments, group.shown, group.states = {}, {}, []
         group.n_steps = int(has_started)
         if not moments:
@@ -679,7 +697,7 @@ class FlatParameters:
             dtype = torch.get_default_dtype()
             if has_started:
                 dtype = group.states[0]["step"].dtype
-            elif optimizer.defaults.get("fused") or dtype != torch.float64:
+            elif options.get("fused") or dtype != torch.float64:
                 dtype = torch.float32
             group.counts = torch.zeros(len(parameters), dtype=dtype).numpy()
             group.shown["step"] = [
@@ -701,7 +719,7 @@ class FlatParameters:
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns what copies get: they are not bound, as copied parameters are not."""
-        return {"_optimizer": self._optimizer, "_parameters": []}
+        return {"optimizer": self.optimizer, "_parameters": []}
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
