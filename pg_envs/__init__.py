@@ -1,7 +1,7 @@
 """Small Gymnasium environments whose right answers are known exactly.
 
 Importing this package registers them with Gymnasium. It loads neither torch nor pygame:
-names that need torch are loaded on first use.
+names that need torch or Gymnasium's CartPole are loaded on first use.
 """
 
 from typing import TYPE_CHECKING
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from pg_envs import oracle as oracle
     from pg_envs import rendering as rendering
     from pg_envs.make import make_torch_vec
-    from pg_envs.vector.cartpole import TorchCartPoleVectorEnv
+    from pg_envs.vector.cartpole import CartPoleVectorEnv, TorchCartPoleVectorEnv
 
 __all__ = [
     "BanditEnv",
+    "CartPoleVectorEnv",
     "PixelcopterEnv",
     "PixelcopterVectorEnv",
     "SequenceEnv",
@@ -79,6 +80,6 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "make": ["make_torch_vec"],
-        "vector.cartpole": ["TorchCartPoleVectorEnv"],
+        "vector.cartpole": ["CartPoleVectorEnv", "TorchCartPoleVectorEnv"],
     },
 )

@@ -11,7 +11,10 @@ Most next states are impossible after an action. The tables hold the possible on
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from operator import getitem
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +45,9 @@ class DynamicsTables:
         observations: `[S]` int64 or `[S, *shape]` float32.
         reward_noise: kind of noise on the reward, see `TabularMDP`.
         noise_scale: standard deviation of Gaussian noise.
+        is_deterministic: whether state and action determine the next state.
+        is_random: whether starts, next states or rewards are drawn at all.
+        look_up: `look_up(table, index)` returns rows of a table, a fresh array.
     """
 
     n_actions: int
@@ -54,11 +60,29 @@ class DynamicsTables:
     observations: Array
     reward_noise: RewardNoise
     noise_scale: float
+    is_deterministic: bool = field(init=False)
+    is_random: bool = field(init=False)
+    look_up: Callable[[Array, Array], Array] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Decides once what every step would ask."""
+        is_numpy = isinstance(self.cdf, np.ndarray)
+        look_up = getitem if is_numpy else index_select
+        object.__setattr__(self, "look_up", look_up)
+        is_deterministic = self.cdf.shape[-1] == 1
+        is_certain = is_deterministic and self.start is not None
+        is_random = not is_certain or self.reward_noise != "none"
+        object.__setattr__(self, "is_deterministic", is_deterministic)
+        object.__setattr__(self, "is_random", is_random)
 
     @property
-    def is_deterministic(self) -> bool:
-        """Whether state and action determine the next state."""
-        return int(self.cdf.shape[-1]) == 1
+    def xp(self) -> ModuleType:
+        """The library of the arrays: NumPy or torch."""
+        if self.look_up is getitem:
+            return np
+        import torch
+
+        return torch
 
 
 class Step(NamedTuple):
@@ -118,12 +142,7 @@ def initial_state(tables: DynamicsTables, u: Array) -> Array:
     """
     if u is None:
         return tables.start
-    cdf = tables.initial_cdf
-    if _is_numpy(u):
-        return np.searchsorted(cdf, u, side="right")
-    import torch
-
-    return torch.searchsorted(cdf, u, right=True)
+    return tables.xp.searchsorted(tables.initial_cdf, u, side="right")
 
 
 def advance(tables: DynamicsTables, state: Array, action: Array, u: Array) -> Step:
@@ -142,6 +161,7 @@ def advance(tables: DynamicsTables, state: Array, action: Array, u: Array) -> St
     Returns:
         Next state, expected reward and whether the episode ended.
     """
+    look_up = tables.look_up
     index = state * tables.n_actions + action
     if not tables.is_deterministic:
         outcome = (u[..., None] >= look_up(tables.cdf, index)).sum(-1)
@@ -153,10 +173,9 @@ def advance(tables: DynamicsTables, state: Array, action: Array, u: Array) -> St
     )
 
 
-def look_up(table: Array, index: Array) -> Array:
-    """Returns `table[index]`, a fresh array."""
-    # index_select is several times as fast as brackets.
-    return table[index] if _is_numpy(table) else table.index_select(0, index)
+def index_select(table: Array, index: Array) -> Array:
+    """Returns `table[index]` of tensors, several times as fast as brackets."""
+    return table.index_select(0, index)
 
 
 def add_noise(tables: DynamicsTables, reward: Array, u: Array, v: Array) -> Array:
@@ -177,15 +196,10 @@ def add_noise(tables: DynamicsTables, reward: Array, u: Array, v: Array) -> Arra
     if tables.reward_noise == "bernoulli":
         return (u < reward) * 1.0
     if tables.reward_noise == "gaussian":
-        radius = (-2.0 * np.log1p(-u) if _is_numpy(u) else -2.0 * (-u).log1p()) ** 0.5
-        angle = 2.0 * math.pi * v
-        turn = np.cos(angle) if _is_numpy(v) else angle.cos()
-        return reward + tables.noise_scale * radius * turn
+        xp = tables.xp
+        radius = (-2.0 * xp.log1p(-u)) ** 0.5
+        return reward + tables.noise_scale * radius * xp.cos(2.0 * math.pi * v)
     return reward
-
-
-def _is_numpy(value: Array) -> bool:
-    return isinstance(value, np.ndarray | np.generic)
 
 
 def _cumulative(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

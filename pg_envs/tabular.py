@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -81,9 +80,13 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
             The observation, float32 `[*shape]` or an int64, and an empty info.
         """
         super().reset(seed=seed)
-        self._state = initial_state(self._tables, np.float64(self.np_random.random()))
-        self._show(Snapshot(int(self._state), None, None, 0, 0.0))
-        return self._observe(self._state), {}
+        state = initial_state(self._tables, np.float64(self.np_random.random()))
+        self._state = state
+        self._snapshot = Snapshot(int(state), None, None, 0, 0.0)
+        if self.render_mode == "human":
+            self.render()
+        # A copy: a row of the table is a view of it.
+        return self._tables.observations[state].copy(), {}
 
     def step(
         self, action: np.int64
@@ -123,7 +126,7 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
         self._state = None if terminated else next_state
         previous = self._snapshot
         assert previous is not None, "reset() leaves a snapshot"
-        snapshot = Snapshot(
+        self._snapshot = Snapshot(
             int(next_state),
             action_index,
             reward,
@@ -132,8 +135,10 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
             terminated,
             previous_state=previous.state,
         )
-        self._show(snapshot)
-        return self._observe(next_state), reward, terminated, False, {}
+        if self.render_mode == "human":
+            self.render()
+        obs = self._tables.observations[next_state].copy()
+        return obs, reward, terminated, False, {}
 
     def get_state(self) -> dict[str, Any]:
         """Returns everything that the next steps depend on, as plain data.
@@ -149,7 +154,7 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
         return {
             "mdp": digest(self.mdp),
             "state": None if self._state is None else int(self._state),
-            "snapshot": None if self._snapshot is None else asdict(self._snapshot),
+            "snapshot": None if self._snapshot is None else self._snapshot._asdict(),
             "generator": self.np_random.bit_generator.state,
         }
 
@@ -221,18 +226,8 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
             return None
         if self._action_probabilities is not None:
             row = self._action_probabilities[snapshot.state]
-            snapshot = replace(snapshot, action_probabilities=tuple(row.tolist()))
+            snapshot = snapshot._replace(action_probabilities=tuple(row.tolist()))
         return self.scene(snapshot)
-
-    def _observe(self, state: np.int64) -> Observation:
-        # A copy: a row of the table is a view of it.
-        obs = self.mdp.observations[state]
-        return np.int64(obs) if np.ndim(obs) == 0 else np.array(obs)
-
-    def _show(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        if self.render_mode == "human":
-            self.render()
 
 
 def _snapshot_from(fields: Any, n_states: int, n_actions: int) -> Snapshot | None:  # noqa: ANN401

@@ -19,7 +19,6 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from pg_envs.dynamics import look_up
 from pg_envs.pixelcopter.scene import PixelcopterSnapshot
 from pg_envs.vector.backend import Array, Backend
 
@@ -241,7 +240,7 @@ class Games:
         Args:
             actions: `[N]` integers, `UP` or `NOOP`.
         """
-        xp = self.backend.xp
+        xp, look_up = self.backend.xp, self.backend.look_up
         self.momentum = (self.momentum + look_up(self._thrusts, actions)) * DAMPING
         self.y = self.y + self.momentum
         self.block_x = self.block_x - SHIFT
@@ -293,7 +292,7 @@ class Games:
 
     def is_due(self) -> Array:
         """Whether a batch of terrain has to be laid, `[N]` bool."""
-        return look_up(self._is_due, self.clock)
+        return self.backend.look_up(self._is_due, self.clock)
 
     def lay_terrain(self, rows: Array, draws: Array) -> None:
         """Lays a batch of columns behind the last ones of the batch before.
@@ -305,7 +304,7 @@ class Games:
             rows: n games.
             draws: `[49, n]` float64, uniform on [0, 1).
         """
-        xp, take = self.backend.xp, self.backend.take
+        xp, take, look_up = self.backend.xp, self.backend.take, self.backend.look_up
         clock = take(self.clock, rows)
         frequency = FREQUENCY - FREQUENCY_SPREAD + 2.0 * FREQUENCY_SPREAD * draws[0]
         x = self._column_x + look_up(self._batch_start, clock)
@@ -345,7 +344,7 @@ class Games:
             self.block_y,
             self.block_y + BLOCK_HEIGHT,
         ]
-        return self.backend.xp.stack(columns, 1)
+        return self.backend.stack(columns)
 
     def columns(self) -> dict[str, Array]:
         """Returns the arrays that determine how the games continue, by name."""

@@ -74,7 +74,7 @@ class PixelcopterVectorEnv(BatchedEnv):
 
     def _uniform(self, n_rows: int, rows: Array) -> Array:
         """Returns draws `[n_rows, n]`, uniform on [0, 1), for n games."""
-        return self.backend.uniform(n_rows, len(rows))
+        return self.backend.uniform(n_rows, self.num_envs, rows)
 
     def _start(self, mask: Array) -> None:
         # No terrain elsewhere: what was due there was laid at the end of the last step.

@@ -5,7 +5,7 @@ the right and y grows downwards. Later shapes cover earlier ones.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 Colour: TypeAlias = tuple[int, int, int]
 """Red, green and blue, each in 0..255."""
@@ -106,8 +106,7 @@ class Scene:
     shapes: tuple[Shape, ...]
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What the picture of a tabular environment shows.
 
     Attributes:

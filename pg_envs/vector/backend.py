@@ -7,13 +7,15 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import getitem
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from gymnasium.utils import seeding
 
-from pg_envs.state import generator_from_state
+from pg_envs.dynamics import index_select
+from pg_envs.vector.generators import Generators
 
 if TYPE_CHECKING:
     import torch
@@ -23,30 +25,37 @@ Array: TypeAlias = Any
 
 
 class NumpyBackend:
-    """NumPy arrays; random numbers are those of a `numpy.random.Generator`."""
+    """NumPy arrays; random numbers are those of `numpy.random.Generator`s."""
 
     is_torch = False
     device_type = "numpy"
     xp: ModuleType = np
+    look_up = staticmethod(getitem)
 
     def __init__(self) -> None:
-        self.generator, _ = seeding.np_random()
+        self.generators = Generators.from_seeds([None])
 
-    def seed(self, seed: int) -> None:
-        """Seeds the random numbers, as Gymnasium's environments do."""
-        self.generator, _ = seeding.np_random(seed)
+    def seed(self, seeds: Sequence[int]) -> None:
+        """Seeds one generator, or one of each group, as Gymnasium does."""
+        self.generators = Generators.from_seeds(seeds)
 
     def generator_state(self) -> Any:  # noqa: ANN401
-        """Returns the state of the generator as plain data."""
-        return self.generator.bit_generator.state
+        """Returns the state of the generator as plain data; a list of several."""
+        return self.generators.state()
 
-    def set_generator_state(self, state: Any) -> None:  # noqa: ANN401
-        """Restores a generator; raises a ValueError if it is no such state."""
-        self.generator = generator_from_state(state)
+    def set_generator_state(self, state: Any, num_envs: int) -> None:  # noqa: ANN401
+        """Restores the generators; raises a ValueError if it is no such state."""
+        self.generators = Generators.from_state(state, num_envs)
 
-    def uniform(self, *shape: int) -> Array:
-        """Draws float64 numbers, uniform on [0, 1)."""
-        return self.generator.random(shape)
+    def uniform(self, n_rows: int, num_envs: int, rows: Array = None) -> Array:
+        """Draws `[n_rows, n]` float64 numbers, uniform on [0, 1).
+
+        Args:
+            n_rows: numbers per environment.
+            num_envs: number of all environments, N.
+            rows: the n environments that draw, as `rows` returns them; None for all.
+        """
+        return self.generators.uniform(n_rows, num_envs, rows)
 
     def array(self, values: Array) -> Array:
         """Copies a NumPy array to an array of this backend."""
@@ -56,9 +65,14 @@ class NumpyBackend:
         """Copies any array or sequence to a NumPy array."""
         return np.array(values)
 
+    def stack(self, columns: list[Array]) -> Array:
+        """Stacks k columns `[N]` to an array `[N, k]`."""
+        # Several times as fast as np.stack.
+        return np.array(columns).T
+
     def float32(self, values: Array) -> Array:
-        """Converts to single precision."""
-        return values.astype(np.float32)
+        """Copies to single precision."""
+        return values.astype(np.float32, order="C")
 
     def rewards(self, rewards: Array) -> Array:
         """Converts rewards to the precision that `step` returns: float64."""
@@ -99,6 +113,7 @@ class TorchBackend:
     """
 
     is_torch = True
+    look_up = staticmethod(index_select)
 
     def __init__(self, device: torch.device | str) -> None:
         self.device: torch.device = self.xp.device(device)
@@ -129,15 +144,20 @@ class TorchBackend:
         """Whether reading numbers back costs no wait, as on the CPU."""
         return self.device.type == "cpu"
 
-    def seed(self, seed: int) -> None:
-        """Seeds the random numbers."""
-        self.generator.manual_seed(seed)
+    def seed(self, seeds: Sequence[int]) -> None:
+        """Seeds the generator; raises a ValueError if there are seeds of groups."""
+        if len(seeds) > 1:
+            raise ValueError(
+                "seed must be one integer on torch, where all environments share one "
+                f"generator, got {len(seeds)} seeds; NumPy accepts one for each group"
+            )
+        self.generator.manual_seed(seeds[0])
 
     def generator_state(self) -> Any:  # noqa: ANN401
         """Returns the state of the generator as an array of uint8."""
         return self.generator.get_state().numpy().copy()
 
-    def set_generator_state(self, state: Any) -> None:  # noqa: ANN401
+    def set_generator_state(self, state: Any, num_envs: int) -> None:  # noqa: ANN401
         """Restores the generator; raises a ValueError if it is no such state."""
         trial = self.xp.Generator(self.device)
         try:
@@ -149,10 +169,10 @@ class TorchBackend:
             ) from error
         self.generator = trial
 
-    def uniform(self, *shape: int) -> Array:
-        """Draws float64 numbers, uniform on [0, 1)."""
+    def uniform(self, n_rows: int, num_envs: int, rows: Array = None) -> Array:
+        """Draws float64 numbers, see `NumpyBackend.uniform`."""
         return self.xp.rand(
-            shape,
+            (n_rows, num_envs if rows is None else len(rows)),
             dtype=self.xp.float64,
             device=self.device,
             generator=self.generator,
@@ -166,9 +186,13 @@ class TorchBackend:
         """Copies any tensor, array or sequence to a NumPy array."""
         return self.xp.as_tensor(values).cpu().numpy().copy()
 
+    def stack(self, columns: list[Array]) -> Array:
+        """Stacks k columns `[N]` to a tensor `[N, k]`."""
+        return self.xp.stack(columns, 1)
+
     def float32(self, values: Array) -> Array:
-        """Converts to single precision."""
-        return values.float()
+        """Copies to single precision."""
+        return values.to(self.xp.float32, copy=True)
 
     def rewards(self, rewards: Array) -> Array:
         """Converts rewards to the precision that `step` returns: float32."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 
 from pg_envs.mdp import check_choice
 from pg_envs.rendering.scene import Scene
@@ -111,27 +113,35 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
         self._returns: Array = self._zeros(np.float64)
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self,
+        *,
+        seed: int | Sequence[int] | None = None,
+        options: dict[str, Any] | None = None,
     ) -> tuple[Array, dict[str, Any]]:
         """Starts an episode in every environment, or in those of a mask.
 
         Args:
             seed: seeds the one generator of all environments; None leaves it as it is.
+                On NumPy also a sequence of R seeds, R a divisor of N: then each of R
+                groups of N / R environments in a row has a generator of its own, and
+                does exactly what N / R environments with its seed do alone.
             options: `{"reset_mask": mask}`, `[N]` bool, restarts these environments.
 
         Returns:
             Observations `[N, ...]` and an empty info.
 
         Raises:
-            ValueError: if the mask is not `[N]` bool.
+            ValueError: if the mask is not `[N]` bool, or `seed` a wrong sequence.
             ResetNeeded: if there is a mask before the first full reset.
         """
         mask = (options or {}).get("reset_mask")
         mask = np.ones(self.num_envs, np.bool_) if mask is None else self._checked(mask)
-        if seed is not None:
+        if isinstance(seed, Sequence | np.ndarray):
+            self.backend.seed(self._checked_seeds(seed))
+        elif seed is not None:
             # Checks the seed, with Gymnasium's own message.
             super().reset(seed=seed)
-            self.backend.seed(seed)
+            self.backend.seed([seed])
         mask = self.backend.array(mask)
         self._was_reset = True
         self._done = self._done & ~mask
@@ -235,8 +245,8 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             A dict: the kind of environment and the arguments that `set_state` compares
             (`environment`, `num_envs`, `max_episode_steps`, `autoreset_mode`, `device`
             and more); `columns`, arrays by name, None before `reset`; and `generator`,
-            the state of the random number generator. What only pictures show is 0
-            without a render mode.
+            the state of the random number generator, or a list of those of R. What only
+            pictures show is 0 without a render mode.
         """
         columns = {
             name: self.backend.to_numpy(array)
@@ -266,7 +276,7 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
             templates = {k: self.backend.to_numpy(v) for k, v in present.items()}
             columns = check_columns(columns, templates, self._column_bounds())
         # The last call that may raise.
-        self.backend.set_generator_state(state["generator"])
+        self.backend.set_generator_state(state["generator"], self.num_envs)
         self._was_reset = columns is not None
         if columns is not None:
             arrays = {name: self.backend.array(c) for name, c in columns.items()}
@@ -322,6 +332,16 @@ class BatchedEnv(VectorEnv[Array, Array, Array]):
                 f"{mask.dtype}"
             )
         return mask
+
+    def _checked_seeds(self, seeds: Sequence[int] | NDArray[Any]) -> list[int]:
+        found = seeds.tolist() if isinstance(seeds, np.ndarray) else list(seeds)
+        are_seeds = all(type(seed) is int and seed >= 0 for seed in found)
+        if not found or self.num_envs % len(found) or not are_seeds:
+            raise ValueError(
+                "seed must be an integer >= 0 or a sequence of R of them, R a divisor "
+                f"of num_envs={self.num_envs}, got {len(found)}: {seeds!r}"
+            )
+        return found
 
     # What an environment implements.
 

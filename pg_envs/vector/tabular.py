@@ -15,7 +15,6 @@ from pg_envs.dynamics import (
     add_noise,
     advance,
     initial_state,
-    look_up,
     make_tables,
 )
 from pg_envs.mdp import TabularMDP
@@ -103,10 +102,13 @@ class TabularVectorEnv(BatchedEnv):
     def _draw(self) -> tuple[Array, ...]:
         """Draws the numbers of a step, `[N]` each: transition, restart, then noise.
 
-        NumPy draws two or four rows in every step. On a device, double precision takes
-        time: torch draws only what the tables leave open, None stands for the rest.
+        If the tables leave nothing open, nothing is drawn. Otherwise NumPy draws two or
+        four rows. On a device, double precision takes time: torch draws only what the
+        tables leave open, None stands for the rest.
         """
         tables = self._tables
+        if not tables.is_random:
+            return None, None
         n_noise = 0 if tables.reward_noise == "none" else 2
         if not self.backend.is_torch:
             return tuple(self._uniform(2 + n_noise))
@@ -115,7 +117,8 @@ class TabularVectorEnv(BatchedEnv):
         return *(next(rows) if drawn else None for drawn in is_drawn), *rows
 
     def _start(self, mask: Array) -> None:
-        self._start_state = initial_state(self._tables, self._uniform(1)[0])
+        draws = self._uniform(1)[0] if self._tables.is_random else None
+        self._start_state = initial_state(self._tables, draws)
         self._end_step(mask)
 
     def _transition(self, actions: Array) -> tuple[Array, Array]:
@@ -133,7 +136,7 @@ class TabularVectorEnv(BatchedEnv):
         self._state = self.backend.xp.where(ended, self._start_state, self._state)
 
     def _observe(self) -> Array:
-        return look_up(self._tables.observations, self._state)
+        return self._tables.look_up(self._tables.observations, self._state)
 
     def _identity(self) -> dict[str, Any]:
         return {**super()._identity(), "mdp": digest(self.mdp)}

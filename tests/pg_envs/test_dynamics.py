@@ -187,7 +187,8 @@ def test_noise_is_the_same_on_numpy_and_torch(noise: Any) -> None:
     tables = make_tables(random_mdp(0, reward_noise=noise))
     rng = np.random.default_rng(1)
     reward, u, v = rng.random((3, 1000))
-    tensor = add_noise(tables, *(torch.tensor(x) for x in (reward, u, v)))
+    tensors = (torch.tensor(x) for x in (reward, u, v))
+    tensor = add_noise(_torch_tables(tables), *tensors)
     array = add_noise(tables, reward, u, v)
     np.testing.assert_allclose(tensor.numpy(), array, rtol=1e-12, atol=1e-14)
     if noise == "none":

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from pg_envs.rendering import (
@@ -58,7 +56,7 @@ def test_everything_fits_for_every_number_of_arms(
 
 @pytest.mark.parametrize("n_arms", [1, 3, 10])
 def test_the_reward_stays_on_the_screen_of_the_machine(n_arms: int) -> None:
-    snapshot = replace(PULLED, action=0, reward=-12.34)
+    snapshot = PULLED._replace(action=0, reward=-12.34)
     scene = bandit_scene(snapshot, names(n_arms), [0.0] * n_arms, "gaussian")
     shown = [
         s
@@ -74,7 +72,7 @@ def test_the_reward_stays_on_the_screen_of_the_machine(n_arms: int) -> None:
 def test_only_the_pulled_arm_is_highlighted() -> None:
     assert machines(draw(RESET), ACCENT) == []
     for arm in range(3):
-        scene = draw(replace(PULLED, action=arm))
+        scene = draw(PULLED._replace(action=arm))
         (machine,) = machines(scene, ACCENT)
         name = find(scene, f"arm {arm}")
         assert name.colour == ACCENT
@@ -116,7 +114,7 @@ def test_the_picture_says_how_the_arms_pay(noise: str, rule: str, label: str) ->
 def test_bars_are_as_tall_as_the_probabilities(
     probabilities: tuple[float, ...],
 ) -> None:
-    scene = draw(replace(PULLED, action_probabilities=probabilities))
+    scene = draw(PULLED._replace(action_probabilities=probabilities))
     heights = [bar.height for bar in bars(scene)]
     (full,) = {track.height for track in tracks(scene)}
     assert heights == pytest.approx([p * full for p in probabilities])
@@ -125,7 +123,7 @@ def test_bars_are_as_tall_as_the_probabilities(
 
 
 def test_each_bar_stands_below_its_own_arm() -> None:
-    scene = draw(replace(PULLED, action_probabilities=(0.1, 0.25, 0.65)))
+    scene = draw(PULLED._replace(action_probabilities=(0.1, 0.25, 0.65)))
     middles = [bar.x + bar.width / 2 for bar in bars(scene)]
     assert middles == pytest.approx([find(scene, name).x for name in names(3)])
     shares = [find(scene, share) for share in ("10%", "25%", "65%")]
@@ -144,9 +142,9 @@ def test_without_probabilities_there_is_no_trace_of_a_policy() -> None:
         (RESET, 0, "none", "at least 1 arm"),
         (RESET, 2, "none", "3 arm rewards for 2 arms"),
         (RESET, 3, "cauchy", "cauchy"),
-        (replace(PULLED, action=3), 3, "none", "action 3"),
-        (replace(RESET, action_probabilities=(0.5, 0.5)), 3, "none", "2 entries for 3"),
-        (replace(RESET, action_probabilities=(-0.1, 0.5, 0.6)), 3, "none", "0..1"),
+        (PULLED._replace(action=3), 3, "none", "action 3"),
+        (RESET._replace(action_probabilities=(0.5, 0.5)), 3, "none", "2 entries for 3"),
+        (RESET._replace(action_probabilities=(-0.1, 0.5, 0.6)), 3, "none", "0..1"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(

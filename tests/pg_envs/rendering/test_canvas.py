@@ -76,7 +76,7 @@ def test_same_scene_gives_the_same_pixels_on_any_canvas() -> None:
 )
 def test_every_field_of_the_snapshot_is_drawn(change: dict[str, object]) -> None:
     canvas = Canvas("test", FAST)
-    changed = replace(MOVED, **change)  # type: ignore[arg-type]
+    changed = MOVED._replace(**change)  # type: ignore[arg-type]
     before, after = (canvas.rgb_array(sequence(s)) for s in (MOVED, changed))
     assert (before != after).any()
     if "state" not in change:  # A bandit has one state.

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -89,8 +88,8 @@ def test_everything_fits_for_every_size_and_state(
         snapshot = Snapshot(state, action, reward, 1234, -123.45, False, probabilities)
         scene = draw(snapshot, n_states)
         assert_tidy(scene)
-        assert_tidy(draw(replace(snapshot, terminated=True), n_states))
-        assert_tidy(draw(replace(snapshot, previous_state=state), n_states))
+        assert_tidy(draw(snapshot._replace(terminated=True), n_states))
+        assert_tidy(draw(snapshot._replace(previous_state=state), n_states))
         assert len(tiles(scene)) == n_states
         assert inside(box(agent(scene)), box(tiles(scene)[state]))
 
@@ -125,7 +124,7 @@ def test_hundreds_of_states_still_fit_the_picture() -> None:
 
 @pytest.mark.parametrize("name", ["go left", "W" * 40])
 def test_long_action_names_stay_in_their_bubble(name: str) -> None:
-    snapshot = replace(MOVED, state=0, action=0, previous_state=1)
+    snapshot = MOVED._replace(state=0, action=0, previous_state=1)
     scene = sequence_scene(snapshot, 12, (name, "centre", "right"), 0.05, 1.0)
     (bubble,) = (
         s
@@ -158,14 +157,14 @@ def test_step_reward_and_return_are_read_from_the_snapshot() -> None:
     assert {"4", "−0.05", "−0.20"} <= set(texts(scene))  # noqa: RUF001
     assert colour_of(scene, "−0.05") == LOSS  # noqa: RUF001
     assert colour_of(draw(ENDED), "+1.00") == GAIN
-    assert colour_of(draw(replace(MOVED, reward=0.0)), "0.00") == INK
+    assert colour_of(draw(MOVED._replace(reward=0.0)), "0.00") == INK
 
 
 @pytest.mark.parametrize(("action", "state"), [(2, 2), (0, 2)])
 def test_a_move_leaves_a_ghost_behind_and_an_arrow_to_the_agent(
     action: int, state: int
 ) -> None:
-    scene = draw(replace(MOVED, action=action, state=state), 7)
+    scene = draw(MOVED._replace(action=action, state=state), 7)
     previous = state - 1 if action == 2 else state + 1
     (ghost,) = ghosts(scene)
     assert inside(box(ghost), box(tiles(scene)[previous]))
@@ -176,10 +175,10 @@ def test_a_move_leaves_a_ghost_behind_and_an_arrow_to_the_agent(
 
 
 def test_at_a_wall_a_move_and_a_bump_differ_once_the_previous_state_is_known() -> None:
-    unknown = replace(MOVED, state=2)
+    unknown = MOVED._replace(state=2)
     moved, bumped = (
-        replace(unknown, previous_state=1),
-        replace(unknown, previous_state=2),
+        unknown._replace(previous_state=1),
+        unknown._replace(previous_state=2),
     )
     assert len(ghosts(draw(moved))) == 1
     assert ghosts(draw(bumped)) == ghosts(draw(unknown)) == []
@@ -190,7 +189,7 @@ def test_at_a_wall_a_move_and_a_bump_differ_once_the_previous_state_is_known() -
 
 
 def test_centre_draws_a_ring_and_no_arrow() -> None:
-    scene = draw(replace(MOVED, action=1))
+    scene = draw(MOVED._replace(action=1))
     rings = [s for s in scene.shapes if isinstance(s, Circle) and s.fill is None]
     assert [(ring.x, ring.y) for ring in rings] == [(agent(scene).x, agent(scene).y)]
     assert arrow_tips(scene) == []
@@ -199,7 +198,7 @@ def test_centre_draws_a_ring_and_no_arrow() -> None:
 def test_the_end_of_an_episode_is_marked() -> None:
     assert "episode over" in texts(draw(ENDED))
     assert agent(draw(ENDED)).fill == GAIN
-    running = draw(replace(ENDED, terminated=False))
+    running = draw(ENDED._replace(terminated=False))
     assert "episode over" not in texts(running)
     assert agent(running).fill == ACCENT
 
@@ -208,7 +207,7 @@ def test_the_end_of_an_episode_is_marked() -> None:
 def test_bars_are_as_long_as_the_probabilities(
     probabilities: tuple[float, ...],
 ) -> None:
-    scene = draw(replace(MOVED, action_probabilities=probabilities))
+    scene = draw(MOVED._replace(action_probabilities=probabilities))
     lengths = [bar.width for bar in bars(scene)]
     (full,) = {track.width for track in tracks(scene)}
     assert lengths == pytest.approx([p * full for p in probabilities])
@@ -216,7 +215,7 @@ def test_bars_are_as_long_as_the_probabilities(
 
 
 def test_percentages_stand_beside_the_bars() -> None:
-    scene = draw(replace(MOVED, action_probabilities=(0.08, 0.0, 0.92)))
+    scene = draw(MOVED._replace(action_probabilities=(0.08, 0.0, 0.92)))
     assert {"8%", "0%", "92%"} <= set(texts(scene))
     assert "Policy: probability of each action in state 1" in texts(scene)
     # A probability of 0 has a track and no bar.
@@ -234,13 +233,13 @@ def test_without_probabilities_the_panel_explains_the_actions() -> None:
     [
         (RESET, 3, ("left", "right"), "3 actions"),
         (RESET, 1, NAMES, "at least 2 states"),
-        (replace(RESET, state=3), 3, NAMES, "state 3"),
-        (replace(RESET, state=-1), 3, NAMES, "state -1"),
-        (replace(MOVED, action=3), 3, NAMES, "action 3"),
-        (replace(MOVED, previous_state=7), 3, NAMES, "previous_state 7"),
-        (replace(RESET, action_probabilities=(1.0,)), 3, NAMES, "1 entries for 3"),
-        (replace(RESET, action_probabilities=(1.5, 0, 0)), 3, NAMES, "0..1"),
-        (replace(RESET, action_probabilities=(float("nan"), 0, 0)), 3, NAMES, "0..1"),
+        (RESET._replace(state=3), 3, NAMES, "state 3"),
+        (RESET._replace(state=-1), 3, NAMES, "state -1"),
+        (MOVED._replace(action=3), 3, NAMES, "action 3"),
+        (MOVED._replace(previous_state=7), 3, NAMES, "previous_state 7"),
+        (RESET._replace(action_probabilities=(1.0,)), 3, NAMES, "1 entries for 3"),
+        (RESET._replace(action_probabilities=(1.5, 0, 0)), 3, NAMES, "0..1"),
+        (RESET._replace(action_probabilities=(float("nan"), 0, 0)), 3, NAMES, "0..1"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(

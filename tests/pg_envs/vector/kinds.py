@@ -12,6 +12,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from pg_envs import (
+    CartPoleVectorEnv,
     PixelcopterVectorEnv,
     SequenceEnv,
     TabularEnv,
@@ -54,6 +55,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "GPU-like tabular": lambda **k: TabularVectorEnv(
         noisy(), backend=GpuLikeBackend("cpu"), **k
     ),
+    "CartPole": CartPoleVectorEnv,
     "torch CartPole": TorchCartPoleVectorEnv,
     "GPU-like CartPole": gpu_like_cartpole,
     "Pixelcopter": PixelcopterVectorEnv,

@@ -1,4 +1,4 @@
-"""CartPole on torch beside Gymnasium's own, step by step."""
+"""CartPole on torch and NumPy beside Gymnasium's own, step by step."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from pg_envs.make import make_torch_vec
+from pg_envs.vector.backend import TorchBackend
 from pg_envs.vector.cartpole import (
     THETA_THRESHOLD_RADIANS,
     X_THRESHOLD,
+    CartPoleVectorEnv,
     TorchCartPoleVectorEnv,
     cartpole_step,
 )
-from tests.pg_envs.vector.kinds import NEXT, make
+from tests.pg_envs.vector.kinds import NEXT, SAME, make
 
 every_kind = pytest.mark.parametrize("kind", ["torch CartPole", "GPU-like CartPole"])
 
@@ -76,6 +78,44 @@ def test_a_thousand_steps_equal_gymnasiums(kind: str, sutton_barto: bool) -> Non
     assert worst < 1e-4
 
 
+@pytest.mark.parametrize("sutton_barto", [False, True])
+def test_on_numpy_it_is_gymnasiums_vector_env_bit_for_bit(sutton_barto: bool) -> None:
+    """With the same seed, across restarts after ends of both kinds."""
+    arguments: Any = {"max_episode_steps": 25, "sutton_barto_reward": sutton_barto}
+    mode = "vector_entry_point"
+    theirs: Any = gymnasium.make_vec("CartPole-v1", 7, mode, **arguments)
+    ours = CartPoleVectorEnv(7, **arguments)
+    assert np.array_equal(ours.reset(seed=5)[0], theirs.reset(seed=5)[0])
+    rng, ends = np.random.default_rng(0), np.zeros(2, np.int64)
+    for _ in range(2000):
+        actions = rng.integers(2, size=7)
+        step, expected = ours.step(actions), theirs.step(actions)
+        for found, wanted in zip(step[:4], expected[:4], strict=True):
+            assert np.array_equal(found, wanted)
+        ends += [step[2].sum(), step[3].sum()]
+    state = ours.get_state()["columns"]["state"]
+    assert np.array_equal(state, theirs.unwrapped.state.T)
+    assert (ends > 100).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40])
+def test_one_on_numpy_is_gymnasiums_single_environment(seed: int) -> None:
+    env = CartPoleVectorEnv(autoreset_mode=SAME)
+    single: Any = gymnasium.make("CartPole-v1")
+    obs, _ = env.reset(seed=seed)
+    assert np.array_equal(obs[0], single.reset(seed=seed)[0])
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        actions = rng.integers(2, size=1)
+        obs, rewards, terminated, truncated, infos = env.step(actions)
+        expected = single.step(actions[0])
+        final_obs = infos["final_obs"] if infos else obs
+        assert np.array_equal(final_obs[0], expected[0])
+        assert (rewards[0], terminated[0], truncated[0]) == expected[1:4]
+        if terminated[0] or truncated[0]:
+            assert np.array_equal(obs[0], single.reset()[0])
+
+
 def test_every_step_of_balanced_episodes_and_their_time_limit() -> None:
     """Aligned in every step: an error is that of one step, a few roundings."""
     env = TorchCartPoleVectorEnv(2)
@@ -101,7 +141,7 @@ def test_an_episode_ends_beyond_either_limit(column: int, side: float) -> None:
     state = torch.zeros(2, 4)
     limit = X_THRESHOLD if column == 0 else THETA_THRESHOLD_RADIANS
     state[:, column] = side * limit * torch.tensor([0.999, 1.001])
-    _, terminated = cartpole_step(state, torch.tensor([0, 1]))
+    _, terminated = cartpole_step(TorchBackend("cpu"), state, torch.tensor([0, 1]))
     assert terminated.tolist() == [False, True]
 
 
