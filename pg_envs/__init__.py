@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pg_envs import oracle as oracle
     from pg_envs import rendering as rendering
-    from pg_envs.make import make_torch_vec
+    from pg_envs.make import make_numpy_vec, make_torch_vec
     from pg_envs.vector.cartpole import CartPoleVectorEnv, TorchCartPoleVectorEnv
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "TorchTabularVectorEnv",
     "WindowClosed",
     "bandit_mdp",
+    "make_numpy_vec",
     "make_torch_vec",
     "mdp_from_env",
     "mdp_from_transitions",
@@ -79,7 +80,7 @@ gymnasium.register(
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "make": ["make_torch_vec"],
+        "make": ["make_numpy_vec", "make_torch_vec"],
         "vector.cartpole": ["CartPoleVectorEnv", "TorchCartPoleVectorEnv"],
     },
 )

@@ -1,8 +1,9 @@
-"""Makes vector environments on a torch device from registered ids."""
+"""Makes vector environments on NumPy or on a torch device from registered ids."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import gymnasium
 import torch
@@ -10,11 +11,39 @@ from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
-from pg_envs.pixelcopter import PixelcopterEnv, TorchPixelcopterVectorEnv
+from pg_envs.pixelcopter import (
+    PixelcopterEnv,
+    PixelcopterVectorEnv,
+    TorchPixelcopterVectorEnv,
+)
 from pg_envs.tabular import TabularEnv
 from pg_envs.toy_text import mdp_from_env
-from pg_envs.vector.cartpole import TorchCartPoleVectorEnv
-from pg_envs.vector.tabular import TorchTabularVectorEnv
+from pg_envs.vector.cartpole import CartPoleVectorEnv, TorchCartPoleVectorEnv
+from pg_envs.vector.tabular import TabularVectorEnv, TorchTabularVectorEnv
+
+T = TypeVar("T")
+C = TypeVar("C")
+P = TypeVar("P")
+
+
+def make_numpy_vec(
+    id: str | EnvSpec,
+    num_envs: int,
+    *,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+    render_mode: str | None = None,
+    check_actions: bool = True,
+    **arguments: Any,
+) -> TabularVectorEnv | CartPoleVectorEnv | PixelcopterVectorEnv:
+    """Makes N copies of a registered environment on NumPy.
+
+    It accepts what `make_torch_vec` accepts, with the same arguments and errors. Of
+    CartPole and toy text, `gymnasium.make_vec` makes environments that have neither
+    groups with seeds of their own nor saved states.
+    """
+    kinds = TabularVectorEnv, CartPoleVectorEnv, PixelcopterVectorEnv
+    options = (autoreset_mode, render_mode, check_actions)
+    return _make(kinds, (num_envs,), id, options, arguments)
 
 
 def make_torch_vec(
@@ -51,39 +80,40 @@ def make_torch_vec(
         TypeError: if the environment is none of these, or `id` is not an id.
         ValueError: if an argument is out of range; the message names it.
     """
+    kinds = TorchTabularVectorEnv, TorchCartPoleVectorEnv, TorchPixelcopterVectorEnv
+    options = (autoreset_mode, render_mode, check_actions)
+    return _make(kinds, (num_envs, device), id, options, arguments)
+
+
+def _make(
+    kinds: tuple[Callable[..., T], Callable[..., C], Callable[..., P]],
+    size: tuple[Any, ...],
+    id: str | EnvSpec,
+    options: tuple[AutoresetMode | str, str | None, bool],
+    arguments: dict[str, Any],
+) -> T | C | P:
+    """Makes an environment of one of the kinds tabular, CartPole and Pixelcopter."""
     if not isinstance(id, str | EnvSpec):
         raise TypeError(
             "id must be the id of an environment, such as 'PGToy-Sequence-v0', got "
             f"{id!r}"
         )
+    autoreset_mode, render_mode, check_actions = options
     env = gymnasium.make(id, render_mode=render_mode, **arguments)
     spec, single = env.spec, env.unwrapped
     limit = spec.max_episode_steps if spec is not None else None
+    common = *size, limit, autoreset_mode, render_mode
+    tabular, cartpole, pixelcopter = kinds
     if isinstance(single, CartPoleEnv):
-        return TorchCartPoleVectorEnv(
-            num_envs,
-            device,
-            limit,
-            autoreset_mode,
-            render_mode,
-            single._sutton_barto_reward,
-            check_actions,
-        )
+        rewards = single._sutton_barto_reward
+        return cartpole(*common, rewards, check_actions=check_actions)
     if isinstance(single, PixelcopterEnv):
-        return TorchPixelcopterVectorEnv(
-            num_envs,
-            device,
-            limit,
-            autoreset_mode,
-            render_mode,
-            single.reward_scheme,
-            check_actions,
-        )
+        return pixelcopter(*common, single.reward_scheme, check_actions=check_actions)
     if not isinstance(single, TabularEnv):
         if not hasattr(single, "P"):
             env.close()
             raise TypeError(
-                "make_torch_vec accepts tabular environments (a pg_envs.TabularEnv, "
+                "id must name a tabular environment (a pg_envs.TabularEnv, "
                 "FrozenLake, CliffWalking or Taxi), CartPole or Pixelcopter; "
                 f"{id!r} is a {type(single).__name__}"
             )
@@ -93,6 +123,4 @@ def make_torch_vec(
                 f"{render_mode!r}"
             )
         single = TabularEnv(mdp_from_env(single))
-    return TorchTabularVectorEnv(
-        single, num_envs, device, limit, autoreset_mode, render_mode, check_actions
-    )
+    return tabular(single, *common, check_actions=check_actions)

@@ -20,7 +20,7 @@ from pg_envs import (
     oracle,
     sequence_mdp,
 )
-from pg_envs.make import make_torch_vec
+from pg_envs.make import make_numpy_vec, make_torch_vec
 from pg_envs.toy_text import mdp_from_env, mdp_from_transitions
 from pg_envs.vector.tabular import TorchTabularVectorEnv
 from tests.pg_envs.tabular_examples import (
@@ -294,10 +294,11 @@ def test_vector_environments_take_an_environment_without_wrappers(
 
 
 @pytest.mark.parametrize("argument", [SequenceEnv, SequenceEnv(), None, 3])
-def test_make_torch_vec_takes_an_id(argument: Any) -> None:
+@pytest.mark.parametrize("make", [make_numpy_vec, make_torch_vec])
+def test_ids_make_vector_environments(make: Any, argument: Any) -> None:
     with pytest.raises(TypeError, match="id must be the id of an environment, such as"):
-        make_torch_vec(argument, 2)
-    assert make_torch_vec(gymnasium.spec(SEQUENCE), 2).num_envs == 2
+        make(argument, 2)
+    assert make(gymnasium.spec(SEQUENCE), 2).num_envs == 2
 
 
 @pytest.mark.parametrize(
@@ -311,11 +312,13 @@ def test_make_torch_vec_takes_an_id(argument: Any) -> None:
         ("Taxi-v4", {"max_episode_steps": 20}, 20),
     ],
 )
-def test_make_torch_vec_takes_ids_of_toy_text(
-    env_id: str, arguments: dict[str, Any], limit: int | None
+@pytest.mark.parametrize("make", [make_numpy_vec, make_torch_vec])
+def test_ids_of_toy_text_make_vector_environments(
+    make: Any, env_id: str, arguments: dict[str, Any], limit: int | None
 ) -> None:
-    env = make_torch_vec(env_id, 3, **arguments)
-    assert isinstance(env, TorchTabularVectorEnv)
+    env = make(env_id, 3, **arguments)
+    is_torch = make is make_torch_vec
+    assert type(env) is (TorchTabularVectorEnv if is_torch else TabularVectorEnv)
     assert env.max_episode_steps == limit
     toy = gymnasium.make(env_id, **arguments)
     mdp = mdp_from_env(toy)
@@ -324,9 +327,9 @@ def test_make_torch_vec_takes_ids_of_toy_text(
     assert env.single_observation_space == toy.observation_space
     assert env.single_action_space == toy.action_space
     obs, _ = env.reset(seed=0)
-    assert obs.dtype == torch.int64
+    assert obs.dtype == (torch.int64 if is_torch else np.int64)
     with pytest.raises(ValueError, match=f"render_mode must be None for '{env_id}'"):
-        make_torch_vec(env_id, 3, render_mode="rgb_array", **arguments)
+        make(env_id, 3, render_mode="rgb_array", **arguments)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from pg_envs.make import make_torch_vec
+from pg_envs.make import make_numpy_vec, make_torch_vec
 from pg_envs.pixelcopter import (
     ID,
     TIME_LIMIT_ID,
@@ -29,10 +29,12 @@ def test_ids(env_id: str, limit: int | None, prefix: str) -> None:
         on_torch: Any = make_torch_vec(
             prefix + env_id, 3, check_actions=False, **arguments
         )
-        assert isinstance(numpy, PixelcopterVectorEnv)
+        also = make_numpy_vec(prefix + env_id, 3, check_actions=False, **arguments)
+        assert type(numpy) is type(also) is PixelcopterVectorEnv
         assert isinstance(on_torch, TorchPixelcopterVectorEnv)
         assert not on_torch.check_actions
-        for env in (numpy, on_torch):
+        assert not also.check_actions
+        for env in (numpy, also, on_torch):
             assert env.metadata["autoreset_mode"] is mode
             assert env.max_episode_steps == limit
             assert env.reward_scheme == "course"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pg_envs.make import make_torch_vec
+from pg_envs.make import make_numpy_vec, make_torch_vec
 from pg_envs.vector.backend import TorchBackend
 from pg_envs.vector.cartpole import (
     THETA_THRESHOLD_RADIANS,
@@ -145,10 +145,12 @@ def test_an_episode_ends_beyond_either_limit(column: int, side: float) -> None:
     assert terminated.tolist() == [False, True]
 
 
-def test_spaces_are_those_of_gymnasium() -> None:
-    env: Any = make_torch_vec("CartPole-v1", 3)
+@pytest.mark.parametrize("make_vec", [make_numpy_vec, make_torch_vec])
+def test_spaces_are_those_of_gymnasium(make_vec: Any) -> None:
+    env: Any = make_vec("CartPole-v1", 3)
     other = gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="sync")
-    assert isinstance(env, TorchCartPoleVectorEnv)
+    is_torch = make_vec is make_torch_vec
+    assert type(env) is (TorchCartPoleVectorEnv if is_torch else CartPoleVectorEnv)
     assert env.single_observation_space == other.single_observation_space
     assert env.single_action_space == other.single_action_space
     assert env.observation_space == other.observation_space
@@ -157,8 +159,9 @@ def test_spaces_are_those_of_gymnasium() -> None:
     other.close()
 
 
-def test_arguments_of_make_reach_the_environment() -> None:
-    env: Any = make_torch_vec(
+@pytest.mark.parametrize("make_vec", [make_numpy_vec, make_torch_vec])
+def test_arguments_of_make_reach_the_environment(make_vec: Any) -> None:
+    env: Any = make_vec(
         "CartPole-v1",
         2,
         autoreset_mode="NextStep",
@@ -170,8 +173,9 @@ def test_arguments_of_make_reach_the_environment() -> None:
     assert env.max_episode_steps is None
     assert env.sutton_barto_reward
     assert not env.check_actions
+    kind = "torch CartPole" if make_vec is make_torch_vec else "CartPole"
     with pytest.raises(ValueError, match="its sutton_barto_reward is True"):
-        make("torch CartPole", 2, autoreset_mode=NEXT, max_episode_steps=-1).set_state(
+        make(kind, 2, autoreset_mode=NEXT, max_episode_steps=-1).set_state(
             env.get_state()
         )
 

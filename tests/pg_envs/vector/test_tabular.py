@@ -13,7 +13,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from pg_envs import TabularVectorEnv, TorchTabularVectorEnv, make_torch_vec
+from pg_envs import (
+    TabularVectorEnv,
+    TorchTabularVectorEnv,
+    make_numpy_vec,
+    make_torch_vec,
+)
 from pg_envs.bandit import bandit_mdp
 from pg_envs.mdp import TabularMDP
 from pg_envs.rendering.scene import Snapshot
@@ -472,6 +477,8 @@ def test_a_wrapped_environment_and_one_without_tables_are_refused() -> None:
         TabularVectorEnv(gymnasium.make(SEQUENCE))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"or Pixelcopter; 'Acrobot-v1' is a Acrobot"):
         make_torch_vec("Acrobot-v1", 2)
+    with pytest.raises(TypeError, match=r"or Pixelcopter; 'Acrobot-v1' is a Acrobot"):
+        make_numpy_vec("Acrobot-v1", 2)
 
 
 @every_library
