@@ -10,7 +10,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
-from pg_agents.algorithms.config import PolicyGradientConfig
+from pg_agents.algorithms.config import GradientsName, PolicyGradientConfig
 from pg_agents.common.checks import check_choice, check_positive
 from pg_agents.learning.losses import CriticLoss
 from pg_agents.rollout.buffer import TrajectoryBuffer

@@ -10,7 +10,11 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from pg_agents.algorithms.base import PolicyGradientAlgorithm, Setting
-from pg_agents.algorithms.config import BaselineName, PolicyGradientConfig
+from pg_agents.algorithms.config import (
+    BaselineName,
+    GradientsName,
+    PolicyGradientConfig,
+)
 from pg_agents.common.checks import check_choice
 from pg_agents.learning.losses import CriticLoss
 from pg_agents.rollout.buffer import TrajectoryBuffer

@@ -57,9 +57,7 @@ def estimate_advantages(
     return rollout.unflat(returns), rollout.unflat(advantages)
 
 
-def effective_ends(
-    rollout: Rollout, config: PolicyGradientConfig
-) -> tuple[Rows, Rows]:
+def effective_ends(rollout: Rollout, config: PolicyGradientConfig) -> tuple[Rows, Rows]:
     """Returns the steps that count as terminated, and as truncated, `[T, N]` bool."""
     if config.bootstrap_truncated:
         return rollout.terminated, rollout.truncated
@@ -85,9 +83,7 @@ def _returns(rollout: Rollout, config: PolicyGradientConfig) -> Rows:
     return monte_carlo(rewards, gamma, *ends, next_values if config.bootstrap else None)
 
 
-def _baseline(
-    rollout: Rollout, config: PolicyGradientConfig, returns: Rows
-) -> Rows:
+def _baseline(rollout: Rollout, config: PolicyGradientConfig, returns: Rows) -> Rows:
     """Returns the baseline of each recorded step, `[B]`."""
     if config.baseline == "value":
         return rollout.flat(rollout.values)

@@ -15,7 +15,6 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pg_agents.common.tree import cast, namespace, to_float64
 from pg_agents.learning.returns import Rows
@@ -78,7 +77,9 @@ def standardize(values: Rows, epsilon: float = 1e-8) -> Rows:
     # In float32 the mean of equal numbers can differ from them by a rounding error,
     # which the division would amplify to noise of size 1.
     exact = to_float64(values)
-    scaled = (exact - exact.mean()) / (namespace(exact).std(exact, correction=1) + epsilon)
+    scaled = (exact - exact.mean()) / (
+        namespace(exact).std(exact, correction=1) + epsilon
+    )
     return cast(scaled, values.dtype)
 
 

@@ -263,7 +263,6 @@ class Categorical:
         actions: Array = np.argmax(outputs - np.log(times), axis=-1)
         return actions + self._start if self._start else actions
 
-
     def evaluate(self, outputs: Array, actions: Array) -> Evaluation:
         """See `Distribution`."""
         shape = actions.shape
@@ -320,7 +319,6 @@ class MultiCategorical:
             [part.sample(outputs[..., s], draw) for part, s in pairs], axis=-1
         )
 
-
     def evaluate(self, outputs: Array, actions: Array) -> Evaluation:
         """See `Distribution`."""
         parts = [
@@ -348,7 +346,6 @@ class Bernoulli:
         """See `Distribution`."""
         uniform = draw("uniform", outputs.shape)
         return (uniform < _sigmoid(outputs)).astype(outputs.dtype)
-
 
     def evaluate(self, outputs: Array, actions: Array) -> Evaluation:
         """See `Distribution`: `log pi(a) = a o - log(1 + exp o)`."""
@@ -387,7 +384,6 @@ class Gaussian:
         std = np.exp(self._log_std)[..., None, :]
         actions = outputs + draw("normal", outputs.shape) * std
         return actions.reshape(*outputs.shape[:-1], *self._shape)
-
 
     def evaluate(self, outputs: Array, actions: Array) -> Evaluation:
         """See `Distribution`: `log pi(a) = -sum z^2 / 2 - H + K / 2`.

@@ -116,8 +116,13 @@ class GradientSource(Protocol):
         None where `act` has returned them.
         """
 
-    def values(self, obs: Observation) -> Rows:
-        """Returns V of observations `[B, *obs_shape]`, without gradient, `[B]`."""
+    def values(self, policy: ActorCriticPolicy, obs: Observation) -> Rows:
+        """Returns V of observations `[B, *obs_shape]`, without gradient, `[B]`.
+
+        Args:
+            policy: the policy, or its target network.
+            obs: the observations.
+        """
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """Returns values, log-probabilities and entropies of a batch, with gradient.
@@ -242,10 +247,10 @@ class Autograd:
                 return forward.evaluation
         return evaluate_actions(policy, obs, actions)
 
-    def values(self, obs: Observation) -> Rows:
+    def values(self, policy: ActorCriticPolicy, obs: Observation) -> Rows:
         """See `GradientSource`."""
         with torch.no_grad():
-            return self.policy.predict_values(obs).flatten()
+            return policy.predict_values(obs).flatten()
 
     def gradient(
         self,
@@ -292,6 +297,82 @@ class _Block:
     evaluation: closed_form.Evaluation
 
 
+class PolicyFunctions:
+    """A stock policy as functions of arrays.
+
+    Args:
+        policy: a policy for which `why_autograd` returns None.
+        pair: returns a parameter, and its gradient, as arrays that the functions read,
+            and add gradients to.
+
+    Attributes:
+        features: from observations `[B, *obs_shape]` to inputs `[B, D]`.
+        body: the layers that actor and critic share, if any.
+        actor: the other layers of the policy.
+        critic: those of the value function; None without a critic.
+        distribution: over actions, as a function of the actor's outputs.
+    """
+
+    def __init__(
+        self, policy: ActorCriticPolicy, pair: Callable[[Tensor], tuple[Array, Array]]
+    ) -> None:
+        self._pair = pair
+        self.features = features_function(policy)
+        extractor = policy.mlp_extractor
+        shared = isinstance(extractor, SharedBody)
+        policy_net = self._layers(extractor.policy_net)
+        value_net = [] if shared else self._layers(extractor.value_net)
+        self.body = Network(policy_net if shared else [])
+        actor = [] if shared else policy_net
+        self.actor = Network(actor + self._layers(policy.action_net))
+        head = self._layers(policy.value_net)
+        self.critic = Network(value_net + head) if head else None
+        self.distribution = self._distribution(policy)
+
+    def values(self, obs: Observation) -> Array:
+        """Returns V of observations `[B, *obs_shape]`, `[B]`; 0 without a critic."""
+        x = self.features(obs)
+        values = np.zeros(len(x), x.dtype)
+        if self.critic is not None:
+            for start in range(0, len(x), _BLOCK):
+                steps = slice(start, start + _BLOCK)
+                values[steps] = self.critic(self.body(x[steps]))[:, 0]
+        return values
+
+    def _layers(self, module: nn.Module) -> list[Layer]:
+        """Returns layers that compute in the memory of a module's parameters."""
+        if isinstance(module, nn.Sequential):
+            return [layer for part in module for layer in self._layers(part)]
+        if isinstance(module, nn.Linear):
+            bias = None if module.bias is None else self._pair(module.bias)
+            return [closed_form.Linear(self._pair(module.weight), bias)]
+        if isinstance(module, nn.LayerNorm):
+            weight, bias = self._pair(module.weight), self._pair(module.bias)
+            return [closed_form.LayerNorm(weight, bias, module.eps)]
+        return [_ACTIVATIONS[type(module)]()] if type(module) in _ACTIVATIONS else []
+
+    def _distribution(self, policy: ActorCriticPolicy) -> closed_form.Distribution:
+        space = policy.action_space
+        # SB3's own policies count from 0.
+        start: Any = getattr(policy.action_dist, "start", 0)
+        if isinstance(space, spaces.Discrete):
+            return closed_form.Categorical(start)
+        if isinstance(space, spaces.MultiDiscrete):
+            starts = np.broadcast_to(start, space.nvec.shape)
+            return closed_form.MultiCategorical(space.nvec.tolist(), starts.tolist())
+        if isinstance(space, spaces.MultiBinary):
+            return closed_form.Bernoulli()
+        log_std: Tensor = policy.log_std  # type: ignore[assignment]
+        return closed_form.Gaussian(self._pair(log_std), space.shape)  # type: ignore[arg-type]
+
+
+def _frozen(policy: ActorCriticPolicy) -> PolicyFunctions:
+    """Returns the functions of a policy that does not learn."""
+    return PolicyFunctions(
+        policy, lambda p: (p.detach().numpy(), np.empty(p.shape, np.float32))
+    )
+
+
 # Values, log-probabilities and entropies `[B]`, and the blocks of steps.
 _Forwarded = tuple[Array, Array, Array, Iterable[_Block]]
 
@@ -313,9 +394,10 @@ class ClosedForm:
         self.policy = policy
         self._parameters = FlatParameters(policy.optimizer)
         self._parts = list(_parts(policy))
-        self._features = features_function(policy)
-        self._body, self._actor, self._critic = self._networks()
-        self._distribution = self._make_distribution()
+        flat = self._parameters
+        self._functions = PolicyFunctions(
+            policy, lambda p: (flat.value(p), flat.gradient(p))
+        )
         # Observations, actions, weights and the forward pass on them.
         self._kept: tuple[Observation, Array, Array, _Forwarded] | None = None
         self._keeps = False
@@ -335,19 +417,14 @@ class ClosedForm:
 
     def act(self, obs: Observation) -> Actions:
         """See `GradientSource`."""
-        outputs = self._actor(self._body(self._features(obs)))
-        return self._distribution.sample(outputs, draw), None, None
+        policy = self._functions
+        outputs = policy.actor(policy.body(policy.features(obs)))
+        return policy.distribution.sample(outputs, draw), None, None
 
-    def values(self, obs: Observation) -> Rows:
+    def values(self, policy: ActorCriticPolicy, obs: Observation) -> Rows:
         """See `GradientSource`."""
-        x = self._features(obs)
-        if self._critic is None:
-            return np.zeros(len(x), x.dtype)
-        values = np.empty(len(x), x.dtype)
-        for start in range(0, len(x), _BLOCK):
-            steps = slice(start, start + _BLOCK)
-            values[steps] = self._critic(self._body(x[steps]))[:, 0]
-        return values
+        functions = self._functions if policy is self.policy else _frozen(policy)
+        return functions.values(obs)
 
     def evaluate_rollout(
         self, buffer: TrajectoryBuffer
@@ -424,18 +501,21 @@ class ClosedForm:
             parts = [self._summary(block) for block in blocks]
         if len(parts) == 1:
             return *parts[0], blocks
-        values, log_prob, entropy = (np.concatenate(p) for p in zip(*parts, strict=True))
+        values, log_prob, entropy = (
+            np.concatenate(p) for p in zip(*parts, strict=True)
+        )
         return values, log_prob, entropy, blocks
 
     def _blocks(self, obs: Observation, actions: Array) -> Iterator[_Block]:
         """Yields forward passes on blocks of steps, which fit the processor's cache."""
-        features = self._features(obs)
+        policy = self._functions
+        features = policy.features(obs)
         for start in range(0, len(actions), _BLOCK):
             steps = slice(start, start + _BLOCK)
-            body = self._body.activations(features[steps])
-            actor = self._actor.activations(body[-1])
-            critic = [] if self._critic is None else self._critic.activations(body[-1])
-            evaluation = self._distribution.evaluate(actor[-1], actions[steps])
+            body = policy.body.activations(features[steps])
+            actor = policy.actor.activations(body[-1])
+            critic = policy.critic.activations(body[-1]) if policy.critic else []
+            evaluation = policy.distribution.evaluate(actor[-1], actions[steps])
             yield _Block(steps, body, actor, critic, evaluation)
 
     def _summary(self, block: _Block) -> tuple[Array, Array, Array]:
@@ -446,62 +526,18 @@ class ClosedForm:
 
     def _backward(self, block: _Block, derivatives: Derivatives) -> None:
         """Adds a block's gradient to that of the parameters."""
-        has_body = len(block.body) > 1
-        d_outputs = self._distribution.gradient(
+        policy, has_body = self._functions, len(block.body) > 1
+        d_outputs = policy.distribution.gradient(
             block.evaluation, derivatives.log_prob[block.steps], derivatives.entropy
         )
-        to_body = self._actor.backward(block.actor, d_outputs, has_body)
-        if self._critic is not None and derivatives.values is not None:
+        to_body = policy.actor.backward(block.actor, d_outputs, has_body)
+        if policy.critic is not None and derivatives.values is not None:
             d_values = derivatives.values[block.steps, None]
-            from_critic = self._critic.backward(block.critic, d_values, has_body)
+            from_critic = policy.critic.backward(block.critic, d_values, has_body)
             if has_body:
                 to_body += from_critic
         if has_body:
-            self._body.backward(block.body, to_body)
-
-    def _networks(self) -> tuple[Network, Network, Network | None]:
-        """Returns body, actor and critic, which compute in the shared memory."""
-        policy, extractor = self.policy, self.policy.mlp_extractor
-        shared = isinstance(extractor, SharedBody)
-        body = self._layers(extractor.policy_net) if shared else []
-        actor = [] if shared else self._layers(extractor.policy_net)
-        critic = [] if shared else self._layers(extractor.value_net)
-        head = self._layers(policy.value_net)
-        return (
-            Network(body),
-            Network(actor + self._layers(policy.action_net)),
-            Network(critic + head) if head else None,
-        )
-
-    def _layers(self, module: nn.Module) -> list[Layer]:
-        """Returns layers that compute in the memory of a module's parameters."""
-        if isinstance(module, nn.Sequential):
-            return [layer for part in module for layer in self._layers(part)]
-        if isinstance(module, nn.Linear):
-            bias = None if module.bias is None else self._pair(module.bias)
-            return [closed_form.Linear(self._pair(module.weight), bias)]
-        if isinstance(module, nn.LayerNorm):
-            weight, bias = self._pair(module.weight), self._pair(module.bias)
-            return [closed_form.LayerNorm(weight, bias, module.eps)]
-        return [_ACTIVATIONS[type(module)]()] if type(module) in _ACTIVATIONS else []
-
-    def _pair(self, parameter: Tensor) -> tuple[Array, Array]:
-        flat = self._parameters
-        return flat.value(parameter), flat.gradient(parameter)
-
-    def _make_distribution(self) -> closed_form.Distribution:
-        policy, space = self.policy, self.policy.action_space
-        # SB3's own policies count from 0.
-        start: Any = getattr(policy.action_dist, "start", 0)
-        if isinstance(space, spaces.Discrete):
-            return closed_form.Categorical(start)
-        if isinstance(space, spaces.MultiDiscrete):
-            starts = np.broadcast_to(start, space.nvec.shape)
-            return closed_form.MultiCategorical(space.nvec.tolist(), starts.tolist())
-        if isinstance(space, spaces.MultiBinary):
-            return closed_form.Bernoulli()
-        log_std: Tensor = policy.log_std  # type: ignore[assignment]
-        return closed_form.Gaussian(self._pair(log_std), space.shape)  # type: ignore[arg-type]
+            policy.body.backward(block.body, to_body)
 
 
 def why_autograd(policy: ActorCriticPolicy) -> str | None:

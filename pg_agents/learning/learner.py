@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
@@ -24,9 +23,7 @@ from pg_agents.common.nonfinite import (
 from pg_agents.common.tree import (
     Observation,
     Rows,
-    as_tensors,
     flatten_time,
-    leaves,
     namespace,
     to_device,
 )
@@ -293,12 +290,8 @@ class Learner:
 
     def _successor_values(self, obs: Observation) -> Rows:
         """Returns V of observations `[B, ...]` by the target network, if any."""
-        if self.target_policy is None:
-            return self.gradients.values(obs)
-        is_array = isinstance(leaves(obs)[0], np.ndarray)
-        with torch.no_grad():
-            values = self.target_policy.predict_values(as_tensors(obs)).flatten()
-        return values.numpy() if is_array else values
+        critic = self.policy if self.target_policy is None else self.target_policy
+        return self.gradients.values(critic, obs)
 
     def _remember(self, buffer: TrajectoryBuffer) -> None:
         rollout = buffer.rollout

@@ -1,7 +1,7 @@
 """Returns and advantages from rewards and values: pure functions.
 
-They take tensors, or NumPy arrays, and return the same. All are float `[T, N]`, or `[T]` for a single sequence, and masks are bool of
-the same shape; results have the shape and dtype of `rewards`, in units of reward. Row t
+They take tensors or NumPy arrays and return the same. All are float `[T, N]`, or `[T]`
+for a single sequence, and masks are bool of the same shape; results have the shape and dtype of `rewards`, in units of reward. Row t
 of `rewards`, `terminated` and `truncated` follows the action of row t. `next_values[t]`
 is the value of the state after that action: of the final state where an episode is
 truncated, not of the first state of the next episode. It is ignored where an episode

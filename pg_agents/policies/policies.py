@@ -192,10 +192,12 @@ class SharedBody(MlpExtractor):
         self.latent_dim_vf = self.latent_dim_pi
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the body's outputs, twice."""
         latent = self.policy_net(features)
         return latent, latent
 
     def forward_critic(self, features: Tensor) -> Tensor:
+        """Returns the body's outputs."""
         return self.forward_actor(features)
 
 

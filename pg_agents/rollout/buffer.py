@@ -252,8 +252,11 @@ class TrajectoryBuffer:
             last_obs: `[N, *obs_shape]`, the observations after the last row.
         """
         obs = tree_map(self._convert, last_obs)
-        none: Any = self._convert(np.empty(0, dtype=np.int64))
         if not self._final_obs:
+            none: Any = np.empty(0, dtype=np.int64)
+            if not self.uses_arrays:
+                # Made on the device: a copy to it would synchronise.
+                none = torch.empty(0, dtype=torch.int64, device=self.device)
             return BootstrapStates(obs, none, none)
         truncated = self.column("truncated")
         if self._masks:

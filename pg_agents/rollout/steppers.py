@@ -22,7 +22,6 @@ from stable_baselines3.common.vec_env import (
     VecTransposeImage,
     VecVideoRecorder,
 )
-from torch import Tensor
 
 from pg_agents.common.tree import Observation, Rows, copy_observation, tree_map
 from pg_agents.rollout.buffer import TrajectoryBuffer
