@@ -1,0 +1,1 @@
+"""Many independent learners as one batch of arrays."""

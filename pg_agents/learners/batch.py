@@ -1,0 +1,1178 @@
+"""Independent learners, trained together as arrays with a leading axis R."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import warnings
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self, overload
+
+import cloudpickle  # type: ignore[import-untyped]
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from pg_agents.algorithms.actor_critic import ActorCritic
+from pg_agents.algorithms.arguments import build_policy
+from pg_agents.algorithms.base import PolicyGradientAlgorithm
+from pg_agents.algorithms.config import PolicyGradientConfig
+from pg_agents.algorithms.reinforce import REINFORCE
+from pg_agents.analysis.monitor import COLUMNS, Episodes
+from pg_agents.checkpoint.env_state import UnsupportedEnvError
+from pg_agents.checkpoint.state import next_seed, preserved_random_states
+from pg_agents.common.checks import check_count, check_seed, checked_timesteps
+from pg_agents.common.files import write_file, write_whole
+from pg_agents.common.nonfinite import NonFiniteError
+from pg_agents.common.spaces import nearest_actions, sample_dtype
+from pg_agents.learners.lanes import make_env, make_lanes
+from pg_agents.learners.policies import Forward, Networks, Policies, Rows
+from pg_agents.learning.advantages import estimate_advantages
+from pg_agents.learning.baselines import standardize
+from pg_agents.learning.closed_form import loss_and_derivatives
+from pg_agents.learning.learner import current_value
+from pg_agents.rollout.data import Batch, Rollout
+
+Array = NDArray[Any]
+Indices = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+# Called after every vector step, see `LearnerBatch.learn`.
+Callback = Callable[["LearnerBatch"], "bool | Mask | None"]
+
+# Steps whose random numbers are drawn at once. Results do not depend on it.
+_N_AHEAD = 256
+# Steps of a forward pass: a larger group of learners is divided.
+_MAX_STEPS = 16_384
+_FIRST_CAPACITY = 16
+_MAGIC = b"pgtoy learners 1\n"
+_COEFFICIENTS = ("ent_coef", "clip_range", "clip_range_vf")
+# Arguments of the algorithms that a batch has no use for, and what it has instead.
+_OTHER_VALUES = {
+    "use_sde": False,
+    "tensorboard_log": None,
+    "rollout_buffer_class": None,
+    "rollout_buffer_kwargs": None,
+    "memory_size": None,
+    "target_update_interval": None,
+    "_init_setup_model": True,
+}
+
+
+class LearnerBatch:
+    """R independent learners of one algorithm, one for each seed.
+
+    Each is what a model of `algorithm` with its seed is: it starts from the same
+    weights, acts in N environments of its own, and learns from its own episodes by the
+    gradient of its own loss. All share the arguments. The learners are the leading axis
+    of every array, so that a step of all costs little more than a step of one.
+
+    Learner r draws from generators of its own seed alone: what it does depends neither
+    on the other seeds nor on their number, up to rounding. Its random numbers are
+    NumPy's, those of a single model torch's: both have the same distribution, and other
+    numbers.
+
+    With `n_episodes` a learner updates as soon as its own episodes are complete, while
+    the others go on.
+
+    Args:
+        algorithm: `REINFORCE` or `ActorCritic`.
+        policy: as for the algorithm.
+        env: id of an environment. Those that `pg_envs.make_numpy_vec` accepts are one
+            vector environment for all learners; of other ids each learner has a vector
+            environment of its own, and these are stepped in turn.
+        seeds: of the learners, different integers.
+        n_envs: environments of each learner, N.
+        env_kwargs: further arguments of the environment.
+        monitor_dir: folder of monitor files as SB3 writes them, `seed-0003/monitor.csv`
+            for seed 3, written at the end of `learn` and by `save`; None for none.
+        **arguments: of the algorithm, without `seed`.
+
+    Attributes:
+        seeds: of the learners.
+        config: all settings.
+        num_timesteps: `[R]`, steps of each learner, summed over its environments.
+        n_updates: `[R]`, passes over data of each learner.
+        rewards: `[R, N]`, of the last step.
+        stepped: `[R]` bool, learners that took the last step.
+        updated: `[R]` bool, learners that updated after it.
+        logs: terms of the loss in the last update of each learner by name, `[R]`; NaN
+            before its first.
+
+    Raises:
+        ValueError: if an argument is out of range, or a batch does not support it; the
+            message names it.
+
+    Example:
+        >>> from pg_agents import REINFORCE, LearnerBatch
+        >>> env = "pg_envs:PGToy-Sequence-v0"
+        >>> batch = LearnerBatch(REINFORCE, "MlpPolicy", env, seeds=range(10))
+        >>> batch = batch.learn(1_000)
+        >>> len(batch.models)
+        10
+    """
+
+    def __init__(
+        self,
+        algorithm: type[PolicyGradientAlgorithm],
+        policy: str | type[ActorCriticPolicy],
+        env: str,
+        seeds: Sequence[int],
+        n_envs: int = 1,
+        env_kwargs: dict[str, Any] | None = None,
+        monitor_dir: str | Path | None = None,
+        **arguments: Any,
+    ) -> None:
+        self.seeds = _checked_seeds(seeds)
+        check_count("n_envs", n_envs)
+        _check_arguments(algorithm, env, arguments)
+        self.monitor_dir = None if monitor_dir is None else Path(monitor_dir)
+        self._arguments = {
+            "algorithm": algorithm,
+            "policy": policy,
+            "env": env,
+            "seeds": self.seeds,
+            "n_envs": n_envs,
+            "env_kwargs": dict(env_kwargs or {}),
+            **arguments,
+            "device": "cpu",
+        }
+        n_learners = len(self.seeds)
+        shape = self._shape = n_learners, n_envs
+        with preserved_random_states():
+            template = self._make_model(0)
+            self.config: PolicyGradientConfig = template.config
+            gradients = template.explain_gradients()
+            if not gradients.startswith("closed form"):
+                raise ValueError(
+                    "a LearnerBatch computes gradients in closed form, and those of "
+                    f"this model come from {gradients}: train single models instead"
+                )
+            self._policies = Policies(template.policy, n_learners)
+            self._initialise(template)
+        self._lanes = make_lanes(env, *shape, self._arguments["env_kwargs"])
+        space = self._action_space = template.action_space
+        self._is_box = isinstance(space, spaces.Box)
+        self._numbers = _Numbers(
+            self.seeds, (n_envs, self._policies.n_outputs), _kind(space)
+        )
+        self._shuffles = [_generator(seed, 2) for seed in self.seeds]
+        self._store = _Store(
+            shape, template.observation_space, space, self.config.n_steps
+        )
+        self._stats_window_size = template._stats_window_size
+        self._t_start = time.time()
+        self._seconds = 0.0
+        self.num_timesteps = np.zeros(n_learners, np.int64)
+        self.n_updates = np.zeros(n_learners, np.int64)
+        self.rewards = np.zeros(shape)
+        self.stepped = np.zeros(n_learners, np.bool_)
+        self.updated = np.zeros(n_learners, np.bool_)
+        self.logs: dict[str, Array] = {}
+        # Learners that go on, and the number of steps after which each stops.
+        self._active = np.zeros(n_learners, np.bool_)
+        self._goals = np.zeros(n_learners, np.int64)
+        # Learners whose environments are reset before they go on.
+        self._restarts = np.ones(n_learners, np.bool_)
+        self._obs = np.zeros((*shape, *template.observation_space.shape))  # type: ignore[misc]
+        self._episode_steps = np.zeros(shape, np.int64)
+        self._episode_returns = np.zeros(shape)
+        # Episodes that are missing in the rollout.
+        self._n_left = np.zeros(shape, np.int64)
+        # Finished episodes, `[k, 5]`: learner, return, length, steps and seconds.
+        self._finished: list[Array] = []
+        self._models: _Models | None = None
+
+    def learn(
+        self,
+        total_timesteps: int | None,
+        callback: Callback | Sequence[Callback] | None = None,
+    ) -> Self:
+        """Each learner learns until it has taken `total_timesteps` steps more.
+
+        A learner completes its last rollout, so it can take more steps, and waits for
+        the others.
+
+        Args:
+            total_timesteps: steps of each learner, summed over its environments; None
+                finishes a `learn` during which the batch was saved.
+            callback: a function of the batch, or several, called after every step of
+                all learners and the updates that follow it. Returning False stops all
+                learners, and a mask `[R]` bool those where it is False. A learner that
+                was stopped does not learn from its unfinished rollout.
+
+        Returns:
+            The batch itself.
+
+        Raises:
+            ValueError: if an argument is out of range.
+            NonFiniteError: if loss, gradient or weights of a learner become NaN or
+                infinite; the message names its seed.
+        """
+        callbacks = [callback] if callable(callback) else list(callback or ())
+        if not all(map(callable, callbacks)):
+            raise TypeError(
+                "callback must be a function of the batch, several of them, or None, "
+                f"got {callback!r}"
+            )
+        if total_timesteps is not None:
+            total_timesteps = checked_timesteps("total_timesteps", total_timesteps)
+            if total_timesteps == 0:
+                return self
+            self._begin(total_timesteps)
+        self._models = None
+        started_at = time.perf_counter() - self._seconds
+        while self._active.any():
+            self._seconds = time.perf_counter() - started_at
+            self._step()
+            for function in callbacks:
+                answer = function(self)
+                if answer is not None and not np.all(answer):
+                    self._stop(~np.broadcast_to(np.asarray(answer), len(self.seeds)))
+        self._write_monitor_files()
+        return self
+
+    @property
+    def models(self) -> Sequence[PolicyGradientAlgorithm]:
+        """The learners as ordinary models, made when they are first read.
+
+        Model r has weights, optimiser state, step count and last episodes of learner r.
+        It predicts, is saved, and learns on in an environment of its own, which it
+        resets. It is a copy: the batch's next `learn` leaves it as it is, and makes new
+        ones.
+        """
+        if self._models is None:
+            self._models = _Models(len(self.seeds), self._model)
+        return self._models
+
+    @property
+    def episodes(self) -> list[Episodes]:
+        """The finished episodes of each learner."""
+        table = self._episode_table()
+        order = np.argsort(table[:, 0], kind="stable")
+        ends = np.cumsum(np.bincount(table[:, 0].astype(int), minlength=self._shape[0]))
+        return [
+            Episodes(
+                rows[:, 1],
+                rows[:, 2].astype(np.int64),
+                rows[:, 4],
+                rows[:, 3].astype(np.int64),
+            )
+            for rows in np.split(table[order], ends[:-1])
+        ]
+
+    def action_probabilities(
+        self, observations: Array, learners: Indices | None = None
+    ) -> NDArray[np.float64]:
+        """Returns the probability of each action, of a Discrete action space.
+
+        Args:
+            observations: `[K, *obs_shape]`.
+            learners: indices of M learners; None for all.
+
+        Returns:
+            `[M, K, A]`.
+        """
+        if not isinstance(self._action_space, spaces.Discrete):
+            raise ValueError(
+                "action probabilities need a Discrete action space, got "
+                f"{self._action_space}"
+            )
+        rows = slice(None) if learners is None else _rows(learners, self._shape[0])
+        networks, _ = self._policies.at(rows)
+        n = self._shape[0] if learners is None else len(learners)
+        features = self._policies.features(np.asarray(observations)[None])
+        logits = networks.outputs(np.repeat(features, n, axis=0)).astype(np.float64)
+        odds = np.exp(logits - logits.max(-1, keepdims=True))
+        probabilities: NDArray[np.float64] = odds / odds.sum(-1, keepdims=True)
+        return probabilities
+
+    def save(self, path: str | Path) -> None:
+        """Saves all learners; training continues from the file bit for bit.
+
+        A callback may call it: `load(path).learn(None)` then finishes the `learn`. A
+        file appears whole or not at all.
+
+        Args:
+            path: name of the file, `.learners` being added to a name without suffix.
+
+        Raises:
+            NonFiniteError: (a ValueError) if a parameter or the state of an optimiser
+                is NaN or infinite; an older file of that name is unchanged.
+            ValueError: if episodes are in progress in an environment whose state can't
+                be saved; likewise.
+            OSError: if it can't be written; likewise.
+        """
+        policies = self._policies
+        arrays = {"parameters": policies.values, **policies.moments}
+        for name, array in arrays.items():
+            for i in np.flatnonzero(~np.isfinite(array).all(1)).tolist():
+                raise NonFiniteError(
+                    f"{name} of the learner with seed {self.seeds[i]} are not finite: "
+                    "the batch is not saved, and existing files are unchanged"
+                )
+        try:
+            lanes = None if self._restarts.all() else self._lanes.get_state()
+        except UnsupportedEnvError as error:
+            raise ValueError(
+                f"the batch can't be saved while episodes are in progress: {error}; "
+                "save its models instead"
+            ) from error
+        state = {name: vars(self)[name] for name in _STATE} | {
+            "lanes": lanes,
+            "finished": self._episode_table(),
+            "parameters": np.array(policies.values),
+            "moments": {name: np.array(m) for name, m in policies.moments.items()},
+            "n_steps": policies.n_steps,
+        }
+        content = cloudpickle.dumps(
+            {
+                "arguments": {**self._arguments, "monitor_dir": self.monitor_dir},
+                "state": state,
+            }
+        )
+        digest = hashlib.sha256(content).hexdigest().encode()
+        self._write_monitor_files()
+        write_whole(path, _MAGIC + digest + b"\n" + content, "learners")
+
+    @classmethod
+    def load(cls, path: str | Path) -> LearnerBatch:
+        """Loads what `save` has written.
+
+        The file is unpickled, which can run any code: load only files whose origin you
+        trust.
+
+        Args:
+            path: name of the file, with or without `.learners`.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged or was not written by `save`.
+        """
+        file = Path(path)
+        if not file.is_file() and file.suffix == "":
+            file = file.with_name(f"{file.name}.learners")
+        saved = cloudpickle.loads(_checked_content(file))
+        batch = cls(**saved["arguments"])
+        state = saved["state"]
+        for name in _STATE:
+            setattr(batch, name, state[name])
+        policies = batch._policies
+        policies.values[:] = state["parameters"]
+        for name, moment in state["moments"].items():
+            policies.moments[name][:] = moment
+        policies.n_steps[:] = state["n_steps"]
+        batch._finished = [state["finished"]]
+        if state["lanes"] is not None:
+            batch._lanes.set_state(state["lanes"])
+        return batch
+
+    def _begin(self, total_timesteps: int) -> None:
+        """Prepares all learners for that many steps more."""
+        # Rollouts of whole episodes begin with new ones.
+        starts = ~self._active
+        if self.config.n_episodes is not None:
+            self._restarts |= starts
+            self._n_left[starts] = self.config.n_episodes
+        which = self._restarts
+        if which.any():
+            counts = self.num_timesteps.tolist()
+            pairs = zip(self.seeds, counts, strict=True)
+            # The seed itself would repeat the first episodes.
+            seeds = [next_seed(seed, count) for seed, count in pairs]
+            self._obs = self._lanes.reset(seeds, which)
+            self._episode_steps[which] = 0
+            self._episode_returns[which] = 0.0
+            self._restarts = np.zeros_like(which)
+        self._goals = self.num_timesteps + total_timesteps
+        self._active = np.ones_like(starts)
+
+    def _stop(self, which: Mask) -> None:
+        which = which & self._active
+        self._active = self._active & ~which
+        self._restarts = self._restarts | which
+        self._store.clear(np.flatnonzero(which))
+
+    def _step(self) -> None:
+        """Takes a step in all environments, and updates the learners that are ready."""
+        config, store, active = self.config, self._store, self._active
+        obs = self._obs
+        self._numbers.next(active)
+        features = self._policies.features(obs)
+        actions = self._policies.networks.sample(features, self._numbers.draw)
+        taken = actions
+        if self._is_box:
+            self._check_actions(actions)
+            taken = nearest_actions(actions, self._action_space)
+        step = self._lanes.step(taken, active)
+        ended, truncated = step.terminated | step.truncated, step.truncated
+        final_obs, capped = step.final_obs, None
+        recorded: Mask | None = None
+        if config.n_episodes is not None:
+            if self._shape[1] > 1:
+                recorded = self._n_left > 0
+            if self._episode_steps.max() + 1 >= config.max_episode_steps:
+                capped = self._capped(ended, recorded)
+                truncated, ended = truncated | capped, ended | capped
+                final_obs = step.obs if final_obs is None else final_obs.copy()
+                final_obs[capped] = step.obs[capped]
+        store.add(
+            active,
+            final_obs if config.bootstraps else None,
+            observations=obs,
+            actions=actions,
+            rewards=step.rewards,
+            terminated=step.terminated,
+            truncated=truncated,
+            episode_steps=self._episode_steps,
+            recorded=recorded,
+        )
+        self.rewards, self._obs = step.rewards, step.obs
+        self.num_timesteps = self.num_timesteps + self._shape[1] * active
+        self._episode_returns += step.rewards
+        self._episode_steps = self._episode_steps + 1
+        if ended.any():
+            counted = ended & active[:, None]
+            if recorded is not None:
+                counted = counted & recorded
+            self._finish(counted)
+            self._episode_returns[ended] = 0.0
+            self._episode_steps[ended] = 0
+            if config.n_episodes is not None:
+                self._n_left -= counted
+        if config.n_steps is not None:
+            ready = active & (store.n_rows == config.n_steps)
+        else:
+            ready = active & ~self._n_left.any(1)
+        self.stepped, self.updated = active, ready
+        if ready.any():
+            self._update(np.flatnonzero(ready))
+            # As single models: only a complete rollout ends the training.
+            self._active = active & ~(ready & (self.num_timesteps >= self._goals))
+        if config.n_episodes is not None:
+            self._restart_lanes(ready, capped)
+
+    def _capped(self, ended: Mask, recorded: Mask | None) -> Mask:
+        """Returns episodes that the step limit truncates, `[R, N]`."""
+        limit = self.config.max_episode_steps
+        capped = (self._episode_steps + 1 >= limit) & ~ended & self._active[:, None]
+        if recorded is not None:
+            capped &= recorded
+        if capped.any():
+            warnings.warn(
+                f"an episode was still running after {limit} steps and was truncated, "
+                "as by a time limit: raise max_episode_steps if it should continue, or "
+                "pass n_steps (and no n_episodes) if it never ends",
+                stacklevel=4,
+            )
+        return capped
+
+    def _restart_lanes(self, ready: Mask, capped: Mask | None) -> None:
+        """Restarts capped lanes, and those that idled in the middle of an episode."""
+        if ready.any():
+            self._n_left[ready] = self.config.n_episodes  # type: ignore[assignment]
+        if self._shape[1] == 1 and capped is None:
+            return
+        begins = ready[:, None] & (self._episode_steps > 0)
+        restarts = begins if capped is None else begins | capped
+        restarts = restarts & self._active[:, None]
+        if restarts.any():
+            self._obs = self._lanes.restart(restarts)
+            self._episode_returns[restarts] = 0.0
+            self._episode_steps[restarts] = 0
+
+    def _finish(self, ended: Mask) -> None:
+        """Stores the results of episodes `[R, N]` that have ended."""
+        learners, lanes = np.nonzero(ended)
+        table = np.empty((len(learners), 5))
+        table[:, 0] = learners
+        table[:, 1] = np.round(self._episode_returns[learners, lanes], 6)
+        table[:, 2] = self._episode_steps[learners, lanes]
+        table[:, 3] = self.num_timesteps[learners]
+        table[:, 4] = self._seconds
+        self._finished.append(table)
+
+    def _episode_table(self) -> Array:
+        table = np.concatenate([np.empty((0, 5)), *self._finished])
+        self._finished = [table]
+        return table
+
+    def _update(self, learners: Indices) -> None:
+        """Updates learners, those together whose arrays have the same shape."""
+        config, store = self.config, self._store
+        progress = 1.0 - self.num_timesteps[learners] / self._goals[learners]
+        progress = progress.clip(0.0, 1.0)
+        names = [name for name in _COEFFICIENTS if getattr(config, name) is not None]
+        n_rows, n_steps = store.n_rows[learners], store.n_recorded(learners)
+        groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        if all(not callable(getattr(config, name)) for name in names):
+            coefficients = tuple(float(getattr(config, name)) for name in names)
+            sizes = zip(n_rows.tolist(), n_steps.tolist(), strict=True)
+            for k, size in enumerate(sizes):
+                groups[(*size, coefficients)].append(k)
+        else:
+            for k, at in enumerate(progress.tolist()):
+                coefficients = tuple(
+                    current_value(name, getattr(config, name), at) for name in names
+                )
+                groups[int(n_rows[k]), int(n_steps[k]), coefficients].append(k)
+        for (rows, steps, coefficients), members in groups.items():
+            # Activations should fit the processor's cache.
+            size = max(1, _MAX_STEPS // steps)
+            for start in range(0, len(members), size):
+                chosen = np.array(members[start : start + size])
+                self._update_group(
+                    learners[chosen],
+                    rows,
+                    steps,
+                    dict(zip(names, coefficients, strict=True)),
+                    self._rates(progress[chosen]),
+                )
+        store.clear(learners)
+
+    def _rates(self, progress: Array) -> list[float | Array]:
+        """Returns the step size of each parameter group, a number or `[K, 1]`."""
+        config = self.config
+        names = ["learning_rate"]
+        if config.critic_learning_rate is not None:
+            names.append("critic_learning_rate")
+        rates: list[float | Array] = []
+        for name in names:
+            given = getattr(config, name)
+            if callable(given):
+                values = [current_value(name, given, at) for at in progress.tolist()]
+                rates.append(np.array(values)[:, None])
+            else:
+                rates.append(float(given))
+        return rates
+
+    def _update_group(
+        self,
+        learners: Indices,
+        n_rows: int,
+        n_steps: int,
+        coefficients: dict[str, float],
+        rates: list[float | Array],
+    ) -> None:
+        """Completes the rollouts of K learners and learns from them.
+
+        Args:
+            learners: `[K]`.
+            n_rows: T, rows of each rollout.
+            n_steps: B, recorded steps in them.
+            coefficients: of the loss.
+            rates: step sizes.
+        """
+        config, policies, n_learners = self.config, self._policies, self._shape[0]
+        rows = _rows(learners, n_learners)
+        columns = self._store.rollouts(rows, n_rows)
+        mask = columns.pop("recorded", None)
+        table = (len(learners), n_rows, self._shape[1])
+        if n_steps == n_rows * self._shape[1]:
+            mask = None
+
+        def flat(column: Array) -> Array:
+            inner = column.shape[3:]
+            taken = column if mask is None else column[mask]
+            return taken.reshape(len(learners), n_steps, *inner)
+
+        def unflat(values: Array) -> Array:
+            if mask is None:
+                return values.reshape(table)
+            array = np.zeros(table, values.dtype)
+            array[mask] = values.reshape(-1)
+            return array
+
+        networks, gradients = policies.at(rows)
+        features = policies.features(flat(columns["observations"]))
+        actions = flat(columns["actions"])
+        forward: Forward | None = networks.forward(features, actions)
+        assert forward is not None
+        columns["values"] = unflat(forward.values)
+        columns["next_values"] = columns["values"]
+        if config.bootstraps:
+            columns["next_values"] = self._next_values(
+                networks, learners, columns["values"]
+            )
+        returns, advantages = map(flat, self._estimates(columns, mask))
+        n_episodes = (config.n_episodes or 0) * self._shape[1]
+        batch = Batch(
+            observations=features,
+            actions=actions,
+            advantages=advantages,
+            returns=returns,
+            old_values=forward.values,
+            old_log_prob=forward.log_prob,
+            n_samples=n_episodes or n_steps,
+        )
+        everyone, logs = learners, _Logs(len(learners))
+        positions = np.arange(len(learners))
+        for _ in range(config.n_epochs):
+            self.n_updates[learners] += 1
+            logs.begin_pass()
+            order, size = self._shuffled(learners, n_steps), config.batch_size
+            for start in range(0, n_steps, size or n_steps):
+                part = batch
+                if order is not None:
+                    index = order[:, slice(start, start + (size or n_steps))]
+                    part = _take(batch, index)
+                if config.standardizes_mini_batches:
+                    advantages = np.stack([standardize(row) for row in part.advantages])
+                    part = replace(part, advantages=advantages, standardized=True)
+                if forward is None:
+                    networks, gradients = policies.at(rows)
+                    forward = networks.forward(part.observations, part.actions)
+                terms, derivatives = loss_and_derivatives(
+                    part,
+                    forward.log_prob,
+                    forward.entropy,
+                    forward.values,
+                    config,
+                    coefficients,
+                )
+                networks.backward(forward, derivatives)
+                forward = None
+                self._clip(learners, gradients, terms["loss"])
+                logs.add(positions, terms)
+                if config.target_kl is not None:
+                    goes_on = terms["approx_kl"] <= 1.5 * config.target_kl
+                    if not goes_on.all():
+                        learners, positions = learners[goes_on], positions[goes_on]
+                        rows = _rows(learners, n_learners)
+                        gradients, batch = gradients[goes_on], _select(batch, goes_on)
+                        order = None if order is None else order[goes_on]
+                        rates = [r if np.ndim(r) == 0 else r[goes_on] for r in rates]  # type: ignore[index]
+                    if len(learners) == 0:
+                        break
+                policies.step(rows, gradients, rates)
+            if len(learners) == 0:
+                break
+        every = _rows(everyone, n_learners)
+        self._check_finite(everyone, "weights", policies.values[every].sum(1))
+        for name, means in logs.means().items():
+            if name not in self.logs:
+                self.logs[name] = np.full(n_learners, np.nan)
+            self.logs[name][every] = means
+
+    def _next_values(
+        self, networks: Networks, learners: Indices, values: Array
+    ) -> Array:
+        """Returns V of the state that followed each step, `[K, T, N]`.
+
+        Args:
+            networks: the policies.
+            learners: `[K]`.
+            values: `[K, T, N]`, V of each state.
+        """
+        policies, n_learners = self._policies, self._shape[0]
+        last_obs = self._obs[_rows(learners, n_learners)]
+        last = networks.values(policies.features(last_obs))
+        next_values = np.concatenate([values[:, 1:], last[:, None]], 1)
+        # Learners with the same number of truncated episodes have one array.
+        groups: dict[int, list[int]] = defaultdict(list)
+        for k, i in enumerate(learners.tolist()):
+            groups[len(self._store.finals[i])].append(k)
+        groups.pop(0, None)
+        for members in groups.values():
+            some, chosen = networks, learners[members]
+            if len(members) < len(learners):
+                some, _ = policies.at(_rows(chosen, n_learners))
+            finals = [self._store.finals[i] for i in chosen.tolist()]
+            obs = np.array([[final for _, _, final in of_one] for of_one in finals])
+            found = some.values(policies.features(obs))
+            for k, of_one, row in zip(members, finals, found, strict=True):
+                for (t, n, _), value in zip(of_one, row, strict=True):
+                    next_values[k, t, n] = value
+        return next_values
+
+    def _estimates(
+        self, columns: dict[str, Array], mask: Mask | None
+    ) -> tuple[Array, Array]:
+        """Returns returns and advantages, `[K, T, N]`.
+
+        Args:
+            columns: `[K, T, N, ...]` each.
+            mask: recorded steps; None for all.
+        """
+        config = self.config
+        shape = columns["rewards"].shape
+        names = "rewards", "terminated", "truncated", "episode_steps"
+        tables = {name: columns[name] for name in (*names, "values", "next_values")}
+        tables["recorded"] = np.ones(shape, np.bool_) if mask is None else mask
+        compares_steps = (
+            config.standardize_returns
+            or config.compares_trajectories
+            or (config.normalize_advantage and not config.standardizes_mini_batches)
+        )
+        n_episodes = None
+        if config.n_episodes is not None:
+            n_episodes = config.n_episodes * self._shape[1]
+
+        def estimate(rows: dict[str, Any]) -> Any:  # noqa: ANN401
+            rollout = Rollout(
+                observations=None,
+                actions=None,
+                log_probs=None,
+                n_episodes=n_episodes,
+                all_recorded=mask is None,
+                **rows,
+            )
+            return estimate_advantages(rollout, config)
+
+        if compares_steps:
+            # Steps are compared with those of the same learner.
+            each = [
+                estimate({name: table[k] for name, table in tables.items()})
+                for k in range(shape[0])
+            ]
+            return np.stack([r for r, _ in each]), np.stack([a for _, a in each])
+        # Every lane is for itself: those of all learners are side by side.
+        side_by_side = {
+            name: table.swapaxes(0, 1).reshape(shape[1], -1)
+            for name, table in tables.items()
+        }
+        found = estimate(side_by_side)
+        returns, advantages = (
+            rows.reshape(shape[1], shape[0], shape[2]).swapaxes(0, 1) for rows in found
+        )
+        return returns, advantages
+
+    def _shuffled(self, learners: Indices, n_steps: int) -> Indices | None:
+        """Returns a permutation of each learner's steps, `[K, B]`, for mini-batches."""
+        if self.config.batch_size is None:
+            return None
+        return np.stack(
+            [self._shuffles[i].permutation(n_steps) for i in learners.tolist()]
+        )
+
+    def _clip(self, learners: Indices, gradients: Array, losses: Array) -> None:
+        """Clips the gradient of each learner; checks that losses are finite."""
+        norms = np.sqrt(np.square(gradients).sum(1), dtype=np.float64)
+        self._check_finite(learners, "loss", losses)
+        self._check_finite(learners, "gradient", norms)
+        limit = self.config.max_grad_norm
+        if limit is not None and limit < math.inf:
+            scale = np.minimum(1.0, limit / (norms + 1e-6))
+            gradients *= scale[:, None].astype(gradients.dtype)
+
+    def _check_finite(self, learners: Indices, what: str, numbers: Array) -> None:
+        if math.isfinite(numbers.sum()):
+            return
+        for i, number in zip(learners.tolist(), numbers.tolist(), strict=True):
+            if not math.isfinite(number):
+                raise NonFiniteError(
+                    f"training stopped after {self.num_timesteps[i]} timesteps, since "
+                    f"the {what} of the learner with seed {self.seeds[i]} is not "
+                    "finite: look at the step size (learning_rate), the size of the "
+                    f"rewards, and max_grad_norm={self.config.max_grad_norm}"
+                )
+
+    def _check_actions(self, actions: Array) -> None:
+        finite = np.isfinite(actions).reshape(*self._shape, -1).all((1, 2))
+        for i in np.flatnonzero(~finite & self._active).tolist():
+            raise NonFiniteError(
+                f"an action of the learner with seed {self.seeds[i]} is not finite: "
+                "check the observations that the environment returns, and the step size"
+            )
+
+    def _model_arguments(self) -> dict[str, Any]:
+        used = ("algorithm", "policy", "env", "seeds", "n_envs", "env_kwargs")
+        return {k: v for k, v in self._arguments.items() if k not in used}
+
+    def _make_model(self, i: int) -> PolicyGradientAlgorithm:
+        """Returns an untrained model with the seed of learner i."""
+        given = self._arguments
+        env = make_env(given["env"], given["n_envs"], given["env_kwargs"])
+        model: PolicyGradientAlgorithm = given["algorithm"](
+            given["policy"], env, seed=self.seeds[i], **self._model_arguments()
+        )
+        return model
+
+    def _initialise(self, template: PolicyGradientAlgorithm) -> None:
+        """Sets the weights of each learner to those of a model with its seed."""
+        kwargs = {
+            "use_sde": False,
+            **template._default_policy_kwargs(),
+            **template.policy_kwargs,
+        }
+        spaces = template.observation_space, template.action_space
+        for i, seed in enumerate(self.seeds):
+            torch.manual_seed(seed)
+            self._policies.read(
+                i,
+                build_policy(
+                    template.policy_class, *spaces, template.lr_schedule, kwargs
+                ),
+            )
+
+    def _model(self, i: int) -> PolicyGradientAlgorithm:
+        """Returns learner i as a model."""
+        with preserved_random_states():
+            model = self._make_model(i)
+        self._policies.write(i, model.policy)
+        model.num_timesteps = int(self.num_timesteps[i])
+        model._n_updates = int(self.n_updates[i])
+        episodes = self.episodes[i]
+        size = self._stats_window_size
+        results = zip(
+            episodes.returns[-size:].tolist(),
+            episodes.lengths[-size:].tolist(),
+            episodes.seconds[-size:].tolist(),
+            strict=True,
+        )
+        model.ep_info_buffer = deque(
+            ({"r": r, "l": length, "t": t} for r, length, t in results), maxlen=size
+        )
+        assert model.env is not None
+        model.env.seed(next_seed(self.seeds[i], model.num_timesteps))
+        return model
+
+    def _write_monitor_files(self) -> None:
+        if self.monitor_dir is None:
+            return
+        header = {"t_start": self._t_start, "env_id": self._arguments["env"]}
+        lines = f"#{json.dumps(header)}\n{','.join(COLUMNS)}\n"
+        for seed, episodes in zip(self.seeds, self.episodes, strict=True):
+            columns = (
+                episodes.returns,
+                episodes.lengths,
+                episodes.seconds.round(6),
+                episodes.steps,
+                np.arange(1, len(episodes.steps) + 1),
+            )
+            rows = zip(*(column.tolist() for column in columns), strict=True)
+            content = lines + "".join(",".join(map(str, row)) + "\n" for row in rows)
+            folder = self.monitor_dir / f"seed-{seed:04d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_file(folder / "monitor.csv", content.encode())
+
+
+# What `save` stores as it is.
+_STATE = (
+    "num_timesteps",
+    "n_updates",
+    "rewards",
+    "stepped",
+    "updated",
+    "logs",
+    "_t_start",
+    "_seconds",
+    "_active",
+    "_goals",
+    "_restarts",
+    "_obs",
+    "_episode_steps",
+    "_episode_returns",
+    "_n_left",
+    "_numbers",
+    "_shuffles",
+    "_store",
+)
+
+
+class _Numbers:
+    """Random numbers for actions, from a generator for each learner.
+
+    Args:
+        seeds: of the R learners.
+        shape: of the numbers of one step, `[N, K]`.
+        kind: name of a method of NumPy's generators.
+    """
+
+    def __init__(self, seeds: Sequence[int], shape: tuple[int, ...], kind: str) -> None:
+        self._generators = [_generator(seed, 1) for seed in seeds]
+        self._kind = kind
+        size = max(1, min(_N_AHEAD, 4096 // math.prod(shape)))
+        self._ahead = np.empty((len(seeds), size, *shape), np.float32)
+        self._used = np.full(len(seeds), size)
+        self._learners = np.arange(len(seeds))
+        self._now = self._ahead[:, 0]
+        self._column = 0
+
+    def next(self, active: Mask) -> None:
+        """Takes the numbers of the next step of the active learners."""
+        n_ahead = self._ahead.shape[1]
+        is_empty = self._used == n_ahead
+        if is_empty.any():
+            for i in np.flatnonzero(is_empty).tolist():
+                draw = getattr(self._generators[i], self._kind)
+                draw(dtype=np.float32, out=self._ahead[i])
+            self._used[is_empty] = 0
+        self._now = self._ahead[self._learners, self._used]
+        self._used = self._used + active
+        self._column = 0
+
+    def draw(self, kind: str, shape: tuple[int, ...]) -> Array:
+        """Returns the next numbers `[R, N, k]` of this step."""
+        start, self._column = self._column, self._column + shape[-1]
+        return self._now[..., start : self._column]
+
+
+class _Store:
+    """The rollouts of R learners in progress, `[R, T, N, ...]`.
+
+    Args:
+        shape: R and N.
+        observation_space: observation space.
+        action_space: action space.
+        n_steps: rows of a rollout; None if not known in advance.
+
+    Attributes:
+        n_rows: `[R]`, rows so far, T of each learner.
+        finals: row, lane and last observation of the truncated episodes of each.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        n_steps: int | None,
+    ) -> None:
+        self.n_rows = np.zeros(shape[0], np.int64)
+        self.finals: list[list[tuple[int, int, Array]]] = [[] for _ in range(shape[0])]
+        self._n_lanes = shape[1]
+        start = shape[0], n_steps or _FIRST_CAPACITY, shape[1]
+        obs_shape: Any = observation_space.shape
+        action_shape: Any = action_space.shape
+        self._columns = {
+            "observations": np.zeros((*start, *obs_shape), observation_space.dtype),
+            "actions": np.zeros((*start, *action_shape), _sample_dtype(action_space)),
+            "rewards": np.zeros(start, np.float32),
+            "terminated": np.zeros(start, np.bool_),
+            "truncated": np.zeros(start, np.bool_),
+            "episode_steps": np.zeros(start, np.int64),
+        }
+        if n_steps is None and shape[1] > 1:
+            self._columns["recorded"] = np.zeros(start, np.bool_)
+
+    def add(
+        self, active: Mask, final_obs: Array | None, **columns: Array | None
+    ) -> None:
+        """Adds a row to the rollouts of the active learners.
+
+        Args:
+            active: `[R]` bool.
+            final_obs: `[R, N, *obs_shape]`, last observation of truncated episodes, if
+                it is needed.
+            **columns: `[R, N, ...]` each.
+        """
+        n_rows = self.n_rows
+        last = int(n_rows.max())
+        if last == self._columns["rewards"].shape[1]:
+            self._columns = {
+                name: np.concatenate([column, np.zeros_like(column)], 1)
+                for name, column in self._columns.items()
+            }
+        at: tuple[Any, Any] = slice(None), last
+        learners: Any = slice(None)
+        if (n_rows != last).any() or not active.all():
+            learners = np.flatnonzero(active)
+            at = learners, n_rows[learners]
+        for name, column in self._columns.items():
+            values = columns[name]
+            assert values is not None
+            column[at] = values[learners]
+        if final_obs is not None:
+            truncated: Any = columns["truncated"]
+            recorded = columns["recorded"]
+            if recorded is not None:
+                truncated = truncated & recorded
+            for i, n in np.argwhere(truncated & active[:, None]).tolist():
+                self.finals[i].append((int(n_rows[i]), n, final_obs[i, n]))
+        self.n_rows = n_rows + active
+
+    def n_recorded(self, learners: Indices) -> Indices:
+        """Returns the number of recorded steps of some learners, `[K]`."""
+        n_rows = self.n_rows[learners]
+        if "recorded" not in self._columns:
+            return n_rows * self._n_lanes
+        pairs = zip(learners.tolist(), n_rows.tolist(), strict=True)
+        recorded = self._columns["recorded"]
+        return np.array([int(recorded[i, :n].sum()) for i, n in pairs])
+
+    def rollouts(self, rows: Rows, n_rows: int) -> dict[str, Array]:
+        """Returns the columns `[K, T, N, ...]` of rollouts of T rows each."""
+        return {name: column[rows, :n_rows] for name, column in self._columns.items()}
+
+    def clear(self, learners: Indices) -> None:
+        """Starts new rollouts."""
+        self.n_rows[learners] = 0
+        for i in learners.tolist():
+            if self.finals[i]:
+                self.finals[i] = []
+
+
+class _Logs:
+    """Means of loss terms over an update: the last loss, the last pass's KL.
+
+    Args:
+        n_learners: K.
+    """
+
+    def __init__(self, n_learners: int) -> None:
+        self._n = n_learners
+        self._sums: dict[str, Array] = {}
+        self._counts: dict[str, Array] = {}
+
+    def begin_pass(self) -> None:
+        """Forgets the KL divergence of the pass before."""
+        self._reset_kl = True
+
+    def add(self, positions: Indices, terms: dict[str, Array]) -> None:
+        """Adds terms `[k]` of the learners at positions `[k]` of K."""
+        for name, term in terms.items():
+            if name not in self._sums:
+                self._sums[name] = np.zeros(self._n)
+                self._counts[name] = np.zeros(self._n)
+            is_last = name == "loss" or (name == "approx_kl" and self._reset_kl)
+            if is_last:
+                self._sums[name][positions] = term
+                self._counts[name][positions] = 1.0
+            else:
+                self._sums[name][positions] += term
+                self._counts[name][positions] += 1.0
+        self._reset_kl = False
+
+    def means(self) -> dict[str, Array]:
+        """Returns the means, `[K]`."""
+        return {name: total / self._counts[name] for name, total in self._sums.items()}
+
+
+class _Models(Sequence[PolicyGradientAlgorithm]):
+    """Models that are made when they are first read.
+
+    Args:
+        n: number of models.
+        make: returns model i.
+    """
+
+    def __init__(self, n: int, make: Callable[[int], PolicyGradientAlgorithm]) -> None:
+        self._n, self._make = n, make
+        self._made: dict[int, PolicyGradientAlgorithm] = {}
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, index: int) -> PolicyGradientAlgorithm: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[PolicyGradientAlgorithm]: ...
+
+    def __getitem__(
+        self, index: int | slice
+    ) -> PolicyGradientAlgorithm | list[PolicyGradientAlgorithm]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._n))]
+        i = range(self._n)[index]
+        if i not in self._made:
+            self._made[i] = self._make(i)
+        return self._made[i]
+
+
+def _rows(learners: Indices, n_learners: int) -> Rows:
+    """Returns an index of learners that is a slice where it can be."""
+    if len(learners) == n_learners:
+        return slice(None)
+    if len(learners) == 1:
+        return slice(int(learners[0]), int(learners[0]) + 1)
+    return learners
+
+
+def _take(batch: Batch, index: Indices) -> Batch:
+    """Returns a mini-batch: steps `index`, `[K, B']`, of each learner."""
+    k = np.arange(len(index))[:, None]
+    return replace(
+        _select(batch, (k, index)),
+        n_samples=batch.n_samples * index.shape[1] / batch.advantages.shape[1],
+    )
+
+
+def _select(batch: Batch, index: Any) -> Batch:  # noqa: ANN401
+    """Returns a batch with `column[index]` in place of each column."""
+    names = ("observations", "actions", "advantages", "returns")
+    names += ("old_values", "old_log_prob")  # type: ignore[assignment]
+    columns: dict[str, Any] = {name: getattr(batch, name)[index] for name in names}
+    return replace(batch, **columns)
+
+
+def _generator(seed: int, purpose: int) -> np.random.Generator:
+    """Returns a generator of a learner; the environments' has the seed itself."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose,)))
+
+
+def _kind(space: spaces.Space[Any]) -> str:
+    if isinstance(space, spaces.Box):
+        return "standard_normal"
+    if isinstance(space, spaces.MultiBinary):
+        return "random"
+    return "standard_exponential"
+
+
+def _sample_dtype(space: spaces.Space[Any]) -> np.dtype[Any]:
+    if isinstance(space, spaces.Box):
+        return np.dtype(np.float32)
+    return sample_dtype(space)
+
+
+def _checked_content(path: Path) -> bytes:
+    data = path.read_bytes()
+    digest, _, content = data.removeprefix(_MAGIC).partition(b"\n")
+    if not data.startswith(_MAGIC):
+        raise ValueError(f"{path} was not written by LearnerBatch.save()")
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise ValueError(f"{path} is cut off or damaged: its checksum differs")
+    return content
+
+
+def _checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    try:
+        found = tuple(seeds)
+    except TypeError:
+        found = ()
+    if not found:
+        raise ValueError(
+            f"seeds must be a sequence of at least one seed, got {seeds!r}"
+        )
+    for seed in found:
+        check_seed("each of seeds", seed)
+    if len(set(found)) < len(found):
+        raise ValueError(f"seeds must differ from each other, got {seeds!r}")
+    return tuple(map(int, found))
+
+
+def _check_arguments(algorithm: object, env: object, arguments: dict[str, Any]) -> None:
+    """Raises a ValueError for what a batch does not support."""
+    if algorithm not in (REINFORCE, ActorCritic):
+        raise ValueError(
+            "algorithm must be REINFORCE or ActorCritic, without overridden methods, "
+            f"got {algorithm!r}: train single models of other classes"
+        )
+    if not isinstance(env, str):
+        raise ValueError(
+            "env must be the id of an environment, of which every learner gets its "
+            f"own, got {env!r}"
+        )
+    if "seed" in arguments:
+        raise ValueError(
+            f"seed={arguments['seed']!r}: a batch has one seed for each learner, pass "
+            "seeds"
+        )
+    if arguments.get("device", "cpu") not in ("cpu", "auto"):
+        raise ValueError(
+            f"device={arguments['device']!r}: a batch computes on the CPU; train "
+            "single models elsewhere"
+        )
+    for name, value in _OTHER_VALUES.items():
+        if arguments.get(name, value) != value:
+            raise ValueError(
+                f"{name}={arguments[name]!r}: a batch supports {value!r} alone; train "
+                "single models with it"
+            )
