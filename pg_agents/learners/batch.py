@@ -611,6 +611,9 @@ class LearnerBatch:
             old_log_prob=forward.log_prob,
             n_samples=n_episodes or n_steps,
         )
+        if config.batch_size is not None:
+            # It was on the whole rollout.
+            forward = None
         everyone, logs = learners, _Logs(len(learners))
         positions = np.arange(len(learners))
         for _ in range(config.n_epochs):
