@@ -317,8 +317,11 @@ class LearnerBatch:
                     f"{name} of the learner with seed {self.seeds[i]} are not finite: "
                     "the batch is not saved, and existing files are unchanged"
                 )
+        # Rollouts of whole episodes begin with a reset.
+        by_episode = self.config.n_episodes is not None
+        begins = not self._active.any() and (by_episode or self._restarts.all())
         try:
-            lanes = None if self._restarts.all() else self._lanes.get_state()
+            lanes = None if begins else self._lanes.get_state()
         except UnsupportedEnvError as error:
             raise ValueError(
                 f"the batch can't be saved while episodes are in progress: {error}; "
@@ -513,9 +516,10 @@ class LearnerBatch:
         groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         if all(not callable(getattr(config, name)) for name in names):
             coefficients = tuple(float(getattr(config, name)) for name in names)
-            sizes = zip(n_rows.tolist(), n_steps.tolist(), strict=True)
-            for k, size in enumerate(sizes):
-                groups[(*size, coefficients)].append(k)
+            sizes = list(zip(n_rows.tolist(), n_steps.tolist(), strict=True))
+            for size in set(sizes):
+                same = (n_rows == size[0]) & (n_steps == size[1])
+                groups[(*size, coefficients)] = np.flatnonzero(same).tolist()
         else:
             for k, at in enumerate(progress.tolist()):
                 coefficients = tuple(
@@ -769,9 +773,10 @@ class LearnerBatch:
             return
         for i, number in zip(learners.tolist(), numbers.tolist(), strict=True):
             if not math.isfinite(number):
+                verb = "are" if what == "weights" else "is"
                 raise NonFiniteError(
                     f"training stopped after {self.num_timesteps[i]} timesteps, since "
-                    f"the {what} of the learner with seed {self.seeds[i]} is not "
+                    f"the {what} of the learner with seed {self.seeds[i]} {verb} not "
                     "finite: look at the step size (learning_rate), the size of the "
                     f"rewards, and max_grad_norm={self.config.max_grad_norm}"
                 )
@@ -832,6 +837,7 @@ class LearnerBatch:
         model.ep_info_buffer = deque(
             ({"r": r, "l": length, "t": t} for r, length, t in results), maxlen=size
         )
+        model.ep_success_buffer = deque(maxlen=size)
         assert model.env is not None
         model.env.seed(next_seed(self.seeds[i], model.num_timesteps))
         return model

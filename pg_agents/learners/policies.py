@@ -198,7 +198,8 @@ class Policies:
         self.n_steps = np.zeros((n_learners, 1))
         self._work = self._array(n_learners), self._array(n_learners)
         self._gradients = self._array(n_learners)
-        self.networks = self._bind(self.values, self._gradients)
+        self._bound: dict[tuple[int, int, int], tuple[Networks, Array]] = {}
+        self.networks, _ = self.at(slice(None))
         # A table of logits is clamped after every step.
         self._clamped = slice(0, 0)
         self._max_logit = 0.0
@@ -221,9 +222,15 @@ class Policies:
         The networks have the parameters of now: those of rows that are no slice do not
         follow a step.
         """
-        if _is_all(rows):
-            self._gradients[:] = 0.0
-            return self.networks, self._gradients
+        if isinstance(rows, slice):
+            # Views, which are the same every time.
+            key = rows.indices(len(self.values))
+            if key not in self._bound:
+                gradients = self._gradients[rows]
+                self._bound[key] = self._bind(self.values[rows], gradients), gradients
+            networks, gradients = self._bound[key]
+            gradients[:] = 0.0
+            return networks, gradients
         values = self.values[rows]
         gradients = self._array(len(values))
         return self._bind(values, gradients), gradients
