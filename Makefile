@@ -9,8 +9,8 @@ ALL_INSTALLED := $(VENV)/.all-installed
 WHEEL_VENV := out/wheel-venv
 WORKERS ?= 2
 
-.PHONY: demo test test-all wheel-test sb3-suite lint type format install clean
-.PHONY: results ablation bench estimators checker false-alarms call-trace
+.PHONY: demo test test-all test-gpu wheel-test sb3-suite lint type format install clean
+.PHONY: results ablation bench bench-gpu estimators checker false-alarms call-trace
 
 install: $(INSTALLED)
 
@@ -33,6 +33,10 @@ test: $(INSTALLED)
 # long again.
 test-all: $(ALL_INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
+
+# Tests that need a CUDA device; they are skipped without one.
+test-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu
 
 # Builds the wheel, installs it into an empty environment, and uses it from another
 # folder: a short run, and pretrained weights without a screen.
@@ -74,11 +78,17 @@ ablation: $(INSTALLED)
 	$(BIN)/python -m bench.ablation
 	$(BIN)/python docs/make_pages.py ablation
 
-# Measures what docs/speed.json lacks; BENCH="--only NAME" measures a comparison anew,
-# BENCH=--quick tries everything and saves nothing.
+# Measures what docs/speed.json lacks, 45 minutes on two idle cores if that is all;
+# BENCH="--only NAME" measures a comparison anew, BENCH=--quick tries everything and
+# saves nothing.
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.speed $(BENCH)
 	$(BIN)/python docs/make_pages.py speed
+
+# Measures on a CUDA device and writes docs/gpu.md. BENCH="--device cpu --quick" tries
+# it without one and writes nothing.
+bench-gpu: $(INSTALLED)
+	$(BIN)/python -m bench.gpu $(BENCH)
 
 estimators: $(INSTALLED)
 	$(BIN)/python docs/make_pages.py estimators

@@ -13,10 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+
+# Settings of the machine that would choose OpenBLAS's kernels.
+UNSET = {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"}
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Facts = dict[str, float]
 # Takes at least the given number of steps; returns `steps` and other counts.
@@ -78,12 +83,13 @@ class Worker:
 
     Args:
         settings: JSON-compatible settings of the side.
-        threads: number of threads for torch, OpenMP and MKL.
+        threads: number of threads for torch, OpenMP, MKL and OpenBLAS.
         python: interpreter to start.
         module: module to run; it calls `serve`.
 
     Attributes:
-        ready: what the process reported once it was ready.
+        ready: what the process reports once it is ready; reading it waits for that, so
+            that several processes can start at the same time.
 
     Raises:
         RuntimeError: if the process ends instead of answering.
@@ -97,9 +103,8 @@ class Worker:
         module: str = "bench.worker",
     ) -> None:
         environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(threads),
-            "MKL_NUM_THREADS": str(threads),
+            **{name: os.environ[name] for name in os.environ.keys() - UNSET},
+            **dict.fromkeys(THREADS, str(threads)),
             "PYTHONPATH": str(ROOT),
         }
         self._process = subprocess.Popen(
@@ -110,11 +115,15 @@ class Worker:
             cwd=ROOT,
             env=environment,
         )
-        self.ready = self._answer()
+
+    @cached_property
+    def ready(self) -> dict[str, Any]:
+        """Waits for the process to be ready."""
+        return self._answer()
 
     def ask(self, **command: Any) -> dict[str, Any]:
         """Sends a command and returns the answer."""
-        assert self._process.stdin is not None
+        assert self.ready is not None and self._process.stdin is not None
         print(json.dumps(command), file=self._process.stdin, flush=True)
         return self._answer()
 

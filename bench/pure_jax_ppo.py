@@ -11,6 +11,7 @@ Reference: Lu et al. (2022), "Discovered Policy Optimisation", and its code Pure
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -259,4 +260,7 @@ def make(settings: Mapping[str, Any]) -> tuple[Handler, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    serve(partial(make, json.loads(sys.argv[1])))
+    side = json.loads(sys.argv[1])
+    # XLA starts as many threads as there are processors that it may run on.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: side["threads"]])
+    serve(partial(make, side))

@@ -12,27 +12,59 @@ import hashlib
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.cells import CELLS, REFERENCE_RATES
 from bench.protocol import ROOT, Worker
-from pg_agents.experiments import find_recipe
+from pg_agents.experiments import Settings, find_recipe
 
-Settings = dict[str, Any]
-Start = Callable[[Settings, int], Any]
+# Settings of a process, plain data; see `bench.worker`.
+Side = dict[str, Any]
+Turns = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
+Start = Callable[[Side, int], Any]
 RESULTS = ROOT / "docs" / "speed.json"
 REQUIREMENTS = Path(__file__).parent / "purejax-requirements.txt"
 PACKAGES = ("torch", "numpy", "stable-baselines3", "gymnasium")
 ALL_CORES = len(os.sched_getaffinity(0))
+# The better of one and two threads counts, for each side on its own.
+BETTER = (1, 2)
 N_SEEDS = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the page.
+
+    Attributes:
+        group: of rows.
+        label: what is compared.
+        side: whose rate it is.
+        counterpart: side whose rate it is divided by; None for the rate alone.
+        target: of the ratio, or of the rate, at least; None for none.
+        threads: of both sides; None for the better of those that were measured.
+        seconds: whether to show the duration of a turn instead of rates.
+    """
+
+    group: str
+    label: str
+    side: str
+    counterpart: str | None = None
+    target: float | None = None
+    threads: int | None = None
+    seconds: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,49 +73,188 @@ class Comparison:
 
     Attributes:
         name: key in the results, and for `--only`.
-        section: heading of the page.
-        setting: environments and the like.
-        threads: of every side.
         sides: settings of each side by name, in the order of their turns.
-        rows: `(side, counterpart, target)`: the ratio of the rates, or the rate alone
-            where there is no counterpart, and what it should reach, if anything.
+        rows: of the page.
+        threads: numbers of threads with which every side is measured.
         n_steps: steps of a turn; None for as many as the time limits allow.
     """
 
     name: str
-    section: str
-    setting: str
-    threads: int
-    sides: dict[str, Settings]
-    rows: tuple[tuple[str, str | None, float | None], ...]
+    sides: dict[str, Side]
+    rows: tuple[Row, ...]
+    threads: tuple[int, ...] = (1,)
     n_steps: int | None = None
 
 
 def learn(
-    algorithm: str, env: str, n_envs: int, env_id: str = "CartPole-v1", **more: Any
-) -> Settings:
-    """Returns the settings of a side that calls `learn()`; see `bench.worker`.
+    algorithm: str,
+    vectorization: str,
+    n_envs: int,
+    env_id: str = "CartPole-v1",
+    **more: Any,
+) -> Side:
+    """Returns a side that calls `learn()`.
 
-    `policy` and `env_arguments` are settings of the side; all others are arguments of
+    `policy`, `policy_kwargs` and `env_kwargs` are settings; all others are arguments of
     the algorithm.
     """
-    named: Settings = {}
-    for name in {"policy", "env_arguments"} & more.keys():
-        named[name] = more.pop(name)
-    return {
-        "work": "learn",
-        "algorithm": algorithm,
-        "env": env,
-        "env_id": env_id,
-        "n_envs": n_envs,
-        "arguments": more,
-        **named,
+    named = {
+        name: more.pop(name)
+        for name in ("policy", "policy_kwargs", "env_kwargs")
+        if name in more
     }
+    settings = Settings(
+        algorithm=algorithm,
+        env_id=env_id,
+        vectorization=vectorization,  # type: ignore[arg-type]
+        n_envs=n_envs,
+        arguments=more,
+        # Required; the number of steps comes with each turn.
+        timesteps=1,
+        **named,
+    )
+    return {"work": "learn", "settings": settings.to_json()}
 
 
-NETWORKS = {"net_arch": {"pi": [64, 64], "vf": [64, 64]}}
+# One environment -------------------------------------------------------------------
+
+# Demos have no settings; these are those of `experiments.demos.bandit`.
+BANDITS = {
+    "bandit-table": learn(
+        "REINFORCE",
+        "dummy",
+        1,
+        "PGToy-Bandit-v0",
+        env_kwargs={"observation": "index", "max_episode_steps": -1},
+        policy="TabularPolicy",
+        policy_kwargs={"max_logit": 100.0},
+        learning_rate=0.2,
+        n_steps=1,
+        gamma=0.0,
+    ),
+    "bandit-network": learn(
+        "REINFORCE",
+        "dummy",
+        1,
+        "PGToy-Bandit-v0",
+        env_kwargs={"max_episode_steps": -1},
+        policy_kwargs={"net_arch": [], "optimizer_class": "Adam"},
+        learning_rate=1.0,
+        n_steps=1,
+        gamma=0.0,
+    ),
+}
+
+
+def recipe(name: str, variant: str | None = None) -> Side:
+    """Returns the side that trains a recipe."""
+    if name in BANDITS:
+        return BANDITS[name]
+    settings = find_recipe(name).config(variant).settings
+    return {"work": "learn", "settings": settings.to_json()}
+
+
+def cell(name: str, target: float, n_steps: int | None) -> Comparison:
+    """Compares one training of a recipe with the notebook's cell."""
+    return Comparison(
+        f"cell-{name}",
+        {"pgtoy": recipe(name), "cell": {"work": "cell", "cell": name}},
+        (
+            Row(
+                "One training, against a notebook's cell", name, "pgtoy", "cell", target
+            ),
+        ),
+        n_steps=n_steps,
+    )
+
+
+def batch(
+    name: str,
+    n_learners: int,
+    n_steps: int,
+    *,
+    cells: float | None = None,
+    one_by_one: float | None = None,
+) -> Comparison:
+    """Compares all runs of a recipe as one batch with one run after another.
+
+    Args:
+        name: of the recipe.
+        n_learners: number of runs.
+        n_steps: steps of each.
+        cells: target against the notebook's cell; None not to compare with it.
+        one_by_one: target against single models; None not to compare with them.
+    """
+    group = "All runs of an experiment as one batch of learners"
+    label = f"{name}, {n_learners} x {n_steps:,} steps"
+    shared = {**recipe(name), "work": "experiment", "n_learners": n_learners}
+    sides: dict[str, Side] = {"batch": {**shared, "how": "batch"}}
+    rows = []
+    for how, counterpart, target in (
+        ("cells", "cells one by one", cells),
+        ("one by one", "models one by one", one_by_one),
+    ):
+        if target is not None:
+            sides[counterpart] = {**shared, "how": how, "cell": name}
+            what = f"{label}, against {counterpart}"
+            rows.append(Row(group, what, "batch", counterpart, target))
+    total = n_learners * n_steps
+    return Comparison(f"batch-{name}", sides, tuple(rows), n_steps=total)
+
+
+# Many environments -----------------------------------------------------------------
+
+# Points of the curve.
+N_ENVS = (1, 8, 64, 256, 1_024, 8_192)
+OURS, OURS_DUMMY = "ActorCritic, vector env", "ActorCritic, DummyVecEnv"
+A2C, A2C_DUMMY = "A2C, vector env", "A2C, DummyVecEnv"
+CURVE = (OURS, OURS_DUMMY, A2C, A2C_DUMMY)
+
+
+def environments(n_envs: int) -> Comparison:
+    """Compares default settings of ActorCritic and A2C on CartPole."""
+    sides = {
+        OURS: learn("ActorCritic", "vector", n_envs),
+        OURS_DUMMY: learn("ActorCritic", "dummy", n_envs),
+        A2C: learn("A2C", "vector", n_envs),
+        A2C_DUMMY: learn("A2C", "dummy", n_envs),
+    }
+    rows: list[Row] = []
+    label = "1 environment" if n_envs == 1 else f"{n_envs:,} environments"
+    if n_envs > 1_024:
+        # A DummyVecEnv gets no faster with more environments; A2C's shows that.
+        del sides[OURS_DUMMY]
+    if n_envs in (targets := {1: 9.0, 8: 5.0, 64: 2.2}):
+        group = "ActorCritic against SB3's A2C, both in a DummyVecEnv"
+        rows.append(Row(group, label, OURS_DUMMY, A2C_DUMMY, targets[n_envs]))
+    if n_envs in (native := {64: (9.0, 6.0), 1_024: (15.0, 5.0)}):
+        group = "ActorCritic on Gymnasium's vector environment"
+        dummy, vector = native[n_envs]
+        rows += [
+            Row(group, f"{label}, against {A2C_DUMMY}", OURS, A2C_DUMMY, dummy),
+            Row(group, f"{label}, against {A2C}, one thread", OURS, A2C, vector, 1),
+            Row("SB3's A2C through `as_vec_env`", label, A2C, A2C_DUMMY),
+        ]
+    if n_envs in (1, 64, 1_024):
+        plain, with_callback = OURS_DUMMY if n_envs == 1 else OURS, "with a callback"
+        sides[with_callback] = {**sides[plain], "callback": True}
+        group = "ActorCritic with a callback that does nothing, against without"
+        what = f"{label}, {plain.partition(', ')[2]}"
+        rows.append(Row(group, what, with_callback, plain, 0.95))
+    if n_envs in (alone := {1_024: 1.8, 8_192: 2.2}):
+        group = "ActorCritic against the forward and backward passes of torch alone"
+        torch_env, torch_alone = "ActorCritic, make_torch_vec", "torch alone"
+        sides[torch_env] = learn("ActorCritic", "torch", n_envs)
+        sides[torch_alone] = {"work": "torch_alone", "n_envs": n_envs, "n_steps": 5}
+        rows += [
+            Row(group, f"{label}, vector env", OURS, torch_alone, alone[n_envs]),
+            Row(group, f"{label}, `make_torch_vec`", torch_env, torch_alone),
+        ]
+    return Comparison(f"envs-{n_envs}", sides, tuple(rows), BETTER)
+
+
 # PPO with PureJaxRL's settings.
-PURE_JAX: Settings = {
+PURE_JAX: dict[str, Any] = {
     "n_steps": 128,
     "learning_rate": 2.5e-4,
     "gamma": 0.99,
@@ -96,42 +267,6 @@ PURE_JAX: Settings = {
 }
 
 
-def a2c(n_envs: int, target: float) -> Comparison:
-    """Compares default settings, as users of SB3 run them."""
-    return Comparison(
-        f"a2c-{n_envs}",
-        "Against SB3's A2C in `DummyVecEnv`",
-        f"{n_envs} environment{'s' if n_envs > 1 else ''}",
-        1,
-        {name: learn(name, "dummy", n_envs) for name in ("ActorCritic", "A2C")},
-        (("ActorCritic", "A2C", target),),
-    )
-
-
-def wide(n_envs: int) -> Comparison:
-    """Compares native vector environments."""
-    ours = {
-        f"ActorCritic, {env}": learn("ActorCritic", env, n_envs, policy_kwargs=NETWORKS)
-        for env in ("torch", "gymnasium")
-    }
-    # 8,192 environments in a DummyVecEnv are slow to make, and no faster to step.
-    others: dict[str, Settings] = {
-        "A2C, 1,024": learn("A2C", "dummy", 1_024),
-        "torch alone": {"work": "torch_alone", "n_envs": n_envs, "n_steps": 5},
-    }
-    return Comparison(
-        f"wide-{n_envs}",
-        "Native vector environments, `n_steps=5`",
-        f"{n_envs:,} environments",
-        ALL_CORES,
-        {**ours, **others},
-        (
-            *((side, "A2C, 1,024", 10.0) for side in ours),
-            *((side, "torch alone", 0.7) for side in ours),
-        ),
-    )
-
-
 def pure_jax(
     n_envs: int, n_epochs: int, n_minibatches: int, target: float
 ) -> Comparison:
@@ -139,127 +274,108 @@ def pure_jax(
     n_steps = n_envs * PURE_JAX["n_steps"]
     ours = learn(
         "ActorCritic",
-        "torch",
+        "vector",
         n_envs,
         **PURE_JAX,
         n_epochs=n_epochs,
         batch_size=n_steps // n_minibatches if n_minibatches > 1 else None,
         normalize_advantage=True,
         use_rms_prop=False,
-        policy_kwargs=NETWORKS,
     )
-    theirs: Settings = {
+    theirs: Side = {
         "work": "pure_jax",
         "n_envs": n_envs,
         "n_epochs": n_epochs,
         "n_minibatches": n_minibatches,
         **PURE_JAX,
     }
+    group = "PPO's settings against PPO compiled by jax, as PureJaxRL does it"
+    passes = f"{n_epochs} x {n_minibatches}"
+    label = f"{n_envs:,} environments x 128 steps, {passes}"
     return Comparison(
         f"purejax-{n_envs}-{n_epochs}x{n_minibatches}",
-        "Against PureJaxRL's PPO on gymnax",
-        f"{n_envs:,} environments x 128 steps, {n_epochs} x {n_minibatches}",
-        ALL_CORES,
-        {"ActorCritic": ours, "PureJaxRL": theirs},
-        (("ActorCritic", "PureJaxRL", target),),
+        {"ActorCritic": ours, "jax": theirs},
+        (Row(group, label, "ActorCritic", "jax", target),),
+        BETTER,
     )
 
 
-def table(
-    name: str, env_id: str, policy: str, targets: tuple[float | None, float | None]
-) -> Comparison:
+def table() -> Comparison:
     """Measures environments that are read from transition tables."""
-    env_arguments: Settings = {"check_actions": False}
-    if name == "sequence-tabular":
-        env_arguments["observation"] = "index"
-    shared: Settings = {"env_id": env_id, "env_arguments": env_arguments}
-    network: Settings = (
-        {"policy": "TabularPolicy"}
-        if policy == "tabular"
-        else {"policy_kwargs": {"net_arch": []}}
+    reinforce = learn(
+        "REINFORCE",
+        "torch",
+        65_536,
+        "PGToy-Sequence-v0",
+        env_kwargs={"check_actions": False, "observation": "index"},
+        policy="TabularPolicy",
+        n_steps=16,
     )
-    learner = learn("REINFORCE", "torch", 65_536, n_steps=16, **shared, **network)
+    group = "REINFORCE with a table on 65,536 sequences, `n_steps=16`"
     return Comparison(
-        name,
-        "Environments of tables, 65,536 of them",
-        f"{env_id}, {policy} policy, `n_steps=16`",
-        ALL_CORES,
-        {
-            "REINFORCE": learner,
-            "stepping alone": {"work": "stepping", "n_envs": 65_536, **shared},
-        },
-        (("REINFORCE", None, targets[0]), ("stepping alone", None, targets[1])),
+        "sequence-tabular",
+        {"REINFORCE": reinforce, "stepping": {**reinforce, "work": "stepping"}},
+        (
+            # A fast path for tables alone, removed since, made this many.
+            Row(group, "steps/s of `learn()`", "REINFORCE", target=23.6e6),
+            Row(group, "against stepping alone", "REINFORCE", "stepping"),
+        ),
+        BETTER,
     )
 
 
-def adapter(algorithm: str, n_envs: int, **more: Any) -> Comparison:
-    """Compares vector environments under SB3's own algorithms."""
-    kinds = {
-        "torch": "torch",
-        "gymnasium's vector env": "gymnasium",
-        "DummyVecEnv": "dummy",
-    }
-    setting = "".join(f", `{name}={value}`" for name, value in more.items())
-    return Comparison(
-        f"adapter-{algorithm.lower()}-{n_envs}",
-        "SB3's own algorithms through `as_vec_env`",
-        f"{algorithm}, {n_envs:,} environments{setting}",
-        1,
-        {side: learn(algorithm, kind, n_envs, **more) for side, kind in kinds.items()},
-        tuple((side, "DummyVecEnv", None) for side in list(kinds)[:2]),
-    )
+# The commit before the closed form.
+EARLIER = "83e1c28"
+
+
+def demo(
+    name: str, command: str, options: dict[str, float], n_runs: int, target: float
+) -> Comparison:
+    """Compares a demo with the same at an earlier commit."""
+    side: Side = {"work": "demo", "script": f"demos/{name}.py", "options": options}
+    sides = {"now": {**side, "commit": None}, EARLIER: {**side, "commit": EARLIER}}
+    group = f"A demo, pictures included, against commit {EARLIER}"
+    row = Row(group, command, "now", EARLIER, target, seconds=True)
+    return Comparison(f"demo-{name}", sides, (row,), (ALL_CORES,), n_runs)
 
 
 COMPARISONS = (
-    *(a2c(n_envs, target) for n_envs, target in ((1, 2.0), (8, 2.0), (64, 1.5))),
-    Comparison(
-        "notebook",
-        "REINFORCE with one environment",
-        "4-16-2, Adam (0.01), one update an episode, 10,000 steps from fresh weights",
-        1,
-        {
-            "REINFORCE": learn(
-                "REINFORCE",
-                "dummy",
-                1,
-                learning_rate=1e-2,
-                gamma=1.0,
-                standardize_returns=True,
-                policy_kwargs={"net_arch": [16], "activation_fn": "ReLU"},
-            ),
-            "notebook's loop": {"work": "notebook"},
-        },
-        (("REINFORCE", "notebook's loop", 2.5),),
-        # Episodes get longer as the policy learns: equal steps from equal weights.
-        n_steps=10_000,
-    ),
-    wide(1_024),
-    wide(8_192),
+    # Bandits cost the same at every pull. Episodes of the others change as the policy
+    # learns: equal steps from fresh weights, for the sequence those of 500 episodes.
+    cell("bandit-table", 0.25, None),
+    cell("bandit-network", 4.0, None),
+    cell("sequence-reinforce", 3.0, 2_800),
+    cell("one-step-actor-critic", 6.0, 3_000),
+    cell("cartpole-mc", 6.0, 10_000),
+    cell("reinforce-128", 6.0, 10_000),
+    batch("bandit-table", 100, 500, cells=20.0),
+    batch("bandit-network", 50, 100, cells=15.0),
+    batch("sequence-reinforce", 10, 2_800, cells=10.0, one_by_one=3.0),
+    batch("cartpole-mc", 10, 10_000, one_by_one=4.0),
+    *(environments(n_envs) for n_envs in N_ENVS),
     *(
-        pure_jax(n_envs, n, n, target)
-        for n, target in ((1, 1.5), (4, 1.3))
+        pure_jax(n_envs, n, n, 1.0 if n_envs == 64 else target)
+        for n, target in ((1, 2.0), (4, 1.5))
         for n_envs in (64, 1_024, 4_096)
     ),
-    table("sequence-tabular", "PGToy-Sequence-v0", "tabular", (60e6, 200e6)),
-    table("sequence-linear", "PGToy-Sequence-v0", "linear", (60e6, 200e6)),
-    table("frozen-lake", "FrozenLake-v1", "tabular", (None, None)),
-    table("taxi", "Taxi-v4", "tabular", (None, None)),
-    adapter("A2C", 64),
-    adapter("A2C", 1_024),
-    # PPO's default rollout of 2,048 steps is too long for this many environments.
-    adapter("PPO", 64, n_steps=128, batch_size=1_024),
-    adapter("PPO", 1_024, n_steps=32, batch_size=4_096),
+    table(),
+    demo("sequence", "`make demo`", {"--runs": 1.0}, 10, 2.0),
+    demo(
+        "bandit",
+        "`python demos/bandit.py`",
+        {"--table-runs": 1.0, "--network-runs": 0.5},
+        100,
+        15.0,
+    ),
 )
+# Of PPO's median: the most that our median, and our slowest seed, should take.
+SOLVE_TARGETS: dict[str, tuple[float, float | None]] = {
+    "ActorCritic": (0.12, 0.3),
+    "REINFORCE": (0.2, None),
+}
 
 
-def recipe_side(name: str) -> Settings:
-    """Returns what `pgtoy run NAME --variant best` trains."""
-    recipe = find_recipe(name).config("best").settings
-    side = learn(recipe.algorithm, "gymnasium", recipe.n_envs, **recipe.arguments)
-    return {**side, "work": "solve", "n_timesteps": recipe.timesteps}
-
-
-def solve_sides() -> dict[str, Settings]:
+def solve_sides() -> dict[str, Side]:
     """Returns the sides that solve CartPole-v1; schedules end at `n_timesteps`.
 
     Our settings were tuned on seeds 0 to 9. PPO and A2C have RL Zoo's tuned settings.
@@ -277,12 +393,19 @@ def solve_sides() -> dict[str, Settings]:
         learning_rate="lin_0.001",
         clip_range="lin_0.2",
     )
-    a2c_side = learn("A2C", "dummy", 8, ent_coef=0.0)
+    sides = {
+        "ActorCritic": (recipe("one-step-actor-critic", "best"), None),
+        "REINFORCE": (recipe("cartpole-policy-network", "best"), None),
+        "PPO": (ppo, 100_000),
+        "A2C": (learn("A2C", "dummy", 8, ent_coef=0.0), 500_000),
+    }
     return {
-        "ActorCritic": recipe_side("one-step-actor-critic"),
-        "REINFORCE": recipe_side("cartpole-policy-network"),
-        "PPO": {**ppo, "work": "solve", "n_timesteps": 100_000},
-        "A2C": {**a2c_side, "work": "solve", "n_timesteps": 500_000},
+        name: {
+            **side,
+            "work": "solve",
+            "n_timesteps": n_timesteps or side["settings"]["timesteps"],
+        }
+        for name, (side, n_timesteps) in sides.items()
     }
 
 
@@ -299,18 +422,18 @@ class Durations:
 
     repeats: int = 5
     seconds: float = 1.5
-    longest: float = 15.0
+    longest: float = 6.0
     calibration: float = 0.7
 
 
-QUICK = Durations(repeats=2, seconds=0.05, longest=0.5, calibration=0.01)
+QUICK = Durations(repeats=1, seconds=0.05, longest=0.2, calibration=0.01)
 
 
-def start_worker(settings: Settings, threads: int) -> Worker:
+def start_worker(side: Side, threads: int) -> Worker:
     """Starts the process of a side."""
-    if settings["work"] == "pure_jax":
-        return Worker(settings, threads, pure_jax_python(), "bench.pure_jax_ppo")
-    return Worker(settings, threads)
+    if side["work"] == "pure_jax":
+        return Worker(side, threads, pure_jax_python(), "bench.pure_jax_ppo")
+    return Worker(side, threads)
 
 
 def pure_jax_python() -> Path:
@@ -337,26 +460,76 @@ def measure(
 
     All sides take the same number of steps in a turn, from fresh weights of the same
     seed, because the cost of an environment depends on how good the policy is.
+
+    Returns:
+        `turns` by side and number of threads (a string), and `versions` by side. A side
+        that this version of pgtoy lacks is in neither.
     """
     with ExitStack() as stack:
-        workers = {
-            name: stack.enter_context(closing(start(side, comparison.threads)))
+        started = [
+            (name, str(threads), stack.enter_context(closing(start(side, threads))))
+            for threads in comparison.threads
             for name, side in comparison.sides.items()
-        }
-        warm = [
-            worker.ask(do="calibrate", seconds=durations.calibration)
-            for worker in workers.values()
         ]
-        rates = [facts["steps"] / facts["seconds"] for facts in warm]
-        n_steps = comparison.n_steps or max(
-            int(min(max(rates) * durations.seconds, min(rates) * durations.longest)), 1
+        workers = [s for s in started if "missing" not in s[2].ready]
+        warm_up = (
+            {"do": "calibrate", "seconds": durations.calibration}
+            if comparison.n_steps is None
+            else {"do": "run", "steps": 1, "seed": 0}
         )
-        turns: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
+        warm = [worker.ask(**warm_up) for _, _, worker in workers]
+        speeds = [facts["steps"] / facts["seconds"] for facts in warm]
+        n_steps = comparison.n_steps or max(
+            int(min(max(speeds) * durations.seconds, min(speeds) * durations.longest)),
+            1,
+        )
+        turns: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for seed in range(1, durations.repeats + 1):
-            for name, worker in workers.items():
-                turns[name].append(worker.ask(do="run", steps=n_steps, seed=seed))
-        ready = {name: worker.ready for name, worker in workers.items()}
-    return {"threads": comparison.threads, "ready": ready, "turns": turns}
+            for name, threads, worker in workers:
+                of_threads = turns.setdefault(name, {}).setdefault(threads, [])
+                of_threads.append(worker.ask(do="run", steps=n_steps, seed=seed))
+        versions = {name: worker.ready["versions"] for name, _, worker in workers}
+    return {"versions": versions, "turns": turns}
+
+
+def rates(turns: Sequence[Mapping[str, float]]) -> list[float]:
+    """Returns the steps per second of each turn."""
+    return [turn["steps"] / turn["seconds"] for turn in turns]
+
+
+def best_rates(
+    of_side: Mapping[str, Sequence[Mapping[str, float]]], threads: int | None = None
+) -> tuple[str, list[float]]:
+    """Returns a number of threads and the rates of the turns with it.
+
+    Args:
+        of_side: turns by number of threads.
+        threads: the number; None for that with the best median rate.
+    """
+    if threads is not None:
+        return str(threads), rates(of_side[str(threads)])
+    all_rates = ((number, rates(turns)) for number, turns in of_side.items())
+    return max(all_rates, key=lambda pair: statistics.median(pair[1]))
+
+
+def cell_rates(runs: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
+    """Compares the cells' rates with those of the notebooks on a reference machine.
+
+    Returns:
+        Name, rate here, rate there, and the quotient divided by the median quotient,
+        which is the machines' ratio: within 20 % of 1 for a faithful cell.
+    """
+    here: dict[str, float] = {}
+    for name in CELLS:
+        if f"cell-{name}" in runs:
+            turns = runs[f"cell-{name}"]["turns"]["cell"]["1"]
+            here[name] = statistics.median(rates(turns))
+    quotients = {name: rate / REFERENCE_RATES[name] for name, rate in here.items()}
+    middle = statistics.median(quotients.values()) if quotients else 1.0
+    return [
+        (name, rate, REFERENCE_RATES[name], quotients[name] / middle)
+        for name, rate in here.items()
+    ]
 
 
 def solve(
@@ -367,7 +540,7 @@ def solve(
     start: Start = start_worker,
 ) -> None:
     """Adds the seeds of solving CartPole that `results` lacks, one by one."""
-    sides = solve_sides()
+    sides, about = solve_sides(), provenance()
     missing = [
         (seed, name)
         for seed in range(n_seeds)
@@ -381,7 +554,7 @@ def solve(
         }
         for seed, name in missing:
             answer = workers[name].ask(do="solve", seed=seed, n_timesteps=n_timesteps)
-            results.update({f"{name} {seed}": answer, **provenance()})
+            results.update({f"{name} {seed}": answer, **about})
             save()
             print(f"solve: {name}, seed {seed}: {answer['seconds']:.2f} s", flush=True)
 
@@ -397,24 +570,30 @@ def provenance() -> dict[str, str]:
         pass
     features = torch.backends.cpu.get_cpu_capability()
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    git = partial(subprocess.run, cwd=ROOT, capture_output=True, text=True)
+    commit = git(["git", "describe", "--always"]).stdout.strip()
+    # The results, which a run before this one may have changed, do not count.
+    measured = ("bench", "demos", "pg_agents", "pg_envs")
+    if git(["git", "diff", "--quiet", "HEAD", "--", *measured]).returncode:
+        commit += "-dirty"
     return {
         "setup": f"{processor} ({features}), {ALL_CORES} cores, Python "
         f"{platform.python_version()}, {versions}",
-        "commit": commit or "unknown",
+        "commit": commit,
     }
 
 
 def write(path: Path, results: Mapping[str, Any]) -> None:
     """Replaces the file of results, so that an interrupted run loses nothing."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(results, indent=1) + "\n")
-    partial.replace(path)
+    new = path.with_suffix(".partial")
+    new.write_text(json.dumps(results, indent=1) + "\n")
+    new.replace(path)
+
+
+def shortened(comparison: Comparison) -> Comparison:
+    """Returns a comparison with short turns in one thread."""
+    n_steps = comparison.n_steps and max(comparison.n_steps // 50, 1)
+    return replace(comparison, threads=(1,), n_steps=n_steps)
 
 
 def main() -> None:
@@ -422,51 +601,67 @@ def main() -> None:
     names = [*(comparison.name for comparison in COMPARISONS), "solve"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--only", nargs="+", choices=names, metavar="NAME", help="measure these anew"
+        "--only", nargs="+", metavar="NAME", help="measure these anew, such as 'cell-*'"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="try everything briefly and save nothing"
+        "--quick",
+        action="store_true",
+        help="try everything briefly; saves nothing unless --results is given",
     )
+    parser.add_argument("--results", type=Path, help="file (default: docs/speed.json)")
     parser.add_argument("--list", action="store_true", help="print the names")
     options = parser.parse_args()
     if options.list:
         print("\n".join(names))
         return
+    asked = {name for p in options.only or ["*"] for name in names if fnmatch(name, p)}
+    if not asked:
+        parser.error(f"--only {' '.join(options.only)}: there are {', '.join(names)}")
+    path = options.results or (None if options.quick else RESULTS)
     results: dict[str, Any] = {"runs": {}, "solve": {}}
-    if RESULTS.exists() and not options.quick:
-        results = json.loads(RESULTS.read_text())
-    for name in options.only or ():
-        results["runs"].pop(name, None)
-    if "solve" in (options.only or ()):
-        results["solve"] = {}
+    if path is not None and path.exists():
+        results = json.loads(path.read_text())
+    if options.only:
+        results["runs"] = {k: v for k, v in results["runs"].items() if k not in asked}
+        if "solve" in asked:
+            results["solve"] = {}
 
     def save() -> None:
-        if not options.quick:
-            write(RESULTS, results)
+        if path is not None:
+            write(path, results)
 
-    failed = []
+    failed, about = [], provenance()
     for comparison in COMPARISONS:
         name = comparison.name
-        if name in results["runs"] or (options.only and name not in options.only):
+        measured = results["runs"].get(name, {"turns": {}})["turns"].keys()
+        if name not in asked or comparison.sides.keys() <= measured:
             continue
         if options.quick:
-            # On a busy machine two threads mostly wait for each other.
-            comparison = replace(comparison, threads=1)
+            comparison = shortened(comparison)
+        start = time.perf_counter()
         try:
             found = measure(comparison, QUICK if options.quick else Durations())
-        except RuntimeError as error:
+        except (RuntimeError, subprocess.CalledProcessError) as error:
             # The other comparisons are still worth having.
             print(f"{name}: {error}", flush=True)
             failed.append(name)
             continue
-        results["runs"][name] = {**provenance(), **found}
+        results["runs"][name] = {**about, **found}
         save()
-        rates = {
-            side: [f"{turn['steps'] / turn['seconds']:,.0f}" for turn in turns]
-            for side, turns in found["turns"].items()
-        }
-        print(f"{name}: {rates}", flush=True)
-    if options.only is None or "solve" in options.only:
+        print(f"{name} ({time.perf_counter() - start:.0f} s)", flush=True)
+        for side in comparison.sides:
+            if side not in found["turns"]:
+                print(f"  {side}: not there yet", flush=True)
+                continue
+            for threads, turns in found["turns"][side].items():
+                of_turns = ", ".join(f"{rate:,.4g}" for rate in rates(turns))
+                print(f"  {side}, threads {threads}: {of_turns} steps/s", flush=True)
+    for name, here, there, ratio in cell_rates(results["runs"]):
+        print(
+            f"cell {name}: {here:,.0f} steps/s, reference machine {there:,.0f}, "
+            f"relative to the other cells {ratio:.2f}"
+        )
+    if "solve" in asked:
         n_seeds, n_timesteps = (1, 6_000) if options.quick else (N_SEEDS, None)
         solve(results["solve"], save, n_seeds, n_timesteps)
     if failed:

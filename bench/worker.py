@@ -1,12 +1,21 @@
-"""One side of a comparison: `python -m bench.worker SETTINGS`."""
+"""One side of a comparison: `python -m bench.worker SETTINGS`.
+
+`work` of the settings names an entry of `TASKS`, or is `"solve"`. Most kinds of work
+train, with `settings`: those of `pg_agents.experiments`, as for a recipe.
+"""
 
 from __future__ import annotations
 
+import atexit
 import json
+import math
+import os
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -14,82 +23,154 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.utils import LinearSchedule
 from torch import Tensor, nn
 
+import pg_agents
 import pg_envs
-from bench.notebook_loop import notebook
-from bench.protocol import Facts, Handler, Run, Task, serve, task_handler
-from pg_agents import REINFORCE, ActorCritic, as_vec_env
+from bench.cells import CELLS
+from bench.protocol import ROOT, Facts, Handler, Run, Task, serve, task_handler
+from pg_agents.experiments import Settings
+from pg_agents.experiments.building import (
+    algorithm_class,
+    constructor_arguments,
+    make_model,
+    make_training_env,
+)
 
-ALGORITHMS: dict[str, type[OnPolicyAlgorithm]] = {
-    "ActorCritic": ActorCritic,
-    "REINFORCE": REINFORCE,
-    "A2C": A2C,
-    "PPO": PPO,
-}
 PACKAGES = ("torch", "numpy", "stable-baselines3", "gymnasium")
 
 
-def make_env(settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """Returns the environment that the algorithm in `settings` is given.
+class NoCallback(BaseCallback):
+    """A callback that does nothing, called at every step."""
 
-    `settings["env"]` is `"dummy"` (SB3's `make_vec_env`, with its Monitor),
-    `"gymnasium"` (`gymnasium.make_vec`) or `"torch"` (`pg_envs.make_torch_vec`). SB3's
-    algorithms get vector environments through `as_vec_env`.
-    """
-    kind, env_id, n_envs = settings["env"], settings["env_id"], settings["n_envs"]
-    arguments = settings.get("env_arguments", {})
-    if kind == "dummy":
-        return make_vec_env(env_id, n_envs=n_envs, env_kwargs=arguments or None)
-    env: VectorEnv[Any, Any, Any] = (
-        gymnasium.make_vec(env_id, num_envs=n_envs, **arguments)
-        if kind == "gymnasium"
-        else pg_envs.make_torch_vec(env_id, n_envs, **arguments)
-    )
-    return as_vec_env(env) if settings["algorithm"] in ("A2C", "PPO") else env
+    def _on_step(self) -> bool:
+        return True
 
 
-def decoded(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns arguments with schedules and classes in place of their JSON names."""
-    found = dict(arguments)
-    for name, value in arguments.items():
-        if isinstance(value, str) and value.startswith("lin_"):
-            found[name] = LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
-    kwargs = arguments.get("policy_kwargs")
-    if kwargs and "activation_fn" in kwargs:
-        activation = getattr(nn, kwargs["activation_fn"])
-        found["policy_kwargs"] = {**kwargs, "activation_fn": activation}
-    return found
-
-
-def make_model(settings: Mapping[str, Any], env: Any, seed: int) -> OnPolicyAlgorithm:  # noqa: ANN401
-    """Returns a fresh model."""
-    make: Any = ALGORITHMS[settings["algorithm"]]
-    policy = settings.get("policy", "MlpPolicy")
-    model: OnPolicyAlgorithm = make(
-        policy, env, seed=seed, device="cpu", **decoded(settings["arguments"])
-    )
-    return model
-
-
-def learning(settings: Mapping[str, Any]) -> Task:
+def learning(side: Mapping[str, Any]) -> Task:
     """Returns `learn()` of fresh models in an environment that is made once."""
-    env = make_env(settings)
+    settings = Settings.from_json(side["settings"])
+    env = make_training_env(settings)
 
     def task(seed: int) -> Run:
-        model = make_model(settings, env, seed)
+        model: Any = make_model(settings, env, seed)
+        callback = NoCallback() if side.get("callback") else None
 
         def run(n_steps: int) -> Facts:
-            model.learn(n_steps)
+            model.learn(n_steps, callback)
             updates = float(model._n_updates)
             return {"steps": float(model.num_timesteps), "updates": updates}
+
+        return run
+
+    return task
+
+
+# The experiments of a row: several runs from consecutive seeds. Making environments and
+# models is part of them, so it is timed.
+
+
+def learn_with_cells(side: Mapping[str, Any], seeds: Sequence[int], each: int) -> float:
+    """Runs a cell with one seed after another; returns the number of steps."""
+    return sum(CELLS[side["cell"]](seed)(each)["steps"] for seed in seeds)
+
+
+def learn_one_by_one(side: Mapping[str, Any], seeds: Sequence[int], each: int) -> float:
+    """Trains one model after another; returns the number of steps."""
+    settings = Settings.from_json(side["settings"])
+    steps = 0
+    for seed in seeds:
+        model = make_model(settings, make_training_env(settings), seed)
+        steps += model.learn(each).num_timesteps
+    return steps
+
+
+def learn_as_batch(side: Mapping[str, Any], seeds: Sequence[int], each: int) -> float:
+    """Trains all seeds as one batch of learners; returns the number of steps.
+
+    This is the only use of `LearnerBatch` here.
+    """
+    settings = Settings.from_json(side["settings"])
+    make_batch: Any = pg_agents.LearnerBatch
+    batch = make_batch(
+        algorithm_class(settings),
+        settings.policy,
+        settings.env_id,
+        seeds=seeds,
+        n_envs=settings.n_envs,
+        env_kwargs=dict(settings.env_kwargs),
+        **constructor_arguments(settings),
+    )
+    batch.learn(each)
+    return float(batch.num_timesteps.sum())
+
+
+LEARN_ALL = {
+    "cells": learn_with_cells,
+    "one by one": learn_one_by_one,
+    "batch": learn_as_batch,
+}
+
+
+def experiment(side: Mapping[str, Any]) -> Task:
+    """Returns whole experiments of `n_learners` runs with equal numbers of steps."""
+    n_learners, learn_all = side["n_learners"], LEARN_ALL[side["how"]]
+
+    def task(seed: int) -> Run:
+        seeds = range(seed * n_learners, (seed + 1) * n_learners)
+
+        def run(n_steps: int) -> Facts:
+            return {"steps": learn_all(side, seeds, math.ceil(n_steps / n_learners))}
+
+        return run
+
+    return task
+
+
+def demo(side: Mapping[str, Any]) -> Task:
+    """Returns a demo in a process of its own, pictures included; a step is a run.
+
+    `commit` is the version of the code, None for this one. The values of `options` are
+    multiplied by the number of runs.
+    """
+    root = ROOT
+    if side["commit"] is not None:
+        folder = tempfile.TemporaryDirectory()
+        atexit.register(folder.cleanup)
+        root = type(ROOT)(folder.name)
+        archive = subprocess.run(
+            ["git", "archive", side["commit"]],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        subprocess.run(["tar", "-x"], cwd=root, check=True, input=archive.stdout)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(root),
+        "SDL_VIDEODRIVER": "dummy",
+        "MPLBACKEND": "agg",
+    }
+
+    def task(seed: int) -> Run:
+        def run(n_steps: int) -> Facts:
+            options = [
+                f"{name}={math.ceil(value * n_steps)}"
+                for name, value in side["options"].items()
+            ]
+            with tempfile.TemporaryDirectory() as out:
+                command = [sys.executable, side["script"], f"--seed={seed}", *options]
+                subprocess.run(
+                    [*command, "--render=gif", f"--out={out}"],
+                    cwd=root,
+                    env=environment,
+                    check=True,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            return {"steps": n_steps}
 
         return run
 
@@ -126,13 +207,13 @@ def differentiate(
     loss.backward()
 
 
-def torch_alone(settings: Mapping[str, Any]) -> Task:
+def torch_alone(side: Mapping[str, Any]) -> Task:
     """Returns the forward and backward passes of a rollout and its update alone.
 
     There is no environment, no optimiser step and no bookkeeping: a lower bound on what
     autograd costs for these networks and batch sizes.
     """
-    n_envs, n_steps = settings["n_envs"], settings["n_steps"]
+    n_envs, n_steps = side["n_envs"], side["n_steps"]
     observations = torch.randn(n_steps, n_envs, 4)
 
     def task(seed: int) -> Run:
@@ -152,11 +233,14 @@ def torch_alone(settings: Mapping[str, Any]) -> Task:
     return task
 
 
-def stepping(settings: Mapping[str, Any]) -> Task:
+def stepping(side: Mapping[str, Any]) -> Task:
     """Returns steps of a torch environment with random actions drawn in advance."""
-    env = make_env({**settings, "env": "torch", "algorithm": ""})
+    settings = Settings.from_json(side["settings"])
+    env: Any = pg_envs.make_torch_vec(
+        settings.env_id, settings.n_envs, **settings.env_kwargs
+    )
     n_actions = int(env.single_action_space.n)
-    rows = torch.randint(n_actions, (16, settings["n_envs"]), device=env.device)
+    rows = torch.randint(n_actions, (16, settings.n_envs), device=env.device)
 
     def task(seed: int) -> Run:
         env.reset(seed=seed)
@@ -232,16 +316,17 @@ class StopWhenSolvedClock(BaseCallback):
         return not self.solved
 
 
-def solving(settings: Mapping[str, Any]) -> Handler:
+def solving(side: Mapping[str, Any]) -> Handler:
     """Returns the handler of `{"do": "solve", "seed": ..., "n_timesteps": ...}`."""
-    make_model(settings, make_env(settings), seed=0).learn(WARM_UP_STEPS)
+    settings = Settings.from_json(side["settings"])
+    make_model(settings, make_training_env(settings), 0).learn(WARM_UP_STEPS)
 
     def handle(command: Mapping[str, Any]) -> dict[str, Any]:
         seed = command["seed"]
-        model = make_model(settings, make_env(settings), seed)
+        model = make_model(settings, make_training_env(settings), seed)
         # Seeds of the evaluation far from those of the training environments.
         clock = StopWhenSolvedClock(Evaluation(seed=10_000 + seed))
-        model.learn(command["n_timesteps"] or settings["n_timesteps"], callback=clock)
+        model.learn(command["n_timesteps"] or side["n_timesteps"], callback=clock)
         return {
             "seconds": clock.seconds,
             "solved": clock.solved,
@@ -254,21 +339,26 @@ def solving(settings: Mapping[str, Any]) -> Handler:
 
 TASKS: dict[str, Callable[[Mapping[str, Any]], Task]] = {
     "learn": learning,
-    "notebook": lambda settings: notebook,
+    "cell": lambda side: CELLS[side["cell"]],
+    "experiment": experiment,
     "torch_alone": torch_alone,
     "stepping": stepping,
+    "demo": demo,
 }
 
 
-def make(settings: Mapping[str, Any]) -> tuple[Handler, dict[str, Any]]:
-    """Returns the handler of a side, and the versions of its packages."""
-    torch.set_num_threads(settings["threads"])
+def make(side: Mapping[str, Any]) -> tuple[Handler, dict[str, Any]]:
+    """Returns the handler of a side, and what it reports once it is ready.
+
+    This is `missing`, the name that pgtoy lacks for this side, or `versions`.
+    """
+    torch.set_num_threads(side["threads"])
     # SB3 warns of batch sizes that do not divide the rollout.
     warnings.simplefilter("ignore")
-    work = settings["work"]
-    handler = (
-        solving(settings) if work == "solve" else task_handler(TASKS[work](settings))
-    )
+    if side.get("how") == "batch" and not hasattr(pg_agents, "LearnerBatch"):
+        return lambda command: {}, {"missing": "LearnerBatch"}
+    work = side["work"]
+    handler = solving(side) if work == "solve" else task_handler(TASKS[work](side))
     return handler, {"versions": {name: version(name) for name in PACKAGES}}
 
 

@@ -32,6 +32,11 @@ def reward_to_go(episode: Episode) -> Tensor:
     return torch.tensor(returns[::-1])
 
 
+def all_returns(batch: Iterable[Episode]) -> Tensor:
+    """Returns `G_t` of all steps, `[B]`."""
+    return torch.cat([reward_to_go(episode) for episode in batch])
+
+
 def weights(batch: Iterable[Episode]) -> Tensor:
     """Returns `gamma^t G_t` of all steps, `[B]`."""
     return torch.cat([e.gamma**e.time * reward_to_go(e) for e in batch])
@@ -43,15 +48,19 @@ def log_probs(batch: EpisodeBatch, policy: Policy) -> Tensor:
     return log_prob
 
 
-def td_loss(target: Tensor, batch: EpisodeBatch, policy: Policy) -> Tensor:
-    """Returns the loss of a one-step actor-critic, whose critic is exact here."""
-    weight: Tensor = batch.gamma**batch.time * (target - batch.values)
+def loss(weight: Tensor, batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Returns minus the weighted sum of log pi(a|s) per episode."""
     return -(weight * log_probs(batch, policy)).sum() / len(batch)
+
+
+def discounted_loss(weight: Tensor, batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Returns the loss of weights times gamma^t."""
+    return loss(batch.gamma**batch.time * weight, batch, policy)
 
 
 def right(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """REINFORCE without a mistake."""
-    return -(weights(batch) * log_probs(batch, policy)).sum() / len(batch)
+    return loss(weights(batch), batch, policy)
 
 
 def probability(batch: EpisodeBatch, policy: Policy) -> Tensor:
@@ -67,14 +76,14 @@ def sign_flipped(batch: EpisodeBatch, policy: Policy) -> Tensor:
 
 def off_by_one(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Stores the return before adding the reward."""
-    shifted = []
+    returns = []
     for episode in batch:
-        total, returns = 0.0, []
+        total, backwards = 0.0, []
         for reward in reversed(episode.rewards.tolist()):
-            returns.append(total)
+            backwards.append(total)
             total = reward + episode.gamma * total
-        shifted.append(episode.gamma**episode.time * torch.tensor(returns[::-1]))
-    return -(torch.cat(shifted) * log_probs(batch, policy)).sum() / len(batch)
+        returns += backwards[::-1]
+    return discounted_loss(torch.tensor(returns), batch, policy)
 
 
 def next_state(batch: EpisodeBatch, policy: Policy) -> Tensor:
@@ -85,14 +94,12 @@ def next_state(batch: EpisodeBatch, policy: Policy) -> Tensor:
 
 def gamma_dropped(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Omits gamma^t, as most implementations do."""
-    returns = torch.cat([reward_to_go(e) for e in batch])
-    return -(returns * log_probs(batch, policy)).sum() / len(batch)
+    return loss(all_returns(batch), batch, policy)
 
 
 def gamma_twice(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Discounts rewards from the start of the episode, and the step again."""
-    twice = batch.gamma**batch.time * weights(batch)
-    return -(twice * log_probs(batch, policy)).sum() / len(batch)
+    return discounted_loss(weights(batch), batch, policy)
 
 
 def mean_over_steps(batch: EpisodeBatch, policy: Policy) -> Tensor:
@@ -106,36 +113,33 @@ def batch_mean_baseline(batch: EpisodeBatch, policy: Policy) -> Tensor:
     for i, episode in enumerate(batch):
         returns[i, : len(episode)] = reward_to_go(episode)
     advantages = (returns - returns.mean(dim=0))[batch.episode, batch.time]
-    weighted = batch.gamma**batch.time * advantages * log_probs(batch, policy)
-    return -weighted.sum() / len(batch)
+    return discounted_loss(advantages, batch, policy)
 
 
 def standardized(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Standardises the returns over the batch."""
-    returns = torch.cat([reward_to_go(e) for e in batch])
-    returns = (returns - returns.mean()) / (returns.std() + 1e-8)
-    weighted = batch.gamma**batch.time * returns * log_probs(batch, policy)
-    return -weighted.sum() / len(batch)
+    returns = all_returns(batch)
+    standard = (returns - returns.mean()) / (returns.std() + 1e-8)
+    return discounted_loss(standard, batch, policy)
 
 
 def rounded(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Casts the returns to integers."""
-    returns = torch.cat([reward_to_go(e) for e in batch]).long()
-    weighted = batch.gamma**batch.time * returns * log_probs(batch, policy)
-    return -weighted.sum() / len(batch)
+    return discounted_loss(all_returns(batch).long(), batch, policy)
 
 
 def through_terminal(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Adds the value of the terminal state, after which nothing follows."""
-    target: Tensor = batch.rewards + batch.gamma * batch.next_values
-    return td_loss(target, batch, policy)
+    target = batch.rewards + batch.gamma * batch.next_values
+    # The critic is exact here.
+    return discounted_loss(target - batch.values, batch, policy)
 
 
 def no_bootstrap_at_truncation(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Treats truncation as termination; check with `--horizon 6 --bootstrap`."""
     done = batch.terminated | batch.truncated
-    target: Tensor = batch.rewards + batch.gamma * batch.next_values * ~done
-    return td_loss(target, batch, policy)
+    target = batch.rewards + batch.gamma * batch.next_values * ~done
+    return discounted_loss(target - batch.values, batch, policy)
 
 
 def first_finished(batch: EpisodeBatch, policy: Policy) -> Tensor:

@@ -281,85 +281,251 @@ def figure(value: float) -> str:
     return f"{scaled:,.{decimals}f}{unit}"
 
 
-def speed_row(
-    setting: str,
-    side: str,
-    counterpart: str | None,
-    target: float | None,
-    turns: Mapping[str, Sequence[Mapping[str, float]]],
-) -> list[str]:
+def reached(value: float, target: float | None, show: str, at_most: bool) -> list[str]:
+    """Returns the cells of a target: what it is, and met or missed by how much."""
+    if target is None:
+        return ["", ""]
+    met = value <= target if at_most else value >= target
+    missed = f"**missed by {100 * abs(1 - value / target):.0f} %**"
+    return [f"{'<=' if at_most else '>='} {show}", "met" if met else missed]
+
+
+def speed_row(row: Any, turns: Mapping[str, Any]) -> list[str]:  # noqa: ANN401
     """Returns the cells of a row: rates, median ratio with its range, and the target.
 
     A ratio is that of neighbouring turns, so that what slows the machine for a while
     slows both sides.
+
+    Args:
+        row: of `bench.speed`.
+        turns: of its comparison, as `bench.speed.measure` returns them.
     """
-    rates = {
-        name: [turn["steps"] / turn["seconds"] for turn in of_side]
-        for name, of_side in turns.items()
-    }
-    values, show, unit = rates[side], figure, ""
-    cells = [setting, side, figure(statistics.median(values)), "", ""]
-    if counterpart is not None:
-        theirs = rates[counterpart]
+    from bench.speed import best_rates
+
+    if not {row.side, row.counterpart} - {None} <= turns.keys():
+        missing = row.side if row.side not in turns else row.counterpart
+        return [row.label, f"{missing}: not there yet", *[""] * 4]
+
+    def rate_cell(side: str, threads: str, rates: Sequence[float]) -> str:
+        if row.seconds:
+            seconds = (turn["seconds"] for turn in turns[side][threads])
+            return f"{statistics.median(seconds):.1f} s"
+        return f"{figure(statistics.median(rates))} ({threads})"
+
+    threads, values = best_rates(turns[row.side], row.threads)
+    cells = [row.label, rate_cell(row.side, threads, values), ""]
+    show, unit = figure, ""
+    goal = figure(row.target or 0.0)
+    if row.counterpart is not None:
+        threads, theirs = best_rates(turns[row.counterpart], row.threads)
         values = [a / b for a, b in zip(values, theirs, strict=True)]
-        show, unit = "{:.2f}".format, " x"
-        cells[3:] = [counterpart, figure(statistics.median(theirs))]
+        cells[2] = rate_cell(row.counterpart, threads, theirs)
+        show, unit, goal = "{:.2f}".format, " x", f"{row.target or 0.0:g} x"
     value = statistics.median(values)
-    cells.append(
-        f"**{show(value)}{unit}** ({show(min(values))} to {show(max(values))})"
-    )
-    if target is None:
-        return [*cells, "", ""]
-    goal = figure(target) if counterpart is None else f"{target:g} x"
-    missed = f"**missed by {100 * (1 - value / target):.0f} %**"
-    return [*cells, f">= {goal}", "met" if value >= target else missed]
+    spread = f"{show(min(values))} to {show(max(values))}"
+    cells.append(f"**{show(value)}{unit}** ({spread})")
+    return [*cells, *reached(value, row.target, goal, at_most=False)]
 
 
-def speed_parts(stored: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Returns the tables of docs/speed.json; see `bench.speed`."""
-    from bench.speed import COMPARISONS
+def solved_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    """Returns the rows of the seconds until CartPole is solved, against PPO's median.
 
-    parts: dict[str, list[str]] = {}
-    columns = "setting | side | steps/s | counterpart | steps/s | ratio | target | "
-    for section in dict.fromkeys(c.section for c in COMPARISONS):
-        rows: list[list[str]] = []
-        measured: dict[str, bool] = {}
-        for c in (c for c in COMPARISONS if c.section == section):
-            entry = stored["runs"].get(c.name)
-            if entry is None:
-                rows.append([c.setting, "not measured yet", *[""] * 6])
-                continue
-            threads = f"{c.threads} thread{'s' if c.threads > 1 else ''}"
-            measured[f"{threads}; commit {entry['commit']}; {entry['setup']}"] = True
-            rows += [speed_row(c.setting, *row, entry["turns"]) for row in c.rows]
-        parts[section] = [*(f"{line}\n" for line in measured), *table(columns, rows)]
-    return {**parts, "solved": solved_part(stored["solve"])}
+    The range is that of our fastest and slowest seed.
+    """
+    from bench.speed import SOLVE_TARGETS
 
-
-def solved_part(found: Mapping[str, Any]) -> list[str]:
-    """Returns the table of the seconds until CartPole is solved."""
-    if "setup" not in found:
-        return ["Not measured yet."]
     seconds: dict[str, list[float]] = {}
     for key, run in found.items():
         if isinstance(run, dict):
-            name = key.partition(" ")[0]
             value = run["seconds"] if run["solved"] else float("inf")
-            seconds.setdefault(name, []).append(value)
+            seconds.setdefault(key.partition(" ")[0], []).append(value)
+    if not SOLVE_TARGETS.keys() | {"PPO"} <= seconds.keys():
+        return [["not measured yet", *[""] * 5]]
     reference = statistics.median(seconds["PPO"])
+    if reference == float("inf"):
+        return [["PPO has not solved it", *[""] * 5]]
+
+    def show(value: float, unit: str) -> str:
+        return "never" if value == float("inf") else f"{value:.2f} {unit}"
+
     rows = []
     for name, values in seconds.items():
-        median = statistics.median(values)
+        if name == "PPO":
+            continue
         solved = sum(value < float("inf") for value in values)
-        shown = [
-            "never" if value == float("inf") else f"{value:.2f}"
-            for value in (median, min(values), max(values))
+        targets = SOLVE_TARGETS.get(name, (None, None))
+        for what, middle, target in (
+            ("median", statistics.median(values), targets[0]),
+            ("slowest", max(values), targets[1]),
+        ):
+            if what == "slowest" and target is None:
+                continue
+            label = f"{name}, {what} of {len(values)} seeds, {solved} solved"
+            ratio = show(middle / reference, "x")
+            if what == "median":
+                low, high = min(values) / reference, max(values) / reference
+                ratio = f"**{ratio}** ({show(low, 'x')} to {show(high, 'x')})"
+            cells = [label, show(middle, "s"), show(reference, "s"), ratio]
+            goal = f"{target or 0.0:g} x"
+            rows.append([*cells, *reached(middle / reference, target, goal, True)])
+    return rows
+
+
+def speed_parts(stored: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Returns the parts of docs/speed.md from docs/speed.json; see `bench.speed`."""
+    from bench.speed import COMPARISONS, cell_rates
+
+    runs = stored["runs"]
+    groups: dict[str, list[list[str]]] = {}
+    setups: dict[str, list[str]] = {}
+    for comparison in COMPARISONS:
+        entry = runs.get(comparison.name)
+        if entry is not None:
+            setup = f"Commit {entry['commit']}; {entry['setup']}"
+            setups.setdefault(setup, []).append(comparison.name)
+        for row in comparison.rows:
+            cells = [row.label, "not measured yet", *[""] * 4]
+            if entry is not None:
+                cells = speed_row(row, entry["turns"])
+            groups.setdefault(row.group, []).append(cells)
+    solve = stored["solve"]
+    if "setup" in solve:
+        setup = f"Commit {solve['commit']}; {solve['setup']}"
+        setups.setdefault(setup, []).append("solve")
+    groups["Seconds until CartPole-v1 is solved, against PPO"] = solved_rows(solve)
+    rows = [
+        row
+        for group, of_group in groups.items()
+        for row in ([f"**{group}**", *[""] * 5], *of_group)
+    ]
+    of_cells = [
+        [
+            name,
+            figure(here),
+            figure(there),
+            f"{ratio:.2f}" if 0.8 <= ratio <= 1.2 else f"**{ratio:.2f}**",
         ]
-        ratio = "" if shown[0] == "never" else f"{median / reference:.2f}"
-        rows.append([name, f"{solved} of {len(values)}", *shown, ratio])
-    columns = "algorithm | solved | median s | fastest | slowest | / PPO's median"
-    setup = f"1 thread; commit {found['commit']}; {found['setup']}"
-    return [f"{setup}\n", *table(columns, rows)]
+        for name, here, there, ratio in cell_rates(runs)
+    ]
+    columns = "cell | steps/s here | reference | relative to the others"
+    one = len(setups) == 1
+    curve = ["![Steps per second against the number of environments](speed.png)"]
+    return {
+        "curve": curve if speed_curve(runs) else ["Not measured yet."],
+        "advice": speed_advice(runs),
+        "table": table(
+            "| pgtoy (threads) | other (threads) | median ratio (range) | target | ",
+            rows,
+            "lrrrrl",
+        ),
+        "cells": table(columns, of_cells, "lrrr")
+        if of_cells
+        else ["Not measured yet."],
+        "setup": [
+            f"- {setup}{'' if one else ': ' + ', '.join(names)}."
+            for setup, names in setups.items()
+        ],
+    }
+
+
+def speed_curve(runs: Mapping[str, Any]) -> dict[str, list[tuple[int, list[float]]]]:
+    """Returns numbers of environments and rates of each line of docs/speed.png.
+
+    The rates are those with the better number of threads.
+    """
+    from bench.speed import CURVE, N_ENVS, best_rates
+
+    lines: dict[str, list[tuple[int, list[float]]]] = {}
+    for name in CURVE:
+        for n_envs in N_ENVS:
+            turns = runs.get(f"envs-{n_envs}", {"turns": {}})["turns"]
+            if name in turns:
+                rates = best_rates(turns[name])[1]
+                lines.setdefault(name, []).append((n_envs, rates))
+    return lines
+
+
+def draw_speed(runs: Mapping[str, Any], path: Path) -> None:
+    """Draws median rates, with their range, against the number of environments."""
+    from bench.speed import N_ENVS
+    from pg_agents.analysis.plots.style import colour, new_figure, save_figure
+
+    figure_, (axes,) = new_figure(7.0, 4.2)
+    for i, (name, points) in enumerate(speed_curve(runs).items()):
+        x = [n_envs for n_envs, _ in points]
+        middle = [statistics.median(rates) for _, rates in points]
+        low, high = ([f(rates) for _, rates in points] for f in (min, max))
+        axes.fill_between(x, low, high, color=colour(i), alpha=0.2, lw=0)
+        style = "-" if "vector" in name else "--"
+        marker = "os^D"[i]
+        axes.plot(x, middle, style, marker=marker, color=colour(i), lw=1.8, label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(N_ENVS, [f"{n:,}" for n in N_ENVS])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda value, _: figure(value))
+    axes.set_xlabel("number of environments (CartPole-v1)")
+    axes.set_ylabel("steps per second of learn()")
+    axes.legend(frameon=False, fontsize=9)
+    save_figure(figure_, path)
+
+
+def speed_advice(runs: Mapping[str, Any]) -> list[str]:
+    """Returns advice with the measured figures that it rests on."""
+    from bench.speed import A2C, A2C_DUMMY, OURS, OURS_DUMMY, best_rates
+
+    def middle(name: str, side: str, threads: int | None = None) -> float:
+        turns = runs.get(name, {"turns": {}})["turns"]
+        if side not in turns:
+            return float("nan")
+        return statistics.median(best_rates(turns[side], threads)[1])
+
+    def ratio(name: str, side: str, counterpart: str) -> str:
+        return f"{middle(name, side) / middle(name, counterpart):.1f} times"
+
+    lines = []
+    curve = speed_curve(runs).get(OURS, [])
+    if curve:
+        lines.append(
+            "**More environments**, in one of Gymnasium's vector environments "
+            '(`gymnasium.make_vec("CartPole-v1", 1024)`), not in SB3\'s `DummyVecEnv`: '
+            f"64 of them make {ratio('envs-64', OURS, OURS_DUMMY)} as many steps per "
+            f"second there, and {curve[-1][0]:,} make "
+            f"{figure(statistics.median(curve[-1][1]))} steps per second. SB3's own "
+            "A2C gains from it too, through `as_vec_env`: with 1,024 it makes "
+            f"{ratio('envs-1024', A2C, A2C_DUMMY)} as many."
+        )
+        both = {
+            n: middle(f"envs-{n}", OURS, 2) / middle(f"envs-{n}", OURS, 1)
+            for n, _ in curve
+            if "2" in runs[f"envs-{n}"]["turns"][OURS]
+        }
+        faster = [f"{n:,}" for n, quotient in both.items() if quotient > 1.05]
+        where = f"with {', '.join(faster)} environments only"
+        if not faster:
+            where = "with no number of environments"
+        if both:
+            lines.append(
+                "**One thread**, `torch.set_num_threads(1)`, for networks of this "
+                f"size: two are more than 5 % faster {where}."
+            )
+    one_by_one = "models one by one"
+    if "batch" in runs.get("batch-cartpole-mc", {"turns": {}})["turns"]:
+        lines.append(
+            "**Several seeds** in one `LearnerBatch`: ten learners make "
+            f"{ratio('batch-cartpole-mc', 'batch', one_by_one)} as many steps per "
+            "second as ten models one after another on CartPole, and "
+            f"{ratio('batch-sequence-reinforce', 'batch', one_by_one)} on the sequence."
+        )
+    if "envs-1" in runs:
+        without = middle("envs-1", "with a callback") / middle("envs-1", OURS_DUMMY)
+        lines.append(
+            "**Callbacks** as needed: one that does nothing leaves "
+            f"{100 * without:.0f} % of the speed with one environment."
+        )
+    # Advice that rests on a figure that is missing is left out.
+    known = [f"- {line}" for line in lines if "nan" not in line]
+    return known or ["Not measured yet."]
 
 
 # docs/estimators.md ---------------------------------------------------------------
@@ -591,7 +757,10 @@ def main() -> None:
             stored = json.loads((DOCS / "ablation.json").read_text())
             update("ablation", ablation_parts(stored))
         elif options.page == "speed":
-            update("speed", speed_parts(json.loads((DOCS / "speed.json").read_text())))
+            stored = json.loads((DOCS / "speed.json").read_text())
+            update("speed", speed_parts(stored))
+            if speed_curve(stored["runs"]):
+                draw_speed(stored["runs"], DOCS / "speed.png")
         elif options.page == "estimators":
             update("estimators", estimators_parts())
         else:

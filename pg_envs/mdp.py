@@ -7,9 +7,11 @@ same `TabularMDP`.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from operator import index
 from typing import Any, Literal, get_args
 
 import numpy as np
+from gymnasium.error import InvalidAction
 from numpy.typing import ArrayLike, NDArray
 
 RewardNoise = Literal["none", "gaussian", "bernoulli"]
@@ -196,6 +198,29 @@ def check_choice(name: str, value: object, accepted: tuple[object, ...]) -> None
     if value not in accepted:
         choices = ", ".join(repr(choice) for choice in accepted)
         raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+
+
+def checked_action(action: Any, names: tuple[str, ...]) -> int:  # noqa: ANN401
+    """Returns an action as its index; several times as fast as asking its space.
+
+    Args:
+        action: an integer of Python or NumPy, or an array of one without dimensions, as
+            a policy's `predict` returns.
+        names: of the actions.
+
+    Raises:
+        InvalidAction: if it is none of them.
+    """
+    try:
+        found = index(action)
+    except TypeError:
+        found = -1
+    if 0 <= found < len(names):
+        return found
+    raise InvalidAction(
+        f"action must be an integer from 0 to {len(names) - 1} ({', '.join(names)}), "
+        f"got {action!r}"
+    )
 
 
 def check_number(name: str, value: ArrayLike) -> None:

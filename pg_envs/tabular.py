@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.error import ResetNeeded
 from numpy.typing import ArrayLike, NDArray
 
 from pg_envs.dynamics import add_noise, advance, initial_state, make_tables
-from pg_envs.mdp import TabularMDP, check_mdp
+from pg_envs.mdp import TabularMDP, check_mdp, checked_action
 from pg_envs.rendering.env import RenderedEnv
 from pg_envs.rendering.scene import Scene, Snapshot
 from pg_envs.state import check_index, check_state, digest, generator_from_state
@@ -80,13 +80,15 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
             The observation, float32 `[*shape]` or an int64, and an empty info.
         """
         super().reset(seed=seed)
-        state = initial_state(self._tables, np.float64(self.np_random.random()))
+        tables = self._tables
+        u = np.float64(self.np_random.random()) if tables.is_random else None
+        state = initial_state(tables, u)
         self._state = state
         self._snapshot = Snapshot(int(state), None, None, 0, 0.0)
         if self.render_mode == "human":
             self.render()
         # A copy: a row of the table is a view of it.
-        return self._tables.observations[state].copy(), {}
+        return tables.observations[state].copy(), {}
 
     def step(
         self, action: np.int64
@@ -109,18 +111,12 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
                 "step() was called outside an episode: call reset() first, and again "
                 "whenever step() has returned terminated=True"
             )
-        if not self.action_space.contains(action):
-            raise InvalidAction(
-                f"action must be an integer from 0 to {self.mdp.n_actions - 1} "
-                f"({', '.join(self.mdp.action_names)}), got {action!r}"
-            )
-        # The action of a policy's `predict` is an array without dimensions.
-        action_index = int(action)
-        next_state, reward, terminated = advance(
-            self._tables, self._state, action_index, np.float64(self.np_random.random())
-        )
-        if self._tables.reward_noise != "none":
-            reward = add_noise(self._tables, reward, *self.np_random.random(2))
+        action_index = checked_action(action, self.mdp.action_names)
+        tables = self._tables
+        u = np.float64(self.np_random.random()) if tables.is_random else None
+        next_state, reward, terminated = advance(tables, self._state, action_index, u)
+        if tables.reward_noise != "none":
+            reward = add_noise(tables, reward, *self.np_random.random(2))
         reward, terminated = float(reward), bool(terminated)
         # Before rendering, so that closing the window does not leave half a step.
         self._state = None if terminated else next_state
@@ -137,7 +133,7 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
         )
         if self.render_mode == "human":
             self.render()
-        obs = self._tables.observations[next_state].copy()
+        obs = tables.observations[next_state].copy()
         return obs, reward, terminated, False, {}
 
     def get_state(self) -> dict[str, Any]:

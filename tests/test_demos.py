@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bandit
 import common
 import numpy as np
 import pygame
@@ -18,6 +17,7 @@ import sequence
 from PIL import Image
 
 from pg_agents import REINFORCE
+from pg_agents.experiments.demos import bandit
 
 ROOT = Path(__file__).parent.parent
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import ablation
+from bench import ablation, speed
+from bench.cells import REFERENCE_RATES
 from docs import make_pages
 from pg_agents import ActorCritic
 from pg_agents.experiments import Recipe, Reported, RunFolder, find_recipe, recipes
@@ -163,27 +164,53 @@ def turns(*rates: float) -> list[dict[str, float]]:
     return [{"steps": 10.0 * rate, "seconds": 10.0} for rate in rates]
 
 
+def speed_row(turns_of: dict[str, Any], *arguments: Any, **more: Any) -> list[str]:
+    return make_pages.speed_row(
+        speed.Row("group", "what", *arguments, **more), turns_of
+    )
+
+
 def test_a_speed_ratio_is_the_median_over_turns() -> None:
     """By hand: 3, 2 and 4 times; the ratio of the medians would be 30 / 10."""
-    both = {"A": turns(30, 40, 20), "B": turns(10, 20, 5)}
-    row = make_pages.speed_row("setting", "A", "B", 2.5, both)
-    assert row == [
-        *("setting", "A", "30.0", "B", "10.0"),
+    both = {"A": {"1": turns(30, 40, 20)}, "B": {"1": turns(10, 20, 5)}}
+    assert speed_row(both, "A", "B", 2.5) == [
+        *("what", "30.0 (1)", "10.0 (1)"),
         *("**3.00 x** (2.00 to 4.00)", ">= 2.5 x", "met"),
     ]
 
 
+def test_each_side_counts_with_its_better_number_of_threads() -> None:
+    """Unless the row is one of a given number of threads."""
+    both = {
+        "A": {"1": turns(30, 30), "2": turns(60, 60)},
+        "B": {"1": turns(20, 20), "2": turns(10, 10)},
+    }
+    assert speed_row(both, "A", "B")[1:3] == ["60.0 (2)", "20.0 (1)"]
+    assert speed_row(both, "A", "B", threads=1)[1:3] == ["30.0 (1)", "20.0 (1)"]
+
+
 def test_a_missed_target_says_by_how_much() -> None:
-    both = {"A": turns(150, 150), "B": turns(100, 100)}
-    row = make_pages.speed_row("", "A", "B", 2.0, both)
-    assert row[-2:] == [">= 2 x", "**missed by 25 %**"]
+    both = {"A": {"1": turns(150, 150)}, "B": {"1": turns(100, 100)}}
+    assert speed_row(both, "A", "B", 2.0)[-2:] == [">= 2 x", "**missed by 25 %**"]
 
 
 def test_a_rate_alone_is_compared_with_its_target() -> None:
-    rates = {"A": turns(50e6, 66e6, 63e6)}
-    row = make_pages.speed_row("", "A", None, 60e6, rates)
-    assert row[-3:] == ["**63.0 M** (50.0 M to 66.0 M)", ">= 60.0 M", "met"]
-    assert make_pages.speed_row("", "A", None, None, rates)[-2:] == ["", ""]
+    rates = {"A": {"1": turns(50e6, 66e6, 63e6)}}
+    assert speed_row(rates, "A", target=60e6)[-3:] == [
+        *("**63.0 M** (50.0 M to 66.0 M)", ">= 60.0 M", "met")
+    ]
+    assert speed_row(rates, "A")[-2:] == ["", ""]
+
+
+def test_durations_are_those_of_a_turn() -> None:
+    """Turns have 10 seconds."""
+    both = {"A": {"2": turns(4)}, "B": {"2": turns(1)}}
+    assert speed_row(both, "A", "B", seconds=True)[1:3] == ["10.0 s", "10.0 s"]
+
+
+def test_a_side_that_this_version_lacks_is_not_there_yet() -> None:
+    row = speed_row({"B": {"1": turns(100)}}, "A", "B", 2.0)
+    assert row == ["what", "A: not there yet", "", "", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -194,25 +221,71 @@ def test_rates_have_three_digits(value: float, shown: str) -> None:
     assert make_pages.figure(value) == shown
 
 
-def test_comparisons_without_measurement_say_so() -> None:
-    stored = json.loads((make_pages.DOCS / "speed.json").read_text())
-    del stored["runs"]["a2c-8"]
-    parts = make_pages.speed_parts(stored)
-    assert sum("not measured yet" in line for p in parts.values() for line in p) == 1
-    assert make_pages.solved_part({}) == ["Not measured yet."]
+def test_what_was_not_measured_says_so() -> None:
+    """And what was measured keeps its figures, its curve and its advice."""
+    empty: dict[str, Any] = {"runs": {}, "solve": {}}
+    parts = make_pages.speed_parts(empty)
+    rows = [row for c in speed.COMPARISONS for row in c.rows]
+    lines = [line for line in parts["table"] if "not measured yet" in line]
+    assert len(lines) == len(rows) + 1
+    assert parts["curve"] == parts["advice"] == ["Not measured yet."]
+    sides = {side: {"1": turns(100, 200, 300)} for side in speed.CURVE}
+    entry = {"turns": sides, "commit": "abc", "setup": "a processor"}
+    runs = {"envs-64": entry}
+    parts = make_pages.speed_parts({"runs": runs, "solve": {}})
+    assert "speed.png" in parts["curve"][0]
+    assert parts["advice"] == ["Not measured yet."]
+    complete = make_pages.speed_parts(
+        {"runs": {**runs, "envs-1024": entry}, "solve": {}}
+    )
+    assert "1.0 times as many steps" in complete["advice"][0]
+    assert parts["setup"] == ["- Commit abc; a processor."]
+    assert sum("200 (1)" in line for line in parts["table"]) >= 3
+    # Its ratio at 1,024 environments was not measured.
+    assert not any("nan" in line for part in parts.values() for line in part)
+
+
+def test_a_cell_that_differs_from_its_notebook_is_marked() -> None:
+    """By hand: all are twice as fast as on the reference machine, one three times."""
+    runs = {
+        f"cell-{name}": {
+            "turns": {"cell": {"1": turns((3 if name == "cartpole-mc" else 2) * rate)}}
+        }
+        for name, rate in REFERENCE_RATES.items()
+    }
+    ratios = {name: ratio for name, _, _, ratio in speed.cell_rates(runs)}
+    assert ratios == {n: 1.5 if n == "cartpole-mc" else 1.0 for n in ratios}
+    entries = {name: {**r, "commit": "c", "setup": "s"} for name, r in runs.items()}
+    cells = make_pages.speed_parts({"runs": entries, "solve": {}})["cells"]
+    assert [line for line in cells if "**" in line] == [
+        "| cartpole-mc | 17,900 | 5,980 | **1.50** |"
+    ]
+
+
+def test_the_curve_is_drawn(tmp_path: Path) -> None:
+    sides = {side: {"1": turns(100, 200), "2": turns(90)} for side in speed.CURVE}
+    make_pages.draw_speed(
+        {f"envs-{n}": {"turns": sides} for n in (1, 64)}, tmp_path / "speed.png"
+    )
+    assert (tmp_path / "speed.png").stat().st_size > 10_000
 
 
 def test_solving_is_compared_with_ppos_median() -> None:
     found: dict[str, Any] = {"setup": "a processor", "commit": "abc"}
-    for seed, seconds in enumerate([1.0, 2.0, float("inf")]):
+    for seed, seconds in enumerate([0.5, 1.0, float("inf")]):
         solved = seconds < float("inf")
         found[f"ActorCritic {seed}"] = {"solved": solved, "seconds": seconds}
+        found[f"REINFORCE {seed}"] = {"solved": True, "seconds": seconds + 0.5}
         found[f"PPO {seed}"] = {"solved": True, "seconds": 4.0 + seed}
         found[f"A2C {seed}"] = {"solved": False, "seconds": 9.0}
-    rows = cells_of({"solved": make_pages.solved_part(found)})
-    assert rows["ActorCritic"] == ["2 of 3", "2.00", "1.00", "never", "0.40"]
-    assert rows["PPO"] == ["3 of 3", "5.00", "4.00", "6.00", "1.00"]
-    assert rows["A2C"][:2] == ["0 of 3", "never"]
+    rows = {row[0]: row[1:] for row in make_pages.solved_rows(found)}
+    assert rows["ActorCritic, median of 3 seeds, 2 solved"] == [
+        *("1.00 s", "5.00 s", "**0.20 x** (0.10 x to never)"),
+        *("<= 0.12 x", "**missed by 67 %**"),
+    ]
+    assert rows["ActorCritic, slowest of 3 seeds, 2 solved"][0] == "never"
+    assert rows["A2C, median of 3 seeds, 0 solved"][0] == "never"
+    assert rows["REINFORCE, median of 3 seeds, 2 solved"][3] == "<= 0.2 x"
 
 
 def test_false_alarms_are_bounded_by_the_rule_of_three() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import operator
+import math
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor, nn
+from tqdm import tqdm
 
 from pg_agents.cloning.data import (
     Array,
@@ -25,25 +28,44 @@ from pg_agents.cloning.data import (
     row_name,
 )
 from pg_agents.cloning.demonstrations import Demonstrations
-from pg_agents.cloning.fit import (
-    CloningResult,
-    FitSettings,
-    LikelihoodFit,
-    copy_weights,
-)
-from pg_agents.cloning.normalization import (
-    ObservationNormalizer,
-    observation_normalizer,
-)
+from pg_agents.cloning.normalization import observation_normalizer
 from pg_agents.common.checks import (
     check_choice,
-    check_integer,
+    check_count,
+    check_not_negative,
+    check_positive,
+    check_seed,
     check_unit_interval,
     kind_of,
 )
+from pg_agents.common.nonfinite import NonFiniteError
 from pg_agents.common.spaces import scaled
-from pg_agents.common.tree import count
+from pg_agents.common.tree import count, select
 from pg_agents.policies.base import PolicyGradientPolicy
+from pg_agents.policies.tabular import TabularPolicy
+
+
+@dataclass(frozen=True)
+class CloningResult:
+    """The result of fitting a policy in E completed epochs.
+
+    Losses are means of `-log pi(a | s)` over actions, in nats.
+
+    Attributes:
+        training_losses: E numbers, mean over the training actions in each epoch, each
+            computed before the update with it.
+        held_out_losses: E + 1 numbers, mean over the held-out actions before the first
+            epoch and after each. Empty if no actions are held out.
+        best_epoch: number of epochs after which the policy had its final weights: the
+            index of the smallest held-out loss, or E if no actions are held out.
+        stop_reason: `"n_epochs"`: all epochs completed; `"patience"`: the held-out loss
+            did not improve; `"interrupted"`: by Ctrl-C.
+    """
+
+    training_losses: tuple[float, ...]
+    held_out_losses: tuple[float, ...]
+    best_epoch: int
+    stop_reason: Literal["n_epochs", "patience", "interrupted"]
 
 
 def clone_behaviour(
@@ -115,50 +137,211 @@ def clone_behaviour(
 
     Raises:
         NonFiniteError: (a ValueError) if an action, a log-probability, the loss, the
-            gradient or a weight is NaN or infinite. It names the first invalid row. The
-            model is not changed.
+            gradient or a weight is NaN or infinite. It names the first invalid row, or
+            the learning rate. The model is not changed.
         ValueError: if an argument is out of range, if data are not in the model's
             spaces, or if the normalisation of its environment is not known.
         TypeError: if `model` has no such policy, or a Dict space gets no dict.
     """
-    settings = FitSettings(
-        n_epochs=n_epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        ent_coef=ent_coef,
-        l2=l2,
-        fit_std=fit_std,
-        patience=patience,
-        max_grad_norm=max_grad_norm,
-    )
+    check_count("n_epochs", n_epochs)
+    check_count("batch_size", batch_size)
+    check_positive("learning_rate", learning_rate)
+    check_not_negative("ent_coef", ent_coef)
+    check_not_negative("l2", l2)
+    check_choice("fit_std", fit_std, (True, False))
+    check_unit_interval("held_out_fraction", held_out_fraction)
+    if patience is not None:
+        check_count("patience", patience)
+    if max_grad_norm is not None:
+        check_positive("max_grad_norm", max_grad_norm, or_infinite=True)
     check_choice("progress_bar", progress_bar, (True, False))
     if seed is not None:
-        check_integer("seed", seed, 0)
-        seed = operator.index(seed)
+        check_seed("seed", seed)
     policy = _checked_policy(model, ent_coef)
-    name_of_row: RowName = row_name
-    observation_space: spaces.Space[Any] | None = None
-    action_space: spaces.Space[Any] | None = None
-    if isinstance(observations, Demonstrations):
-        if actions is not None:
-            raise ValueError("actions must be None: Demonstrations contain them")
-        demonstrations, name_of_row = observations, observations.row_name
-        observation_space = demonstrations.observation_space
-        action_space = demonstrations.action_space
-        observations, actions = demonstrations.observations, demonstrations.actions
-    obs = _policy_observations(model, observations, observation_space)
-    acts = _policy_actions(policy, actions, count(obs), name_of_row, action_space)
-    rng = np.random.default_rng(seed)
-    training, held_out = _split(len(acts), held_out_fraction, rng)
-    with _restore_on_error(policy), _local_torch_seed(policy, rng):
-        fit = LikelihoodFit(
-            policy, settings, obs, acts, training, held_out, rng, name_of_row
+    data = _policy_data(model, policy, observations, actions)
+    n = len(data.actions)
+    n_held_out = round(n * held_out_fraction)
+    if held_out_fraction > 0:
+        n_held_out = max(n_held_out, 1)
+    if n_held_out >= n:
+        raise ValueError(
+            f"held_out_fraction={held_out_fraction} of {n} actions leaves none to "
+            "train on"
         )
-        result = fit.run(progress_bar)
+    log_std = getattr(policy, "log_std", None)
+    # Adam skips the critic's own parameters, which have no gradient.
+    parameters = [p for p in policy.parameters() if p is not log_std]
+    groups: list[dict[str, Any]] = [{"params": parameters, "weight_decay": l2}]
+    if fit_std and log_std is not None:
+        parameters = [*parameters, log_std]
+        groups.append({"params": [log_std]})
+    optimizer = torch.optim.Adam(groups, lr=learning_rate)
+    if isinstance(policy, TabularPolicy):
+        optimizer.register_step_post_hook(policy.clamp_logits)
+    max_norm = math.inf if max_grad_norm is None else max_grad_norm
+
+    def train() -> float:
+        """Trains once on every training row; returns the mean loss before updates."""
+        policy.set_training_mode(True)
+        totals = torch.zeros(2, dtype=torch.float64, device="cpu")
+        # Batches of nearly equal size: batch norm cannot take a single row.
+        n_batches = math.ceil(len(training) / batch_size)
+        order = training[torch.randperm(len(training), device="cpu")]
+        for rows in order.tensor_split(n_batches):
+            distribution, log_prob = data.log_prob(rows)
+            loss = objective = -log_prob.mean()
+            if ent_coef > 0:
+                entropy = distribution.entropy()
+                assert entropy is not None, "squashed policies are rejected"
+                objective = loss - ent_coef * entropy.mean()
+            optimizer.zero_grad()
+            objective.backward()
+            norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+            optimizer.step()
+            # One transfer from the GPU for both.
+            totals += len(rows) * torch.stack([loss.detach(), norm]).cpu()
+        mean_loss, mean_norm = (totals / len(training)).tolist()
+        _check_finite("loss", mean_loss)
+        _check_finite("norm of the gradient", mean_norm)
+        for name, weight in policy.named_parameters():
+            # Infinite weights are accepted if they were infinite before.
+            if not (weight.isfinite() | ~initial[name].isfinite()).all():
+                raise NonFiniteError(f"the weight {name} became NaN or infinite")
+        return float(mean_loss)
+
+    @torch.no_grad()
+    def held_out_loss() -> float:
+        policy.set_training_mode(False)
+        total = 0.0
+        for rows in held_out.split(batch_size):
+            total -= data.log_prob(rows)[1].double().sum().item()
+        _check_finite("held-out loss", total)
+        return total / len(held_out)
+
+    training_losses: list[float] = []
+    held_out_losses: list[float] = []
+    stop_reason: Literal["n_epochs", "patience", "interrupted"] = "n_epochs"
+    with _guarded(policy, seed) as initial:
+        held_out, training = torch.randperm(n, device="cpu").split(
+            [n_held_out, n - n_held_out]
+        )
+        epoch = best_epoch = 0
+        best_weights = initial
+        bar = tqdm(
+            range(1, n_epochs + 1),
+            desc="cloning",
+            unit=" epochs",
+            dynamic_ncols=True,
+            disable=not progress_bar,
+        )
+        try:
+            data.check(batch_size)
+            if n_held_out > 0:
+                held_out_losses.append(held_out_loss())
+            for epoch in bar:
+                training_loss = train()
+                description = f"loss {training_loss:.4g}"
+                improved = True
+                if n_held_out > 0:
+                    loss = held_out_loss()
+                    description += f", held out {loss:.4g}"
+                    improved = loss < min(held_out_losses)
+                    held_out_losses.append(loss)
+                training_losses.append(training_loss)
+                bar.set_postfix_str(description, refresh=False)
+                if improved:
+                    best_epoch, best_weights = epoch, _copy_weights(policy)
+                elif patience is not None and epoch - best_epoch >= patience:
+                    stop_reason = "patience"
+                    break
+        except NonFiniteError as error:
+            if epoch == 0:
+                raise
+            raise NonFiniteError(
+                f"{error} in epoch {epoch}: learning_rate={learning_rate} may be too "
+                "large"
+            ) from error
+        except KeyboardInterrupt:
+            stop_reason = "interrupted"
+        finally:
+            bar.close()
+        policy.load_state_dict(best_weights)
         if policy.use_sde:
             # The noise was drawn with the old standard deviation.
             policy.reset_noise(model.n_envs)
-    return result
+    return CloningResult(
+        tuple(training_losses), tuple(held_out_losses), best_epoch, stop_reason
+    )
+
+
+@dataclass(frozen=True)
+class _PolicyData:
+    """Observations `[B, ...]` and actions `[B, ...]`, as a policy takes them."""
+
+    policy: ActorCriticPolicy
+    observations: Observations
+    actions: Tensor
+    row_name: RowName
+
+    def log_prob(self, rows: Tensor) -> tuple[Distribution, Tensor]:
+        """Returns pi(. | s) and `log pi(a | s)` of rows, `[b]`.
+
+        Raises:
+            NonFiniteError: if the parameters of the distribution are NaN, for example.
+        """
+        obs, _ = self.policy.obs_to_tensor(select(self.observations, rows.numpy()))
+        actions = self.actions[rows].to(self.policy.device)
+        try:
+            # Not evaluate_actions, which also runs the critic and would change the
+            # running statistics of its batch norm.
+            distribution = self.policy.get_distribution(obs)
+            return distribution, distribution.log_prob(actions)
+        except ValueError as error:
+            # torch.distributions rejects invalid parameters.
+            if "Expected parameter" not in str(error):
+                raise
+            reason = str(error).partition("\n")[0]
+            raise NonFiniteError(
+                f"the policy has no valid distribution ({reason})"
+            ) from error
+
+    def check(self, batch_size: int) -> None:
+        """Raises a NonFiniteError that names a weight or row that cannot be learnt.
+
+        Observations that are not finite are valid if the features extractor handles
+        them: log-probabilities and gradients are then finite.
+        """
+        for name, weight in self.policy.named_parameters():
+            if weight.isnan().any():
+                raise NonFiniteError(f"the weight {name} of the model is NaN")
+        self.policy.set_training_mode(False)
+        for rows in torch.arange(len(self.actions), device="cpu").split(batch_size):
+            if not self._is_finite(rows):
+                bad = next((r for r in rows if not self._is_finite(r[None])), rows[0])
+                i = int(bad)
+                raise NonFiniteError(
+                    "log pi(a|s) or its gradient is not finite with the initial "
+                    f"weights. The first such action is {self.row_name(i)}: the "
+                    f"policy's input is {select(self.observations, i)}, action "
+                    f"{self.actions[i].tolist()}. Check the observation (a features "
+                    "extractor may accept any), and whether the policy can take the "
+                    "action"
+                )
+
+    def _is_finite(self, rows: Tensor) -> bool:
+        self.policy.zero_grad()
+        try:
+            _, log_prob = self.log_prob(rows)
+        except NonFiniteError:
+            return False
+        log_prob.mean().backward()
+        gradients = [p.grad for p in self.policy.parameters() if p.grad is not None]
+        return all(bool(x.isfinite().all()) for x in (log_prob, *gradients))
+
+
+def _check_finite(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise NonFiniteError(f"the {name} became {value}")
 
 
 def _checked_policy(model: BaseAlgorithm, ent_coef: float) -> ActorCriticPolicy:
@@ -190,37 +373,62 @@ def _checked_policy(model: BaseAlgorithm, ent_coef: float) -> ActorCriticPolicy:
     return policy
 
 
-def _policy_observations(
+def _policy_data(
     model: BaseAlgorithm,
+    policy: ActorCriticPolicy,
     observations: Any,  # noqa: ANN401
-    recorded_space: spaces.Space[Any] | None,
-) -> Observations:
-    """Returns raw observations as the policy takes them: checked and normalised."""
+    actions: Any,  # noqa: ANN401
+) -> _PolicyData:
+    """Returns demonstrations as the policy takes them: checked and normalised."""
     normalizer = observation_normalizer(model.get_env())
-    space: spaces.Space[Any] = model.policy.observation_space
-    if normalizer is not None:
-        space = normalizer.space
-    if recorded_space is not None:
-        check_same_space("observations", recorded_space, space)
+    space = policy.observation_space if normalizer is None else normalizer.space
+    name_of_row: RowName = row_name
+    if isinstance(observations, Demonstrations):
+        if actions is not None:
+            raise ValueError("actions must be None: Demonstrations contain them")
+        demonstrations, name_of_row = observations, observations.row_name
+        observations, actions = demonstrations.observations, demonstrations.actions
+        for name, recorded, expected in (
+            ("observations", demonstrations.observation_space, space),
+            ("actions", demonstrations.action_space, policy.action_space),
+        ):
+            if recorded is not None:
+                check_same_space(name, recorded, expected)
+    elif actions is None:
+        raise ValueError(
+            "actions must be given, unless the observations are Demonstrations"
+        )
     obs = check_observations(space, observations)
-    if normalizer is None:
-        return obs
-    _check_statistics(normalizer, obs)
-    return normalizer(obs)
+    acts: Array = check_actions(policy.action_space, actions, row_name=name_of_row)
+    if len(acts) != count(obs):
+        raise ValueError(
+            "there must be one action for each observation, got "
+            f"{len(acts)} actions and {count(obs)} observations"
+        )
+    if normalizer is not None:
+        _check_statistics(normalizer.name, normalizer.statistics, obs)
+        obs = normalizer(obs)
+    dtype = torch.float32
+    if isinstance(policy.action_space, spaces.Discrete | spaces.MultiDiscrete):
+        dtype = torch.int64
+    elif isinstance(policy.action_space, spaces.Box):
+        if policy.squash_output:
+            acts = scaled(acts, policy.action_space)
+        # SB3's Gaussian has vectors for any shape of the action space.
+        acts = acts.reshape(len(acts), -1)
+    return _PolicyData(policy, obs, torch.as_tensor(acts, dtype=dtype), name_of_row)
 
 
-def _check_statistics(normalizer: ObservationNormalizer, obs: Observations) -> None:
+def _check_statistics(name: str, statistics: Any, observations: Any) -> None:  # noqa: ANN401
     """Checks the shapes of running statistics, and warns if they are of no data."""
-    statistics, name = normalizer.statistics, normalizer.name
-    keys = statistics if isinstance(statistics, dict) else [None]
-    for key in keys:
-        rms: Any = statistics if key is None else statistics[key]
-        array: Any = obs if key is None else obs[key]
-        if rms.mean.shape != array.shape[1:]:
-            shape = ", ".join(map(str, rms.mean.shape))
+    pairs = [(statistics, observations)]
+    if isinstance(statistics, dict):
+        pairs = [(rms, observations[key]) for key, rms in statistics.items()]
+    for rms, obs in pairs:
+        if rms.mean.shape != obs.shape[1:]:
             raise ValueError(
                 f"observations must have the shape of {name}'s statistics, [B, "
-                f"{shape}], got {list(array.shape)}"
+                f"{', '.join(map(str, rms.mean.shape))}], got {list(obs.shape)}"
             )
         # SB3 and Gymnasium start with a count of 0.0001.
         if rms.count < 1:
@@ -232,76 +440,32 @@ def _check_statistics(normalizer: ObservationNormalizer, obs: Observations) -> N
             )
 
 
-def _policy_actions(
-    policy: ActorCriticPolicy,
-    actions: Any,  # noqa: ANN401
-    n_observations: int,
-    row_name: RowName,
-    recorded_space: spaces.Space[Any] | None,
-) -> Array:
-    """Returns actions of the environment as `evaluate_actions` takes them."""
-    if actions is None:
-        raise ValueError(
-            "actions must be given, unless the observations are Demonstrations"
-        )
-    if recorded_space is not None:
-        check_same_space("actions", recorded_space, policy.action_space)
-    checked = check_actions(policy.action_space, actions, row_name=row_name)
-    if len(checked) != n_observations:
-        raise ValueError(
-            "there must be one action for each observation, got "
-            f"{len(checked)} actions and {n_observations} observations"
-        )
-    if not isinstance(policy.action_space, spaces.Box):
-        return checked
-    if policy.squash_output:
-        checked = scaled(checked, policy.action_space)
-    # SB3's Gaussian has vectors for any shape of the action space.
-    return checked.reshape(len(checked), -1)
-
-
-def _split(
-    n: int, held_out_fraction: float, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns the training rows and the held-out rows."""
-    check_unit_interval("held_out_fraction", held_out_fraction)
-    n_held_out = round(n * held_out_fraction)
-    if held_out_fraction > 0:
-        n_held_out = max(n_held_out, 1)
-    if n_held_out >= n:
-        raise ValueError(
-            f"held_out_fraction={held_out_fraction} of {n} actions leaves none to "
-            "train on"
-        )
-    order = rng.permutation(n)
-    return order[n_held_out:], order[:n_held_out]
+def _copy_weights(policy: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in policy.state_dict().items()}
 
 
 @contextmanager
-def _restore_on_error(policy: ActorCriticPolicy) -> Generator[None]:
-    """Restores the weights on an exception; always clears gradients, restores mode."""
-    weights, mode = copy_weights(policy), policy.training
-    try:
-        yield
-    except BaseException:
-        policy.load_state_dict(weights)
-        raise
-    finally:
-        policy.zero_grad(set_to_none=True)
-        policy.set_training_mode(mode)
+def _guarded(
+    policy: ActorCriticPolicy, seed: int | None
+) -> Generator[dict[str, Tensor]]:
+    """Seeds torch in the block, and yields the weights, which an error restores.
 
-
-@contextmanager
-def _local_torch_seed(
-    policy: ActorCriticPolicy, rng: np.random.Generator
-) -> Generator[None]:
-    """Seeds torch inside the block; the global generators are restored."""
+    At the end gradients, mode and the global generators are as before.
+    """
+    weights, mode = _copy_weights(policy), policy.training
     is_cuda = policy.device.type == "cuda"
     with torch.random.fork_rng([policy.device] if is_cuda else []):
-        seed = int(rng.integers(2**63))
+        seed = torch.Generator().seed() if seed is None else int(seed)
         # torch.manual_seed would seed all devices.
         torch.default_generator.manual_seed(seed)
         if is_cuda:
             with torch.cuda.device(policy.device):
                 torch.cuda.manual_seed(seed)
-        yield
+        try:
+            yield weights
+        except BaseException:
+            policy.load_state_dict(weights)
+            raise
+        finally:
+            policy.zero_grad()
+            policy.set_training_mode(mode)

@@ -18,8 +18,6 @@ Observations = Array | dict[str, Array]
 # Names row i in error messages.
 RowName = Callable[[int], str]
 
-_SUPPORTED = spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary
-
 
 def row_name(i: int) -> str:
     """Returns the default name of a row."""
@@ -36,7 +34,7 @@ def check_observations(
     finite numbers, since some features extractors accept others.
 
     Args:
-        space: the observation space; images with channels first or last.
+        space: the observation space.
         observations: `[B, *obs_shape]`, images with channels first or last; a dict of
             these for a Dict space.
 
@@ -67,13 +65,19 @@ def check_observations(
     return arrays
 
 
+def _check_observation(name: str, space: spaces.Space[Any], values: Any) -> Array:  # noqa: ANN401
+    if isinstance(space, spaces.Box):
+        return _as_array(name, space, values)
+    return check_actions(space, values, name)
+
+
 def check_actions(
     space: spaces.Space[Any],
     actions: Any,  # noqa: ANN401
     name: str = "actions",
     row_name: RowName = row_name,
 ) -> Array:
-    """Returns actions as an array of int64 or a Box's dtype, after checking them.
+    """Returns actions as an array of the space's dtype, after checking them.
 
     Args:
         space: the action space: Box, Discrete, MultiDiscrete or MultiBinary.
@@ -88,30 +92,21 @@ def check_actions(
         TypeError: if the space is not supported.
     """
     array = _as_array(name, space, actions)
-    if array.dtype.kind == "f":
-        check_finite(name, array, np.isfinite(array), row_name)
-    if not isinstance(space, spaces.Box):
-        return _check_integers(name, space, array, row_name)
-    if np.issubdtype(space.dtype, np.integer):
+    check_finite(name, array, np.isfinite(array), row_name)
+    low, high = _bounds(space)
+    compared = array
+    if np.issubdtype(low.dtype, np.floating):
+        # In float32, where 0.1 is equal in float32 and float64.
+        compared, low, high = (x.astype(np.float32) for x in (array, low, high))
+    else:
         _check_rows(name, array, array == np.floor(array), "whole numbers", row_name)
-    # Compared in float32, where 0.1 is equal in float32 and float64.
-    single, low, high = (
-        part.astype(np.float32) for part in (array, space.low, space.high)
-    )
-    inside = (single >= low) & (single <= high)
+    inside = (compared >= low) & (compared <= high)
     _check_rows(name, array, inside, f"in {space}", row_name)
-    return np.clip(array, space.low, space.high).astype(space.dtype)
+    return np.clip(array, *_bounds(space)).astype(space.dtype)
 
 
 def check_finite(name: str, array: Array, finite: Array, row_name: RowName) -> None:
-    """Raises a NonFiniteError that names the first row of `[B, ...]` not all finite.
-
-    Args:
-        name: name of the array in the message.
-        array: `[B, ...]`.
-        finite: `[B, ...]` bool, which elements are accepted.
-        row_name: names a row in the message.
-    """
+    """Raises a NonFiniteError that names the first row not all `finite`, `[B, ...]`."""
     _check_rows(name, array, finite, "finite numbers", row_name, NonFiniteError)
 
 
@@ -121,11 +116,6 @@ def check_same_space(
     """Raises a ValueError unless two spaces are equal.
 
     Dtypes may differ, and images may have channels first or last.
-
-    Args:
-        name: name of the data in the message.
-        recorded: the space of the demonstrations.
-        expected: the space of the model.
     """
     if not _same_space(recorded, expected):
         raise ValueError(
@@ -141,33 +131,30 @@ def _same_space(one: spaces.Space[Any], other: spaces.Space[Any]) -> bool:
         return one.keys() == other.keys() and all(
             _same_space(one[key], other[key]) for key in one.keys()
         )
-    if isinstance(one, spaces.Box) and isinstance(other, spaces.Box):
-        if len(one.shape) != len(other.shape):
-            return False
-        # Images may have channels first or last.
-        low, high = (maybe_transpose(x[None], other)[0] for x in (one.low, one.high))
-        return (
-            low.shape == other.shape
-            and np.allclose(low, other.low, rtol=1e-5)
-            and np.allclose(high, other.high, rtol=1e-5)
-        )
-    return type(one) is type(other) and all(
-        np.array_equal(getattr(one, name, 0), getattr(other, name, 0))
-        for name in ("n", "nvec", "start")
-    )
+    if type(one) is not type(other) or len(one.shape or ()) != len(other.shape or ()):
+        return False
+    # Images may have channels first or last.
+    bounds = [maybe_transpose(x[None], other)[0] for x in _bounds(one)]
+    return bounds[0].shape == other.shape and np.allclose(bounds, _bounds(other))
 
 
-def _check_observation(name: str, space: spaces.Space[Any], values: Any) -> Array:  # noqa: ANN401
-    array = _as_array(name, space, values)
+def _bounds(space: spaces.Space[Any]) -> tuple[Array, Array]:
+    """Returns the least and the greatest values of a space, both included."""
     if isinstance(space, spaces.Box):
-        return array
-    if array.dtype.kind == "f":
-        check_finite(name, array, np.isfinite(array), row_name)
-    return _check_integers(name, space, array, row_name)
+        return space.low, space.high
+    if isinstance(space, spaces.MultiBinary):
+        return np.zeros(space.shape, np.int64), np.ones(space.shape, np.int64)
+    assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+    n = space.n if isinstance(space, spaces.Discrete) else space.nvec
+    low = np.asarray(space.start, np.int64)
+    return low, low + n - 1
 
 
 def _as_array(name: str, space: spaces.Space[Any], values: Any) -> Array:  # noqa: ANN401
-    if not isinstance(space, _SUPPORTED):
+    """Returns `[B, *shape]` numbers for a space."""
+    if not isinstance(
+        space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
+    ):
         raise TypeError(f"{name}: spaces of this kind are not supported: {space}")
     try:
         array = np.asarray(values)
@@ -175,9 +162,8 @@ def _as_array(name: str, space: spaces.Space[Any], values: Any) -> Array:  # noq
         raise ValueError(f"{name} must be one array: {error}") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be numbers, got {array.dtype} {values!r:.60}")
-    assert space.shape is not None
     if array.ndim == 0 or maybe_transpose(array, space).shape[1:] != space.shape:
-        accepted = ", ".join(["B", *map(str, space.shape)])
+        accepted = ", ".join(["B", *map(str, space.shape or ())])
         raise ValueError(
             f"{name} must have the shape [{accepted}] for {space}, got "
             f"{list(array.shape)}"
@@ -185,23 +171,6 @@ def _as_array(name: str, space: spaces.Space[Any], values: Any) -> Array:  # noq
     if len(array) == 0:
         raise ValueError(f"{name} must have at least one row, got none")
     return array
-
-
-def _check_integers(
-    name: str, space: spaces.Space[Any], array: Array, row_name: RowName
-) -> Array:
-    """Returns an array of a discrete space as int64."""
-    _check_rows(name, array, array == np.floor(array), "whole numbers", row_name)
-    integers: Array = array.astype(np.int64)
-    low: Any = getattr(space, "start", 0)
-    if isinstance(space, spaces.MultiBinary):
-        n: Any = 2
-    else:
-        assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete), "checked"
-        n = space.n if isinstance(space, spaces.Discrete) else space.nvec
-    inside = (integers >= low) & (integers < low + n)
-    _check_rows(name, integers, inside, f"in {space}", row_name)
-    return integers
 
 
 def _check_rows(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import operator
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from stable_baselines3.common.vec_env import (
 from pg_agents.cloning.data import (
     Array,
     Observations,
+    RowName,
     check_actions,
     check_finite,
     row_name,
@@ -34,9 +35,10 @@ from pg_agents.cloning.normalization import RawObservations, observation_normali
 from pg_agents.common.checks import (
     check_choice,
     check_count,
-    check_integer,
     check_not_negative,
+    check_seed,
 )
+from pg_agents.common.spaces import nearest_actions
 from pg_agents.common.tree import copy_observation, count, select, tree_map
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 
@@ -49,15 +51,7 @@ BatchController = Callable[[Observations, NDArray[np.bool_]], Any]
 def batch_controller(controller: Controller, deterministic: bool) -> BatchController:
     """Returns a function that computes the actions of N environments.
 
-    Args:
-        controller: a function from one observation to one action, or an object with
-            SB3's `predict`. A model whose environment normalises observations gets them
-            normalised by that.
-        deterministic: passed to `predict`.
-
-    Raises:
-        TypeError: if `controller` is neither.
-        ValueError: if the normalisation of the model's environment is not known.
+    The arguments are those of `record_demonstrations`, and so are the errors.
     """
     predict = getattr(controller, "predict", None)
     if isinstance(controller, type) or not (predict or callable(controller)):
@@ -206,23 +200,108 @@ def record_demonstrations(
     check_choice("deterministic", deterministic, (True, False))
     check_not_negative("noise", noise)
     if seed is not None:
-        check_integer("seed", seed, 0)
+        check_seed("seed", seed)
         # Gymnasium rejects NumPy integers.
-        seed = operator.index(seed)
+        seed = int(seed)
     act = batch_controller(controller, deterministic)
     vec_env = _unnormalized_vec_env(env)
-    try:
+    n_envs, space = vec_env.num_envs, vec_env.action_space
+    # One entry a step, each [N, ...].
+    observations: list[Observations] = []
+    actions: list[Array] = []
+    episode_starts: list[NDArray[np.bool_]] = []
+    recorded: list[NDArray[np.bool_]] = []
+    # Returns and lengths of the finished episodes of each environment.
+    finished: list[list[tuple[float, int]]] = [[] for _ in range(n_envs)]
+    # Each environment records its own number: the first episodes to finish in any
+    # environment would be short ones too often.
+    remaining = np.full(n_envs, math.inf if n_episodes is None else n_episodes)
+    active = np.zeros(n_envs, dtype=np.bool_)
+
+    def name_of_env(i: int) -> str:
+        return f"that of environment {i} in step {lengths[i]} of its episode"
+
+    with ExitStack() as stack:
+        if isinstance(env, str):
+            stack.callback(vec_env.close)
+        if isinstance(vec_env.observation_space, spaces.Tuple):
+            raise ValueError(
+                f"Tuple observations are not supported, got {vec_env.observation_space}"
+            )
+        is_float = isinstance(space, spaces.Box) and space.dtype.kind == "f"
+        if noise > 0 and not is_float:
+            raise ValueError(
+                f"noise={noise} needs an action space of floats (a Box), got {space}"
+            )
+        rng = np.random.default_rng(seed)
         if seed is not None:
             vec_env.seed(seed)
-        recorder = _Recorder(vec_env, noise, seed)
-        with recorder.raw.capture():
-            if n_steps is not None:
-                return recorder.record_steps(act, n_steps)
-            assert n_episodes is not None, "checked above"
-            return recorder.record_episodes(act, n_episodes, max_episode_steps)
-    finally:
-        if isinstance(env, str):
-            vec_env.close()
+        raw = RawObservations(vec_env)
+        stack.enter_context(raw.capture())
+        while remaining.any() and (n_steps is None or len(recorded) < n_steps):
+            # SB3 cannot reset one environment alone: after a truncated episode it waits
+            # until the others have finished.
+            if not active.any():
+                obs: Any = raw.pop(vec_env.reset(), None)
+                active = remaining > 0
+                starts = np.ones(n_envs, dtype=np.bool_)
+                returns, lengths = np.zeros(n_envs), np.zeros(n_envs, dtype=np.int64)
+            _check_not_nan(obs, active, name_of_env)
+            # A copy, since the controller and the environment may modify the original.
+            observations.append(copy_observation(obs))
+            chosen = check_actions(
+                space, act(obs, starts), "the controller's actions", name_of_env
+            )
+            actions.append(chosen)
+            episode_starts.append(lengths == 0)
+            executed = chosen
+            if noise > 0:
+                noisy = chosen + noise * rng.standard_normal(chosen.shape)
+                executed = nearest_actions(noisy, space)
+            next_obs, rewards, starts, _ = vec_env.step(executed)
+            obs = raw.pop(next_obs, starts)
+            # Only VectorEnvAdapter has dummy steps.
+            none = np.zeros(n_envs, dtype=np.bool_)
+            is_dummy = getattr(vec_env.unwrapped, "dummy_steps", none)
+            of_step = active & ~is_dummy
+            recorded.append(of_step)
+            finite = np.isfinite(rewards) | ~of_step
+            check_finite("the environment's rewards", rewards, finite, name_of_env)
+            returns += np.where(is_dummy, 0.0, rewards)
+            lengths += ~is_dummy
+            truncated = of_step & ~starts & (lengths >= max_episode_steps)
+            if n_episodes is None:
+                truncated = none
+            if truncated.any():
+                warnings.warn(
+                    f"an episode was truncated after {max_episode_steps} steps: raise "
+                    "max_episode_steps, or give n_steps if episodes never end",
+                    stacklevel=2,
+                )
+            ended = of_step & (starts | truncated)
+            for i in np.flatnonzero(ended):
+                finished[i].append((returns[i], lengths[i]))
+            remaining -= ended
+            active = active & ~truncated & (remaining > 0)
+            returns[starts] = 0.0
+            lengths[starts] = 0
+
+    mask = np.stack(recorded, axis=1)
+
+    def join(*steps: Array) -> Array:
+        # One environment after the other.
+        return np.stack(steps, axis=1)[mask]
+
+    episodes = [episode for of_env in finished for episode in of_env]
+    return Demonstrations(
+        tree_map(join, *observations),
+        join(*actions),
+        np.array([episode_return for episode_return, _ in episodes], dtype=np.float64),
+        np.array([length for _, length in episodes], dtype=np.int64),
+        join(*episode_starts),
+        raw.space,
+        space,
+    )
 
 
 def _unnormalized_vec_env(env: AnyEnv | str) -> VecEnv:
@@ -248,153 +327,13 @@ def _unnormalized_vec_env(env: AnyEnv | str) -> VecEnv:
     return env
 
 
-class _Recorder:
-    """Steps N environments and records their transitions."""
-
-    def __init__(self, env: VecEnv, noise: float, seed: int | None) -> None:
-        space = env.action_space
-        floats = isinstance(space, spaces.Box) and np.issubdtype(
-            space.dtype, np.floating
-        )
-        if noise > 0 and not floats:
-            raise ValueError(
-                f"noise={noise} needs an action space of floats (a Box), got {space}"
-            )
-        if isinstance(env.observation_space, spaces.Tuple):
-            raise ValueError(
-                f"Tuple observations are not supported, got {env.observation_space}"
-            )
-        self.raw = RawObservations(env)
-        self._env, self._noise = env, noise
-        self._rng = np.random.default_rng(seed)
-        # One entry a step, each [N, ...].
-        self._observations: list[Observations] = []
-        self._actions: list[Array] = []
-        self._episode_starts: list[NDArray[np.bool_]] = []
-        self._recorded: list[NDArray[np.bool_]] = []
-        # Index of the environment, return and length of each finished episode.
-        self._episodes: list[tuple[int, float, int]] = []
-
-    def record_steps(self, act: BatchController, n_steps: int) -> Demonstrations:
-        """Records the same number of steps of each environment."""
-        self._reset()
-        active = np.ones(self._env.num_envs, dtype=np.bool_)
-        for _ in range(n_steps):
-            self._step(act, active, math.inf)
-        return self._demonstrations()
-
-    def record_episodes(
-        self, act: BatchController, n_episodes: int, max_episode_steps: int
-    ) -> Demonstrations:
-        """Records the same number of episodes of each environment.
-
-        The first ones to finish in any environment would be short ones too often.
-        """
-        remaining = np.full(self._env.num_envs, n_episodes)
-        while remaining.any():
-            self._reset()
-            active = remaining > 0
-            # SB3 cannot reset one environment alone: after a truncated episode it waits
-            # until the others have finished.
-            while active.any():
-                ended, truncated = self._step(act, active, max_episode_steps)
-                remaining -= ended
-                active = active & ~truncated & (remaining > 0)
-        return self._demonstrations()
-
-    def _reset(self) -> None:
-        n_envs = self._env.num_envs
-        self._obs: Any = self.raw.pop(self._env.reset(), None)
-        self._starts = np.ones(n_envs, dtype=np.bool_)
-        self._returns = np.zeros(n_envs)
-        self._lengths = np.zeros(n_envs, dtype=np.int64)
-
-    def _step(
-        self, act: BatchController, active: NDArray[np.bool_], max_episode_steps: float
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Steps all environments and records the active ones.
-
-        Returns:
-            Whose recorded episode ended, and whose was truncated, `[N]` bool each.
-        """
-        env = self._env
-        # A copy, since the controller and the environment may modify the original.
-        obs = copy_observation(self._obs)
-        self._check_observations(obs, active)
-        actions = check_actions(
-            env.action_space,
-            act(self._obs, self._starts),
-            "the controller's actions",
-            self._row_name,
-        )
-        next_obs, rewards, dones, _ = env.step(self._with_noise(actions))
-        self._obs = self.raw.pop(next_obs, dones)
-        adapter = env.unwrapped
-        is_dummy = (
-            adapter.dummy_steps
-            if isinstance(adapter, VectorEnvAdapter)
-            else np.zeros(len(dones), dtype=np.bool_)
-        )
-        recorded = active & ~is_dummy
-        finite = np.isfinite(rewards) | ~recorded
-        check_finite("the environment's rewards", rewards, finite, self._row_name)
-        self._observations.append(obs)
-        self._actions.append(actions)
-        self._episode_starts.append(self._lengths == 0)
-        self._recorded.append(recorded)
-        self._returns += np.where(is_dummy, 0.0, rewards)
-        self._lengths += ~is_dummy
-        truncated = recorded & ~dones & (self._lengths >= max_episode_steps)
-        if truncated.any():
-            warnings.warn(
-                f"an episode was truncated after {max_episode_steps} steps: raise "
-                "max_episode_steps, or give n_steps if episodes never end",
-                stacklevel=4,
-            )
-        ended = recorded & (dones | truncated)
-        self._episodes += [
-            (int(i), float(self._returns[i]), int(self._lengths[i]))
-            for i in np.flatnonzero(ended)
-        ]
-        self._returns[dones] = 0.0
-        self._lengths[dones] = 0
-        self._starts = dones
-        return ended, truncated
-
-    def _with_noise(self, actions: Array) -> Array:
-        space = self._env.action_space
-        if self._noise > 0:
-            assert isinstance(space, spaces.Box), "checked in __init__"
-            noise = self._noise * self._rng.standard_normal(actions.shape)
-            actions = np.clip(actions + noise, space.low, space.high)
-        return actions.astype(space.dtype, copy=False)
-
-    def _row_name(self, i: int) -> str:
-        return f"that of environment {i} in step {self._lengths[i]} of its episode"
-
-    def _check_observations(self, obs: Observations, active: NDArray[np.bool_]) -> None:
-        """Raises a NonFiniteError if an observation to be recorded is NaN."""
-        for key, array in obs.items() if isinstance(obs, dict) else [(None, obs)]:
-            if array.dtype.kind == "f":
-                name = "the environment's observations"
-                name += "" if key is None else f"[{key!r}]"
-                idle = ~active.reshape(-1, *[1] * (array.ndim - 1))
-                check_finite(name, array, ~np.isnan(array) | idle, self._row_name)
-
-    def _demonstrations(self) -> Demonstrations:
-        recorded = np.stack(self._recorded, axis=1)
-
-        def join(steps: list[Array]) -> Array:
-            # One environment after the other.
-            return np.stack(steps, axis=1)[recorded]
-
-        episodes = sorted(self._episodes, key=lambda episode: episode[0])
-        return Demonstrations(
-            tree_map(lambda *steps: join([*steps]), *self._observations),
-            join(self._actions),
-            np.array([episode[1] for episode in episodes], dtype=np.float64),
-            np.array([episode[2] for episode in episodes], dtype=np.int64),
-            join(self._episode_starts),
-            self.raw.space,
-            self._env.action_space,
-        )
+def _check_not_nan(
+    obs: Observations, active: NDArray[np.bool_], name_of_env: RowName
+) -> None:
+    """Raises a NonFiniteError if an observation to be recorded is NaN."""
+    for key, array in obs.items() if isinstance(obs, dict) else [(None, obs)]:
+        if array.dtype.kind == "f":
+            name = "the environment's observations"
+            name += "" if key is None else f"[{key!r}]"
+            idle = ~active.reshape(-1, *[1] * (array.ndim - 1))
+            check_finite(name, array, ~np.isnan(array) | idle, name_of_env)

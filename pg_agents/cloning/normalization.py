@@ -8,6 +8,7 @@ observation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -22,18 +23,14 @@ from gymnasium.vector import (
     VectorObservationWrapper,
     VectorWrapper,
 )
-from gymnasium.wrappers import vector as vector_wrappers
+from gymnasium.wrappers import vector
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     SubprocVecEnv,
-    VecCheckNan,
     VecEnv,
     VecEnvWrapper,
-    VecMonitor,
     VecNormalize,
-    VecTransposeImage,
-    VecVideoRecorder,
 )
 
 from pg_agents.cloning.data import Observations
@@ -43,47 +40,21 @@ from pg_agents.vec_env.arrays import with_rows
 
 Transform = Callable[[Observations], Observations]
 
-_NORMALIZERS = wrappers.NormalizeObservation, vector_wrappers.NormalizeObservation
-_NORMALIZER_METHODS = (
-    wrappers.NormalizeObservation.observation,
-    vector_wrappers.NormalizeObservation.observations,
+_NORMALIZERS = wrappers.NormalizeObservation, vector.NormalizeObservation
+_REWARD_NORMALIZERS = wrappers.NormalizeReward, vector.NormalizeReward
+# Modules whose wrappers are functions of the observation alone; most return it
+# unchanged. SB3's policies transpose images themselves.
+_STATELESS = re.compile(
+    r"gymnasium\.(core|vector\.vector_env)"
+    r"|gymnasium\.wrappers\.(vector\.)?(common|rendering|dict_info_to_list)"
+    r"|gymnasium\.wrappers\.(vector\.)?(stateful|transform|vectorize)_(action|reward)"
+    r"|gymnasium\.wrappers\.(transform|vector\.vectorize)_observation"
+    r"|stable_baselines3\.common\.monitor"
+    r"|stable_baselines3\.common\.vec_env\.vec_(check_nan|monitor|transpose)"
+    r"|stable_baselines3\.common\.vec_env\.vec_video_recorder"
+    r"|pg_agents\.vec_env\.adapter"
 )
-_WITH_STATISTICS = (
-    *_NORMALIZERS,
-    wrappers.NormalizeReward,
-    vector_wrappers.NormalizeReward,
-)
-# Modules whose `reset` and `step` return observations unchanged.
-_PASS_THROUGH_MODULES = (
-    "gymnasium.core",
-    "gymnasium.vector.vector_env",
-    "gymnasium.wrappers.common",
-    "gymnasium.wrappers.rendering",
-    "gymnasium.wrappers.stateful_action",
-    "gymnasium.wrappers.stateful_reward",
-    "gymnasium.wrappers.transform_action",
-    "gymnasium.wrappers.transform_reward",
-    "gymnasium.wrappers.vector.common",
-    "gymnasium.wrappers.vector.dict_info_to_list",
-    "gymnasium.wrappers.vector.rendering",
-    "gymnasium.wrappers.vector.stateful_reward",
-    "gymnasium.wrappers.vector.vectorize_action",
-    "gymnasium.wrappers.vector.vectorize_reward",
-    "stable_baselines3.common.monitor",
-)
-# Modules whose observation wrappers are functions of the observation alone.
-_STATELESS_MODULES = (
-    "gymnasium.core",
-    "gymnasium.vector.vector_env",
-    "gymnasium.wrappers.transform_observation",
-    "gymnasium.wrappers.vector.vectorize_observation",
-)
-_PASS_THROUGH_VEC_WRAPPERS = (
-    VecCheckNan,
-    VecMonitor,
-    VecTransposeImage,
-    VecVideoRecorder,
-)
+_NORMALIZING = re.compile(r"gymnasium\.wrappers\.(vector\.)?stateful_observation")
 
 
 class ObservationNormalizer:
@@ -96,18 +67,14 @@ class ObservationNormalizer:
         name: class name of the innermost normaliser.
         space: space of the raw observations.
         statistics: its `obs_rms`: a RunningMeanStd, or a dict of these.
-
-    Raises:
-        ValueError: if a wrapper is not a known function of the observation.
     """
 
     def __init__(self, layers: list[Any]) -> None:
         innermost = layers[-1]
         self.name = type(innermost).__name__
-        self.statistics: Any = innermost.obs_rms
         self.space = _input_space(innermost)
-        transforms = [_transform(layer, self.name) for layer in reversed(layers)]
-        self._transforms = [t for t in transforms if t is not None]
+        self.statistics: Any = innermost.obs_rms
+        self._transforms = [_transform(layer, self.name) for layer in reversed(layers)]
 
     def __call__(self, observations: Observations) -> Observations:
         """Returns normalised observations for raw ones `[B, *shape]`."""
@@ -117,10 +84,7 @@ class ObservationNormalizer:
 
 
 def observation_normalizer(env: VecEnv | None) -> ObservationNormalizer | None:
-    """Returns the normaliser of an environment; None if it has none.
-
-    Args:
-        env: environment of a model.
+    """Returns the normaliser of a model's environment; None if it has none.
 
     Raises:
         ValueError: if the statistics differ between environments, are in other
@@ -129,9 +93,8 @@ def observation_normalizer(env: VecEnv | None) -> ObservationNormalizer | None:
     """
     if env is None:
         return None
-    stacks, _ = _normalizer_stacks(env)
-    first = stacks[0]
-    if any(_signature(stack) != _signature(first) for stack in stacks[1:]):
+    first, *others = (_down_to_normalizer(layers) for layers in _layers(env))
+    if any(_signature(layers) != _signature(first) for layers in others):
         raise ValueError(
             "each environment of the model normalises observations with statistics of "
             "its own (gymnasium.wrappers.NormalizeObservation): remove it, and wrap "
@@ -150,28 +113,33 @@ class RawObservations:
         space: space of the raw observations.
 
     Raises:
-        ValueError: if environments in other processes normalise.
+        ValueError: if some environments normalise and others do not, or if
+            environments in other processes normalise.
     """
 
     def __init__(self, env: VecEnv) -> None:
-        stacks, layers = _normalizer_stacks(env)
+        layers = _layers(env)
+        stacks = [_down_to_normalizer(of_env) for of_env in layers]
         if len({bool(stack) for stack in stacks}) > 1:
             raise ValueError(
                 "either all environments or none must have a NormalizeObservation"
             )
-        # Unique: a wrapper of a vector environment is in the stack of each.
+        # By identity: a wrapper of a vector environment is in the stack of each.
         innermost = {id(stack[-1]): stack[-1] for stack in stacks if stack}
         self._normalizers = [*innermost.values()]
-        self._with_statistics = [
-            layer for layer in layers if isinstance(layer, _WITH_STATISTICS)
-        ]
+        # Inputs of each normaliser since the last call of `pop`.
+        self._inputs: list[list[Any]] = [[] for _ in innermost]
+        self._with_statistics = {
+            id(layer): layer
+            for of_env in layers
+            for layer in of_env
+            if isinstance(layer, _NORMALIZERS + _REWARD_NORMALIZERS)
+        }.values()
         self.space: spaces.Space[Any] = (
             _input_space(self._normalizers[0])
             if self._normalizers
             else env.observation_space
         )
-        # Inputs of each normaliser since the last call of `pop`.
-        self._inputs: list[list[Any]] = [[] for _ in self._normalizers]
 
     @contextmanager
     def capture(self) -> Generator[None]:
@@ -182,11 +150,8 @@ class RawObservations:
                 layer.update_running_mean = False
             for normalizer, inputs in zip(self._normalizers, self._inputs, strict=True):
                 name = _method_name(normalizer)
-                setattr(
-                    normalizer,
-                    name,
-                    partial(_capture_input, getattr(normalizer, name), inputs),
-                )
+                method = partial(_capture_input, getattr(normalizer, name), inputs)
+                setattr(normalizer, name, method)
             yield
         finally:
             for normalizer in self._normalizers:
@@ -203,8 +168,8 @@ class RawObservations:
         """Returns the raw observations `[N, *shape]` of the last reset or step.
 
         Args:
-            observations: returned by `reset` or `step`.
-            dones: `[N]` bool, returned by `step`; None after `reset`.
+            observations: what it returned.
+            dones: `[N]` bool, what a step returned; None after a reset.
         """
         if not self._normalizers:
             return observations
@@ -220,50 +185,31 @@ class RawObservations:
         return np.asarray(raw, dtype=self.space.dtype)
 
 
-def _method_name(normalizer: Any) -> str:  # noqa: ANN401
-    single = isinstance(normalizer, wrappers.NormalizeObservation)
-    return "observation" if single else "observations"
-
-
 def _capture_input(method: Callable[[Any], Any], inputs: list[Any], obs: Any) -> Any:  # noqa: ANN401
     inputs.append(copy_observation(obs))
     return method(obs)
 
 
-def _normalizer_stacks(env: VecEnv) -> tuple[list[list[Any]], list[Any]]:
-    """Returns the wrappers down to the innermost normaliser, and all wrappers.
+def _layers(env: VecEnv) -> list[list[Any]]:
+    """Returns the wrappers of each environment, outermost first.
 
-    Returns:
-        A list of wrappers for each environment, outermost first, empty without a
-        normaliser; and all wrappers of all environments.
+    Wrappers of a vector environment are in the list of each of its environments.
     """
-    outer: list[Any] = []
+    shared: list[Any] = []
     layer: Any = env
-    while isinstance(layer, VecEnvWrapper):
-        outer.append(layer)
-        layer = layer.venv
-    if isinstance(layer, VectorEnvAdapter):
-        layer = layer.env
-        while isinstance(layer, VectorWrapper):
-            outer.append(layer)
-            layer = layer.env
-    inner: list[list[Any]] = [[]]
+    while isinstance(layer, VecEnvWrapper | VectorEnvAdapter | VectorWrapper):
+        shared.append(layer)
+        layer = layer.venv if isinstance(layer, VecEnvWrapper) else layer.env
     if isinstance(layer, DummyVecEnv | SyncVectorEnv):
-        inner = [_wrappers(single) for single in layer.envs]
-    elif _normalizes_in_processes(layer):
+        return [shared + _wrappers(single) for single in layer.envs]
+    if _normalizes_in_processes(layer):
         raise ValueError(
             f"the environments in the other processes of {type(layer).__name__} "
             "normalise observations, and their statistics are not accessible: remove "
             "NormalizeObservation, and wrap the vector environment in "
             "stable_baselines3's VecNormalize"
         )
-    stacks = []
-    for layers in inner:
-        stack = outer + layers
-        while stack and not _is_normalizer(stack[-1]):
-            stack.pop()
-        stacks.append(stack)
-    return stacks, outer + [wrapper for layers in inner for wrapper in layers]
+    return [shared]
 
 
 def _wrappers(env: gymnasium.Env[Any, Any]) -> list[Any]:
@@ -272,12 +218,6 @@ def _wrappers(env: gymnasium.Env[Any, Any]) -> list[Any]:
         layers.append(env)
         env = env.env
     return layers
-
-
-def _is_normalizer(layer: Any) -> bool:  # noqa: ANN401
-    return isinstance(layer, _NORMALIZERS) or (
-        isinstance(layer, VecNormalize) and layer.norm_obs
-    )
 
 
 def _normalizes_in_processes(env: Any) -> bool:  # noqa: ANN401
@@ -295,14 +235,34 @@ def _normalizes_in_processes(env: Any) -> bool:  # noqa: ANN401
     return any(env.call("has_wrapper_attr", "obs_rms"))
 
 
-def _signature(stack: list[Any]) -> list[Any]:
+def _down_to_normalizer(layers: list[Any]) -> list[Any]:
+    """Returns wrappers down to the innermost normaliser; none without one."""
+    for n in range(len(layers), 0, -1):
+        layer = layers[n - 1]
+        if isinstance(layer, _NORMALIZERS) or (
+            isinstance(layer, VecNormalize) and layer.norm_obs
+        ):
+            return layers[:n]
+    return []
+
+
+def _signature(layers: list[Any]) -> list[Any]:
     """Returns classes and statistics, to be compared."""
     return [
         (type(layer), layer.obs_rms.mean.tolist(), layer.obs_rms.var.tolist())
         if isinstance(layer, _NORMALIZERS)
         else type(layer)
-        for layer in stack
+        for layer in layers
     ]
+
+
+def _method_name(layer: Any) -> str:  # noqa: ANN401
+    """Returns the name of the method in which a wrapper transforms observations."""
+    if isinstance(layer, VectorObservationWrapper):
+        return "observations"
+    if isinstance(layer, gymnasium.ObservationWrapper):
+        return "observation"
+    return "step_wait" if isinstance(layer, VecEnv) else "step"
 
 
 def _input_space(layer: Any) -> spaces.Space[Any]:  # noqa: ANN401
@@ -314,47 +274,38 @@ def _input_space(layer: Any) -> spaces.Space[Any]:  # noqa: ANN401
     return space
 
 
-def _transform(layer: Any, innermost: str) -> Transform | None:  # noqa: ANN401
-    """Returns what a wrapper does to observations `[B, *shape]`; None if nothing.
+def _transform(layer: Any, innermost: str) -> Transform:  # noqa: ANN401
+    """Returns what a wrapper does to observations `[B, *shape]`.
 
     Raises:
         ValueError: if it is not a known function of the observation.
     """
+    kind, name = type(layer), _method_name(layer)
     if isinstance(layer, VecNormalize):
-        return layer.normalize_obs if layer.norm_obs else None
-    kind = type(layer)
+        # Returns them unchanged with norm_obs=False.
+        return layer.normalize_obs
     if isinstance(layer, _NORMALIZERS):
-        if getattr(kind, _method_name(layer)) in _NORMALIZER_METHODS:
+        if _NORMALIZING.fullmatch(getattr(kind, name).__module__):
             return partial(_normalize, layer)
         raise ValueError(
             f"{kind.__name__} overrides the normalisation of NormalizeObservation: use "
             "gymnasium's NormalizeObservation or stable_baselines3's VecNormalize"
         )
-    if isinstance(layer, wrappers.TransformObservation):
-        renders = isinstance(layer, wrappers.AddRenderObservation)
-        methods = kind.reset, kind.step, kind.observation
-        if not renders and _defined_in(methods, _STATELESS_MODULES):
+    step = "step_wait" if isinstance(layer, VecEnv) else "step"
+    methods = [getattr(kind, method) for method in ("reset", step, name)]
+    renders = isinstance(layer, wrappers.AddRenderObservation)
+    if all(_STATELESS.fullmatch(m.__module__) for m in methods) and not renders:
+        if name == "observation":
             return partial(_transform_rows, layer)
-    elif isinstance(layer, VectorObservationWrapper):
-        methods = kind.reset, kind.step, kind.observations
-        if _defined_in(methods, _STATELESS_MODULES):
+        if name == "observations":
             return partial(_transform_batches, layer)
-    elif isinstance(layer, VecEnvWrapper):
-        if kind in _PASS_THROUGH_VEC_WRAPPERS:
-            return None
-    elif not isinstance(layer, gymnasium.ObservationWrapper):
-        if _defined_in((kind.reset, kind.step), _PASS_THROUGH_MODULES):
-            return None
+        return lambda observations: observations
     raise ValueError(
         f"{kind.__name__} is applied after {innermost}, and its output cannot be "
         f"computed from a single observation: apply it before {innermost}, next to the "
         "environment (or, if it is a function of each observation, implement it as "
         "gymnasium.wrappers.TransformObservation)"
     )
-
-
-def _defined_in(methods: tuple[Any, ...], modules: tuple[str, ...]) -> bool:
-    return all(method.__module__ in modules for method in methods)
 
 
 def _normalize(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
@@ -378,9 +329,9 @@ def _transform_batches(wrapper: Any, observations: Any) -> Any:  # noqa: ANN401
     rows = (np.arange(i, i + size).clip(max=n - 1) for i in range(0, n, size))
     batches = [
         copy_observation(
-            wrapper.observations(copy_observation(select(observations, index)))
+            wrapper.observations(copy_observation(select(observations, i)))
         )
-        for index in rows
+        for i in rows
     ]
     joined = tree_map(lambda *parts: np.concatenate(parts), *batches)
     return select(joined, np.arange(n))

@@ -42,10 +42,8 @@ def _nearest(numbers: Tensor, space: spaces.Space[Any]) -> Tensor:
         return numbers if numbers.dtype is dtype else numbers.to(dtype)
     if numbers.dtype is dtype and not dtype.is_floating_point:
         return numbers
-    low, high = (
-        torch.as_tensor(bound, device=numbers.device)
-        for bound in (space.low, space.high)
-    )
+    low = constant(space.low, numbers.device)
+    high = constant(space.high, numbers.device)
     if dtype.is_floating_point:
         return numbers.to(dtype).clamp(low, high)
     # float32 can't represent large integers. float64 can't represent the largest int64,
@@ -54,6 +52,22 @@ def _nearest(numbers: Tensor, space: spaces.Space[Any]) -> Tensor:
     at_high = rounded >= high.double()
     below_high = torch.where(at_high, low.double(), rounded).to(dtype)
     return torch.where(at_high, high, below_high)
+
+
+def constant(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Returns an array as a tensor on a device, which callers must not write to.
+
+    Copied once: copying an array to a GPU waits for it.
+    """
+    return _constant(array.tobytes(), array.dtype, array.shape, device)
+
+
+@lru_cache
+def _constant(
+    data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], device: torch.device
+) -> Tensor:
+    array = np.frombuffer(data, dtype).reshape(shape)
+    return torch.tensor(array, device=device)
 
 
 @lru_cache

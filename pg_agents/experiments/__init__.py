@@ -12,12 +12,14 @@ import lazy_loader
 from pg_agents.experiments.recipes import find_recipe, recipes
 
 if TYPE_CHECKING:
-    from pg_agents.experiments.errors import (
+    from pg_agents.experiments.folder import (
         DamagedRunError,
+        EvaluationRecord,
         FolderBusyError,
         OtherRunError,
+        Result,
+        RunFolder,
     )
-    from pg_agents.experiments.folder import EvaluationRecord, Result, RunFolder
     from pg_agents.experiments.recipe import Recipe, Reported
     from pg_agents.experiments.run import Progress, RunProgress, Training, run_one
     from pg_agents.experiments.seeds import RunReport, run_seeds
@@ -48,8 +50,14 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "errors": ["DamagedRunError", "FolderBusyError", "OtherRunError"],
-        "folder": ["EvaluationRecord", "Result", "RunFolder"],
+        "folder": [
+            "DamagedRunError",
+            "EvaluationRecord",
+            "FolderBusyError",
+            "OtherRunError",
+            "Result",
+            "RunFolder",
+        ],
         "recipe": ["Recipe", "Reported"],
         "run": ["Progress", "RunProgress", "Training", "run_one"],
         "seeds": ["RunReport", "run_seeds"],

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import gymnasium
@@ -13,6 +13,7 @@ import numpy as np
 import stable_baselines3
 import torch
 from gymnasium.vector import VectorEnv
+from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import LinearSchedule
@@ -22,14 +23,13 @@ from stable_baselines3.common.vec_env import (
     VecFrameStack,
     VecNormalize,
 )
-from torch import nn
 
 import pg_agents
 
 # Importing it registers the environments with Gymnasium.
 import pg_envs
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
-from pg_agents.experiments.settings import Settings, is_schedule
+from pg_agents.experiments.settings import Settings, is_schedule, suggestion
 from pg_agents.policies import features
 from pg_agents.vec_env.adapter import as_vec_env
 
@@ -37,7 +37,7 @@ from pg_agents.vec_env.adapter import as_vec_env
 _MAKE_VEC_ONLY = ("autoreset_mode", "vectorization_mode", "vector_kwargs")
 # Modules of the classes that are named in policy_kwargs.
 _CLASS_MODULES = {
-    "activation_fn": nn,
+    "activation_fn": torch.nn,
     "features_extractor_class": features,
     "optimizer_class": torch.optim,
 }
@@ -69,7 +69,10 @@ def make_training_env(settings: Settings) -> VecEnv | VectorEnv[Any, Any, Any]:
 
 
 def make_evaluation_env(
-    settings: Settings, seed: int, render_mode: str | None = None
+    settings: Settings,
+    seed: int,
+    render_mode: str | None = None,
+    max_steps: int | None = None,
 ) -> VecEnv:
     """Returns seeded environments for evaluation: single ones, each in a Monitor.
 
@@ -81,6 +84,8 @@ def make_evaluation_env(
         settings: settings of the run.
         seed: seed of the first environment; the next one has the next seed.
         render_mode: render mode of a single environment; None for no rendering.
+        max_steps: steps after which an episode of a single environment is cut off,
+            besides its own time limit; None for no limit.
     """
     evaluation = settings.evaluation
     kwargs = {**settings.env_kwargs, **evaluation.env_kwargs}
@@ -91,7 +96,7 @@ def make_evaluation_env(
         kwargs = {k: v for k, v in kwargs.items() if k not in _MAKE_VEC_ONLY}
         n_envs = evaluation.n_envs if render_mode is None else 1
         kwargs["render_mode"] = render_mode
-        env = _single_envs(settings.env_id, n_envs, kwargs)
+        env = _single_envs(settings.env_id, n_envs, kwargs, max_steps)
     env = _wrap(env, settings, training=False)
     env.seed(seed)
     return env
@@ -110,29 +115,43 @@ def make_model(
     accepted = list(inspect.signature(algorithm).parameters)
     for name in arguments:
         if name not in accepted:
-            close = difflib.get_close_matches(name, accepted, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"{settings.algorithm} takes no argument {name!r}{hint}")
+            raise ValueError(
+                f"{settings.algorithm} takes no argument {name!r}: "
+                f"{suggestion(name, accepted)}"
+            )
     return algorithm(settings.policy, env, seed=seed, **arguments)  # type: ignore[arg-type]
 
 
 def check_buildable(settings: Settings) -> None:
     """Raises what `make_training_env` and `make_model` raise for bad settings."""
-    env = make_training_env(settings)
-    try:
+    with closing(make_training_env(settings)) as env:
         make_model(settings, env, 0)
-    finally:
-        env.close()
 
 
 def constructor_arguments(settings: Settings) -> dict[str, Any]:
     """Returns arguments of the algorithm, with names replaced by what they name."""
-    arguments = {
-        name: _schedule(name, value) if is_schedule(value) else value
-        for name, value in settings.arguments.items()
-    }
-    if settings.policy_kwargs:
-        arguments["policy_kwargs"] = _policy_kwargs(settings.policy_kwargs)
+    arguments = dict(settings.arguments)
+    for name, value in arguments.items():
+        if is_schedule(value):
+            try:
+                start = float(value.removeprefix("lin_"))
+            except ValueError:
+                raise ValueError(
+                    f"{name} must be a number or read like 'lin_3e-4', got {value!r}"
+                ) from None
+            arguments[name] = LinearSchedule(start, 0.0, 1.0)
+    kwargs = dict(settings.policy_kwargs)
+    for name, module in _CLASS_MODULES.items():
+        if isinstance(kwargs.get(name), str):
+            cls = getattr(module, kwargs[name], None)
+            if not isinstance(cls, type):
+                raise ValueError(
+                    f"policy_kwargs: {name} must be a class of {module.__name__}, got "
+                    f"{kwargs[name]!r}"
+                )
+            kwargs[name] = cls
+    if kwargs:
+        arguments["policy_kwargs"] = kwargs
     return {**arguments, "device": settings.device}
 
 
@@ -155,8 +174,14 @@ def derived_seed(seed: int, purpose: int) -> int:
     return int(words[0] >> 1)
 
 
-def _single_envs(env_id: str, n_envs: int, kwargs: Mapping[str, Any]) -> VecEnv:
-    return DummyVecEnv([lambda: Monitor(gymnasium.make(env_id, **kwargs))] * n_envs)
+def _single_envs(
+    env_id: str, n_envs: int, kwargs: Mapping[str, Any], max_steps: int | None = None
+) -> VecEnv:
+    def make() -> gymnasium.Env[Any, Any]:
+        env = gymnasium.make(env_id, **kwargs)
+        return Monitor(env if max_steps is None else TimeLimit(env, max_steps))
+
+    return DummyVecEnv([make] * n_envs)
 
 
 def _wrap(env: VecEnv, settings: Settings, training: bool = True) -> VecEnv:
@@ -168,26 +193,3 @@ def _wrap(env: VecEnv, settings: Settings, training: bool = True) -> VecEnv:
     if settings.frame_stack is not None:
         env = VecFrameStack(env, settings.frame_stack)
     return env
-
-
-def _schedule(name: str, text: str) -> LinearSchedule:
-    try:
-        start = float(text.removeprefix("lin_"))
-    except ValueError:
-        raise ValueError(
-            f"{name} must be a number or read like 'lin_3e-4', got {text!r}"
-        ) from None
-    return LinearSchedule(start, 0.0, 1.0)
-
-
-def _policy_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    resolved = dict(kwargs)
-    for name, module in _CLASS_MODULES.items():
-        if isinstance(resolved.get(name), str):
-            if not isinstance(getattr(module, resolved[name], None), type):
-                raise ValueError(
-                    f"policy_kwargs: {name} must be a class of {module.__name__}, got "
-                    f"{resolved[name]!r}"
-                )
-            resolved[name] = getattr(module, resolved[name])
-    return resolved

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.monitor import ResultsWriter
 from stable_baselines3.common.vec_env import VecEnv
 
-from pg_agents.analysis.monitor import Episode
+from pg_agents.analysis.monitor import COLUMNS, Episode
 from pg_agents.analysis.run_data import (
     DamagedRunError,
     EvaluationRecord,
@@ -31,9 +30,8 @@ from pg_agents.checkpoint.archive import (
     read_content,
     versions,
 )
-from pg_agents.common.files import write_whole
+from pg_agents.common.files import write_file
 from pg_agents.experiments.building import algorithm_class
-from pg_agents.experiments.errors import OtherRunError
 from pg_agents.experiments.settings import (
     EXTRAS,
     RunConfig,
@@ -41,10 +39,27 @@ from pg_agents.experiments.settings import (
     first_difference,
 )
 
-__all__ = ["EvaluationRecord", "Result", "RunFolder", "clear_disk_errors"]
+__all__ = [
+    "DamagedRunError",
+    "EvaluationRecord",
+    "FolderBusyError",
+    "OtherRunError",
+    "Result",
+    "RunFolder",
+    "cut_back",
+    "open_monitor",
+    "write_json",
+]
 
 FORMAT = 1
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class OtherRunError(ValueError):
+    """A folder holds the run of another recipe, or one with other settings."""
+
+
+class FolderBusyError(RuntimeError):
+    """Another process, or another thread, works in the folder."""
 
 
 class RunFolder:
@@ -53,7 +68,7 @@ class RunFolder:
     ==================  ==============================================================
     ``config.json``     recipe, variant, seed and all settings
     ``versions.json``   of Python and the libraries, including those of its extra
-    ``monitor.csv``     the training episodes, see `monitor_file`
+    ``monitor.csv``     the training episodes, see `open_monitor`
     ``checkpoint/``     the newest checkpoints
     ``model.zip``       the trained model
     ``evaluation.json`` returns and lengths of the evaluation episodes
@@ -77,12 +92,14 @@ class RunFolder:
             if data["format"] > FORMAT:
                 raise ValueError("written by a later pgtoy")
             settings = Settings.from_json(data["settings"])
-            self.config = RunConfig(data["recipe"], data["variant"], settings)
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise DamagedRunError(
                 self.path / "config.json", f"is not the config of a run: {error}"
             ) from error
+        self.config = RunConfig(data["recipe"], data["variant"], settings)
         self.seed: int = data["seed"]
+        self.checkpoints = self.path / "checkpoint"
+        self.monitor = self.path / "monitor.csv"
 
     @classmethod
     def path_of(cls, root: str | Path, config: RunConfig, seed: int) -> Path:
@@ -98,7 +115,7 @@ class RunFolder:
         """
         path.mkdir(parents=True, exist_ok=True)
         more = EXTRAS.get(config.settings.extra or "", ())
-        _write(path / "versions.json", versions(*more))
+        write_json(path / "versions.json", versions(*more))
         data = {
             "format": FORMAT,
             "recipe": config.recipe,
@@ -106,7 +123,7 @@ class RunFolder:
             "seed": seed,
             "settings": config.settings.to_json(),
         }
-        _write(path / "config.json", data)
+        write_json(path / "config.json", data)
         return cls(path)
 
     @property
@@ -114,25 +131,22 @@ class RunFolder:
         """Whether the run has a result."""
         return (self.path / "result.json").exists()
 
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
-        return self.path / "checkpoint"
-
-    @property
-    def monitor(self) -> Path:
-        """The file of the training episodes."""
-        return self.path / "monitor.csv"
-
     def check_is(self, config: RunConfig, seed: int) -> None:
         """Rejects the folder of another run.
 
         Raises:
             OtherRunError: (a ValueError) naming the first setting that differs.
         """
-        found = first_difference(
-            _identity(self.config, self.seed), _identity(config, seed)
+        there, here = (
+            {
+                "recipe": c.recipe,
+                "variant": c.variant,
+                "seed": s,
+                **c.settings.to_json(),
+            }
+            for c, s in ((self.config, self.seed), (config, seed))
         )
+        found = first_difference(there, here)
         if found:
             raise OtherRunError(
                 f"{self.path} holds another run: {found}; choose another folder, or "
@@ -140,27 +154,15 @@ class RunFolder:
             )
 
     def result(self) -> Result:
-        """Returns the summary of the finished run.
-
-        Raises:
-            DamagedRunError: (a ValueError) if it is missing or damaged.
-        """
+        """Returns the summary; a missing or damaged file raises a DamagedRunError."""
         return read_result(self.path)
 
     def evaluation(self) -> EvaluationRecord:
-        """Returns the evaluation episodes.
-
-        Raises:
-            DamagedRunError: (a ValueError) if they are missing or damaged.
-        """
+        """Returns the evaluation episodes; a damaged file raises a DamagedRunError."""
         return read_evaluation(self.path)
 
     def episodes(self) -> list[Episode]:
-        """Returns the training episodes.
-
-        Raises:
-            DamagedRunError: (a ValueError) if the file is missing, cut off or edited.
-        """
+        """Returns the training episodes; a damaged file raises a DamagedRunError."""
         return read_episodes(self.monitor)
 
     def load_model(self, env: VecEnv | None = None) -> BaseAlgorithm:
@@ -194,11 +196,11 @@ class RunFolder:
 
     def write_evaluation(self, record: EvaluationRecord) -> None:
         """Writes evaluation.json atomically."""
-        _write(self.path / "evaluation.json", asdict(record))
+        write_json(self.path / "evaluation.json", asdict(record))
 
     def write_result(self, result: Result) -> None:
         """Writes result.json atomically, which makes the run a finished one."""
-        _write(self.path / "result.json", asdict(result))
+        write_json(self.path / "result.json", asdict(result))
 
     def _model_content(self) -> bytes:
         path = self.path / "model.zip"
@@ -213,34 +215,54 @@ class RunFolder:
         return content
 
 
-@contextmanager
-def clear_disk_errors(path: Path) -> Iterator[None]:
-    """Adds to the error of a full disk what to do about it.
+def write_json(path: Path, data: Any) -> None:  # noqa: ANN401
+    """Writes a JSON file atomically."""
+    write_file(path, (json.dumps(data, indent=1) + "\n").encode())
+
+
+def open_monitor(path: Path, new_env_id: str | None = None) -> ResultsWriter:
+    """Returns a writer that appends episodes to a monitor.csv in SB3's format.
+
+    The columns `steps` and `episode` beside those of SB3's Monitor tell which episodes
+    came before a checkpoint. `pg_agents.analysis.monitor` reads the file.
+
+    Args:
+        path: the file.
+        new_env_id: the environment of a new file; None to append to an existing one.
 
     Raises:
-        OSError: with the same number, naming the folder.
+        OSError: if it can't be written; no half-written heading is left.
     """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
-            raise
-        raise OSError(
-            error.errno,
-            f"no space is left on the disk for {path}: free some and run the same "
-            "again; it resumes from the last checkpoint",
-        ) from error
+    if new_env_id is not None:
+        header = json.dumps({"t_start": time.time(), "env_id": new_env_id})
+        # Atomically: on a full disk SB3's writer would leave half a header.
+        write_file(path, f"#{header}\n{','.join(COLUMNS)}\r\n".encode())
+    return ResultsWriter(str(path), None, COLUMNS[3:], override_existing=False)
 
 
-def _identity(config: RunConfig, seed: int) -> dict[str, Any]:
-    settings: Mapping[str, Any] = config.settings.to_json()
-    return {
-        "recipe": config.recipe,
-        "variant": config.variant,
-        "seed": seed,
-        **settings,
-    }
+def cut_back(path: Path, steps: int, n_episodes: int) -> None:
+    """Truncates a monitor.csv to the episodes before a checkpoint.
 
+    The resumed run writes the episodes after the checkpoint again.
 
-def _write(path: Path, data: Any) -> None:  # noqa: ANN401
-    write_whole(path, (json.dumps(data, indent=1) + "\n").encode(), "json")
+    Args:
+        path: the file.
+        steps: training steps at the checkpoint.
+        n_episodes: number of episodes that had ended by then.
+
+    Raises:
+        DamagedRunError: (a ValueError) if episodes from before the checkpoint are
+            missing.
+        OSError: if the file can't be written; it is unchanged then.
+    """
+    episodes = read_episodes(path, until_damage=True)
+    n_before = sum(episode.steps <= steps for episode in episodes)
+    if n_before != n_episodes:
+        raise DamagedRunError(
+            path,
+            f"has {n_before} episodes of the {n_episodes} before the checkpoint at "
+            f"{steps} steps",
+        )
+    lines = path.read_bytes().splitlines(keepends=True)
+    if len(lines) > 2 + n_episodes:
+        write_file(path, b"".join(lines[: 2 + n_episodes]))

@@ -20,8 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from pg_agents.checkpoint.weights import load_weights, save_weights
 from pg_agents.experiments.building import make_evaluation_env, make_model
-from pg_agents.experiments.errors import DamagedRunError
-from pg_agents.experiments.folder import RunFolder
+from pg_agents.experiments.folder import DamagedRunError, RunFolder
 
 _FOLDER = Path(__file__).with_name("pretrained")
 _WEIGHTS = "weights.safetensors"
@@ -31,15 +30,7 @@ MAX_BYTES = 100_000
 
 
 class PretrainedRun(RunFolder):
-    """Folder of a pretrained model.
-
-    Args:
-        path: the folder.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-        DamagedRunError: (a ValueError) if its config.json is missing or damaged.
-    """
+    """Folder of a pretrained model."""
 
     def load_model(self, env: VecEnv | None = None) -> BaseAlgorithm:
         """Returns a new model with the trained weights of its actor.

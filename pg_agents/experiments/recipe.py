@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pg_agents.common.checks import check_count
-from pg_agents.experiments.settings import RunConfig, Settings, check_function_name
+from pg_agents.experiments.settings import RunConfig, Settings, suggestion
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -50,7 +49,7 @@ class Reported:
         tenth: whether to report our 10th percentile, for returns that vary widely.
     """
 
-    text: str
+    text: str = "no figure"
     value: float | None = None
     solved: float | None = None
     points: tuple[Point, ...] = ()
@@ -76,7 +75,7 @@ class Recipe:
 
     name: str
     title: str
-    reported: Reported
+    reported: Reported = Reported()
     variants: Mapping[str, Settings] = field(default_factory=dict)
     seeds: int = 10
     demo: str | None = None
@@ -89,18 +88,11 @@ class Recipe:
                     "a recipe and its variants are named with small letters, digits "
                     f"and hyphens, got {name!r}"
                 )
-        check_function_name(f"recipe {self.name}: demo", self.demo)
         if bool(self.variants) == (self.demo is not None):
             got = "both" if self.variants else "neither"
             raise ValueError(
                 f"recipe {self.name} must have variants or a demo, got {got}"
             )
-        for variant, settings in self.variants.items():
-            if not isinstance(settings, Settings):
-                raise TypeError(
-                    f"recipe {self.name}: variant {variant} must be Settings, got "
-                    f"{settings!r}"
-                )
         check_count(f"recipe {self.name}: seeds", self.seeds)
 
     @property
@@ -122,10 +114,8 @@ class Recipe:
             )
         name = next(iter(self.variants)) if variant is None else variant
         if name not in self.variants:
-            close = difflib.get_close_matches(name, self.variants, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
             raise ValueError(
-                f"recipe {self.name} has no variant {name!r}, only "
-                f"{', '.join(self.variants)}{hint}"
+                f"recipe {self.name} has no variant {name!r}: "
+                f"{suggestion(name, self.variants)}"
             )
         return RunConfig(self.name, name, self.variants[name])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,6 @@ from pg_agents.analysis.statistics import (
     interquartile_mean,
 )
 from pg_agents.analysis.summary import (
-    Summary,
     n_solved,
     reached_criterion,
     solved_criterion,
@@ -25,12 +24,11 @@ from pg_agents.analysis.summary import (
 )
 from pg_agents.callbacks import RunningReward
 from pg_agents.common.env_specs import registered_threshold
-from pg_agents.common.files import write_whole
-from pg_agents.experiments.folder import RunFolder
+from pg_agents.experiments.folder import RunFolder, write_json
 from pg_agents.experiments.recipe import Point, Recipe, Reported
 from pg_agents.experiments.seeds import RunReport
-from pg_agents.experiments.settings import RunConfig, Settings
-from pg_agents.experiments.stages import read_stages
+from pg_agents.experiments.settings import RunConfig, group_name
+from pg_agents.experiments.warm_start import read_stages
 
 # The running reward of fewer episodes is mostly noise; `StopWhenSolved` uses the same.
 _MIN_EPISODES = 20
@@ -128,12 +126,6 @@ class RunsSummary:
     versions: dict[str, str]
     success: dict[str, list[float]] = field(default_factory=dict)
 
-    @property
-    def name(self) -> str:
-        """Name of the group's folder."""
-        settings = Settings.from_json(self.settings)
-        return RunConfig(self.recipe, self.variant, settings).name
-
     def metrics(self, reported: Reported) -> list[Metric]:
         """Returns the metrics, those of training first."""
         # What a notebook reports of its training holds for its own settings alone.
@@ -152,22 +144,19 @@ class RunsSummary:
         for stage, values in self.success.items():
             name = f"success rate, {stage.replace('_', ' ')}"
             metrics.append(Metric(name, tuple(values)))
-        evaluation = Metric("evaluation", tuple(self.evaluation), reported.value)
-        if reported.solved is not None:
-            evaluation = replace(
-                evaluation, reported=reported.solved, source="solved at"
-            )
-        metrics.append(evaluation)
+        if reported.solved is None:
+            goal, source = reported.value, "notebook"
+        else:
+            goal, source = reported.solved, "solved at"
+        metrics.append(Metric("evaluation", tuple(self.evaluation), goal, source))
         if reported.tenth:
-            name = "10th percentile of its episodes"
-            metrics.append(Metric(name, tuple(self.p10)))
+            metrics.append(Metric("10th percentile of its episodes", tuple(self.p10)))
         return metrics
 
     def write(self, folder: Path) -> Path:
         """Writes ``NAME.json`` atomically, and returns its path."""
-        path = folder / f"{self.name}.json"
-        content = json.dumps(asdict(self), indent=1) + "\n"
-        write_whole(path, content.encode(), "json")
+        path = folder / f"{group_name(self.recipe, self.variant)}.json"
+        write_json(path, asdict(self))
         return path
 
     @classmethod
@@ -183,15 +172,9 @@ class RunsSummary:
             raise ValueError(f"{path} is cut off or damaged: {error}") from error
         except TypeError as error:
             raise ValueError(f"{path} is not a summary of runs: {error}") from error
-        lists: list[list[Any]] = [
-            found.evaluation,
-            found.p10,
-            found.steps,
-            found.episodes,
-            found.wall_seconds,
-            *found.points.values(),
-            *found.success.values(),
-        ]
+        lists: list[list[Any]] = [found.evaluation, found.p10, found.steps]
+        lists += [found.episodes, found.wall_seconds]
+        lists += [*found.points.values(), *found.success.values()]
         if {len(values) for values in lists} != {len(found.seeds)} or not found.seeds:
             raise ValueError(f"{path} must have an entry for each seed")
         return found
@@ -210,31 +193,42 @@ def summarise_runs(recipe: Recipe, folders: Sequence[RunFolder]) -> RunsSummary:
     """
     if not folders:
         raise ValueError("folders must hold at least one run, got none")
-    config = folders[0].config
+    config, reported = folders[0].config, recipe.reported
     for folder in folders:
         folder.check_is(config, folder.seed)
     runs = [read_run(folder.path) for folder in folders]
-    results = [run.result for run in runs]
     scores = [run.score for run in runs]
     returns = [run.episodes.returns.tolist() for run in runs]
-    settings = config.settings
-    threshold = registered_threshold(settings.env_id)
+    shortest = min(map(len, returns))
+    counts_episodes = config.settings.episodes is not None
+    points, running_reward = {}, []
+    for point in reported.points:
+        if counts_episodes and point.episode <= shortest:
+            window = slice(point.episode - point.window, point.episode)
+            points[_key(point)] = [float(np.mean(of_run[window])) for of_run in returns]
+    if reported.running_reward is not None and counts_episodes:
+        if shortest >= _MIN_EPISODES:
+            for of_run in returns:
+                average = RunningReward()
+                averages = [average.update(value) for value in of_run]
+                running_reward.append(max(averages[_MIN_EPISODES - 1 :]))
+    threshold = registered_threshold(config.settings.env_id)
     stages = [read_stages(folder.path) for folder in folders]
     shared = [name for name in stages[0] if all(name in found for found in stages)]
     return RunsSummary(
         recipe=config.recipe,
         variant=config.variant,
-        settings=settings.to_json(),
+        settings=config.settings.to_json(),
         seeds=[folder.seed for folder in folders],
         evaluation=scores,
         p10=[float(np.percentile(run.evaluation.returns, 10)) for run in runs],
-        points=_points(recipe.reported, settings, returns),
-        running_reward=_highest_running_rewards(recipe.reported, settings, returns),
+        points=points,
+        running_reward=running_reward,
         solved=None if threshold is None else n_solved(scores, threshold),
-        steps=[result.steps for result in results],
-        episodes=[result.episodes for result in results],
-        wall_seconds=[result.wall_seconds for result in results],
-        versions=_versions(folders[0]),
+        steps=[run.result.steps for run in runs],
+        episodes=[run.result.episodes for run in runs],
+        wall_seconds=[run.result.wall_seconds for run in runs],
+        versions=json.loads((folders[0].path / "versions.json").read_bytes()),
         success={name: [s[name].success_rate for s in stages] for name in shared},
     )
 
@@ -249,17 +243,13 @@ def summary_text(
         config: that was run, including changed settings.
         reports: of the runs; failed ones are counted.
     """
-    finished = [report for report in reports if report.result is not None]
-    if finished:
-        folders = [RunFolder(report.folder) for report in finished]
-        group = RunGroup(config.name, tuple(read_run(r.folder) for r in finished))
-        lines = [*_seed_table(group), ""]
-        lines += _metric_lines(recipe, summarise_runs(recipe, folders))
-        lines += _solved_lines(summarise([group], group.threshold)[0])
+    folders = [RunFolder(r.folder) for r in reports if r.result is not None]
+    if folders:
+        lines = _finished_lines(recipe, config, folders)
     else:
         lines = [f"{config.name}: no run has finished"]
     lines.append(f"notebook: {recipe.reported.text}")
-    n_failed = len(reports) - len(finished)
+    n_failed = len(reports) - len(folders)
     if n_failed:
         lines.append(f"{n_failed} of {len(reports)} runs failed")
     return "\n".join(lines)
@@ -275,8 +265,12 @@ def coverage(n_seeds: int) -> str:
     return f"; their 95 % interval covers about {_COVERAGE[measured]} %"
 
 
-def _seed_table(group: RunGroup) -> list[str]:
+def _finished_lines(
+    recipe: Recipe, config: RunConfig, folders: Sequence[RunFolder]
+) -> list[str]:
+    """Returns a line for each seed and metric, and how many runs solve the task."""
     lines = [f"{'seed':>6}  {'return':>18}  {'steps':>10}  {'episodes':>8}  {'s':>8}"]
+    group = RunGroup(config.name, tuple(read_run(folder.path) for folder in folders))
     for run in group.runs:
         result = run.result
         score = f"{result.mean_return:.4g} ± {result.sd_return:.3g}"
@@ -284,65 +278,23 @@ def _seed_table(group: RunGroup) -> list[str]:
             f"{run.seed:>6}  {score:>18}  {result.steps:>10}  "
             f"{result.episodes:>8}  {result.wall_seconds:>8.1f}"
         )
-    return lines
-
-
-def _metric_lines(recipe: Recipe, summary: RunsSummary) -> list[str]:
-    n_seeds = len(summary.seeds)
-    seeds = "1 seed" if n_seeds == 1 else f"interquartile means over {n_seeds} seeds"
-    lines = [f"{summary.name}: {seeds}{coverage(n_seeds)}"]
-    metrics = summary.metrics(recipe.reported)
+    n = len(folders)
+    seeds = "1 seed" if n == 1 else f"interquartile means over {n} seeds"
+    lines += ["", f"{config.name}: {seeds}{coverage(n)}"]
+    metrics = summarise_runs(recipe, folders).metrics(recipe.reported)
     width = max(len(metric.name) for metric in metrics)
     for metric in metrics:
         text = str(metric).replace("**", "")
         lines.append(f"  {metric.name.ljust(width)}  {text}")
+    summary = summarise([group], group.threshold)[0]
+    speed = summary.speed
+    if speed is not None:
+        lines += [
+            f"  {summary.n_solved} of {n} {solved_criterion(speed)}",
+            f"  {speed.n_reached} of {n} {reached_criterion(speed)}",
+        ]
     return lines
-
-
-def _solved_lines(summary: Summary) -> list[str]:
-    """Returns how many runs solve the task and reach the threshold in training."""
-    if summary.speed is None:
-        return []
-    return [
-        f"  {summary.n_solved} of {summary.n_runs} {solved_criterion(summary.speed)}",
-        f"  {summary.speed.n_reached} of {summary.n_runs} "
-        f"{reached_criterion(summary.speed)}",
-    ]
-
-
-def _points(
-    reported: Reported, settings: Settings, returns: Sequence[Sequence[float]]
-) -> dict[str, list[float]]:
-    """Returns the averages at the reported episodes, for runs that count episodes."""
-    if settings.episodes is None:
-        return {}
-    points = {}
-    for point in reported.points:
-        if all(len(of_run) >= point.episode for of_run in returns):
-            window = slice(point.episode - point.window, point.episode)
-            points[_key(point)] = [float(np.mean(of_run[window])) for of_run in returns]
-    return points
-
-
-def _highest_running_rewards(
-    reported: Reported, settings: Settings, returns: Sequence[Sequence[float]]
-) -> list[float]:
-    if reported.running_reward is None or settings.episodes is None:
-        return []
-    if any(len(of_run) < _MIN_EPISODES for of_run in returns):
-        return []
-    highest = []
-    for of_run in returns:
-        average = RunningReward()
-        averages = [average.update(value) for value in of_run]
-        highest.append(max(averages[_MIN_EPISODES - 1 :]))
-    return highest
 
 
 def _key(point: Point) -> str:
     return f"{point.episode}/{point.window}"
-
-
-def _versions(folder: RunFolder) -> dict[str, str]:
-    found: Mapping[str, Any] = json.loads((folder.path / "versions.json").read_bytes())
-    return {name: str(version) for name, version in found.items()}

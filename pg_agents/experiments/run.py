@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from stable_baselines3.common.monitor import ResultsWriter
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
+from pg_agents.analysis.monitor import COLUMNS, Episode
 from pg_agents.callbacks import (
     KeepCheckpoints,
     RunningReward,
@@ -36,7 +38,7 @@ from pg_agents.callbacks import (
 from pg_agents.callbacks.checkpoint import checkpoint_content
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.checkpoint.state import next_seed
-from pg_agents.common.files import remove_temporaries, write_whole
+from pg_agents.common.files import remove_temporaries, write_file
 from pg_agents.experiments.building import (
     algorithm_class,
     derived_seed,
@@ -45,19 +47,14 @@ from pg_agents.experiments.building import (
     make_model,
     make_training_env,
 )
-from pg_agents.experiments.errors import DamagedRunError, FolderBusyError
 from pg_agents.experiments.folder import (
+    DamagedRunError,
     EvaluationRecord,
+    FolderBusyError,
     Result,
     RunFolder,
-    clear_disk_errors,
-)
-from pg_agents.experiments.monitor_file import (
-    Episode,
-    appending_writer,
     cut_back,
-    new_writer,
-    row,
+    open_monitor,
 )
 from pg_agents.experiments.settings import (
     DEFAULT_ROOT,
@@ -95,6 +92,7 @@ class Progress(NamedTuple):
 
 
 OnProgress = Callable[[Progress], None]
+StopAsked = Callable[[], bool]
 
 
 @dataclass
@@ -102,18 +100,21 @@ class RunProgress:
     """Progress that is saved with each checkpoint, as `model.run_progress`.
 
     Attributes:
-        n_episodes: number of finished episodes.
-        running_reward: exponential average of their returns, with a factor of 0.05.
+        running_reward: exponential average of the returns, with a factor of 0.05.
         seconds: duration of the training so far, pauses excluded.
         resumed_at: numbers of steps at which the run was resumed.
         ended: whether training has ended.
     """
 
-    n_episodes: int = 0
     running_reward: RunningReward = field(default_factory=RunningReward)
     seconds: float = 0.0
     resumed_at: list[int] = field(default_factory=list)
     ended: bool = False
+
+    @property
+    def n_episodes(self) -> int:
+        """Number of finished episodes."""
+        return self.running_reward.n_episodes
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Training:
         callbacks: callbacks that record episodes and checkpoints, and end the training.
         timesteps: number of steps left, for `learn`.
         folder: folder of the run.
+        stop_asked: whether the run is to stop with a checkpoint.
     """
 
     config: RunConfig
@@ -139,6 +141,7 @@ class Training:
     callbacks: list[BaseCallback]
     timesteps: int
     folder: RunFolder
+    stop_asked: StopAsked
 
     def learn(self, *callbacks: BaseCallback) -> BaseAlgorithm:
         """Learns for the steps that are left, and returns the model.
@@ -146,13 +149,7 @@ class Training:
         Args:
             *callbacks: callbacks that precede those of the run.
         """
-        model = self.model
-        return model.learn(
-            self.timesteps,
-            [*callbacks, *self.callbacks],
-            log_interval=None,  # type: ignore[arg-type]
-            reset_num_timesteps=model.num_timesteps == 0,
-        )
+        return learn(self.model, self.timesteps, [*callbacks, *self.callbacks])
 
 
 def run_one(
@@ -161,7 +158,7 @@ def run_one(
     root: str | Path = DEFAULT_ROOT,
     *,
     on_progress: OnProgress | None = None,
-    stop_asked: Callable[[], bool] | None = None,
+    stop_asked: StopAsked | None = None,
 ) -> RunFolder:
     """Trains and evaluates with one seed, in a folder of its own.
 
@@ -190,9 +187,11 @@ def run_one(
         KeyboardInterrupt: if it was asked to stop; a checkpoint has been saved.
     """
     check_seed(seed)
-    require_extra(config.settings.extra, f"recipe {config.recipe}")
+    settings = config.settings
+    require_extra(settings.extra, f"recipe {config.recipe}")
+    train = load_function(settings.train) if settings.train else Training.learn
     path = RunFolder.path_of(root, config, seed)
-    with _PROCESS_LOCK, clear_disk_errors(path), _folder_lock(path), _one_thread():
+    with _PROCESS_LOCK, _clear_disk_errors(path), _folder_lock(path), _one_thread():
         path.mkdir(exist_ok=True)
         try:
             remove_temporaries(path, "")
@@ -200,7 +199,15 @@ def run_one(
             if folder is not None and folder.finished:
                 folder.check()
                 return folder
-            return _Run(config, seed, path, folder, on_progress, stop_asked).finish()
+            with closing(make_training_env(settings)) as env:
+                model = _new_or_resumed_model(settings, seed, env, folder)
+                # Created after the model, whose constructor may refuse the settings.
+                folder = folder or RunFolder.create(path, config, seed)
+                if not progress_of(model).ended:
+                    model = _train(model, folder, train, on_progress, stop_asked)
+                write_file(path / "model.zip", checkpoint_content(model))
+            _write_results(folder, model)
+            return folder
         finally:
             # A refused run leaves no empty folder.
             with suppress(OSError):
@@ -215,8 +222,7 @@ def evaluate(folder: RunFolder) -> EvaluationRecord:
     """
     settings = folder.config.settings
     seed = derived_seed(folder.seed, _EVALUATION_SEED)
-    env = make_evaluation_env(settings, seed)
-    try:
+    with closing(make_evaluation_env(settings, seed)) as env:
         model = folder.load_model(env)
         set_random_seed(seed)
         # RandomAgent draws from the policy's copy of the space.
@@ -228,18 +234,32 @@ def evaluate(folder: RunFolder) -> EvaluationRecord:
             settings.evaluation.deterministic,
             return_episode_rewards=True,
         )
-        assert isinstance(returns, list) and isinstance(lengths, list)
-    finally:
-        env.close()
+    assert isinstance(returns, list) and isinstance(lengths, list)
     return EvaluationRecord(seed, tuple(map(float, returns)), tuple(map(int, lengths)))
 
 
+def learn(
+    model: BaseAlgorithm, timesteps: int, callbacks: list[BaseCallback]
+) -> BaseAlgorithm:
+    """Trains a model, new or resumed, without SB3's log; returns it."""
+    silence(model)
+    return model.learn(
+        timesteps,
+        callbacks,
+        log_interval=None,  # type: ignore[arg-type]
+        reset_num_timesteps=model.num_timesteps == 0,
+    )
+
+
+def silence(model: BaseAlgorithm) -> None:
+    """Gives a model a logger without outputs; SB3's own makes a folder per `learn`."""
+    model.set_logger(Logger(folder=None, output_formats=[]))
+
+
 def check_seed(seed: int) -> None:
-    """Raises unless a seed is an integer from 0 to 2**31 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"a seed must be an integer, got {seed!r}")
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"a seed must be from 0 to 2**31 - 1, got {seed!r}")
+    """Raises a ValueError unless a seed is an integer from 0 to 2**31 - 1."""
+    if type(seed) is not int or not 0 <= seed < 2**31:
+        raise ValueError(f"a seed must be an integer from 0 to 2**31 - 1, got {seed!r}")
 
 
 def share_done(settings: Settings, steps: int, episodes: int) -> float:
@@ -252,125 +272,97 @@ def share_done(settings: Settings, steps: int, episodes: int) -> float:
 
 def progress_of(model: BaseAlgorithm) -> RunProgress:
     """Returns the progress that is saved with a model; a new one for a new model."""
-    if not hasattr(model, "run_progress"):
-        setattr(model, "run_progress", RunProgress())  # noqa: B010
-    progress: RunProgress = getattr(model, "run_progress")  # noqa: B009
+    progress: RunProgress = vars(model).setdefault("run_progress", RunProgress())
     return progress
 
 
-def silence(model: BaseAlgorithm) -> None:
-    """Gives a model a logger without outputs; SB3's own makes a folder per `learn`."""
-    model.set_logger(Logger(folder=None, output_formats=[]))
+def _existing_folder(path: Path, config: RunConfig, seed: int) -> RunFolder | None:
+    """Returns the folder if a run has begun there."""
+    if not (path / "config.json").exists():
+        started = ("monitor.csv", "checkpoint", "model.zip", "result.json")
+        if any((path / name).exists() for name in started):
+            raise DamagedRunError(path / "config.json", "is missing")
+        return None
+    folder = RunFolder(path)
+    folder.check_is(config, seed)
+    return folder
 
 
-class _Run:
-    """An unfinished run."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        seed: int,
-        path: Path,
-        folder: RunFolder | None,
-        on_progress: OnProgress | None,
-        stop_asked: Callable[[], bool] | None,
-    ) -> None:
-        self.config, self.settings, self.seed = config, config.settings, seed
-        self.path, self.folder = path, folder
-        self.on_progress, self.stop_asked = on_progress, stop_asked
-
-    def finish(self) -> RunFolder:
-        env = make_training_env(self.settings)
-        try:
-            model, returns = self._model(env)
-            # Created after the model, whose constructor may refuse the settings.
-            folder = self.folder or RunFolder.create(self.path, self.config, self.seed)
-            if not progress_of(model).ended:
-                model = self._train(model, returns, folder)
-            progress, n_steps = progress_of(model), model.num_timesteps
-            write_whole(folder.path / "model.zip", checkpoint_content(model), "zip")
-        finally:
-            env.close()
-        record = evaluate(folder)
-        folder.write_evaluation(record)
-        folder.write_result(
-            Result(
-                mean_return=float(np.mean(record.returns)),
-                sd_return=float(np.std(record.returns)),
-                n_episodes=len(record.returns),
-                steps=n_steps,
-                episodes=progress.n_episodes,
-                wall_seconds=round(progress.seconds, 3),
-                finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                resumed_at=tuple(progress.resumed_at),
-            )
+def _new_or_resumed_model(
+    settings: Settings,
+    seed: int,
+    env: VecEnv | VectorEnv[Any, Any, Any],
+    folder: RunFolder | None,
+) -> BaseAlgorithm:
+    """Returns the model of the last checkpoint, and cuts monitor.csv back to it."""
+    if folder is None or newest_checkpoint(folder.checkpoints) is None:
+        return make_model(settings, env, seed)
+    try:
+        model: BaseAlgorithm = resume(
+            algorithm_class(settings), folder.checkpoints, env, device=settings.device
         )
-        return folder
+    except FileNotFoundError:
+        # `resume` has renamed the checkpoints, all of which are damaged.
+        warnings.warn(f"{folder.path} starts over", stacklevel=3)
+        return make_model(settings, env, seed)
+    if not hasattr(model, "run_progress"):
+        raise ValueError(
+            f"{folder.path}: the checkpoint's run_progress can't be unpickled here; "
+            "resume it with the versions in versions.json, or delete the folder and "
+            "run it again"
+        )
+    progress, steps = progress_of(model), model.num_timesteps
+    cut_back(folder.monitor, steps, progress.n_episodes)
+    if not progress.ended:
+        progress.resumed_at.append(steps)
+        if not hasattr(model, "training_state"):
+            # SB3's checkpoints hold no random states; ours do.
+            model.set_random_seed(next_seed(seed, steps))
+    return model
 
-    def _model(
-        self, env: VecEnv | VectorEnv[Any, Any, Any]
-    ) -> tuple[BaseAlgorithm, list[float]]:
-        """Returns the model, new or resumed, and the returns of its past episodes."""
-        checkpoints = None if self.folder is None else self.folder.checkpoints
-        if checkpoints is None or newest_checkpoint(checkpoints) is None:
-            return make_model(self.settings, env, self.seed), []
-        algorithm = algorithm_class(self.settings)
-        try:
-            model = resume(algorithm, checkpoints, env, device=self.settings.device)
-        except FileNotFoundError:
-            # `resume` has renamed the checkpoints, all of which are damaged.
-            warnings.warn(f"{self.path} starts over", stacklevel=4)
-            return make_model(self.settings, env, self.seed), []
-        return model, self._resume(model)
 
-    def _resume(self, model: BaseAlgorithm) -> list[float]:
-        if not hasattr(model, "run_progress"):
-            raise ValueError(
-                f"{self.path}: the checkpoint's run_progress can't be unpickled here; "
-                "resume it with the versions in versions.json, or delete the folder "
-                "and run it again"
-            )
-        progress, steps = progress_of(model), model.num_timesteps
-        assert self.folder is not None, "a folder that has the checkpoint"
-        episodes = cut_back(self.folder.monitor, steps, progress.n_episodes)
-        if not progress.ended:
-            progress.resumed_at.append(steps)
-            if not hasattr(model, "training_state"):
-                # SB3's checkpoints hold no random states; ours do.
-                model.set_random_seed(next_seed(self.seed, steps))
-        return [episode.episode_return for episode in episodes]
+def _train(
+    model: BaseAlgorithm,
+    folder: RunFolder,
+    train: Callable[[Training], BaseAlgorithm],
+    on_progress: OnProgress | None,
+    stop_asked: StopAsked | None,
+) -> BaseAlgorithm:
+    settings = folder.config.settings
+    silence(model)
+    log = EpisodeLog(folder.monitor, settings, on_progress)
+    callbacks: list[BaseCallback] = [log]
+    if settings.stop_when_solved is not None:
+        solved = StopWhenSolved(**{"verbose": 0, **settings.stop_when_solved})
+        if model.num_timesteps > 0:
+            solved.add_returns(episode.episode_return for episode in folder.episodes())
+        callbacks.append(solved)
+    limit = NO_LIMIT if settings.timesteps is None else settings.timesteps
+    left = max(0, limit - model.num_timesteps)
+    with closing(log), _stop_request(stop_asked) as asked:
+        callbacks.append(
+            RunCheckpoints(settings.checkpoint_every, folder.checkpoints, asked)
+        )
+        return train(
+            Training(folder.config, folder.seed, model, callbacks, left, folder, asked)
+        )
 
-    def _train(
-        self, model: BaseAlgorithm, returns: list[float], folder: RunFolder
-    ) -> BaseAlgorithm:
-        silence(model)
-        settings = self.settings
-        log = EpisodeLog(folder.monitor, settings, self.on_progress)
-        stop: list[BaseCallback] = []
-        if settings.stop_when_solved is not None:
-            solved = StopWhenSolved(**{"verbose": 0, **settings.stop_when_solved})
-            solved.add_returns(returns)
-            stop = [solved]
-        limit = NO_LIMIT if settings.timesteps is None else settings.timesteps
-        stop_asked = self.stop_asked
-        with _ctrl_c() if stop_asked is None else nullcontext(stop_asked) as asked:
-            checkpoints = RunCheckpoints(
-                settings.checkpoint_every, folder.checkpoints, asked
-            )
-            training = Training(
-                self.config,
-                self.seed,
-                model,
-                [log, *stop, checkpoints],
-                max(0, limit - model.num_timesteps),
-                folder,
-            )
-            train = load_function(settings.train) if settings.train else Training.learn
-            try:
-                trained: BaseAlgorithm = train(training)
-                return trained
-            finally:
-                log.close()
+
+def _write_results(folder: RunFolder, model: BaseAlgorithm) -> None:
+    record, progress = evaluate(folder), progress_of(model)
+    folder.write_evaluation(record)
+    folder.write_result(
+        Result(
+            mean_return=float(np.mean(record.returns)),
+            sd_return=float(np.std(record.returns)),
+            n_episodes=len(record.returns),
+            steps=model.num_timesteps,
+            episodes=progress.n_episodes,
+            wall_seconds=round(progress.seconds, 3),
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            resumed_at=tuple(progress.resumed_at),
+        )
+    )
 
 
 class EpisodeLog(BaseCallback):
@@ -402,10 +394,8 @@ class EpisodeLog(BaseCallback):
 
     def _on_training_start(self) -> None:
         self.close()
-        if self.model.num_timesteps > 0:
-            self._writer = appending_writer(self.path)
-        else:
-            self._writer = new_writer(self.path, self.settings.env_id)
+        is_new = self.model.num_timesteps == 0
+        self._writer = open_monitor(self.path, self.settings.env_id if is_new else None)
         self._began = time.monotonic() - self.progress.seconds
         self._report(float("nan"))
 
@@ -429,14 +419,11 @@ class EpisodeLog(BaseCallback):
 
     def _record(self, episode_return: float, length: int) -> None:
         assert self._writer is not None, "opened when training starts"
-        progress = self.progress
-        progress.n_episodes += 1
-        progress.running_reward.update(episode_return)
+        self.progress.running_reward.update(episode_return)
         seconds = round(time.monotonic() - self._began, 6)
-        episode = Episode(
-            episode_return, length, seconds, self.num_timesteps, progress.n_episodes
-        )
-        self._writer.write_row(row(episode))
+        number = self.progress.n_episodes
+        episode = Episode(episode_return, length, seconds, self.num_timesteps, number)
+        self._writer.write_row(dict(zip(COLUMNS, episode, strict=True)))
         self._report(episode_return)
 
     def _report(self, last_return: float) -> None:
@@ -460,9 +447,7 @@ class RunCheckpoints(KeepCheckpoints):
     exact continuation.
     """
 
-    def __init__(
-        self, save_freq: int, folder: Path, stop_asked: Callable[[], bool]
-    ) -> None:
+    def __init__(self, save_freq: int, folder: Path, stop_asked: StopAsked) -> None:
         super().__init__(save_freq, folder, keep=2)
         self.stop_asked = stop_asked
 
@@ -474,34 +459,17 @@ class RunCheckpoints(KeepCheckpoints):
         super()._on_rollout_start()
 
 
-def _existing_folder(path: Path, config: RunConfig, seed: int) -> RunFolder | None:
-    """Returns the folder if a run has begun there."""
-    if not (path / "config.json").exists():
-        started = ("monitor.csv", "checkpoint", "model.zip", "result.json")
-        if any((path / name).exists() for name in started):
-            raise DamagedRunError(path / "config.json", "is missing")
-        return None
-    folder = RunFolder(path)
-    folder.check_is(config, seed)
-    return folder
-
-
-@contextmanager
-def _folder_lock(path: Path) -> Iterator[None]:
+def _folder_lock(path: Path) -> AbstractContextManager[Any]:
     """Locks the folder of a run; the operating system frees it with the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside the folder: FileLock leaves its file there.
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        lock.acquire(timeout=_LOCK_SECONDS, poll_interval=0.05)
+        return lock.acquire(timeout=_LOCK_SECONDS, poll_interval=0.05)
     except Timeout:
         raise FolderBusyError(
             f"{path} is in use by another process: wait for it to end, or end it"
         ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -516,17 +484,31 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into a stop request; a second one interrupts at once.
+def _clear_disk_errors(path: Path) -> Iterator[None]:
+    """Adds to the error of a full disk what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            error.errno,
+            f"no space is left on the disk for {path}: free some and run the same "
+            "again; it resumes from the last checkpoint",
+        ) from error
 
-    Outside the main thread, where Python allows no signal handlers, it does nothing.
 
-    Yields:
-        A function that returns whether the stop was requested.
+@contextmanager
+def _stop_request(stop_asked: StopAsked | None) -> Iterator[StopAsked]:
+    """Yields a function that returns whether to stop: the given one, if there is one.
+
+    Otherwise the first Ctrl-C is a stop request, and a second one interrupts at once;
+    outside the main thread, where Python allows no signal handlers, there is none.
     """
     requested = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield requested.is_set
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if stop_asked is not None or not in_main_thread:
+        yield stop_asked or requested.is_set
         return
 
     def handle(signum: int, frame: FrameType | None) -> None:

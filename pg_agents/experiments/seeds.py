@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
-    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -21,32 +20,37 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Never, Protocol, Self, TextIO
+from typing import Any, Protocol, TextIO
 
 import torch
 from tqdm import tqdm
 
+from pg_agents.analysis.monitor import last_episode
 from pg_agents.common.checks import check_count, check_integer
 from pg_agents.experiments.folder import Result, RunFolder
-from pg_agents.experiments.monitor_file import last_episode
-from pg_agents.experiments.run import Progress, check_seed, run_one, share_done
-from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig, Settings
-
-if TYPE_CHECKING:
-    Bar = tqdm[Never]  # tqdm is generic in its type stubs alone
+from pg_agents.experiments.run import (
+    OnProgress,
+    Progress,
+    check_seed,
+    run_one,
+    share_done,
+)
+from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig
 
 _POLL_SECONDS = 0.5
-# Exceptions of Dask and submitit for a lost worker; neither need be installed.
+# Exceptions for a lost worker, by name: Dask and submitit need not be installed.
 _WORKER_DEATHS = {
+    "BrokenExecutor",
+    "CancelledError",
     "KilledWorker",
     "FutureCancelledError",
     "FutureLostError",
     "CommClosedError",
     "UncompletedJobError",
 }
-# In a process of `_Processes`: set by the parent to stop the run.
+# In a process that `run_seeds` has started: set by the parent to stop the run.
 _stop_event: Any = None
 
 OnSeedProgress = Callable[[int, Progress], None]
@@ -116,7 +120,6 @@ def run_seeds(
 
     Raises:
         ValueError: if an argument is out of range.
-        TypeError: if a seed is no integer.
         KeyboardInterrupt: after Ctrl-C.
     """
     seeds = list(seeds)
@@ -131,23 +134,19 @@ def run_seeds(
     check_integer("retries", retries, 0)
     report = on_progress or (lambda seed, progress: None)
     if executor is None and (jobs == 1 or len(seeds) == 1):
-        return [_run_here(config, seed, root, report) for seed in seeds]
+        reports = []
+        for seed in seeds:
+            on_own = partial(report, seed)
+            reports.append(_run(config, seed, root, on_own, in_worker=False))
+            report(seed, Progress(1.0))
+        return reports
     if executor is not None:
         return _run_on(executor, config, seeds, root, retries, report)
     with _Processes(min(jobs or os.cpu_count() or 1, len(seeds))) as processes:
         return _run_on(processes, config, seeds, root, retries, report)
 
 
-def last_progress(monitor: Path, settings: Settings) -> Progress | None:
-    """Returns the progress of a run at its last episode; None before the first."""
-    last = last_episode(monitor)
-    if last is None:
-        return None
-    share = share_done(settings, last.steps, last.number)
-    return Progress(share, last.steps, last.number, last.episode_return)
-
-
-class RunsBar:
+class RunsBar(tqdm):  # type: ignore[type-arg]
     """Progress bar of all runs of a recipe: the share of their training that is done.
 
     Args:
@@ -157,9 +156,7 @@ class RunsBar:
     """
 
     def __init__(self, name: str, n_runs: int, file: TextIO | None = None) -> None:
-        self._shares: dict[int, float] = {}
-        self._n_runs = n_runs
-        self._bar: Bar = tqdm(
+        super().__init__(
             total=n_runs,
             desc=name,
             bar_format="{desc}: {percentage:3.0f}%|{bar:20}| "
@@ -167,36 +164,31 @@ class RunsBar:
             dynamic_ncols=True,
             file=file,
         )
-
-    def __enter__(self) -> Self:
-        """Returns the bar, which is on the screen already."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Closes the bar and leaves it on the screen."""
-        self._bar.close()
+        self.n_runs = n_runs
+        self._shares: dict[int, float] = {}
 
     def show(self, seed: int, progress: Progress) -> None:
         """Shows the progress of the run with a seed."""
         self._shares[seed] = progress.share
         done = sum(share == 1.0 for share in self._shares.values())
         # The most important part first: a narrow terminal truncates the line.
-        parts = [f"{done} of {self._n_runs} runs done"] if self._n_runs > 1 else []
+        parts, which = [], ""
+        if self.n_runs > 1:
+            parts, which = [f"{done} of {self.n_runs} runs done"], f"seed {seed}: "
         if progress.episodes:
-            which = f"seed {seed}: " if self._n_runs > 1 else ""
             parts.append(f"{which}episode {progress.episodes}, {progress.steps} steps")
             parts.append(f"return {progress.last_return:.4g}")
         if not math.isnan(progress.running_reward):
             parts.append(f"running {progress.running_reward:.4g}")
-        self._bar.set_postfix_str(", ".join(parts), refresh=False)
-        self._bar.update(sum(self._shares.values()) - self._bar.n)
+        self.set_postfix_str(", ".join(parts), refresh=False)
+        self.update(sum(self._shares.values()) - self.n)
 
 
 def _run(
     config: RunConfig,
     seed: int,
     root: str | Path,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
     in_worker: bool = True,
 ) -> RunReport:
     """Makes one run, and reports its error instead of raising it."""
@@ -216,16 +208,6 @@ def _run(
         return RunReport(seed, path, None, message, traceback.format_exc())
 
 
-def _run_here(
-    config: RunConfig, seed: int, root: str | Path, report: OnSeedProgress
-) -> RunReport:
-    outcome = _run(
-        config, seed, root, lambda progress: report(seed, progress), in_worker=False
-    )
-    report(seed, Progress(1.0))
-    return outcome
-
-
 def _run_on(
     executor: AnyExecutor,
     config: RunConfig,
@@ -235,6 +217,7 @@ def _run_on(
     report: OnSeedProgress,
 ) -> list[RunReport]:
     """Runs the seeds on an executor, and submits those again whose worker has died."""
+    settings = config.settings
     paths = {seed: RunFolder.path_of(root, config, seed) for seed in seeds}
     reports: dict[int, RunReport] = {}
     deaths: Counter[int] = Counter()
@@ -254,28 +237,37 @@ def _run_on(
         else:
             futures[job if isinstance(job, Future) else _as_future(job)] = seed
 
+    def collect(future: Future[RunReport]) -> None:
+        seed = futures.pop(future)
+        try:
+            finish(future.result())
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        # Executors have classes of their own for a cancelled future.
+        except BaseException as error:
+            text = f"{type(error).__name__}: {error}"
+            names = {cls.__name__ for cls in type(error).__mro__}
+            if names & _WORKER_DEATHS:
+                deaths[seed] += 1
+                if deaths[seed] <= retries:
+                    submit(seed)
+                    return
+                text = f"its worker died {deaths[seed]} times ({text})"
+            finish(RunReport(seed, paths[seed], None, text))
+
     try:
         for seed in seeds:
             submit(seed)
         while futures:
-            done, _ = wait(futures, _POLL_SECONDS, FIRST_COMPLETED)
-            for future in done:
-                seed = futures.pop(future)
-                error = _error_of(future)
-                if error is None:
-                    finish(future.result())
-                    continue
-                text = f"{type(error).__name__}: {error}"
-                if _is_worker_death(error):
-                    deaths[seed] += 1
-                    if deaths[seed] <= retries:
-                        submit(seed)
-                        continue
-                    text = f"its worker died {deaths[seed]} times ({text})"
-                finish(RunReport(seed, paths[seed], None, text))
+            for future in wait(futures, _POLL_SECONDS, FIRST_COMPLETED).done:
+                collect(future)
             for seed in futures.values():
-                progress = last_progress(paths[seed] / "monitor.csv", config.settings)
-                if progress is not None:
+                last = last_episode(paths[seed] / "monitor.csv")
+                if last is not None:
+                    share = share_done(settings, last.steps, last.number)
+                    progress = Progress(
+                        share, last.steps, last.number, last.episode_return
+                    )
                     report(seed, progress)
     finally:
         for future in futures:
@@ -283,67 +275,45 @@ def _run_on(
     return [reports[seed] for seed in seeds]
 
 
-class _Processes(Executor):
-    """Spawned processes, each replaced when it dies.
+class _Processes(ThreadPoolExecutor):
+    """Threads with a spawned process each, which is replaced when it dies.
 
     In a `ProcessPoolExecutor` of several processes, the death of one fails the calls of
-    all, so each has a pool of its own.
+    all, so each thread has a pool of its own.
     """
 
     def __init__(self, n_processes: int) -> None:
+        super().__init__(n_processes)
         self._context = multiprocessing.get_context("spawn")
         self._stop = self._context.Event()
-        self._threads = ThreadPoolExecutor(n_processes)
-        self._idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
-        for _ in range(n_processes):
-            self._idle.put(self._new_process())
+        self._pools: dict[int, ProcessPoolExecutor] = {}
 
     def submit(
         self, function: Callable[..., Any], /, *arguments: Any, **named: Any
     ) -> Future[Any]:
-        """Starts a call."""
-        return self._threads.submit(self._call, function, *arguments, **named)
+        """Starts a call in the process of a thread."""
+        return super().submit(self._call, function, *arguments, **named)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Asks the runs to stop, which save a checkpoint, and waits for them."""
         self._stop.set()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        while not self._idle.empty():
-            self._idle.get().shutdown(wait=True)
+        super().shutdown(wait=True, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown()
 
-    def _new_process(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self._context, _start_worker, (self._stop,))
-
-    def _call(self, function: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-        # There are as many processes as threads, so one is idle.
-        process = self._idle.get()
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+        thread = threading.get_ident()
+        if thread not in self._pools:
+            self._pools[thread] = ProcessPoolExecutor(
+                1, self._context, _start_worker, (self._stop,)
+            )
+        pool = self._pools[thread]
         try:
-            return process.submit(function, *arguments, **named).result()
+            return pool.submit(function, *arguments).result()
         except BrokenExecutor:
-            process.shutdown(wait=True)
-            process = self._new_process()
+            del self._pools[thread]
+            pool.shutdown()
             raise
-        finally:
-            self._idle.put(process)
-
-
-def _error_of(future: Future[Any]) -> BaseException | None:
-    """Returns the error of a finished future; an interruption is raised instead."""
-    try:
-        error = future.exception()
-    # The future was cancelled; executors have classes of their own for that.
-    except BaseException as cancelled:
-        error = cancelled
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        raise error
-    return error
-
-
-def _is_worker_death(error: BaseException) -> bool:
-    """Whether an exception means that the worker is gone, not that the call failed."""
-    if isinstance(error, BrokenExecutor | CancelledError):
-        return True
-    return any(cls.__name__ in _WORKER_DEATHS for cls in type(error).__mro__)
 
 
 def _stop_requested() -> bool:

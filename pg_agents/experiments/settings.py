@@ -8,14 +8,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from pg_agents.common.checks import check_choice, check_count
 
 # Folder of all runs.
 DEFAULT_ROOT = Path("runs")
 ALGORITHMS = ("REINFORCE", "ActorCritic", "RandomAgent", "A2C", "PPO")
-Vectorization = Literal["dummy", "vector", "torch"]
 VECTORIZATIONS = ("dummy", "vector", "torch")
 # Arguments of the algorithm that have settings of their own.
 _RESERVED = ("policy", "env", "policy_kwargs", "seed", "device")
@@ -76,9 +76,7 @@ class Evaluation:
         """Checks the values."""
         check_count("evaluation.n_episodes", self.n_episodes)
         check_count("evaluation.n_envs", self.n_envs)
-        _check_type("evaluation.deterministic", self.deterministic, bool)
-        _check_type("evaluation.env_kwargs", self.env_kwargs, Mapping)
-        _check_plain(self, "evaluation.")
+        _check_types(self, "evaluation.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +117,7 @@ class Settings:
     algorithm: str
     env_id: str
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    vectorization: Vectorization = "dummy"
+    vectorization: str = "dummy"
     n_envs: int = 1
     normalize: Mapping[str, Any] | None = None
     policy: str = "MlpPolicy"
@@ -140,49 +138,32 @@ class Settings:
         """Checks the values."""
         check_choice("algorithm", self.algorithm, ALGORITHMS)
         check_choice("vectorization", self.vectorization, VECTORIZATIONS)
-        for name in ("env_id", "policy", "device"):
-            _check_type(name, getattr(self, name), str)
-        for name in ("env_kwargs", "policy_kwargs", "arguments"):
-            _check_type(name, getattr(self, name), Mapping)
-        for name in ("normalize", "stop_when_solved"):
-            if getattr(self, name) is not None:
-                _check_type(name, getattr(self, name), Mapping)
-        for name in ("n_envs", "checkpoint_every"):
-            check_count(name, getattr(self, name))
-        _check_type("evaluation", self.evaluation, Evaluation)
-        for name in ("train", "play"):
-            check_function_name(name, getattr(self, name))
-        self._check_budget()
-        self._check_frame_stack()
-        for name in _RESERVED:
-            if name in self.arguments:
-                raise ValueError(
-                    f"arguments must not hold {name!r}, which is determined by another "
-                    "setting or the seed"
-                )
-        _check_plain(self, "")
-
-    def _check_budget(self) -> None:
         if (self.timesteps is None) == (self.episodes is None):
             raise ValueError(
                 "one of timesteps and episodes must be given, got "
                 f"timesteps={self.timesteps!r} and episodes={self.episodes!r}"
             )
-        name = "episodes" if self.timesteps is None else "timesteps"
-        check_count(name, getattr(self, name))
-        schedules = [k for k, v in self.arguments.items() if is_schedule(v)]
-        if schedules and self.timesteps is None:
-            raise ValueError(
-                f"arguments: {schedules[0]} is a schedule, which needs the length of "
-                "the run in steps: give timesteps instead of episodes"
-            )
-
-    def _check_frame_stack(self) -> None:
+        length = "episodes" if self.timesteps is None else "timesteps"
+        for name in ("n_envs", "checkpoint_every", length):
+            check_count(name, getattr(self, name))
+        _check_types(self)
+        for name, value in self.arguments.items():
+            if name in _RESERVED:
+                raise ValueError(
+                    f"arguments must not hold {name!r}, which is determined by another "
+                    "setting or the seed"
+                )
+            if is_schedule(value) and self.timesteps is None:
+                raise ValueError(
+                    f"arguments: {name} is a schedule, which needs the length of the "
+                    "run in steps: give timesteps instead of episodes"
+                )
         if self.frame_stack is None:
             return
-        check_count("frame_stack", self.frame_stack)
         if self.frame_stack < 2:
-            raise ValueError("frame_stack must be at least 2, or None, got 1")
+            raise ValueError(
+                f"frame_stack must be at least 2, or None, got {self.frame_stack}"
+            )
         if self.train is not None or self.play is not None:
             raise ValueError(
                 "frame_stack must be None for a run with a train or play function, "
@@ -191,8 +172,7 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the settings as data for a JSON file."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -202,9 +182,21 @@ class Settings:
             ValueError: if a setting is missing, unknown or out of range.
             TypeError: if a setting has a wrong type.
         """
-        _check_names(data, cls, "")
-        _check_type("evaluation", data["evaluation"], Mapping)
-        _check_names(data["evaluation"], Evaluation, "evaluation.")
+        for part, type_, prefix in (
+            (data, cls, ""),
+            (data.get("evaluation"), Evaluation, "evaluation."),
+        ):
+            if not isinstance(part, Mapping):
+                raise TypeError(f"evaluation must be a dict, got {part!r}")
+            known = [each.name for each in fields(type_)]
+            for name in part:
+                if name not in known:
+                    raise ValueError(
+                        f"there is no setting {prefix}{name}: {suggestion(name, known)}"
+                    )
+            missing = [name for name in known if name not in part]
+            if missing:
+                raise ValueError(f"the setting {prefix}{missing[0]} is missing")
         return cls(**{**data, "evaluation": Evaluation(**data["evaluation"])})
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
@@ -230,7 +222,7 @@ class Settings:
                 continue
             if outer not in plain:
                 raise ValueError(
-                    f"there is no setting {outer}: {_suggestion(outer, plain)}"
+                    f"there is no setting {outer}: {suggestion(outer, plain)}"
                 )
             if not isinstance(plain[outer] or {}, dict):
                 raise ValueError(f"{name}: the setting {outer} has no entries")
@@ -254,18 +246,28 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """Name of the folder of the runs; the variant ``"notebook"`` adds nothing."""
-        plain = self.variant == "notebook"
-        return self.recipe if plain else f"{self.recipe}-{self.variant}"
+        """Name of the folder of the runs."""
+        return group_name(self.recipe, self.variant)
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """Returns a config with some settings changed, see `Settings.changed`."""
         return replace(self, settings=self.settings.changed(changes))
 
 
+def group_name(recipe: str, variant: str) -> str:
+    """Returns the name of a variant's runs; the variant ``"notebook"`` adds nothing."""
+    return recipe if variant == "notebook" else f"{recipe}-{variant}"
+
+
 def is_schedule(value: Any) -> bool:  # noqa: ANN401
     """Whether a value is a linear schedule such as ``"lin_3e-4"``."""
     return isinstance(value, str) and value.startswith("lin_")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Returns the rest of a message about an unknown name."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
 
 
 def first_difference(
@@ -290,23 +292,16 @@ def first_difference(
     return None
 
 
-def check_function_name(name: str, value: object) -> None:
-    """Raises a ValueError unless a value reads ``module:function`` or is None."""
-    parts = value.split(":") if isinstance(value, str) else []
-    if value is not None and (len(parts) != 2 or not all(parts)):
-        raise ValueError(f"{name} must read module:function or be None, got {value!r}")
-
-
-def _check_type(name: str, value: object, accepted: type) -> None:
-    if not isinstance(value, accepted):
-        kind = "dict" if accepted is Mapping else accepted.__name__
-        raise TypeError(f"{name} must be a {kind}, got {value!r}")
-
-
-def _check_plain(settings: Settings | Evaluation, prefix: str) -> None:
-    """Raises a ValueError unless every value is equal after a trip through JSON."""
-    for each in fields(settings):
-        value = getattr(settings, each.name)
+def _check_types(settings: Settings | Evaluation, prefix: str = "") -> None:
+    """Raises unless values have the types of their fields and are plain data."""
+    for name, hint in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        alternatives = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        types = tuple(get_origin(each) or each for each in alternatives)
+        if not isinstance(value, types):
+            accepted = " or ".join(each.__name__ for each in types)
+            accepted = accepted.replace("NoneType", "None").replace("Mapping", "dict")
+            raise TypeError(f"{prefix}{name} must be {accepted}, got {value!r}")
         if isinstance(value, Evaluation):
             continue
         try:
@@ -315,23 +310,6 @@ def _check_plain(settings: Settings | Evaluation, prefix: str) -> None:
             same = False
         if not same:
             raise ValueError(
-                f"{prefix}{each.name} must be plain data that JSON can hold (numbers, "
+                f"{prefix}{name} must be plain data that JSON can hold (numbers, "
                 f"strings, lists, dicts with strings as keys), got {value!r}"
             )
-
-
-def _check_names(data: Mapping[str, Any], cls: type, prefix: str) -> None:
-    known = [each.name for each in fields(cls)]
-    for name in data:
-        if name not in known:
-            raise ValueError(
-                f"there is no setting {prefix}{name}: {_suggestion(name, known)}"
-            )
-    missing = [name for name in known if name not in data]
-    if missing:
-        raise ValueError(f"the setting {prefix}{missing[0]} is missing")
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"

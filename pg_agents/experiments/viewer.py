@@ -6,12 +6,13 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
+from gymnasium.wrappers import RenderCollection
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -30,8 +31,8 @@ from pg_envs import WindowClosed
 FORMATS = (".gif", ".mp4")
 _VIEWER_SEED = 2
 _GIF_FPS = 25
-Frame = NDArray[np.uint8]
 OnReturn = Callable[[float], None]
+Frames = Generator[NDArray[np.uint8], None, None]
 
 
 def find_run(
@@ -103,14 +104,13 @@ def watch(
             f"{folder.config.recipe} --to film.gif` makes a film of it"
         )
     try:
-        _play(
-            folder,
-            n_episodes,
-            "human",
-            lambda frame: _check_window(),
-            on_return,
-            max_steps,
-        )
+        for _ in _frames(folder, n_episodes, "human", on_return, max_steps):
+            # The windows of pg_envs raise it themselves; Gymnasium's leave the event in
+            # the queue.
+            pygame = sys.modules.get("pygame")
+            if pygame is not None and pygame.display.get_init():
+                if pygame.event.peek(pygame.QUIT):
+                    raise WindowClosed
     except WindowClosed:
         return False
     return True
@@ -123,14 +123,7 @@ def record(
     on_return: OnReturn,
     max_steps: int | None = None,
 ) -> None:
-    """Writes a film of a trained run atomically.
-
-    Args:
-        folder: folder of the finished run.
-        path: a ``.gif``, or a ``.mp4``, which needs the extra ``video``.
-        n_episodes: number of episodes.
-        on_return: called with the return of each episode.
-        max_steps: number of steps after which an episode is cut off; None for no limit.
+    """Records a trained run as a film, .gif or .mp4; see `watch` for the arguments.
 
     Raises:
         ValueError: if the file has another suffix, or a number is no integer of at
@@ -145,18 +138,19 @@ def record(
     if path.suffix == ".mp4":
         require_extra("video", "a film in .mp4")
     _check(folder, n_episodes, max_steps)
-    _render_without_window()
-    env = make_evaluation_env(folder.config.settings, 0)
-    fps = float(env.get_attr("metadata")[0].get("render_fps", 30))
-    env.close()
-    if path.suffix == ".mp4":
-        _write_mp4(folder, path, n_episodes, on_return, max_steps, fps)
-        return
+    # MuJoCo reads it on import: EGL renders off-screen.
+    has_window = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if sys.platform == "linux" and not has_window:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    with closing(make_evaluation_env(folder.config.settings, 0)) as env:
+        fps = float(env.get_attr("metadata")[0].get("render_fps", 30))
     # GIFs are large: of a fast game they show every second frame, or fewer.
-    every = math.ceil(fps / _GIF_FPS)
-    frames: list[Frame] = []
-    _play(folder, n_episodes, "rgb_array", frames.append, on_return, max_steps, every)
-    save_gif(frames, path, fps / every)
+    every = math.ceil(fps / _GIF_FPS) if path.suffix == ".gif" else 1
+    frames = _frames(folder, n_episodes, "rgb_array", on_return, max_steps, every)
+    if path.suffix == ".gif":
+        save_gif(list(frames), path, fps / every)
+    else:
+        _write_mp4(frames, path, fps)
 
 
 def has_screen() -> bool:
@@ -167,51 +161,6 @@ def has_screen() -> bool:
     return any(os.environ.get(name) for name in names)
 
 
-class _Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Passes on frames and returns of one environment in a VecEnv.
-
-    A VecEnv resets an environment in the step that ends an episode, so the last frame
-    has to be rendered inside.
-    """
-
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        n_episodes: int,
-        seed: int,
-        on_frame: Callable[[Any], None],
-        on_return: OnReturn,
-        max_steps: int | None,
-        every: int,
-    ) -> None:
-        super().__init__(env)
-        self.n_left, self.next_seed = n_episodes, seed
-        self.on_frame, self.on_return = on_frame, on_return
-        self.max_steps, self.every = max_steps, every
-
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode, with the next seed."""
-        self.n_steps, self.total = 0, 0.0
-        obs, info = self.env.reset(seed=self.next_seed)
-        self.next_seed += 1
-        if self.n_left > 0:
-            self.on_frame(self.env.render())
-        return obs, info
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        """Takes a step; cuts the episode off after `max_steps`."""
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        self.n_steps, self.total = self.n_steps + 1, self.total + float(reward)
-        truncated = truncated or self.n_steps == self.max_steps
-        done = terminated or truncated
-        if done or self.n_steps % self.every == 0:
-            self.on_frame(self.env.render())
-        if done:
-            self.n_left -= 1
-            self.on_return(self.total)
-        return obs, float(reward), terminated, truncated, info
-
-
 def _check(folder: RunFolder, n_episodes: int, max_steps: int | None) -> None:
     check_count("n_episodes", n_episodes)
     if max_steps is not None:
@@ -219,81 +168,55 @@ def _check(folder: RunFolder, n_episodes: int, max_steps: int | None) -> None:
     require_extra(folder.config.settings.extra, f"recipe {folder.config.recipe}")
 
 
-def _render_without_window() -> None:
-    """Makes MuJoCo, which reads the variable on import, render off-screen with EGL."""
-    has_window = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
-    if sys.platform == "linux" and not has_window:
-        os.environ.setdefault("MUJOCO_GL", "egl")
-
-
-def _play(
+def _frames(
     folder: RunFolder,
     n_episodes: int,
     render_mode: str,
-    on_frame: Callable[[Any], None],
     on_return: OnReturn,
     max_steps: int | None,
     every: int = 1,
-) -> None:
-    """Plays episodes, and passes on every so many frames and the last of each."""
+) -> Frames:
+    """Plays episodes, and yields every so many frames and the last of each episode."""
     settings = folder.config.settings
     seed = derived_seed(folder.seed, _VIEWER_SEED)
-    env = make_evaluation_env(settings, seed, render_mode)
-    try:
+    env = make_evaluation_env(settings, seed, render_mode, max_steps)
+    with closing(env):
         model = folder.load_model(env)
         model.set_random_seed(seed)
         inner = env.unwrapped
         assert isinstance(inner, DummyVecEnv), "made by make_evaluation_env"
-        recorder = _Recorder(
-            inner.envs[0], n_episodes, seed, on_frame, on_return, max_steps, every
-        )
-        inner.envs[0] = recorder
+        # A VecEnv resets an environment in the step that ends an episode, so the last
+        # frame has to be rendered inside.
+        collection: Any = RenderCollection(inner.envs[0], reset_clean=False)
+        inner.envs[0] = collection
         obs: Any = env.reset()
-        while recorder.n_left > 0:
+        n_steps = 0
+        while n_episodes > 0:
+            if n_steps == 0:
+                yield collection.render()[-1]
             actions, _ = model.predict(
                 obs, deterministic=settings.evaluation.deterministic
             )
-            obs, *_ = env.step(actions)
-    finally:
-        env.close()
+            obs, _, dones, infos = env.step(actions)
+            n_steps += 1
+            if dones[0]:
+                yield collection.frame_list[0]
+                on_return(infos[0]["episode"]["r"])
+                n_episodes, n_steps = n_episodes - 1, 0
+                continue
+            frames = collection.render()
+            if n_steps % every == 0:
+                yield frames[0]
 
 
-def _check_window() -> None:
-    """Raises `WindowClosed` if the user has closed a window of Gymnasium's.
-
-    The windows of pg_envs raise it themselves; Gymnasium's leave the event in the
-    queue.
-    """
-    pygame = sys.modules.get("pygame")
-    if pygame is not None and pygame.display.get_init():
-        if pygame.event.peek(pygame.QUIT):
-            raise WindowClosed
-
-
-def _write_mp4(
-    folder: RunFolder,
-    path: Path,
-    n_episodes: int,
-    on_return: OnReturn,
-    max_steps: int | None,
-    fps: float,
-) -> None:
+def _write_mp4(frames: Frames, path: Path, fps: float) -> None:
     from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 
-    writer: Any = None
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, closing(frames):
         film = Path(temporary) / "film.mp4"
-
-        def write(frame: Frame) -> None:
-            nonlocal writer
-            if writer is None:
-                size = frame.shape[1], frame.shape[0]
-                writer = FFMPEG_VideoWriter(str(film), size, fps)
-            writer.write_frame(frame)
-
-        try:
-            _play(folder, n_episodes, "rgb_array", write, on_return, max_steps)
-        finally:
-            if writer is not None:
-                writer.close()
+        first = next(frames)
+        with FFMPEG_VideoWriter(str(film), first.shape[1::-1], fps) as writer:
+            writer.write_frame(first)
+            for frame in frames:
+                writer.write_frame(frame)
         write_file(path, film.read_bytes())

@@ -12,29 +12,34 @@ written to ``stages.json`` when it is done, and a resumed run skips it:
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
 
 from pg_agents.callbacks.checkpoint import checkpoint_content, restore_normalization
-from pg_agents.checkpoint.archive import (
-    check_unedited,
-    read_content,
-)
+from pg_agents.checkpoint.archive import check_unedited, read_content
 from pg_agents.cloning.clone import clone_behaviour
 from pg_agents.cloning.demonstrations import (
     Controller,
+    batch_controller,
     record_demonstrations,
 )
-from pg_agents.common.files import write_whole
+from pg_agents.common.files import write_file
 from pg_agents.experiments.building import derived_seed, make_evaluation_env
 from pg_agents.experiments.controllers import controller_of
-from pg_agents.experiments.run import RunCheckpoints, Training, run_one
+from pg_agents.experiments.folder import DamagedRunError, write_json
+from pg_agents.experiments.run import Training, run_one
 from pg_agents.experiments.settings import RunConfig, Settings
-from pg_agents.experiments.stages import read_stages, write_stages
-from pg_agents.experiments.success import success_rate
 
+STAGES = ("controller", "clone", "scratch", "from_clone")
 N_DEMONSTRATIONS = 600
 # Standard deviation of the noise that is added to demonstrated actions. 24 % of the
 # episodes of clones for FetchSlide succeeded with it and 11 % without, where the
@@ -46,6 +51,74 @@ CLONING_EPOCHS = 60
 SCRATCH_ARGUMENTS = {"learning_rate": 3e-4, "clip_range": 0.2}
 SCRATCH_LOG_STD = -0.5
 _DEMONSTRATION_SEED, GOAL_SEED, _CLONING_SEED, _LEARNING_SEED = 3, 4, 5, 6
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Result of a stage.
+
+    Attributes:
+        success_rate: share of the episodes whose last step was a success, in [0, 1].
+        mean_return: mean return of these episodes.
+        n_episodes: number of these episodes.
+        steps: number of training steps of the stage.
+    """
+
+    success_rate: float
+    mean_return: float
+    n_episodes: int
+    steps: int
+
+
+def read_stages(path: Path) -> dict[str, Stage]:
+    """Returns the finished stages of a run's folder by name, in their order.
+
+    Raises:
+        DamagedRunError: (a ValueError) if the file is damaged.
+    """
+    file = path / "stages.json"
+    if not file.exists():
+        return {}
+    try:
+        data = json.loads(file.read_bytes())
+        stages = {name: Stage(**data[name]) for name in STAGES if name in data}
+        if len(stages) < len(data):
+            raise ValueError("it has an unknown stage")
+    except (ValueError, TypeError) as error:
+        raise DamagedRunError(file, f"is truncated or damaged ({error})") from error
+    return stages
+
+
+def measure(
+    controller: Controller, settings: Settings, seed: int, steps: int = 0
+) -> Stage:
+    """Returns the share of episodes with `info["is_success"]` on their last step.
+
+    Args:
+        controller: a function from an observation to an action, or a model, whose most
+            likely actions are taken.
+        settings: of the run: environment and number of episodes.
+        seed: of the environments.
+        steps: number of training steps of the stage.
+    """
+    act = batch_controller(controller, deterministic=True)
+    successes: list[bool] = []
+
+    def predict(obs: Any, state: None, episode_start: Any, **_: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        return np.asarray(act(obs, episode_start)), state
+
+    def record(step: dict[str, Any], _: dict[str, Any]) -> None:
+        if step["done"]:
+            successes.append(bool(step["info"]["is_success"]))
+
+    n_episodes = settings.evaluation.n_episodes
+    # Controllers get raw observations; a model normalises them itself.
+    env = make_evaluation_env(replace(settings, normalize=None), seed)
+    with closing(env):
+        model: Any = SimpleNamespace(predict=predict)
+        mean_return, _ = evaluate_policy(model, env, n_episodes, callback=record)
+    assert isinstance(mean_return, float), "not asked for all returns"
+    return Stage(float(np.mean(successes)), mean_return, n_episodes, steps)
 
 
 def scratch_settings(settings: Settings) -> Settings:
@@ -102,18 +175,12 @@ def train(training: Training) -> BaseAlgorithm:
 def record_stage(
     training: Training, name: str, controller: Controller, steps: int
 ) -> None:
-    """Measures the success rate of a stage, and writes it to ``stages.json``.
-
-    Args:
-        training: training of the run.
-        name: name of the stage.
-        controller: function from an observation to an action, or model.
-        steps: number of training steps of the stage.
-    """
-    path, settings = training.folder.path, training.config.settings
+    """Measures a stage as `measure` does, and adds it to ``stages.json``."""
+    path = training.folder.path
     seed = derived_seed(training.seed, GOAL_SEED)
-    stage = replace(success_rate(controller, settings, seed), steps=steps)
-    write_stages(path, {**read_stages(path), name: stage})
+    stage = measure(controller, training.config.settings, seed, steps)
+    stages = {**read_stages(path), name: stage}
+    write_json(path / "stages.json", {name: asdict(s) for name, s in stages.items()})
 
 
 class _RecordLastStage(BaseCallback):
@@ -134,8 +201,8 @@ class _RecordLastStage(BaseCallback):
 def _clone(training: Training, controller: Controller) -> None:
     """Fits the policy of the run to demonstrations."""
     model, seed = training.model, derived_seed(training.seed, _DEMONSTRATION_SEED)
-    env = make_evaluation_env(replace(training.config.settings, normalize=None), seed)
-    try:
+    settings = replace(training.config.settings, normalize=None)
+    with closing(make_evaluation_env(settings, seed)) as env:
         demonstrations = record_demonstrations(
             env,
             controller,
@@ -143,8 +210,6 @@ def _clone(training: Training, controller: Controller) -> None:
             noise=DEMONSTRATION_NOISE,
             seed=seed,
         )
-    finally:
-        env.close()
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None:
         assert isinstance(demonstrations.observations, dict)
@@ -160,27 +225,18 @@ def _clone(training: Training, controller: Controller) -> None:
         fit_std=False,
         seed=derived_seed(training.seed, _CLONING_SEED),
     )
-    write_whole(training.folder.path / "clone.zip", checkpoint_content(model), "zip")
+    write_file(training.folder.path / "clone.zip", checkpoint_content(model))
 
 
 def _learn_from_scratch(training: Training) -> None:
     """Trains a second model for as many steps, as a run in the folder of this one."""
     config = training.config
     settings = scratch_settings(config.settings)
-    # The run's own checkpoint callback knows when it is asked to stop.
-    stop_asked = next(
-        callback.stop_asked
-        for callback in training.callbacks
-        if isinstance(callback, RunCheckpoints)
-    )
     run = run_one(
         RunConfig(config.recipe, "scratch", settings),
         training.seed,
         training.folder.path,
-        stop_asked=stop_asked,
+        stop_asked=training.stop_asked,
     )
-    env = make_evaluation_env(settings, training.seed)
-    try:
+    with closing(make_evaluation_env(settings, training.seed)) as env:
         record_stage(training, "scratch", run.load_model(env), run.result().steps)
-    finally:
-        env.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pg_agents.common.tree import Rows, namespace
+from pg_agents.common.tree import namespace
 from pg_agents.learning.baselines import (
     leave_one_out_baseline,
     mean_baseline,
@@ -21,7 +21,7 @@ from pg_agents.learning.returns import (
     reward_to_go,
     td_target,
 )
-from pg_agents.rollout.data import Rollout
+from pg_agents.rollout.data import Column, Rollout
 
 if TYPE_CHECKING:
     from pg_agents.algorithms.config import PolicyGradientConfig
@@ -34,7 +34,7 @@ _TRAJECTORY_BASELINES = {
 
 def estimate_advantages(
     rollout: Rollout, config: PolicyGradientConfig
-) -> tuple[Rows, Rows]:
+) -> tuple[Column, Column]:
     """Returns the targets of the critic, and the weight of each action.
 
     Args:
@@ -57,7 +57,9 @@ def estimate_advantages(
     return rollout.unflat(returns), rollout.unflat(advantages)
 
 
-def effective_ends(rollout: Rollout, config: PolicyGradientConfig) -> tuple[Rows, Rows]:
+def effective_ends(
+    rollout: Rollout, config: PolicyGradientConfig
+) -> tuple[Column, Column]:
     """Returns the steps that count as terminated, and as truncated, `[T, N]` bool."""
     if config.bootstrap_truncated:
         return rollout.terminated, rollout.truncated
@@ -65,7 +67,7 @@ def effective_ends(rollout: Rollout, config: PolicyGradientConfig) -> tuple[Rows
     return rollout.terminated | rollout.truncated, never
 
 
-def _returns(rollout: Rollout, config: PolicyGradientConfig) -> Rows:
+def _returns(rollout: Rollout, config: PolicyGradientConfig) -> Column:
     gamma, ends = config.gamma, effective_ends(rollout, config)
     rewards = rollout.masked(rollout.rewards)
     next_values = rollout.masked(rollout.next_values)
@@ -83,7 +85,9 @@ def _returns(rollout: Rollout, config: PolicyGradientConfig) -> Rows:
     return monte_carlo(rewards, gamma, *ends, next_values if config.bootstrap else None)
 
 
-def _baseline(rollout: Rollout, config: PolicyGradientConfig, returns: Rows) -> Rows:
+def _baseline(
+    rollout: Rollout, config: PolicyGradientConfig, returns: Column
+) -> Column:
     """Returns the baseline of each recorded step, `[B]`."""
     if config.baseline == "value":
         return rollout.flat(rollout.values)

@@ -91,9 +91,9 @@ def _totals(returns: Rows, time_index: Rows, n: int, baseline: str) -> Rows:
             f"update, got {n}"
         )
     # In float32 the sum of thousands of numbers loses digits.
-    wide = to_float64(returns)
-    if isinstance(wide, np.ndarray):
-        return np.bincount(time_index, wide)[time_index]
-    n_rows = int(time_index.max()) + 1 if time_index.numel() else 0
+    wide, index = to_float64(returns), time_index
+    if isinstance(index, np.ndarray):
+        return np.bincount(index, wide)[index]
+    n_rows = int(index.max()) + 1 if index.numel() else 0
     totals = torch.zeros(n_rows, dtype=wide.dtype, device=wide.device)
-    return totals.index_add(0, time_index, wide)[time_index]
+    return totals.index_add(0, index, wide)[index]

@@ -362,7 +362,7 @@ class PolicyFunctions:
             return closed_form.MultiCategorical(space.nvec.tolist(), starts.tolist())
         if isinstance(space, spaces.MultiBinary):
             return closed_form.Bernoulli()
-        log_std: Tensor = policy.log_std  # type: ignore[assignment]
+        log_std: Tensor = policy.log_std
         return closed_form.Gaussian(self._pair(log_std), space.shape)  # type: ignore[arg-type]
 
 
@@ -530,7 +530,7 @@ class ClosedForm:
         d_outputs = policy.distribution.gradient(
             block.evaluation, derivatives.log_prob[block.steps], derivatives.entropy
         )
-        to_body = policy.actor.backward(block.actor, d_outputs, has_body)
+        to_body: Any = policy.actor.backward(block.actor, d_outputs, has_body)
         if policy.critic is not None and derivatives.values is not None:
             d_values = derivatives.values[block.steps, None]
             from_critic = policy.critic.backward(block.critic, d_values, has_body)
@@ -547,8 +547,6 @@ def why_autograd(policy: ActorCriticPolicy) -> str | None:
     torch, on the CPU and without hooks: nothing that a user overrides or observes is
     then left out.
     """
-    if not isinstance(policy, ActorCriticPolicy):
-        return f"the policy is a {type(policy).__name__}"
     overridden = overridden_method(policy)
     if overridden is not None:
         return f"{overridden} is overridden"

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pg_agents.learning.returns import check_unit_interval, continuation, to_float64
+from pg_agents.common.tree import to_float64
+from pg_agents.learning.returns import check_unit_interval, continuation
 
 __all__ = ["importance_sampled_return", "trajectory_weights", "v_trace"]
 

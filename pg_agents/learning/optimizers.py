@@ -527,13 +527,11 @@ class FlatParameters:
                 return False
             if not all(map(is_, now, bound.parameters)):
                 return False
-        dtype = self._dtype
         for parameter, address, shape in zip(
             parameters, self._addresses, self._shapes, strict=True
         ):
             if (
                 parameter.data_ptr() != address
-                or parameter.dtype is not dtype
                 or not parameter.requires_grad
                 or parameter.shape != shape
                 or not parameter.is_contiguous()
@@ -590,6 +588,8 @@ class FlatParameters:
             return
         rule = self._rule
         for options, group in zip(optimizer.param_groups, self._groups, strict=True):
+            if not group.parameters:
+                continue
             arguments = {n: options[n] for n in rule.options if n in options}
             arguments["lr"] = float(arguments["lr"])
             n_steps = self._count(group)
@@ -656,14 +656,13 @@ class FlatParameters:
             moments = rule.moments(options)
             # Other entries are the user's, or of momentum that is off now.
             keys = list(moments) if rule.counts is None else ["step", *moments]
-            n_started = sum(any(s.get(k) is not None for k in keys) for s in states)
-            if n_started and not (
-                n_started == len(states)
-                and all(map(partial(_is_state, moments), states, group.parameters))
+            has_started = any(s.get(k) is not None for k in keys for s in states)
+            if has_started and not (
+                all(map(partial(_is_state, moments), states, group.parameters))
                 and (rule.counts is None or self._has_counts(states))
             ):
                 return False
-            started.append(n_started > 0)
+            started.append(has_started)
         for (options, group), has_started in zip(groups, started, strict=True):
             self._move_state(options, group, has_started)
         self._states = list(state.values())

@@ -1,11 +1,11 @@
 """Returns and advantages from rewards and values: pure functions.
 
 They take tensors or NumPy arrays and return the same. All are float `[T, N]`, or `[T]`
-for a single sequence, and masks are bool of the same shape; results have the shape and dtype of `rewards`, in units of reward. Row t
-of `rewards`, `terminated` and `truncated` follows the action of row t. `next_values[t]`
-is the value of the state after that action: of the final state where an episode is
-truncated, not of the first state of the next episode. It is ignored where an episode
-terminates.
+for a single sequence, and masks are bool of the same shape; results have the shape and
+dtype of `rewards`, in units of reward. Row t of `rewards`, `terminated` and `truncated`
+follows the action of row t. `next_values[t]` is the value of the state after that
+action: of the final state where an episode is truncated, not of the first state of the
+next episode. It is ignored where an episode terminates.
 
 In the equations, c_t is 1 where the episode continues in row t + 1 and 0 elsewhere, and
 v_{t+1} is `next_values[t]`, or 0 if terminated. By default `terminated` and `truncated`

@@ -29,6 +29,8 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.types import _size
 
+from pg_agents.common.spaces import constant
+
 NO_SHAPE = torch.Size()
 
 
@@ -92,16 +94,16 @@ class ShiftedMultiCategorical(MultiCategoricalDistribution):
     def sample(self) -> Tensor:
         """Returns `[B, K]` int64."""
         indices = super().sample()
-        return indices + torch.as_tensor(self.start, device=indices.device)
+        return indices + constant(self.start, indices.device)
 
     def mode(self) -> Tensor:
         """Returns `[B, K]` int64, the most likely actions."""
         indices = super().mode()
-        return indices + torch.as_tensor(self.start, device=indices.device)
+        return indices + constant(self.start, indices.device)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Returns `[B]` of actions `[B, K]`, whole numbers of any dtype."""
-        start = torch.as_tensor(self.start, device=actions.device)
+        start = constant(self.start, actions.device)
         return super().log_prob(torch.atleast_2d(_as_int64(actions) - start))
 
 

@@ -93,13 +93,14 @@ class TabularPolicy(PolicyGradientPolicy):
             lr=lr_schedule(1),  # type: ignore[call-arg]
             **self.optimizer_kwargs,
         )
-        self.optimizer.register_step_post_hook(self._clamp)
+        self.optimizer.register_step_post_hook(self.clamp_logits)
 
     @property
     def logits(self) -> Tensor:
         """The table `[S, A]`, in nats; a view of the parameters."""
         return self.action_net.weight.detach().T
 
-    def _clamp(self, *_: object) -> None:
+    def clamp_logits(self, *_: object) -> None:
+        """Clamps the logits to their bounds; a hook for steps of an optimiser."""
         with torch.no_grad():
             self.action_net.weight.clamp_(-self.max_logit, self.max_logit)

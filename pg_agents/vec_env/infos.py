@@ -118,18 +118,14 @@ def newest_results(
     Returns:
         A pair (return, length) per episode, oldest first.
     """
-    newest: list[tuple[Tensor, Tensor]] = []
-    n_left = n
-    for t in reversed(range(len(dones))):
-        # With thousands of environments the last row usually suffices.
-        envs = dones[t].nonzero().flatten().flip(0)[:n_left]
-        newest.append((torch.full_like(envs, t), envs))
-        n_left -= len(envs)
-        if n_left == 0:
-            break
-    if n_left == n:
+    # With thousands of environments the last row usually suffices. Asking for each row
+    # would wait for a GPU each time.
+    start = len(dones) - 1 if int(dones[-1].sum()) >= n else 0
+    ends = dones[start:].nonzero()
+    last, envs = ends[max(len(ends) - n, 0) :].unbind(1)
+    if len(envs) == 0:
         return []
-    last, envs = (torch.cat(parts).flip(0) for parts in zip(*newest, strict=True))
+    last = last + start
     row = torch.arange(len(dones), device=dones.device)[:, None]
     # First row of the episode: the one after the end of the episode before it.
     first = ((row + 1) * (dones[:, envs] & (row < last))).amax(0)

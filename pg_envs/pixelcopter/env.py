@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from pg_envs.mdp import check_choice
+from pg_envs.mdp import check_choice, checked_action
 from pg_envs.pixelcopter.game import (
+    ACTION_NAMES,
     BLOCK_DRAWS,
     CRASH_REWARD,
     STEPS_PER_SECOND,
@@ -120,12 +121,9 @@ class PixelcopterEnv(RenderedEnv[NDArray[Any], np.int64]):
                 "step() was called outside an episode: call reset() first, and again "
                 "whenever step() has returned terminated=True"
             )
-        if not self.action_space.contains(action):
-            raise InvalidAction(
-                f"action must be 0 (climb) or 1 (do nothing), got {action!r}"
-            )
+        actions = np.array([checked_action(action, ACTION_NAMES)])
         games = self._games
-        rewards, terminated, passed = games.advance(np.array([int(action)]))
+        rewards, terminated, passed = games.advance(actions)
         if passed[0]:
             games.place_blocks(_ROW, self._uniform(BLOCK_DRAWS))
         if games.is_due()[0]:

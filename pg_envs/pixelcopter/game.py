@@ -60,6 +60,7 @@ BLOCK_X, BLOCK_Y, BLOCK_RANGE = SIDE, SIDE // 4, SIDE // 2
 
 UP, NOOP = 0, 1
 """The actions, in the order of PLE's action set."""
+ACTION_NAMES = ("climb", "do nothing")
 CRASH_REWARD = {"original": -5.0, "course": -1.0}
 """Reward of the step that ends an episode, by reward scheme."""
 

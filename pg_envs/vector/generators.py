@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pg_envs.state import generator_from_state
 
-_AHEAD = 512
+_AHEAD = 256
 """Numbers per environment drawn at once. Results do not depend on it."""
 
 

@@ -1,4 +1,4 @@
-"""Environments with scripted episodes."""
+"""Environments with scripted episodes, single and vectorised."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -62,22 +63,75 @@ class ScriptedEnv(gymnasium.Env[Observation, np.int64]):
         return np.array([self.episode, self.steps], dtype=np.float32)
 
 
-class CoinLengthEnv(ScriptedEnv):
-    """Episodes of one step or of `long` steps, with probability 0.5 each."""
+class NativeVectorEnv(VectorEnv[Any, Any, Any]):
+    """Steps single environments by hand, on NumPy or torch.
 
-    def __init__(self, long: int = 5) -> None:
-        super().__init__([1])
-        self.long = long
+    Args:
+        envs: with equal spaces.
+        mode: autoreset mode.
+        reset_mask: whether partial resets are supported.
+        as_tensors: whether it takes and returns tensors.
+    """
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        result = super().reset(seed=seed)
-        self.lengths = [1 if self.np_random.random() < 0.5 else self.long]
-        return result
+    def __init__(
+        self,
+        envs: Sequence[gymnasium.Env[Any, Any]],
+        mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        reset_mask: bool = True,
+        as_tensors: bool = False,
+    ) -> None:
+        self.envs, self.num_envs = list(envs), len(envs)
+        self.mode, self.as_tensors = mode, as_tensors
+        self.metadata = {"autoreset_mode": mode, "reset_mask": reset_mask}
+        if as_tensors:
+            self.metadata["torch"], self.device = True, torch.device("cpu")
+        self.single_observation_space = envs[0].observation_space
+        self.single_action_space = envs[0].action_space
+        self.observation_space = batch_space(envs[0].observation_space, len(envs))
+        self.action_space = batch_space(envs[0].action_space, len(envs))
+        self.obs: list[Any] = [None] * len(envs)
+        self.ended = np.zeros(len(envs), np.bool_)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
+        self._reset(np.asarray(mask))
+        return self._batch(self.obs), {}
+
+    def step(self, actions: Any) -> Any:
+        assert isinstance(actions, torch.Tensor) == self.as_tensors, type(actions)
+        rewards = np.zeros(self.num_envs, np.float32)
+        terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
+        dummy = self.ended & (self.mode is AutoresetMode.NEXT_STEP)
+        self._reset(dummy)
+        for i in np.flatnonzero(~dummy):
+            results = self.envs[i].step(np.asarray(actions)[i])
+            self.obs[i], rewards[i], terminated[i], truncated[i], _ = results
+        self.ended = terminated | truncated
+        infos: dict[str, Any] = {}
+        if self.mode is AutoresetMode.SAME_STEP and self.ended.any():
+            infos["final_obs"] = self._batch(self.obs)
+            infos["_final_obs"] = self.ended
+            self._reset(self.ended)
+        obs = self._batch(self.obs)
+        return tuple(map(self._values, (obs, rewards, terminated, truncated, infos)))
+
+    def _reset(self, mask: Any) -> None:
+        for i in np.flatnonzero(mask):
+            self.obs[i], _ = self.envs[i].reset()
+        self.ended = self.ended & ~mask
+
+    def _batch(self, rows: list[Any]) -> Any:
+        if isinstance(rows[0], dict):
+            return {key: self._batch([row[key] for row in rows]) for key in rows[0]}
+        return self._values(np.stack(rows))
+
+    def _values(self, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {key: self._values(value) for key, value in values.items()}
+        return torch.as_tensor(values) if self.as_tensors else values
 
 
-class StaggeredVectorEnv(VectorEnv[Any, Any, Any]):
+class StaggeredVectorEnv(NativeVectorEnv):
     """ScriptedEnvs, the i-th with episodes of `lengths[i]` steps.
 
     Like Gymnasium's CartPole vector environment, it has no `reset_mask`.
@@ -89,46 +143,8 @@ class StaggeredVectorEnv(VectorEnv[Any, Any, Any]):
         mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         truncates: bool = False,
     ) -> None:
-        self.num_envs = len(lengths)
-        self.metadata = {"autoreset_mode": mode}
-        self.mode = mode
-        self.envs = [ScriptedEnv([length], truncates) for length in lengths]
-        self.single_observation_space = self.envs[0].observation_space
-        self.single_action_space = self.envs[0].action_space
-        self.observation_space = batch_space(
-            self.single_observation_space, self.num_envs
-        )
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.ended = np.zeros(self.num_envs, dtype=np.bool_)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[Any], dict[str, Any]]:
-        self.ended[:] = False
-        return np.stack([env.reset()[0] for env in self.envs]), {}
-
-    def step(
-        self, actions: NDArray[Any]
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        n = self.num_envs
-        obs = np.zeros((n, 2), dtype=np.float32)
-        final = np.zeros((n, 2), dtype=np.float32)
-        rewards = np.zeros(n)
-        terminated, truncated = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-        for i, env in enumerate(self.envs):
-            if self.mode is AutoresetMode.NEXT_STEP and self.ended[i]:
-                obs[i] = env.reset()[0]
-                continue
-            obs[i], rewards[i], terminated[i], truncated[i], _ = env.step(actions[i])
-            final[i] = obs[i]
-            ended = terminated[i] or truncated[i]
-            if self.mode is AutoresetMode.SAME_STEP and ended:
-                obs[i] = env.reset()[0]
-        self.ended = terminated | truncated
-        infos = {}
-        if self.mode is AutoresetMode.SAME_STEP and self.ended.any():
-            infos = {"final_obs": final, "_final_obs": self.ended.copy()}
-        return obs, rewards, terminated, truncated, infos
+        envs = [ScriptedEnv([length], truncates) for length in lengths]
+        super().__init__(envs, mode, reset_mask=False)
 
 
 class SampleEnv(gymnasium.Env[Any, Any]):

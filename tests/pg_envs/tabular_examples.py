@@ -61,6 +61,12 @@ def random_mdp(
     )
 
 
+def random_policy(mdp: TabularMDP, seed: int = 0) -> Floats:
+    """Probabilities `[S, A]` of every action in every state, all positive."""
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
+
+
 def two_step_mdp() -> TabularMDP:
     """Three states observed as 0, 1, 2, every number of it easy to follow by hand.
 

@@ -15,7 +15,7 @@ from pg_envs.dynamics import (
     make_tables,
 )
 from pg_envs.mdp import TabularMDP
-from tests.pg_envs.tabular_examples import Floats, random_mdp, two_step_mdp
+from tests.pg_envs.tabular_examples import Floats, random_mdp
 
 LARGEST = float(np.nextafter(1.0, 0.0))
 """The largest possible draw: uniform draws are below 1."""
@@ -77,31 +77,6 @@ def test_no_draw_selects_an_impossible_state(probabilities: list[float]) -> None
         assert (states < len(probabilities)).all()
         assert (np.array(probabilities)[states] > 0.0).all()
         assert states.tolist() == [_searched(np.array(probabilities), u) for u in draws]
-
-
-def test_every_possible_state_gets_its_share_of_the_draws() -> None:
-    # On a grid the share of a state is its probability, up to one point of the grid.
-    probabilities = np.array([0.0, 0.1, 0.25, 0.0, 0.65, 0.0])
-    tables = make_tables(_chain(probabilities.tolist()))
-    states = initial_state(tables, np.arange(100_000) / 100_000)
-    share = np.bincount(states, minlength=6) / 100_000
-    np.testing.assert_allclose(share, probabilities, atol=1e-5)
-    assert (np.diff(states) >= 0).all()
-
-
-def test_advance_looks_up_the_transition_by_hand() -> None:
-    tables = make_tables(two_step_mdp())
-    states, actions = np.array([0, 1, 2, 2]), np.array([0, 0, 0, 1])
-    step = advance(tables, states, actions, np.array([0.0, 0.5, LARGEST, 0.2]))
-    assert step.state.tolist() == [1, 2, 2, 2]
-    assert step.reward.tolist() == [1.0, 1.0, 10.0, -1.0]
-    assert step.terminated.tolist() == [False, False, True, False]
-    assert initial_state(tables, np.array([0.0, 0.49, 0.5, LARGEST])).tolist() == [
-        0,
-        0,
-        1,
-        1,
-    ]
 
 
 def test_scalars_batches_and_tensors_agree_with_a_search() -> None:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pg_envs import TabularMDP, bandit_mdp, oracle, sequence_mdp
-from pg_envs.dynamics import advance, initial_state, make_tables
+from tests.pg_envs.tabular_examples import random_mdp, random_policy
 
 Table = NDArray[np.float64]
 CASES = [
@@ -26,21 +26,8 @@ CASES = [
 
 
 def small_mdp(seed: int = 0, n_states: int = 3, n_actions: int = 2) -> TabularMDP:
-    """A random task in which every transition may happen, and may end the episode."""
-    rng = np.random.default_rng(seed)
-    shape = (n_states, n_actions, n_states)
-    return TabularMDP(
-        transition=rng.dirichlet(np.ones(n_states), size=shape[:2]),
-        reward=rng.normal(size=shape),
-        terminal=rng.random(shape) < 0.3,
-        initial_distribution=rng.dirichlet(np.ones(n_states)),
-        observations=np.arange(n_states),
-    )
-
-
-def random_policy(mdp: TabularMDP, seed: int = 1) -> Table:
-    rng = np.random.default_rng(seed)
-    return rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
+    """Every transition may happen, and may end the episode."""
+    return random_mdp(seed, n_states, n_actions, terminal_share=0.3)
 
 
 def episodes(
@@ -144,26 +131,6 @@ def test_linear_solve_and_iteration_agree(number: int, gamma: float) -> None:
         )
 
 
-@pytest.mark.parametrize(("gamma", "horizon"), [(0.6, None), (1.0, 20)])
-def test_expected_return_by_monte_carlo(gamma: float, horizon: int | None) -> None:
-    """200,000 episodes, within 4 standard errors: 6 false alarms in 100,000."""
-    mdp, n = small_mdp(4), 200_000
-    policy = random_policy(mdp)
-    tables, rng = make_tables(mdp), np.random.default_rng(0)
-    state = initial_state(tables, rng.random(n))
-    alive, returns = np.ones(n, dtype=bool), np.zeros(n)
-    for t in range(horizon or 100):
-        action = (rng.random(n)[:, None] >= policy.cumsum(axis=1)[state]).sum(axis=1)
-        action = np.minimum(action, mdp.n_actions - 1)
-        outcome = advance(tables, state, action, rng.random(n))
-        returns += gamma**t * outcome.reward * alive
-        alive &= ~outcome.terminated
-        state = outcome.state
-    error = returns.std() / n**0.5
-    exact = oracle.expected_return(mdp, policy, gamma, horizon)
-    assert abs(returns.mean() - exact) < 4 * error
-
-
 def all_policies(mdp: TabularMDP) -> Iterator[Table]:
     for actions in itertools.product(range(mdp.n_actions), repeat=mdp.n_states):
         yield np.eye(mdp.n_actions)[list(actions)]
@@ -208,17 +175,6 @@ def test_known_values_of_the_sequence() -> None:
     arms = bandit_mdp()
     optimum = oracle.optimal_values(arms, 1.0, horizon=100)
     assert oracle.expected_return(arms, optimum.policy, 1.0, 100) == pytest.approx(100)
-
-
-def test_gradient_of_the_bandit_is_known_in_closed_form() -> None:
-    """dJ/dtheta = pi(a) (r(a) - sum_b pi(b) r(b)) by the chain rule of the softmax."""
-    rewards = np.array([1.0, 0.0, 0.25])
-    mdp = bandit_mdp(rewards.tolist())
-    pi = np.array([[0.2, 0.5, 0.3]])
-    gradient = oracle.return_gradient(mdp, pi, 0.0)[0]
-    np.testing.assert_allclose(gradient, rewards)
-    by_logits = pi[0] * (gradient - pi[0] @ gradient)
-    np.testing.assert_allclose(by_logits, pi[0] * (rewards - pi[0] @ rewards))
 
 
 def test_a_divergent_return_is_refused() -> None:

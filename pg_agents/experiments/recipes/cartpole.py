@@ -13,24 +13,21 @@ EVALUATION = Evaluation(n_episodes=100, n_envs=10)
 _NETWORKS = network_variants([1, 2, 3], [16, 64, 256])
 
 
-def _cartpole(algorithm: str, **settings: Any) -> Settings:
+def _cartpole(algorithm: str, arguments: dict[str, Any], **settings: Any) -> Settings:
     return Settings(
         algorithm=algorithm,
         env_id="CartPole-v1",
+        arguments=arguments,
         **{"checkpoint_every": 50_000, "evaluation": EVALUATION, **settings},
     )
 
 
-def _reinforce(arguments: dict[str, Any], **settings: Any) -> Settings:
-    """Returns the notebooks' REINFORCE, on one environment."""
-    arguments = {"gamma": 0.99, **arguments}
-    return _cartpole("REINFORCE", arguments=arguments, **settings)
-
-
-def _batched(algorithm: str, **settings: Any) -> Settings:
-    """Returns a training for 100,000 steps on Gymnasium's vector environments."""
+def _batched(
+    algorithm: str, arguments: dict[str, Any], timesteps: int = 100_000, **settings: Any
+) -> Settings:
+    """Returns a training on Gymnasium's vector environments."""
     return _cartpole(
-        algorithm, vectorization="vector", **{"timesteps": 100_000, **settings}
+        algorithm, arguments, timesteps=timesteps, vectorization="vector", **settings
     )
 
 
@@ -58,43 +55,55 @@ def _averages_of_10(*points: tuple[int, float]) -> tuple[Point, ...]:
 
 
 # Tuned on seeds 0 to 9; the speed benchmark measures how soon they solve it.
-_EPOCHS = {"n_steps": 16, "n_epochs": 8, "batch_size": 256, "normalize_advantage": True}
+_TUNED = {
+    "n_steps": 16,
+    "n_epochs": 8,
+    "batch_size": 256,
+    "normalize_advantage": True,
+    "learning_rate": "lin_6e-3",
+}
 BEST_REINFORCE = _batched(
     "REINFORCE",
-    n_envs=32,
-    arguments={
-        **_EPOCHS,
+    {
+        **_TUNED,
         "clip_range": 0.2,
-        "learning_rate": "lin_6e-3",
         "gamma": 0.98,
         "baseline": "value",
         "bootstrap": True,
         "max_grad_norm": 0.5,
     },
+    n_envs=32,
     timesteps=200_000,
 )
 BEST_ACTOR_CRITIC = _batched(
     "ActorCritic",
-    n_envs=32,
-    arguments={
-        **_EPOCHS,
+    {
+        **_TUNED,
         "clip_range": "lin_0.2",
-        "learning_rate": "lin_6e-3",
         "gamma": 0.99,
         "gae_lambda": 0.9,
         "use_rms_prop": False,
     },
+    n_envs=32,
 )
 
+# The notebooks' REINFORCE, on one environment.
+_STANDARDIZED = {"gamma": 0.99, "standardize_returns": True}
 # The first notebook stops its training at this running reward.
 _UNTIL_SOLVED: dict[str, Any] = {
     "episodes": 2000,
     "stop_when_solved": {"reward_threshold": SOLVED},
 }
-_STANDARDIZED = {"learning_rate": 5e-3, "standardize_returns": True}
-_POLICY_NETWORK = _reinforce(_STANDARDIZED, policy_kwargs=_network(32), **_UNTIL_SOLVED)
-_MEMORY = _reinforce(
+_POLICY_NETWORK = _cartpole(
+    "REINFORCE",
+    {**_STANDARDIZED, "learning_rate": 5e-3},
+    policy_kwargs=_network(32),
+    **_UNTIL_SOLVED,
+)
+_MEMORY = _cartpole(
+    "REINFORCE",
     {
+        "gamma": 0.99,
         "learning_rate": 1e-3,
         "memory_size": 512,
         "learning_starts": 256,
@@ -107,22 +116,27 @@ _MEMORY = _reinforce(
 )
 _ABLATIONS = "pg_agents.experiments.ablations"
 
-# The list of improvements of the last notebook: GAE alone, all, and with a memory.
-_GAE = {
-    "gae_lambda": 0.95,
-    "n_steps": 32,
-    "learning_rate": 1e-3,
-    "gamma": 0.99,
-    "use_rms_prop": False,
-}
-_IMPROVED = {
-    **_GAE,
-    "ent_coef": 0.01,
-    "max_grad_norm": 0.5,
-    "target_update_interval": 8,
-}
-_WIDE = {"net_arch": [128, 128], "activation_fn": "ReLU"}
-_LAYER_NORM = {**_WIDE, "layer_norm": True, "ortho_init": True}
+
+def _improved(policy_kwargs: dict[str, Any], **arguments: Any) -> Settings:
+    """Returns an actor-critic with GAE, the first improvement of the last notebook."""
+    return _batched(
+        "ActorCritic",
+        {
+            "gae_lambda": 0.95,
+            "n_steps": 32,
+            "learning_rate": 1e-3,
+            "gamma": 0.99,
+            "use_rms_prop": False,
+            **arguments,
+        },
+        n_envs=8,
+        policy_kwargs={"net_arch": [128, 128], "activation_fn": "ReLU"} | policy_kwargs,
+    )
+
+
+# The other improvements of its list, with epochs or a memory.
+_LAYER_NORM = {"layer_norm": True, "ortho_init": True}
+_LIST = {"ent_coef": 0.01, "max_grad_norm": 0.5, "target_update_interval": 8}
 
 RECIPES = (
     Recipe(
@@ -164,9 +178,11 @@ RECIPES = (
             running_reward=SOLVED,
         ),
         variants={
-            "notebook": _reinforce(
+            "notebook": _cartpole(
+                "REINFORCE",
                 {
                     **_STANDARDIZED,
+                    "learning_rate": 5e-3,
                     "baseline": "value",
                     "critic_loss": "huber",
                     # The notebook adds both losses without a weight.
@@ -191,8 +207,9 @@ RECIPES = (
             ),
         ),
         variants={
-            "notebook": _reinforce(
-                {"learning_rate": 1e-2, "gamma": 1.0, "standardize_returns": True},
+            "notebook": _cartpole(
+                "REINFORCE",
+                {**_STANDARDIZED, "learning_rate": 1e-2, "gamma": 1.0},
                 env_kwargs={"max_episode_steps": 1000},
                 policy_kwargs=_network(16),
                 episodes=1000,
@@ -220,8 +237,9 @@ RECIPES = (
             points=_averages_of_10((10, 18.5), (100, 69.0), (200, 243.0), (220, 320.0)),
         ),
         variants={
-            "notebook": _reinforce(
-                {"learning_rate": 1e-3, "standardize_returns": True},
+            "notebook": _cartpole(
+                "REINFORCE",
+                {**_STANDARDIZED, "learning_rate": 1e-3},
                 # The notebook's initial weights are not known. With torch's, seeds 10
                 # to 19 averaged 88, 249 and 188 at episodes 100, 200 and 220; with
                 # these, Keras' default, 166, 381 and 389.
@@ -240,6 +258,15 @@ RECIPES = (
         variants={
             "notebook": _cartpole(
                 "ActorCritic",
+                {
+                    "estimator": "td",
+                    "n_steps": 1,
+                    "learning_rate": 3e-4,
+                    "critic_learning_rate": 1e-3,
+                    "gamma": 0.95,
+                    "use_rms_prop": False,
+                    "max_grad_norm": None,
+                },
                 # Activation, initial weights and gamma are not known. With gamma=0.99
                 # and ReLU, torch's, Keras' and orthogonal weights, seeds 10 to 17
                 # averaged 70, 32 and 29 at episode 100; with tanh, torch's and
@@ -252,15 +279,6 @@ RECIPES = (
                     ortho_init=True,
                     optimizer_kwargs={"eps": 1e-8, "fused": True},
                 ),
-                arguments={
-                    "estimator": "td",
-                    "n_steps": 1,
-                    "learning_rate": 3e-4,
-                    "critic_learning_rate": 1e-3,
-                    "gamma": 0.95,
-                    "use_rms_prop": False,
-                    "max_grad_norm": None,
-                },
                 episodes=500,
             ),
             "best": BEST_ACTOR_CRITIC,
@@ -269,52 +287,34 @@ RECIPES = (
     Recipe(
         name="gae",
         title="actor-critic with generalised advantage estimation, lambda 0.95",
-        reported=Reported(text="no figure"),
-        variants={
-            "notebook": _batched(
-                "ActorCritic",
-                n_envs=8,
-                policy_kwargs=_WIDE,
-                arguments={**_GAE, "estimator": "gae", "normalize_advantage": True},
-            )
-        },
+        variants={"notebook": _improved({}, estimator="gae", normalize_advantage=True)},
     ),
     Recipe(
         name="improvements",
         title="the whole list in one actor-critic; variant replay: with V-trace",
-        reported=Reported(text="no figure"),
         variants={
-            "notebook": _batched(
-                "ActorCritic",
-                n_envs=8,
-                policy_kwargs=_LAYER_NORM,
-                arguments={
-                    **_IMPROVED,
-                    "n_steps": 64,
-                    "normalize_advantage": True,
-                    "clip_range": 0.2,
-                    "n_epochs": 8,
-                    "batch_size": 128,
-                },
+            "notebook": _improved(
+                _LAYER_NORM,
+                **_LIST,
+                n_steps=64,
+                normalize_advantage=True,
+                clip_range=0.2,
+                n_epochs=8,
+                batch_size=128,
             ),
             # Without clipping, which needs data of the last rollout's policy.
-            "replay": _batched(
-                "ActorCritic",
-                n_envs=8,
-                policy_kwargs=_LAYER_NORM,
-                arguments={
-                    **_IMPROVED,
-                    "memory_size": 1024,
-                    "gradient_steps": 4,
-                    "replay": "v_trace",
-                },
+            "replay": _improved(
+                _LAYER_NORM,
+                **_LIST,
+                memory_size=1024,
+                gradient_steps=4,
+                replay="v_trace",
             ),
         },
     ),
     Recipe(
         name="compare-networks",
         title="numbers of layers and units compared; --variant all, then pgtoy compare",
-        reported=Reported(text="no figure"),
         variants={
             name: replace(BEST_ACTOR_CRITIC, policy_kwargs={"net_arch": widths})
             for name, widths in _NETWORKS.items()

@@ -4,73 +4,63 @@ from pg_agents.experiments.recipe import Recipe, Reported
 
 
 def _demo(name: str, title: str, function: str, text: str = "no figure") -> Recipe:
-    return Recipe(
-        name=name,
-        title=title,
-        reported=Reported(text=text),
-        demo=f"pg_agents.experiments.demos.{function}",
-    )
+    demo = f"pg_agents.experiments.demos{function}"
+    return Recipe(name=name, title=title, reported=Reported(text=text), demo=demo)
 
 
 RECIPES = (
     _demo(
         "solved-stop",
         "a progress bar, and an end once the running reward passes the threshold",
-        "runs:solved_stop",
+        ":solved_stop",
     ),
     _demo(
         "notebook-view",
         "an episode seen inside a notebook, or as an HTML page",
-        "runs:notebook_view",
+        ":notebook_view",
     ),
-    _demo(
-        "checkpoint",
-        "saved every 1,000 episodes and loaded back",
-        "checks:checkpoint",
-    ),
+    _demo("checkpoint", "saved every 1,000 episodes and loaded back", ":checkpoint"),
     _demo(
         "watch-trained",
         "a trained agent in a window, or filmed where there is no screen",
-        "runs:watch_trained",
+        ":watch_trained",
     ),
     _demo(
         "evaluate",
         "mean and standard deviation of the return over 100 episodes",
-        "checks:evaluate",
+        ":evaluate_again",
     ),
-    _demo("gpu", "the same training on cuda, if there is one", "runs:gpu"),
+    _demo("gpu", "the same training on cuda, if there is one", ":gpu"),
     _demo(
         "known-values",
         "three numbers that the notebook checks its exercises by",
-        "checks:known_values",
+        ":known_values",
         "-22.314354; [9.801496, 8.8904, 6.96, 4.0]; 3.1326165",
     ),
     _demo(
         "periodic-evaluator",
         "8 evaluation episodes every 100 of training, on video",
-        "runs:periodic_evaluator",
+        ":periodic_evaluator",
     ),
     _demo(
-        "learning-curve",
-        "episode return against episode, as a plot",
-        "runs:learning_curve",
+        "learning-curve", "episode return against episode, as a plot", ":learning_curve"
     ),
     _demo(
         "bandit-table",
         "a table of three logits, 100 runs of 500 pulls",
-        "bandit:table",
+        ".bandit:table",
         "plots, no figure",
     ),
     _demo(
         "bandit-network",
         "a linear network, 50 runs of 100 pulls",
-        "bandit:network",
+        ".bandit:network",
         "plots, no figure",
     ),
     _demo(
         "bandit-plots",
         "probabilities, rewards, totals and the animation of both",
-        "bandit:plots",
+        ".bandit:plots",
         "the plots",
     ),
 )

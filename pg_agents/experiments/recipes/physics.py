@@ -7,7 +7,6 @@ from pg_agents.experiments.recipe import Recipe, Reported
 from pg_agents.experiments.settings import Evaluation, Settings
 
 _EVALUATION = Evaluation(n_episodes=100, n_envs=4)
-_NO_FIGURE = Reported(text="no figure")
 _LANDED = Reported(text="no figure; solved at 200", solved=200.0)
 # REINFORCE against a learned value, which also bootstraps the end of a rollout.
 _LEARNED_VALUE = {"baseline": "value", "bootstrap": True}
@@ -134,7 +133,6 @@ RECIPES = (
     Recipe(
         name="gaussian-policy",
         title="a Gaussian policy on Pendulum-v1",
-        reported=_NO_FIGURE,
         variants={
             "notebook": Settings(
                 algorithm="ActorCritic",

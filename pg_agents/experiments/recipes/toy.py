@@ -32,7 +32,6 @@ RECIPES = (
     Recipe(
         name="sequence-explore",
         title="the same with another gamma, step size, baseline, network",
-        reported=Reported(text="no figure"),
         variants={
             "gamma": _sequence([], gamma=0.95),
             "step": _sequence([], learning_rate=0.05),

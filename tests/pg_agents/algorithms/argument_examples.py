@@ -187,6 +187,7 @@ COMMON: Examples = {
     "memory_size": ((None, 1, 20), NO_COUNTS),
     "learning_starts": ((1, 4), (*NO_COUNTS, None)),
     "gradient_steps": ((1, 2), (*NO_COUNTS, None)),
+    "gradients": (("auto", "autograd", "closed_form"), NO_NAMES),
 }
 REINFORCE_ONLY: Examples = {
     "returns": (("reward_to_go", "full_return"), (*NO_NAMES, "gae", "td")),

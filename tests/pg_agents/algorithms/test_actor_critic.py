@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import gymnasium
-import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -17,15 +14,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from pg_agents import ActorCritic
 
 SEQUENCE = "pg_envs:PGToy-Sequence-v0"
-
-
-def test_the_same_seed_gives_the_same_weights() -> None:
-    weights = []
-    for _ in range(2):
-        model = ActorCritic("MlpPolicy", SEQUENCE, seed=7).learn(300)
-        weights.append([p.detach().clone() for p in model.policy.parameters()])
-    for first, second in zip(*weights, strict=True):
-        assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize(
@@ -89,63 +77,6 @@ class DrawAtStart(BaseCallback):
         return True
 
 
-class OneState(gymnasium.Env[np.int64, np.int64]):
-    """One state, reward 2 for every action, terminating on the third step."""
-
-    observation_space = spaces.Discrete(1)
-    action_space = spaces.Discrete(2)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.int64, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.steps = 0
-        return np.int64(0), {}
-
-    def step(
-        self, action: np.int64
-    ) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
-        self.steps += 1
-        return np.int64(0), 2.0, self.steps == 3, False, {}
-
-
-def one_step_model(**arguments: Any) -> ActorCritic:
-    return ActorCritic(
-        "TabularPolicy",
-        OneState(),
-        n_steps=1,
-        estimator="td",
-        gamma=0.5,
-        learning_rate=0.1,
-        max_grad_norm=None,
-        use_rms_prop=False,
-        seed=0,
-        **arguments,
-    )
-
-
-def test_one_step_updates_by_hand() -> None:
-    """`V += a delta` (vf_coef 0.5 halves the square's 2), `theta += a delta score`."""
-    model = one_step_model()
-    value, logits = 0.0, np.zeros(2)
-    actions: list[int] = []
-
-    def on_step(variables: dict[str, Any], _: dict[str, Any]) -> bool:
-        actions.append(int(variables["actions"][0]))
-        return True
-
-    model.learn(7, callback=on_step)
-    for t, action in enumerate(actions):
-        ends = t % 3 == 2
-        delta = 2.0 + (0.0 if ends else 0.5 * value) - value
-        probabilities = np.exp(logits) / np.exp(logits).sum()
-        logits += 0.1 * delta * (np.eye(2)[action] - probabilities)
-        value += 0.1 * delta
-    got = model.policy.predict_values(torch.zeros(1, dtype=torch.int64)).item()
-    assert got == pytest.approx(value, abs=1e-6)
-    np.testing.assert_allclose(model.policy.logits[0], logits, atol=1e-6)  # type: ignore[index]
-
-
 @pytest.mark.parametrize("critic", ["separate", "shared"])
 def test_separate_and_shared_critics_learn_the_value(critic: str) -> None:
     """Reward 1, gamma 0."""
@@ -168,28 +99,6 @@ def test_separate_and_shared_critics_learn_the_value(critic: str) -> None:
     obs = torch.tensor([[-1.0], [0.0], [1.0]])
     values = model.policy.predict_values(obs).flatten()
     torch.testing.assert_close(values, torch.ones(3), atol=0.1, rtol=0)
-
-
-def test_arguments_of_a2c_have_the_same_place_and_default() -> None:
-    expected = inspect.signature(A2C).parameters
-    parameters = inspect.signature(ActorCritic).parameters
-    assert list(expected) == list(parameters)[: len(expected)]
-    for name, parameter in expected.items():
-        # None stands for 5, unless n_episodes is given.
-        if name != "n_steps":
-            assert parameters[name].default == parameter.default, name
-
-
-def test_policy_kwargs_of_the_caller_are_unchanged() -> None:
-    """SB3's A2C writes its optimiser into them."""
-    policy_kwargs: dict[str, Any] = {}
-    ActorCritic("MlpPolicy", SEQUENCE, policy_kwargs=policy_kwargs)
-    assert policy_kwargs == {}
-    nested: dict[str, Any] = {"optimizer_kwargs": {"alpha": 0.9}}
-    ActorCritic("MlpPolicy", SEQUENCE, policy_kwargs=nested)
-    assert nested == {"optimizer_kwargs": {"alpha": 0.9}}
-    A2C("MlpPolicy", SEQUENCE, policy_kwargs=policy_kwargs)
-    assert policy_kwargs != {}
 
 
 def test_optimizer_class_replaces_rmsprop() -> None:

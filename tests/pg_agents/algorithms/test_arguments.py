@@ -34,7 +34,7 @@ from pg_agents import (
     save_weights,
 )
 from pg_agents.callbacks import KeepCheckpoints, StopOnInterrupt, resume
-from pg_envs import SequenceEnv, TabularVectorEnv, make_torch_vec, mdp_from_env
+from pg_envs import SequenceEnv, TabularVectorEnv, mdp_from_env
 from tests.pg_agents.algorithms import argument_examples as examples
 
 # Most models here learn from one rollout.
@@ -404,12 +404,6 @@ def test_other_objects_are_refused_as_model(other: Any, tmp_path: Path) -> None:
     for call in (save_weights, load_weights):
         with pytest.raises(TypeError, match=f"take an algorithm .* got .*{name}"):
             call(other, path)
-
-
-@pytest.mark.parametrize("other", [*NO_ENVIRONMENTS.values(), SequenceEnv(), None])
-def test_make_torch_vec_takes_an_id(other: Any) -> None:
-    with pytest.raises(TypeError, match="id must be the id of an environment"):
-        make_torch_vec(other, 2)
 
 
 # learn().

@@ -555,28 +555,3 @@ def test_changing_weights_within_a_rollout_warns(n_envs: int) -> None:
 
     with pytest.warns(UserWarning, match="changed the policy's weights within a"):
         model.learn(4 * n_envs, change)
-
-
-class Masked(MlpPolicy):
-    """Masks the last action."""
-
-    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Any:
-        logits: Tensor = self.action_net(latent_pi)
-        mask = torch.zeros_like(logits)
-        mask[:, -1] = -torch.inf
-        return self.action_dist.proba_distribution(logits + mask)
-
-
-@pytest.mark.parametrize(("kind", "n_envs"), SIZES)
-def test_an_action_mask_applies_to_rollout_and_update(kind: str, n_envs: int) -> None:
-    env = KINDS[kind](SEQUENCE, n_envs)
-    model = ActorCritic(Masked, env, n_steps=4, seed=0, device="cpu")
-    model.learn(4 * model.n_envs)
-    assert (model.rollout_buffer.actions < 2).all()
-    last_layer: Any = model.policy.action_net
-    before = last_layer.weight.detach().clone()
-    model.learn(8 * model.n_envs, reset_num_timesteps=False)
-    # The masked logit gets no gradient.
-    after = last_layer.weight.detach()
-    assert torch.equal(after[-1], before[-1])
-    assert not torch.equal(after[0], before[0])

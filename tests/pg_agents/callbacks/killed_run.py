@@ -34,13 +34,7 @@ SAVE_FREQ, N_STEPS, N_ENVS = 30, 4, 3
 # More steps than any child takes before it is killed.
 FAR = 50 * SAVE_FREQ
 # Stages of writing a file.
-STAGES = (
-    "half written",
-    "not synced",
-    "not moved",
-    "moved",
-    "old file not removed",
-)
+STAGES = ("half written", "not synced", "not moved", "moved", "old file not removed")
 
 
 class ReportSteps(BaseCallback):
@@ -61,11 +55,7 @@ def train(
     env = MAKERS["normalized vector"]()
     if newest_checkpoint(folder) is None:
         model = ActorCritic(
-            "MlpPolicy",
-            env,
-            n_steps=N_STEPS,
-            seed=3,
-            policy_kwargs={"net_arch": [8]},
+            "MlpPolicy", env, n_steps=N_STEPS, seed=3, policy_kwargs={"net_arch": [8]}
         )
     else:
         model = resume(ActorCritic, folder, env)

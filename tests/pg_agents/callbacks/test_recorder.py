@@ -107,20 +107,6 @@ def test_rewards_are_averaged_over_parallel_environments() -> None:
     ]
 
 
-def test_rewards_may_be_torch_tensors() -> None:
-    class AsTensor(BaseCallback):
-        def _on_step(self) -> bool:
-            recorder.locals["rewards"] = torch.tensor([1.0, 2.0])
-            recorder.locals["infos"] = []
-            return recorder.on_step()
-
-    recorder = Recorder()
-    model = a2c(ScriptedEnv(EPISODES))
-    recorder.init_callback(model)
-    model.learn(5, callback=AsTensor())
-    assert recorder.record.rewards.tolist() == [1.5] * 5
-
-
 def test_every_third_update_and_the_last_are_recorded() -> None:
     recorder = Recorder(OBSERVATIONS, every=3)
     model = a2c(ScriptedEnv(EPISODES))
@@ -221,8 +207,3 @@ def test_a_policy_without_a_distribution_is_an_error() -> None:
     recorder = Recorder(np.zeros((1, 4), np.float32))
     with pytest.raises(ValueError, match=r"categorical policy.*got DQNPolicy"):
         model.learn(5, callback=recorder)
-
-
-def test_every_below_1_is_an_error() -> None:
-    with pytest.raises(ValueError, match="every must be an integer >= 1, got 0"):
-        Recorder(every=0)

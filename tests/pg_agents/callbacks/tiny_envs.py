@@ -2,51 +2,36 @@
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
-from numpy.typing import NDArray
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.type_aliases import GymEnv
 
-Observation = NDArray[np.float32]
+from tests.pg_agents import envs
 
 
-class ScriptedEnv(gym.Env[Observation, np.int64]):
-    """Plays the given rewards, whatever the actions, then starts again."""
+class ScriptedEnv(envs.ScriptedEnv):
+    """Pays the given rewards of each episode, whatever the actions, then repeats."""
 
     def __init__(
         self, episodes: list[list[float]], reward_threshold: float | None = None
     ) -> None:
-        self.observation_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        super().__init__([len(rewards) for rewards in episodes])
         self.action_space = spaces.Discrete(3)
         self.spec = EnvSpec(
             "Scripted-v0", entry_point="x:y", reward_threshold=reward_threshold
         )
         self.episodes = episodes
-        self.episode = -1
-        self.step_number = 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.episode = (self.episode + 1) % len(self.episodes)
-        self.step_number = 0
-        return self._observation(), {}
+    def step(self, action: np.int64) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        obs, _, *end, info = super().step(action)
+        rewards = self.episodes[self.episode % len(self.episodes)]
+        terminated, truncated = end
+        return obs, rewards[self.steps - 1], terminated, truncated, info
 
-    def step(
-        self, action: np.int64
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        rewards = self.episodes[self.episode]
-        reward = rewards[self.step_number]
-        self.step_number += 1
-        ended = self.step_number == len(rewards)
-        return self._observation(), reward, ended, False, {}
-
-    def _observation(self) -> Observation:
-        return np.array([0.5, -0.1 * (self.step_number % 10)], np.float32)
+    def _observation(self) -> Any:
+        return np.array([0.5, -0.1 * (self.steps % 10)], np.float32)
 
 
 def a2c(env: GymEnv | str) -> A2C:

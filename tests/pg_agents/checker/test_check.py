@@ -13,12 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pg_agents import check_policy_gradient
-from pg_agents.checker import (
-    CATALOGUE,
-    CannotCheckError,
-    EpisodeBatch,
-    GradientReport,
-)
+from pg_agents.checker import CATALOGUE, CannotCheckError, EpisodeBatch, GradientReport
 from pg_agents.checker.diagnosis import Diagnosis
 from pg_agents.checker.function_subject import TablePolicy
 from pg_envs import TabularEnv, TabularMDP, mdp_from_env, sequence_mdp
@@ -52,8 +47,7 @@ def test_every_mistake_of_the_catalogue_is_planted() -> None:
 
 
 @pytest.mark.parametrize(
-    "n_episodes",
-    [FEW, pytest.param(None, marks=pytest.mark.slow, id="default")],
+    "n_episodes", [FEW, pytest.param(None, marks=pytest.mark.slow, id="default")]
 )
 @pytest.mark.parametrize("key", KEYS)
 def test_planted_mistakes_are_identified(key: str, n_episodes: int | None) -> None:
@@ -268,15 +262,6 @@ def test_a_nearly_deterministic_policy_is_undecided(certainty: float) -> None:
     assert any("nearly deterministic" in note for note in report.notes)
 
 
-def test_a_wide_interval_is_undecided_even_without_significant_bias() -> None:
-    report = check_policy_gradient(
-        LOSSES["exact critic"], "FrozenLake-v1", n_episodes=6144
-    )
-    low, high = report.relative_bias_interval
-    assert low == 0.0 and report.p_value > 1e-3
-    assert report.verdict == ("undecided" if high > 0.5 else "unbiased")
-
-
 def test_a_gradient_of_zero_is_wrong_and_repeatable() -> None:
     """Resampled actions are independent of the returns, so the mean is zero."""
 
@@ -299,10 +284,6 @@ def test_ambiguous_mistakes_are_named_in_order_of_the_catalogue() -> None:
         pitfalls.gamma_dropped, "PGToy-Bandit-v0", horizon=10, n_episodes=4096
     )
     assert diagnosis_of(report).key == "gamma_dropped"
-
-
-def returning(result: Callable[[EpisodeBatch, Any], Any]) -> Callable[..., Any]:
-    return result
 
 
 def backward_itself(batch: EpisodeBatch, policy: Any) -> Tensor:
@@ -374,15 +355,12 @@ class Blind(nn.Module):
         ({"env": "No-Such-v0"}, gymnasium.error.Error, "No-Such"),
         ({"policy": Blind()}, CannotCheckError, "ignores its observations"),
         ({"gamma": 1.5}, ValueError, r"gamma must lie in \[0, 1\], got 1.5"),
-        ({"horizon": 0}, ValueError, "horizon must be an integer >= 1, got 0"),
+        ({"gamma": "0.9"}, ValueError, r"gamma must lie in \[0, 1\]"),
         ({"batch_size": 6}, ValueError, "multiple of n_envs, got 6 and 4"),
-        ({"n_episodes": -1}, ValueError, "n_episodes must be an integer >= 1, got -1"),
-        ({"n_envs": 0}, ValueError, "n_envs must be an integer >= 1"),
         ({"critic": "mine"}, ValueError, "critic must be one of 'own', 'exact'"),
         ({"subject": 3}, TypeError, r"function \(batch, policy\), got 3"),
         ({"subject": lambda b: b}, TypeError, "called with two arguments"),
         ({"subject": lambda a, b, c: a}, TypeError, "called with two arguments"),
-        ({"n_episodes": 0}, ValueError, "n_episodes must be an integer >= 1, got 0"),
         ({"policy": nn.Linear(1, 5)}, CannotCheckError, "3 actions.* gives 5"),
     ],
 )

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from pg_agents.checker.episodes import EpisodeBatch, Steps, batches, sample_episodes
 from pg_agents.checker.task import Task
-from pg_envs import TabularMDP, bandit_mdp, oracle
+from pg_envs import bandit_mdp, oracle
 from tests.pg_envs.tabular_examples import (
     assert_frequencies,
     assert_gaussian,
     random_mdp,
+    random_policy,
     two_step_mdp,
 )
 
@@ -24,11 +25,6 @@ COLUMNS = (
     "observations actions rewards next_observations terminated truncated values "
     "next_values time"
 ).split()
-
-
-def random_policy(mdp: TabularMDP, seed: int = 0) -> Floats:
-    rng = np.random.default_rng(seed)
-    return rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
 
 
 def play(task: Task, n_episodes: int, seed: int = 0) -> tuple[Steps, Floats]:
@@ -41,46 +37,28 @@ def dense(horizon: int = 6, bootstrap: bool = False) -> Task:
     return Task(random_mdp(5), "dense", 0.9, horizon, bootstrap)
 
 
-def test_episodes_are_concatenated_with_time_from_zero() -> None:
-    steps, _ = play(dense(), 200)
-    assert steps.n_episodes == 200
+def test_steps_are_whole_episodes_of_the_tables() -> None:
+    task = dense()
+    steps, _ = play(task, 500)
     lengths = steps.lengths()
-    assert lengths.sum() == len(steps.state)
-    assert lengths.min() >= 1
-    assert lengths.max() == 6
-    expected = np.concatenate([np.full(n, i) for i, n in enumerate(lengths)])
-    np.testing.assert_array_equal(steps.episode, expected)
+    assert (steps.n_episodes, lengths.sum()) == (500, len(steps.state))
+    assert (lengths.min() >= 1) and (lengths.max() == 6)
     time = np.concatenate([np.arange(n) for n in lengths])
+    np.testing.assert_array_equal(steps.episode, np.repeat(np.arange(500), lengths))
     np.testing.assert_array_equal(steps.time, time)
-
-
-def test_only_last_steps_are_terminated_or_truncated() -> None:
-    steps, _ = play(dense(), 500)
+    # The last step of an episode, and no other, is terminated or truncated.
     last = np.append(np.diff(steps.episode) == 1, True)
     np.testing.assert_array_equal(steps.terminated ^ steps.truncated, last)
     assert not (steps.terminated & steps.truncated).any()
-
-
-def test_episodes_that_reach_the_time_limit_are_truncated() -> None:
-    steps, _ = play(dense(), 500)
+    # At the time limit both ends occur.
     at_limit = steps.time == 5
     np.testing.assert_array_equal(steps.truncated, at_limit & ~steps.terminated)
-    # Both ends at the limit occur.
-    assert steps.truncated.any()
-    assert (at_limit & steps.terminated).any()
-
-
-def test_each_state_is_the_next_state_of_the_previous_step() -> None:
-    steps, _ = play(dense(), 500)
-    inside = np.diff(steps.episode) == 0
+    assert steps.truncated.any() and (at_limit & steps.terminated).any()
+    # Each state is the next state of the step before.
+    inside = ~last[:-1]
     np.testing.assert_array_equal(
         steps.next_state[:-1][inside], steps.state[1:][inside]
     )
-
-
-def test_rewards_and_terminations_are_those_of_the_tables() -> None:
-    task = dense()
-    steps, _ = play(task, 300)
     where = steps.state, steps.action, steps.next_state
     np.testing.assert_allclose(steps.reward, task.mdp.reward[where])
     np.testing.assert_array_equal(steps.terminated, task.mdp.terminal[where])
@@ -169,6 +147,11 @@ def test_an_episode_is_a_slice_of_its_batch() -> None:
             assert torch.equal(episode.rewards, batch.rewards[mine])
             assert episode.time.tolist() == list(range(len(episode)))
             assert episode.gamma == batch.gamma == 0.9
+            assert torch.equal(batch[i - 6].rewards, episode.rewards)
+            assert batch[i - 6].started == batch[i].started == batch.started[i]
+        for index in (6, -7):
+            with pytest.raises(IndexError, match=f"has 6 episodes, got index {index}"):
+                batch[index]
 
 
 def test_each_environment_has_consecutive_episodes() -> None:
@@ -185,9 +168,7 @@ def test_each_environment_has_consecutive_episodes() -> None:
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
-def test_values_are_exact_and_zero_beyond_a_limit_of_the_task(
-    bootstrap: bool,
-) -> None:
+def test_values_are_exact_and_zero_beyond_a_limit_of_the_task(bootstrap: bool) -> None:
     """Compared with values for the number of steps left."""
     task = dense(4, bootstrap)
     made, steps, policy = make_batches(task)
@@ -225,14 +206,3 @@ def test_writing_into_a_batch_does_not_change_others() -> None:
     for name, column in kept.items():
         np.testing.assert_array_equal(getattr(steps, name), column)
     np.testing.assert_array_equal(task.mdp.observations, seen)
-
-
-def test_episodes_are_indexed_from_both_ends() -> None:
-    (batch, *_), _, _ = make_batches(dense())
-    for index in range(-6, 0):
-        assert torch.equal(batch[index].rewards, batch[index + 6].rewards)
-        assert batch[index].started == batch.started[index]
-        assert batch[index].env == batch[index + 6].env
-    for index in (6, -7):
-        with pytest.raises(IndexError, match=f"has 6 episodes, got index {index}"):
-            batch[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,31 +21,18 @@ def plain_softmax(logits: Tensor) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
-def assert_rows(policy: TablePolicy, observations: Tensor, rows: list[int]) -> None:
-    found = policy(observations).probs
-    assert found.shape == (len(rows), policy.logits.shape[1])
+@pytest.mark.parametrize(
+    ("table", "rows"),
+    [(LINE, [2, 0, 2, 1]), (SQUARES, [1, 0, 1]), (np.arange(5), [4, 0, 0, 3])],
+    ids=["vectors", "matrices", "integers"],
+)
+def test_probabilities_are_the_softmax_of_a_row(table: Any, rows: list[int]) -> None:
+    policy = TablePolicy(table, 3)
+    found = policy(torch.tensor(table[rows])).probs
+    assert found.shape == (len(rows), 3)
     for probabilities, row in zip(found, rows, strict=True):
         expected = plain_softmax(policy.logits[row].detach())
         assert probabilities.tolist() == pytest.approx(expected, abs=1e-6)
-
-
-def test_probabilities_are_the_softmax_of_a_row() -> None:
-    policy = TablePolicy(LINE, 3)
-    assert_rows(policy, torch.tensor([[1.0], [-1.0], [1.0], [0.0]]), [2, 0, 2, 1])
-
-
-def test_observations_may_have_several_dimensions() -> None:
-    policy = TablePolicy(SQUARES, 2)
-    assert_rows(policy, torch.tensor(SQUARES[[1, 0, 1]]), [1, 0, 1])
-    half_right = torch.tensor(SQUARES[:1]).clone()
-    half_right[0, 1, 1] = 7.0
-    with pytest.raises(ValueError, match="unknown observation"):
-        policy(half_right)
-
-
-def test_observations_may_be_integers() -> None:
-    policy = TablePolicy(np.arange(5), 4)
-    assert_rows(policy, torch.tensor([4, 0, 0, 3]), [4, 0, 0, 3])
 
 
 def test_equal_observations_share_logits() -> None:
@@ -88,17 +76,17 @@ def test_leading_dimensions_are_preserved() -> None:
     torch.testing.assert_close(probs[1], policy(grid[1]).probs)
 
 
-@pytest.mark.parametrize("stranger", [[[0.5]], [[0.0], [2.0]], [[float("nan")]]])
-def test_unknown_observations_are_rejected(
-    stranger: list[list[float]],
-) -> None:
+@pytest.mark.parametrize(
+    ("table", "stranger"),
+    [
+        *((LINE, each) for each in ([[0.5]], [[0.0], [2.0]], [[float("nan")]])),
+        # Half right.
+        (SQUARES, [[[0.0, 1.0], [2.0, 7.0]]]),
+    ],
+)
+def test_unknown_observations_are_rejected(table: Any, stranger: Any) -> None:
     with pytest.raises(ValueError, match="unknown observation"):
-        TablePolicy(LINE, 3)(torch.tensor(stranger))
-
-
-def test_observations_of_another_shape_are_rejected() -> None:
-    with pytest.raises(ValueError):
-        TablePolicy(LINE, 3)(torch.tensor([-1.0, 0.0, 1.0]))
+        TablePolicy(table, 3)(torch.tensor(stranger))
 
 
 def test_logits_depend_on_the_seed_and_are_neither_uniform_nor_extreme() -> None:

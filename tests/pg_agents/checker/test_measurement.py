@@ -52,36 +52,26 @@ def assert_equal(first: list[Tensor], second: list[Tensor]) -> None:
 
 
 @POLICIES
-def test_parameters_are_restored_exactly(make: type[nn.Module]) -> None:
+def test_parameters_are_restored_exactly_even_after_an_exception(
+    make: type[nn.Module],
+) -> None:
     policy = make()
     before = values_of(policy)
     other = perturb(policy, 0)
     assert_equal(values_of(policy), before)
     for _ in range(3):
-        with other:
+        with pytest.raises(RuntimeError, match="the subject failed"), other:
             for now, old in zip(values_of(policy), before, strict=True):
                 assert not torch.equal(now, old)
+            for parameter in policy.parameters():
+                parameter.data += 1.0
+            raise RuntimeError("the subject failed")
         assert_equal(values_of(policy), before)
-
-
-@POLICIES
-def test_parameters_are_restored_after_an_exception(
-    make: type[nn.Module],
-) -> None:
-    policy = make()
-    before = values_of(policy)
-    with pytest.raises(RuntimeError, match="the subject failed"), perturb(policy, 0):
-        for parameter in policy.parameters():
-            parameter.data += 1.0
-        raise RuntimeError("the subject failed")
-    assert_equal(values_of(policy), before)
     assert all(p.requires_grad for p in policy.parameters())
 
 
 @POLICIES
-def test_the_policy_attribute_is_the_perturbed_policy(
-    make: type[nn.Module],
-) -> None:
+def test_the_policy_attribute_is_the_perturbed_policy(make: type[nn.Module]) -> None:
     policy = make()
     other = perturb(policy, 0)
     with other, torch.no_grad():

@@ -121,12 +121,7 @@ def test_the_sign_of_the_entropy_bonus_is_identified(
 def test_the_batch_mean_baseline_scales_the_gradient_by_1_minus_1_in_n() -> None:
     """Two episodes per update: half the gradient. Standard error of the factor 0.03."""
     model = REINFORCE(
-        "MlpPolicy",
-        envs(2),
-        gamma=0.9,
-        weight_by_gamma_t=True,
-        baseline="mean",
-        seed=0,
+        "MlpPolicy", envs(2), gamma=0.9, weight_by_gamma_t=True, baseline="mean", seed=0
     )
     report = checked(model, **LONG)
     assert report.verdict == "biased but aligned"

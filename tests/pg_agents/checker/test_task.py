@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import gymnasium
@@ -12,14 +11,9 @@ from numpy.typing import NDArray
 
 from pg_agents.checker.task import DEFAULT_HORIZON, Task, resolve_task
 from pg_envs import SequenceEnv, TabularMDP, sequence_mdp
-from tests.pg_envs.tabular_examples import random_mdp, two_step_mdp
+from tests.pg_envs.tabular_examples import random_mdp, random_policy, two_step_mdp
 
 Floats = NDArray[np.float64]
-
-
-def random_policy(mdp: TabularMDP, seed: int = 0) -> Floats:
-    rng = np.random.default_rng(seed)
-    return rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
 
 
 def tasks(bootstrap: bool) -> list[Task]:
@@ -71,20 +65,27 @@ def differences(task: Task, policy: Floats, behind: Floats) -> Floats:
     return slope
 
 
-def test_an_id_gives_tables_and_time_limit() -> None:
-    task = resolve_task("PGToy-Sequence-v0", 0.9, None, False)
-    assert (task.name, task.horizon) == ("PGToy-Sequence-v0", 100)
-    assert (task.gamma, task.bootstrap) == (0.9, False)
-    np.testing.assert_array_equal(task.mdp.reward, sequence_mdp().reward)
-    frozen = resolve_task("FrozenLake8x8-v1", 1.0, None, True)
-    assert (frozen.mdp.n_states, frozen.horizon, frozen.bootstrap) == (64, 200, True)
-
-
-def test_an_environment_gives_tables_and_time_limit() -> None:
-    env = gymnasium.make("PGToy-Sequence-v0", max_episode_steps=17, n_states=5)
-    task = resolve_task(env, 0.5, None, False)
-    assert (task.mdp.n_states, task.horizon) == (5, 17)
-    env.close()
+@pytest.mark.parametrize(
+    ("env", "n_states", "horizon"),
+    [
+        ("PGToy-Sequence-v0", 3, 100),
+        ("FrozenLake8x8-v1", 64, 200),
+        (gymnasium.make("PGToy-Sequence-v0", max_episode_steps=17, n_states=5), 5, 17),
+        (gymnasium.wrappers.TimeLimit(SequenceEnv(), 10), 3, 10),
+        (SequenceEnv(), 3, DEFAULT_HORIZON),
+        (two_step_mdp(), 3, DEFAULT_HORIZON),
+    ],
+)
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_a_task_has_the_tables_and_the_time_limit_of_an_environment(
+    env: Any, n_states: int, horizon: int, bootstrap: bool
+) -> None:
+    task = resolve_task(env, 0.9, None, bootstrap)
+    assert (task.mdp.n_states, task.horizon) == (n_states, horizon)
+    assert (task.gamma, task.bootstrap) == (0.9, bootstrap)
+    assert resolve_task(env, 0.9, 3, bootstrap).horizon == 3
+    if isinstance(env, str):
+        assert task.name == env
 
 
 def test_an_environment_is_not_closed() -> None:
@@ -96,75 +97,6 @@ def test_an_environment_is_not_closed() -> None:
 
     resolve_task(Noted(), 0.5, None, False)
     assert not closed
-
-
-def test_without_a_time_limit_the_default_is_used() -> None:
-    mdp = two_step_mdp()
-    assert resolve_task(SequenceEnv(), 0.5, None, False).horizon == DEFAULT_HORIZON
-    task = resolve_task(mdp, 0.5, None, False)
-    assert (task.mdp, task.name, task.horizon) == (mdp, "TabularMDP", DEFAULT_HORIZON)
-
-
-@pytest.mark.parametrize("env", ["PGToy-Bandit-v0", SequenceEnv(), two_step_mdp()])
-def test_the_horizon_argument_overrides_the_time_limit(env: Any) -> None:
-    assert resolve_task(env, 0.5, 3, False).horizon == 3
-
-
-def test_environments_without_tables_are_rejected() -> None:
-    with pytest.raises(TypeError, match="CartPole-v1 is not tabular"):
-        resolve_task("CartPole-v1", 0.9, None, False)
-
-
-@pytest.mark.parametrize("env", [None, 3, gymnasium.Env, np.zeros(3)])
-def test_other_types_are_rejected(env: Any) -> None:
-    with pytest.raises(TypeError, match=re.escape(f"TabularMDP, got {env!r}")):
-        resolve_task(env, 0.9, None, False)
-
-
-@pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan"), "0.9"])
-def test_a_discount_out_of_range_is_rejected(gamma: Any) -> None:
-    with pytest.raises(ValueError, match=r"gamma must lie in \[0, 1\]"):
-        resolve_task("PGToy-Sequence-v0", gamma, None, False)
-
-
-@pytest.mark.parametrize("horizon", [0, -1, 2.5, True])
-def test_an_invalid_horizon_is_rejected(horizon: Any) -> None:
-    with pytest.raises(ValueError, match="horizon must be an integer >= 1"):
-        resolve_task("PGToy-Sequence-v0", 0.9, horizon, False)
-
-
-def test_the_time_limit_is_read_from_the_wrapper() -> None:
-    env = gymnasium.wrappers.TimeLimit(SequenceEnv(), 10)
-    assert resolve_task(env, 0.9, None, False).horizon == 10
-
-
-@pytest.mark.parametrize("task", tasks(False), ids=lambda t: str(t.name))
-def test_row_t_of_the_values_has_h_minus_t_steps_left(task: Task) -> None:
-    policy = random_policy(task.mdp)
-    rewards, step = under(task.mdp, policy)
-    values = task.values(policy)
-    assert values.shape == (task.horizon + 1, task.mdp.n_states)
-    np.testing.assert_array_equal(values[-1], 0.0)
-    for t in range(task.horizon):
-        later = task.gamma * step @ values[t + 1]
-        np.testing.assert_allclose(values[t], rewards + later, atol=1e-12)
-
-
-@pytest.mark.parametrize("task", tasks(True), ids=lambda t: str(t.name))
-def test_with_bootstrap_every_row_holds_the_values_without_a_limit(task: Task) -> None:
-    policy = random_policy(task.mdp)
-    values = task.values(policy)
-    assert values.shape == (task.horizon + 1, task.mdp.n_states)
-    expected = np.tile(endless_values(task, policy), (task.horizon + 1, 1))
-    np.testing.assert_allclose(values, expected, atol=1e-10)
-
-
-@pytest.mark.parametrize("task", tasks(False), ids=lambda t: str(t.name))
-def test_the_gradient_is_the_derivative_of_the_return_in_h_steps(task: Task) -> None:
-    """By central differences: their error is of the order of 1e-9 here."""
-    policy = random_policy(task.mdp)
-    expected = differences(task, policy, np.zeros(task.mdp.n_states))
-    np.testing.assert_allclose(task.return_gradient(policy), expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("task", tasks(True), ids=lambda t: str(t.name))

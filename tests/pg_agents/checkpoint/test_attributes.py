@@ -9,7 +9,6 @@ import pickle
 import platform
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
@@ -29,7 +28,7 @@ from tests.pg_agents.checkpoint.foreign import (
     serialized,
     written_by_python,
 )
-from tests.pg_agents.checkpoint.resuming_examples import FRESH, equal, remains, single
+from tests.pg_agents.checkpoint.resuming_examples import FRESH, equal, single
 
 AGENTS: list[Any] = [REINFORCE, ActorCritic, RandomAgent]
 LEARNERS: list[Any] = [REINFORCE, ActorCritic]
@@ -362,18 +361,6 @@ def test_without_the_state_of_the_episode_the_environment_is_reset(
         kept.learn(12, reset_num_timesteps=False)
 
 
-@pytest.mark.parametrize("agent", LEARNERS)
-def test_other_unreadable_attributes_do_not_affect_learning(
-    agent: Any,
-) -> None:
-    ends = []
-    for content in (saved(agent), foreign(saved(agent), "remark")):
-        model, _ = load(agent, content, env=single())
-        ends.append(remains(model.learn(20, reset_num_timesteps=False)))
-    assert ends[0].keys() == ends[1].keys()
-    assert all(equal(ends[0][name], ends[1][name]) for name in ends[0])
-
-
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "one": (lambda d: d.update(gamma=0.75), "gamma changed"),
     "several": (lambda d: d.update(gamma=0.75, seed=4), "seed, gamma changed"),
@@ -417,38 +404,6 @@ def test_the_layout_of_the_json_does_not_matter(agent: Any) -> None:
         return {**entries, "data": json.dumps(data, indent=7).encode()}
 
     silently(agent, rewritten(saved(agent), lay_out))
-
-
-@pytest.mark.parametrize("agent", LEARNERS)
-def test_edited_attributes_that_are_unreadable(
-    agent: Any,
-) -> None:
-    def change(data: dict[str, Any]) -> None:
-        data |= {"gamma": 0.75, "learning_rate": serialized(UNKNOWN_CLASS)}
-
-    _, messages = load(agent, edited(saved(agent), change))
-    assert len(messages) == 2
-    assert "object learning_rate." in messages[0]
-    assert messages[1].startswith("the file: gamma changed")
-
-
-@pytest.mark.parametrize("agent", [A2C, *AGENTS])
-def test_every_kind_of_path_takes_custom_objects(
-    agent: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "model.zip"
-    path.write_bytes(foreign(saved(agent), "remark"))
-    custom = {"remark": "another", "unknown": 1}
-    with path.open("rb") as opened:
-        for file in (path, str(path), tmp_path / "model", opened):
-            model = agent.load(file, custom_objects=custom, print_system_info=True)
-            assert model.remark == "another" and not hasattr(model, "unknown")
-            assert capsys.readouterr().out.count("SYSTEM INFO") == 2
-    # set_parameters() reads no attribute.
-    model.set_parameters(str(path))
-    if agent is not A2C:
-        with pytest.warns(UserWarning, match="object remark"):
-            agent.load(path)
 
 
 def test_custom_objects_must_be_a_dict() -> None:

@@ -133,39 +133,6 @@ def test_it_does_where_the_next_step_is_a_dummy() -> None:
     assert_same(*runs)
 
 
-class SaveAtRolloutStart(BaseCallback):
-    """Saves once, at the first beginning of a rollout after some steps."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self.after = after
-        self.file = io.BytesIO()
-
-    def _on_rollout_start(self) -> None:
-        if self.num_timesteps >= self.after and not self.file.getvalue():
-            self.model.save(self.file)
-
-    def _on_step(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("make", ["single", "vector, next step", "normalized"])
-@pytest.mark.parametrize("agent", LEARNERS)
-def test_a_run_taken_up_between_two_rollouts_ends_the_same(
-    agent: Any, make: str
-) -> None:
-    """With a schedule, which looks at the steps that the whole run was to take."""
-    keep = SaveAtRolloutStart(60)
-    rate = {"learning_rate": lambda progress: 0.02 * progress}
-    straight = new(agent, MAKERS[make](), **rate)
-    end = remains(straight.learn(150, callback=keep))
-    scramble()
-    model = agent.load(keep.file, env=MAKERS[make]())
-    assert 60 <= model.num_timesteps < 150
-    model.learn(150 - model.num_timesteps, reset_num_timesteps=False)
-    assert_same(end, remains(model))
-
-
 def test_a_run_that_a_callback_stopped_goes_on_as_it_would_have() -> None:
     class Stop(BaseCallback):
         def _on_step(self) -> bool:

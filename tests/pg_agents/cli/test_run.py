@@ -143,13 +143,13 @@ def test_a_run_whose_weights_become_nan_is_named_in_one_line(
 
 
 REFUSED: list[tuple[list[str], str]] = [
-    (["run", "tinny"], "there is no recipe 'tinny'; the nearest is tiny; `pgtoy rec"),
+    (["run", "tinny"], "there is no recipe 'tinny': did you mean tiny?"),
     (["run", "tiny", "--variant", "beast"], "recipe tiny has no variant 'beast'"),
     (["run", "tiny", "--seeds", "0"], "--seeds must be at least 1, got 0"),
     (["run", "tiny", "--seeds", "1", "1"], "seeds must be different integers"),
     (["run", "tiny", "--jobs", "0"], "jobs must be an integer >= 1, got 0"),
     (["run", "tiny", "--set", "gamma"], "--set must read KEY=VALUE, got 'gamma'"),
-    (["run", "tiny", "--set", "gama=1"], "no argument 'gama'; did you mean gamma?"),
+    (["run", "tiny", "--set", "gama=1"], "no argument 'gama': did you mean gamma?"),
     (["run", "tiny", "--set", "n_envs=x"], "n_envs must be an integer >= 1, got 'x'"),
     (["run", "tiny", "--set", "env_id=No-v0"], "No"),
     (["run", "tiny", "--steps", "0"], "timesteps must be an integer >= 1, got 0"),

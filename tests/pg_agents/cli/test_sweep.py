@@ -115,7 +115,7 @@ def test_the_command_prints_the_result_of_the_test_seeds(
         (("--try", "gamma"), "--try must read KEY=KIND:..., got 'gamma'"),
         (("--try", "gamma=float:a:b"), "must have numbers, or a JSON list"),
         (("--try", "gamma=normal:0:1"), "the search space of gamma must be one of"),
-        (("--try", "gama=float:0.9:1"), "no argument 'gama'; did you mean gamma?"),
+        (("--try", "gama=float:0.9:1"), "no argument 'gama': did you mean gamma?"),
     ],
 )
 def test_bad_input_exits_with_2(

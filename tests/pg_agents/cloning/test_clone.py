@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     VecFrameStack,
@@ -235,9 +234,7 @@ def test_models_without_an_actor_critic_policy_are_rejected() -> None:
     [
         ((OBS, ACTIONS[:5]), "got 5 actions and 6 observations"),
         ((OBS, ACTIONS + 2), "actions must be in Discrete"),
-        ((OBS, ACTIONS[:, None]), "actions must have the shape"),
-        ((OBS * np.nan, ACTIONS), "not finite: the first is row 0"),
-        ((OBS[:0], ACTIONS[:0]), "observations must have at least one row"),
+        ((OBS * np.nan, ACTIONS), "first such action is row 0"),
         ((OBS[:, :1], ACTIONS), "observations must have the shape"),
         ((OBS,), "actions must be given"),
         ((Demonstrations(OBS, ACTIONS), ACTIONS), "actions must be None"),
@@ -258,30 +255,11 @@ def test_held_out_fractions_without_training_rows_are_rejected(fraction: float) 
         clone_behaviour(a2c(), OBS, ACTIONS, held_out_fraction=fraction)
 
 
-# VecNormalize; test_normalization.py has Gymnasium's wrappers.
+# VecNormalize; test_normalization.py compares it with Gymnasium's wrappers.
 
 
 def vec_env(observation_space: spaces.Space[Any]) -> DummyVecEnv:
     return DummyVecEnv([lambda: AnySpacesEnv(observation_space, TWO)])
-
-
-def test_vec_normalize_normalises_demonstrations_without_counting_them() -> None:
-    rng = np.random.default_rng(0)
-    obs, actions = 5.0 + 3.0 * rng.normal(size=(30, 2)), rng.integers(0, 2, 30)
-    env = VecNormalize(vec_env(BOX))
-    env.obs_rms.update(obs)
-    model = A2C("MlpPolicy", env, seed=0, device="cpu")
-    clone_behaviour(model, obs, actions, n_epochs=2, seed=0)
-    # By hand, for a model without it. SB3 starts with a count of 0.0001.
-    n, eps = len(obs), 1e-4
-    mean = obs.mean(0) * n / (n + eps)
-    second = ((obs**2).sum(0) + eps) / (n + eps)
-    other = a2c()
-    by_hand = (obs - mean) / np.sqrt(second - mean**2)
-    clone_behaviour(other, by_hand, actions, n_epochs=2, seed=0)
-    assert_close(model, other)
-    assert isinstance(env.obs_rms, RunningMeanStd)
-    np.testing.assert_allclose(env.obs_rms.mean, mean)
 
 
 def test_vec_normalize_normalises_only_its_keys_of_a_dict() -> None:
@@ -297,16 +275,6 @@ def test_vec_normalize_normalises_only_its_keys_of_a_dict() -> None:
     place = (obs["place"] - obs["place"].mean(0)) / obs["place"].std(0)
     clone_behaviour(other, obs | {"place": place}, actions, n_epochs=2, seed=0)
     assert_close(model, other, atol=1e-3)
-
-
-def test_empty_statistics_cause_a_warning() -> None:
-    model = A2C("MlpPolicy", VecNormalize(vec_env(BOX)), seed=0, device="cpu")
-    with pytest.warns(UserWarning, match="has not seen any observations") as caught:
-        clone_behaviour(model, sampled(), n_epochs=1)
-    assert caught[0].filename == __file__
-    # Not if observations are not normalised.
-    env = VecNormalize(vec_env(BOX), norm_obs=False)
-    clone_behaviour(A2C("MlpPolicy", env, device="cpu"), sampled(), n_epochs=1)
 
 
 def test_statistics_that_cannot_be_applied_are_rejected() -> None:

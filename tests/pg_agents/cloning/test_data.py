@@ -35,7 +35,7 @@ def test_actions_are_converted_to_the_dtype_of_the_space(
 ) -> None:
     got = check_actions(space, values)
     assert got.tolist() == expected
-    assert got.dtype == (np.float32 if space is BOX else np.int64)
+    assert got.dtype == space.dtype
 
 
 def test_bounds_are_compared_in_float32() -> None:

@@ -10,7 +10,6 @@ import pytest
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import A2C
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     VecEnv,
@@ -21,8 +20,6 @@ from stable_baselines3.common.vec_env import (
 from pg_agents import Demonstrations, record_demonstrations
 from tests.pg_agents.cloning.helpers import BOX, PAIR, TWO, AnySpacesEnv
 from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
-
-MEAN, VAR = np.array([5.0, 1.0]), np.array([4.0, 9.0])
 
 
 def odd_step(observation: NDArray[np.float32]) -> int:
@@ -142,26 +139,6 @@ def test_only_an_environment_made_from_an_id_is_closed() -> None:
         del gymnasium.registry[name]
 
 
-def normalized() -> VecNormalize:
-    """A scripted environment with a VecNormalize."""
-    env = VecNormalize(scripted(3))
-    statistics = RunningMeanStd(shape=(2,))
-    statistics.mean, statistics.var = MEAN.copy(), VAR.copy()
-    env.obs_rms = statistics  # type: ignore[assignment]
-    return env
-
-
-def test_observations_are_recorded_before_vec_normalize() -> None:
-    env = normalized()
-    found = record_demonstrations(env, odd_step, n_episodes=1)
-    assert isinstance(found.observations, np.ndarray)
-    assert found.observations.tolist() == [[0, 0], [0, 1], [0, 2]]
-    assert found.episode_returns.tolist() == [3.0]
-    assert isinstance(env.obs_rms, RunningMeanStd)
-    np.testing.assert_array_equal(env.obs_rms.mean, MEAN)
-    assert env.obs_rms.count == pytest.approx(1e-4)
-
-
 class StepParity:
     """Returns the parity of the steps of the episode; invalid actions if stochastic."""
 
@@ -245,7 +222,9 @@ def test_invalid_arguments_are_rejected() -> None:
         with pytest.raises(TypeError, match="controller must be a function"):
             record_demonstrations(scripted(2), controller, n_steps=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="has a VecNormalize inside other"):
-        record_demonstrations(VecMonitor(normalized()), odd_step, n_steps=1)
+        record_demonstrations(
+            VecMonitor(VecNormalize(scripted(3))), odd_step, n_steps=1
+        )
     with pytest.raises(ValueError, match="Tuple observations are not supported"):
         env = AnySpacesEnv(spaces.Tuple((BOX, BOX)), TWO)
         record_demonstrations(env, lambda _: 0, n_steps=1)

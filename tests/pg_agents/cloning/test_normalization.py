@@ -128,6 +128,7 @@ NORMALIZED: dict[str, Callable[[], Any]] = {
             wrappers.FlattenObservation(wrappers.ReshapeObservation(FarEnv(), (1, 2)))
         )
     ),
+    "SB3's": lambda: with_statistics(VecNormalize(DummyVecEnv([FarEnv]))),
     "dummy": lambda: DummyVecEnv([single]),
     "several alike": lambda: DummyVecEnv([single] * 3),
     "beneath SB3's": with_sb3s,
@@ -440,15 +441,19 @@ def test_environments_in_other_processes_are_cloned_without_normalisers() -> Non
     [
         lambda: wrappers.NormalizeObservation(FarEnv()),
         lambda: vector.NormalizeObservation(SyncVectorEnv([FarEnv])),
+        lambda: VecNormalize(DummyVecEnv([FarEnv])),
     ],
 )
 def test_empty_statistics_cause_a_warning(make: Any) -> None:
     model = model_in(make())
-    with pytest.warns(
-        UserWarning, match="NormalizeObservation has not seen any"
-    ) as caught:
+    with pytest.warns(UserWarning, match="Normalize.* has not seen any") as caught:
         clone_behaviour(model, RAW, ACTIONS, n_epochs=1)
     assert caught[0].filename == __file__
+
+
+def test_statistics_that_are_not_applied_cause_no_warning() -> None:
+    env = VecNormalize(DummyVecEnv([FarEnv]), norm_obs=False)
+    clone_behaviour(model_in(env), RAW, ACTIONS, n_epochs=1)
 
 
 def scaled(env: Env) -> Env:

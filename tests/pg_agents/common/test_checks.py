@@ -80,10 +80,7 @@ COUNTS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         ("max_episode_steps",),
     ),
     "clone_behaviour": (clone, ("n_epochs", "batch_size", "patience")),
-    "check_policy_gradient": (
-        check,
-        ("n_episodes", "batch_size", "n_envs", "horizon"),
-    ),
+    "check_policy_gradient": (check, ("n_episodes", "batch_size", "n_envs", "horizon")),
     "KeepCheckpoints": (keep_checkpoints, ("save_freq", "keep")),
     "StopWhenSolved": (StopWhenSolved, ("min_episodes",)),
     "ProgressCallback": (ProgressCallback, ("episodes",)),

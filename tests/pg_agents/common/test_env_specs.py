@@ -11,19 +11,6 @@ import pytest
 from pg_agents.common.env_specs import registered_threshold
 
 
-@pytest.mark.parametrize(
-    ("env_id", "threshold"),
-    [
-        ("CartPole-v1", 475.0),
-        ("pg_envs:CartPole-v1", 475.0),
-        ("pg_envs:PGToy-Sequence-v0", 0.85),
-        ("Pendulum-v1", None),
-    ],
-)
-def test_the_threshold_is_that_of_the_spec(env_id: str, threshold: float) -> None:
-    assert registered_threshold(env_id) == threshold
-
-
 def test_the_package_of_an_id_is_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

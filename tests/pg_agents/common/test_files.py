@@ -25,7 +25,7 @@ from pg_agents.common.files import (
     write_file,
     write_whole,
 )
-from pg_agents.experiments.monitor_file import new_writer
+from pg_agents.experiments.folder import open_monitor
 from tests.pg_agents.analysis.plots.records import make_record
 
 
@@ -140,7 +140,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "save_figure": ("a.png", partial(save_figure, Figure())),
     "save_gif": ("a.gif", partial(save_gif, [np.zeros((8, 8, 3), np.uint8)])),
     "animate": ("a.gif", animate),
-    "new_writer": ("monitor.csv", lambda path: new_writer(path, "None").close()),
+    "open_monitor": ("monitor.csv", lambda path: open_monitor(path, "None").close()),
     **{f"{name}.save": ("a.zip", model.save) for name, model in MODELS.items()},
 }
 

@@ -17,21 +17,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
 from pg_agents import REINFORCE, ActorCritic, MlpPolicy
-from pg_agents.common.nonfinite import (
-    NonFiniteError,
-    all_finite,
-    first_nonfinite,
-)
+from pg_agents.common.nonfinite import NonFiniteError, all_finite, first_nonfinite
 from tests.pg_agents.kinds import CARTPOLE, KINDS, SEQUENCE
 
 AGENTS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "reinforce": (REINFORCE, {}),
     "reinforce, steps": (REINFORCE, {"n_steps": 8}),
     "reinforce, critic": (REINFORCE, {"baseline": "value"}),
-    "reinforce, memory": (
-        REINFORCE,
-        {"memory_size": 256, "learning_starts": 200},
-    ),
+    "reinforce, memory": (REINFORCE, {"memory_size": 256, "learning_starts": 200}),
     "reinforce, replayed returns": (
         REINFORCE,
         {"memory_size": 256, "learning_starts": 200, "replay": "returns"},
@@ -41,10 +34,7 @@ AGENTS: dict[str, tuple[type[Any], dict[str, Any]]] = {
         ActorCritic,
         {"n_steps": 8, "batch_size": 4, "n_epochs": 2, "clip_range": 0.2},
     ),
-    "actor-critic, no clipping": (
-        ActorCritic,
-        {"n_steps": 8, "max_grad_norm": None},
-    ),
+    "actor-critic, no clipping": (ActorCritic, {"n_steps": 8, "max_grad_norm": None}),
     "actor-critic, memory": (
         ActorCritic,
         {

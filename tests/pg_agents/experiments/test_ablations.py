@@ -16,7 +16,7 @@ from pg_agents.experiments.building import (
     make_model,
     make_training_env,
 )
-from pg_agents.experiments.demos import learn_until_stopped
+from pg_agents.experiments.run import NO_LIMIT, learn
 
 STEP_SIZE = 0.1
 N_UPDATES = 15
@@ -146,7 +146,7 @@ def test_reinforce_128_makes_the_updates_of_the_notebook() -> None:
         copy.load_state_dict(layer.state_dict())
     start = layers[0].weight.detach().clone()
     loop = NotebookLoop(net)
-    learn_until_stopped(ours, [loop])
+    learn(ours, NO_LIMIT, [loop])
     assert loop.n_updates == N_UPDATES
     assert (layers[0].weight - start).abs().max() > 5e-3
     for copy, layer in zip(copies, layers, strict=True):

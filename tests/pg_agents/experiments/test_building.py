@@ -50,7 +50,7 @@ def test_names_become_classes_and_schedules() -> None:
         ({"policy_kwargs__activation_fn": "Relu"}, "must be a class of torch.nn, got"),
         ({"learning_rate": "lin_x", "timesteps": 9}, "learning_rate must be a number"),
         ({"n_env": 3}, "REINFORCE takes no argument 'n_env'"),
-        ({"gama": 0.9}, "no argument 'gama'; did you mean gamma"),
+        ({"gama": 0.9}, "no argument 'gama': did you mean gamma"),
         ({"gamma": 2.0}, "gamma must lie in"),
     ],
 )

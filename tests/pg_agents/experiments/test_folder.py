@@ -1,4 +1,4 @@
-"""Damaged folders are rejected: which file it is, and what to do about it."""
+"""Files of run folders: formats, and which damage is found."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecNormalize
 
+from pg_agents.analysis.monitor import COLUMNS, Episode, last_episode
+from pg_agents.analysis.run_data import read_episodes
 from pg_agents.experiments import DamagedRunError, RunFolder, run_one
+from pg_agents.experiments.building import make_evaluation_env
+from pg_agents.experiments.folder import cut_back, open_monitor
 from tests.pg_agents.experiments.tiny import tiny
 
 
@@ -106,10 +114,6 @@ def test_folders_and_errors_can_be_pickled(path: Path) -> None:
 
 
 def test_the_model_is_loaded_with_the_normalization_statistics(tmp_path: Path) -> None:
-    from stable_baselines3.common.vec_env import VecNormalize
-
-    from pg_agents.experiments.building import make_evaluation_env
-
     config = tiny(normalize={"norm_reward": False})
     folder = run_one(config, 1, tmp_path)
     env = make_evaluation_env(config.settings, 0)
@@ -132,3 +136,82 @@ def test_versions_include_those_of_the_extra(tmp_path: Path) -> None:
     )
     assert set(found) - set(fewer) == {"mujoco"}
     assert found["mujoco"] != fewer["torch"] and {**fewer, **found} == found
+
+
+EPISODES = [
+    Episode(0.1 + 0.2, 3, 0.5, 3, 1),
+    Episode(-4.0, 10, 0.75, 20, 2),
+    Episode(1e-9, 7, 1.0, 20, 3),
+    Episode(12345.678, 1, 2.0, 21, 4),
+]
+
+
+def append(path: Path, episodes: list[Episode], new_env_id: str | None = None) -> None:
+    with closing(open_monitor(path, new_env_id)) as writer:
+        for episode in episodes:
+            writer.write_row(dict(zip(COLUMNS, episode, strict=True)))
+
+
+@pytest.fixture
+def monitor(tmp_path: Path) -> Path:
+    path = tmp_path / "monitor.csv"
+    append(path, EPISODES, "Some-v0")
+    return path
+
+
+def test_episodes_are_read_to_the_last_digit(monitor: Path) -> None:
+    assert read_episodes(monitor) == EPISODES
+    monitor.write_bytes(monitor.read_bytes() + b"0.5,3")
+    assert last_episode(monitor) == EPISODES[-1]
+    append(monitor, [], "Some-v0")
+    assert last_episode(monitor) is None
+    monitor.unlink()
+    assert last_episode(monitor) is None
+
+
+def test_the_format_is_that_of_sb3s_monitor(monitor: Path, tmp_path: Path) -> None:
+    """Compared with a file of SB3's own wrapper."""
+    theirs = tmp_path / "theirs.monitor.csv"
+    env = Monitor(gymnasium.make("PGToy-Sequence-v0"), str(theirs))
+    env.reset(seed=0)
+    while not env.needs_reset:
+        env.step(0)
+    env.close()
+    ours_lines, their_lines = (
+        path.read_bytes().split(b"\n") for path in (monitor, theirs)
+    )
+    assert ours_lines[0].startswith(b'#{"t_start": ')
+    assert their_lines[0].startswith(b'#{"t_start": ')
+    assert ours_lines[1] == their_lines[1].replace(b"t\r", b"t,steps,episode\r")
+    assert len(their_lines[2].split(b",")) == 3
+
+
+def test_a_file_cut_off_anywhere_is_found(monitor: Path) -> None:
+    whole = monitor.read_bytes()
+    heading = whole.index(b"episode\r\n") + len(b"episode\r\n")
+    for length in range(len(whole)):
+        monitor.write_bytes(whole[:length])
+        if length >= heading and whole[:length].endswith(b"\n"):
+            # Whole lines: result.json has their number.
+            n_rows = whole[:length].count(b"\n") - 2
+            assert read_episodes(monitor) == EPISODES[:n_rows]
+        else:
+            with pytest.raises(DamagedRunError, match=r"monitor.csv is (not|damaged)"):
+                read_episodes(monitor)
+
+
+@pytest.mark.parametrize(("steps", "n"), [(2, 0), (3, 1), (19, 1), (20, 3), (99, 4)])
+def test_it_is_cut_back_to_a_checkpoint(monitor: Path, steps: int, n: int) -> None:
+    # An unfinished row of the killed process comes after the checkpoint.
+    monitor.write_bytes(monitor.read_bytes() + b"0.5,3")
+    cut_back(monitor, steps, n)
+    assert read_episodes(monitor) == EPISODES[:n]
+    append(monitor, [Episode(1.0, 1, 3.0, 100, n + 1)])
+    assert len(read_episodes(monitor)) == n + 1
+
+
+def test_missing_episodes_before_the_checkpoint_are_found(monitor: Path) -> None:
+    before = monitor.read_bytes()
+    with pytest.raises(DamagedRunError, match="has 3 episodes of the 4 before the"):
+        cut_back(monitor, 20, 4)
+    assert monitor.read_bytes() == before

@@ -23,7 +23,6 @@ from pg_agents.experiments.pretrained import (
     find_pretrained,
     write_pretrained,
 )
-from pg_agents.experiments.settings import EXTRAS
 from pg_envs import PixelcopterVectorEnv
 from tests.pg_agents.experiments.tiny import tiny
 
@@ -169,14 +168,3 @@ def test_the_commands_show_it_unless_there_is_a_run(
     for other in (["--seed", "0"], ["--variant", "notebook"]):
         assert main([*command, *other]) == 2
         assert "there is no finished run" in capsys.readouterr().err
-
-
-def test_a_missing_extra_is_named_with_its_pip_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(EXTRAS, "box2d", ("no_module_of_this_name",))
-    film = tmp_path / "film.gif"
-    command = ["record", "lunarlander", "--to", str(film), "--out", str(tmp_path)]
-    assert main(command) == 2
-    assert 'pip install "pgtoy[box2d]"' in capsys.readouterr().err
-    assert not film.exists()

@@ -16,7 +16,7 @@ from pg_agents.experiments.building import (
     make_model,
     make_training_env,
 )
-from pg_agents.experiments.recipe import Point
+from pg_agents.experiments.recipes import RECIPES
 from pg_agents.experiments.settings import EXTRAS
 from tests.pg_agents.experiments.tiny import SETTINGS
 
@@ -113,11 +113,15 @@ def test_the_settings_of_the_notebooks(
 
 
 def test_an_unknown_recipe_raises_with_the_nearest_name() -> None:
-    nearest = "'cartpole-policy-netwrk'; the nearest is cartpole-policy-network; `pg"
+    nearest = "'cartpole-policy-netwrk': did you mean cartpole-policy-network"
     with pytest.raises(ValueError, match=f"there is no recipe {nearest}"):
         find_recipe("cartpole-policy-netwrk")
-    with pytest.raises(ValueError, match="'zzz'; `pgtoy recipes` lists them"):
+    with pytest.raises(ValueError, match="'zzz': there are random-baseline, "):
         find_recipe("zzz")
+
+
+def test_no_two_recipes_have_the_same_name() -> None:
+    assert len(recipes()) == len(RECIPES)
 
 
 RIGHT = {
@@ -134,7 +138,7 @@ def test_a_variant_is_found_or_raises() -> None:
     recipe = Recipe(**{**RIGHT, "variants": variants})  # type: ignore[arg-type]
     assert recipe.config().settings is SETTINGS
     assert recipe.config("best").settings is best
-    with pytest.raises(ValueError, match=r"no variant 'bset', only .* mean best\?"):
+    with pytest.raises(ValueError, match=r"no variant 'bset': did you mean best\?"):
         recipe.config("bset")
 
 
@@ -144,17 +148,10 @@ def test_a_variant_is_found_or_raises() -> None:
         ({"name": "Cart Pole"}, "small letters, digits and hyphens, got 'Cart Pole'"),
         ({"variants": {}}, "must have variants or a demo, got neither"),
         ({"demo": "m:f"}, "must have variants or a demo, got both"),
-        ({"demo": "m"}, "demo must read module:function"),
         ({"variants": {"x_y": SETTINGS}}, "hyphens, got 'x_y'"),
-        ({"variants": {"x": {}}}, "variant x must be Settings"),
         ({"seeds": 0}, "seeds must be an integer >= 1, got 0"),
     ],
 )
 def test_an_invalid_recipe_raises(changes: dict[str, object], message: str) -> None:
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises(ValueError, match=message):
         Recipe(**{**RIGHT, **changes})  # type: ignore[arg-type]
-
-
-def test_an_average_of_more_episodes_than_there_are_raises() -> None:
-    with pytest.raises(ValueError, match="window must be from 1 to its episode"):
-        Point(10, 11, None)

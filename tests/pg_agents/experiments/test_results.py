@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 
 from pg_agents.analysis import interquartile_mean
+from pg_agents.analysis.monitor import COLUMNS, Episode
 from pg_agents.cli.main import main
 from pg_agents.experiments import Recipe, Reported, RunFolder, RunReport
-from pg_agents.experiments.errors import OtherRunError
-from pg_agents.experiments.folder import EvaluationRecord, Result
-from pg_agents.experiments.monitor_file import Episode, new_writer, row
+from pg_agents.experiments.folder import (
+    EvaluationRecord,
+    OtherRunError,
+    Result,
+    open_monitor,
+    write_json,
+)
 from pg_agents.experiments.recipe import Point
 from pg_agents.experiments.results import (
     Metric,
@@ -26,7 +31,7 @@ from pg_agents.experiments.results import (
     summary_text,
 )
 from pg_agents.experiments.settings import RunConfig, Settings
-from pg_agents.experiments.stages import Stage, write_stages
+from pg_agents.experiments.warm_start import Stage
 from tests.pg_agents.experiments.tiny import SETTINGS
 
 COUNTED = SETTINGS.changed({"episodes": 30})
@@ -43,9 +48,10 @@ def run(root: Path, seed: int, returns: list[float], settings: Settings) -> RunF
     """Writes the folder of a run with given numbers; the evaluation is seed + 1."""
     config = RunConfig("r", "notebook", settings)
     folder = RunFolder.create(RunFolder.path_of(root, config, seed), config, seed)
-    writer = new_writer(folder.monitor, settings.env_id)
+    writer = open_monitor(folder.monitor, settings.env_id)
     for number, value in enumerate(returns, start=1):
-        writer.write_row(row(Episode(value, 1, 0.0, number, number)))
+        episode = Episode(value, 1, 0.0, number, number)
+        writer.write_row(dict(zip(COLUMNS, episode, strict=True)))
     writer.close()
     folder.write_evaluation(EvaluationRecord(0, (seed + 0.5, seed + 1.5), (1, 1)))
     folder.write_result(
@@ -120,8 +126,8 @@ def test_success_rates_are_of_the_stages_that_all_runs_have(tmp_path: Path) -> N
         (folders[0], {"controller": 0.5, "from_clone": 0.25, "clone": 0.0}),
         (folders[1], {"controller": 0.5, "from_clone": 0.75}),
     ):
-        stages = {name: Stage(rate, -1.0, 4, 0) for name, rate in rates.items()}
-        write_stages(folder.path, stages)
+        stages = {n: asdict(Stage(rate, -1.0, 4, 0)) for n, rate in rates.items()}
+        write_json(folder.path / "stages.json", stages)
     summary = summarise_runs(recipe(), folders)
     assert summary.success == {"controller": [0.5, 0.5], "from_clone": [0.25, 0.75]}
     assert RunsSummary.read(summary.write(tmp_path)) == summary

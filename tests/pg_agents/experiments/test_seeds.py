@@ -200,7 +200,7 @@ def test_a_run_that_fails_is_reported_and_stops_no_other(tmp_path: Path) -> None
     [
         ([], {}, "at least one, got none"),
         ([1, 2, 1], {}, "seeds must be different integers, at least one, got 1 twice"),
-        ([-1], {}, "a seed must be from 0"),
+        ([-1], {}, "a seed must be an integer from 0"),
         ([1], {"jobs": 0}, "jobs must be an integer >= 1, got 0"),
         ([1], {"retries": -1}, "retries must be an integer >= 0, got -1"),
     ],
@@ -269,7 +269,7 @@ def test_the_bar_shows_the_mean_share_and_the_last_episode() -> None:
         with RunsBar("name", n_runs, file) as bar:
             for seed, progress in calls:
                 bar.show(seed, progress)
-            bar._bar.refresh()
+            bar.refresh()
         return file.getvalue().split("\r")[-1].rstrip()
 
     text = bar_after(4, (0, Progress(1.0)), (5, Progress(0.2, 30, 4, 1.5)))

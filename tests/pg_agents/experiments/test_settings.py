@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tomllib
 from dataclasses import replace
@@ -14,34 +13,32 @@ import pytest
 
 from pg_agents.experiments import Evaluation, Settings
 from pg_agents.experiments.settings import EXTRAS, first_difference, require_extra
-from tests.pg_agents.experiments.tiny import EXACT, SETTINGS, tiny
+from tests.pg_agents.experiments.tiny import SETTINGS, tiny
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"algorithm": "DQN"}, ValueError, "algorithm must be one of 'REINFORCE', .*DQN"),
     ({"vectorization": "sub"}, ValueError, "vectorization must be one of"),
-    ({"env_id": 3}, TypeError, "env_id must be a str, got 3"),
+    ({"env_id": 3}, TypeError, "env_id must be str, got 3"),
     ({"n_envs": 0}, ValueError, "n_envs must be an integer >= 1, got 0"),
     ({"n_envs": 2.0}, ValueError, "n_envs must be an integer >= 1, got 2.0"),
-    ({"n_envs": np.int64(2)}, ValueError, "n_envs must be plain data"),
+    ({"n_envs": np.int64(2)}, TypeError, "n_envs must be int, got"),
     ({"checkpoint_every": True}, ValueError, "checkpoint_every must be an integer"),
-    ({"arguments": [1]}, TypeError, "arguments must be a dict"),
+    ({"arguments": [1]}, TypeError, "arguments must be dict"),
     ({"arguments": {"f": max}}, ValueError, "arguments must be plain data"),
     ({"arguments": {"lr": float("nan")}}, ValueError, "arguments must be plain data"),
     ({"env_kwargs": {"size": (3, 4)}}, ValueError, "env_kwargs must be plain data"),
     ({"policy_kwargs": {1: 2}}, ValueError, "policy_kwargs must be plain data"),
-    ({"normalize": True}, TypeError, "normalize must be a dict"),
+    ({"normalize": True}, TypeError, "normalize must be dict or None, got True"),
     ({"arguments": {"seed": 3}}, ValueError, "must not hold 'seed'"),
     ({"timesteps": 10}, ValueError, "one of timesteps and episodes"),
     ({"episodes": None}, ValueError, "one of timesteps and episodes"),
     ({"episodes": 0}, ValueError, "episodes must be an integer >= 1"),
     ({"arguments": {"ent_coef": "lin_1"}}, ValueError, "ent_coef is a schedule"),
-    ({"train": "module.function"}, ValueError, "train must read module:function"),
-    ({"play": "m:"}, ValueError, "play must read module:function"),
     ({"frame_stack": 1}, ValueError, "frame_stack must be at least 2, or None, got 1"),
-    ({"frame_stack": 2.5}, ValueError, "frame_stack must be an integer >= 1, got 2.5"),
+    ({"frame_stack": 2.5}, TypeError, "frame_stack must be int or None, got 2.5"),
     ({"frame_stack": 2, "train": "m:f"}, ValueError, "play function, which is m:f"),
     ({"frame_stack": 2, "play": "m:g"}, ValueError, "play function, which is m:g"),
-    ({"evaluation": {}}, TypeError, "evaluation must be a Evaluation"),
+    ({"evaluation": {}}, TypeError, "evaluation must be Evaluation"),
 ]
 
 
@@ -56,16 +53,10 @@ def test_invalid_settings_raise(
 def test_an_invalid_evaluation_raises() -> None:
     with pytest.raises(ValueError, match=r"evaluation.n_episodes must be an integer"):
         Evaluation(n_episodes=0)
-    with pytest.raises(TypeError, match=r"evaluation.deterministic must be a bool"):
+    with pytest.raises(TypeError, match=r"evaluation.deterministic must be bool"):
         Evaluation(deterministic=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"evaluation.env_kwargs must be plain data"):
         Evaluation(env_kwargs={"size": (3, 4)})
-
-
-@pytest.mark.parametrize("name", sorted(EXACT))
-def test_settings_survive_json(name: str) -> None:
-    settings = EXACT[name].settings
-    assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
 
 
 def test_json_with_a_missing_or_unknown_setting_raises() -> None:

@@ -27,8 +27,7 @@ from pg_agents.experiments import (
 )
 from pg_agents.experiments.building import derived_seed, make_evaluation_env
 from pg_agents.experiments.controllers import controller_of
-from pg_agents.experiments.stages import STAGES, read_stages
-from pg_agents.experiments.success import success_rate
+from pg_agents.experiments.warm_start import STAGES, measure, read_stages
 
 LINE = "tests.pg_agents.experiments.test_warm_start:Line-v0"
 
@@ -104,9 +103,9 @@ def config(monkeypatch: pytest.MonkeyPatch) -> RunConfig:
 
 def test_the_success_rate_is_that_of_the_last_steps(config: RunConfig) -> None:
     """Walking reaches every goal in five steps; a tenth of them need no step."""
-    assert success_rate(walk, config.settings, 3).success_rate == 1.0
+    assert measure(walk, config.settings, 3).success_rate == 1.0
     many = replace(config.settings, evaluation=Evaluation(n_episodes=400, n_envs=2))
-    staying = success_rate(stay, many, 3)
+    staying = measure(stay, many, 3)
     # The standard error is 0.015; four of them are exceeded once in 15,000 draws.
     assert staying.success_rate == pytest.approx(0.1, abs=0.06)
     # The mean of |goal| is 1, for five steps; the standard error is 5 * 0.58 / 20.
@@ -127,7 +126,7 @@ def test_the_stages_are_recorded_in_their_order(
     assert folder.result().steps == 200
     # The model of the run is the one that learnt from the clone.
     model = folder.load_model(make_evaluation_env(config.settings, 0))
-    again = success_rate(model, config.settings, goals(folder))
+    again = measure(model, config.settings, goals(folder))
     assert again.success_rate == stages["from_clone"].success_rate
 
 
@@ -212,4 +211,4 @@ def test_the_controllers_reach_their_goals(env_id: str, least: float) -> None:
     settings = find_recipe("fetch-slide").config("sparse").settings
     full = f"gymnasium_robotics:Fetch{env_id}-v4"
     settings = replace(settings, env_id=full, evaluation=Evaluation(n_episodes=30))
-    assert success_rate(controller_of(full), settings, 5).success_rate >= least
+    assert measure(controller_of(full), settings, 5).success_rate >= least

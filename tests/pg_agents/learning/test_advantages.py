@@ -51,23 +51,6 @@ def test_reward_to_go_without_a_baseline() -> None:
     assert returns == advantages == TO_GO
 
 
-def test_full_return_is_equal_in_all_steps_of_an_episode() -> None:
-    _, advantages = estimate(estimator="full_return")
-    assert advantages == [[7.0, 6.0], [7.0, 6.0], [7.0, 0.0]]
-
-
-def test_weight_by_gamma_t_discounts_from_the_start_of_the_episode() -> None:
-    _, advantages = estimate(weight_by_gamma_t=True)
-    assert advantages == [[7.0, 6.0], [6.0, 4.0], [4.0, 0.0]]
-
-
-def test_mean_and_leave_one_out_baselines() -> None:
-    _, by_mean = estimate(baseline="mean")
-    assert by_mean == [[0.5, -0.5], [2.0, -2.0], [8.0, 0.0]]
-    _, by_others = estimate(baseline="leave_one_out")
-    assert by_others == [[1.0, -1.0], [4.0, -4.0], [16.0, 0.0]]
-
-
 def test_without_episodes_the_trajectories_are_environments() -> None:
     """In the last row, one is recorded and the other counts as 0."""
     _, by_others = estimate(n_episodes=None, baseline="leave_one_out")
@@ -85,15 +68,6 @@ def test_one_step_and_n_step_targets() -> None:
     assert returns == [[2.0, 3.0], [5.5, 8.0], [16.0, 0.0]]
     returns, _ = estimate(baseline="value", estimator="n_step", td_steps=2)
     assert returns == [[1 + 2.75, 6.0], [12.0, 8.0], [16.0, 0.0]]
-
-
-def test_gae_is_td_at_lambda_0_and_monte_carlo_at_1() -> None:
-    _, td = estimate(baseline="value", estimator="td")
-    _, at_0 = estimate(baseline="value", estimator="gae", gae_lambda=0.0)
-    assert at_0 == td
-    _, monte_carlo = estimate(baseline="value")
-    _, at_1 = estimate(baseline="value", estimator="gae", gae_lambda=1.0)
-    assert at_1 == monte_carlo
 
 
 @pytest.mark.parametrize("name", ["standardize_returns", "normalize_advantage"])

@@ -14,8 +14,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch.nn.utils import parameters_to_vector
 
 from pg_agents import REINFORCE, ActorCritic
-from pg_agents.learning.critic import update_target
-from pg_agents.policies.policies import MlpPolicy
 from tests.pg_agents.algorithms.argument_examples import BOX, SmallEnv
 from tests.pg_agents.envs import ScriptedEnv
 from tests.pg_agents.kinds import CARTPOLE
@@ -147,15 +145,6 @@ def test_policy_and_target_share_no_distribution(agent: Any, distribution: str) 
     model.target_policy.get_distribution(torch.ones(1, 2))
     torch.manual_seed(7)
     assert torch.equal(action_distribution.sample(), expected)
-
-
-@pytest.mark.parametrize("tau", [0.25, 1.0])
-def test_update_target_is_polyak_averaging(tau: float) -> None:
-    box, discrete = spaces.Box(-1, 1, (3,)), spaces.Discrete(2)
-    policy, target = (MlpPolicy(box, discrete, lambda _: 0.1) for _ in range(2))
-    expected = (1 - tau) * weights(target) + tau * weights(policy)
-    update_target(target, policy, tau)
-    torch.testing.assert_close(weights(target), expected)
 
 
 @pytest.mark.parametrize("estimator", ["td", "gae"])

@@ -63,14 +63,11 @@ def test_value_loss_is_the_mean_squared_error_without_gradient_of_returns() -> N
     assert returns.grad is None
 
 
-def test_entropy_loss_is_minus_the_entropy() -> None:
-    got = entropy_loss(torch.tensor([0.5, 1.5]), torch.zeros(2), 2)
-    assert got.item() == -1.0
-
-
-def test_entropy_without_a_closed_form_is_estimated_by_log_probs() -> None:
-    got = entropy_loss(None, torch.tensor([-0.5, -1.5]), 2)
-    assert got.item() == -1.0
+def test_entropy_loss_is_minus_the_entropy_summed_over_steps_per_episode() -> None:
+    """Without a closed form the entropy is estimated by -log_prob."""
+    entropy = torch.tensor([0.5, 1.5, 4.0])
+    assert entropy_loss(entropy, torch.zeros(3), 2).item() == -3.0
+    assert entropy_loss(None, -entropy, 2).item() == -3.0
 
 
 def test_shapes_that_would_broadcast_are_refused() -> None:

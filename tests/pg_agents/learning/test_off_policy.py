@@ -109,19 +109,6 @@ def test_importance_weighted_episodes_give_the_exact_gradient(
     np.testing.assert_allclose(estimate, exact, rtol=0, atol=1e-12)
 
 
-def test_unweighted_episodes_give_another_gradient() -> None:
-    """MU and PI differ enough for the test above."""
-    by_entry = np.zeros((3, 3))
-    for e in episodes():
-        to_go = reward_to_go(e.rewards, GAMMA, e.ends).numpy()[:, 0]
-        discount = GAMMA ** np.arange(len(e.states))
-        np.add.at(by_entry, (e.states, e.actions), e.probability * discount * to_go)
-    estimate = by_entry - PI * by_entry.sum(1, keepdims=True)
-    exact = PI * oracle.return_gradient(MDP, PI, GAMMA, HORIZON)
-    exact -= PI * exact.sum(1, keepdims=True)
-    assert np.abs(estimate - exact).max() > 0.04
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_unclipped_v_trace_targets_are_the_value_on_average(seed: int) -> None:
     """For any critic: its errors cancel over a whole episode."""

@@ -245,7 +245,8 @@ def test_free_leading_axes_have_their_own_steps_and_rates(dtype: torch.dtype) ->
     for rule, cls, options, names in rules:
         values = np.ones((3, 5), kind)
         state = {name: np.zeros((3, 5), kind) for name in names}
-        steps = np.zeros((3, 1), int)
+        # The dtype of counts in torch.
+        steps = np.zeros((3, 1), np.float32)
         for t in range(12):
             steps += 1
             for row, start in enumerate(starts):
@@ -287,7 +288,7 @@ def make_policy(policy: Any = MlpPolicy, **options: Any) -> Any:
         spaces.Discrete(3) if policy is TabularPolicy else box,
         spaces.Discrete(2),
         lambda _: 0.05,
-        **({} if policy is TabularPolicy else {"net_arch": [4]}),
+        **({} if policy is TabularPolicy else {"net_arch": [4, 4]}),
         **options,
     )
 
@@ -380,7 +381,12 @@ def replace_parameter(policy: Any) -> None:
 
 
 def transpose(policy: Any) -> None:
-    policy.action_net.weight.data = policy.action_net.weight.data.T
+    layer = policy.mlp_extractor.policy_net[2]
+    layer.weight.data = layer.weight.data.T
+
+
+def reshape(policy: Any) -> None:
+    policy.action_net.weight.data = policy.action_net.weight.data.view(4, 2)
 
 
 UNBIND: dict[str, Any] = {
@@ -390,6 +396,7 @@ UNBIND: dict[str, Any] = {
         policy.action_net.bias, "data", policy.action_net.bias.data.clone()
     ),
     "transpose": transpose,
+    "reshape": reshape,
     "split": split_critic,
     "replace": replace_parameter,
     "freeze": lambda policy: policy.action_net.requires_grad_(False),
@@ -547,7 +554,7 @@ def test_counts_have_the_dtype_of_torch(default: torch.dtype, options: Any) -> N
 def test_parameters_without_gradient_are_skipped(cls: Any, options: Any) -> None:
     ours, flat, theirs = run_both(cls, options)
     for step in range(6):
-        if step in (0, 3):
+        if step in (2, 4):
             # Counts of steps differ from here on.
             for optimizer in (ours, theirs):
                 torch_step(step, optimizer)
@@ -618,13 +625,23 @@ def resume_momentum(optimizer: Optimizer) -> None:
 def test_changes_of_state_and_options_count(cls: Any, options: Any, rates: Any) -> None:
     ours, flat, theirs = run_both(cls, options, rates=rates)
     changes = [halve, set_count, change_options, stop_momentum, resume_momentum]
-    for change in [*changes, clear, clear_one, set_one_count, clear]:
+    for change in [*changes, set_one_count, clear, clear_one, clear]:
         for optimizer in (ours, theirs):
             change(optimizer)
         for step in range(3):
             flat_step(step, flat, ours)
             torch_step(step, theirs)
         assert_same(ours, theirs)
+
+
+def test_momentum_can_begin_later() -> None:
+    ours, flat, theirs = run_both(SGD, {"dampening": 0.5})
+    for step in range(6):
+        for optimizer in (ours, theirs):
+            optimizer.param_groups[0]["momentum"] = 0.9 if step > 2 else 0.0
+        flat_step(step, flat, ours)
+        torch_step(step, theirs)
+    assert_same(ours, theirs)
 
 
 def test_a_state_that_torch_refuses_is_refused() -> None:
@@ -671,7 +688,8 @@ def test_a_step_replaced_on_the_class_runs(monkeypatch: pytest.MonkeyPatch) -> N
     assert calls == [ours]
 
 
-def test_hooks_run_as_in_torch() -> None:
+@pytest.mark.parametrize("pre", ["none", "own", "global"])
+def test_hooks_run_as_in_torch(pre: str) -> None:
     records: list[list[Any]] = []
     for is_flat in (True, False):
         optimizer = make(SGD, {})
@@ -690,23 +708,23 @@ def test_hooks_run_as_in_torch() -> None:
         optimizer.register_step_post_hook(note("post 1"))
         handles = [register_optimizer_step_post_hook(note("global post"))]
         optimizer.register_step_post_hook(note("post 2"))
+        if pre == "own":
+            optimizer.register_step_pre_hook(note("pre"))
+        if pre == "global":
+            handles.append(register_optimizer_step_pre_hook(note("pre")))
         try:
-            for step, pre in enumerate([None, "pre", "global pre"]):
-                if pre == "pre":
-                    optimizer.register_step_pre_hook(note(pre))
-                if pre == "global pre":
-                    handles.append(register_optimizer_step_pre_hook(note(pre)))
-                if is_flat:
-                    flat_step(step, FlatParameters(optimizer), optimizer)
-                else:
-                    torch_step(step, optimizer)
+            if is_flat:
+                flat_step(0, FlatParameters(optimizer), optimizer)
+            else:
+                torch_step(0, optimizer)
         finally:
             for handle in handles:
                 handle.remove()
         records.append(record)
     assert records[0] == records[1]
-    assert [name for name, _ in records[0]][:3] == ["post 1", "post 2", "global post"]
-    assert len(records[0]) == 12
+    first = [] if pre == "none" else ["pre"]
+    names = [*first, "post 1", "post 2", "global post"]
+    assert [name for name, _ in records[0]] == names
 
 
 def test_pre_hooks_change_gradients() -> None:
@@ -793,7 +811,8 @@ def test_nonfinite_numbers_pass_as_in_torch(bad: float, max_norm: float) -> None
 
 def test_parameters_without_elements_are_kept() -> None:
     parameters = [nn.Parameter(torch.zeros(s)) for s in [(0,), (2,), (0, 3)]]
-    flat = FlatParameters(Adam(parameters, lr=0.1))
+    groups: list[dict[str, Any]] = [{"params": []}, {"params": parameters}]
+    flat = FlatParameters(Adam(groups, lr=0.1))
     flat.gradients[:] = 1.0
     flat.attach_gradients()
     flat.step()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -275,34 +274,6 @@ def test_baselines_of_many_trajectories_are_precise(baseline: Any) -> None:
     n = 200_000
     found = baseline(torch.full((n,), TENTH), torch.zeros(n, dtype=torch.int64), n)
     torch.testing.assert_close(found, torch.full((n,), TENTH), rtol=1e-7, atol=0)
-
-
-class LongEnv(gymnasium.Env[Any, Any]):
-    """Episodes of 5,000 steps with reward 0.1."""
-
-    observation_space = spaces.Box(-1.0, 1.0, (1,))
-    action_space = spaces.Discrete(2)
-    n_steps = 0
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.n_steps = 0
-        return np.zeros(1, np.float32), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.n_steps += 1
-        return np.zeros(1, np.float32), 0.1, self.n_steps >= 5_000, False, {}
-
-
-def test_returns_in_the_buffer_are_rounded_once() -> None:
-    model = REINFORCE(
-        "MlpPolicy", LongEnv(), gamma=1.0, seed=0, max_episode_steps=10**6
-    )
-    model.learn(5_000)
-    first = float(model.rollout_buffer.returns[0, 0])
-    assert first == float(np.float32(5_000 * TENTH))
 
 
 def test_results_of_episodes_over_many_rollouts_are_precise() -> None:

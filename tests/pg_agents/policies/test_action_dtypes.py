@@ -130,21 +130,6 @@ def test_squashed_actions_are_within_the_bounds(name: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-@pytest.mark.parametrize("agent", [ActorCritic, REINFORCE, RandomAgent])
-def test_predictions_are_actions(agent: Any, name: str) -> None:
-    space = ACTIONS[name]
-    model = agent("MlpPolicy", WAYS["single"](PLACE, space), seed=0)
-    obs = np.zeros((5, 3), np.float32)
-    for deterministic in (True, False):
-        many, _ = model.predict(obs, deterministic=deterministic)
-        one, _ = model.predict(obs[0], deterministic=deterministic)
-        assert (many.shape[1:], one.shape) == (space.shape, space.shape)
-        for each in (one, *many):
-            assert np.asarray(each).dtype == space.dtype
-            assert space.contains(np.asarray(each))
-
-
-@pytest.mark.parametrize("name", ACTIONS)
 def test_random_agents_act_in_every_space(name: str) -> None:
     for way, make in WAYS.items():
         env = make(PLACE, ACTIONS[name])
@@ -257,11 +242,7 @@ OBSERVATIONS: dict[str, Space] = {
         {"a": spaces.Discrete(3, start=1), "b": spaces.Box(0, 9, (1,), np.uint8)}
     ),
 }
-SHIFTED = (
-    "discrete int32",
-    "multi discrete uint8",
-    "dict shifted",
-)
+SHIFTED = ("discrete int32", "multi discrete uint8", "dict shifted")
 
 
 def trained(agent: Any, name: str, way: str, **kwargs: Any) -> tuple[Any, Any]:

@@ -10,7 +10,6 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import (
     CategoricalDistribution,
-    DiagGaussianDistribution,
 )
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from pg_agents.common.tree import tree_map
 from pg_agents.policies.base import PolicyGradientPolicy
-from pg_agents.policies.distributions import BoxGaussian, Categorical
+from pg_agents.policies.distributions import Categorical
 from pg_agents.policies.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 
 INF = float("inf")
@@ -65,31 +64,6 @@ def test_actions_of_probability_zero_are_not_drawn() -> None:
     assert set(drawn.view(3000, -1)[:, 3].tolist()) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
-@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.float32])
-def test_categorical_equals_torchs(scale: float, dtype: torch.dtype) -> None:
-    # In double precision: torch's own normalisation loses digits of large logits.
-    mine = logits(scale).requires_grad_()
-    theirs = logits(scale).double().requires_grad_()
-    ours: Any = Categorical(mine)
-    torchs = torch.distributions.Categorical(logits=theirs)
-    actions = torch.randint(0, 5, (2000,), generator=torch.Generator().manual_seed(1))
-    for one, other in (
-        (ours.log_prob(actions.to(dtype)), torchs.log_prob(actions)),
-        (ours.entropy(), torchs.entropy()),
-    ):
-        assert one.shape == (2000,)
-        torch.testing.assert_close(one, other.float(), rtol=1e-5, atol=2e-6)
-        gradients = [
-            torch.autograd.grad(each.square().sum(), given, retain_graph=True)[
-                0
-            ].float()
-            for each, given in ((one, mine), (other, theirs))
-        ]
-        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(ours.logits, mine.log_softmax(-1))
-
-
 def test_extreme_logits_give_no_nan() -> None:
     given = torch.tensor(EXTREME, requires_grad=True)
     distribution: Any = Categorical(given)
@@ -104,33 +78,6 @@ def test_extreme_logits_give_no_nan() -> None:
     assert bool(given.grad.isfinite().all())
     log_prob = distribution.log_prob(torch.full((len(EXTREME),), 2))
     torch.testing.assert_close(log_prob, given.log_softmax(-1)[:, 2])
-
-
-@pytest.mark.parametrize("per_row", [False, True])
-def test_gaussian_equals_sb3s_and_torchs(per_row: bool) -> None:
-    generator = torch.Generator().manual_seed(0)
-    mean = 5 * torch.randn(500, 3, generator=generator)
-    log_std = torch.randn(*((500, 3) if per_row else (3,)), generator=generator)
-    torch.manual_seed(4)
-    expected = DiagGaussianDistribution(3).proba_distribution(mean, log_std).sample()
-    torch.manual_seed(4)
-    actions = BoxGaussian(3).proba_distribution(mean, log_std).sample()
-    assert torch.equal(actions, expected)
-    results = []
-    for kind in ("ours", "torch's"):
-        leaves = mean.clone().requires_grad_(), log_std.clone().requires_grad_()
-        if kind == "ours":
-            ours: Any = BoxGaussian(3).proba_distribution(*leaves)
-            log_prob, entropy = ours.log_prob(actions), ours.entropy()
-        else:
-            normal = torch.distributions.Normal(leaves[0], leaves[1].exp())
-            log_prob, entropy = normal.log_prob(actions).sum(-1), normal.entropy()
-            entropy = entropy.expand(500, 3).sum(-1)
-        assert log_prob.shape == entropy.shape == (500,)
-        gradients = torch.autograd.grad(log_prob.sum() + 2 * entropy.sum(), leaves)
-        results.append((log_prob, entropy, *gradients))
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 BOX = spaces.Box(-1.0, 1.0, (4,), np.float32)

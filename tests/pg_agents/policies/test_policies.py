@@ -10,9 +10,12 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C
+from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
-from pg_agents import MlpPolicy, RandomPolicy, TabularPolicy
+from pg_agents import REINFORCE, MlpPolicy, RandomPolicy, TabularPolicy
+from pg_agents.policies.policies import CnnPolicy, MultiInputPolicy
+from tests.pg_agents.policies.typed_envs import TypedEnv
 
 BOX = spaces.Box(-1, 1, (4,), np.float32)
 TWO = spaces.Discrete(2)
@@ -72,28 +75,6 @@ def test_all_methods_agree(critic: Any) -> None:
     probabilities = policy.get_distribution(batch()).distribution.probs  # type: ignore[union-attr]
     torch.testing.assert_close(log_prob, probabilities.log()[torch.arange(3), actions])
     torch.testing.assert_close(entropy, -(probabilities * probabilities.log()).sum(1))
-
-
-@pytest.mark.parametrize("critic", ["separate", "shared", "none"])
-@pytest.mark.parametrize("net_arch", [None, [], [5, 3]])
-def test_a_policy_can_be_saved_and_loaded(
-    critic: Any, net_arch: list[int] | None, tmp_path: Path
-) -> None:
-    policy = mlp(critic=critic, net_arch=net_arch)
-    policy.save(str(tmp_path / "policy"))
-    loaded = MlpPolicy.load(str(tmp_path / "policy"))
-    assert loaded.state_dict().keys() == policy.state_dict().keys()
-    torch.testing.assert_close(
-        loaded.get_distribution(batch()).distribution.probs,  # type: ignore[union-attr]
-        policy.get_distribution(batch()).distribution.probs,  # type: ignore[union-attr]
-    )
-
-
-def test_invalid_critics_are_refused() -> None:
-    with pytest.raises(ValueError, match="critic must be one of 'separate', 'shared'"):
-        mlp(critic="both")
-    with pytest.raises(ValueError, match="net_arch must be a list of layer widths"):
-        mlp(critic="shared", net_arch={"pi": [4], "vf": [4]})
 
 
 def table(**kwargs: Any) -> TabularPolicy:
@@ -183,9 +164,7 @@ def test_random_actions_are_uniform_and_follow_the_seed() -> None:
 
 
 @pytest.mark.parametrize("critic", ["separate", "shared", "none"])
-def test_layer_norm_precedes_the_activation(
-    critic: Any,
-) -> None:
+def test_layer_norm_precedes_the_activation(critic: Any) -> None:
     """Equals the network written out by hand (Ba, Kiros and Hinton, 2016)."""
     policy = mlp(critic=critic, net_arch=[8, 5], layer_norm=True)
     latent = batch()
@@ -244,3 +223,41 @@ def test_glorot_initialisation() -> None:
 def test_initialisations_are_mutually_exclusive() -> None:
     with pytest.raises(ValueError, match="ortho_init=True are mutually exclusive"):
         mlp(glorot_init=True, ortho_init=True)
+
+
+def test_sb3s_policies_are_refused_for_actions_that_do_not_start_at_0() -> None:
+    with pytest.raises(ValueError, match="the policy counts from 0, got Discrete"):
+        REINFORCE(ActorCriticPolicy, TypedEnv(BOX, spaces.Discrete(3, start=-1)))
+
+
+CONSTRUCTOR: list[tuple[type[MlpPolicy], dict[str, Any]]] = [
+    (MlpPolicy, {"share_features_extractor": False, "layer_norm": True}),
+    (MlpPolicy, {"use_sde": True, "squash_output": True, "use_expln": True}),
+    (MlpPolicy, {"use_sde": True, "full_std": False, "log_std_init": -1.0}),
+    (MlpPolicy, {"full_std": False, "ortho_init": False, "net_arch": [3]}),
+    (CnnPolicy, {"share_features_extractor": False, "normalize_images": True}),
+    (CnnPolicy, {"features_extractor_kwargs": {"features_dim": 16}}),
+    (MultiInputPolicy, {"critic": "shared", "activation_fn": torch.nn.ReLU}),
+    (MultiInputPolicy, {"optimizer_class": torch.optim.SGD, "critic": "none"}),
+    (MlpPolicy, {"optimizer_kwargs": {"eps": 0.1, "weight_decay": 0.2}}),
+]
+
+
+@pytest.mark.parametrize(("policy_class", "arguments"), CONSTRUCTOR)
+def test_a_saved_policy_keeps_every_constructor_argument(
+    policy_class: type[MlpPolicy], arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    """SB3 loses `share_features_extractor`, and gSDE's arguments without gSDE."""
+    image = spaces.Box(0, 255, (3, 36, 36), np.uint8)
+    seen: Any = {
+        CnnPolicy: image,
+        MultiInputPolicy: spaces.Dict({"image": image, "vector": BOX}),
+    }.get(policy_class, BOX)
+    policy = policy_class(seen, BOX, lambda _: 0.1, **arguments)
+    policy.save(str(tmp_path / "policy"))
+    loaded = policy_class.load(str(tmp_path / "policy"))
+    restored = loaded._get_constructor_parameters()
+    for name, value in arguments.items():
+        assert restored[name] == value, name
+    for name, weights in policy.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weights), name

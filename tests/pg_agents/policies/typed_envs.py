@@ -6,13 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from tests.pg_agents.vec_env.native_envs import NativeVectorEnv
+from tests.pg_agents.envs import NativeVectorEnv, SampleEnv
 
 Space = spaces.Space[Any]
 N_ENVS, LENGTH = 2, 3
@@ -24,43 +23,31 @@ def sample_at(space: Space, env: int, time: int) -> Any:
     return space.sample()
 
 
-class TypedEnv(gymnasium.Env[Any, Any]):
-    """Episodes truncated after three steps; asserts that actions are in the space.
+class TypedEnv(SampleEnv):
+    """Episodes truncated after three steps; records observations and actions.
 
     Args:
         observation_space: any space.
-        action_space: any space.
+        action_space: any space; actions are asserted to be in it.
         number: index among several environments.
     """
 
     def __init__(
         self, observation_space: Space, action_space: Space, number: int = 0
     ) -> None:
-        self.observation_space = observation_space
-        self.action_space = action_space
-        self.number, self.time, self.steps = number, -1, 0
+        super().__init__(observation_space, action_space, [LENGTH], truncates=True)
+        self.number, self.time = number, -1
         self.received: list[Any] = []
         self.shown: list[Any] = []
         # Observations before each action.
         self.acted_on: list[Any] = []
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.steps = 0
-        return self._obs(), {}
-
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        action = np.asarray(action)
-        assert self.action_space.contains(action), (action, self.action_space)
-        assert action.dtype == self.action_space.dtype
-        self.received.append(action.copy())
+        self.received.append(np.array(action))
         self.acted_on.append(self.shown[-1])
-        self.steps += 1
-        return self._obs(), 1.0, False, self.steps == LENGTH, {}
+        return super().step(np.asarray(action))
 
-    def _obs(self) -> Any:
+    def _observation(self) -> Any:
         self.time += 1
         self.shown.append(sample_at(self.observation_space, self.number, self.time))
         return self.shown[-1]

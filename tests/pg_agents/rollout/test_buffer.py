@@ -18,52 +18,8 @@ from torch import Tensor
 from pg_agents import REINFORCE, ActorCritic, TrajectoryBuffer
 from pg_agents.algorithms.config import PolicyGradientConfig
 from pg_agents.learning.advantages import estimate_advantages
-from pg_agents.rollout.buffer import RowBuffer
 from tests.pg_agents.algorithms.argument_examples import make_env
 from tests.pg_agents.kinds import CARTPOLE, KINDS, N_ENVS, SEQUENCE
-
-# RowBuffer.
-
-
-def make_rows(n: int, shape: tuple[int, ...], kind: str, dtype: str) -> list[Any]:
-    numbers = [np.arange(np.prod(shape)).reshape(shape) + 10 * t for t in range(n)]
-    arrays = [row.astype(dtype) for row in numbers]
-    return arrays if kind == "array" else [torch.as_tensor(row) for row in arrays]
-
-
-@pytest.mark.parametrize("kind", ["array", "tensor"])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "bool"])
-@pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 3, 3, 1)])
-@pytest.mark.parametrize(
-    ("n_rows", "expected_rows"), [(1, None), (16, None), (17, None), (40, None), (5, 2)]
-)
-def test_rows_are_stacked_however_many_were_expected(
-    kind: str,
-    dtype: str,
-    shape: tuple[int, ...],
-    n_rows: int,
-    expected_rows: int | None,
-) -> None:
-    rows = make_rows(n_rows, shape, kind, dtype)
-    buffer = RowBuffer(rows[0], expected_rows)
-    for row in rows:
-        buffer.append(row)
-    stacked = torch.as_tensor(buffer.rows)
-    assert len(buffer) == n_rows
-    assert torch.equal(stacked, torch.stack([torch.as_tensor(row) for row in rows]))
-    assert str(stacked.dtype) == f"torch.{dtype}"
-
-
-@pytest.mark.parametrize("kind", ["array", "tensor"])
-def test_rows_are_copied(kind: str) -> None:
-    """An environment can write its next observation to the same array."""
-    (row,) = make_rows(1, (3,), kind, "float32")
-    buffer = RowBuffer(row)
-    buffer.append(row)
-    row += 100
-    buffer.append(row)
-    assert torch.as_tensor(buffer.rows).tolist() == [[0, 1, 2], [100, 101, 102]]
-
 
 # Three rows of two environments: 0 is truncated in row 1, 1 terminates in row 0.
 
@@ -373,19 +329,6 @@ def test_writes_at_the_end_of_a_rollout_act_as_in_sb3(
     callback = WriteAtEnd(name, WRITES[way])
     weights = trained_weights(ActorCritic, callback, **settings, **more)
     torch.testing.assert_close(weights, expected, rtol=1e-3, atol=2e-5)
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_estimates_observations_and_actions_can_be_changed_at_the_end(
-    name: str,
-) -> None:
-    """By then the other columns have entered the estimates, and A2C uses no others."""
-    plain = trained_weights(ActorCritic, None)
-    weights = trained_weights(ActorCritic, WriteAtEnd(name, assign))
-    if name in ("rewards", "values", "log_probs"):
-        assert torch.equal(plain, weights)
-    else:
-        assert float((plain - weights).abs().max()) > 1e-3
 
 
 BATCH_FIELDS = {

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
-from types import FrameType
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from pg_agents import REINFORCE, ActorCritic, TrajectoryBuffer
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
-from pg_agents.rollout import collector
 from pg_agents.rollout.data import Batch
-from pg_agents.rollout.steppers import NativeStepper
 from pg_agents.vec_env.adapter import VectorEnvAdapter
-from pg_envs import make_torch_vec
-from pg_envs.vector.backend import TorchBackend
-from tests.no_sync import NoSynchronisation, Waits
-from tests.pg_agents.envs import CoinLengthEnv, ScriptedEnv, StaggeredVectorEnv
+from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
 
 
 class RecordRollouts(BaseCallback):
@@ -129,35 +118,6 @@ def test_episodes_of_all_environments_are_compared() -> None:
     expected = [g - (sum(first) - g) / 3 for g in first]
     expected += [g - (12.0 - g) / 3 for g in (1.0, 11.0)]
     np.testing.assert_allclose(sorted(rollout["advantages"]), sorted(expected), 1e-5)
-
-
-def test_a_fixed_number_of_episodes_does_not_prefer_short_ones() -> None:
-    """Half of the episodes are short.
-
-    1,600 episodes: standard error 0.0125, false-alarm rate of 4 of them 6 in 100,000.
-    The first 8 episodes of 4 environments to finish contain 61 % short ones.
-    """
-    env = DummyVecEnv([lambda: CoinLengthEnv(long=5)] * 4)
-    model = REINFORCE("MlpPolicy", env, n_episodes=2, seed=3, learning_rate=0.0)
-    lengths = [
-        step + 1
-        for rollout in collect(model, 200, "episode_steps", "terminated")
-        for step, end in zip(
-            rollout["episode_steps"], rollout["terminated"], strict=True
-        )
-        if end
-    ]
-    assert len(lengths) == 8 * 200
-    assert abs(np.mean(np.array(lengths) == 1) - 0.5) < 4 * 0.0125
-
-
-def test_the_first_episodes_to_finish_would_be_short_ones() -> None:
-    """Simulates the rule that the test above excludes."""
-    generator = np.random.default_rng(0)
-    short = generator.random((4000, 4, 8)) < 0.5
-    finished = np.where(short, 1, 5).cumsum(-1).reshape(4000, -1)
-    first = np.argsort(finished, axis=1, kind="stable")[:, :8]
-    assert np.take_along_axis(short.reshape(4000, -1), first, 1).mean() > 0.6
 
 
 def test_idle_environments_begin_a_new_episode_in_the_next_rollout() -> None:
@@ -290,15 +250,6 @@ def test_dummy_steps_are_not_recorded(wrapped: bool) -> None:
     assert rollout["episode_steps"] == [0, 0, 1, 1, 2, 0, 3, 1, 4]
 
 
-def test_every_recorded_step_of_gymnasiums_cartpole_has_reward_1() -> None:
-    """Its dummy steps, of NEXT_STEP autoreset, have reward 0."""
-    env = gymnasium.make_vec("CartPole-v1", num_envs=3)
-    model = REINFORCE("MlpPolicy", env, n_episodes=3, seed=0)
-    (rollout,) = collect(model, 1, "rewards", "terminated")
-    assert set(rollout["rewards"]) == {1.0}
-    assert sum(rollout["terminated"]) == 9
-
-
 @pytest.mark.parametrize("estimator", ["td", "gae"])
 def test_truncated_environments_are_bootstrapped_in_one_forward(estimator: Any) -> None:
     """Three times three ends and two of the fourth, and four unfinished episodes."""
@@ -341,23 +292,6 @@ def test_callbacks_get_the_dones_and_results_of_recorded_episodes() -> None:
     assert dones == [[True, False], [False, False], [False, False], [False, True]]
 
 
-def test_callbacks_get_the_locals_of_a2c() -> None:
-    names: dict[str, set[str]] = {}
-    algorithms: list[Any] = [A2C, ActorCritic]
-    for algorithm in algorithms:
-        found = names.setdefault(algorithm.__name__, set())
-
-        def on_step(variables: dict[str, Any], _: Any, found: Any = found) -> bool:
-            found.update(variables)
-            assert isinstance(variables["new_obs"], np.ndarray)
-            return True
-
-        algorithm("MlpPolicy", ScriptedEnv([3])).learn(5, callback=on_step)
-    # Loop variables of SB3's bootstrapping.
-    loop_variables = {"idx", "done", "terminal_obs", "terminal_value"}
-    assert names["A2C"] - names["ActorCritic"] <= loop_variables
-
-
 def test_a_rollout_that_a_callback_stops_is_not_learnt_from() -> None:
     """Without a new step count, the next learn() begins with a whole episode."""
     model = REINFORCE("MlpPolicy", ScriptedEnv([4]))
@@ -372,146 +306,3 @@ def test_a_rollout_that_a_callback_stops_at_its_end_is_learnt_from() -> None:
     model = REINFORCE("MlpPolicy", ScriptedEnv([4]))
     model.learn(100, callback=lambda variables, _: not variables["dones"].any())
     assert (model.num_timesteps, model._n_updates) == (4, 1)
-
-
-def test_actions_are_clipped_for_the_environment_only() -> None:
-    class Narrow(ScriptedEnv):
-        def __init__(self) -> None:
-            super().__init__([3])
-            self.action_space = gymnasium.spaces.Box(-0.1, 0.1, (1,))  # type: ignore[assignment]
-            self.actions: list[float] = []
-
-        def step(self, action: Any) -> Any:
-            self.actions.append(float(action[0]))
-            return super().step(action)
-
-    env = Narrow()
-    model = REINFORCE("MlpPolicy", env, n_episodes=5, seed=0)
-    (rollout,) = collect(model, 1, "actions")
-    drawn = np.array(rollout["actions"]).flatten()
-    assert np.abs(drawn).max() > 0.5
-    np.testing.assert_allclose(np.clip(drawn, -0.1, 0.1), env.actions[:15], atol=1e-6)
-
-
-# Torch environments: no synchronisation with the device, no Python per environment.
-
-N_STEPS = 12
-TORCH_ENVS: dict[str, dict[str, Any]] = {
-    "CartPole-v1": {"max_episode_steps": 10},
-    "PGToy-Sequence-v0": {},
-    "FrozenLake-v1": {"max_episode_steps": 4},
-}
-
-
-def torch_model(env: str, n_envs: int, **settings: Any) -> ActorCritic:
-    vector = make_torch_vec(env, n_envs, "cpu", check_actions=False, **TORCH_ENVS[env])
-    return ActorCritic(
-        "MlpPolicy", vector, n_steps=N_STEPS, seed=0, device="cpu", **settings
-    )
-
-
-@pytest.fixture
-def branches_for_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs the code for a GPU on the CPU; callbacks get tensors."""
-    monkeypatch.setattr(NativeStepper, "_on_gpu", True)
-    monkeypatch.setattr(collector, "_for_callbacks", lambda variables: variables)
-    monkeypatch.setattr(TorchBackend, "may_synchronise", False)
-
-
-class ForbidSynchronisation(BaseCallback):
-    """Fails if a rollout synchronises between its first action and its last step."""
-
-    def __init__(self, stack: ExitStack, reads: bool = False) -> None:
-        super().__init__()
-        self.stack, self.reads, self.n_watched_steps = stack, reads, 0
-
-    @contextmanager
-    def active(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        begin = NativeStepper.begin
-
-        def begin_and_forbid(stepper: NativeStepper, obs: Any) -> Any:
-            # The first observations are copied from the CPU.
-            first = begin(stepper, obs)
-            self.stack.enter_context(NoSynchronisation())
-            return first
-
-        with monkeypatch.context() as patch, self.stack:
-            patch.setattr(NativeStepper, "begin", begin_and_forbid)
-            yield
-
-    def _on_step(self) -> bool:
-        self.n_watched_steps += 1
-        if self.reads:
-            self.locals["rewards"].sum().item()
-        if self.n_watched_steps % N_STEPS == 0:
-            self.stack.close()
-        return True
-
-
-@pytest.mark.parametrize(
-    ("env", "settings"),
-    [
-        ("CartPole-v1", {}),
-        ("CartPole-v1", {"batch_size": 64}),
-        ("CartPole-v1", {"n_epochs": 2, "estimator": "td"}),
-        ("PGToy-Sequence-v0", {}),
-        ("PGToy-Sequence-v0", {"batch_size": 64}),
-    ],
-)
-def test_a_rollout_on_a_gpu_does_not_synchronise(
-    env: str,
-    settings: dict[str, Any],
-    branches_for_gpu: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    callback = ForbidSynchronisation(ExitStack())
-    with callback.active(monkeypatch):
-        torch_model(env, 16, **settings).learn(3 * 16 * N_STEPS, callback)
-    assert callback.n_watched_steps == 3 * N_STEPS
-
-
-def test_a_callback_that_reads_a_number_synchronises(
-    branches_for_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The test above would notice."""
-    callback = ForbidSynchronisation(ExitStack(), reads=True)
-    with callback.active(monkeypatch), pytest.raises(Waits):
-        torch_model("CartPole-v1", 16).learn(16 * N_STEPS, callback)
-
-
-class CountCalls(BaseCallback):
-    """Counts calls of Python and C functions in all but the first step of a rollout.
-
-    It is the second one: the first sets things up.
-    """
-
-    n_function_calls = n_steps_done = 0
-
-    def _count(self, frame: FrameType, event: str, arg: object) -> None:
-        self.n_function_calls += event in ("call", "c_call")
-
-    def _on_step(self) -> bool:
-        self.n_steps_done += 1
-        if self.n_steps_done == N_STEPS + 1:
-            sys.setprofile(self._count)
-        if self.n_steps_done == 2 * N_STEPS:
-            sys.setprofile(None)
-        return True
-
-
-def number_of_calls(env: str, n_envs: int) -> int:
-    callback, before = CountCalls(), sys.getprofile()
-    try:
-        torch_model(env, n_envs).learn(2 * n_envs * N_STEPS, callback)
-    finally:
-        sys.setprofile(before)
-    return callback.n_function_calls
-
-
-@pytest.mark.parametrize("env", TORCH_ENVS)
-def test_the_number_of_calls_is_independent_of_the_number_of_environments(
-    env: str, branches_for_gpu: None
-) -> None:
-    few, many = number_of_calls(env, 512), number_of_calls(env, 4096)
-    assert few == many
-    assert N_STEPS * 10 < few < N_STEPS * 500

@@ -18,7 +18,6 @@ AGENTS = [REINFORCE, ActorCritic]
 SMALL: dict[str, Any] = {"net_arch": [8]}
 
 VECTOR = spaces.Box(-1.0, 1.0, (2,), np.float32)
-VECTOR64 = spaces.Box(-1.0, 1.0, (2,), np.float64)
 TWO = spaces.Discrete(2)
 IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
 IMAGE_LAST = spaces.Box(0, 255, (36, 36, 1), np.uint8)
@@ -32,6 +31,12 @@ def sample_env(
 ) -> SampleEnv:
     """Returns an environment that checks space and dtype of its actions."""
     return SampleEnv(observation_space, action_space, [length], truncates)
+
+
+def small(agent: Any, env: Any = None, policy: str = "MlpPolicy", **kwargs: Any) -> Any:
+    """Returns a model with a cheap network and a seed."""
+    kwargs = {"policy_kwargs": SMALL, "seed": 0, **kwargs}
+    return agent(policy, sample_env() if env is None else env, **kwargs)
 
 
 def weights(model: Any) -> dict[str, Tensor]:

@@ -22,20 +22,11 @@ from stable_baselines3.common.callbacks import (
     StopTrainingOnRewardThreshold,
 )
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 import pg_envs
 from pg_agents import REINFORCE
-from tests.pg_agents.sb3_suite.agents import (
-    AGENTS,
-    SMALL,
-    rows_of,
-    sample_env,
-)
-
-
-def small(agent: Any, env: Any = None, **kwargs: Any) -> Any:
-    return agent("MlpPolicy", env or sample_env(), policy_kwargs=SMALL, **kwargs)
+from tests.pg_agents.sb3_suite.agents import AGENTS, rows_of, sample_env, small
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -171,17 +162,6 @@ def test_training_stops_without_improvement(agent: Any) -> None:
     model = small(agent, n_steps=8).learn(64, callback=evaluation)
     # The first is the best, two do not improve, the third one of these stops.
     assert model.num_timesteps == 16
-
-
-@pytest.mark.parametrize("agent", AGENTS)
-def test_checkpoints_keep_the_normalisation(agent: Any, tmp_path: Path) -> None:
-    env = VecNormalize(DummyVecEnv([sample_env]))
-    saves = CheckpointCallback(10, str(tmp_path), save_vecnormalize=True)
-    small(agent, env).learn(10, callback=saves)
-    path = tmp_path / "rl_model_vecnormalize_10_steps.pkl"
-    statistics: Any = VecNormalize.load(str(path), DummyVecEnv([sample_env])).obs_rms
-    # The count starts near 0; one observation is the reset's.
-    assert round(statistics.count) == 11
 
 
 def test_events_count_the_steps_of_idle_environments_too() -> None:

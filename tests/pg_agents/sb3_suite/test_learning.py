@@ -19,12 +19,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pg_agents import REINFORCE, ActorCritic
-from tests.pg_agents.envs import ScriptedEnv
-from tests.pg_agents.sb3_suite.agents import (
-    AGENTS,
-    SMALL,
-    VECTOR,
-)
+from tests.pg_agents.sb3_suite.agents import AGENTS, VECTOR, small
 
 IDENTITY: dict[str, Any] = {
     "discrete": lambda: IdentityEnv(4, ep_length=10),
@@ -74,34 +69,6 @@ def test_learns_to_repeat_a_number(agent: Any) -> None:
     assert evaluate_policy(model, env, 16, warn=False)[0] > 9.0  # type: ignore[operator]
 
 
-def reward_to_go(rewards: Any, terminated: Any, gamma: float) -> Any:
-    returns = np.zeros(len(rewards))
-    to_go = 0.0
-    for t in reversed(range(len(rewards))):
-        to_go = rewards[t] + gamma * (0.0 if terminated[t] else to_go)
-        returns[t] = to_go
-    return returns
-
-
-@pytest.mark.parametrize("gamma", [1.0, 0.99])
-@pytest.mark.parametrize("n_episodes", [1, 3])
-def test_the_advantages_of_reinforce_are_the_returns(
-    gamma: float, n_episodes: int
-) -> None:
-    model = REINFORCE(
-        "MlpPolicy",
-        ScriptedEnv([4]),
-        n_episodes=n_episodes,
-        gamma=gamma,
-        policy_kwargs=SMALL,
-    )
-    model.learn(1)
-    buffer = model.rollout_buffer
-    expected = reward_to_go(buffer.rewards[:, 0], buffer.terminated[:, 0], gamma)
-    assert buffer.size() == 4 * n_episodes
-    np.testing.assert_allclose(buffer.advantages[:, 0], expected, rtol=1e-5)
-
-
 class Endless(gymnasium.Env[Any, Any]):
     """Pays 1 a step, never ends, and always returns the same observation."""
 
@@ -140,3 +107,17 @@ def test_a_time_limit_does_not_change_the_value_of_an_endless_task(
     obs, _ = model.policy.obs_to_tensor(np.array([0]))
     # 1 + 0.9 + 0.81 + ... = 10; eight steps alone are worth 5.7.
     assert model.policy.predict_values(obs).item() == pytest.approx(10.0, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("agent", "settings", "length"),
+    # A rollout of 5 steps; an episode of 8.
+    [(ActorCritic, {"n_steps": 5}, 5), (REINFORCE, {}, 8)],
+)
+def test_learn_stops_with_the_rollout_that_reaches_the_steps(
+    agent: Any, settings: dict[str, Any], length: int
+) -> None:
+    model = small(agent, **settings)
+    assert model.learn(2 * length).num_timesteps == 2 * length
+    assert model.learn(2 * length + 1).num_timesteps == 3 * length
+    assert model.learn(1, reset_num_timesteps=False).num_timesteps == 4 * length

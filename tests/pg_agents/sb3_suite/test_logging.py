@@ -10,19 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import (
-    HParam,
-    configure,
-)
+from stable_baselines3.common.logger import HParam, configure
 from stable_baselines3.common.monitor import Monitor
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pg_agents import REINFORCE
-from tests.pg_agents.sb3_suite.agents import AGENTS, SMALL, rows_of, sample_env
-
-
-def small(agent: Any, env: Any = None, **kwargs: Any) -> Any:
-    return agent("MlpPolicy", env or sample_env(), policy_kwargs=SMALL, **kwargs)
+from tests.pg_agents.sb3_suite.agents import AGENTS, rows_of, sample_env, small
 
 
 @pytest.mark.parametrize("agent", AGENTS)

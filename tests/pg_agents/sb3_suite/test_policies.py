@@ -14,12 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from pg_agents import ActorCritic
-from tests.pg_agents.sb3_suite.agents import (
-    AGENTS,
-    SMALL,
-    VECTOR,
-    sample_env,
-)
+from tests.pg_agents.sb3_suite.agents import AGENTS, SMALL, VECTOR, sample_env
 
 
 def build(agent: Any, action_space: Any = VECTOR, **kwargs: Any) -> Any:

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from pg_agents import TrajectoryBuffer
 from tests.pg_agents.sb3_suite.agents import (
     AGENTS,
-    SMALL,
     VECTOR,
     same,
     sample_env,
+    small,
     weights,
 )
 
@@ -26,15 +28,11 @@ def vec_env(n_envs: int = 1) -> DummyVecEnv:
     return DummyVecEnv([lambda: sample_env(action_space=VECTOR)] * n_envs)
 
 
-def small(agent: Any, env: Any = None, **kwargs: Any) -> Any:
-    return agent("MlpPolicy", env or vec_env(), policy_kwargs=SMALL, seed=0, **kwargs)
-
-
 @pytest.mark.parametrize("agent", AGENTS)
 def test_environments_can_be_replaced_and_steps_keep_counting(
     agent: Any, tmp_path: Path
 ) -> None:
-    model = small(agent, n_steps=16).learn(32)
+    model = small(agent, vec_env(), n_steps=16).learn(32)
     model.set_env(vec_env(), force_reset=True)
     assert model._last_obs is None
     assert model.learn(32, reset_num_timesteps=True).num_timesteps == 32
@@ -69,7 +67,7 @@ class Rate:
 def test_an_object_that_cannot_be_unpickled_is_replaced(
     agent: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small(agent, learning_rate=Rate()).save(tmp_path / "model")
+    small(agent, vec_env(), learning_rate=Rate()).save(tmp_path / "model")
     monkeypatch.delattr(sys.modules[__name__], "Rate")
     with pytest.warns(UserWarning, match="custom_objects"):
         agent.load(tmp_path / "model")
@@ -84,7 +82,7 @@ def test_files_are_closed_unless_they_are_the_callers(
     agent: Any, tmp_path: Path
 ) -> None:
     """A file left open raises a ResourceWarning, an error in the tests."""
-    model = small(agent)
+    model = small(agent, vec_env())
     for path in (tmp_path / "model", str(tmp_path / "model")):
         model.save(path)
         agent.load(path)
@@ -97,7 +95,9 @@ def test_files_are_closed_unless_they_are_the_callers(
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_learning_rates_are_plain_floats(agent: Any, tmp_path: Path) -> None:
-    model = small(agent, learning_rate=lambda progress: progress * np.sin(1.0))
+    model = small(
+        agent, vec_env(), learning_rate=lambda progress: progress * np.sin(1.0)
+    )
     model.save(tmp_path / "model")
     for each in (model, agent.load(tmp_path / "model")):
         assert type(each.lr_schedule(1.0)) is float
@@ -116,12 +116,12 @@ def test_net_arch_none_is_the_default(agent: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_schedules_come_back(agent: Any, tmp_path: Path) -> None:
-    schedules = {
+    schedules: dict[str, Any] = {
         "learning_rate": lambda _: 0.001,
         "clip_range": LinearSchedule(0.3, 0.1, 1.0),
         "ent_coef": lambda progress: 0.01 * progress,
     }
-    model = small(agent, **schedules)
+    model = small(agent, vec_env(), **schedules)
     model.learn(16).save(tmp_path / "model")
     loaded = agent.load(tmp_path / "model", env=vec_env()).learn(16)
     for name in schedules:
@@ -130,8 +130,28 @@ def test_schedules_come_back(agent: Any, tmp_path: Path) -> None:
             assert getattr(loaded, name)(progress) == expected
 
 
+class LabelledBuffer(TrajectoryBuffer):
+    """A user's buffer with an argument."""
+
+    def __init__(self, device: Any, *, label: str) -> None:
+        super().__init__(device)
+        self.label = label
+
+
+class SB3Buffer(RolloutBuffer):
+    """A subclass of SB3's buffer."""
+
+
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_file_that_is_no_zip_is_refused(agent: Any, tmp_path: Path) -> None:
-    (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(ValueError, match="zip"):
-        agent.load(tmp_path / "text")
+def test_custom_buffers_extend_trajectory_buffer(agent: Any, tmp_path: Any) -> None:
+    for wrong in (SB3Buffer, dict, "RolloutBuffer", TrajectoryBuffer("cpu")):
+        with pytest.raises(ValueError, match="rollout_buffer_class must be a subclass"):
+            small(agent, rollout_buffer_class=wrong)
+    kwargs: dict[str, Any] = {"rollout_buffer_kwargs": {"label": "mine"}}
+    model = small(
+        agent, rollout_buffer_class=LabelledBuffer, n_steps=16, **kwargs
+    ).learn(16)
+    model.save(tmp_path / "model")
+    assert agent.load(tmp_path / "model").rollout_buffer.label == "mine"
+    with pytest.raises(ValueError, match="rollout_buffer_class must be a subclass"):
+        agent.load(tmp_path / "model", rollout_buffer_class=SB3Buffer)

@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -16,8 +15,6 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     SubprocVecEnv,
-    VecCheckNan,
-    VecExtractDictObs,
     VecFrameStack,
     VecMonitor,
     VecNormalize,
@@ -31,18 +28,14 @@ from tests.pg_agents.envs import ScriptedEnv
 from tests.pg_agents.sb3_suite.agents import (
     AGENTS,
     IMAGE_LAST,
-    SMALL,
     TWO,
     VECTOR,
     rows_of,
     sample_env,
+    small,
 )
 
 SEQUENCE = "pg_envs:PGToy-Sequence-v0"
-
-
-def small(agent: Any, env: Any, policy: str = "MlpPolicy", **kwargs: Any) -> Any:
-    return agent(policy, env, **{"policy_kwargs": SMALL, "seed": 0, **kwargs})
 
 
 def scripted(n_envs: int = 2) -> DummyVecEnv:
@@ -139,44 +132,6 @@ def test_episodes_are_monitored_in_the_vector_environment(
     assert len((tmp_path / "log.monitor.csv").read_text().splitlines()) == 8
 
 
-@pytest.mark.parametrize("agent", AGENTS)
-def test_one_entry_of_a_dict_is_extracted(agent: Any) -> None:
-    space = spaces.Dict({"rgb": spaces.Discrete(2), "vec": VECTOR})
-    env = VecExtractDictObs(DummyVecEnv([lambda: sample_env(space)]), "vec")
-    model = small(agent, VecMonitor(env), n_steps=8).learn(8)
-    assert model.rollout_buffer.observations.shape == (8, 1, 2)
-
-
-class Broken(ScriptedEnv):
-    """Returns NaN as its third observation."""
-
-    def _observation(self) -> Any:
-        seen = super()._observation()
-        return seen * np.nan if self.steps == 2 else seen
-
-
-@pytest.mark.parametrize("agent", AGENTS)
-def test_nan_observations_are_found(agent: Any) -> None:
-    env = VecCheckNan(DummyVecEnv([lambda: Broken([4])]), raise_exception=True)
-    with pytest.raises(ValueError, match="found nan in observations"):
-        small(agent, env).learn(8)
-
-
-@pytest.mark.parametrize("agent", AGENTS)
-def test_videos_record_the_training_environment(agent: Any, tmp_path: Path) -> None:
-    pytest.importorskip("moviepy")
-    env = make_vec_env(SEQUENCE, n_envs=1, env_kwargs={"render_mode": "rgb_array"})
-    recorder = VecVideoRecorder(
-        VecNormalize(env), str(tmp_path), lambda step: step == 0, video_length=50
-    )
-    model = small(agent, recorder, n_steps=4).learn(4)
-    # One frame at the reset and one per step. Writing the file takes seconds.
-    assert len(recorder.recorded_frames) == model.num_timesteps + 1
-    assert recorder.recorded_frames[0].ndim == 3
-    recorder.recorded_frames, recorder.recording = [], False
-    recorder.close()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", AGENTS)
 def test_videos_are_written(agent: Any, tmp_path: Path) -> None:
@@ -188,10 +143,7 @@ def test_videos_are_written(agent: Any, tmp_path: Path) -> None:
     small(agent, recorder, n_steps=4).learn(40)
     recorder.close()
     names = {path.name for path in tmp_path.glob("*.mp4")}
-    assert names == {
-        "rl-video-step-0-to-step-5.mp4",
-        "rl-video-step-30-to-step-35.mp4",
-    }
+    assert names == {"rl-video-step-0-to-step-5.mp4", "rl-video-step-30-to-step-35.mp4"}
 
 
 @pytest.mark.slow
@@ -237,12 +189,3 @@ def test_idle_environments_add_no_episodes_to_a_monitor() -> None:
     assert rows.rows[0][1]["rollout/ep_len_mean"] == 2.0
     # Two of six steps.
     assert rows.rows[0][1]["rollout/idle_fraction"] == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize("agent", AGENTS)
-def test_wrapped_custom_environments_are_accepted(agent: Any) -> None:
-    env = gymnasium.wrappers.TimeLimit(ScriptedEnv([0]), 5)
-    model = small(agent, env, n_steps=10).learn(10)
-    truncated = np.zeros((10, 1), dtype=np.bool_)
-    truncated[[4, 9]] = True
-    np.testing.assert_array_equal(model.rollout_buffer.truncated, truncated)

@@ -10,17 +10,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-import torch
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-from gymnasium.wrappers.vector import NormalizeReward, TransformReward
+from gymnasium.wrappers.vector import NormalizeReward
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import EvalCallback
-from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-import pg_envs
 from pg_agents import REINFORCE, ActorCritic, as_vec_env
 from pg_agents.vec_env.adapter import VectorEnvAdapter
 from tests.pg_agents.envs import SampleEnv, ScriptedEnv, StaggeredVectorEnv
@@ -115,19 +112,6 @@ def test_a_step_that_terminates_at_the_time_limit_is_no_truncation() -> None:
     env.reset()
     env.step(np.zeros(1, int))
     assert env.step(np.zeros(1, int))[3][0]["TimeLimit.truncated"] is False
-
-
-def test_dtypes_and_shapes_are_those_of_the_space() -> None:
-    env = as_vec_env(SyncVectorEnv(makers(OBSERVATIONS["dict"])))
-    env.reset()
-    env.step(np.zeros(2, int))
-    results: Any = env.step(np.zeros(2, int))
-    obs, rewards, dones, infos = results
-    final_obs = infos[0]["terminal_observation"]
-    for key, space in OBSERVATIONS["dict"].spaces.items():
-        assert obs[key].dtype == final_obs[key].dtype == space.dtype
-        assert final_obs[key].shape == space.shape
-    assert (rewards.dtype, dones.dtype) == (np.float32, np.bool_)
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
@@ -232,11 +216,6 @@ def test_no_dummy_step_follows_a_reset() -> None:
     assert rewards.tolist() == [10.0, 10.0]
 
 
-def test_only_vector_environments_are_accepted() -> None:
-    with pytest.raises(TypeError, match=r"takes a gymnasium\.vector\.V.*got Scri"):
-        as_vec_env(ScriptedEnv([3]))  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     "space",
     [
@@ -255,84 +234,6 @@ def test_spaces_without_a_policy_are_refused(space: Any) -> None:
     env.single_action_space = space
     with pytest.raises(ValueError, match=r"action space must be.*got"):
         as_vec_env(env)
-
-
-def test_tensors_become_arrays() -> None:
-    env = as_vec_env(pg_envs.make_torch_vec(SEQUENCE, 3, "cpu"))
-    assert isinstance(env.reset(), np.ndarray)
-    obs, rewards, dones, _ = env.step(np.array([2, 2, 2]))
-    assert isinstance(obs, np.ndarray)
-    assert obs.tolist() == [[0.0]] * 3
-    assert rewards.tolist() == [pytest.approx(-0.05)] * 3
-    assert dones.dtype == np.bool_
-
-
-def test_seeds_are_passed_on() -> None:
-    env = as_vec_env(gymnasium.make_vec("PGToy-Bandit-v0", 3, reward_noise="gaussian"))
-    rewards = []
-    for seed in (1, 1, 2):
-        env.seed(seed)
-        env.reset()
-        rewards.append(env.step(np.zeros(3, int))[1].tolist())
-    assert rewards[0] == rewards[1] != rewards[2]
-
-
-def test_vector_wrappers_stay() -> None:
-    env = gymnasium.make_vec(SEQUENCE, num_envs=2)
-    adapter = as_vec_env(TransformReward(env, lambda rewards: 10 * rewards))
-    adapter.reset()
-    _, rewards, _, _ = adapter.step(np.array([2, 2]))
-    assert rewards.tolist() == [pytest.approx(-0.5)] * 2
-
-
-@pytest.mark.parametrize("kind", ["numpy", "torch"])
-def test_native_steps_equal_sb3s(kind: str) -> None:
-    """Of a step in arrays: results, statistics and infos."""
-
-    def make() -> Any:
-        env = (
-            gymnasium.make_vec(SEQUENCE, num_envs=4)
-            if kind == "numpy"
-            else pg_envs.make_torch_vec(SEQUENCE, 4, "cpu")
-        )
-        adapter = VectorEnvAdapter(env)
-        adapter.seed(3)
-        adapter.reset()
-        return adapter
-
-    native, adapter = make(), make()
-    assert native.steps_arrays
-    for actions in np.random.default_rng(0).integers(0, 3, (60, 4)):
-        as_rows = torch.as_tensor if native.is_torch else np.asarray
-        step = native.step_arrays(as_rows(actions))
-        obs, rewards, dones, infos = adapter.step(actions)
-        np.testing.assert_array_equal(step.obs, obs)
-        np.testing.assert_allclose(step.rewards, rewards)
-        np.testing.assert_array_equal(step.dones, dones)
-        assert plain(native.infos_of(step)) == plain(infos)
-        for one, other in zip(native.statistics, adapter.statistics, strict=True):
-            np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("algorithm", [A2C, PPO, REINFORCE])
-@pytest.mark.parametrize("kind", ["numpy", "torch"])
-def test_algorithms_learn_and_evaluate(algorithm: Any, kind: str) -> None:
-    env, eval_env = (
-        as_vec_env(
-            gymnasium.make_vec(SEQUENCE, num_envs=4)
-            if kind == "numpy"
-            else pg_envs.make_torch_vec(SEQUENCE, 4, "cpu")
-        )
-        for _ in range(2)
-    )
-    callback = EvalCallback(eval_env, n_eval_episodes=4, eval_freq=20, verbose=0)
-    kwargs = {"n_steps": 16, "batch_size": 64} if algorithm is PPO else {}
-    model = algorithm("MlpPolicy", env, seed=0, **kwargs).learn(300, callback)
-    assert model.ep_info_buffer
-    assert all(-5.0 <= info["r"] <= 0.9 for info in model.ep_info_buffer)
-    assert -5.0 <= callback.last_mean_reward <= 0.9
-    mean, _ = evaluate_policy(model, eval_env, n_eval_episodes=4)
-    assert isinstance(mean, float)
 
 
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
@@ -360,15 +261,6 @@ def test_our_algorithms_wrap_vector_environments(
     assert (loaded.rollout_buffer.rewards == 1.0).all()
     loaded.set_env(make())
     loaded.learn(480)
-
-
-@pytest.mark.parametrize("name", ACTIONS)
-@pytest.mark.parametrize("algorithm", [A2C, PPO])
-def test_actions_of_every_policy_are_in_the_space(name: str, algorithm: Any) -> None:
-    """The environment rejects others; SB3's policy for MultiBinary returns floats."""
-    env = as_vec_env(SyncVectorEnv(makers(actions=ACTIONS[name])))
-    kwargs = {"n_steps": 8, "batch_size": 8} if algorithm is PPO else {}
-    algorithm("MlpPolicy", env, seed=0, **kwargs).learn(16)
 
 
 @pytest.mark.parametrize("algorithm", [A2C, PPO, ActorCritic])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,20 +9,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from pg_agents.vec_env.arrays import (
-    copied,
-    is_any,
-    returns_fresh_arrays,
-    single_observation,
-    to_numpy,
-    with_rows,
-    zero_where,
-)
+from pg_agents.vec_env.arrays import copied, returns_fresh_arrays
 from pg_envs import (
     BanditEnv,
     PixelcopterVectorEnv,
@@ -105,59 +95,3 @@ def test_other_environments_are_unknown() -> None:
     assert not returns_fresh_arrays(Own(2))
     assert not returns_fresh_arrays(SyncVectorEnv(singles, copy=False))
     assert not returns_fresh_arrays(RecordEpisodeStatistics(CartPoleVectorEnv(2)))
-
-
-def test_a_copy_shares_no_array() -> None:
-    inner = np.array([1.0, 2.0])
-    objects = np.array([None, None], dtype=object)
-    objects[1] = inner
-    thing = object()
-    values = ({"a": inner, "b": [torch.ones(2), thing]}, objects, 3)
-    copy = copied(values)
-    np.testing.assert_equal(copy[0]["a"], inner)
-    inner[:] = 0.0
-    values[0]["b"][0].zero_()  # type: ignore[index]
-    assert copy[0]["a"].tolist() == [1.0, 2.0]
-    assert copy[0]["b"][0].tolist() == [1.0, 1.0]
-    assert copy[0]["b"][1] is thing
-    assert copy[1][0] is None
-    assert copy[1][1].tolist() == [1.0, 2.0]
-    assert copy[2] == 3
-
-
-@pytest.mark.parametrize("mask", [[0, 0, 0], [0, 1, 0], [1, 1, 1]])
-def test_masks_of_arrays_and_tensors(mask: list[int]) -> None:
-    array, tensor = np.array(mask, dtype=np.bool_), torch.tensor(mask).bool()
-    assert is_any(array) is is_any(tensor) is any(mask)
-    numbers = np.array([1.5, math.inf, math.nan])
-    expected = [0.0 if m else n for m, n in zip(mask, numbers, strict=True)]
-    np.testing.assert_array_equal(zero_where(array, numbers), expected)
-    np.testing.assert_array_equal(zero_where(tensor, torch.tensor(numbers)), expected)
-
-
-def test_a_single_observation_is_fresh_and_of_the_dtype_of_its_space() -> None:
-    box = spaces.Box(-1.0, 1.0, (2,))
-    space = spaces.Dict({"at": box, "coin": spaces.Discrete(2)})
-    obs: dict[str, Any] = {"at": np.array([0.5, 1.0]), "coin": 1}
-    single = single_observation(obs, space)
-    assert (single["at"].dtype, single["coin"].dtype) == (np.float32, np.int64)
-    single["at"][0] = 9.0
-    assert obs["at"].tolist() == [0.5, 1.0]
-    assert single_observation(torch.tensor([0.5, 1.0]), box).tolist() == [0.5, 1.0]
-
-
-def test_rows_are_replaced_in_a_copy() -> None:
-    obs: dict[str, Any] = {"at": np.zeros((3, 2)), "coin": torch.zeros(3)}
-    new_obs = {"at": np.ones((3, 2)), "coin": torch.ones(3)}
-    merged = with_rows(obs, new_obs, np.array([False, True, False]))
-    assert merged["at"].tolist() == [[0, 0], [1, 1], [0, 0]]
-    assert merged["coin"].tolist() == [0, 1, 0]
-    assert not obs["coin"].any() and not obs["at"].any()
-
-
-def test_tensors_in_a_dict_become_arrays() -> None:
-    arrays = to_numpy({"a": torch.ones(2), "b": [1, 2]})
-    assert {key: type(value) for key, value in arrays.items()} == {
-        "a": np.ndarray,
-        "b": np.ndarray,
-    }

@@ -9,23 +9,12 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.vector import (
-    AsyncVectorEnv,
-    AutoresetMode,
-    SyncVectorEnv,
-    VectorEnv,
-    VectorWrapper,
-)
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorWrapper
 from gymnasium.wrappers import vector as wrappers
 from scipy.stats import kstest
 
 from pg_agents import as_vec_env
-from pg_agents.vec_env.autoreset import (
-    Restart,
-    partial_reset,
-    partial_reset_obstacle,
-    restart_method,
-)
+from pg_agents.vec_env.autoreset import Restart, partial_reset_obstacle, restart_method
 from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
 
 # Python 3.12 and later warn of it; a fork is Gymnasium's default.
@@ -40,34 +29,6 @@ def cart_poles(n: int, **arguments: Any) -> Any:
 
 def coins(n_steps: int, n_envs: int) -> Any:
     return np.random.default_rng(0).integers(0, 2, (n_steps, n_envs))
-
-
-def test_a_cart_pole_equals_gymnasiums_without_its_dummy_steps() -> None:
-    """One environment draws the same starts in the same order."""
-    actions = coins(400, 1)
-    native = cart_poles(1)
-    adapter: Any = as_vec_env(cart_poles(1))
-    expected = [native.reset(seed=3)[0].tolist()]
-    ended = False
-    for action in actions:
-        if ended:
-            # The dummy step returns the first observation of the next episode.
-            expected[-1] = expected[-1], native.step(action)[0].tolist()
-        obs, _, terminated, truncated, _ = native.step(action)
-        expected.append(obs.tolist())
-        ended = bool(terminated[0] or truncated[0])
-    adapter.seed(3)
-    observations: list[Any] = [adapter.reset().tolist()]
-    for action in actions:
-        obs, rewards, dones, infos = adapter.step(action)
-        assert rewards.tolist() == [1.0]
-        observations.append(obs.tolist())
-        if dones[0]:
-            final_obs = infos[0]["terminal_observation"].tolist()
-            observations[-1] = [final_obs], observations[-1]
-    # If the last step ended an episode, Gymnasium has not drawn the next one yet.
-    assert observations[:-1] == expected[:-1]
-    assert sum(isinstance(obs, tuple) for obs in observations) > 10
 
 
 def test_no_step_of_many_cart_poles_is_a_dummy() -> None:
@@ -135,23 +96,6 @@ class OtherCartPole(CartPoleVectorEnv):
 def test_a_subclass_of_cart_pole_is_unknown() -> None:
     assert "one by one" in str(partial_reset_obstacle(OtherCartPole(2)))
     assert partial_reset_obstacle(CartPoleVectorEnv(2)) is None
-
-
-def test_restart_method_of_each_mode() -> None:
-    makers = [lambda: ScriptedEnv([2])] * 2
-    for mode, method in (
-        (AutoresetMode.SAME_STEP, Restart.BY_ENV),
-        (AutoresetMode.NEXT_STEP, Restart.BY_ADAPTER),
-        (AutoresetMode.DISABLED, Restart.BY_ADAPTER),
-    ):
-        env = SyncVectorEnv(makers, autoreset_mode=mode)
-        assert restart_method(env, learner_skips_dummy_steps=False) is method
-    # In DISABLED mode Gymnasium requires reset_mask.
-    disabled = StaggeredVectorEnv([2], AutoresetMode.DISABLED)
-    assert restart_method(disabled, False) is Restart.BY_ADAPTER
-    assert restart_method(StaggeredVectorEnv([2]), True) is Restart.IN_DUMMY_STEP
-    with pytest.raises(ValueError, match=r"dummy step.*NextStep.*one by one.*'sync'"):
-        restart_method(StaggeredVectorEnv([2]), False)
 
 
 def test_a_mode_may_be_given_by_its_value() -> None:
@@ -277,13 +221,3 @@ def test_wrappers_without_partial_resets(wrap: Any, says: str) -> None:
     for learner_skips in (False, True):
         with pytest.raises(ValueError, match=rf"autoreset disabled.*{says}"):
             restart_method(wrap(sync(AutoresetMode.DISABLED)), learner_skips)
-
-
-def test_a_partial_reset_leaves_the_other_environments() -> None:
-    env: VectorEnv[Any, Any, Any] = sync()
-    env.reset()
-    env.step(np.zeros(2, int))
-    obs, _ = partial_reset(env, np.array([True, False]))
-    assert obs.tolist() == [[1.0, 0.0], [0.0, 1.0]]
-    obs, *_ = env.step(np.zeros(2, int))
-    assert obs.tolist() == [[1.0, 1.0], [0.0, 2.0]]

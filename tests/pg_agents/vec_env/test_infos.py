@@ -74,28 +74,6 @@ def test_lazy_infos_are_made_once_and_on_access() -> None:
     assert n_calls == 1
 
 
-@pytest.mark.parametrize(
-    ("rewards", "dones", "before", "expected"),
-    [
-        ([1, 2, 4], [0, 1, 0], (0, 0), [(3, 2)]),
-        ([1, 2], [0, 0], (0, 0), []),
-        # The first began before the rollout, the second within it.
-        ([1, 2, 4, 8], [0, 1, 0, 1], (100, 7), [(103, 9), (12, 2)]),
-        ([1, 2, 4], [1, 1, 1], (0.5, 1), [(1.5, 2), (2, 1), (4, 1)]),
-    ],
-)
-def test_newest_results_of_one_environment(
-    rewards: list[float],
-    dones: list[int],
-    before: tuple[float, int],
-    expected: list[tuple[float, int]],
-) -> None:
-    columns = torch.tensor([rewards]).float().T, torch.tensor([dones]).bool().T
-    start = torch.tensor([before[0]]), torch.tensor([before[1]])
-    assert newest_results(*columns, start, 100) == expected
-    assert newest_results(*columns, start, 0) == []
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_newest_results_equal_a_loop(seed: int) -> None:
     """In the order of time, then of environments."""

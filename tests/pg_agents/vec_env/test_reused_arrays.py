@@ -20,8 +20,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecFrameStack
 
 from pg_agents import REINFORCE, ActorCritic, as_vec_env, record_demonstrations
+from tests.pg_agents.envs import NativeVectorEnv
 from tests.pg_agents.vec_env.native_envs import (
-    NativeVectorEnv,
     OtherVecEnv,
     Walk,
     reusing,

@@ -12,7 +12,6 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import A2C
-from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     VecCheckNan,
@@ -94,17 +93,6 @@ def test_no_dummy_step_reaches_vec_normalize(algorithm: Any) -> None:
     # With gamma = 0 these are statistics of the rewards, which are all 1.
     assert env.ret_rms.mean == pytest.approx(1.0, abs=1e-3)
     assert env.ret_rms.var == pytest.approx(0.0, abs=1e-3)
-
-
-def test_an_evaluation_reports_unnormalized_returns() -> None:
-    env = VecNormalize(as_vec_env(gymnasium.make_vec("CartPole-v1", num_envs=4)))
-    model = A2C("MlpPolicy", env, seed=0).learn(100)
-    results: Any = evaluate_policy(
-        model, env, n_eval_episodes=8, return_episode_rewards=True
-    )
-    returns, lengths = results
-    assert returns == lengths
-    assert min(lengths) >= 5
 
 
 def test_videos_are_recorded(tmp_path: Any) -> None:

@@ -162,10 +162,3 @@ def test_no_frames_without_render_mode() -> None:
         assert adapter.get_images() == [None, None]
     with pytest.warns(UserWarning, match="no `render_mode`"):
         assert adapter.render() is None
-
-
-def test_closing_closes_the_environments() -> None:
-    env = AsyncVectorEnv(makers())
-    as_vec_env(env).close()
-    assert env.closed
-    assert not any(process.is_alive() for process in env.processes)

@@ -102,12 +102,6 @@ def test_every_schedule_reaches_the_model(experiment: Experiment, algo: str) -> 
         assert [getattr(model, name)(left) for left in (1, 0.5)] == [0.5, 0.25]
 
 
-def test_a_number_or_none_is_no_schedule(experiment: Experiment) -> None:
-    hyperparams = {"critic_learning_rate": 0.5, "clip_range": None, "ent_coef": 0.5}
-    model = model_of(experiment("actor_critic", hyperparams=hyperparams))
-    assert {name: getattr(model, name) for name in hyperparams} == hyperparams
-
-
 @pytest.mark.parametrize("name", ["critic_learning_rate", "learning_rate", "ent_coef"])
 @pytest.mark.parametrize("text", ["0.5", "lin_", "exp_0.5", "lin_x"])
 def test_a_malformed_schedule_raises(

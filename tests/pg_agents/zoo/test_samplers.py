@@ -68,17 +68,6 @@ def test_a_reloaded_trial_gives_the_same_arguments(algo: str, trials: Any) -> No
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
-def test_every_trial_has_the_same_parameters(algo: str, trials: Any) -> None:
-    assert len({tuple(sorted(trial.params)) for trial, _ in trials[algo]}) == 1
-    values: dict[str, set[Any]] = {}
-    for trial, _ in trials[algo]:
-        for name, value in trial.params.items():
-            values.setdefault(name, set()).add(value)
-    assert all(len(drawn) > 1 for drawn in values.values())
-    assert values["critic"] == {"separate", "shared"}
-
-
-@pytest.mark.parametrize("algo", ALGORITHMS)
 def test_gamma_and_the_amount_of_data_are_stored_with_the_trial(
     algo: str, trials: Any
 ) -> None:

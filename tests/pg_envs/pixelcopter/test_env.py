@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 import warnings
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -16,21 +13,6 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import pg_envs
 from pg_envs.pixelcopter import ID, TIME_LIMIT_ID, PixelcopterEnv, game
-from tests.pg_envs.pixelcopter.players import Planner, careful
-
-
-def flight(env: Any, n_steps: int, seed: int = 0) -> list[Any]:
-    """Results of a careful player with errors, restarting after every end."""
-    rng, results = np.random.default_rng(seed), []
-    obs = env.unwrapped._observe()
-    for _ in range(n_steps):
-        action = careful(obs[None])[0] if rng.random() < 0.98 else 0
-        obs, *others, _ = env.step(action)
-        results.append([obs.tolist(), *others])
-        if others[1] or others[2]:
-            obs, _ = env.reset()
-            results.append(obs.tolist())
-    return results
 
 
 @pytest.mark.parametrize("env_id", [ID, TIME_LIMIT_ID])
@@ -39,28 +21,6 @@ def test_the_checkers_find_nothing(env_id: str) -> None:
         warnings.simplefilter("error")
         check_env(gymnasium.make(env_id).unwrapped, skip_render_check=True)
         check_sb3(gymnasium.make(env_id))
-
-
-def test_specs() -> None:
-    assert gymnasium.spec(ID).max_episode_steps is None
-    assert gymnasium.spec(TIME_LIMIT_ID).max_episode_steps == 4000
-    for env_id in (ID, TIME_LIMIT_ID):
-        assert not gymnasium.spec(env_id).nondeterministic
-        assert isinstance(gymnasium.make(env_id).unwrapped, pg_envs.PixelcopterEnv)
-    env = PixelcopterEnv()
-    assert env.action_space == gymnasium.spaces.Discrete(2)
-    assert env.observation_space.shape == (7,)
-    assert env.observation_space.dtype == np.float32
-
-
-def test_a_time_limit_truncates() -> None:
-    for env in (
-        gymnasium.make(ID, max_episode_steps=5),
-        gymnasium.make(TIME_LIMIT_ID, max_episode_steps=5),
-    ):
-        env.reset(seed=0)
-        flags = [env.step(t % 12 and 1)[2:4] for t in range(5)]
-        assert flags == [(False, False)] * 4 + [(False, True)]
 
 
 def test_the_first_observation_and_a_step_by_hand() -> None:
@@ -131,86 +91,6 @@ def test_observations_keep_their_bounds() -> None:
     assert n_ended > 5_000
 
 
-def test_same_seed_same_game() -> None:
-    runs = []
-    for seed in (1, 1, 2):
-        env = PixelcopterEnv()
-        first, _ = env.reset(seed=seed)
-        runs.append([first.tolist(), flight(env, 300)])
-    assert runs[0] == runs[1] != runs[2]
-
-
-@pytest.mark.parametrize(
-    "make_copy", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))]
-)
-def test_a_copy_continues_identically(make_copy: Any) -> None:
-    env = PixelcopterEnv()
-    env.reset(seed=3)
-    flight(env, 50)
-    twin = make_copy(env)
-    assert flight(env, 400) == flight(twin, 400)
-
-
-@pytest.mark.parametrize("n_before", [0, 50, 222, 600])
-def test_a_state_continues_bit_for_bit(n_before: int) -> None:
-    env, other = PixelcopterEnv(), PixelcopterEnv()
-    env.reset(seed=5)
-    flight(env, n_before)
-    state = pickle.loads(pickle.dumps(env.get_state()))
-    expected = flight(env, 500)
-    for restored in (env, other):
-        restored.set_state(state)
-        assert str(restored.get_state()) == str(state)
-        assert flight(restored, 500) == expected
-
-
-def test_states_before_a_reset_and_after_an_end() -> None:
-    env, other = PixelcopterEnv(), PixelcopterEnv()
-    other.reset(seed=0)
-    other.set_state(env.get_state())
-    with pytest.raises(ResetNeeded):
-        other.step(1)
-    assert env.reset()[0].tolist() == other.reset()[0].tolist()
-    while not env.step(0)[2]:
-        pass
-    other.set_state(env.get_state())
-    with pytest.raises(ResetNeeded):
-        other.step(1)
-
-
-def changed(state: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    return {**state, "columns": {**state["columns"], name: value}}
-
-
-@pytest.mark.parametrize(
-    ("damage", "error", "message"),
-    [
-        (lambda s: None, TypeError, "state must be a dict"),
-        (lambda s: {}, ValueError, "state must have the parts"),
-        (lambda s: {**s, "reward_scheme": "course"}, ValueError, "its reward_scheme"),
-        (
-            lambda s: {**s, "is_flying": 1},
-            ValueError,
-            r"\['is_flying'\] must be a bool",
-        ),
-        (lambda s: {**s, "columns": None}, ValueError, "False while .* is None"),
-        (lambda s: {**s, "steps": "x"}, ValueError, "must be numbers, got 'x'"),
-        (lambda s: {**s, "generator": 1}, ValueError, "state of a PCG64"),
-        (lambda s: changed(s, "clock", np.array([816])), ValueError, "0 to 815, got"),
-    ],
-)
-def test_a_damaged_state_is_refused_and_changes_nothing(
-    damage: Any, error: type[Exception], message: str
-) -> None:
-    env, other = PixelcopterEnv(), PixelcopterEnv()
-    env.reset(seed=1)
-    other.reset(seed=2)
-    before = str(env.get_state())
-    with pytest.raises(error, match=message):
-        env.set_state(damage(other.get_state()))
-    assert str(env.get_state()) == before
-
-
 def test_wrong_arguments_and_actions_are_refused() -> None:
     with pytest.raises(ValueError, match=r"reward_scheme must be .*'original'.*'none'"):
         PixelcopterEnv("none")
@@ -221,7 +101,7 @@ def test_wrong_arguments_and_actions_are_refused() -> None:
         env.step(0)
     env.reset()
     for action in (2, -1, 0.5, None):
-        with pytest.raises(InvalidAction, match="action must be 0"):
+        with pytest.raises(InvalidAction, match=r"action must be .* 0 to 1"):
             env.step(action)  # type: ignore[arg-type]
 
 
@@ -242,15 +122,3 @@ def test_random_play_scores_minus_4_8() -> None:
     error = scores.std(ddof=1) / n**0.5
     assert error < 0.03
     assert abs(scores.mean() + 4.8) < 0.05 + 4 * error
-
-
-def test_a_planner_that_knows_the_rules_survives() -> None:
-    """As in the original game, where one survived 4,000 steps in 12 of 12 games."""
-    env = PixelcopterEnv()
-    env.reset(seed=0)
-    planner, score = Planner(env), 0.0
-    for _ in range(4_000):
-        _, reward, terminated, _, _ = env.step(planner.act())
-        assert not terminated
-        score += reward
-    assert score == pytest.approx(703, abs=8)

@@ -12,32 +12,6 @@ from pg_envs.vector.backend import NumpyBackend
 from tests.pg_envs.pixelcopter.reference import Thing
 
 
-def test_constants() -> None:
-    """With the roundings of PLE's float64."""
-    assert game.SHIFT == 0.0004 * 48 * (1000.0 / 30)
-    assert pytest.approx(0.64, rel=1e-15) == game.SHIFT
-    assert game.CLIMB == 0.0004 * 48 * -0.875 * (1000.0 / 30)
-    assert game.FALL == 0.0004 * 48 * 0.09 * (1000.0 / 30)
-    assert (game.PLAYER_X, game.START_Y) == (16, 24.0)
-    assert (game.COLUMN_WIDTH, game.BLOCK_WIDTH, game.BLOCK_HEIGHT) == (4, 4, 9)
-    assert (game.LOWEST_Y, game.HIGHEST_Y) == (6.0, 42.0)
-    assert (game.BATCH, game.SLOTS) == (48, 61)
-
-
-def test_batches_come_when_thirteen_columns_remain() -> None:
-    plan = game.schedule()
-    assert np.flatnonzero(plan.is_due).tolist() == [0, 222, 519, 816]
-    assert plan.canonical[-1] == 519
-    assert plan.batch_start[[0, 222, 519, 816]].tolist() == [0.0, 48.0, 48.0, 48.0]
-    # After 222 steps of 0.64 pixels, columns 142, 146, ..., 190 remain.
-    remaining = 142.0 + 4 * np.arange(13) - 222 * 0.64
-    np.testing.assert_allclose(plan.x[222, :13], remaining, atol=1e-9)
-    assert plan.x[222, 13:].tolist() == (50.0 + 4 * np.arange(48)).tolist()
-    # From the last column to the next batch: an overlap of about two pixels.
-    assert plan.x[222, 13] - plan.x[222, 12] == pytest.approx(2.08, abs=1e-9)
-    assert plan.x[519, 13] - plan.x[519, 12] == pytest.approx(2.08, abs=1e-9)
-
-
 def test_flying_scores_0176_a_step() -> None:
     """The score measured of a planner in the original game, derived from the rules.
 

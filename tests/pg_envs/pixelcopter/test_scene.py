@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pg_envs.pixelcopter import PixelcopterEnv
 from pg_envs.pixelcopter.scene import (
-    BLACK,
     CRASHED,
     GREEN,
     PIXEL,
@@ -82,20 +81,6 @@ def test_a_flight_is_drawn_as_in_the_game() -> None:
         env.step(1)
         game.step(1)
         env._is_flying = True
-
-
-def test_positions_and_colours() -> None:
-    picture = pixels_of(
-        PixelcopterSnapshot(24, ((2, 24), (6, 20)), ((30, 20),), 3.0, 9, False)
-    )
-    assert (picture[23:25, 15:17] == WHITE).all()
-    assert (picture[16:25, 28:32] == GREEN).all()
-    assert (picture[:12, 0:4] == GREEN).all()
-    assert (picture[12:38, 0:4] == BLACK).all()
-    assert (picture[38:, 0:4] == GREEN).all()
-    assert (picture[:8, 4:8] == GREEN).all()
-    assert (picture[8:34, 4:8] == BLACK).all()
-    assert (picture[:, 40:] == BLACK).all()
 
 
 def test_score_steps_and_crash_are_shown() -> None:

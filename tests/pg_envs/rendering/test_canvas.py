@@ -1,6 +1,5 @@
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -145,15 +144,6 @@ def test_show_puts_the_scene_into_a_window() -> None:
     assert pygame.display.get_caption()[0] == "a caption"
 
 
-def test_show_keeps_the_pace() -> None:
-    canvas = Canvas("test", fps=50)
-    canvas.show(picture())
-    start = time.perf_counter()
-    for _ in range(5):
-        canvas.show(picture())
-    assert time.perf_counter() - start >= 0.08  # Five frames of 20 ms, less rounding.
-
-
 @pytest.mark.parametrize(
     "event",
     [
@@ -170,22 +160,6 @@ def test_closing_the_window_raises_and_closes(event: pygame.event.Event) -> None
     assert not pygame.display.get_init()
     canvas.show(picture())  # A later show opens a new window.
     assert pygame.display.get_surface() is not None
-
-
-def test_other_keys_are_ignored() -> None:
-    canvas = Canvas("test", FAST)
-    canvas.show(picture())
-    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_SPACE))
-    canvas.show(picture())
-
-
-def test_close_twice_or_unopened() -> None:
-    canvas = Canvas("test", FAST)
-    canvas.close()
-    canvas.show(picture())
-    canvas.close()
-    assert not pygame.display.get_init()
-    canvas.close()
 
 
 def test_the_window_stays_until_its_last_canvas_closes() -> None:

@@ -94,18 +94,6 @@ def test_everything_fits_for_every_size_and_state(
         assert inside(box(agent(scene)), box(tiles(scene)[state]))
 
 
-@pytest.mark.parametrize("n_states", range(2, 13))
-def test_the_number_of_a_tile_lies_within_it(n_states: int) -> None:
-    scene = draw(RESET, n_states)
-    for state, tile in enumerate(tiles(scene)):
-        numbers = [
-            s
-            for s in scene.shapes
-            if isinstance(s, Text) and s.text == str(state) and s.size < 20
-        ]
-        assert any(inside(box(number), box(tile)) for number in numbers)
-
-
 @pytest.mark.parametrize("n_states", [2, 3, 7, 12])
 def test_tiles_lie_side_by_side_and_only_the_last_is_the_goal(n_states: int) -> None:
     row = tiles(draw(RESET, n_states))
@@ -113,13 +101,6 @@ def test_tiles_lie_side_by_side_and_only_the_last_is_the_goal(n_states: int) -> 
     for before, after in pairwise(row):
         assert before.x + before.width < after.x
         assert before.y == after.y
-
-
-def test_hundreds_of_states_still_fit_the_picture() -> None:
-    row = tiles(draw(RESET, 300))
-    assert len(row) == 300
-    assert all(tile.width > 0 for tile in row)
-    assert 0 <= row[0].x and row[-1].x + row[-1].width <= 800
 
 
 @pytest.mark.parametrize("name", ["go left", "W" * 40])
@@ -135,14 +116,6 @@ def test_long_action_names_stay_in_their_bubble(name: str) -> None:
     left, _, right, _ = box(label)
     assert bubble.x < left and right < bubble.x + bubble.width
     assert bubble.x > MARGIN  # Above the first tile, yet still on the board.
-
-
-def test_the_picture_says_what_the_task_is() -> None:
-    said = texts(draw(RESET))
-    assert "centre here: +1" in said
-    assert "start" in said
-    assert "Walk to the last tile and choose centre: +1," in said
-    assert "and the episode ends. Any other step: −0.05." in said  # noqa: RUF001
 
 
 def test_reset_shows_no_action_and_no_reward() -> None:

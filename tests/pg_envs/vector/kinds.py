@@ -65,7 +65,6 @@ KINDS: dict[str, Callable[..., Any]] = {
     ),
 }
 TORCH_KINDS = [kind for kind in KINDS if "torch" in kind or "GPU" in kind]
-GPU_LIKE_KINDS = [kind for kind in KINDS if "GPU" in kind]
 RENDERED_KINDS = [kind for kind in KINDS if "CartPole" not in kind]
 
 

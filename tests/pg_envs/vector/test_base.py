@@ -11,11 +11,9 @@ import torch
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.vector import AutoresetMode
 
-from pg_envs import TorchCartPoleVectorEnv
-from tests.no_sync import NoSynchronisation
+from pg_envs import TorchCartPoleVectorEnv, make_torch_vec
 from tests.pg_envs.vector.kinds import (
     COPIES,
-    GPU_LIKE_KINDS,
     KINDS,
     MODES,
     NEXT,
@@ -27,6 +25,7 @@ from tests.pg_envs.vector.kinds import (
     pickled,
     results,
 )
+from tests.stand_in import DEVICES, StandIn, context_of
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_mode = pytest.mark.parametrize("mode", MODES)
@@ -71,16 +70,28 @@ def test_shapes_and_dtypes(kind: str, mode: AutoresetMode) -> None:
             assert {t.device.type for t in tensors} == {"cpu"}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "FrozenLake-v1", "PGToy-Bandit-v0"])
-@every_mode
-def test_on_a_gpu_everything_stays_there(env_id: str, mode: AutoresetMode) -> None:
-    from pg_envs import make_torch_vec
+DEVICE_IDS = [
+    "CartPole-v1",
+    "FrozenLake-v1",
+    "PGToy-Bandit-v0",
+    "PGToy-Sequence-v0",
+    "PGToy-Pixelcopter-v0",
+]
 
-    env = make_torch_vec(env_id, 4, "cuda", autoreset_mode=mode)
-    obs, _ = env.reset(seed=0)
-    *parts, infos = env.step(torch.zeros(4, dtype=torch.int64, device="cuda"))
-    assert {t.device.type for t in (obs, *parts, *infos.values())} == {"cuda"}
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("env_id", DEVICE_IDS)
+@every_mode
+def test_on_a_device_everything_stays_there(
+    env_id: str, mode: AutoresetMode, device: str
+) -> None:
+    with context_of(device):
+        env = make_torch_vec(env_id, 4, device, autoreset_mode=mode)
+        obs, _ = env.reset(seed=0)
+        actions = torch.zeros(4, dtype=torch.int64, device=device)
+        *parts, infos = env.step(actions)
+        found = (obs, *parts, *infos.values())
+        assert {tensor.device.type for tensor in found} == {device}
 
 
 @every_kind
@@ -465,18 +476,22 @@ def test_a_wrong_mask_is_refused_and_changes_nothing(
     assert results(env, 10) == results(twin, 10)
 
 
-@pytest.mark.parametrize("kind", GPU_LIKE_KINDS)
+@pytest.mark.parametrize("env_id", DEVICE_IDS)
 @every_mode
 @pytest.mark.parametrize("limit", [None, 9])
-def test_a_step_on_a_gpu_does_not_synchronise(
-    kind: str, mode: AutoresetMode, limit: int | None
+def test_the_host_never_waits_for_a_step_on_a_device(
+    env_id: str, mode: AutoresetMode, limit: int | None
 ) -> None:
-    env = make(kind, 4, max_episode_steps=limit, autoreset_mode=mode)
-    env.reset(seed=0)
-    actions = torch.tensor([0, 1, 1, 0])
-    with NoSynchronisation():
+    with StandIn() as device:
+        env = make_torch_vec(
+            env_id, 4, "meta", max_episode_steps=limit, autoreset_mode=mode
+        )
+        env.reset(seed=0)
+        actions = torch.tensor([0, 1, 1, 0], device="meta")
+        n_waits = len(device.waits)
         for _ in range(20):
             env.step_unchecked(actions)
+        assert device.waits[n_waits:] == []
 
 
 @every_kind

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import gymnasium
@@ -35,11 +34,9 @@ from tests.pg_envs.tabular_examples import (
     feed_single,
     feed_vector,
     random_mdp,
-    two_step_mdp,
 )
 from tests.pg_envs.vector.kinds import MODES, NEXT, SAME, as_array
 
-GO, STAY = 0, 1
 T, F = True, False
 LIBRARIES = ["numpy", "torch"]
 every_mode = pytest.mark.parametrize("mode", MODES)
@@ -64,84 +61,6 @@ def registered(library: str, env_id: str, num_envs: int, **arguments: Any) -> An
     if library == "torch":
         return make_torch_vec(env_id, num_envs, **arguments)
     return gymnasium.make_vec(env_id, num_envs=num_envs, **arguments)
-
-
-# Three environments, staggered. Environment 0 starts in state 1 and ends soon, 1 starts
-# in state 0 and is truncated by the limit of 3, 2 starts in state 0 and ends in the
-# very step of the limit: both flags. The rows of the draws for a restart say where.
-ACTIONS = [
-    [GO, STAY, GO],
-    [GO, STAY, GO],
-    [STAY, STAY, GO],
-    [GO, GO, GO],
-    [GO, GO, STAY],
-]
-LOW, HIGH = 0.25, 0.75  # Restart in state 0, in state 1.
-STARTS = np.array([[HIGH, LOW, LOW]])
-RESTARTS = [
-    [LOW, LOW, LOW],
-    [LOW, HIGH, HIGH],
-    [HIGH, HIGH, LOW],
-    [LOW, LOW, LOW],
-    [HIGH, HIGH, HIGH],
-]
-BLOCKS = [STARTS, *(np.array([[0.5] * 3, row]) for row in RESTARTS)]
-
-
-def played_by_hand(
-    library: str, mode: AutoresetMode
-) -> tuple[list[Any], list[dict[str, Any]]]:
-    env = vector(library, two_step_mdp(), 3, 3, mode)
-    feed_vector(env, BLOCKS)
-    obs, infos = env.reset()
-    assert obs.tolist() == [[1.0], [0.0], [0.0]]
-    assert infos == {}
-    results = [env.step(as_array(env, actions)) for actions in ACTIONS]
-    rows = [
-        (obs.ravel().tolist(), *(part.tolist() for part in parts))
-        for obs, *parts, _ in results
-    ]
-    return rows, [infos for *_, infos in results]
-
-
-@every_library
-def test_same_step_by_hand(library: str) -> None:
-    rows, infos = played_by_hand(library, SAME)
-    assert rows == [
-        # 1 -> 2, stays in 0, 0 -> 1.
-        ([2.0, 0.0, 1.0], [1.0, -1.0, 1.0], [F, F, F], [F, F, F]),
-        # Env 0 terminates in 2 and restarts in 0.
-        ([0.0, 0.0, 2.0], [10.0, -1.0, 1.0], [T, F, F], [F, F, F]),
-        # Env 1 is truncated in 0, restarts in 1; env 2 does both, restarts in 0.
-        ([0.0, 1.0, 0.0], [-1.0, -1.0, 10.0], [F, F, T], [F, T, T]),
-        ([1.0, 2.0, 1.0], [1.0, 1.0, 1.0], [F, F, F], [F, F, F]),
-        # Env 0: third step of its second episode. Env 1 terminates after two.
-        ([1.0, 1.0, 1.0], [1.0, 10.0, -1.0], [F, T, F], [T, F, F]),
-    ]
-    if library == "numpy":
-        assert infos[0] == infos[3] == {}
-    ends = {1: [T, F, F], 2: [F, T, T], 4: [T, T, F]}
-    final_obs = {1: [2.0, 0.0, 2.0], 2: [0.0, 0.0, 2.0], 4: [2.0, 2.0, 1.0]}
-    for t, mask in ends.items():
-        assert set(infos[t]) == {"final_obs", "_final_obs"}
-        assert infos[t]["_final_obs"].tolist() == mask
-        assert infos[t]["final_obs"].ravel().tolist() == final_obs[t]
-
-
-@every_library
-def test_next_step_by_hand(library: str) -> None:
-    rows, infos = played_by_hand(library, NEXT)
-    assert rows == [
-        ([2.0, 0.0, 1.0], [1.0, -1.0, 1.0], [F, F, F], [F, F, F]),
-        # Env 0 terminates; what it sees is the end.
-        ([2.0, 0.0, 2.0], [10.0, -1.0, 1.0], [T, F, F], [F, F, F]),
-        # Env 0 only restarts, in state 1: reward 0. Env 1 truncated, env 2 both.
-        ([1.0, 0.0, 2.0], [0.0, -1.0, 10.0], [F, F, T], [F, T, T]),
-        # Env 0 takes the first step of its second episode, 1 and 2 restart in 0.
-        ([2.0, 0.0, 0.0], [1.0, 0.0, 0.0], [F, F, F], [F, F, F]),
-        ([2.0, 1.0, 0.0], [10.0, 1.0, -1.0], [T, F, F], [F, F, F]),
-    ]
-    assert infos == [{}] * 5
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -208,18 +127,6 @@ def test_arguments_reach_the_tables(library: str, form: dict[str, Any]) -> None:
         registered(library, BANDIT, 2, arm_rewards=[], **form)
     with pytest.raises(ValueError, match=r"observation must be .*'pixels'"):
         registered(library, BANDIT, 2, observation="pixels")
-
-
-def test_wrapped_in_gymnasiums_statistics() -> None:
-    env = gymnasium.wrappers.vector.RecordEpisodeStatistics(
-        gymnasium.make_vec(SEQUENCE, num_envs=2)
-    )
-    env.reset(seed=0)
-    for actions in ([2, 0], [2, 2], [1, 2]):
-        *_, infos = env.step(np.array(actions))
-    assert infos["episode"]["r"][0] == pytest.approx(0.9)
-    assert infos["episode"]["l"][0] == 3
-    assert infos["_episode"].tolist() == [True, False]
 
 
 @dataclass
@@ -359,30 +266,6 @@ def test_same_draws_give_the_same_episodes_everywhere(
         assert (alone.terminated & alone.truncated).any()
 
 
-@every_mode
-@pytest.mark.parametrize(("env_id", "form"), ALL_FORMS)
-@every_library
-def test_observations_are_fresh(
-    library: str, env_id: str, form: dict[str, Any], mode: AutoresetMode
-) -> None:
-    """`reset` and `step` return fresh arrays, in every form of observation."""
-    env = registered(
-        library, env_id, 3, autoreset_mode=mode, max_episode_steps=-1, **form
-    )
-    mask = {"reset_mask": as_array(env, [True, False, True])}
-    arrays = [env.reset(seed=0)[0], env.reset()[0], env.reset(options=mask)[0]]
-    for _ in range(3):
-        arrays += env.step(as_array(env, [0, 0, 0]))[:4]
-    arrays = [np.asarray(array) for array in [*arrays, env.reset()[0]]]
-    assert not any(np.shares_memory(*pair) for pair in combinations(arrays, 2))
-
-
-def test_the_tables_of_the_mdp_are_not_shared_with_torch() -> None:
-    env = vector("torch", two_step_mdp(), 2)
-    env._tables.reward.fill_(99.0)
-    assert env.mdp.reward.max() == 10.0
-
-
 def test_torch_draws_only_what_the_tables_leave_open() -> None:
     for mdp, is_drawn in ((sequence_mdp(), False), (random_mdp(0), True)):
         env = vector("torch", mdp, 2)
@@ -391,6 +274,22 @@ def test_torch_draws_only_what_the_tables_leave_open() -> None:
         for _ in range(400):
             env.step(as_array(env, [0, 1]))
         assert (env.get_state()["generator"].tolist() != before) == is_drawn
+
+
+@every_library
+def test_nothing_is_drawn_where_nothing_is_random(library: str) -> None:
+    """Neither in a batch nor in a single environment."""
+    for mdp in (sequence_mdp(), bandit_mdp()):
+        env, single = vector(library, mdp, 2, 7), TabularEnv(mdp)
+        env.reset(seed=0)
+        single.reset(seed=0)
+        before = [str(e.get_state()["generator"]) for e in (env, single)]
+        for _ in range(50):
+            env.step(as_array(env, [0, 1]))
+            single.step(np.int64(0))
+        env.reset()
+        single.reset()
+        assert [str(e.get_state()["generator"]) for e in (env, single)] == before
 
 
 @every_library

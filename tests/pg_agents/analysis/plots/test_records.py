@@ -171,12 +171,6 @@ def test_learning_curve_averages_episodes_that_end_together() -> None:
     np.testing.assert_allclose(line(smooth)[1], [1.5, 5.5])
 
 
-def test_one_run_has_its_label_and_one_point_is_visible() -> None:
-    figure = plot_losses([make_record(losses=np.array([0.5]))])
-    assert legend_texts(figure) == ["mean, 1 run"]
-    assert figure.axes[0].get_lines()[0].get_marker() == "o"
-
-
 def test_long_runs_are_thinned_but_keep_their_ends() -> None:
     axes = plot_losses([make_record(losses=np.arange(5000.0))]).axes[0]
     x, y = line(axes)
@@ -239,10 +233,7 @@ REWARDS = make_record(rewards=np.ones(3))
             lambda: plot_action_probabilities([WIDE, NARROW], ACTIONS),
             r"same observations.*\(2, 3\), \(1, 3\)",
         ),
-        (
-            lambda: plot_action_probabilities([WIDE, LATE], ACTIONS),
-            "no time in common",
-        ),
+        (lambda: plot_action_probabilities([WIDE, LATE], ACTIONS), "no time in common"),
         (lambda: plot_learning_curves({"A2C": [SHORT, LATER]}), "runs of A2C have no"),
         (lambda: plot_learning_curves({}), "at least one algorithm"),
         (lambda: plot_losses([NOT_LOGGED]), "run 0 logged no policy loss"),

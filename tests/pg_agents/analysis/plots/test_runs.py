@@ -82,12 +82,6 @@ def test_a_strip_has_every_run_and_the_interval() -> None:
     assert legend_of(figure)[-1] == "threshold 4"
 
 
-def test_scores_that_are_fractions_have_ticks() -> None:
-    (axes,) = plot_seed_strips({"a": np.array([0.2, 0.4, 0.9])}, "Score").axes
-    low, high = axes.get_xlim()
-    assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
-
-
 def test_a_profile_steps_down_at_the_scores() -> None:
     figure = plot_performance_profiles({"a": np.array([1.0, 2.0, 2.0, 5.0])}, "Score")
     drawn = dict(points(figure.axes[0], 0))

@@ -12,19 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.evaluation import evaluate_policy
 
 from pg_agents.cli.main import main
 from pg_agents.experiments import RunConfig, demos, find_recipe
-from pg_agents.experiments.building import make_model, make_training_env
-from pg_agents.experiments.demos import (
-    DemoRecord,
-    DemoRequest,
-    bandit,
-    checks,
-    run_demo,
-    runs,
+from pg_agents.experiments.building import (
+    make_evaluation_env,
+    make_model,
+    make_training_env,
 )
-from pg_agents.experiments.run import progress_of
+from pg_agents.experiments.demos import DemoRecord, DemoRequest, bandit, run_demo
+from pg_agents.experiments.run import NO_LIMIT, learn, progress_of
 from tests.pg_agents.experiments.tiny import SETTINGS
 
 TINY = SETTINGS.changed({"episodes": 25, "evaluation.n_episodes": 3})
@@ -46,10 +45,10 @@ def test_the_known_values_by_arithmetic() -> None:
         ),
         "policy-gradient loss": (10 * math.log(1 + math.exp(-1)),),
     }
-    computed = checks.computed_values()
+    computed = demos.computed_values()
     for name, values in expected.items():
         assert computed[name] == pytest.approx(values, rel=1e-6)
-        assert checks.KNOWN_VALUES[name] == pytest.approx(values, rel=1e-6)
+        assert demos.KNOWN_VALUES[name] == pytest.approx(values, rel=1e-6)
 
 
 def test_the_command_fails_if_a_known_value_differs(
@@ -58,8 +57,8 @@ def test_the_command_fails_if_a_known_value_differs(
     command = ["run", "known-values", "--out", str(tmp_path)]
     assert main(command) == 0
     assert capsys.readouterr().out.count(": equal") == 3
-    wrong = {**checks.KNOWN_VALUES, "returns": (9.802, 8.8904, 6.96, 4.0)}
-    monkeypatch.setattr(checks, "KNOWN_VALUES", wrong)
+    wrong = {**demos.KNOWN_VALUES, "returns": (9.802, 8.8904, 6.96, 4.0)}
+    monkeypatch.setattr(demos, "KNOWN_VALUES", wrong)
     assert main(command) == 1
     output = capsys.readouterr().out
     assert output.count(": equal") == 2 and output.count("**different**") == 1
@@ -85,7 +84,7 @@ def test_the_record_of_a_demo(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_restores_everything(demo_request: DemoRequest) -> None:
-    result = checks.checkpoint(demo_request, TINY, every=10)
+    result = demos.checkpoint(demo_request, TINY, every=10)
     assert result.passed
     names = [line.split(":")[0] for line in result.lines]
     assert names == [f"model_{n}_episodes.zip" for n in (10, 20, 25)]
@@ -97,42 +96,40 @@ def test_differences_of_two_snapshots_are_found() -> None:
     model = make_model(TINY, make_training_env(TINY), 0)
     model.learn(30)
     progress_of(model).running_reward.update(0.0)
-    before = copy.deepcopy(checks.snapshot(model))
-    assert checks.differences(before, checks.snapshot(model)) == []
-    progress_of(model).n_episodes += 1
+    before = copy.deepcopy(demos.snapshot(model))
+    assert demos.differences(before, demos.snapshot(model)) == []
     progress_of(model).running_reward.update(1.0)
     with torch.no_grad():
         next(model.policy.parameters()).add_(1e-7)
     state = model.policy.optimizer.state_dict()
     state["param_groups"][0]["lr"] *= 1.5
     model.policy.optimizer.load_state_dict(state)
-    differing = checks.differences(before, checks.snapshot(model))
+    differing = demos.differences(before, demos.snapshot(model))
     assert differing == ["weights", "optimizer", "n_episodes", "running_reward"]
 
 
 def test_an_evaluation_can_be_repeated(demo_request: DemoRequest) -> None:
-    result = checks.evaluate(demo_request)
+    result = demos.evaluate_again(demo_request)
     assert result.passed and "over 3 episodes, the same episodes as" in result.lines[0]
     # Another evaluation in the folder is noticed.
     path = next(demo_request.out.glob("tiny/seed-*/evaluation.json"))
     path.write_text(re.sub(r'"seed": \d+', '"seed": 1', path.read_text()))
-    assert checks.evaluate(demo_request).passed is False
+    assert demos.evaluate_again(demo_request).passed is False
 
 
 def test_evaluations_do_not_change_the_training() -> None:
     weights = []
     for every in (5, 1000):
+        calls: list[int] = []
+
+        def evaluate(n_trained: int, trained: BaseAlgorithm) -> None:
+            calls.append(n_trained)  # noqa: B023
+            evaluate_policy(trained, make_evaluation_env(TINY, 7), 2)
+
         model = make_model(TINY, make_training_env(TINY), 0)
-        evaluator = runs.PeriodicEvaluator(
-            lambda trained: runs.film_env(TINY, None, "", lambda n: True),
-            every,
-            n_episodes=2,
-            last=20,
-            seed=7,
-        )
-        demos.learn_until_stopped(model, [evaluator])
+        learn(model, NO_LIMIT, [demos.EveryEpisodes(every, 20, evaluate)])
         weights.append([p.detach().clone() for p in model.policy.parameters()])
-        assert list(evaluator.means) == ([5, 10, 15, 20] if every == 5 else [20])
+        assert calls == ([5, 10, 15, 20] if every == 5 else [20])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
@@ -143,7 +140,7 @@ def test_the_evaluator_without_the_extra_names_its_pip_command(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda n: None if n == "moviepy" else find_spec(n)
     )
-    result = runs.periodic_evaluator(demo_request, TINY, every=20, n_episodes=2)
+    result = demos.periodic_evaluator(demo_request, TINY, every=20, n_episodes=2)
     assert result.lines[0].startswith("mean of 2 episodes: ")
     message = 'no films: a film needs moviepy: pip install "pgtoy[video]"'
     assert message in result.lines[1]
@@ -153,7 +150,7 @@ def test_the_evaluator_without_the_extra_names_its_pip_command(
 def test_the_evaluator_films_each_episode(demo_request: DemoRequest) -> None:
     pytest.importorskip("moviepy")
     settings = TINY.changed({"episodes": 4})
-    result = runs.periodic_evaluator(demo_request, settings, every=2, n_episodes=2)
+    result = demos.periodic_evaluator(demo_request, settings, every=2, n_episodes=2)
     films = sorted(path.name for path in demo_request.out.rglob("*.mp4"))
     # Two evaluations of two episodes, and every second episode of training.
     assert sum(name.startswith("after") for name in films) == 4
@@ -164,7 +161,7 @@ def test_the_evaluator_films_each_episode(demo_request: DemoRequest) -> None:
 def test_the_page_of_the_notebook_view_holds_the_film(
     demo_request: DemoRequest,
 ) -> None:
-    result = runs.notebook_view(demo_request)
+    result = demos.notebook_view(demo_request)
     assert "to be opened in a browser" in result.lines[0]
     page = (demo_request.folder / "episode.html").read_text()
     data = re.search(r'base64,([^"]+)"', page)
@@ -177,8 +174,8 @@ def test_the_page_of_the_notebook_view_holds_the_film(
 def test_a_run_is_filmed_where_there_is_no_screen(
     demo_request: DemoRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "has_screen", lambda: False)
-    result = runs.watch_trained(demo_request)
+    monkeypatch.setattr(demos, "has_screen", lambda: False)
+    result = demos.watch_trained(demo_request)
     assert "no screen here, so the-demo/episode.gif was recorded" in result.lines[0]
     assert (demo_request.folder / "episode.gif").read_bytes().startswith(b"GIF8")
 
@@ -187,19 +184,19 @@ def test_without_a_gpu_nothing_is_trained(
     demo_request: DemoRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    result = runs.gpu(demo_request)
+    result = demos.gpu(demo_request)
     assert result.passed is None and "there is no CUDA device" in result.lines[0]
 
 
 def test_the_training_on_a_gpu_on_the_cpu(demo_request: DemoRequest) -> None:
     config = find_recipe("one-step-actor-critic").config("best")
     short = config.changed({"timesteps": 1024, "evaluation.n_episodes": 10})
-    result = runs.train_on("cpu", demo_request, short)
+    result = demos.train_on("cpu", demo_request, short)
     assert result.lines[0].endswith("after 1024 steps")
 
 
 def test_the_learning_curve_is_drawn(demo_request: DemoRequest) -> None:
-    runs.learning_curve(demo_request, TINY, n_seeds=2)
+    demos.learning_curve(demo_request, TINY, n_seeds=2)
     with Image.open(demo_request.folder / "learning_curve.png") as image:
         assert len(set(image.convert("L").tobytes())) > 4
 
@@ -210,11 +207,11 @@ def test_training_stops_when_solved(
     """The sequence is solved at 0.8 of 0.9."""
     settings = find_recipe("sequence-reinforce").config().settings
     faster = settings.changed({"learning_rate": 0.1})
-    result = runs.solved_stop(demo_request, faster)
+    result = demos.solved_stop(demo_request, faster)
     assert result.passed and result.lines[0].startswith("solved after ")
     assert (demo_request.folder / "model.zip").exists()
     assert "Solved after" in capsys.readouterr().out
-    result = runs.solved_stop(demo_request, faster.changed({"episodes": 3}))
+    result = demos.solved_stop(demo_request, faster.changed({"episodes": 3}))
     assert result.passed is False
     assert result.lines[0].startswith("not solved after 3 episodes")
     printed = capsys.readouterr()
