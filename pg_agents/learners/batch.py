@@ -97,6 +97,8 @@ class LearnerBatch:
     Attributes:
         seeds: of the learners.
         config: all settings.
+        observation_space: of one environment.
+        action_space: of one environment.
         num_timesteps: `[R]`, steps of each learner, summed over its environments.
         n_updates: `[R]`, passes over data of each learner.
         rewards: `[R, N]`, of the last step.
@@ -157,15 +159,14 @@ class LearnerBatch:
             self._policies = Policies(template.policy, n_learners)
             self._initialise(template)
         self._lanes = make_lanes(env, *shape, self._arguments["env_kwargs"])
-        space = self._action_space = template.action_space
+        self.observation_space = template.observation_space
+        space = self.action_space = template.action_space
         self._is_box = isinstance(space, spaces.Box)
         self._numbers = _Numbers(
             self.seeds, (n_envs, self._policies.n_outputs), _kind(space)
         )
         self._shuffles = [_generator(seed, 2) for seed in self.seeds]
-        self._store = _Store(
-            shape, template.observation_space, space, self.config.n_steps
-        )
+        self._store = _Store(shape, self.observation_space, space, self.config.n_steps)
         self._stats_window_size = template._stats_window_size
         self._t_start = time.time()
         self._seconds = 0.0
@@ -180,7 +181,7 @@ class LearnerBatch:
         self._goals = np.zeros(n_learners, np.int64)
         # Learners whose environments are reset before they go on.
         self._restarts = np.ones(n_learners, np.bool_)
-        self._obs = np.zeros((*shape, *template.observation_space.shape))  # type: ignore[misc]
+        self._obs = np.zeros((*shape, *self.observation_space.shape))  # type: ignore[misc]
         self._episode_steps = np.zeros(shape, np.int64)
         self._episode_returns = np.zeros(shape)
         # Episodes that are missing in the rollout.
@@ -279,10 +280,10 @@ class LearnerBatch:
         Returns:
             `[M, K, A]`.
         """
-        if not isinstance(self._action_space, spaces.Discrete):
+        if not isinstance(self.action_space, spaces.Discrete):
             raise ValueError(
                 "action probabilities need a Discrete action space, got "
-                f"{self._action_space}"
+                f"{self.action_space}"
             )
         rows = slice(None) if learners is None else _rows(learners, self._shape[0])
         networks, _ = self._policies.at(rows)
@@ -412,7 +413,7 @@ class LearnerBatch:
         taken = actions
         if self._is_box:
             self._check_actions(actions)
-            taken = nearest_actions(actions, self._action_space)
+            taken = nearest_actions(actions, self.action_space)
         step = self._lanes.step(taken, active)
         ended, truncated = step.terminated | step.truncated, step.truncated
         final_obs, capped = step.final_obs, None
