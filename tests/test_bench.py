@@ -17,9 +17,9 @@ from stable_baselines3.common.env_util import make_vec_env
 from bench import speed, worker
 from bench.cells import CELLS, returns_to_go
 from bench.protocol import Worker, calibrated
-from pg_agents import LearnerBatch
+from pg_agents import REINFORCE, LearnerBatch
 from pg_agents.experiments import Settings
-from pg_agents.experiments.building import algorithm_class, constructor_arguments
+from pg_agents.experiments.building import constructor_arguments
 from pg_agents.experiments.demos import bandit
 
 
@@ -110,7 +110,7 @@ def test_bandits_have_the_settings_of_the_demo(name: str) -> None:
     make_demo = bandit.make_tables if name == "bandit-table" else bandit.make_networks
     settings = Settings.from_json(speed.recipe(name)["settings"])
     ours = LearnerBatch(
-        algorithm_class(settings),
+        REINFORCE,
         settings.policy,
         settings.env_id,
         seeds=[3],
