@@ -10,6 +10,7 @@ import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -510,52 +511,45 @@ class LearnerBatch:
     def _update(self, learners: Indices) -> None:
         """Updates learners, those together whose arrays have the same shape."""
         config, store = self.config, self._store
-        progress = 1.0 - self.num_timesteps[learners] / self._goals[learners]
-        progress = progress.clip(0.0, 1.0)
         names = [name for name in _COEFFICIENTS if getattr(config, name) is not None]
+        coefficients = {name: self._scheduled(name, learners) for name in names}
+        names = ["learning_rate"]
+        if config.critic_learning_rate is not None:
+            names.append("critic_learning_rate")
+        rates = [self._scheduled(name, learners) for name in names]
         n_rows, n_steps = store.n_rows[learners], store.n_recorded(learners)
-        groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-        if all(not callable(getattr(config, name)) for name in names):
-            coefficients = tuple(float(getattr(config, name)) for name in names)
-            sizes = list(zip(n_rows.tolist(), n_steps.tolist(), strict=True))
-            for size in set(sizes):
-                same = (n_rows == size[0]) & (n_steps == size[1])
-                groups[(*size, coefficients)] = np.flatnonzero(same).tolist()
-        else:
-            for k, at in enumerate(progress.tolist()):
-                coefficients = tuple(
-                    current_value(name, getattr(config, name), at) for name in names
-                )
-                groups[int(n_rows[k]), int(n_steps[k]), coefficients].append(k)
-        for (rows, steps, coefficients), members in groups.items():
+        scheduled = [c for c in coefficients.values() if isinstance(c, np.ndarray)]
+        keys = np.stack([n_rows, n_steps, *scheduled], 1)
+        groups = [np.arange(len(learners))]
+        if (keys != keys[0]).any():
+            _, group = np.unique(keys, axis=0, return_inverse=True)
+            groups = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
+        for members in groups:
+            first = members[0]
+            rows, steps = int(n_rows[first]), int(n_steps[first])
             # Activations should fit the processor's cache.
             size = max(1, _MAX_STEPS // steps)
             for start in range(0, len(members), size):
-                chosen = np.array(members[start : start + size])
+                chosen = members[start : start + size]
                 self._update_group(
                     learners[chosen],
                     rows,
                     steps,
-                    dict(zip(names, coefficients, strict=True)),
-                    self._rates(progress[chosen]),
+                    {n: float(_at(c, first)) for n, c in coefficients.items()},
+                    [_at(rate, chosen[:, None]) for rate in rates],
                 )
         store.clear(learners)
 
-    def _rates(self, progress: Array) -> list[float | Array]:
-        """Returns the step size of each parameter group, a number or `[K, 1]`."""
-        config = self.config
-        names = ["learning_rate"]
-        if config.critic_learning_rate is not None:
-            names.append("critic_learning_rate")
-        rates: list[float | Array] = []
-        for name in names:
-            given = getattr(config, name)
-            if callable(given):
-                values = [current_value(name, given, at) for at in progress.tolist()]
-                rates.append(np.array(values)[:, None])
-            else:
-                rates.append(float(given))
-        return rates
+    def _scheduled(self, name: str, learners: Indices) -> float | Array:
+        """Returns a setting, or a schedule's value for each learner, `[K]`."""
+        given = getattr(self.config, name)
+        if not callable(given):
+            return float(given)
+        # Each learner has progress of its own.
+        progress = 1.0 - self.num_timesteps[learners] / self._goals[learners]
+        return np.array(
+            [current_value(name, given, at) for at in progress.clip(0.0, 1.0).tolist()]
+        )
 
     def _update_group(
         self,
@@ -619,11 +613,11 @@ class LearnerBatch:
         if config.batch_size is not None:
             # It was on the whole rollout.
             forward = None
-        everyone, logs = learners, _Logs(len(learners))
+        everyone = learners
+        logs: list[tuple[int, Indices, dict[str, Array]]] = []
         positions = np.arange(len(learners))
-        for _ in range(config.n_epochs):
+        for number in range(config.n_epochs):
             self.n_updates[learners] += 1
-            logs.begin_pass()
             order, size = self._shuffled(learners, n_steps), config.batch_size
             for start in range(0, n_steps, size or n_steps):
                 part = batch
@@ -647,7 +641,7 @@ class LearnerBatch:
                 networks.backward(forward, derivatives)
                 forward = None
                 self._clip(learners, gradients, terms["loss"])
-                logs.add(positions, terms)
+                logs.append((number, positions, terms))
                 if config.target_kl is not None:
                     goes_on = terms["approx_kl"] <= 1.5 * config.target_kl
                     if not goes_on.all():
@@ -663,7 +657,7 @@ class LearnerBatch:
                 break
         every = _rows(everyone, n_learners)
         self._check_finite(everyone, "weights", policies.values[every].sum(1))
-        for name, means in logs.means().items():
+        for name, means in _mean_terms(len(everyone), logs).items():
             if name not in self.logs:
                 self.logs[name] = np.full(n_learners, np.nan)
             self.logs[name][every] = means
@@ -1019,40 +1013,30 @@ class _Store:
                 self.finals[i] = []
 
 
-class _Logs:
-    """Means of loss terms over an update: the last loss, the last pass's KL.
+def _mean_terms(
+    n_learners: int, entries: list[tuple[int, Indices, dict[str, Array]]]
+) -> dict[str, Array]:
+    """Returns the last loss, the last pass's KL divergence, means of the rest, `[K]`.
 
     Args:
         n_learners: K.
+        entries: of each batch the number of its pass, the positions `[k]` of its
+            learners among K, and their terms, `[k]` each.
     """
-
-    def __init__(self, n_learners: int) -> None:
-        self._n = n_learners
-        self._sums: dict[str, Array] = {}
-        self._counts: dict[str, Array] = {}
-
-    def begin_pass(self) -> None:
-        """Forgets the KL divergence of the pass before."""
-        self._reset_kl = True
-
-    def add(self, positions: Indices, terms: dict[str, Array]) -> None:
-        """Adds terms `[k]` of the learners at positions `[k]` of K."""
+    if len(entries) == 1:
+        return entries[0][2]
+    sums: dict[str, Array] = defaultdict(partial(np.zeros, n_learners))
+    counts: dict[str, Array] = defaultdict(partial(np.zeros, n_learners))
+    last_pass = 0
+    for number, positions, terms in entries:
         for name, term in terms.items():
-            if name not in self._sums:
-                self._sums[name] = np.zeros(self._n)
-                self._counts[name] = np.zeros(self._n)
-            is_last = name == "loss" or (name == "approx_kl" and self._reset_kl)
-            if is_last:
-                self._sums[name][positions] = term
-                self._counts[name][positions] = 1.0
-            else:
-                self._sums[name][positions] += term
-                self._counts[name][positions] += 1.0
-        self._reset_kl = False
-
-    def means(self) -> dict[str, Array]:
-        """Returns the means, `[K]`."""
-        return {name: total / self._counts[name] for name, total in self._sums.items()}
+            restarts = name == "approx_kl" and number > last_pass
+            if restarts or name == "loss":
+                sums[name][positions] = counts[name][positions] = 0.0
+            sums[name][positions] += term
+            counts[name][positions] += 1.0
+        last_pass = number
+    return {name: total / counts[name] for name, total in sums.items()}
 
 
 class _Models(Sequence[PolicyGradientAlgorithm]):
@@ -1094,6 +1078,11 @@ def _rows(learners: Indices, n_learners: int) -> Rows:
     if len(learners) == 1:
         return slice(int(learners[0]), int(learners[0]) + 1)
     return learners
+
+
+def _at(setting: float | Array, index: Any) -> Any:  # noqa: ANN401
+    """Returns a setting's entries at an index, or the number that all have."""
+    return setting[index] if isinstance(setting, np.ndarray) else setting
 
 
 def _take(batch: Batch, index: Indices) -> Batch:

@@ -257,6 +257,9 @@ def test_a_learner_learns_what_a_single_model_learns_from_its_steps(
         for _ in range(n_rollouts):
             learn_from(model, take_rollout(lanes[r], config.n_steps, config.n_episodes))
         np.testing.assert_allclose(learnt[r], weights(model), atol=2e-5)
+        for name, numbers in batch.logs.items():
+            logged = model.logger.name_to_value[f"train/{name}"]
+            np.testing.assert_allclose(numbers[r], logged, atol=1e-4, rtol=1e-3)
         assert np.abs(learnt[r] - start).max() > 1e-3
 
 
