@@ -378,6 +378,10 @@ class LearnerBatch:
             batch._lanes.set_state(state["lanes"])
         return batch
 
+    def close(self) -> None:
+        """Closes the environments; the models have their own."""
+        self._lanes.close()
+
     def _begin(self, total_timesteps: int) -> None:
         """Prepares all learners for that many steps more."""
         # Rollouts of whole episodes begin with new ones.

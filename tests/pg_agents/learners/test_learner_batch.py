@@ -597,6 +597,8 @@ def test_a_model_predicts_is_saved_and_learns_on(n_envs: int, tmp_path: Path) ->
     batch.learn(8)
     assert batch.models[1] is not model
     assert batch.models[1].num_timesteps == 88
+    batch.close()
+    batch.models[1].learn(4)
 
 
 def test_monitor_files_are_read_by_sb3_and_by_pg_agents(tmp_path: Path) -> None:
