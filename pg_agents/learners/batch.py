@@ -100,6 +100,8 @@ class LearnerBatch:
         action_space: of one environment.
         num_timesteps: `[R]`, steps of each learner, summed over its environments.
         n_updates: `[R]`, passes over data of each learner.
+        n_episodes: `[R]`, finished episodes of each learner.
+        seconds: duration of training so far.
         rewards: `[R, N]`, of the last step.
         stepped: `[R]` bool, learners that took the last step.
         updated: `[R]` bool, learners that updated after it.
@@ -170,9 +172,10 @@ class LearnerBatch:
         )
         self._stats_window_size = template._stats_window_size
         self._t_start = time.time()
-        self._seconds = 0.0
+        self.seconds = 0.0
         self.num_timesteps = np.zeros(n_learners, np.int64)
         self.n_updates = np.zeros(n_learners, np.int64)
+        self.n_episodes = np.zeros(n_learners, np.int64)
         self.rewards = np.zeros(shape)
         self.stepped = np.zeros(n_learners, np.bool_)
         self.updated = np.zeros(n_learners, np.bool_)
@@ -229,9 +232,9 @@ class LearnerBatch:
                 return self
             self._begin(total_timesteps)
         self._models = None
-        started_at = time.perf_counter() - self._seconds
+        started_at = time.perf_counter() - self.seconds
         while self._active.any():
-            self._seconds = time.perf_counter() - started_at
+            self.seconds = time.perf_counter() - started_at
             self._step()
             for function in callbacks:
                 answer = function(self)
@@ -504,8 +507,9 @@ class LearnerBatch:
         table[:, 1] = np.round(self._episode_returns[learners, lanes], 6)
         table[:, 2] = self._episode_steps[learners, lanes]
         table[:, 3] = self.num_timesteps[learners]
-        table[:, 4] = self._seconds
+        table[:, 4] = self.seconds
         self._finished.append(table)
+        self.n_episodes = self.n_episodes + ended.sum(1)
 
     def _episode_table(self) -> Array:
         table = np.concatenate([np.empty((0, 5)), *self._finished])
@@ -870,7 +874,8 @@ _STATE = (
     "updated",
     "logs",
     "_t_start",
-    "_seconds",
+    "seconds",
+    "n_episodes",
     "_active",
     "_goals",
     "_restarts",
