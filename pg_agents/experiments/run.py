@@ -71,7 +71,7 @@ from pg_agents.experiments.settings import (
     Settings,
     require_extra,
 )
-from pg_agents.learners.batch import LearnerBatch
+from pg_agents.learners import LearnerBatch
 
 # Number of steps for `learn` where a callback ends the training.
 NO_LIMIT = 2**62

@@ -159,6 +159,8 @@ class LearnerBatch:
                 )
             self._policies = Policies(template.policy, n_learners)
             self._initialise(template)
+            assert template.env is not None
+            template.env.close()
         self._lanes = make_lanes(env, *shape, self._arguments["env_kwargs"])
         self.observation_space = template.observation_space
         space = self.action_space = template.action_space
@@ -233,14 +235,19 @@ class LearnerBatch:
             self._begin(total_timesteps)
         self._models = None
         started_at = time.perf_counter() - self.seconds
-        while self._active.any():
-            self.seconds = time.perf_counter() - started_at
-            self._step()
-            for function in callbacks:
-                answer = function(self)
-                if answer is not None and not np.all(answer):
-                    self._stop(~np.broadcast_to(np.asarray(answer), len(self.seeds)))
-        self._write_monitor_files()
+        everyone = len(self.seeds)
+        try:
+            while self._active.any():
+                self.seconds = time.perf_counter() - started_at
+                self._step()
+                for function in callbacks:
+                    answer = function(self)
+                    if answer is not None and not np.all(answer):
+                        self._stop(~np.broadcast_to(np.asarray(answer), everyone))
+        finally:
+            # After an error, which may have come in the middle of a step.
+            self._stop(np.ones(everyone, np.bool_))
+            self._write_monitor_files()
         return self
 
     @property
@@ -289,10 +296,16 @@ class LearnerBatch:
                 "action probabilities need a Discrete action space, got "
                 f"{self.action_space}"
             )
+        observations, shape = np.asarray(observations), self.observation_space.shape
+        if observations.size == 0 or observations.shape[1:] != shape:
+            raise ValueError(
+                "observations must have the shape [K, *obs_shape] with K >= 1 and "
+                f"obs_shape = {shape}, got {observations.shape}"
+            )
         rows = slice(None) if learners is None else _rows(learners, self._shape[0])
         networks, _ = self._policies.at(rows)
         n = self._shape[0] if learners is None else len(learners)
-        features = self._policies.features(np.asarray(observations)[None])
+        features = self._policies.features(observations[None])
         logits = networks.outputs(np.repeat(features, n, axis=0)).astype(np.float64)
         odds = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities: NDArray[np.float64] = odds / odds.sum(-1, keepdims=True)
@@ -417,7 +430,9 @@ class LearnerBatch:
         obs = self._obs
         self._numbers.next(active)
         features = self._policies.features(obs)
-        actions = self._policies.networks.sample(features, self._numbers.draw)
+        # Numbers that are not finite raise errors of their own.
+        with np.errstate(all="ignore"):
+            actions = self._policies.networks.sample(features, self._numbers.draw)
         taken = actions
         if self._is_box:
             self._check_actions(actions)
@@ -464,7 +479,8 @@ class LearnerBatch:
             ready = active & ~self._n_left.any(1)
         self.stepped, self.updated = active, ready
         if ready.any():
-            self._update(np.flatnonzero(ready))
+            with np.errstate(all="ignore"):
+                self._update(np.flatnonzero(ready))
             # As single models: only a complete rollout ends the training.
             self._active = active & ~(ready & (self.num_timesteps >= self._goals))
         if config.n_episodes is not None:

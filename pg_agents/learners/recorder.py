@@ -31,7 +31,8 @@ class BatchRecorder:
             shape, or the actions are not those of a `Discrete` space.
 
     Example:
-        >>> from pg_agents import REINFORCE, LearnerBatch
+        >>> from pg_agents import REINFORCE
+        >>> from pg_agents.learners import BatchRecorder, LearnerBatch
         >>> env = "pg_envs:PGToy-Sequence-v0"
         >>> batch = LearnerBatch(REINFORCE, "MlpPolicy", env, seeds=range(3))
         >>> recorder = BatchRecorder(batch)

@@ -21,8 +21,7 @@ from pg_agents.analysis.plots import (
 )
 from pg_agents.callbacks import TrainingRecord
 from pg_agents.experiments.demos import DemoRequest, DemoResult
-from pg_agents.learners.batch import LearnerBatch
-from pg_agents.learners.recorder import BatchRecorder
+from pg_agents.learners import BatchRecorder, LearnerBatch
 
 ENV_ID = "pg_envs:PGToy-Bandit-v0"
 ARMS = ("left", "centre", "right")

@@ -25,7 +25,7 @@ from pg_agents import REINFORCE, ActorCritic, LearnerBatch
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
 from pg_agents.analysis.monitor import read_monitor
 from pg_agents.common.nonfinite import NonFiniteError
-from pg_agents.learners.recorder import BatchRecorder
+from pg_agents.learners import BatchRecorder
 
 SEQUENCE = "pg_envs:PGToy-Sequence-v0"
 BANDIT = "pg_envs:PGToy-Bandit-v0"
@@ -451,6 +451,21 @@ def test_a_callback_stops_learners_one_by_one() -> None:
     np.testing.assert_array_equal(batch.num_timesteps, before + 1)
 
 
+def test_a_batch_learns_on_after_an_error_in_a_callback() -> None:
+    def fail(batch: LearnerBatch) -> None:
+        if batch.num_timesteps[0] == 7:
+            raise ArithmeticError
+
+    batch = LearnerBatch(REINFORCE, "MlpPolicy", SEQUENCE, [1, 2])
+    with pytest.raises(ArithmeticError):
+        batch.learn(100, fail)
+    lengths = [len(episodes.lengths) for episodes in batch.episodes]
+    batch.learn(50)
+    for r, episodes in enumerate(batch.episodes):
+        # The first episode of the second training has all its steps.
+        assert episodes.steps[lengths[r]] == 7 + episodes.lengths[lengths[r]]
+
+
 def test_a_second_training_begins_with_other_episodes() -> None:
     batch = LearnerBatch(REINFORCE, "MlpPolicy", "Logging-v0", [1, 2]).learn(30)
     first = batch.episodes[0].returns
@@ -546,7 +561,7 @@ def test_numbers_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     batch = play([1, 2], learning_rate=1e38, n=0)
     batch.save(path)
     content = path.read_bytes()
-    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match="weights of"):
+    with pytest.raises(NonFiniteError, match="weights of"):
         batch.learn(100)
     with pytest.raises(NonFiniteError, match="not saved"):
         batch.save(path)
@@ -697,10 +712,7 @@ def test_numbers_that_are_not_finite_stop_the_training(learning_rate: float) -> 
         env_kwargs={"actions": "box"},
         max_grad_norm=None,
     )
-    with (
-        pytest.raises(NonFiniteError, match="learner with seed 6"),
-        np.errstate(all="ignore"),
-    ):
+    with pytest.raises(NonFiniteError, match="learner with seed 6"):
         batch.learn(100)
 
 
@@ -760,5 +772,7 @@ def test_wrong_arguments_of_learn_are_named() -> None:
     box = LearnerBatch(
         REINFORCE, "MlpPolicy", "Logging-v0", [1], env_kwargs={"actions": "box"}
     )
+    with pytest.raises(ValueError, match=r"obs_shape = \(1,\)"):
+        BatchRecorder(batch, np.zeros((3, 2)))
     with pytest.raises(ValueError, match="Discrete"):
         BatchRecorder(box, np.zeros((1, 3)))
