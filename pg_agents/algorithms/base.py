@@ -195,6 +195,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
     collector: Collector
     learner: Learner
     training_state: TrainingState | None = None
+    # Whether a callback may change model, policy and buffer in mid-training.
+    _has_callback = True
     # Seeds that the environment had when it was passed to load().
     seeds_at_load: tuple[int | None, ...] = ()
 
@@ -393,20 +395,23 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
 
     def _why_autograd(self) -> str | None:
         """Returns why gradients do not come from the closed form; None if they do."""
-        if self.gradients == "autograd":
+        return self._why_autograd_here() or why_autograd(self.policy)
+
+    def _why_autograd_here(self) -> str | None:
+        """Returns a reason that is in the model, not in its policy."""
+        if self.config.gradients == "autograd":
             return "gradients='autograd' was passed"
         if self.device.type != "cpu":
             return f"the model is on {self.device}"
-        base = PolicyGradientAlgorithm
         for owner, stock, names in (
-            (self, base, ("loss", "train")),
+            (self, PolicyGradientAlgorithm, ("loss", "train")),
             (self.rollout_buffer, TrajectoryBuffer, ("get", "batch", "add")),
         ):
             for name in names:
-                overridden = getattr(type(owner), name) is not getattr(stock, name)
-                if overridden or name in vars(owner):
+                own = getattr(type(owner), name)
+                if own is not getattr(stock, name) or name in vars(owner):
                     return f"{type(owner).__name__}.{name} is overridden"
-        return why_autograd(self.policy)
+        return None
 
     def _gradient_source(self, current: GradientSource | None) -> GradientSource:
         """Returns where actions, evaluations and gradients come from.
@@ -414,10 +419,13 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         Args:
             current: the source so far, which is returned if it still applies.
         """
+        if isinstance(current, ClosedForm) and (
+            not self._has_callback
+            or (current.applies_to(self.policy) and self._why_autograd_here() is None)
+        ):
+            return current
         reason = self._why_autograd()
         if reason is None:
-            if isinstance(current, ClosedForm) and current.is_bound_to(self.policy):
-                return current
             return ClosedForm(self.policy)
         if self.gradients == "closed_form":
             raise ValueError(
@@ -518,7 +526,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             self.train()
             self.learner.check_weights(self.rollout_buffer)
         # The model can be saved even if learning stopped within a rollout.
-        self.collector.in_rollout = False
+        self.collector.in_rollout, self._has_callback = False, True
         callback.on_training_end()
         if log_interval is not None:
             self._dump_last_logs(iteration)
@@ -547,10 +555,11 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         Returns:
             False if a callback asked to stop.
         """
-        self.policy.set_training_mode(False)
         # Hooks and overridden methods may have been added since the last rollout.
         gradients = self._gradient_source(self.learner.gradients)
         self.learner.gradients = gradients
+        if self.policy.training or not gradients.uses_arrays:
+            self.policy.set_training_mode(False)
         rollout_buffer.uses_arrays = gradients.uses_arrays
         rollout_buffer.reset()
         self.collector.begin(
@@ -621,6 +630,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             # The critic's parameters are the last group, see split_critic().
             self.policy.optimizer.param_groups[-1]["lr"] = rate
             record(f"train/{name}", rate)
+        # Callbacks may have changed the policy since the rollout began.
+        self.learner.gradients = self._gradient_source(self.learner.gradients)
         self._n_updates, logs = self.learner.update(
             self.rollout_buffer,
             self.loss,
@@ -637,8 +648,9 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
                 record(f"train/{name}", current_value(name, given, progress))
         if self.learner.replay is not None:
             record("train/memory_steps", len(self.learner.replay))
-        if hasattr(self.policy, "log_std"):
-            record("train/std", torch.exp(self.policy.log_std).mean().item())
+        log_std = self.policy._parameters.get("log_std")
+        if log_std is not None:
+            record("train/std", torch.exp(log_std).mean().item())
 
     def loss(self, batch: Batch) -> Loss:
         """Returns the loss of a batch, and its terms by logger key.
@@ -672,6 +684,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         # The user may have replaced the policy.
         self.learner.policy = self.policy
         self.learner.gradients = self._gradient_source(None)
+        # Without one, no user's code runs between rollouts that could change the rule.
+        self._has_callback = callback is not None
         if reset_num_timesteps or self._last_obs is None:
             # SB3 resets the environments in these cases.
             self.collector.restart(self.n_envs)

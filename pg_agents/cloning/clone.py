@@ -178,7 +178,6 @@ def clone_behaviour(
     optimizer = torch.optim.Adam(groups, lr=learning_rate)
     if isinstance(policy, TabularPolicy):
         optimizer.register_step_post_hook(policy.clamp_logits)
-    max_norm = math.inf if max_grad_norm is None else max_grad_norm
 
     def train() -> float:
         """Trains once on every training row; returns the mean loss before updates."""
@@ -196,10 +195,12 @@ def clone_behaviour(
                 objective = loss - ent_coef * entropy.mean()
             optimizer.zero_grad()
             objective.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+            norm = torch.zeros(())
+            # Unclipped gradients may be so large that their norm overflows.
+            if max_grad_norm is not None:
+                norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
             optimizer.step()
-            # One transfer from the GPU for both.
-            totals += len(rows) * torch.stack([loss.detach(), norm]).cpu()
+            totals += len(rows) * torch.stack([loss.detach().cpu(), norm.cpu()])
         mean_loss, mean_norm = (totals / len(training)).tolist()
         _check_finite("loss", mean_loss)
         _check_finite("norm of the gradient", mean_norm)

@@ -11,8 +11,6 @@ trajectory counts as 0, its reward from then on.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 
@@ -68,19 +66,18 @@ def leave_one_out_baseline(
 def standardize(values: Rows, epsilon: float = 1e-8) -> Rows:
     """Subtracts the mean and divides by the standard deviation plus `epsilon`.
 
-    A single number has no standard deviation and is returned unchanged, so that a batch
-    of one still learns. Equal numbers become exactly 0. The result depends on all
-    values, so a gradient weighted by it is biased.
+    Both are over the last axis. A single number has no standard deviation and is
+    returned unchanged, so that a batch of one still learns. Equal numbers become
+    exactly 0. The result depends on all values, so a gradient weighted by it is biased.
     """
-    if math.prod(values.shape) < 2:
+    if values.shape[-1] < 2:
         return values
     # In float32 the mean of equal numbers can differ from them by a rounding error,
     # which the division would amplify to noise of size 1.
-    exact = to_float64(values)
-    scaled = (exact - exact.mean()) / (
-        namespace(exact).std(exact, correction=1) + epsilon
-    )
-    return cast(scaled, values.dtype)
+    exact, xp = to_float64(values), namespace(values)
+    centred = exact - xp.mean(exact, axis=-1, keepdims=True)
+    std = xp.std(exact, axis=-1, keepdims=True, correction=1)
+    return cast(centred / (std + epsilon), values.dtype)
 
 
 def _totals(returns: Rows, time_index: Rows, n: int, baseline: str) -> Rows:

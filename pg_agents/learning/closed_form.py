@@ -268,13 +268,13 @@ class Categorical:
         shape = actions.shape
         # One row for each action: NumPy reduces a long last axis faster.
         log_p = np.ascontiguousarray(outputs.reshape(-1, outputs.shape[-1]).T)
-        log_p -= log_p.max(0)
+        log_p -= np.maximum.reduce(log_p)
         p = np.exp(log_p)
-        total = p.sum(0)
+        total = np.add.reduce(p)
         p /= total
         log_p -= np.log(total)
         taken = (actions.reshape(-1) - self._start, np.arange(actions.size))
-        entropy = -np.einsum("ab,ab->b", p, log_p)
+        entropy = -np.add.reduce(p * log_p)
         saved = p, log_p, taken, entropy, outputs.shape
         return Evaluation(log_p[taken].reshape(shape), entropy.reshape(shape), saved)
 
@@ -459,7 +459,7 @@ def loss_and_derivatives(
     Reference: as the losses in `pg_agents.learning.losses`.
 
     Args:
-        batch: the data, as arrays `[..., B]`.
+        batch: the data, as arrays `[..., B]`; `n_samples` may be `[..., 1]`.
         log_prob: `[..., B]`.
         entropy: `[..., B]`.
         values: `[..., B]`; not read without a critic.
@@ -475,19 +475,21 @@ def loss_and_derivatives(
         log_ratio = log_prob - batch.old_log_prob
         ratio = np.exp(log_ratio)
         terms["approx_kl"] = (ratio - 1.0 - log_ratio).mean(-1)
+    # Divided first: every learner has its own number of samples.
+    weights = advantages / n_samples
     if config.clip_range is None:
-        loss = -(advantages * log_prob).sum(-1) / n_samples
-        d_log_prob = advantages * (-1.0 / n_samples)
+        loss = -(weights * log_prob).sum(-1)
+        d_log_prob = -weights
     else:
         assert ratio is not None
         clip = coefficients["clip_range"]
         terms["clip_fraction"] = (np.abs(ratio - 1.0) > clip).mean(-1)
-        surrogate = advantages * ratio
-        clipped = advantages * ratio.clip(1.0 - clip, 1.0 + clip)
-        loss = -np.minimum(surrogate, clipped).sum(-1) / n_samples
-        d_log_prob = np.where(clipped < surrogate, 0.0, surrogate) * (-1.0 / n_samples)
+        surrogate = weights * ratio
+        clipped = weights * ratio.clip(1.0 - clip, 1.0 + clip)
+        loss = -np.minimum(surrogate, clipped).sum(-1)
+        d_log_prob = np.where(clipped < surrogate, 0.0, -surrogate)
     terms["policy_loss"] = loss
-    terms["entropy_loss"] = -entropy.sum(-1) / n_samples
+    terms["entropy_loss"] = -(entropy / n_samples).sum(-1)
     d_entropy = -coefficients["ent_coef"] / n_samples
     if coefficients["ent_coef"] != 0.0:
         loss = loss + coefficients["ent_coef"] * terms["entropy_loss"]

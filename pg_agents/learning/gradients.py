@@ -37,6 +37,7 @@ from pg_agents.policies.base import (
     NoCritic,
     PolicyGradientPolicy,
     has_hooks,
+    methods_in_use,
     overridden_method,
 )
 from pg_agents.policies.distributions import (
@@ -229,7 +230,7 @@ class Autograd:
         parameters = parameters_of(self.policy)
         if _versions(parameters) != self._versions_at_start:
             _warn_of_changed_weights()
-        obs, actions = buffer.steps()
+        obs, actions = buffer.stored_steps()
         evaluation = evaluate_actions(self.policy, obs, actions)
         inputs = [*parameters, *leaves(obs), actions]
         self._forward = _Forward(inputs, _versions(inputs), evaluation)
@@ -260,6 +261,7 @@ class Autograd:
         coefficients: Mapping[str, float],
     ) -> Terms:
         """See `GradientSource`."""
+        self.policy.set_training_mode(True)
         self.policy.optimizer.zero_grad()
         value, terms = loss(batch)
         value.backward()
@@ -393,27 +395,64 @@ class ClosedForm:
     def __init__(self, policy: ActorCriticPolicy) -> None:
         self.policy = policy
         self._parameters = FlatParameters(policy.optimizer)
-        self._parts = list(_parts(policy))
+        # What `applies_to` compares: it is called twice an update.
+        modules = list(policy.modules())
+        self._parts = [
+            (vars(m), list(m._modules.values()), list(m._parameters.values()))
+            for m in modules
+        ]
+        self._hooks = [
+            hooks
+            for m in modules
+            for hooks in (
+                m._forward_hooks,
+                m._forward_pre_hooks,
+                m._backward_hooks,
+                m._backward_pre_hooks,
+            )
+        ]
+        self._learnt = list(policy.parameters())
+        self._methods = methods_in_use(policy)
+        self._distribution = policy.action_dist
         flat = self._parameters
         self._functions = PolicyFunctions(
             policy, lambda p: (flat.value(p), flat.gradient(p))
         )
         # Observations, actions, weights and the forward pass on them.
-        self._kept: tuple[Observation, Array, Array, _Forwarded] | None = None
+        self._kept: tuple[Observation, Array, bytes, _Forwarded] | None = None
         self._keeps = False
-        self._at_start = self._parameters.values.copy()
+        self._at_start = self._parameters.values.tobytes()
 
-    def is_bound_to(self, policy: ActorCriticPolicy) -> bool:
-        """Whether it still computes with the layers and parameters of a policy."""
-        return self._parameters.is_bound() and all(
-            map(is_, self._parts, _parts(policy))
-        )
+    def applies_to(self, policy: ActorCriticPolicy) -> bool:
+        """Whether this is the closed form of a policy as it is now.
+
+        It is not once a layer, a parameter, a method, the optimizer or the distribution
+        has been replaced, or a hook been added.
+        """
+        if (
+            policy is not self.policy
+            or policy.action_dist is not self._distribution
+            or policy.optimizer is not self._parameters.optimizer
+            or any(self._hooks)
+            or _have_hooks(self._learnt)
+            or nn.modules.module._has_any_global_hook()
+            or methods_in_use(policy) != self._methods
+        ):
+            return False
+        for own, layers, parameters in self._parts:
+            if (
+                "forward" in own
+                or (layers and [*own["_modules"].values()] != layers)
+                or not all(map(is_, own["_parameters"].values(), parameters))
+            ):
+                return False
+        return self._parameters.is_bound()
 
     def begin_rollout(self, updates_whole_rollouts: bool) -> None:
         """See `GradientSource`."""
         self._keeps = updates_whole_rollouts
         self._kept = None
-        self._at_start = self._parameters.values.copy()
+        self._at_start = self._parameters.values.tobytes()
 
     def act(self, obs: Observation) -> Actions:
         """See `GradientSource`."""
@@ -430,13 +469,13 @@ class ClosedForm:
         self, buffer: TrajectoryBuffer
     ) -> tuple[Rows | None, Rows | None]:
         """See `GradientSource`."""
-        weights = self._parameters.values
-        if not np.array_equal(weights, self._at_start, equal_nan=True):
+        weights = self._parameters.values.tobytes()
+        if weights != self._at_start:
             _warn_of_changed_weights()
-        obs, actions = buffer.steps()
+        obs, actions = buffer.stored_steps()
         forward = self._forward(obs, actions)
         if self._keeps and len(actions) <= _MAX_KEPT:
-            self._kept = obs, actions, weights.copy(), forward
+            self._kept = obs, actions, weights, forward
         return forward[0], forward[1]
 
     def evaluate(self, batch: Batch) -> Evaluation:
@@ -484,7 +523,7 @@ class ClosedForm:
             kept_obs, kept_actions, weights, forward = kept
             # Callbacks may have changed the policy or the rollout.
             same = obs is kept_obs and actions is kept_actions
-            if same and np.array_equal(weights, self._parameters.values):
+            if same and weights == self._parameters.values.tobytes():
                 return forward
         return self._forward(obs, actions)
 
@@ -552,6 +591,8 @@ def why_autograd(policy: ActorCriticPolicy) -> str | None:
         return f"{overridden} is overridden"
     if has_hooks(policy):
         return "a layer has a hook"
+    if _have_hooks(policy.parameters()):
+        return "a parameter has a hook"
     return (
         _other_input(policy)
         or _other_layer(policy)
@@ -559,6 +600,11 @@ def why_autograd(policy: ActorCriticPolicy) -> str | None:
         or FlatParameters.unsupported(policy.optimizer)
         or _other_parameters(policy)
     )
+
+
+def _have_hooks(parameters: Iterable[Tensor]) -> bool:
+    """Returns whether gradients of parameters are observed or changed."""
+    return any([p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters])
 
 
 def _other_input(policy: ActorCriticPolicy) -> str | None:
@@ -607,15 +653,6 @@ def _other_parameters(policy: ActorCriticPolicy) -> str | None:
     if learnt != {id(parameter) for parameter in policy.parameters()}:
         return "the optimizer has other parameters than the policy"
     return None
-
-
-def _parts(module: nn.Module) -> Iterator[object]:
-    """Yields a module, its parameters and their owners, recursively."""
-    yield module
-    yield from module._parameters.values()
-    for part in module._modules.values():
-        if part is not None:
-            yield from _parts(part)
 
 
 def features_function(policy: ActorCriticPolicy) -> Callable[[Observation], Array]:

@@ -182,7 +182,6 @@ class Learner:
         for batches in self._passes(buffer):
             n_updates += 1
             start_of_last_pass = len(terms)
-            policy.set_training_mode(True)
             for batch in batches:
                 terms.append(gradients.gradient(batch, loss, config, coefficients))
                 norm = gradients.clip(max_norm)
@@ -279,13 +278,12 @@ class Learner:
     def _raise_if_nonfinite(self, buffer: TrajectoryBuffer) -> None:
         """Checks the scalars of the update so far, with one synchronisation."""
         scalars, self._scalars = self._scalars, []
-        numbers = _to_floats(dict(enumerate(scalar for _, scalar in scalars)))
-        if math.isfinite(sum(numbers.values())):
+        if math.isfinite(sum(scalar for _, scalar in scalars)):
             return
-        for (name, _), number in zip(scalars, numbers.values(), strict=True):
+        for name, scalar in scalars:
             # The squares of finite weights can overflow.
             overflows = name == "weights" and all_finite(parameters_of(self.policy))
-            if not (math.isfinite(number) or overflows):
+            if not (math.isfinite(scalar) or overflows):
                 raise self._error(name, buffer)
 
     def _successor_values(self, obs: Observation) -> Rows:
@@ -411,15 +409,18 @@ def explained_variance(values: Rows, returns: Rows) -> Rows:
         values: `[B]`, V(s_b), an array or a tensor.
         returns: `[B]`, G_b, likewise.
     """
-    xp = namespace(returns)
-    variance = xp.var(returns, correction=0)
-    is_zero = variance == 0.0
+    variance, unexplained = _variance(returns), _variance(returns - values)
+    where = namespace(returns).where
     # Without a division by zero, of which NumPy warns.
-    unexplained = xp.var(returns - values, correction=0) / xp.where(
-        is_zero, 1.0, variance
-    )
-    share: Rows = xp.where(is_zero, math.nan, 1.0 - unexplained)
-    return share
+    share = 1.0 - unexplained / where(variance == 0.0, 1.0, variance)
+    explained: Rows = where(variance == 0.0, math.nan, share)
+    return explained
+
+
+def _variance(values: Rows) -> Any:  # noqa: ANN401
+    # np.var takes three times as long for a few numbers.
+    deviations = values - values.mean()
+    return deviations @ deviations / len(values)
 
 
 def _mean_terms(terms: list[Terms], start_of_last_pass: int) -> Terms:

@@ -527,17 +527,11 @@ class FlatParameters:
                 return False
             if not all(map(is_, now, bound.parameters)):
                 return False
-        for parameter, address, shape in zip(
-            parameters, self._addresses, self._shapes, strict=True
-        ):
-            if (
-                parameter.data_ptr() != address
-                or not parameter.requires_grad
-                or parameter.shape != shape
-                or not parameter.is_contiguous()
-            ):
-                return False
-        return True
+        return (
+            [p.data_ptr() for p in parameters] == self._addresses
+            and [p.shape for p in parameters] == self._shapes
+            and all([p.requires_grad and p.is_contiguous() for p in parameters])
+        )
 
     def attach_gradients(self) -> None:
         """Sets `.grad` of every parameter to its view of `gradients`."""
@@ -598,9 +592,8 @@ class FlatParameters:
             rule.step(
                 group.values, group.gradients, group.moments, group.work, **arguments
             )
-        for parameter in self._parameters:
-            # Graphs that saved the old values must not be differentiated.
-            torch.autograd.graph.increment_version(parameter)
+        # Graphs that saved the old values must not be differentiated.
+        torch.autograd.graph.increment_version(self._parameters)
         for hook in chain(
             optimizer._optimizer_step_post_hooks.values(),
             _global_optimizer_post_hooks.values(),

@@ -206,23 +206,23 @@ def continuation(
         raise ValueError(
             f"rewards must be [T] or [T, N] with T >= 1, got {list(rewards.shape)}"
         )
-    xp = namespace(rewards)
-    never = xp.zeros_like(rewards, dtype=xp.bool)
-    terminated = never if terminated is None else terminated
-    truncated = never if truncated is None else truncated
-    next_values = xp.zeros_like(rewards) if next_values is None else next_values
-    tensors = {
+    given = {
         "terminated": terminated,
         "truncated": truncated,
         "next_values": next_values,
         **others,
     }
-    for name, tensor in tensors.items():
-        if tensor.shape != rewards.shape:
+    for name, values in given.items():
+        if values is not None and values.shape != rewards.shape:
             raise ValueError(
                 f"{name} must have the shape of rewards, {list(rewards.shape)}, got "
-                f"{list(tensor.shape)}"
+                f"{list(values.shape)}"
             )
+    xp = namespace(rewards)
+    never = xp.zeros_like(rewards, dtype=xp.bool)
+    terminated = never if terminated is None else terminated
+    truncated = never if truncated is None else truncated
+    next_values = xp.zeros_like(rewards) if next_values is None else next_values
     return ~(terminated | truncated), xp.where(terminated, 0.0, next_values)
 
 

@@ -187,6 +187,16 @@ class NoCritic(nn.Module):
         return latent.new_zeros((len(latent), 1))
 
 
+def methods_in_use(policy: ActorCriticPolicy) -> list[object]:
+    """Returns the functions that act and evaluate, for a comparison."""
+    parts = ((policy, _METHODS), (policy.mlp_extractor, _EXTRACTOR_METHODS))
+    return [
+        vars(module).get(name, getattr(type(module), name, None))
+        for module, names in parts
+        for name in names
+    ]
+
+
 def overridden_method(policy: ActorCriticPolicy) -> str | None:
     """Returns the first method of acting or evaluating that a user overrides.
 

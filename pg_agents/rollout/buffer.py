@@ -30,6 +30,7 @@ from pg_agents.rollout.data import (
     Rollout,
     make_batch,
     shuffled_indices,
+    unflat,
 )
 
 _FIRST_CAPACITY = 16
@@ -242,8 +243,10 @@ class TrajectoryBuffer:
         Args:
             name: an argument of `add`; not `final_obs`.
         """
-        n_rows = self._n_rows
-        return tree_map(lambda memory: memory[:n_rows], self._memory[name])
+        memory, n_rows = self._memory[name], self._n_rows
+        if isinstance(memory, dict):
+            return {key: part[:n_rows] for key, part in memory.items()}
+        return memory[:n_rows]
 
     def bootstrap_states(self, last_obs: Observation) -> BootstrapStates:
         """Returns the observations that successor values are computed from.
@@ -288,21 +291,19 @@ class TrajectoryBuffer:
             values: `[B]`, V of the recorded observations, unless `add` got them.
             log_probs: `[B]`, log-probabilities of the recorded actions, likewise.
         """
-        columns = {name: self.column(name) for name in (*self._memory, "recorded")}
+        columns = {name: self.column(name) for name in self._memory}
+        recorded = self.column("recorded")
         zeros = namespace(columns["rewards"]).zeros_like(columns["rewards"])
-        rollout = Rollout(
+        for name, known in (("values", values), ("log_probs", log_probs)):
+            if known is not None:
+                columns[name] = unflat(known, recorded, all_recorded=not self._masks)
+        return Rollout(
             **{"values": zeros, "log_probs": zeros, **columns},
+            recorded=recorded,
             next_values=zeros,
             n_episodes=n_episodes,
             bootstrap_states=bootstrap_states,
             all_recorded=not self._masks,
-        )
-        if values is None and log_probs is None:
-            return rollout
-        known = {"values": values, "log_probs": log_probs}
-        return replace(
-            rollout,
-            **{k: rollout.unflat(v) for k, v in known.items() if v is not None},
         )
 
     def complete(self, rollout: Rollout, returns: Rows, advantages: Rows) -> None:
@@ -359,12 +360,16 @@ class TrajectoryBuffer:
             self._written("advantages", self._advantages),
         )
 
-    def steps(self) -> tuple[Observation, Any]:
-        """Returns observations and actions of the recorded steps, `[B, ...]`.
+    def steps(self) -> tuple[Observation, Tensor]:
+        """Returns observations and actions of the recorded steps, `[B, ...]`."""
+        obs, actions = self.stored_steps()
+        return tree_map(torch.as_tensor, obs), torch.as_tensor(actions)
 
-        They are in the form of the rollout. As long as neither was read as an array of
-        this buffer, which can be written to, the same two objects are returned, and
-        `batches()` contains them.
+    def stored_steps(self) -> tuple[Observation, Any]:
+        """As `steps`, arrays if `uses_arrays`.
+
+        As long as neither was read as an array of this buffer, which can be written to,
+        the same two objects are returned, and `batches()` contains them.
         """
         if self._steps is not None:
             return self._steps
@@ -406,7 +411,7 @@ class TrajectoryBuffer:
     def batches(self, batch_size: int | None = None) -> Iterator[Batch]:
         """As `get`, of arrays if `uses_arrays`."""
         rollout = self.stored_rollout
-        batch = make_batch(rollout, *self.stored_estimates, self.steps())
+        batch = make_batch(rollout, *self.stored_estimates, self.stored_steps())
         if batch_size is None:
             yield batch
             return
@@ -442,7 +447,10 @@ class TrajectoryBuffer:
             name in ("values", "log_probs") or name in self._arrays
         ):
             return getattr(self.stored_rollout, name)
-        return tree_map(self._convert, self.rows(name))
+        rows = self.rows(name)
+        if self.uses_arrays and isinstance(rows, np.ndarray):
+            return rows
+        return tree_map(self._convert, rows)
 
     def _convert(self, values: Rows) -> Rows:
         """Returns an array, or a tensor on the device, as the rollout has them."""

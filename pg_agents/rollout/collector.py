@@ -133,20 +133,22 @@ class Collector:
             if sde_sample_freq > 0 and n_steps % sde_sample_freq == 0:
                 policy.reset_noise(env.num_envs)  # type: ignore[operator]
             obs = self.obs
-            obs_tensor = tree_map(to_tensor, obs)
+            is_dict = isinstance(obs, dict)
+            obs_tensor = tree_map(to_tensor, obs) if is_dict else to_tensor(obs)
             try:
                 drawn, values, log_probs = act(obs if self._uses_arrays else obs_tensor)
             except (ValueError, RuntimeError) as error:
                 # torch refuses distribution parameters that are not finite.
                 raise acting_error(error, obs_tensor) from error
-            actions = stepper.to_env(drawn)
+            actions = drawn if self._uses_arrays else stepper.to_env(drawn)
             clipped_actions = self._within_space(policy, actions, obs_tensor)
             result = stepper.step(clipped_actions)
             recorded: Any = self.limit.recorded
             if result.dummy is not None:
                 is_real = ~result.dummy
                 recorded = is_real if recorded is None else recorded & is_real
-            if max_episode_steps is not None:
+            # No episode is longer than a rollout of whole episodes.
+            if max_episode_steps is not None and n_steps + 1 >= max_episode_steps:
                 is_too_long = result.episode_steps + 1 >= max_episode_steps
                 if is_too_long.any():
                     result = truncate(result, is_too_long, recorded, max_episode_steps)
@@ -169,7 +171,7 @@ class Collector:
                 variables = _for_callbacks(variables)
             continues = on_step(variables)
             n_steps += 1
-            if stepper.has_episode_infos and dones.any():
+            if stepper.has_episode_infos and np.count_nonzero(dones):
                 record_episodes(infos, dones)
             buffer.add(
                 observations=obs,

@@ -103,14 +103,7 @@ class Rollout:
 
     def unflat(self, values: Column) -> Column:
         """Returns `[T, N]` of `[B]`, with 0 where a step is not recorded."""
-        if self.all_recorded:
-            return values.reshape(self.recorded.shape)
-        if isinstance(values, Tensor):
-            table = values.new_zeros(self.recorded.shape)
-            return table.masked_scatter(self.recorded, values)
-        array = np.zeros(self.recorded.shape, values.dtype)
-        array[self.recorded] = values
-        return array
+        return unflat(values, self.recorded, self.all_recorded)
 
     def masked(self, values: Column) -> Column:
         """Returns `[T, N]` with 0 where a step is not recorded.
@@ -134,6 +127,24 @@ class Rollout:
     def steps(self) -> tuple[Observation, Column]:
         """Returns observations and actions of the recorded steps, `[B, ...]`."""
         return tree_map(self.flat, self.observations), self.flat(self.actions)
+
+
+def unflat(values: Column, recorded: Column, all_recorded: bool) -> Column:
+    """Returns `[T, N]` of `[B]`, with 0 where a step is not recorded.
+
+    Args:
+        values: of the recorded steps, in time order.
+        recorded: `[T, N]` bool.
+        all_recorded: whether it is True everywhere.
+    """
+    if all_recorded:
+        return values.reshape(recorded.shape)
+    if isinstance(values, Tensor):
+        table = values.new_zeros(recorded.shape)
+        return table.masked_scatter(recorded, values)
+    array = np.zeros(recorded.shape, values.dtype)
+    array[recorded] = values
+    return array
 
 
 @dataclass(frozen=True)

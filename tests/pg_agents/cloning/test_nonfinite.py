@@ -189,7 +189,7 @@ def test_a_gradient_that_is_not_finite_is_reported() -> None:
     rejected(model, sampled(), "its gradient is not finite with the initial", "row 0")
     model.policy.always = False
     sentence = "the norm of the gradient became nan in epoch 1"
-    rejected(model, sampled(), sentence, batch_size=100)
+    rejected(model, sampled(), sentence, batch_size=100, max_grad_norm=1.0)
 
 
 def test_a_weight_that_is_nan_before_the_fit_is_named() -> None:

@@ -290,4 +290,7 @@ def test_learning_does_not_depend_on_the_kind_of_environment(name: str) -> None:
     if name not in SHIFTED:
         for way in ("single", "dummy"):
             ours, theirs = (trained(each, name, way)[0] for each in (ActorCritic, A2C))
-            torch.testing.assert_close(weights(ours), weights(theirs))
+            # Inputs of up to 255 are rounded to 1e-5 before they are summed.
+            torch.testing.assert_close(
+                weights(ours), weights(theirs), rtol=0, atol=1e-4
+            )
