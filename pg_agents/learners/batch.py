@@ -37,7 +37,6 @@ from pg_agents.learners.lanes import make_env, make_lanes
 from pg_agents.learners.policies import Forward, Networks, Policies, Rows
 from pg_agents.learners.rollouts import ActionNumbers, RolloutStore, generator
 from pg_agents.learning.advantages import estimate_advantages
-from pg_agents.learning.baselines import standardize
 from pg_agents.learning.closed_form import loss_and_derivatives
 from pg_agents.learning.learner import current_value
 from pg_agents.rollout.data import Batch, Rollout
@@ -648,9 +647,6 @@ class LearnerBatch:
                 if order is not None:
                     index = order[:, slice(start, start + (size or n_steps))]
                     part = _take(batch, index)
-                if config.standardizes_mini_batches:
-                    advantages = np.stack([standardize(row) for row in part.advantages])
-                    part = replace(part, advantages=advantages, standardized=True)
                 if forward is None:
                     networks, gradients = policies.at(rows)
                     forward = networks.forward(part.observations, part.actions)

@@ -11,13 +11,16 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import Tensor, nn
+from torch import Tensor
 
 from pg_agents.learning import closed_form
-from pg_agents.learning.closed_form import Derivatives, Layer, Network
-from pg_agents.learning.gradients import features_function, parameters_of
+from pg_agents.learning.closed_form import Derivatives
+from pg_agents.learning.gradients import (
+    PolicyFunctions,
+    features_function,
+    parameters_of,
+)
 from pg_agents.learning.optimizers import RULES
-from pg_agents.policies.policies import SharedBody
 from pg_agents.policies.tabular import TabularPolicy
 
 Array = NDArray[Any]
@@ -26,10 +29,6 @@ Pair = tuple[Array, Array]
 # Rows of `[R, ...]`; a slice where they are consecutive, which needs no copy.
 Rows = slice | NDArray[np.int64]
 
-_ACTIVATIONS: dict[type[nn.Module], type[closed_form.Tanh] | type[closed_form.ReLU]] = {
-    nn.Tanh: closed_form.Tanh,
-    nn.ReLU: closed_form.ReLU,
-}
 # Rows of parameters start at multiples of 64 bytes, as torch's memory does.
 _ALIGNMENT = 16
 
@@ -68,39 +67,31 @@ class Networks:
     def __init__(
         self, policy: ActorCriticPolicy, pair: Callable[[Tensor], Pair]
     ) -> None:
-        self._pair = pair
-        extractor = policy.mlp_extractor
-        shared = isinstance(extractor, SharedBody)
-        body = self._layers(extractor.policy_net) if shared else []
-        actor = [] if shared else self._layers(extractor.policy_net)
-        critic = [] if shared else self._layers(extractor.value_net)
-        head = self._layers(policy.value_net)
-        self._body = Network(body)
-        self._actor = Network(actor + self._layers(policy.action_net))
-        self._critic = Network(critic + head) if head else None
-        self._distribution = self._make_distribution(policy)
+        self._functions = PolicyFunctions(policy, pair)
 
     def sample(self, features: Array, draw: closed_form.Draw) -> Array:
         """Draws actions `[K, B, *action_shape]` for features `[K, B, D]`."""
-        return self._distribution.sample(self.outputs(features), draw)
+        return self._functions.distribution.sample(self.outputs(features), draw)
 
     def outputs(self, features: Array) -> Array:
         """Returns the distribution's parameters `[K, B, ...]`, such as logits."""
-        return self._actor(self._body(features))
+        return self._functions.actor(self._functions.body(features))
 
     def values(self, features: Array) -> Array:
         """Returns V `[K, B]`; 0 without a critic."""
-        if self._critic is None:
+        body, critic = self._functions.body, self._functions.critic
+        if critic is None:
             return np.zeros(features.shape[:-1], features.dtype)
-        values: Array = self._critic(self._body(features))[..., 0]
+        values: Array = critic(body(features))[..., 0]
         return values
 
     def forward(self, features: Array, actions: Array) -> Forward:
         """Evaluates actions `[K, B, *action_shape]`."""
-        body = self._body.activations(features)
-        actor = self._actor.activations(body[-1])
-        critic = [] if self._critic is None else self._critic.activations(body[-1])
-        found = self._distribution.evaluate(actor[-1], actions)
+        functions = self._functions
+        body = functions.body.activations(features)
+        actor = functions.actor.activations(body[-1])
+        critic = functions.critic.activations(body[-1]) if functions.critic else []
+        found = functions.distribution.evaluate(actor[-1], actions)
         values = critic[-1][..., 0] if critic else np.zeros_like(found.log_prob)
         return Forward(
             values, found.log_prob, found.entropy, body, actor, critic, found
@@ -108,46 +99,21 @@ class Networks:
 
     def backward(self, forward: Forward, derivatives: Derivatives) -> None:
         """Adds the gradient of each loss to that of the parameters."""
-        has_body = len(forward.body) > 1
-        d_outputs = self._distribution.gradient(
+        functions, has_body = self._functions, len(forward.body) > 1
+        d_outputs = functions.distribution.gradient(
             forward.evaluation, derivatives.log_prob, derivatives.entropy
         )
-        to_body = self._actor.backward(forward.actor, d_outputs, has_body)
-        if self._critic is not None and derivatives.values is not None:
+        to_body = functions.actor.backward(forward.actor, d_outputs, has_body)
+        if functions.critic is not None and derivatives.values is not None:
             d_values = derivatives.values[..., None]
-            from_critic = self._critic.backward(forward.critic, d_values, has_body)
+            from_critic = functions.critic.backward(forward.critic, d_values, has_body)
             if has_body:
                 assert to_body is not None
                 assert from_critic is not None
                 to_body += from_critic
         if has_body:
             assert to_body is not None
-            self._body.backward(forward.body, to_body)
-
-    def _layers(self, module: nn.Module) -> list[Layer]:
-        if isinstance(module, nn.Sequential):
-            return [layer for part in module for layer in self._layers(part)]
-        if isinstance(module, nn.Linear):
-            bias = None if module.bias is None else self._pair(module.bias)
-            return [closed_form.Linear(self._pair(module.weight), bias)]
-        if isinstance(module, nn.LayerNorm):
-            weight, bias = self._pair(module.weight), self._pair(module.bias)
-            return [closed_form.LayerNorm(weight, bias, module.eps)]
-        return [_ACTIVATIONS[type(module)]()] if type(module) in _ACTIVATIONS else []
-
-    def _make_distribution(self, policy: ActorCriticPolicy) -> closed_form.Distribution:
-        space = policy.action_space
-        start: Any = getattr(policy.action_dist, "start", 0)
-        if isinstance(space, spaces.Discrete):
-            return closed_form.Categorical(start)
-        if isinstance(space, spaces.MultiDiscrete):
-            starts = np.broadcast_to(start, space.nvec.shape)
-            return closed_form.MultiCategorical(space.nvec.tolist(), starts.tolist())
-        if isinstance(space, spaces.MultiBinary):
-            return closed_form.Bernoulli()
-        log_std: Any = policy.log_std
-        shape: Any = space.shape
-        return closed_form.Gaussian(self._pair(log_std), shape)
+            functions.body.backward(forward.body, to_body)
 
 
 class Policies:
