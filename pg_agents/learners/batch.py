@@ -37,7 +37,7 @@ from pg_agents.learners.lanes import make_env, make_lanes
 from pg_agents.learners.policies import Forward, Networks, Policies, Rows
 from pg_agents.learners.rollouts import ActionNumbers, RolloutStore, generator
 from pg_agents.learning.advantages import estimate_advantages
-from pg_agents.learning.closed_form import loss_and_derivatives
+from pg_agents.learning.closed_form import Derivatives, loss_and_derivatives
 from pg_agents.learning.learner import current_value
 from pg_agents.rollout.data import Batch, Rollout
 
@@ -49,6 +49,8 @@ Callback = Callable[["LearnerBatch"], "bool | Mask | None"]
 
 # Steps of a forward pass: a larger group of learners is divided.
 _MAX_STEPS = 16_384
+# Padding up to this number of steps costs little.
+_SHORT = 64
 _MAGIC = b"pgtoy learners 1\n"
 _COEFFICIENTS = ("ent_coef", "clip_range", "clip_range_vf")
 # Arguments of the algorithms that a batch has no use for, and what it has instead.
@@ -532,7 +534,7 @@ class LearnerBatch:
         return table
 
     def _update(self, learners: Indices) -> None:
-        """Updates learners, those together whose arrays have the same shape."""
+        """Updates learners, those together whose rollouts have a similar length."""
         config, store = self.config, self._store
         names = [name for name in _COEFFICIENTS if getattr(config, name) is not None]
         coefficients = {name: self._scheduled(name, learners) for name in names}
@@ -540,25 +542,29 @@ class LearnerBatch:
         if config.critic_learning_rate is not None:
             names.append("critic_learning_rate")
         rates = [self._scheduled(name, learners) for name in names]
-        n_rows, n_steps = store.n_rows[learners], store.n_recorded(learners)
+        n_steps, sizes = store.n_recorded(learners), store.n_rows[learners]
+        if config.batch_size is None:
+            # Rollouts are padded to the longest, at most to twice their length unless
+            # they are short.
+            lengths = [np.ceil(np.log2(np.maximum(sizes * self._shape[1], _SHORT)))]
+        else:
+            lengths = [sizes, n_steps]
         scheduled = [c for c in coefficients.values() if isinstance(c, np.ndarray)]
-        keys = np.stack([n_rows, n_steps, *scheduled], 1)
+        keys = np.stack([*lengths, *scheduled], 1)
         groups = [np.arange(len(learners))]
         if (keys != keys[0]).any():
             _, group = np.unique(keys, axis=0, return_inverse=True)
             groups = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
         for members in groups:
-            first = members[0]
-            rows, steps = int(n_rows[first]), int(n_steps[first])
             # Activations should fit the processor's cache.
-            size = max(1, _MAX_STEPS // steps)
+            longest = int(sizes[members].max()) * self._shape[1]
+            size = max(1, _MAX_STEPS // longest)
             for start in range(0, len(members), size):
                 chosen = members[start : start + size]
                 self._update_group(
                     learners[chosen],
-                    rows,
-                    steps,
-                    {n: float(_at(c, first)) for n, c in coefficients.items()},
+                    n_steps[chosen],
+                    {n: float(_at(c, members[0])) for n, c in coefficients.items()},
                     [_at(rate, chosen[:, None]) for rate in rates],
                 )
         store.clear(learners)
@@ -577,8 +583,7 @@ class LearnerBatch:
     def _update_group(
         self,
         learners: Indices,
-        n_rows: int,
-        n_steps: int,
+        n_steps: Indices,
         coefficients: dict[str, float],
         rates: list[float | Array],
     ) -> None:
@@ -586,52 +591,51 @@ class LearnerBatch:
 
         Args:
             learners: `[K]`.
-            n_rows: T, rows of each rollout.
-            n_steps: B, recorded steps in them.
+            n_steps: recorded steps of each rollout, `[K]`; equal for mini-batches.
             coefficients: of the loss.
             rates: step sizes.
         """
         config, policies, n_learners = self.config, self._policies, self._shape[0]
         rows = _rows(learners, n_learners)
-        columns = self._store.rollouts(rows, n_rows)
-        mask = columns.pop("recorded", None)
-        table = (len(learners), n_rows, self._shape[1])
-        if n_steps == n_rows * self._shape[1]:
+        n_rows = self._store.n_rows[learners]
+        columns = self._store.rollouts(rows, int(n_rows.max()))
+        table = columns["rewards"].shape
+        shape = len(learners), table[1] * table[2]
+        # Of B steps, those of shorter rollouts and of idle lanes do not count.
+        mask = recorded = columns.pop("recorded", None)
+        if (n_steps < shape[1]).any():
+            mask = np.arange(table[1])[:, None] < n_rows[:, None, None]
+            mask = np.broadcast_to(mask, table) if recorded is None else mask & recorded
+        else:
             mask = None
 
         def flat(column: Array) -> Array:
-            inner = column.shape[3:]
-            taken = column if mask is None else column[mask]
-            return taken.reshape(len(learners), n_steps, *inner)
-
-        def unflat(values: Array) -> Array:
-            if mask is None:
-                return values.reshape(table)
-            array = np.zeros(table, values.dtype)
-            array[mask] = values.reshape(-1)
-            return array
+            return column.reshape(*shape, *column.shape[3:])
 
         networks, gradients = policies.at(rows)
         features = policies.features(flat(columns["observations"]))
         actions = flat(columns["actions"])
         forward: Forward | None = networks.forward(features, actions)
         assert forward is not None
-        columns["values"] = unflat(forward.values)
-        columns["next_values"] = columns["values"]
+        columns["values"] = columns["next_values"] = forward.values.reshape(table)
         if config.bootstraps:
             columns["next_values"] = self._next_values(
                 networks, learners, columns["values"]
             )
         returns, advantages = map(flat, self._estimates(columns, mask))
+        valid = None if mask is None else flat(mask)
+        old_values = forward.values
+        if valid is not None:
+            old_values = np.where(valid, old_values, returns)
         n_episodes = (config.n_episodes or 0) * self._shape[1]
         batch = Batch(
             observations=features,
             actions=actions,
             advantages=advantages,
             returns=returns,
-            old_values=forward.values,
+            old_values=old_values,
             old_log_prob=forward.log_prob,
-            n_samples=n_episodes or n_steps,
+            n_samples=n_episodes or shape[1],
         )
         if config.batch_size is not None:
             # It was on the whole rollout.
@@ -641,22 +645,19 @@ class LearnerBatch:
         positions = np.arange(len(learners))
         for number in range(config.n_epochs):
             self.n_updates[learners] += 1
-            order, size = self._shuffled(learners, n_steps), config.batch_size
-            for start in range(0, n_steps, size or n_steps):
-                part = batch
+            order, size = self._shuffled(learners, n_steps, valid), shape[1]
+            if config.batch_size is not None:
+                size = config.batch_size
+            for start in range(0, shape[1] if order is None else order.shape[1], size):
+                part, counted = batch, valid
                 if order is not None:
-                    index = order[:, slice(start, start + (size or n_steps))]
-                    part = _take(batch, index)
+                    index = order[:, start : start + size]
+                    part, counted = _take(batch, index, order.shape[1]), None
                 if forward is None:
                     networks, gradients = policies.at(rows)
                     forward = networks.forward(part.observations, part.actions)
-                terms, derivatives = loss_and_derivatives(
-                    part,
-                    forward.log_prob,
-                    forward.entropy,
-                    forward.values,
-                    config,
-                    coefficients,
+                terms, derivatives = _loss(
+                    part, forward, counted, n_steps, config, coefficients
                 )
                 networks.backward(forward, derivatives)
                 forward = None
@@ -668,7 +669,9 @@ class LearnerBatch:
                         learners, positions = learners[goes_on], positions[goes_on]
                         rows = _rows(learners, n_learners)
                         gradients, batch = gradients[goes_on], _select(batch, goes_on)
+                        n_steps = n_steps[goes_on]
                         order = None if order is None else order[goes_on]
+                        valid = None if valid is None else valid[goes_on]
                         rates = [r if np.ndim(r) == 0 else r[goes_on] for r in rates]  # type: ignore[index]
                     if len(learners) == 0:
                         break
@@ -749,11 +752,15 @@ class LearnerBatch:
 
         if compares_steps:
             # Steps are compared with those of the same learner.
-            each = [
-                estimate({name: table[k] for name, table in tables.items()})
-                for k in range(shape[0])
-            ]
-            return np.stack([r for r, _ in each]), np.stack([a for _, a in each])
+            found = np.zeros((2, *shape), np.float32)
+            n_rows = [shape[1]] * shape[0]
+            if mask is not None:
+                n_rows = (mask.any(2) * np.arange(1, shape[1] + 1)).max(1).tolist()
+            for k, n in enumerate(n_rows):
+                found[:, k, :n] = estimate(
+                    {c: table[k, :n] for c, table in tables.items()}
+                )
+            return found[0], found[1]
         # Every lane is for itself: those of all learners are side by side.
         side_by_side = {
             name: table.swapaxes(0, 1).reshape(shape[1], -1)
@@ -765,13 +772,17 @@ class LearnerBatch:
         )
         return returns, advantages
 
-    def _shuffled(self, learners: Indices, n_steps: int) -> Indices | None:
+    def _shuffled(
+        self, learners: Indices, n_steps: Indices, valid: Mask | None
+    ) -> Indices | None:
         """Returns a permutation of each learner's steps, `[K, B]`, for mini-batches."""
-        if self.config.batch_size is None:
+        if self.config.batch_size is None or len(learners) == 0:
             return None
-        return np.stack(
-            [self._shuffles[i].permutation(n_steps) for i in learners.tolist()]
-        )
+        orders = [self._shuffles[i].permutation(n_steps[0]) for i in learners.tolist()]
+        if valid is None:
+            return np.stack(orders)
+        pairs = zip(valid, orders, strict=True)
+        return np.stack([np.flatnonzero(steps)[order] for steps, order in pairs])
 
     def _clip(self, learners: Indices, gradients: Array, losses: Array) -> None:
         """Clips the gradient of each learner; checks that losses are finite."""
@@ -901,6 +912,47 @@ _STATE = (
 )
 
 
+def _loss(
+    batch: Batch,
+    forward: Forward,
+    valid: Mask | None,
+    n_steps: Indices,
+    config: PolicyGradientConfig,
+    coefficients: dict[str, float],
+) -> tuple[dict[str, Array], Derivatives]:
+    """Returns `loss_and_derivatives` of steps of which not all count.
+
+    Args:
+        batch: the data, `[K, B]`; its advantages are 0, and its returns its old values,
+            where a step does not count.
+        forward: the forward pass on it.
+        valid: steps that count, `[K, B]`; None for all.
+        n_steps: their number, `[K]`.
+        config: all settings.
+        coefficients: of the loss.
+    """
+    log_prob, entropy, values = forward.log_prob, forward.entropy, forward.values
+    if valid is None:
+        return loss_and_derivatives(
+            batch, log_prob, entropy, values, config, coefficients
+        )
+    log_prob = np.where(valid, log_prob, batch.old_log_prob)
+    values = np.where(valid, values, batch.returns)
+    terms, derivatives = loss_and_derivatives(
+        batch, log_prob, entropy * valid, values, config, coefficients
+    )
+    # Means over B steps become means over those that count.
+    scale = (valid.shape[1] / n_steps).astype(log_prob.dtype)
+    if "value_loss" in terms:
+        terms["loss"] += config.vf_coef * (scale - 1.0) * terms["value_loss"]
+    for name in {"value_loss", "approx_kl", "clip_fraction"} & terms.keys():
+        terms[name] = terms[name] * scale
+    if derivatives.values is not None:
+        derivatives.values *= scale[:, None]
+    derivatives.entropy = derivatives.entropy * valid.astype(log_prob.dtype)
+    return terms, derivatives
+
+
 def _mean_terms(
     n_learners: int, entries: list[tuple[int, Indices, dict[str, Array]]]
 ) -> dict[str, Array]:
@@ -973,12 +1025,12 @@ def _at(setting: float | Array, index: Any) -> Any:  # noqa: ANN401
     return setting[index] if isinstance(setting, np.ndarray) else setting
 
 
-def _take(batch: Batch, index: Indices) -> Batch:
-    """Returns a mini-batch: steps `index`, `[K, B']`, of each learner."""
+def _take(batch: Batch, index: Indices, n_steps: int) -> Batch:
+    """Returns a mini-batch: steps `index`, `[K, B']`, of each learner's `n_steps`."""
     k = np.arange(len(index))[:, None]
     return replace(
         _select(batch, (k, index)),
-        n_samples=batch.n_samples * index.shape[1] / batch.advantages.shape[1],
+        n_samples=batch.n_samples * index.shape[1] / n_steps,
     )
 
 

@@ -100,6 +100,9 @@ class RolloutStore:
             "truncated": np.zeros(start, np.bool_),
             "episode_steps": np.zeros(start, np.int64),
         }
+        # Entries that nothing was written to are read, and not counted.
+        self._columns["observations"][:] = getattr(observation_space, "start", 0)
+        self._columns["actions"][:] = getattr(action_space, "start", 0)
         if n_steps is None and shape[1] > 1:
             self._columns["recorded"] = np.zeros(start, np.bool_)
 
@@ -118,7 +121,7 @@ class RolloutStore:
         last = int(n_rows.max())
         if last == self._columns["rewards"].shape[1]:
             self._columns = {
-                name: np.concatenate([column, np.zeros_like(column)], 1)
+                name: np.concatenate([column, column], 1)
                 for name, column in self._columns.items()
             }
         at: tuple[Any, Any] = slice(None), last
