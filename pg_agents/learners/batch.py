@@ -465,7 +465,8 @@ class LearnerBatch:
         self.num_timesteps = self.num_timesteps + self._shape[1] * active
         self._episode_returns += step.rewards
         self._episode_steps = self._episode_steps + 1
-        if ended.any():
+        has_ended = ended.any()
+        if has_ended:
             counted = ended & active[:, None]
             if recorded is not None:
                 counted = counted & recorded
@@ -474,18 +475,19 @@ class LearnerBatch:
             self._episode_steps[ended] = 0
             if config.n_episodes is not None:
                 self._n_left -= counted
+        self.stepped, self.updated = active, np.zeros_like(active)
         if config.n_steps is not None:
-            ready = active & (store.n_rows == config.n_steps)
-        else:
-            ready = active & ~self._n_left.any(1)
-        self.stepped, self.updated = active, ready
-        if ready.any():
+            self.updated = active & (store.n_rows == config.n_steps)
+        elif has_ended:
+            self.updated = active & ~self._n_left.any(1)
+        if self.updated.any():
             with np.errstate(all="ignore"):
-                self._update(np.flatnonzero(ready))
+                self._update(np.flatnonzero(self.updated))
             # As single models: only a complete rollout ends the training.
-            self._active = active & ~(ready & (self.num_timesteps >= self._goals))
-        if config.n_episodes is not None:
-            self._restart_lanes(ready, capped)
+            is_done = self.updated & (self.num_timesteps >= self._goals)
+            self._active = active & ~is_done
+        if config.n_episodes is not None and has_ended:
+            self._restart_lanes(self.updated, capped)
 
     def _capped(self, ended: Mask, recorded: Mask | None) -> Mask:
         """Returns episodes that the step limit truncates, `[R, N]`."""

@@ -89,6 +89,7 @@ class RolloutStore:
         self.n_rows = np.zeros(shape[0], np.int64)
         self.finals: list[list[tuple[int, int, Array]]] = [[] for _ in range(shape[0])]
         self._n_lanes = shape[1]
+        self._first = np.arange(shape[0])
         start = shape[0], n_steps or _FIRST_CAPACITY, shape[1]
         obs_shape: Any = observation_space.shape
         action_shape: Any = action_space.shape
@@ -124,15 +125,14 @@ class RolloutStore:
                 name: np.concatenate([column, column], 1)
                 for name, column in self._columns.items()
             }
-        at: tuple[Any, Any] = slice(None), last
-        learners: Any = slice(None)
-        if (n_rows != last).any() or not active.all():
-            learners = np.flatnonzero(active)
-            at = learners, n_rows[learners]
+        capacity = self._columns["rewards"].shape[1]
+        learners: Any = slice(None) if active.all() else np.flatnonzero(active)
+        # One index for two axes is faster.
+        rows = (self._first * capacity + n_rows)[learners]
         for name, column in self._columns.items():
             values = columns[name]
             assert values is not None
-            column[at] = values[learners]
+            column.reshape(-1, *column.shape[2:])[rows] = values[learners]
         if final_obs is not None:
             truncated: Any = columns["truncated"]
             recorded = columns["recorded"]
