@@ -208,6 +208,17 @@ CASES: dict[str, Case] = {
             "target_kl": 0.001,
         },
     ),
+    "entropy of whole episodes": (*NETWORK, {"ent_coef": 0.5, "n_episodes": 2}),
+    "PPO on whole episodes": (
+        *CRITIC,
+        {
+            "n_episodes": 2,
+            "clip_range": 0.1,
+            "clip_range_vf": 0.05,
+            "n_epochs": 3,
+            "ent_coef": 0.1,
+        },
+    ),
     "advantages standardised": (*CRITIC, {"normalize_advantage": True, "n_steps": 6}),
     "two rates": (*CRITIC, {"critic_learning_rate": 0.02}),
 }
@@ -337,6 +348,7 @@ def assert_equal(one: LearnerBatch, other: LearnerBatch, r: int, s: int) -> None
         {"algorithm": REINFORCE, "n_episodes": 2, "n_envs": 2, "baseline": "mean"},
         {"n_episodes": 1, "n_envs": 3, "max_episode_steps": 4, "filters": "never ends"},
         {"n_steps": 8, "batch_size": 3, "n_epochs": 2, "normalize_advantage": True},
+        {"n_episodes": 2, "n_envs": 2, "batch_size": 4, "n_epochs": 2},
         {"n_steps": 16, "clip_range": 0.1, "n_epochs": 5, "target_kl": 1e-4},
         {"env": "CartPole-v1", "algorithm": REINFORCE, "standardize_returns": True},
         {"env": "PGToy-Pixelcopter-v0", "algorithm": REINFORCE, "n_envs": 2},
@@ -362,9 +374,10 @@ def test_a_learner_does_not_depend_on_its_companions(arguments: dict[str, Any]) 
     assert not np.allclose(weights(together.models[0]), weights(together.models[2]))
 
 
-def test_a_mini_batch_of_all_steps_is_the_rollout() -> None:
-    whole = play([1, 2], n_steps=6, n_envs=2)
-    assert_equal(whole, play([1, 2], n_steps=6, n_envs=2, batch_size=12), 0, 0)
+@pytest.mark.parametrize("amount", [{"n_steps": 6}, {"n_episodes": 2}], ids=str)
+def test_a_mini_batch_of_all_steps_is_the_rollout(amount: dict[str, int]) -> None:
+    whole = play([1, 2], n_envs=2, **amount)
+    assert_equal(whole, play([1, 2], n_envs=2, batch_size=1_000, **amount), 0, 0)
 
 
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
