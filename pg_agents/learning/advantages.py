@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pg_agents.common.tree import namespace
+from pg_agents.common.tree import cast, namespace
 from pg_agents.learning.baselines import (
     leave_one_out_baseline,
     mean_baseline,
@@ -53,7 +53,8 @@ def estimate_advantages(
     if config.normalize_advantage and not config.standardizes_mini_batches:
         advantages = standardize(advantages)
     if config.weight_by_gamma_t:
-        advantages = advantages * config.gamma ** rollout.flat(rollout.episode_steps)
+        weights = config.gamma ** rollout.flat(rollout.episode_steps)
+        advantages = advantages * cast(weights, advantages.dtype)
     return rollout.unflat(returns), rollout.unflat(advantages)
 
 

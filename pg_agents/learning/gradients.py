@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import TYPE_CHECKING, Any, Protocol
@@ -54,10 +54,15 @@ from pg_agents.rollout.data import Batch
 if TYPE_CHECKING:
     from pg_agents.algorithms.config import PolicyGradientConfig
 
+# Numbers that are not finite are reported by the learner, not by NumPy's warnings.
+_silent = np.errstate(all="ignore")
 # Steps of a block: their activations fit the processor's cache.
 _BLOCK = 1024
 # Activations of more steps are computed again when they are needed.
 _MAX_KEPT = 65_536
+# Environments from which on the activations of acting serve the update. Fewer rows are
+# faster in one forward pass on the whole rollout.
+_MIN_REUSED = 256
 _INPUT_SPACES = (
     spaces.Box,
     spaces.Discrete,
@@ -375,6 +380,7 @@ def _frozen(policy: ActorCriticPolicy) -> PolicyFunctions:
     )
 
 
+_Activations = tuple[list[Array], list[Array]]
 # Values, log-probabilities and entropies `[B]`, and the blocks of steps.
 _Forwarded = tuple[Array, Array, Array, Iterable[_Block]]
 
@@ -398,7 +404,12 @@ class ClosedForm:
         # What `applies_to` compares: it is called twice an update.
         modules = list(policy.modules())
         self._parts = [
-            (vars(m), list(m._modules.values()), list(m._parameters.values()))
+            (
+                vars(m),
+                list(m._modules.values()),
+                [*m._parameters.values(), *m._buffers.values()],
+                getattr(m, "eps", None),
+            )
             for m in modules
         ]
         self._hooks = [
@@ -421,6 +432,9 @@ class ClosedForm:
         # Observations, actions, weights and the forward pass on them.
         self._kept: tuple[Observation, Array, bytes, _Forwarded] | None = None
         self._keeps = False
+        # Activations of body and actor, by block, of the actions of this rollout.
+        self._acted: list[_Activations] = []
+        self._n_acted = 0
         self._at_start = self._parameters.values.tobytes()
 
     def applies_to(self, policy: ActorCriticPolicy) -> bool:
@@ -433,17 +447,21 @@ class ClosedForm:
             policy is not self.policy
             or policy.action_dist is not self._distribution
             or policy.optimizer is not self._parameters.optimizer
+            or "zero_grad" in vars(policy.optimizer)
             or any(self._hooks)
             or _have_hooks(self._learnt)
             or nn.modules.module._has_any_global_hook()
             or methods_in_use(policy) != self._methods
         ):
             return False
-        for own, layers, parameters in self._parts:
+        for own, layers, tensors, epsilon in self._parts:
+            now = [*own["_parameters"].values(), *own["_buffers"].values()]
             if (
                 "forward" in own
-                or (layers and [*own["_modules"].values()] != layers)
-                or not all(map(is_, own["_parameters"].values(), parameters))
+                or [*own["_modules"].values()] != layers
+                or len(now) != len(tensors)
+                or not all(map(is_, now, tensors))
+                or own.get("eps") != epsilon
             ):
                 return False
         return self._parameters.is_bound()
@@ -452,19 +470,31 @@ class ClosedForm:
         """See `GradientSource`."""
         self._keeps = updates_whole_rollouts
         self._kept = None
+        self._acted, self._n_acted = [], 0
         self._at_start = self._parameters.values.tobytes()
 
+    @_silent
     def act(self, obs: Observation) -> Actions:
         """See `GradientSource`."""
         policy = self._functions
-        outputs = policy.actor(policy.body(policy.features(obs)))
+        x = policy.features(obs)
+        self._n_acted += len(x)
+        if not self._keeps or len(x) < _MIN_REUSED or self._n_acted > _MAX_KEPT:
+            outputs = policy.actor(policy.body(x))
+        else:
+            starts = range(0, len(x), _BLOCK)
+            passes = [self._activations(x[i : i + _BLOCK]) for i in starts]
+            self._acted += passes
+            outputs = np.concatenate([actor[-1] for _, actor in passes])
         return policy.distribution.sample(outputs, draw), None, None
 
+    @_silent
     def values(self, policy: ActorCriticPolicy, obs: Observation) -> Rows:
         """See `GradientSource`."""
         functions = self._functions if policy is self.policy else _frozen(policy)
         return functions.values(obs)
 
+    @_silent
     def evaluate_rollout(
         self, buffer: TrajectoryBuffer
     ) -> tuple[Rows | None, Rows | None]:
@@ -473,7 +503,14 @@ class ClosedForm:
         if weights != self._at_start:
             _warn_of_changed_weights()
         obs, actions = buffer.stored_steps()
-        forward = self._forward(obs, actions)
+        acted, self._acted = self._acted, []
+        if (
+            weights != self._at_start
+            or buffer.was_read("observations")
+            or sum(len(actor[-1]) for _, actor in acted) != len(actions)
+        ):
+            acted = []
+        forward = self._forward(obs, actions, acted)
         if self._keeps and len(actions) <= _MAX_KEPT:
             self._kept = obs, actions, weights, forward
         return forward[0], forward[1]
@@ -482,6 +519,7 @@ class ClosedForm:
         """See `GradientSource`."""
         return evaluate_actions(self.policy, batch.observations, batch.actions)
 
+    @_silent
     def gradient(
         self,
         batch: Batch,
@@ -510,6 +548,7 @@ class ClosedForm:
         """See `GradientSource`."""
         self._parameters.step()
 
+    @_silent
     def weight_norm(self) -> float:
         """See `GradientSource`."""
         values = self._parameters.values
@@ -527,16 +566,23 @@ class ClosedForm:
                 return forward
         return self._forward(obs, actions)
 
-    def _forward(self, obs: Observation, actions: Array) -> _Forwarded:
+    def _forward(
+        self, obs: Observation, actions: Array, acted: Sequence[_Activations] = ()
+    ) -> _Forwarded:
         """Returns values, log-probabilities, entropies and blocks.
 
         The blocks of many steps are computed again when they are iterated over.
+
+        Args:
+            obs: observations `[B, *obs_shape]`.
+            actions: `[B, *action_shape]`.
+            acted: activations of body and actor of all steps, if they are known.
         """
         if len(actions) > _MAX_KEPT:
             parts = [self._summary(block) for block in self._blocks(obs, actions)]
             blocks: Iterable[_Block] = self._blocks(obs, actions)
         else:
-            blocks = list(self._blocks(obs, actions))
+            blocks = list(self._blocks(obs, actions, acted))
             parts = [self._summary(block) for block in blocks]
         if len(parts) == 1:
             return *parts[0], blocks
@@ -545,17 +591,33 @@ class ClosedForm:
         )
         return values, log_prob, entropy, blocks
 
-    def _blocks(self, obs: Observation, actions: Array) -> Iterator[_Block]:
+    def _blocks(
+        self, obs: Observation, actions: Array, acted: Sequence[_Activations] = ()
+    ) -> Iterator[_Block]:
         """Yields forward passes on blocks of steps, which fit the processor's cache."""
         policy = self._functions
         features = policy.features(obs)
-        for start in range(0, len(actions), _BLOCK):
-            steps = slice(start, start + _BLOCK)
-            body = policy.body.activations(features[steps])
-            actor = policy.actor.activations(body[-1])
+        sizes = [len(actor[-1]) for _, actor in acted]
+        if not acted:
+            n_blocks, rest = divmod(len(actions), _BLOCK)
+            sizes = [_BLOCK] * n_blocks + [rest] * (rest > 0)
+        start = 0
+        for i, size in enumerate(sizes):
+            steps = slice(start, start + size)
+            start += size
+            x = features[steps]
+            body, actor = acted[i] if acted else self._activations(x)
+            # The environment may have written to the observations that it returned.
+            body[0] = x
+            actor[0] = body[-1]
             critic = policy.critic.activations(body[-1]) if policy.critic else []
             evaluation = policy.distribution.evaluate(actor[-1], actions[steps])
             yield _Block(steps, body, actor, critic, evaluation)
+
+    def _activations(self, x: Array) -> _Activations:
+        """Returns those of body and actor for inputs `[B, D]`."""
+        body = self._functions.body.activations(x)
+        return body, self._functions.actor.activations(body[-1])
 
     def _summary(self, block: _Block) -> tuple[Array, Array, Array]:
         """Returns values, log-probabilities and entropies of a block."""
@@ -649,6 +711,8 @@ def _other_distribution(policy: ActorCriticPolicy) -> str | None:
 
 def _other_parameters(policy: ActorCriticPolicy) -> str | None:
     """Returns why the optimiser's parameters are not those of the policy."""
+    if "zero_grad" in vars(policy.optimizer):
+        return "the optimizer's zero_grad is overridden"
     learnt = {id(parameter) for parameter in parameters_of(policy)}
     if learnt != {id(parameter) for parameter in policy.parameters()}:
         return "the optimizer has other parameters than the policy"

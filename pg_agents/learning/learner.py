@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
@@ -111,6 +112,7 @@ class Learner:
             self.replay = ReplayMemory(config.memory_size)
         self.replay.size = config.memory_size
 
+    @np.errstate(all="ignore")
     def complete(
         self, buffer: TrajectoryBuffer, last_obs: Observation, n_episodes: int | None
     ) -> Tensor:
@@ -400,6 +402,7 @@ def current_value(name: str, given: float | Schedule, progress: float) -> float:
     return float(value)
 
 
+@np.errstate(all="ignore")
 def explained_variance(values: Rows, returns: Rows) -> Rows:
     """Returns the share of the returns' variance that the critic explains, a scalar.
 
@@ -438,6 +441,6 @@ def _mean_terms(terms: list[Terms], start_of_last_pass: int) -> Terms:
 def _to_floats(numbers: dict[Any, Any]) -> dict[Any, float]:
     """Converts numbers and scalar tensors, with one synchronisation with the device."""
     if any(isinstance(number, Tensor) for number in numbers.values()):
-        scalars = [number.float() for number in numbers.values()]
+        scalars = [torch.as_tensor(number).float() for number in numbers.values()]
         return dict(zip(numbers, torch.stack(scalars).tolist(), strict=True))
     return {name: float(number) for name, number in numbers.items()}

@@ -42,6 +42,13 @@ _METHODS = (
     "act",
 )
 _EXTRACTOR_METHODS = ("__call__", "forward", "forward_actor", "forward_critic")
+_DISTRIBUTION_METHODS = (
+    "proba_distribution",
+    "sample",
+    "get_actions",
+    "log_prob",
+    "entropy",
+)
 
 
 class _CountsFromZero(BaseModel):
@@ -189,10 +196,9 @@ class NoCritic(nn.Module):
 
 def methods_in_use(policy: ActorCriticPolicy) -> list[object]:
     """Returns the functions that act and evaluate, for a comparison."""
-    parts = ((policy, _METHODS), (policy.mlp_extractor, _EXTRACTOR_METHODS))
     return [
-        vars(module).get(name, getattr(type(module), name, None))
-        for module, names in parts
+        vars(part).get(name, getattr(type(part), name, None))
+        for part, names in _parts(policy)
         for name in names
     ]
 
@@ -205,14 +211,21 @@ def overridden_method(policy: ActorCriticPolicy) -> str | None:
     Args:
         policy: of pg_agents or SB3, or of a subclass.
     """
-    parts = ((policy, _METHODS), (policy.mlp_extractor, _EXTRACTOR_METHODS))
-    for module, names in parts:
+    for part, names in _parts(policy):
         for name in names:
-            method = getattr(type(module), name, None)
+            method = getattr(type(part), name, None)
             overridden = method and method.__module__.split(".")[0] not in _TRUSTED
-            if overridden or name in vars(module):
-                return f"{type(module).__name__}.{name}"
+            if overridden or name in vars(part):
+                return f"{type(part).__name__}.{name}"
     return None
+
+
+def _parts(policy: ActorCriticPolicy) -> tuple[tuple[Any, tuple[str, ...]], ...]:
+    return (
+        (policy, _METHODS),
+        (policy.mlp_extractor, _EXTRACTOR_METHODS),
+        (policy.action_dist, _DISTRIBUTION_METHODS),
+    )
 
 
 def has_hooks(module: nn.Module) -> bool:

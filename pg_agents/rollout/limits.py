@@ -92,7 +92,7 @@ class EpisodeLimit:
         """Counts a step, see `RolloutLimit`."""
         active = self._active
         self._n_steps += active.size
-        self._n_recorded += np.count_nonzero(active)
+        self._n_recorded += int(np.count_nonzero(active))
         if np.count_nonzero(ended):
             self._n_left -= ended
             active = active & ~(ended & ~restarted) & (self._n_left > 0)
