@@ -214,7 +214,7 @@ class Policies:
         self.n_steps[rows] += 1.0
         values, n_steps = self.values[rows], self.n_steps[rows]
         moments = {name: moment[rows] for name, moment in self.moments.items()}
-        is_all = _is_all(rows)
+        work = [array[rows] for array in self._work] if isinstance(rows, slice) else []
         for options, part, rate in zip(self._options, self._parts, rates, strict=True):
             arguments = {**options, "lr": rate}
             if self._rule.reads_steps:
@@ -223,7 +223,7 @@ class Policies:
                 values[:, part],
                 gradients[:, part],
                 {name: moments[name][:, part] for name in self._rule.moments(options)},
-                (self._work[0][:, part], self._work[1][:, part]) if is_all else None,
+                (work[0][:, part], work[1][:, part]) if work else None,
                 **arguments,
             )
         if self._max_logit:
@@ -281,10 +281,6 @@ class Policies:
             )
 
         return Networks(self._policy, pair)
-
-
-def _is_all(rows: Rows) -> bool:
-    return isinstance(rows, slice) and rows == slice(None)
 
 
 def _tensor(values: Array, like: Tensor) -> Tensor:
