@@ -68,7 +68,7 @@ from pg_agents.learning.gradients import (
 from pg_agents.learning.learner import Learner, current_value
 from pg_agents.learning.losses import CriticLoss
 from pg_agents.learning.replay import ReplayMemory
-from pg_agents.policies.base import PolicyGradientPolicy
+from pg_agents.policies.base import PolicyGradientPolicy, is_stock
 from pg_agents.policies.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from pg_agents.policies.tabular import TabularPolicy
 from pg_agents.rollout.buffer import TrajectoryBuffer
@@ -409,7 +409,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         ):
             for name in names:
                 own = getattr(type(owner), name)
-                if own is not getattr(stock, name) or name in vars(owner):
+                overridden = own is not getattr(stock, name) or name in vars(owner)
+                if overridden or not is_stock(own):
                     return f"{type(owner).__name__}.{name} is overridden"
         return None
 
@@ -683,7 +684,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         restore_training_state(self, reset_num_timesteps)
         # The user may have replaced the policy.
         self.learner.policy = self.policy
-        self.learner.gradients = self._gradient_source(None)
+        self._has_callback = True
+        self.learner.gradients = self._gradient_source(self.learner.gradients)
         # Without one, no user's code runs between rollouts that could change the rule.
         self._has_callback = callback is not None
         if reset_num_timesteps or self._last_obs is None:

@@ -37,6 +37,7 @@ from pg_agents.policies.base import (
     NoCritic,
     PolicyGradientPolicy,
     has_hooks,
+    is_stock,
     methods_in_use,
     overridden_method,
 )
@@ -174,11 +175,13 @@ class _Forward:
         inputs: parameters, observations and actions, referenced so that their ids stay
             theirs.
         versions: versions of the inputs.
+        weights: copy of the parameters, on the CPU: a change of `.data` has no version.
         evaluation: values, log-probabilities and entropies.
     """
 
     inputs: list[Tensor]
     versions: list[tuple[int, int]]
+    weights: Tensor | None
     evaluation: Evaluation
 
 
@@ -238,7 +241,8 @@ class Autograd:
         obs, actions = buffer.stored_steps()
         evaluation = evaluate_actions(self.policy, obs, actions)
         inputs = [*parameters, *leaves(obs), actions]
-        self._forward = _Forward(inputs, _versions(inputs), evaluation)
+        weights = _copied_weights(parameters)
+        self._forward = _Forward(inputs, _versions(inputs), weights, evaluation)
         values, log_probs, _ = evaluation
         return values.detach().flatten(), log_probs.detach()
 
@@ -249,7 +253,9 @@ class Autograd:
         if forward is not None:
             # Callbacks may have changed the policy or the rollout.
             inputs = [*parameters_of(policy), *leaves(obs), actions]
-            if forward.versions == _versions(inputs):
+            weights = _copied_weights(parameters_of(policy))
+            same = weights is None or torch.equal(weights, forward.weights)  # type: ignore[arg-type]
+            if same and forward.versions == _versions(inputs):
                 return forward.evaluation
         return evaluate_actions(policy, obs, actions)
 
@@ -423,6 +429,8 @@ class ClosedForm:
             )
         ]
         self._learnt = list(policy.parameters())
+        self._modules = modules
+        self._forwards = [type(m).forward for m in modules]
         self._methods = methods_in_use(policy)
         self._distribution = policy.action_dist
         flat = self._parameters
@@ -452,6 +460,7 @@ class ClosedForm:
             or _have_hooks(self._learnt)
             or nn.modules.module._has_any_global_hook()
             or methods_in_use(policy) != self._methods
+            or [type(m).forward for m in self._modules] != self._forwards
         ):
             return False
         for own, layers, tensors, epsilon in self._parts:
@@ -478,8 +487,10 @@ class ClosedForm:
         """See `GradientSource`."""
         policy = self._functions
         x = policy.features(obs)
+        if not self._keeps:
+            return self._act_and_evaluate(x)
         self._n_acted += len(x)
-        if not self._keeps or len(x) < _MIN_REUSED or self._n_acted > _MAX_KEPT:
+        if len(x) < _MIN_REUSED or self._n_acted > _MAX_KEPT:
             outputs = policy.actor(policy.body(x))
         else:
             starts = range(0, len(x), _BLOCK)
@@ -487,6 +498,21 @@ class ClosedForm:
             self._acted += passes
             outputs = np.concatenate([actor[-1] for _, actor in passes])
         return policy.distribution.sample(outputs, draw), None, None
+
+    def _act_and_evaluate(self, x: Array) -> Actions:
+        """Returns actions, values and log-probabilities, for updates in mini-batches.
+
+        The probabilities are those of the weights that act, as PPO's ratios need them.
+        """
+        policy, distribution = self._functions, self._functions.distribution
+        body = policy.body(x)
+        outputs = policy.actor(body)
+        actions = distribution.sample(outputs, draw)
+        log_probs = distribution.evaluate(outputs, actions).log_prob
+        values = np.zeros_like(log_probs)
+        if policy.critic is not None:
+            values = policy.critic(body)[:, 0]
+        return actions, torch.from_numpy(values), torch.from_numpy(log_probs)
 
     @_silent
     def values(self, policy: ActorCriticPolicy, obs: Observation) -> Rows:
@@ -499,19 +525,19 @@ class ClosedForm:
         self, buffer: TrajectoryBuffer
     ) -> tuple[Rows | None, Rows | None]:
         """See `GradientSource`."""
+        if not self._keeps:
+            return None, None
         weights = self._parameters.values.tobytes()
-        if weights != self._at_start:
+        is_changed = weights != self._at_start
+        if is_changed:
             _warn_of_changed_weights()
         obs, actions = buffer.stored_steps()
         acted, self._acted = self._acted, []
-        if (
-            weights != self._at_start
-            or buffer.was_read("observations")
-            or sum(len(actor[-1]) for _, actor in acted) != len(actions)
-        ):
+        n_acted = sum(len(actor[-1]) for _, actor in acted)
+        if is_changed or buffer.was_read("observations") or n_acted != len(actions):
             acted = []
         forward = self._forward(obs, actions, acted)
-        if self._keeps and len(actions) <= _MAX_KEPT:
+        if len(actions) <= _MAX_KEPT:
             self._kept = obs, actions, weights, forward
         return forward[0], forward[1]
 
@@ -659,8 +685,7 @@ def why_autograd(policy: ActorCriticPolicy) -> str | None:
         _other_input(policy)
         or _other_layer(policy)
         or _other_distribution(policy)
-        or FlatParameters.unsupported(policy.optimizer)
-        or _other_parameters(policy)
+        or _other_optimizer(policy)
     )
 
 
@@ -680,7 +705,8 @@ def _other_input(policy: ActorCriticPolicy) -> str | None:
     if not policy.share_features_extractor:
         extractors |= {type(policy.pi_features_extractor)}
         extractors |= {type(policy.vf_features_extractor)}
-    if extractors not in ({FlattenExtractor}, {ScaledExtractor}):
+    known = extractors in ({FlattenExtractor}, {ScaledExtractor})
+    if not known or not all(is_stock(kind.forward) for kind in extractors):
         names = ", ".join(sorted(kind.__name__ for kind in extractors))
         return f"the features extractor is a {names}"
     return None
@@ -691,14 +717,22 @@ def _other_layer(policy: ActorCriticPolicy) -> str | None:
     extractor = policy.mlp_extractor
     if type(extractor) not in (MlpExtractor, SharedBody):
         return f"the networks are a {type(extractor).__name__}"
-    layers = [*extractor.policy_net, *extractor.value_net]
-    for layer in (*layers, policy.action_net, policy.value_net):
-        if type(layer) not in _LAYERS:
-            return f"a layer is a {type(layer).__name__}"
-        # Without weights, or over several axes, it is another function.
-        is_norm = isinstance(layer, nn.LayerNorm)
-        if is_norm and (layer.bias is None or len(layer.normalized_shape) != 1):
-            return f"a layer is {layer}"
+    heads = [policy.action_net], [policy.value_net]
+    for layers in (extractor.policy_net, extractor.value_net, *heads):
+        previous: type | None = None
+        for layer in layers:
+            kind = type(layer)
+            if kind not in _LAYERS or not is_stock(kind.forward):
+                return f"a layer is a {kind.__name__}"
+            # Without weights, or over several axes, it is another function.
+            if isinstance(layer, nn.LayerNorm) and (
+                layer.bias is None or len(layer.normalized_shape) != 1
+            ):
+                return f"a layer is {layer}"
+            # It is computed in place of what it is applied to.
+            if kind in _ACTIVATIONS and previous not in (nn.Linear, nn.LayerNorm):
+                return f"a {kind.__name__} does not follow a linear layer"
+            previous = previous if kind is nn.Identity else kind
     return None
 
 
@@ -709,13 +743,18 @@ def _other_distribution(policy: ActorCriticPolicy) -> str | None:
     return None
 
 
-def _other_parameters(policy: ActorCriticPolicy) -> str | None:
-    """Returns why the optimiser's parameters are not those of the policy."""
+def _other_optimizer(policy: ActorCriticPolicy) -> str | None:
+    """Returns why the optimiser's steps are not known, or not on the policy alone."""
+    reason = FlatParameters.unsupported(policy.optimizer)
+    if reason is not None:
+        return f"the optimizer is not supported: {reason}"
     if "zero_grad" in vars(policy.optimizer):
         return "the optimizer's zero_grad is overridden"
-    learnt = {id(parameter) for parameter in parameters_of(policy)}
-    if learnt != {id(parameter) for parameter in policy.parameters()}:
+    learnt, parameters = parameters_of(policy), list(policy.parameters())
+    if set(map(id, learnt)) != set(map(id, parameters)):
         return "the optimizer has other parameters than the policy"
+    if any(parameter.dtype is not torch.float32 for parameter in parameters):
+        return "the policy is not of float32"
     return None
 
 
@@ -792,6 +831,13 @@ def _warn_of_changed_weights() -> None:
         "log-probabilities of the steps before are those of the new weights",
         stacklevel=4,
     )
+
+
+def _copied_weights(parameters: list[Tensor]) -> Tensor | None:
+    """Returns the parameters as one vector; None on an accelerator."""
+    if not parameters or parameters[0].device.type != "cpu":
+        return None
+    return torch.nn.utils.parameters_to_vector(parameters).detach()
 
 
 def _versions(tensors: list[Tensor]) -> list[tuple[int, int]]:

@@ -472,6 +472,8 @@ class FlatParameters:
                 return "a parameter is not dense and contiguous"
             if not parameter.requires_grad:
                 return "a parameter does not require gradients"
+            if parameter.is_shared():
+                return "a parameter is in shared memory"
         if len({parameter.dtype for parameter in parameters}) > 1:
             return "its parameters have several dtypes"
         memory = [p.untyped_storage().data_ptr() for p in parameters if p.numel() > 0]

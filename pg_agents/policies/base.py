@@ -214,10 +214,18 @@ def overridden_method(policy: ActorCriticPolicy) -> str | None:
     for part, names in _parts(policy):
         for name in names:
             method = getattr(type(part), name, None)
-            overridden = method and method.__module__.split(".")[0] not in _TRUSTED
-            if overridden or name in vars(part):
+            if name in vars(part) or not (method is None or is_stock(method)):
                 return f"{type(part).__name__}.{name}"
     return None
+
+
+def is_stock(method: Any) -> bool:  # noqa: ANN401
+    """Returns whether a function is defined in torch, SB3 or pg_agents.
+
+    `functools.wraps` copies `__module__`, and not the function's globals.
+    """
+    defined_in = getattr(method, "__globals__", {}).get("__name__", "")
+    return str(defined_in).split(".")[0] in _TRUSTED
 
 
 def _parts(policy: ActorCriticPolicy) -> tuple[tuple[Any, tuple[str, ...]], ...]:
