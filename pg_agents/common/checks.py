@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -145,7 +145,7 @@ def _number(value: object) -> float:
         return math.nan
 
 
-def is_defined_in(function: Any, packages: tuple[str, ...]) -> bool:
+def is_defined_in(function: Any, packages: tuple[str, ...]) -> bool:  # noqa: ANN401
     """Returns whether a function, and each that it wraps, is defined in packages.
 
     `functools.wraps` copies `__module__`, and not the function's globals.
