@@ -106,7 +106,7 @@ def learn(
     settings = Settings(
         algorithm=algorithm,
         env_id=env_id,
-        vectorization=vectorization,  # type: ignore[arg-type]
+        vectorization=vectorization,
         n_envs=n_envs,
         arguments=more,
         # Required; the number of steps comes with each turn.

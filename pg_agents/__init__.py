@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pg_agents.checkpoint.weights import load_weights, save_weights
     from pg_agents.cloning.clone import clone_behaviour
     from pg_agents.cloning.demonstrations import Demonstrations, record_demonstrations
+    from pg_agents.learners import LearnerBatch
     from pg_agents.policies.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
     from pg_agents.policies.random import RandomPolicy
     from pg_agents.policies.tabular import TabularPolicy
@@ -29,6 +30,7 @@ __all__ = [
     "ActorCritic",
     "CnnPolicy",
     "Demonstrations",
+    "LearnerBatch",
     "MlpPolicy",
     "MultiInputPolicy",
     "RandomAgent",
@@ -45,7 +47,15 @@ __all__ = [
 
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
-    submodules=["analysis", "callbacks", "checker", "cloning", "experiments", "zoo"],
+    submodules=[
+        "analysis",
+        "callbacks",
+        "checker",
+        "cloning",
+        "experiments",
+        "learners",
+        "zoo",
+    ],
     submod_attrs={
         "algorithms.actor_critic": ["ActorCritic"],
         "algorithms.random_agent": ["RandomAgent"],
@@ -54,6 +64,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "checkpoint.weights": ["load_weights", "save_weights"],
         "cloning.clone": ["clone_behaviour"],
         "cloning.demonstrations": ["Demonstrations", "record_demonstrations"],
+        "learners": ["LearnerBatch"],
         "policies.policies": ["CnnPolicy", "MlpPolicy", "MultiInputPolicy"],
         "policies.random": ["RandomPolicy"],
         "policies.tabular": ["TabularPolicy"],

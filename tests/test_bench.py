@@ -17,8 +17,9 @@ from stable_baselines3.common.env_util import make_vec_env
 from bench import speed, worker
 from bench.cells import CELLS, returns_to_go
 from bench.protocol import Worker, calibrated
+from pg_agents import REINFORCE, LearnerBatch
 from pg_agents.experiments import Settings
-from pg_agents.experiments.building import make_model, make_training_env
+from pg_agents.experiments.building import constructor_arguments
 from pg_agents.experiments.demos import bandit
 
 
@@ -106,18 +107,19 @@ def test_every_comparison_can_be_sent_and_names_its_sides() -> None:
 @pytest.mark.parametrize("name", ["bandit-table", "bandit-network"])
 def test_bandits_have_the_settings_of_the_demo(name: str) -> None:
     """The same seed gives the same policy after ten pulls."""
-    make_demo = bandit.make_table if name == "bandit-table" else bandit.make_network
+    make_demo = bandit.make_tables if name == "bandit-table" else bandit.make_networks
     settings = Settings.from_json(speed.recipe(name)["settings"])
-
-    def make_ours(seed: int) -> Any:
-        return make_model(settings, make_training_env(settings), seed)
-
-    weights = []
-    # SB3 seeds torch's generator, which all models share: train each at once.
-    for make in (make_ours, make_demo):
-        parameters = make(3).learn(10).policy.parameters()
-        weights.append(torch.cat([p.flatten() for p in parameters]))
-    assert torch.equal(*weights)
+    ours = LearnerBatch(
+        REINFORCE,
+        settings.policy,
+        settings.env_id,
+        seeds=[3],
+        env_kwargs=dict(settings.env_kwargs),
+        **constructor_arguments(settings),
+    )
+    policies = [batch.learn(10).models[0].policy for batch in (ours, make_demo([3]))]
+    one, other = ([*policy.parameters()] for policy in policies)
+    assert all(map(torch.equal, one, other))
 
 
 def test_seeds_that_were_solved_are_not_run_again() -> None:

@@ -214,7 +214,7 @@ def clone_behaviour(
     def held_out_loss() -> float:
         policy.set_training_mode(False)
         total = 0.0
-        for rows in held_out.split(batch_size):
+        for rows in held_out.split(int(batch_size)):
             total -= data.log_prob(rows)[1].double().sum().item()
         _check_finite("held-out loss", total)
         return total / len(held_out)
@@ -316,7 +316,9 @@ class _PolicyData:
             if weight.isnan().any():
                 raise NonFiniteError(f"the weight {name} of the model is NaN")
         self.policy.set_training_mode(False)
-        for rows in torch.arange(len(self.actions), device="cpu").split(batch_size):
+        for rows in torch.arange(len(self.actions), device="cpu").split(
+            int(batch_size)
+        ):
             if not self._is_finite(rows):
                 bad = next((r for r in rows if not self._is_finite(r[None])), rows[0])
                 i = int(bad)

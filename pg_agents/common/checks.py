@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -143,3 +143,16 @@ def _number(value: object) -> float:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         # Arrays and tensors with more than one element, for example.
         return math.nan
+
+
+def is_defined_in(function: Any, packages: tuple[str, ...]) -> bool:  # noqa: ANN401
+    """Returns whether a function, and each that it wraps, is defined in packages.
+
+    `functools.wraps` copies `__module__`, and not the function's globals.
+    """
+    while function is not None:
+        module = str(getattr(function, "__globals__", {}).get("__name__"))
+        if module.split(".")[0] not in packages:
+            return False
+        function = getattr(function, "__wrapped__", None)
+    return True

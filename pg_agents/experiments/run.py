@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +26,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -41,6 +49,7 @@ from pg_agents.checkpoint.state import next_seed
 from pg_agents.common.files import remove_temporaries, write_file
 from pg_agents.experiments.building import (
     algorithm_class,
+    constructor_arguments,
     derived_seed,
     load_function,
     make_evaluation_env,
@@ -62,6 +71,7 @@ from pg_agents.experiments.settings import (
     Settings,
     require_extra,
 )
+from pg_agents.learners import LearnerBatch
 
 # Number of steps for `learn` where a callback ends the training.
 NO_LIMIT = 2**62
@@ -188,6 +198,11 @@ def run_one(
     """
     check_seed(seed)
     settings = config.settings
+    if settings.vectorization == "learners":
+        on_own = None if on_progress is None else lambda _, now: on_progress(now)
+        return run_together(
+            config, [seed], root, on_progress=on_own, stop_asked=stop_asked
+        )[0]
     require_extra(settings.extra, f"recipe {config.recipe}")
     train = load_function(settings.train) if settings.train else Training.learn
     path = RunFolder.path_of(root, config, seed)
@@ -212,6 +227,133 @@ def run_one(
             # A refused run leaves no empty folder.
             with suppress(OSError):
                 path.rmdir()
+
+
+def run_together(
+    config: RunConfig,
+    seeds: Sequence[int],
+    root: str | Path = DEFAULT_ROOT,
+    *,
+    on_progress: Callable[[int, Progress], None] | None = None,
+    stop_asked: StopAsked | None = None,
+) -> list[RunFolder]:
+    """Trains the seeds as one `LearnerBatch`, and evaluates each in its own folder.
+
+    What a seed learns does not depend on the others, up to rounding. Otherwise as
+    `run_one`, which has the other arguments and the errors. The same seeds resume from
+    the last checkpoint of their batch.
+
+    Args:
+        config: what to run, with `vectorization="learners"`.
+        seeds: different integers from 0 to 2**31 - 1.
+        root: the folder of all runs.
+        on_progress: called with a seed and its progress.
+        stop_asked: see `run_one`.
+
+    Returns:
+        The folder of each seed.
+    """
+    settings = config.settings
+    require_extra(settings.extra, f"recipe {config.recipe}")
+    paths = {seed: RunFolder.path_of(root, config, seed) for seed in seeds}
+    with _PROCESS_LOCK, ExitStack() as stack, _one_thread():
+        for path in paths.values():
+            stack.enter_context(_clear_disk_errors(path))
+            stack.enter_context(_folder_lock(path))
+        found = {s: _existing_folder(path, config, s) for s, path in paths.items()}
+        done = {s: f for s, f in found.items() if f is not None and f.finished}
+        for folder in done.values():
+            folder.check()
+        left = [seed for seed in seeds if seed not in done]
+        if not left:
+            return [done[seed] for seed in seeds]
+        group = paths[left[0]].parent
+        name = hashlib.sha256(repr(left).encode()).hexdigest()[:16]
+        checkpoint = group / f".{name}.learners"
+        remove_temporaries(group, checkpoint.name)
+        resumed = _resumed_batch(checkpoint)
+        batch = resumed or LearnerBatch(
+            algorithm_class(settings),  # type: ignore[arg-type]
+            settings.policy,
+            settings.env_id,
+            left,
+            settings.n_envs,
+            dict(settings.env_kwargs),
+            **constructor_arguments(settings),
+        )
+        # The folder of a seed is where a batch writes its episodes.
+        batch.monitor_dir = group
+        stack.enter_context(closing(batch))
+        # Created after the batch, whose constructor may refuse the settings.
+        for seed in left:
+            done[seed] = found[seed] or RunFolder.create(paths[seed], config, seed)
+        resumed_at = [] if resumed is None else batch.num_timesteps.tolist()
+        with _stop_request(stop_asked) as asked:
+            total = NO_LIMIT if settings.timesteps is None else settings.timesteps
+            watch = _BatchWatch(settings, checkpoint, on_progress, asked)
+            batch.learn(total if resumed is None else None, watch)
+        for r, seed in enumerate(left):
+            model, progress = batch.models[r], RunProgress()
+            for episode_return in batch.episodes[r].returns.tolist():
+                progress.running_reward.update(episode_return)
+            progress.seconds, progress.ended = batch.seconds, True
+            progress.resumed_at = resumed_at[r : r + 1]
+            vars(model)["run_progress"] = progress
+            write_file(paths[seed] / "model.zip", checkpoint_content(model))
+            _write_results(done[seed], model)
+        checkpoint.unlink(missing_ok=True)
+        return [done[seed] for seed in seeds]
+
+
+def _resumed_batch(checkpoint: Path) -> LearnerBatch | None:
+    """Returns the batch of a checkpoint; None without one, or if it is damaged."""
+    try:
+        return LearnerBatch.load(checkpoint)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        warnings.warn(f"{error}: its runs start over", stacklevel=3)
+        return None
+
+
+class _BatchWatch:
+    """Reports progress, saves checkpoints, and ends learners with their last episode.
+
+    Args:
+        settings: of the run.
+        checkpoint: the file of checkpoints.
+        on_progress: called with a seed and its progress, every half second.
+        stop_asked: whether to save and stop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        checkpoint: Path,
+        on_progress: Callable[[int, Progress], None] | None,
+        stop_asked: StopAsked,
+    ) -> None:
+        self._settings, self._checkpoint = settings, checkpoint
+        self._on_progress, self._stop_asked = on_progress, stop_asked
+        self._reported_at, self._saved_at = -np.inf, 0
+
+    def __call__(self, batch: LearnerBatch) -> NDArray[np.bool_] | None:
+        """Called by the batch after every step."""
+        if self._stop_asked():
+            batch.save(self._checkpoint)
+            raise KeyboardInterrupt
+        steps = int(batch.num_timesteps.max())
+        if steps - self._saved_at >= self._settings.checkpoint_every:
+            batch.save(self._checkpoint)
+            self._saved_at = steps
+        if self._on_progress is not None and batch.seconds - self._reported_at > 0.5:
+            self._reported_at = batch.seconds
+            counts = batch.num_timesteps.tolist(), batch.n_episodes.tolist()
+            for seed, n_steps, n in zip(batch.seeds, *counts, strict=True):
+                share = share_done(self._settings, n_steps, n)
+                self._on_progress(seed, Progress(share, n_steps, n))
+        limit = self._settings.episodes
+        return None if limit is None else batch.n_episodes < limit
 
 
 def evaluate(folder: RunFolder) -> EvaluationRecord:

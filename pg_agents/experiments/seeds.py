@@ -35,6 +35,7 @@ from pg_agents.experiments.run import (
     Progress,
     check_seed,
     run_one,
+    run_together,
     share_done,
 )
 from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig
@@ -109,7 +110,9 @@ def run_seeds(
         executor: a `concurrent.futures.Executor`, such as Dask's
             ``Client.get_executor()`` with one thread per worker (a process does one run
             at a time), or submitit's. None for new processes, which are spawned: a
-            script that calls this needs ``if __name__ == "__main__":``.
+            script that calls this needs ``if __name__ == "__main__":``. With
+            ``vectorization="learners"`` in the settings, all seeds are one batch in
+            this process.
         jobs: number of new processes; None for one per core. With 1, or with a single
             seed, the runs are made in this process.
         retries: how often a run is submitted again after its worker has died.
@@ -133,6 +136,8 @@ def run_seeds(
         check_count("jobs", jobs)
     check_integer("retries", retries, 0)
     report = on_progress or (lambda seed, progress: None)
+    if executor is None and config.settings.vectorization == "learners":
+        return _run_together(config, seeds, root, report)
     if executor is None and (jobs == 1 or len(seeds) == 1):
         reports = []
         for seed in seeds:
@@ -206,6 +211,32 @@ def _run(
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         return RunReport(seed, path, None, message, traceback.format_exc())
+
+
+def _run_together(
+    config: RunConfig, seeds: list[int], root: str | Path, report: OnSeedProgress
+) -> list[RunReport]:
+    """Runs all seeds in this process, as one batch of learners."""
+    try:
+        folders = run_together(config, seeds, root, on_progress=report)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        reports = [
+            RunReport(
+                seed,
+                RunFolder.path_of(root, config, seed),
+                None,
+                message,
+                traceback.format_exc(),
+            )
+            for seed in seeds
+        ]
+    else:
+        pairs = zip(seeds, folders, strict=True)
+        reports = [RunReport(seed, f.path, f.result()) for seed, f in pairs]
+    for seed in seeds:
+        report(seed, Progress(1.0))
+    return reports
 
 
 def _run_on(

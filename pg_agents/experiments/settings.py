@@ -16,7 +16,7 @@ from pg_agents.common.checks import check_choice, check_count
 # Folder of all runs.
 DEFAULT_ROOT = Path("runs")
 ALGORITHMS = ("REINFORCE", "ActorCritic", "RandomAgent", "A2C", "PPO")
-VECTORIZATIONS = ("dummy", "vector", "torch")
+VECTORIZATIONS = ("dummy", "vector", "torch", "learners")
 # Arguments of the algorithm that have settings of their own.
 _RESERVED = ("policy", "env", "policy_kwargs", "seed", "device")
 # Modules that each extra of pyproject.toml provides.
@@ -93,7 +93,8 @@ class Settings:
         env_kwargs: arguments of the environment, ``max_episode_steps`` included.
         vectorization: ``"dummy"``: `n_envs` single environments in SB3's DummyVecEnv,
             each in a Monitor. ``"vector"``: Gymnasium's ``make_vec``. ``"torch"``:
-            ``pg_envs.make_torch_vec``, on the device.
+            ``pg_envs.make_torch_vec``, on the device. ``"learners"``: all seeds are
+            trained together, as a `pg_agents.LearnerBatch`.
         n_envs: number of environments, at least 1.
         normalize: arguments of a VecNormalize around them; None for none.
         frame_stack: number of observations in a VecFrameStack, the outermost wrapper,
@@ -158,6 +159,8 @@ class Settings:
                     f"arguments: {name} is a schedule, which needs the length of the "
                     "run in steps: give timesteps instead of episodes"
                 )
+        if self.vectorization == "learners":
+            self._check_learners()
         if self.frame_stack is None:
             return
         if self.frame_stack < 2:
@@ -168,6 +171,20 @@ class Settings:
             raise ValueError(
                 "frame_stack must be None for a run with a train or play function, "
                 f"which is {self.train or self.play}"
+            )
+
+    def _check_learners(self) -> None:
+        """Raises a ValueError for settings that a batch of learners does not have."""
+        for name in ("normalize", "frame_stack", "stop_when_solved", "train"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} must be None with vectorization='learners', got "
+                    f"{getattr(self, name)!r}"
+                )
+        if self.algorithm not in ("REINFORCE", "ActorCritic") or self.device != "cpu":
+            raise ValueError(
+                "vectorization='learners' is for REINFORCE and ActorCritic on the "
+                f"device 'cpu', got {self.algorithm} and {self.device!r}"
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -493,9 +493,11 @@ class ClosedForm:
         if len(x) < _MIN_REUSED or self._n_acted > _MAX_KEPT:
             outputs = policy.actor(policy.body(x))
         else:
-            starts = range(0, len(x), _BLOCK)
+            # A copy, to compare with what is recorded after callbacks have run.
+            x, starts = x.copy(), range(0, len(x), _BLOCK)
             passes = [self._activations(x[i : i + _BLOCK]) for i in starts]
-            self._acted += passes
+            if self._parameters.values.tobytes() == self._at_start:
+                self._acted += passes
             outputs = np.concatenate([actor[-1] for _, actor in passes])
         return policy.distribution.sample(outputs, draw), None, None
 
@@ -534,7 +536,7 @@ class ClosedForm:
         obs, actions = buffer.stored_steps()
         acted, self._acted = self._acted, []
         n_acted = sum(len(actor[-1]) for _, actor in acted)
-        if is_changed or buffer.was_read("observations") or n_acted != len(actions):
+        if is_changed or n_acted != len(actions):
             acted = []
         forward = self._forward(obs, actions, acted)
         if len(actions) <= _MAX_KEPT:
@@ -632,10 +634,10 @@ class ClosedForm:
             steps = slice(start, start + size)
             start += size
             x = features[steps]
-            body, actor = acted[i] if acted else self._activations(x)
-            # The environment may have written to the observations that it returned.
-            body[0] = x
-            actor[0] = body[-1]
+            if acted and np.array_equal(acted[i][0][0], x):
+                body, actor = acted[i]
+            else:
+                body, actor = self._activations(x)
             critic = policy.critic.activations(body[-1]) if policy.critic else []
             evaluation = policy.distribution.evaluate(actor[-1], actions[steps])
             yield _Block(steps, body, actor, critic, evaluation)

@@ -25,6 +25,8 @@ from torch.optim.optimizer import (
     _global_optimizer_pre_hooks,
 )
 
+from pg_agents.common.checks import is_defined_in
+
 Array = NDArray[Any]
 # Two arrays like the values, which a step rule overwrites.
 Work = tuple[Array, Array]
@@ -339,11 +341,6 @@ RULES: dict[type[Optimizer], Rule] = {
         reads_steps=False,
     ),
 }
-# The first instance of a class gives its `step` the calls of hooks.
-_TORCH_STEPS = {
-    cls: cls([torch.zeros(1)], lr=0.1).step.__func__  # type: ignore[call-arg, attr-defined]
-    for cls in RULES
-}
 
 
 @dataclass
@@ -573,7 +570,8 @@ class FlatParameters:
         optimizer = self.optimizer
         if not (
             "step" not in optimizer.__dict__
-            and type(optimizer).step is _TORCH_STEPS.get(type(optimizer))
+            # torch wraps it with the calls of its hooks.
+            and is_defined_in(type(optimizer).step, ("torch", "stable_baselines3"))
             and not optimizer._optimizer_step_pre_hooks
             and not _global_optimizer_pre_hooks
             and self.is_bound()

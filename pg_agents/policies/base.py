@@ -15,6 +15,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
+from pg_agents.common.checks import is_defined_in
 from pg_agents.common.nonfinite import check_finite_policy
 from pg_agents.common.spaces import nearest_actions, scaled, unscaled
 from pg_agents.common.tree import leaves, tree_map
@@ -220,12 +221,8 @@ def overridden_method(policy: ActorCriticPolicy) -> str | None:
 
 
 def is_stock(method: Any) -> bool:  # noqa: ANN401
-    """Returns whether a function is defined in torch, SB3 or pg_agents.
-
-    `functools.wraps` copies `__module__`, and not the function's globals.
-    """
-    defined_in = getattr(method, "__globals__", {}).get("__name__", "")
-    return str(defined_in).split(".")[0] in _TRUSTED
+    """Returns whether a function is defined in torch, SB3 or pg_agents."""
+    return is_defined_in(method, _TRUSTED)
 
 
 def _parts(policy: ActorCriticPolicy) -> tuple[tuple[Any, tuple[str, ...]], ...]:

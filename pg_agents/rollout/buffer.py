@@ -385,10 +385,6 @@ class TrajectoryBuffer:
             self._steps = steps
         return steps
 
-    def was_read(self, name: str) -> bool:
-        """Returns whether a column was read as an array, which can be written to."""
-        return name in self._was_read
-
     def batch(self) -> Batch:
         """Returns the recorded steps in time order, as tensors.
 

@@ -117,7 +117,15 @@ class TabularVectorEnv(BatchedEnv):
         return *(next(rows) if drawn else None for drawn in is_drawn), *rows
 
     def _start(self, mask: Array) -> None:
-        draws = self._uniform(1)[0] if self._tables.is_random else None
+        draws = None
+        if self._tables.is_random and (self.backend.is_torch or mask.all()):
+            draws = self._uniform(1)[0]
+        elif self._tables.is_random:
+            # Only they draw: the generators of other groups stay where they are.
+            rows, draws = self.backend.rows(mask), self._zeros(np.float64)
+            self.backend.put(
+                draws, rows, self.backend.uniform(1, self.num_envs, rows)[0]
+            )
         self._start_state = initial_state(self._tables, draws)
         self._end_step(mask)
 

@@ -242,7 +242,8 @@ def test_learning_on_a_device_equals_learning_on_the_cpu(
     """With the same random numbers; to rounding on a GPU."""
     # Environments on a GPU draw for all copies, whether they restart or not.
     with mock.patch.object(TorchBackend, "may_synchronise", False):
-        on_cpu = learnt(make(env, settings, "cpu"))
+        # The closed form, on the CPU alone, equals autograd to rounding.
+        on_cpu = learnt(make(env, settings, "cpu", gradients="autograd"))
     with context_of(device), SameRandomNumbers():
         model = make(env, settings, device)
         found = learnt(model)

@@ -54,7 +54,6 @@ EXAMPLES: dict[str, tuple[Any, dict[str, Any], Any, Any]] = {
     "replay": (REINFORCE, WITH_MEMORY, "returns", "v_trace"),
     "rho_clip": (ActorCritic, WITH_MEMORY, 0.5, 0.0),
     "c_clip": (ActorCritic, WITH_MEMORY, 0.5, float("nan")),
-    "gradients": (ActorCritic, {}, "autograd", "torch"),
 }
 EACH_SETTING = pytest.mark.parametrize("name", EXAMPLES)
 
