@@ -40,8 +40,9 @@ from pg_agents.policies.distributions import ShiftedCategorical, for_space
 from pg_agents.policies.features import ScaledExtractor
 from pg_agents.policies.policies import MlpPolicy
 from tests.pg_agents.checkpoint.resuming_examples import MAKERS, check_exact
-from tests.pg_agents.envs import SampleEnv
+from tests.pg_agents.envs import NativeVectorEnv, SampleEnv
 from tests.pg_agents.kinds import CARTPOLE, KINDS, SEQUENCE, dummy
+from tests.pg_agents.vec_env.native_envs import Walk, reusing
 from tests.stand_in import context_of
 
 COLUMNS = (
@@ -305,6 +306,51 @@ def test_trainings_of_tables_are_equal(algorithm: Any) -> None:
     model.learn(100)
     assert "closed form" in model.explain_gradients()
     assert float(model.policy.logits.abs().max()) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("observation", "options"),
+    [
+        (spaces.Box(0, 255, (1, 36, 36), np.uint8), {"normalize_images": False}),
+        (
+            spaces.Box(-100.0, 100.0, (3,)),
+            {
+                "features_extractor_class": ScaledExtractor,
+                "features_extractor_kwargs": {
+                    "centre": [1.0, -5.0, 20.0],
+                    "scale": [50.0, 60.0, 70.0],
+                },
+            },
+        ),
+        (spaces.Box(-1.0, 1.0, (3,)), {"share_features_extractor": False}),
+    ],
+    ids=["images as numbers", "ScaledExtractor", "two extractors"],
+)
+def test_trainings_with_each_extractor_are_equal(
+    observation: Any, options: Any
+) -> None:
+    check_equal_trainings(
+        ActorCritic,
+        lambda: SampleEnv(observation, spaces.Discrete(2), [4, 6]),
+        30,
+        **sgd(net_arch=[8], **options),
+    )
+
+
+@pytest.mark.parametrize("net_arch", [[], [8]])
+@pytest.mark.parametrize("n_envs", [3, 300])
+def test_trainings_in_an_env_that_reuses_its_arrays_are_equal(
+    n_envs: int, net_arch: list[int]
+) -> None:
+    found = []
+    for gradients in ("closed_form", "autograd"):
+        for reuses in (True, False):
+            env: Any = NativeVectorEnv([Walk(3 + i % 4) for i in range(n_envs)])
+            env = reusing(env) if reuses else env
+            settings = {"n_steps": 6, **sgd(net_arch=net_arch)}
+            found.append(run(gradients, ActorCritic, env, 18 * n_envs, **settings))
+    for each in found[1:]:
+        assert_same_runs(found[0], each)
 
 
 @pytest.mark.parametrize(
@@ -835,6 +881,24 @@ def test_so_have_changes_of_other_policies(name: str) -> None:
     model = changeable(**options)
     assert model.explain_gradients().startswith("closed form")
     check_change(change, skips=True, **options)
+
+
+@pytest.mark.parametrize("gradients", ["auto", "autograd"])
+def test_a_table_can_be_parametrized_by_a_callback(gradients: Any) -> None:
+    def parametrize(model: Any) -> None:
+        register_parametrization(model.policy.action_net, "weight", Doubled())
+
+    env = dummy(SEQUENCE, observation="index")
+    model = ActorCritic(
+        "TabularPolicy", env, learning_rate=0.1, seed=3, gradients=gradients
+    )
+    model.learn(60, Change(parametrize, skips=False))
+    assert model.explain_gradients().startswith("autograd")
+    # The table is that of torch's parametrization, with its effect.
+    table: Any = model.policy.action_net
+    original = table.parametrizations.weight.original
+    torch.testing.assert_close(table.weight, 2.0 * original)
+    assert original.grad is not None and original.grad.any()
 
 
 # Classes of policies, networks and algorithms that a user patches.
