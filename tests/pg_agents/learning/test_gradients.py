@@ -1390,30 +1390,13 @@ WRITTEN = (
     "locals actions",
     "locals rewards",
 )
-STALE = "activations of acting are of other observations"
 
 
 # With many environments, activations of acting can serve the update.
 @pytest.mark.parametrize(
-    ("kind", "n_envs", "what"),
-    [
-        pytest.param(
-            kind,
-            n_envs,
-            what,
-            marks=[pytest.mark.xfail(reason=STALE, strict=True)]
-            if n_envs == 300 and what in ("_last_obs", "locals obs_tensor")
-            else [],
-        )
-        for kind, n_envs in (
-            ("dummy", 3),
-            ("same_step", 3),
-            ("torch", 3),
-            ("torch", 300),
-        )
-        for what in WRITTEN
-    ],
+    ("kind", "n_envs"), [("dummy", 3), ("same_step", 3), ("torch", 3), ("torch", 300)]
 )
+@pytest.mark.parametrize("what", WRITTEN)
 def test_what_callbacks_write_within_a_rollout_is_learnt_from(
     kind: str, n_envs: int, what: str
 ) -> None:
@@ -1450,18 +1433,7 @@ class Noise(BaseCallback):
 
 
 @pytest.mark.filterwarnings("ignore:a callback changed the policy's weights")
-@pytest.mark.parametrize(
-    "n_envs",
-    [
-        3,
-        pytest.param(
-            300,
-            marks=pytest.mark.xfail(
-                reason="activations of acting are of other weights", strict=True
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("n_envs", [3, 300])
 def test_weights_that_come_back_within_a_rollout_are_learnt_from(n_envs: int) -> None:
     ours, theirs = (
         run(
