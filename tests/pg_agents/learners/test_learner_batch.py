@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -359,7 +360,8 @@ def assert_equal(one: LearnerBatch, other: LearnerBatch, r: int, s: int) -> None
         {"learning_rate": lambda progress: 0.02 * progress, "n_episodes": 1},
         {"ent_coef": lambda progress: progress, "n_episodes": 1},
     ],
-    ids=str,
+    # Without addresses of functions, which differ between pytest's processes.
+    ids=lambda arguments: re.sub(r" at 0x\w+", "", str(arguments)),
 )
 @pytest.mark.filterwarnings("ignore:an episode was still running")
 def test_a_learner_does_not_depend_on_its_companions(arguments: dict[str, Any]) -> None:
