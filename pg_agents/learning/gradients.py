@@ -295,8 +295,7 @@ class Autograd:
         if not parameters:
             return 0.0
         # One vector: a norm for each of many small tensors is slower.
-        flat = torch.nn.utils.parameters_to_vector(parameters).detach()
-        return torch.linalg.vector_norm(flat)
+        return torch.linalg.vector_norm(_flat(parameters))
 
 
 @dataclass
@@ -839,7 +838,12 @@ def _copied_weights(parameters: list[Tensor]) -> Tensor | None:
     """Returns the parameters as one vector; None on an accelerator."""
     if not parameters or parameters[0].device.type != "cpu":
         return None
-    return torch.nn.utils.parameters_to_vector(parameters).detach()
+    return _flat(parameters)
+
+
+def _flat(parameters: list[Tensor]) -> Tensor:
+    """Returns a copy of all parameters as one vector; they need not be contiguous."""
+    return torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
 
 
 def _versions(tensors: list[Tensor]) -> list[tuple[int, int]]:
