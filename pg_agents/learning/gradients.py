@@ -55,8 +55,6 @@ from pg_agents.rollout.data import Batch
 if TYPE_CHECKING:
     from pg_agents.algorithms.config import PolicyGradientConfig
 
-# Numbers that are not finite are reported by the learner, not by NumPy's warnings.
-_silent = np.errstate(all="ignore")
 # Steps of a block: their activations fit the processor's cache.
 _BLOCK = 1024
 # Activations of more steps are computed again when they are needed.
@@ -481,7 +479,7 @@ class ClosedForm:
         self._acted, self._n_acted = [], 0
         self._at_start = self._parameters.values.tobytes()
 
-    @_silent
+    @np.errstate(all="ignore")
     def act(self, obs: Observation) -> Actions:
         """See `GradientSource`."""
         policy = self._functions
@@ -515,13 +513,11 @@ class ClosedForm:
             values = policy.critic(body)[:, 0]
         return actions, torch.from_numpy(values), torch.from_numpy(log_probs)
 
-    @_silent
     def values(self, policy: ActorCriticPolicy, obs: Observation) -> Rows:
         """See `GradientSource`."""
         functions = self._functions if policy is self.policy else _frozen(policy)
         return functions.values(obs)
 
-    @_silent
     def evaluate_rollout(
         self, buffer: TrajectoryBuffer
     ) -> tuple[Rows | None, Rows | None]:
@@ -546,7 +542,6 @@ class ClosedForm:
         """See `GradientSource`."""
         return evaluate_actions(self.policy, batch.observations, batch.actions)
 
-    @_silent
     def gradient(
         self,
         batch: Batch,
@@ -575,7 +570,6 @@ class ClosedForm:
         """See `GradientSource`."""
         self._parameters.step()
 
-    @_silent
     def weight_norm(self) -> float:
         """See `GradientSource`."""
         values = self._parameters.values

@@ -112,6 +112,7 @@ class Learner:
             self.replay = ReplayMemory(config.memory_size)
         self.replay.size = config.memory_size
 
+    # Numbers that are not finite are reported below, not by NumPy's warnings.
     @np.errstate(all="ignore")
     def complete(
         self, buffer: TrajectoryBuffer, last_obs: Observation, n_episodes: int | None
@@ -144,6 +145,7 @@ class Learner:
         buffer.complete(rollout, *estimate_advantages(rollout, self.config))
         return last_values
 
+    @np.errstate(all="ignore")
     def update(
         self,
         buffer: TrajectoryBuffer,
@@ -268,6 +270,7 @@ class Learner:
         terms["loss"] = loss
         return loss, terms
 
+    @np.errstate(all="ignore")
     def check_weights(self, buffer: TrajectoryBuffer) -> None:
         """Raises a NonFiniteError if a weight or scalar of an update is not finite.
 
@@ -402,7 +405,6 @@ def current_value(name: str, given: float | Schedule, progress: float) -> float:
     return float(value)
 
 
-@np.errstate(all="ignore")
 def explained_variance(values: Rows, returns: Rows) -> Rows:
     """Returns the share of the returns' variance that the critic explains, a scalar.
 
@@ -415,9 +417,8 @@ def explained_variance(values: Rows, returns: Rows) -> Rows:
     variance, unexplained = _variance(returns), _variance(returns - values)
     where = namespace(returns).where
     # Without a division by zero, of which NumPy warns.
-    share = 1.0 - unexplained / where(variance == 0.0, 1.0, variance)
-    explained: Rows = where(variance == 0.0, math.nan, share)
-    return explained
+    share: Rows = 1.0 - unexplained / where(variance == 0.0, math.nan, variance)
+    return share
 
 
 def _variance(values: Rows) -> Any:  # noqa: ANN401

@@ -402,6 +402,10 @@ class FlatParameters:
             raise ValueError(f"FlatParameters can't step the optimizer: {reason}")
         self.optimizer = optimizer
         self._rule = RULES[type(optimizer)]
+        step = type(optimizer).step
+        # torch wraps it with the calls of its hooks.
+        is_original = is_defined_in(step, ("torch", "stable_baselines3"))
+        self._original_step = step if is_original else None
         parameters = _parameters(optimizer)
         self._parameters = parameters
         self._dtype = parameters[0].dtype
@@ -570,11 +574,10 @@ class FlatParameters:
         optimizer = self.optimizer
         if not (
             "step" not in optimizer.__dict__
-            # torch wraps it with the calls of its hooks.
-            and is_defined_in(type(optimizer).step, ("torch", "stable_baselines3"))
+            and type(optimizer).step is self._original_step
             and not optimizer._optimizer_step_pre_hooks
             and not _global_optimizer_pre_hooks
-            and self.is_bound()
+            and [p.data_ptr() for p in self._parameters] == self._addresses
             and all(map(is_, [p.grad for p in self._parameters], self._gradients))
             and (self._has_adopted_state() or self._adopt_state())
         ):
