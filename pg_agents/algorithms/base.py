@@ -570,7 +570,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         if self.use_sde:
             self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
-        gradients.begin_rollout(self.config.updates_whole_rollouts)
+        gradients.begin_rollout(self.config.updates_whole_rollouts, self._has_callback)
         variables = {
             "self": self,
             "env": env,

@@ -103,11 +103,14 @@ class GradientSource(Protocol):
 
     uses_arrays: bool
 
-    def begin_rollout(self, updates_whole_rollouts: bool) -> None:
+    def begin_rollout(
+        self, updates_whole_rollouts: bool, weights_may_change: bool = True
+    ) -> None:
         """Prepares a rollout by the current policy.
 
         Args:
             updates_whole_rollouts: whether the update will be on the whole rollout.
+            weights_may_change: whether a callback may change weights before the update.
         """
 
     def act(self, obs: Observation) -> Actions:
@@ -207,7 +210,9 @@ class Autograd:
         self._forward: _Forward | None = None
         self._versions_at_start: list[tuple[int, int]] = []
 
-    def begin_rollout(self, updates_whole_rollouts: bool) -> None:
+    def begin_rollout(
+        self, updates_whole_rollouts: bool, weights_may_change: bool = True
+    ) -> None:
         """See `GradientSource`."""
         policy = self.policy
         self._acts_without_critic = (
@@ -440,7 +445,8 @@ class ClosedForm:
         # Activations of body and actor, by block, of the actions of this rollout.
         self._acted: list[_Activations] = []
         self._n_acted = 0
-        self._at_start = self._parameters.values.tobytes()
+        self._weights_may_change = True
+        self._at_start = self._weights()
 
     def applies_to(self, policy: ActorCriticPolicy) -> bool:
         """Whether this is the closed form of a policy as it is now.
@@ -472,12 +478,15 @@ class ClosedForm:
                 return False
         return self._parameters.is_bound()
 
-    def begin_rollout(self, updates_whole_rollouts: bool) -> None:
+    def begin_rollout(
+        self, updates_whole_rollouts: bool, weights_may_change: bool = True
+    ) -> None:
         """See `GradientSource`."""
         self._keeps = updates_whole_rollouts
         self._kept = None
         self._acted, self._n_acted = [], 0
-        self._at_start = self._parameters.values.tobytes()
+        self._weights_may_change = weights_may_change
+        self._at_start = self._weights()
 
     @np.errstate(all="ignore")
     def act(self, obs: Observation) -> Actions:
@@ -493,7 +502,7 @@ class ClosedForm:
             # A copy, to compare with what is recorded after callbacks have run.
             x, starts = x.copy(), range(0, len(x), _BLOCK)
             passes = [self._activations(x[i : i + _BLOCK]) for i in starts]
-            if self._parameters.values.tobytes() == self._at_start:
+            if self._weights() == self._at_start:
                 self._acted += passes
             outputs = np.concatenate([actor[-1] for _, actor in passes])
         return policy.distribution.sample(outputs, draw), None, None
@@ -524,7 +533,7 @@ class ClosedForm:
         """See `GradientSource`."""
         if not self._keeps:
             return None, None
-        weights = self._parameters.values.tobytes()
+        weights = self._weights()
         is_changed = weights != self._at_start
         if is_changed:
             _warn_of_changed_weights()
@@ -557,8 +566,8 @@ class ClosedForm:
             batch, log_prob, entropy, values, config, coefficients
         )
         self._parameters.gradients.fill(0.0)
-        for block in blocks:
-            self._backward(block, derivatives)
+        for i, block in enumerate(blocks):
+            self._backward(block, derivatives, adds=i > 0)
         self._parameters.attach_gradients()
         return terms
 
@@ -575,6 +584,10 @@ class ClosedForm:
         values = self._parameters.values
         return math.sqrt(np.dot(values, values))
 
+    def _weights(self) -> bytes:
+        """Returns all weights, to compare; nothing if they can't have changed."""
+        return self._parameters.values.tobytes() if self._weights_may_change else b""
+
     def _kept_forward(self, batch: Batch) -> _Forwarded:
         """Returns the forward pass of the rollout if it is that of the batch."""
         kept, self._kept = self._kept, None
@@ -583,7 +596,7 @@ class ClosedForm:
             kept_obs, kept_actions, weights, forward = kept
             # Callbacks may have changed the policy or the rollout.
             same = obs is kept_obs and actions is kept_actions
-            if same and weights == self._parameters.values.tobytes():
+            if same and weights == self._weights():
                 return forward
         return self._forward(obs, actions)
 
@@ -646,20 +659,20 @@ class ClosedForm:
         values = block.critic[-1][:, 0] if block.critic else np.zeros_like(log_prob)
         return values, log_prob, entropy
 
-    def _backward(self, block: _Block, derivatives: Derivatives) -> None:
-        """Adds a block's gradient to that of the parameters."""
+    def _backward(self, block: _Block, derivatives: Derivatives, adds: bool) -> None:
+        """Sets the gradient of the parameters to that of a block, or adds it."""
         policy, has_body = self._functions, len(block.body) > 1
         d_outputs = policy.distribution.gradient(
             block.evaluation, derivatives.log_prob[block.steps], derivatives.entropy
         )
-        to_body: Any = policy.actor.backward(block.actor, d_outputs, has_body)
+        to_body: Any = policy.actor.backward(block.actor, d_outputs, has_body, adds)
         if policy.critic is not None and derivatives.values is not None:
             d_values = derivatives.values[block.steps, None]
-            from_critic = policy.critic.backward(block.critic, d_values, has_body)
+            from_critic = policy.critic.backward(block.critic, d_values, has_body, adds)
             if has_body:
                 to_body += from_critic
         if has_body:
-            policy.body.backward(block.body, to_body)
+            policy.body.backward(block.body, to_body, adds=adds)
 
 
 def why_autograd(policy: ActorCriticPolicy) -> str | None:

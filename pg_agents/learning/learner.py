@@ -422,8 +422,8 @@ def explained_variance(values: Rows, returns: Rows) -> Rows:
 
 
 def _variance(values: Rows) -> Any:  # noqa: ANN401
-    # np.var takes three times as long for a few numbers.
-    deviations = values - values.mean()
+    # np.var takes three times as long for a few numbers, and np.mean twice as sum.
+    deviations = values - values.sum() / len(values)
     return deviations @ deviations / len(values)
 
 
