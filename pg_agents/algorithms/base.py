@@ -556,20 +556,18 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         Returns:
             False if a callback asked to stop.
         """
-        # Hooks and overridden methods may have been added since the last rollout.
+        rollout_buffer.reset()
+        self.collector.begin(env, n_rollout_steps, self.n_episodes)
+        # As in SB3: new noise for a rollout, and every few steps from its first on.
+        if self.use_sde:
+            self.policy.reset_noise(env.num_envs)
+        callback.on_rollout_start()
+        # Callbacks may have added hooks or replaced methods and layers.
         gradients = self._gradient_source(self.learner.gradients)
         self.learner.gradients = gradients
         if self.policy.training or not gradients.uses_arrays:
             self.policy.set_training_mode(False)
         rollout_buffer.uses_arrays = gradients.uses_arrays
-        rollout_buffer.reset()
-        self.collector.begin(
-            env, n_rollout_steps, self.n_episodes, gradients.uses_arrays
-        )
-        # As in SB3: new noise for a rollout, and every few steps from its first on.
-        if self.use_sde:
-            self.policy.reset_noise(env.num_envs)
-        callback.on_rollout_start()
         gradients.begin_rollout(self.config.updates_whole_rollouts, self._has_callback)
         variables = {
             "self": self,
@@ -594,6 +592,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             self._stats_window_size,
             None if self.n_episodes is None else self.max_episode_steps,
             self.sde_sample_freq if self.use_sde else -1,
+            gradients.uses_arrays,
         )
         limit = self.collector.limit
         if limit.reached:
@@ -631,8 +630,9 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             # The critic's parameters are the last group, see split_critic().
             self.policy.optimizer.param_groups[-1]["lr"] = rate
             record(f"train/{name}", rate)
-        # Callbacks may have changed the policy since the rollout began.
-        self.learner.gradients = self._gradient_source(self.learner.gradients)
+        # Callbacks may have replaced parameters since the rollout began.
+        if not self.learner.gradients.is_bound():
+            self.learner.gradients = self._gradient_source(None)
         self._n_updates, logs = self.learner.update(
             self.rollout_buffer,
             self.loss,

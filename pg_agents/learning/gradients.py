@@ -103,6 +103,9 @@ class GradientSource(Protocol):
 
     uses_arrays: bool
 
+    def is_bound(self) -> bool:
+        """Whether the policy's parameters are still those that it computes with."""
+
     def begin_rollout(
         self, updates_whole_rollouts: bool, weights_may_change: bool = True
     ) -> None:
@@ -209,6 +212,10 @@ class Autograd:
         self._acts_without_critic = False
         self._forward: _Forward | None = None
         self._versions_at_start: list[tuple[int, int]] = []
+
+    def is_bound(self) -> bool:
+        """See `GradientSource`: it computes with whatever the policy has."""
+        return True
 
     def begin_rollout(
         self, updates_whole_rollouts: bool, weights_may_change: bool = True
@@ -447,6 +454,12 @@ class ClosedForm:
         self._n_acted = 0
         self._weights_may_change = True
         self._at_start = self._weights()
+
+    def is_bound(self) -> bool:
+        """See `GradientSource`."""
+        flat, optimizer = self._parameters, self.policy.optimizer
+        replaced = optimizer is not flat.optimizer or "zero_grad" in vars(optimizer)
+        return not replaced and flat.is_bound()
 
     def applies_to(self, policy: ActorCriticPolicy) -> bool:
         """Whether this is the closed form of a policy as it is now.

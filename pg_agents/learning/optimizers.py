@@ -440,6 +440,7 @@ class FlatParameters:
                 )
             )
             start += size
+        self._work = work[0]
         # Every entry of the optimiser's state when it was adopted.
         self._states: list[Any] | None = None
 
@@ -554,7 +555,9 @@ class FlatParameters:
         Returns:
             |g|, the norm of all gradients before.
         """
-        norm = math.sqrt(np.dot(self.gradients, self.gradients))
+        # NumPy adds pairwise: the error hardly grows with the number of parameters.
+        squares = np.square(self.gradients, self._work)
+        norm = math.sqrt(np.add.reduce(squares))
         coefficient = max_norm / (norm + 1e-6)
         # NaN too reaches the gradients, as in torch.
         if not coefficient >= 1.0:

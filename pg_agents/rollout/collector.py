@@ -62,24 +62,16 @@ class Collector:
         """Sets the step counts to 0, because SB3 resets the environments."""
         self.episode_steps = np.zeros(n_envs, dtype=np.int64)
 
-    def begin(
-        self,
-        env: VecEnv,
-        n_steps: int | None,
-        n_episodes: int | None,
-        uses_arrays: bool = False,
-    ) -> None:
+    def begin(self, env: VecEnv, n_steps: int | None, n_episodes: int | None) -> None:
         """Prepares a rollout; one of whole episodes resets unfinished episodes.
 
         Args:
             env: the environment.
             n_steps: steps of each environment; None for `n_episodes`.
             n_episodes: whole episodes of each environment.
-            uses_arrays: whether `act` takes and returns arrays, not tensors.
         """
         self.in_rollout = False
-        self._uses_arrays = uses_arrays
-        self._as_tensors = n_steps is not None and not uses_arrays
+        self._as_tensors = n_steps is not None
         if n_steps is not None:
             self.limit = StepLimit(n_steps)
             return
@@ -100,6 +92,7 @@ class Collector:
         n_episode_results: int,
         max_episode_steps: int | None = None,
         sde_sample_freq: int = -1,
+        uses_arrays: bool = False,
     ) -> bool:
         """Steps the environments until the limit is reached or a callback stops.
 
@@ -116,12 +109,14 @@ class Collector:
             n_episode_results: maximum number of these.
             max_episode_steps: number of steps after which an episode is truncated.
             sde_sample_freq: steps between new gSDE noise; -1 for none here.
+            uses_arrays: whether `act` takes and returns arrays, not tensors.
 
         Returns:
             False if `on_step` stopped the rollout.
         """
         self.in_rollout = True
-        stepper = make_stepper(env, self.device, self.episode_steps, self._as_tensors)
+        as_tensors = self._as_tensors and not uses_arrays
+        stepper = make_stepper(env, self.device, self.episode_steps, as_tensors)
         self.obs = stepper.begin(self.obs)
         to_tensor = partial(torch.as_tensor, device=self.device)
         n_steps, continues = 0, True
@@ -136,11 +131,11 @@ class Collector:
             is_dict = isinstance(obs, dict)
             obs_tensor = tree_map(to_tensor, obs) if is_dict else to_tensor(obs)
             try:
-                drawn, values, log_probs = act(obs if self._uses_arrays else obs_tensor)
+                drawn, values, log_probs = act(obs if uses_arrays else obs_tensor)
             except (ValueError, RuntimeError) as error:
                 # torch refuses distribution parameters that are not finite.
                 raise acting_error(error, obs_tensor) from error
-            actions = drawn if self._uses_arrays else stepper.to_env(drawn)
+            actions = drawn if uses_arrays else stepper.to_env(drawn)
             clipped_actions = self._within_space(policy, actions, obs_tensor)
             result = stepper.step(clipped_actions)
             recorded: Any = self.limit.recorded
