@@ -23,7 +23,7 @@ import pg_envs
 from pg_agents import REINFORCE, ActorCritic
 
 SECONDS_PER_SAMPLE = 0.001
-PACKAGES = tuple(f"{Path(p.__file__).parent}/" for p in (pg_agents, pg_envs))
+PACKAGES = tuple(f"{Path(str(p.__file__)).parent}/" for p in (pg_agents, pg_envs))
 # Files of each part; the others belong to the last one.
 PARTS = {
     "environments": ("steppers", "adapter", "autoreset", "infos", "arrays"),
