@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import multiprocessing
 import os
 import re
@@ -19,7 +20,7 @@ from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.monitor import load_results
+from stable_baselines3.common.monitor import get_monitor_files
 
 import pg_envs
 from pg_agents import REINFORCE, ActorCritic, LearnerBatch
@@ -631,13 +632,17 @@ def test_a_model_predicts_is_saved_and_learns_on(n_envs: int, tmp_path: Path) ->
     batch.models[1].learn(4)
 
 
-def test_monitor_files_are_read_by_sb3_and_by_pg_agents(tmp_path: Path) -> None:
+def test_monitor_files_are_those_of_sb3_and_read_by_pg_agents(tmp_path: Path) -> None:
     batch = play([0, 11], 200, monitor_dir=tmp_path / "runs", n_steps=5)
     for seed, episodes in zip(batch.seeds, batch.episodes, strict=True):
         folder = tmp_path / "runs" / f"seed-{seed:04d}"
-        frame = load_results(str(folder))
-        assert frame["r"].tolist() == episodes.returns.tolist()
-        assert frame["l"].tolist() == episodes.lengths.tolist()
+        # What SB3's load_results reads with pandas: a comment, a header, the rows.
+        (file,) = get_monitor_files(str(folder))
+        comment, *lines = Path(file).read_text().splitlines()
+        assert comment.startswith("#{")
+        rows = list(csv.DictReader(lines))
+        assert [float(row["r"]) for row in rows] == episodes.returns.tolist()
+        assert [int(row["l"]) for row in rows] == episodes.lengths.tolist()
         read = read_monitor(folder / "monitor.csv")
         for one, other in zip(read, episodes, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
