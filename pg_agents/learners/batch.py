@@ -34,10 +34,11 @@ from pg_agents.common.files import write_file, write_whole
 from pg_agents.common.nonfinite import NonFiniteError
 from pg_agents.common.spaces import nearest_actions
 from pg_agents.learners.lanes import make_env, make_lanes
-from pg_agents.learners.policies import Forward, Networks, Policies, Rows
+from pg_agents.learners.policies import Networks, Policies, Rows
 from pg_agents.learners.rollouts import ActionNumbers, RolloutStore, generator
 from pg_agents.learning.advantages import estimate_advantages
 from pg_agents.learning.closed_form import Derivatives, loss_and_derivatives
+from pg_agents.learning.gradients import Forward
 from pg_agents.learning.learner import current_value
 from pg_agents.rollout.data import Batch, Rollout
 
@@ -636,7 +637,7 @@ class LearnerBatch:
             advantages=advantages,
             returns=returns,
             old_values=old_values,
-            old_log_prob=forward.log_prob,
+            old_log_prob=forward.evaluation.log_prob,
             n_samples=n_episodes or shape[1],
         )
         if config.batch_size is not None:
@@ -933,7 +934,8 @@ def _loss(
         config: all settings.
         coefficients: of the loss.
     """
-    log_prob, entropy, values = forward.log_prob, forward.entropy, forward.values
+    log_prob, entropy = forward.evaluation.log_prob, forward.evaluation.entropy
+    values = forward.values
     if valid is None:
         return loss_and_derivatives(
             batch, log_prob, entropy, values, config, coefficients

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 from pg_agents.learning import closed_form
 from pg_agents.learning.closed_form import Derivatives
 from pg_agents.learning.gradients import (
+    Forward,
     PolicyFunctions,
     features_function,
     parameters_of,
@@ -31,29 +31,6 @@ Rows = slice | NDArray[np.int64]
 
 # Rows of parameters start at multiples of 64 bytes, as torch's memory does.
 _ALIGNMENT = 16
-
-
-@dataclass
-class Forward:
-    """A forward pass of K policies on B steps each.
-
-    Attributes:
-        values: `[K, B]`; 0 without a critic.
-        log_prob: `[K, B]`.
-        entropy: `[K, B]`.
-        body: activations of the common layers, as those of the next two.
-        actor: activations of the policy's layers.
-        critic: activations of the value's layers.
-        evaluation: what the distribution's gradient needs.
-    """
-
-    values: Array
-    log_prob: Array
-    entropy: Array
-    body: list[Array]
-    actor: list[Array]
-    critic: list[Array]
-    evaluation: closed_form.Evaluation
 
 
 class Networks:
@@ -87,33 +64,11 @@ class Networks:
 
     def forward(self, features: Array, actions: Array) -> Forward:
         """Evaluates actions `[K, B, *action_shape]`."""
-        functions = self._functions
-        body = functions.body.activations(features)
-        actor = functions.actor.activations(body[-1])
-        critic = functions.critic.activations(body[-1]) if functions.critic else []
-        found = functions.distribution.evaluate(actor[-1], actions)
-        values = critic[-1][..., 0] if critic else np.zeros_like(found.log_prob)
-        return Forward(
-            values, found.log_prob, found.entropy, body, actor, critic, found
-        )
+        return self._functions.forward(self._functions.activations(features), actions)
 
     def backward(self, forward: Forward, derivatives: Derivatives) -> None:
         """Adds the gradient of each loss to that of the parameters."""
-        functions, has_body = self._functions, len(forward.body) > 1
-        d_outputs = functions.distribution.gradient(
-            forward.evaluation, derivatives.log_prob, derivatives.entropy
-        )
-        to_body = functions.actor.backward(forward.actor, d_outputs, has_body)
-        if functions.critic is not None and derivatives.values is not None:
-            d_values = derivatives.values[..., None]
-            from_critic = functions.critic.backward(forward.critic, d_values, has_body)
-            if has_body:
-                assert to_body is not None
-                assert from_critic is not None
-                to_body += from_critic
-        if has_body:
-            assert to_body is not None
-            functions.body.backward(forward.body, to_body)
+        self._functions.backward(forward, derivatives)
 
 
 class Policies:

@@ -308,15 +308,27 @@ class Autograd:
         return torch.linalg.vector_norm(_flat(parameters))
 
 
-@dataclass
-class _Block:
-    """A forward pass in closed form on consecutive steps, with its activations."""
+# Activations of the body, and of the actor.
+Activations = tuple[list[Array], list[Array]]
 
-    steps: slice
+
+@dataclass
+class Forward:
+    """A forward pass of a policy in closed form.
+
+    Attributes:
+        values: `[..., B]`; 0 without a critic.
+        evaluation: log-probabilities and entropies of the actions.
+        body: activations of the common layers.
+        actor: activations of the policy's other layers.
+        critic: activations of the value's other layers; none without a critic.
+    """
+
+    values: Array
+    evaluation: closed_form.Evaluation
     body: list[Array]
     actor: list[Array]
     critic: list[Array]
-    evaluation: closed_form.Evaluation
 
 
 class PolicyFunctions:
@@ -350,6 +362,47 @@ class PolicyFunctions:
         head = self._layers(policy.value_net)
         self.critic = Network(value_net + head) if head else None
         self.distribution = self._distribution(policy)
+
+    def activations(self, features: Array) -> Activations:
+        """Returns those of body and actor for features `[..., B, D]`."""
+        body = self.body.activations(features)
+        return body, self.actor.activations(body[-1])
+
+    def forward(self, activations: Activations, actions: Array) -> Forward:
+        """Evaluates actions `[..., B, *action_shape]`.
+
+        Args:
+            activations: what the method of this name returned.
+            actions: the actions.
+        """
+        body, actor = activations
+        critic = self.critic.activations(body[-1]) if self.critic else []
+        evaluation = self.distribution.evaluate(actor[-1], actions)
+        values = critic[-1][..., 0] if critic else np.zeros_like(evaluation.log_prob)
+        return Forward(values, evaluation, body, actor, critic)
+
+    def backward(
+        self, forward: Forward, derivatives: Derivatives, adds: bool = True
+    ) -> None:
+        """Sets the gradients of the parameters to those of a loss.
+
+        Args:
+            forward: what the method of this name returned; it is overwritten.
+            derivatives: of the loss, at the same steps.
+            adds: whether to add to the gradients that are there.
+        """
+        has_body = len(forward.body) > 1
+        d_outputs = self.distribution.gradient(
+            forward.evaluation, derivatives.log_prob, derivatives.entropy
+        )
+        to_body: Any = self.actor.backward(forward.actor, d_outputs, has_body, adds)
+        if self.critic is not None and derivatives.values is not None:
+            d_values = derivatives.values[..., None]
+            from_critic = self.critic.backward(forward.critic, d_values, has_body, adds)
+            if has_body:
+                to_body += from_critic
+        if has_body:
+            self.body.backward(forward.body, to_body, adds=adds)
 
     def values(self, obs: Observation) -> Array:
         """Returns V of observations `[B, *obs_shape]`, `[B]`; 0 without a critic."""
@@ -395,9 +448,16 @@ def _frozen(policy: ActorCriticPolicy) -> PolicyFunctions:
     )
 
 
-_Activations = tuple[list[Array], list[Array]]
+# Consecutive steps, and the forward pass on them.
+_Block = tuple[slice, Forward]
 # Values, log-probabilities and entropies `[B]`, and the blocks of steps.
 _Forwarded = tuple[Array, Array, Array, Iterable[_Block]]
+
+
+def _numbers(block: _Block) -> tuple[Array, Array, Array]:
+    """Returns values, log-probabilities and entropies of a block."""
+    _, forward = block
+    return forward.values, forward.evaluation.log_prob, forward.evaluation.entropy
 
 
 class ClosedForm:
@@ -416,7 +476,7 @@ class ClosedForm:
     def __init__(self, policy: ActorCriticPolicy) -> None:
         self.policy = policy
         self._parameters = FlatParameters(policy.optimizer)
-        # What `applies_to` compares: it is called twice an update.
+        # What `applies_to` compares, with callbacks before every rollout.
         modules = list(policy.modules())
         self._parts = [
             (
@@ -450,7 +510,7 @@ class ClosedForm:
         self._kept: tuple[Observation, Array, bytes, _Forwarded] | None = None
         self._keeps = False
         # Activations of body and actor, by block, of the actions of this rollout.
-        self._acted: list[_Activations] = []
+        self._acted: list[Activations] = []
         self._n_acted = 0
         self._weights_may_change = True
         self._at_start = self._weights()
@@ -470,8 +530,6 @@ class ClosedForm:
         if (
             policy is not self.policy
             or policy.action_dist is not self._distribution
-            or policy.optimizer is not self._parameters.optimizer
-            or "zero_grad" in vars(policy.optimizer)
             or any(self._hooks)
             or _have_hooks(self._learnt)
             or nn.modules.module._has_any_global_hook()
@@ -489,7 +547,7 @@ class ClosedForm:
                 or own.get("eps") != epsilon
             ):
                 return False
-        return self._parameters.is_bound()
+        return self.is_bound()
 
     def begin_rollout(
         self, updates_whole_rollouts: bool, weights_may_change: bool = True
@@ -514,7 +572,7 @@ class ClosedForm:
         else:
             # A copy, to compare with what is recorded after callbacks have run.
             x, starts = x.copy(), range(0, len(x), _BLOCK)
-            passes = [self._activations(x[i : i + _BLOCK]) for i in starts]
+            passes = [policy.activations(x[i : i + _BLOCK]) for i in starts]
             if self._weights() == self._at_start:
                 self._acted += passes
             outputs = np.concatenate([actor[-1] for _, actor in passes])
@@ -579,8 +637,13 @@ class ClosedForm:
             batch, log_prob, entropy, values, config, coefficients
         )
         self._parameters.gradients.fill(0.0)
-        for i, block in enumerate(blocks):
-            self._backward(block, derivatives, adds=i > 0)
+        for i, (steps, forward) in enumerate(blocks):
+            part = Derivatives(
+                derivatives.log_prob[steps],
+                derivatives.entropy,
+                None if derivatives.values is None else derivatives.values[steps],
+            )
+            self._functions.backward(forward, part, adds=i > 0)
         self._parameters.attach_gradients()
         return terms
 
@@ -614,7 +677,7 @@ class ClosedForm:
         return self._forward(obs, actions)
 
     def _forward(
-        self, obs: Observation, actions: Array, acted: Sequence[_Activations] = ()
+        self, obs: Observation, actions: Array, acted: Sequence[Activations] = ()
     ) -> _Forwarded:
         """Returns values, log-probabilities, entropies and blocks.
 
@@ -626,11 +689,11 @@ class ClosedForm:
             acted: activations of body and actor of all steps, if they are known.
         """
         if len(actions) > _MAX_KEPT:
-            parts = [self._summary(block) for block in self._blocks(obs, actions)]
+            parts = [_numbers(block) for block in self._blocks(obs, actions)]
             blocks: Iterable[_Block] = self._blocks(obs, actions)
         else:
             blocks = list(self._blocks(obs, actions, acted))
-            parts = [self._summary(block) for block in blocks]
+            parts = [_numbers(block) for block in blocks]
         if len(parts) == 1:
             return *parts[0], blocks
         values, log_prob, entropy = (
@@ -639,7 +702,7 @@ class ClosedForm:
         return values, log_prob, entropy, blocks
 
     def _blocks(
-        self, obs: Observation, actions: Array, acted: Sequence[_Activations] = ()
+        self, obs: Observation, actions: Array, acted: Sequence[Activations] = ()
     ) -> Iterator[_Block]:
         """Yields forward passes on blocks of steps, which fit the processor's cache."""
         policy = self._functions
@@ -653,39 +716,9 @@ class ClosedForm:
             steps = slice(start, start + size)
             start += size
             x = features[steps]
-            if acted and np.array_equal(acted[i][0][0], x):
-                body, actor = acted[i]
-            else:
-                body, actor = self._activations(x)
-            critic = policy.critic.activations(body[-1]) if policy.critic else []
-            evaluation = policy.distribution.evaluate(actor[-1], actions[steps])
-            yield _Block(steps, body, actor, critic, evaluation)
-
-    def _activations(self, x: Array) -> _Activations:
-        """Returns those of body and actor for inputs `[B, D]`."""
-        body = self._functions.body.activations(x)
-        return body, self._functions.actor.activations(body[-1])
-
-    def _summary(self, block: _Block) -> tuple[Array, Array, Array]:
-        """Returns values, log-probabilities and entropies of a block."""
-        log_prob, entropy = block.evaluation.log_prob, block.evaluation.entropy
-        values = block.critic[-1][:, 0] if block.critic else np.zeros_like(log_prob)
-        return values, log_prob, entropy
-
-    def _backward(self, block: _Block, derivatives: Derivatives, adds: bool) -> None:
-        """Sets the gradient of the parameters to that of a block, or adds it."""
-        policy, has_body = self._functions, len(block.body) > 1
-        d_outputs = policy.distribution.gradient(
-            block.evaluation, derivatives.log_prob[block.steps], derivatives.entropy
-        )
-        to_body: Any = policy.actor.backward(block.actor, d_outputs, has_body, adds)
-        if policy.critic is not None and derivatives.values is not None:
-            d_values = derivatives.values[block.steps, None]
-            from_critic = policy.critic.backward(block.critic, d_values, has_body, adds)
-            if has_body:
-                to_body += from_critic
-        if has_body:
-            policy.body.backward(block.body, to_body, adds=adds)
+            known = acted and np.array_equal(acted[i][0][0], x)
+            activations = acted[i] if known else policy.activations(x)
+            yield steps, policy.forward(activations, actions[steps])
 
 
 def why_autograd(policy: ActorCriticPolicy) -> str | None:
