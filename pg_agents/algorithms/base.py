@@ -569,17 +569,19 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             self.policy.set_training_mode(False)
         rollout_buffer.uses_arrays = gradients.uses_arrays
         gradients.begin_rollout(self.config.updates_whole_rollouts, self._has_callback)
-        variables = {
-            "self": self,
-            "env": env,
-            "callback": callback,
-            "rollout_buffer": rollout_buffer,
-            "n_rollout_steps": n_rollout_steps,
-        }
+        callback.update_locals(
+            {
+                "self": self,
+                "env": env,
+                "callback": callback,
+                "rollout_buffer": rollout_buffer,
+                "n_rollout_steps": n_rollout_steps,
+            }
+        )
 
-        def on_step(step_variables: dict[str, Any]) -> bool:
+        def on_step(variables: dict[str, Any]) -> bool:
             self.num_timesteps += env.num_envs
-            callback.update_locals(variables | step_variables)
+            callback.update_locals(variables)
             return callback.on_step()
 
         continues = self.collector.collect(
@@ -631,7 +633,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             self.policy.optimizer.param_groups[-1]["lr"] = rate
             record(f"train/{name}", rate)
         # Callbacks may have replaced parameters since the rollout began.
-        if not self.learner.gradients.is_bound():
+        if self._has_callback and not self.learner.gradients.is_bound():
             self.learner.gradients = self._gradient_source(None)
         self._n_updates, logs = self.learner.update(
             self.rollout_buffer,

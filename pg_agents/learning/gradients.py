@@ -506,6 +506,7 @@ class ClosedForm:
         self._functions = PolicyFunctions(
             policy, lambda p: (flat.value(p), flat.gradient(p))
         )
+        self._draw = TorchDraws()
         # Observations, actions, weights and the forward pass on them.
         self._kept: tuple[Observation, Array, bytes, _Forwarded] | None = None
         self._keeps = False
@@ -513,6 +514,8 @@ class ClosedForm:
         self._acted: list[Activations] = []
         self._n_acted = 0
         self._weights_may_change = True
+        # Whether parameters and optimizer were verified since users' code last ran.
+        self._is_verified = False
         self._at_start = self._weights()
 
     def is_bound(self) -> bool:
@@ -547,6 +550,7 @@ class ClosedForm:
                 or own.get("eps") != epsilon
             ):
                 return False
+        self._is_verified = False
         return self.is_bound()
 
     def begin_rollout(
@@ -557,6 +561,7 @@ class ClosedForm:
         self._kept = None
         self._acted, self._n_acted = [], 0
         self._weights_may_change = weights_may_change
+        self._is_verified = self._is_verified and not weights_may_change
         self._at_start = self._weights()
 
     @np.errstate(all="ignore")
@@ -576,7 +581,7 @@ class ClosedForm:
             if self._weights() == self._at_start:
                 self._acted += passes
             outputs = np.concatenate([actor[-1] for _, actor in passes])
-        return policy.distribution.sample(outputs, draw), None, None
+        return policy.distribution.sample(outputs, self._draw), None, None
 
     def _act_and_evaluate(self, x: Array) -> Actions:
         """Returns actions, values and log-probabilities, for updates in mini-batches.
@@ -586,7 +591,7 @@ class ClosedForm:
         policy, distribution = self._functions, self._functions.distribution
         body = policy.body(x)
         outputs = policy.actor(body)
-        actions = distribution.sample(outputs, draw)
+        actions = distribution.sample(outputs, self._draw)
         log_probs = distribution.evaluate(outputs, actions).log_prob
         values = np.zeros_like(log_probs)
         if policy.critic is not None:
@@ -644,7 +649,8 @@ class ClosedForm:
                 None if derivatives.values is None else derivatives.values[steps],
             )
             self._functions.backward(forward, part, adds=i > 0)
-        self._parameters.attach_gradients()
+        if not self._is_verified:
+            self._parameters.attach_gradients()
         return terms
 
     def clip(self, max_norm: float) -> float:
@@ -653,7 +659,8 @@ class ClosedForm:
 
     def step(self) -> None:
         """See `GradientSource`."""
-        self._parameters.step()
+        self._parameters.step(verify=not self._is_verified)
+        self._is_verified = not self._weights_may_change
 
     def weight_norm(self) -> float:
         """See `GradientSource`."""
@@ -691,11 +698,14 @@ class ClosedForm:
         if len(actions) > _MAX_KEPT:
             parts = [_numbers(block) for block in self._blocks(obs, actions)]
             blocks: Iterable[_Block] = self._blocks(obs, actions)
-        else:
+        elif len(actions) > _BLOCK or acted:
             blocks = list(self._blocks(obs, actions, acted))
             parts = [_numbers(block) for block in blocks]
-        if len(parts) == 1:
-            return *parts[0], blocks
+        else:
+            policy = self._functions
+            activations = policy.activations(policy.features(obs))
+            block = slice(None), policy.forward(activations, actions)
+            return *_numbers(block), [block]
         values, log_prob, entropy = (
             np.concatenate(p) for p in zip(*parts, strict=True)
         )
@@ -844,22 +854,29 @@ def _rows(obs: Observation) -> Array:
     return obs.reshape(len(obs), -1)
 
 
-def draw(kind: str, shape: tuple[int, ...]) -> Array:
-    """Draws numbers from torch's generator, as torch's distributions do.
+class TorchDraws:
+    """Draws numbers from torch's generator, as torch's distributions do."""
 
-    Args:
-        kind: `"exponential"`, `"uniform"` or `"normal"`.
-        shape: shape of the array, float32.
-    """
-    numbers = torch.empty(shape)
-    if kind == "exponential":
-        numbers.exponential_()
-    elif kind == "normal":
-        numbers.normal_()
-    else:
-        numbers.uniform_()
-    drawn: Array = numbers.numpy()
-    return drawn
+    def __init__(self) -> None:
+        self._numbers = torch.empty(0)
+
+    def __call__(self, kind: str, shape: tuple[int, ...]) -> Array:
+        """Returns numbers, in an array that the next call overwrites.
+
+        Args:
+            kind: `"exponential"`, `"uniform"` or `"normal"`.
+            shape: shape of the array, float32.
+        """
+        if self._numbers.shape != shape:
+            self._numbers = torch.empty(shape)
+        if kind == "exponential":
+            self._numbers.exponential_()
+        elif kind == "normal":
+            self._numbers.normal_()
+        else:
+            self._numbers.uniform_()
+        drawn: Array = self._numbers.numpy()
+        return drawn
 
 
 def evaluate_actions(

@@ -140,7 +140,7 @@ class Learner:
                 obs = flatten_time(rollout.observations)
                 values = self._successor_values(obs).reshape(values.shape)
             next_values = states.successor_values(values, bootstrap_values)
-            rollout = replace(rollout, next_values=next_values)
+            rollout.next_values = next_values
             last_values = torch.as_tensor(bootstrap_values[:n_envs, None])
         buffer.complete(rollout, *estimate_advantages(rollout, self.config))
         return last_values
@@ -415,16 +415,19 @@ def explained_variance(values: Rows, returns: Rows) -> Rows:
         returns: `[B]`, G_b, likewise.
     """
     variance, unexplained = _variance(returns), _variance(returns - values)
-    where = namespace(returns).where
-    # Without a division by zero, of which NumPy warns.
-    share: Rows = 1.0 - unexplained / where(variance == 0.0, math.nan, variance)
+    # Without a division by zero, of which NumPy warns, or a wait for the device.
+    if isinstance(variance, Tensor):
+        return 1.0 - unexplained / torch.where(variance == 0.0, math.nan, variance)
+    share: Rows = 1.0 - unexplained / (variance or np.float32(math.nan))
     return share
 
 
 def _variance(values: Rows) -> Any:  # noqa: ANN401
-    # np.var takes three times as long for a few numbers, and np.mean twice as sum.
-    deviations = values - values.sum() / len(values)
-    return deviations @ deviations / len(values)
+    # np.var takes three times as long for a few numbers.
+    xp, n = namespace(values), len(values)
+    total = xp.add.reduce(values) if xp is np else values.sum()
+    deviations = values - total / n
+    return deviations @ deviations / n
 
 
 def _mean_terms(terms: list[Terms], start_of_last_pass: int) -> Terms:

@@ -31,11 +31,7 @@ Array = NDArray[Any]
 # Two arrays like the values, which a step rule overwrites.
 Work = tuple[Array, Array]
 
-# As torch, the rules pass on numbers that are not finite without a warning.
-_silent = np.errstate(all="ignore")
 
-
-@_silent
 def sgd(
     values: Array,
     gradients: Array,
@@ -92,7 +88,6 @@ def sgd(
     np.subtract(values, second, values)
 
 
-@_silent
 def adam(
     values: Array,
     gradients: Array,
@@ -166,7 +161,6 @@ def adam(
     np.subtract(values, second, values)
 
 
-@_silent
 def rmsprop(
     values: Array,
     gradients: Array,
@@ -542,7 +536,6 @@ class FlatParameters:
             if parameter.grad is not gradient:
                 parameter.grad = gradient
 
-    @_silent
     def clip(self, max_norm: float) -> float:
         """Scales the gradients in place to a norm of at most `max_norm`.
 
@@ -564,15 +557,18 @@ class FlatParameters:
             np.multiply(self.gradients, coefficient, self.gradients)
         return norm
 
-    def step(self) -> None:
+    def step(self, verify: bool = True) -> None:
         """Does what `optimizer.step()` does, its hooks and state included.
 
         The optimiser's own `step()` runs where something else may be meant: it was
         overridden, hooks precede it, parameters or gradients are not in the vectors,
         or parameters of one group have taken different numbers of steps.
+
+        Args:
+            verify: whether any of this may have changed since the last step.
         """
         optimizer = self.optimizer
-        if not (
+        if verify and not (
             "step" not in optimizer.__dict__
             and type(optimizer).step is self._original_step
             and not optimizer._optimizer_step_pre_hooks

@@ -139,6 +139,8 @@ def lambda_return(
     """
     check_unit_interval(gamma=gamma, lambda_=lambda_)
     continues, bootstrap = continuation(rewards, terminated, truncated, next_values)
+    if next_values is None:
+        return _discounted_sum(rewards, gamma * lambda_, continues, bootstrap[-1])
     where = namespace(rewards).where
     weighted = where(continues, (1.0 - lambda_) * bootstrap, bootstrap)
     terms = rewards + gamma * weighted
@@ -176,22 +178,26 @@ def _discounted_sum(
 ) -> Rows:
     """Returns `S_t = terms_t + discount * c_t S_{t+1}` with `S_T = after_last`."""
     total: Any = to_float64(after_last)
-    # Via uint8: converting bools is many times slower in torch.
-    uint8 = namespace(terms).uint8
-    factors: Any = discount * to_float64(continues.view(uint8))
     rows: Any = to_float64(terms)
-    if isinstance(terms, np.ndarray) and after_last.size == 1:
+    # Via uint8: converting bools is many times slower in torch.
+    is_array = isinstance(terms, np.ndarray)
+    mask = continues if is_array else to_float64(continues.view(torch.uint8))
+    factors: Any = discount * mask
+    if is_array and after_last.size == 1:
         # Python's numbers are faster than arrays of one.
-        total, rows, factors = (x.ravel().tolist() for x in (total, rows, factors))
-        (total,) = total
+        total, rows, factors = (
+            total.item(),
+            rows.ravel().tolist(),
+            factors.ravel().tolist(),
+        )
     sums = []
     for term, factor in zip(reversed(list(rows)), reversed(list(factors)), strict=True):
         total = term + factor * total
         sums.append(total)
     sums.reverse()
-    if isinstance(terms, Tensor):
-        return torch.stack(sums).to(terms.dtype)
-    return np.array(sums, terms.dtype).reshape(terms.shape)
+    if is_array:
+        return np.array(sums, terms.dtype).reshape(terms.shape)
+    return torch.stack(sums).to(terms.dtype)
 
 
 def continuation(
@@ -202,9 +208,10 @@ def continuation(
     **others: Rows,
 ) -> tuple[Rows, Rows]:
     """Checks shapes, also those of `others`; returns c_t, bool, and v_{t+1}."""
-    if rewards.ndim not in (1, 2) or len(rewards) == 0:
+    shape = rewards.shape
+    if len(shape) not in (1, 2) or shape[0] == 0:
         raise ValueError(
-            f"rewards must be [T] or [T, N] with T >= 1, got {list(rewards.shape)}"
+            f"rewards must be [T] or [T, N] with T >= 1, got {list(shape)}"
         )
     given = {
         "terminated": terminated,
@@ -213,17 +220,19 @@ def continuation(
         **others,
     }
     for name, values in given.items():
-        if values is not None and values.shape != rewards.shape:
+        if values is not None and values.shape != shape:
             raise ValueError(
-                f"{name} must have the shape of rewards, {list(rewards.shape)}, got "
+                f"{name} must have the shape of rewards, {list(shape)}, got "
                 f"{list(values.shape)}"
             )
     xp = namespace(rewards)
-    never = xp.zeros_like(rewards, dtype=xp.bool)
-    terminated = never if terminated is None else terminated
-    truncated = never if truncated is None else truncated
-    next_values = xp.zeros_like(rewards) if next_values is None else next_values
-    return ~(terminated | truncated), xp.where(terminated, 0.0, next_values)
+    if terminated is None:
+        terminated = xp.zeros_like(rewards, dtype=xp.bool)
+    if next_values is None:
+        bootstrap = xp.zeros_like(rewards)
+    else:
+        bootstrap = xp.where(terminated, 0.0, next_values)
+    return ~(terminated if truncated is None else terminated | truncated), bootstrap
 
 
 def check_unit_interval(**numbers: float) -> None:

@@ -26,7 +26,8 @@ from pg_agents.common.tree import (
 Column = Any
 
 
-@dataclass(frozen=True)
+# These are not frozen: making a frozen dataclass takes four times as long.
+@dataclass
 class BootstrapStates:
     """Observations after the last row, and final observations of truncated episodes.
 
@@ -58,7 +59,7 @@ class BootstrapStates:
         return next_values
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rollout:
     """T steps of N environments, as they happened: nothing is edited.
 
@@ -147,7 +148,7 @@ def unflat(values: Column, recorded: Column, all_recorded: bool) -> Column:
     return array
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
     """Recorded steps, flat: the data of one gradient.
 

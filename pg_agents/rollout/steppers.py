@@ -115,14 +115,17 @@ class VecEnvStepper:
         terminated: Rows = dones
         truncated, final_obs = terminated, None
         # Most steps end no episode: all three masks are False. (`any` is slower.)
-        if np.count_nonzero(dones):
+        n_dones = np.count_nonzero(dones)
+        if n_dones:
             truncated, final_obs = self._truncated(obs, dones, infos)
             terminated = dones & ~truncated
-        episode_steps, begins, dummy = self.episode_steps, dones, None
+        episode_steps, dummy = self.episode_steps, None
+        self.episode_steps = episode_steps + 1
+        if n_dones:
+            self.episode_steps[dones] = 0
         if self._adapter is not None and np.count_nonzero(self._adapter.dummy_steps):
             dummy = self._adapter.dummy_steps
-            begins = dones | dummy
-        self.episode_steps = (episode_steps + 1) * ~begins
+            self.episode_steps[dummy] = 0
         return StepResult(
             obs,
             rewards,
