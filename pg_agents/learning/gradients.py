@@ -619,8 +619,7 @@ class ClosedForm:
         if is_changed or n_acted != len(actions):
             acted = []
         forward = self._forward(obs, actions, acted)
-        if len(actions) <= _MAX_KEPT:
-            self._kept = obs, actions, weights, forward
+        self._kept = obs, actions, weights, forward
         return forward[0], forward[1]
 
     def evaluate(self, batch: Batch) -> Evaluation:
@@ -716,7 +715,6 @@ class ClosedForm:
     ) -> Iterator[_Block]:
         """Yields forward passes on blocks of steps, which fit the processor's cache."""
         policy = self._functions
-        features = policy.features(obs)
         sizes = [len(actor[-1]) for _, actor in acted]
         if not acted:
             n_blocks, rest = divmod(len(actions), _BLOCK)
@@ -725,7 +723,7 @@ class ClosedForm:
         for i, size in enumerate(sizes):
             steps = slice(start, start + size)
             start += size
-            x = features[steps]
+            x = policy.features(obs[steps])
             known = acted and np.array_equal(acted[i][0][0], x)
             activations = acted[i] if known else policy.activations(x)
             yield steps, policy.forward(activations, actions[steps])
