@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env import (
     VecTransposeImage,
     VecVideoRecorder,
 )
+from torch import Tensor
 
 from pg_agents.common.tree import Observation, Rows, copy_observation, tree_map
 from pg_agents.rollout.buffer import TrajectoryBuffer
@@ -238,20 +239,15 @@ class NativeStepper:
         ended = buffer.column("terminated") | buffer.column("truncated")
         if buffer.has_masks:
             ended = ended & buffer.column("recorded")
-        ended = torch.as_tensor(ended)
-        at_start = tuple(
-            torch.as_tensor(rows, device=ended.device)
-            for rows in self._statistics_at_start
-        )
+        like: Callable[[Any], Any] = to_numpy
+        if isinstance(ended, Tensor):
+            like = partial(torch.as_tensor, device=ended.device)
+        returns, lengths = map(like, self._statistics_at_start)
+        newest = newest_results(buffer.column("rewards"), ended, (returns, lengths), n)
         seconds = round(self._adapter.seconds, 6)
         return [
             {"r": round(episode_return, 6), "l": length, "t": seconds}
-            for episode_return, length in newest_results(
-                torch.as_tensor(buffer.column("rewards")),
-                ended,
-                at_start,  # type: ignore[arg-type]
-                n,
-            )
+            for episode_return, length in newest
         ]
 
     @property
@@ -261,7 +257,7 @@ class NativeStepper:
     def _rows(self, values: Any) -> Any:  # noqa: ANN401
         if self._tensors:
             return torch.as_tensor(values, device=self._device)
-        return to_numpy(values)
+        return to_numpy(values) if self._adapter.is_torch else values
 
 
 Stepper = VecEnvStepper | NativeStepper

@@ -254,8 +254,11 @@ class VectorEnvAdapter(SubEnvironmentAccess):
                     obs, new_obs if self.steps_arrays else to_numpy(new_obs), dones
                 )
             obs = new_obs
-        self._returns = zero_where(dones, returns)
-        self._lengths = zero_where(dones, lengths)
+        self._returns, self._lengths = returns, lengths
+        # On a GPU, asking whether any episode ended would synchronise.
+        if isinstance(dones, torch.Tensor) or np.count_nonzero(dones):
+            self._returns = zero_where(dones, returns)
+            self._lengths = zero_where(dones, lengths)
         self._last_dones = dones
         return ArrayStep(
             obs,

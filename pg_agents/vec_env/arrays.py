@@ -90,7 +90,7 @@ def is_any(mask: Any) -> bool:  # noqa: ANN401
     # Reducing bytes is many times faster in torch than reducing bools.
     if isinstance(mask, Tensor):
         return bool(mask.view(torch.uint8).max())
-    return bool(mask.any())
+    return bool(np.count_nonzero(mask))
 
 
 def returns_fresh_arrays(env: VectorEnv[Any, Any, Any]) -> bool:

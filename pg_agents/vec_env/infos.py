@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from pg_agents.common.tree import Rows, namespace, to_float64
 from pg_agents.vec_env.arrays import to_numpy
 
 Info = dict[str, Any]
@@ -99,9 +99,9 @@ class LazyInfos(Sequence[Info]):
 
 
 def newest_results(
-    rewards: Tensor,
-    dones: Tensor,
-    before: tuple[Tensor, Tensor],
+    rewards: Rows,
+    dones: Rows,
+    before: tuple[Rows, Rows],
     n: int,
 ) -> list[tuple[float, int]]:
     """Computes return and length of the last episodes that ended in a rollout.
@@ -109,7 +109,7 @@ def newest_results(
     Rewards are summed for these episodes only, once the rollout is complete.
 
     Args:
-        rewards: `[T, N]`.
+        rewards: `[T, N]`, arrays or tensors, as the others.
         dones: `[T, N]` bool, steps that ended an episode.
         before: `[N]` each, return and length of the episodes in progress when the
             rollout began.
@@ -118,20 +118,21 @@ def newest_results(
     Returns:
         A pair (return, length) per episode, oldest first.
     """
+    xp = namespace(dones)
     # With thousands of environments the last row usually suffices. Asking for each row
     # would wait for a GPU each time.
     start = len(dones) - 1 if int(dones[-1].sum()) >= n else 0
-    ends = dones[start:].nonzero()
-    last, envs = ends[max(len(ends) - n, 0) :].unbind(1)
+    ends = xp.argwhere(dones[start:])
+    last, envs = ends[max(len(ends) - n, 0) :].T
     if len(envs) == 0:
         return []
     last = last + start
-    row = torch.arange(len(dones), device=dones.device)[:, None]
+    row = xp.cumsum(xp.ones_like(dones[:, :1], dtype=xp.int64), 0) - 1
     # First row of the episode: the one after the end of the episode before it.
-    first = ((row + 1) * (dones[:, envs] & (row < last))).amax(0)
+    first = xp.amax((row + 1) * (dones[:, envs] & (row < last)), 0)
     in_episode = (row >= first) & (row <= last)
     began_before = first == 0
-    returns = torch.where(in_episode, rewards[:, envs].double(), 0.0).sum(0)
-    returns += torch.where(began_before, before[0][envs].double(), 0.0)
-    lengths = in_episode.sum(0) + before[1][envs].long() * began_before
+    returns = xp.where(in_episode, to_float64(rewards[:, envs]), 0.0).sum(0)
+    returns += xp.where(began_before, to_float64(before[0][envs]), 0.0)
+    lengths = in_episode.sum(0) + before[1][envs] * began_before
     return list(zip(returns.tolist(), lengths.tolist(), strict=True))

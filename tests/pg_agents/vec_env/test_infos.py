@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,15 +75,16 @@ def test_lazy_infos_are_made_once_and_on_access() -> None:
     assert n_calls == 1
 
 
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
 @pytest.mark.parametrize("seed", range(12))
-def test_newest_results_equal_a_loop(seed: int) -> None:
+def test_newest_results_equal_a_loop(seed: int, kind: Callable[[Any], Any]) -> None:
     """In the order of time, then of environments."""
     rng = np.random.default_rng(seed)
     n_steps, n_envs = rng.integers(1, 30), rng.integers(1, 7)
     rewards = rng.normal(size=(n_steps, n_envs)).astype(np.float32)
     dones = rng.random((n_steps, n_envs)) < rng.choice([0.02, 0.2, 0.8])
     returns, lengths = rng.normal(size=n_envs), rng.integers(0, 50, n_envs)
-    before = torch.tensor(returns), torch.tensor(lengths)
+    before = kind(returns.copy()), kind(lengths.copy())
     expected: list[tuple[float, int]] = []
     for t in range(n_steps):
         returns += rewards[t]
@@ -91,9 +93,7 @@ def test_newest_results_equal_a_loop(seed: int) -> None:
             expected.append((float(returns[i]), int(lengths[i])))
             returns[i], lengths[i] = 0.0, 0
     for n in (1, 3, 1000):
-        results = newest_results(
-            torch.as_tensor(rewards), torch.as_tensor(dones), before, n
-        )
+        results = newest_results(kind(rewards), kind(dones), before, n)
         newest = expected[-n:]
         assert [length for _, length in results] == [length for _, length in newest]
         assert [r for r, _ in results] == pytest.approx([r for r, _ in newest])
