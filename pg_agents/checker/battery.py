@@ -183,11 +183,11 @@ def _observed(mdp: TabularMDP, space: spaces.Space[Any] | None) -> TabularMDP:
         raise ValueError(
             f"the battery needs {MAX_STATES} different observations, got {space}"
         )
-    pad = (0, n_missing)
-    transition, reward, terminal = (
-        np.pad(table, (pad, (0, 0), pad)) for table in tables[:3]
-    )
-    initial = np.pad(mdp.initial_distribution, pad)
+    missing = (0, n_missing)
+    shape = missing, (0, 0), missing
+    transition = np.pad(mdp.transition, shape)
+    reward, terminal = np.pad(mdp.reward, shape), np.pad(mdp.terminal, shape)
+    initial = np.pad(mdp.initial_distribution, missing)
     unreachable = np.arange(mdp.n_states, int(space.n))
     transition[unreachable, :, unreachable] = 1.0
     terminal[unreachable, :, unreachable] = True

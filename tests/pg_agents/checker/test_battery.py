@@ -58,11 +58,11 @@ def test_tables_are_deterministic_and_small(n_actions: int) -> None:
 def test_hardly_any_episode_is_truncated_and_half_of_the_random_mdps_are_short(
     n_actions: int,
 ) -> None:
-    for task in battery(n_actions: int) -> None:
+    for task in battery(n_actions):
         policy = table_policy(task)
         alive = oracle.occupancy(task.mdp, policy, 1.0, None).sum()
         within = oracle.occupancy(task.mdp, policy, 1.0, task.horizon).sum()
-        assert alive - within < 0.02
+        assert alive - within < 0.01 * within
         if task.name == "random MDP":
             # P(T > 2) = E[steps in the first 3] - E[steps in the first 2].
             first = [oracle.occupancy(task.mdp, policy, 1.0, h).sum() for h in (2, 3)]
@@ -83,7 +83,7 @@ def test_two_actions_reach_the_goal_of_the_sequence() -> None:
 
 
 def test_the_end_of_an_episode_has_a_value() -> None:
-    for task in battery() -> None:
+    for task in battery():
         values = oracle.state_values(task.mdp, table_policy(task), task.gamma)
         _, _, successors = np.nonzero(task.mdp.terminal)
         assert (np.abs(values[successors]) > 0.05).any()
