@@ -20,6 +20,7 @@ from gymnasium import spaces
 from pg_agents.checker.battery import battery
 from pg_agents.checker.script import stubs, vector
 from pg_agents.checker.script import taps as taps_module
+from pg_agents.checker.script.box_task import box_task
 from pg_agents.checker.script.recording import Recorder, Recording
 from pg_agents.checker.script.sandbox import Job
 from pg_agents.checker.script.stage import RefusedError, Stage
@@ -34,16 +35,22 @@ def make_tasks(
     Raises:
         RefusedError: if there is none.
     """
-    if not isinstance(action_space, spaces.Discrete):
+    if isinstance(action_space, spaces.Discrete):
+        n_doors = int(action_space.n)
+    elif isinstance(action_space, spaces.Box) and len(action_space.shape) == 1:
+        n_doors = 2
+    else:
         raise RefusedError(
             f"the script's environment has the action space {action_space}; Discrete "
             "and one-dimensional Box spaces can be checked"
         )
     try:
-        tasks = battery(int(action_space.n), observation_space=observation_space)
+        tasks = battery(n_doors, observation_space=observation_space)
     except (TypeError, ValueError) as error:
         raise RefusedError(str(error)) from error
     fork, random_mdp, _ = tasks
+    if isinstance(action_space, spaces.Box):
+        return box_task(random_mdp, action_space), box_task(fork, action_space)
     return random_mdp, fork
 
 

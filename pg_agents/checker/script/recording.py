@@ -15,6 +15,10 @@ from pg_agents.checker.script.taps import Faults, Taps
 # Updates after which a task has been seen enough, and transitions.
 _ENOUGH_UPDATES = 100
 _ENOUGH_TRANSITIONS = 400
+# Different windows of transitions.
+_ENOUGH_WINDOWS = 6
+# Runs of a script that ends early, on one task.
+_MOST_RUNS = 3
 # Updates without which the time alone does not end a task.
 _FEWEST_UPDATES = 3
 
@@ -65,39 +69,67 @@ class Recorder:
         self._finish = finish
         self._start = time.monotonic()
         self._seconds = seconds
-        self._first = 0
+        self._task = self._first = 0
+        self._n_runs = self._n_updates = self._n_transitions = 0
+        self._begins_clean = True
         self._records: list[Record] = []
         self._errors: list[str] = []
         self.taps = Taps(stage, self._stepped)
         stage.audience = self.taps
 
     def _stepped(self) -> None:
-        stage, steps = self._stage, self.taps.steps
-        n_transitions = len(stage.log) - self._first
         elapsed = time.monotonic() - self._start
-        share = self._seconds * (stage.phase + 1) / max(1, len(stage.tasks))
-        n_updates = len(steps)
-        enough = n_updates >= _ENOUGH_UPDATES and n_transitions >= _ENOUGH_TRANSITIONS
-        late = elapsed > share and n_updates >= _FEWEST_UPDATES
-        if enough or late or elapsed > self._seconds:
+        late = elapsed > self._share() and len(self.taps.steps) >= _FEWEST_UPDATES
+        if self._is_enough() or late or elapsed > self._seconds:
             self._end_phase()
+            self._next_task()
+
+    def _share(self) -> float:
+        """Returns the time at which the current task should be over."""
+        return self._seconds * (self._task + 1) / max(1, len(self._stage.available))
+
+    def _is_enough(self) -> bool:
+        steps = self.taps.steps
+        n_transitions = len(self._stage.log) - self._first
+        return (
+            self._n_updates + len(steps) >= _ENOUGH_UPDATES
+            and self._n_transitions + n_transitions >= _ENOUGH_TRANSITIONS
+            and len({step.end for step in steps}) >= _ENOUGH_WINDOWS
+        )
 
     def run_again(self) -> bool:
-        """Goes to the next task after the script's end; False if there is none."""
-        if not self._stage.tasks or not self.taps.steps:
+        """Decides, after the script's end, whether it runs again.
+
+        It runs again on the same task until that was seen enough, and then on the next.
+        """
+        if not self.taps.steps:
             return False
+        enough = self._is_enough()
         self._end_phase()
+        self._n_runs += 1
+        late = time.monotonic() - self._start > self._share()
+        if enough or late or self._n_runs == _MOST_RUNS:
+            self._next_task()
+        else:
+            self._stage.start_phase(self._stage.available[self._task])
         self.taps.forget_script()
+        self._begins_clean = True
         return True
 
     def _end_phase(self) -> None:
-        stage = self._stage
         self._decode()
-        if stage.phase + 1 == len(stage.tasks):
-            self.finish()
-        stage.phase += 1
-        self._first = len(stage.log)
+        self._n_updates += len(self.taps.steps)
+        self._n_transitions += len(self._stage.log) - self._first
+        self._first = len(self._stage.log)
+        self._begins_clean = False
         self.taps.start_phase()
+
+    def _next_task(self) -> None:
+        self._task += 1
+        self._n_runs = self._n_updates = self._n_transitions = 0
+        if self._task == len(self._stage.available):
+            self.finish()
+        self._stage.start_phase(self._stage.available[self._task])
 
     def _decode(self) -> None:
         stage, taps = self._stage, self.taps
@@ -109,8 +141,9 @@ class Recorder:
                 stage.phase,
                 stage.log,
                 taps.policy,
-                list(taps.critics.values()),
+                taps.critics,
                 taps.steps,
+                begins_clean=self._begins_clean,
             )
         except NotDecodableError as error:
             self._errors.append(str(error))
@@ -140,7 +173,7 @@ class Recorder:
         )
 
     def _reason(self) -> str:
-        if not self._stage.tasks:
+        if not self._stage.available:
             return (
                 "the script has made no environment with gymnasium.make, make_vec or "
                 "a vector environment of gymnasium"

@@ -20,6 +20,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from pg_agents.checker.script.box_task import BoxTask
 from pg_agents.checker.task import Task
 from pg_envs.dynamics import (
     DynamicsTables,
@@ -151,18 +152,67 @@ class Log:
         return len(self.rows)
 
 
+class Watermark:
+    """Numbers observations in the last bits of their floats.
+
+    A row of a shuffled mini-batch then tells which transition it belongs to. The
+    numbers change an observation by at most 2^-19 of its size.
+
+    Args:
+        shape: of an observation.
+
+    Attributes:
+        n_bits: bits of a number in each coordinate; 0 if the observations have too few
+            coordinates to be numbered.
+    """
+
+    _TOTAL_BITS = 16
+    _MOST_BITS = 4
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        size = int(np.prod(shape))
+        bits = -(-self._TOTAL_BITS // max(1, size))
+        self.n_bits = min(self._MOST_BITS, bits) if size >= 3 else 0
+        self._n_used = min(size, self._TOTAL_BITS // max(1, self.n_bits))
+        self._shifts = self.n_bits * np.arange(self._n_used, dtype=np.int64)
+        self._mask = (1 << self.n_bits) - 1
+        self._transition = np.full(1 << (self.n_bits * self._n_used), -1)
+        self._count = 0
+
+    def mark(self, observation: NDArray[np.float32]) -> int:
+        """Numbers an observation in place, and returns the number."""
+        number = self._count % len(self._transition)
+        self._count += 1
+        self._transition[number] = -1
+        parts = (number >> self._shifts) & self._mask
+        words = observation.reshape(-1)[: self._n_used].view(np.int32)
+        words[:] = (words & ~self._mask) | parts
+        return number
+
+    def acted_on(self, number: int, transition: int) -> None:
+        """Notes that a transition starts from the observation with a number."""
+        self._transition[number] = transition
+
+    def transitions(self, observations: NDArray[Any]) -> NDArray[np.int64]:
+        """Returns the transitions that start from observations `[N, size]`, -1 if none."""
+        words = observations[:, : self._n_used].astype(np.float32).view(np.int32)
+        numbers = ((words.astype(np.int64) & self._mask) << self._shifts).sum(axis=1)
+        found: NDArray[np.int64] = self._transition[numbers]
+        return found
+
+
 class Stage:
     """Makes environments and logs their transitions.
 
     Args:
-        make_tasks: returns the tasks, one per phase, for an observation and an action
-            space.
+        make_tasks: returns the tasks for an observation and an action space.
         seed: of the dynamics; the seeds that a script passes to `reset` are ignored,
             since a script that resets with one seed would see one start.
 
     Attributes:
-        tasks: the tasks, empty until the script makes its first environment.
-        phase: index of the current task; environments take it up at a reset.
+        available: the tasks, empty until the script makes its first environment.
+        tasks: the task of each phase so far.
+        phase: index of the current phase; environments take it up at a reset.
         log: all transitions.
         notes: sentences about what was left out.
     """
@@ -174,12 +224,14 @@ class Stage:
     ) -> None:
         self._make_tasks = make_tasks
         self.rng = np.random.default_rng(seed)
-        self.tasks: tuple[Task, ...] = ()
-        self.tables: tuple[DynamicsTables, ...] = ()
-        self.phase = 0
+        self.available: tuple[Task, ...] = ()
+        self.tasks: list[Task] = []
+        self._tables: list[DynamicsTables] = []
+        self.phase = -1
         self.log = Log()
         self.notes: list[str] = []
         self.audience: Audience | None = None
+        self.watermark = Watermark(())
         self.n_envs = 0
         self.n_episodes = 0
         self._spaces: tuple[spaces.Space[Any], spaces.Space[Any]] | None = None
@@ -191,8 +243,12 @@ class Stage:
         observation_space, action_space, spec = self._spaces_of(env_id, kwargs)
         if self._spaces is None:
             self._spaces = observation_space, action_space
-            self.tasks = self._make_tasks(observation_space, action_space)
-            self.tables = tuple(make_tables(task.mdp) for task in self.tasks)
+            self.available = self._make_tasks(observation_space, action_space)
+            self.start_phase(self.available[0])
+            if isinstance(observation_space, spaces.Box) and np.issubdtype(
+                observation_space.dtype, np.floating
+            ):
+                self.watermark = Watermark(observation_space.shape)
         elif self._spaces[1] != action_space or (
             self._spaces[0].shape != observation_space.shape
         ):
@@ -206,10 +262,24 @@ class Stage:
         self.n_envs += 1
         return env
 
+    def start_phase(self, task: Task) -> None:
+        """Starts a phase; environments take up its task at their next reset."""
+        self.phase += 1
+        self.tasks.append(task)
+        self._tables.append(make_tables(task.mdp))
+
+    def initial_state(self, phase: int) -> int:
+        """Draws the state in which an episode starts."""
+        draw = np.asarray(self.rng.random())
+        return int(initial_state(self._tables[phase], draw))
+
     def advance(self, phase: int, state: int, action: Any) -> Step:  # noqa: ANN401
         """Takes one step of the task of a phase."""
+        task = self.tasks[phase]
+        if isinstance(task, BoxTask):
+            action = int(self.rng.random() < task.door_probability(state, action))
         draw = np.asarray(self.rng.random())
-        return advance(self.tables[phase], np.asarray(state), np.asarray(action), draw)
+        return advance(self._tables[phase], np.asarray(state), np.asarray(action), draw)
 
     def _spaces_of(
         self,
@@ -282,6 +352,7 @@ class StageEnv(gymnasium.Env[Any, Any]):
         self._ended = self._limited = False
         self._last: int | None = None
         self.autoreset_action: Any = None
+        self._number = 0
         # Read by scripts.
         self._max_episode_steps = stage.tasks[0].horizon
 
@@ -295,8 +366,7 @@ class StageEnv(gymnasium.Env[Any, Any]):
             stage.log.abandoned.add(self._last)
         same_phase = self.phase == stage.phase
         self.phase = stage.phase
-        tables = stage.tables[self.phase]
-        self.state = int(initial_state(tables, np.asarray(stage.rng.random())))
+        self.state = stage.initial_state(self.phase)
         self.time, self.episode = 0, stage.n_episodes
         stage.n_episodes += 1
         self._ended = self._limited = False
@@ -305,6 +375,7 @@ class StageEnv(gymnasium.Env[Any, Any]):
             assert stage.audience is not None
             how = stage.audience.acted(self)
             sent, self.autoreset_action = self.autoreset_action, None
+            stage.watermark.acted_on(self._number, len(stage.log))
             stage.log.rows.append(
                 Row(
                     self.phase, old, self._checked(sent), how.drawn, how.graph, 0.0,
@@ -330,6 +401,7 @@ class StageEnv(gymnasium.Env[Any, Any]):
         truncated = not terminated and self.time == limit - 1
         reward, successor = float(step.reward), int(step.state)
         self._last = len(stage.log)
+        stage.watermark.acted_on(self._number, self._last)
         stage.log.rows.append(
             Row(
                 self.phase, self.state, sent, how.drawn, how.graph, reward, successor,
@@ -349,6 +421,8 @@ class StageEnv(gymnasium.Env[Any, Any]):
                 return int(found.item())
         else:
             found = np.asarray(action, dtype=np.float64)
+            if found.size == 1 == int(np.prod(self.action_space.shape)):
+                return found.reshape(self.action_space.shape).copy()
             if found.shape == self.action_space.shape:
                 return found.copy()
         raise gymnasium.error.InvalidAction(
@@ -359,6 +433,11 @@ class StageEnv(gymnasium.Env[Any, Any]):
         observation = self._stage.tasks[self.phase].mdp.observations[self.state]
         if isinstance(self.observation_space, spaces.Discrete):
             return int(observation)
+        watermark = self._stage.watermark
+        if watermark.n_bits:
+            marked = np.array(observation, dtype=np.float32)
+            self._number = watermark.mark(marked)
+            observation = marked
         return np.array(observation, dtype=self.observation_space.dtype)
 
     def render(self) -> Any:  # noqa: ANN401

@@ -8,8 +8,10 @@ and its graph the derivatives by the parameters, so that no module has to be gue
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,18 +19,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pg_agents.checker.script.box_task import BoxTask
 from pg_agents.checker.script.stage import Acted, Stage, StageEnv
 from pg_agents.checker.task import Array
-
-Float32 = NDArray[np.float32]
 
 # Coordinates kept of a parameter's gradient. A gradient has as many unknowns as the
 # states have outputs, so that a random part of a large network determines them.
 _MAX_COORDINATES = 2048
-# Probabilities in float32 differ by rounding between batches; states whose
-# probabilities differ by less than ten times as much are not told apart by them.
-_SAME = 2e-6
+# The outputs of a state differ by rounding, and by the numbers of the observations.
+# States whose outputs differ by less than ten times as much are not told apart by them.
+_SAME = 1e-5
 _MAX_RECENT = 64
+_MAX_ROWS = 8192
 
 
 @dataclass
@@ -62,11 +64,14 @@ class Step:
 
     Attributes:
         end: number of transitions before them.
+        rows: the transitions that the policy was evaluated on, where they are known;
+            the step is then a single one.
         gradients: parameter -> `[C]`, the sum of its gradients.
         n_steps: number of steps.
     """
 
     end: int
+    rows: NDArray[np.int64] | None = None
     gradients: dict[int, Array] = field(default_factory=dict)
     n_steps: int = 0
 
@@ -99,27 +104,48 @@ class Distribution:
     """A tapped distribution over actions.
 
     Args:
-        probabilities: `[N, A]` or `[A]`, with or without a graph.
-        log_probs: the same, logarithms.
-        draw: the drawn actions, if the distribution was sampled from.
+        outputs: `[N, O]` with or without a graph: probabilities of the actions, or
+            means followed by log standard deviations.
+        outputs_of: returns what is differentiated, of a row of `outputs`: logarithms of
+            probabilities.
+
+    Attributes:
+        table: `[N, O]` float64, the outputs.
+        graph: whether they have a graph of gradients.
+        alive: whether it can still be differentiated.
+        draw: `[N]` or `[N, D]`, the drawn actions; None if none was drawn.
     """
 
-    def __init__(self, probabilities: Tensor | None, log_probs: Tensor | None) -> None:
-        given = log_probs if probabilities is None else probabilities
-        assert given is not None
-        self.graph = given.requires_grad
-        # Whether the graph can still be differentiated.
-        self.alive = self.graph
-        self._given = given
-        self._is_log = probabilities is None
-        detached = given.detach().reshape(-1, given.shape[-1]).double()
-        self.table: Array = (detached.exp() if self._is_log else detached).cpu().numpy()
+    def __init__(
+        self, outputs: Tensor, outputs_of: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self._outputs = outputs
+        self._outputs_of = outputs_of
+        self.graph = self.alive = outputs.requires_grad
+        self.table: Array = outputs.detach().double().cpu().numpy()
         self.draw: NDArray[Any] | None = None
 
-    def log_probs(self, row: int) -> Tensor:
-        """Returns the logarithms of a row's probabilities, `[A]`, with a graph."""
-        given = self._given.reshape(-1, self._given.shape[-1])[row]
-        return given if self._is_log else given.log()
+    def differentiable(self, row: int) -> Tensor:
+        """Returns what is differentiated in a row, `[O]`."""
+        with torch.enable_grad():
+            outputs = self._outputs[row]
+            return outputs if self._outputs_of is None else self._outputs_of(outputs)
+
+
+@dataclass(frozen=True)
+class _Input:
+    """The input of an outermost module.
+
+    Attributes:
+        module: the module.
+        states: `[N]`, -1 where a row is no observation of the current task.
+        transitions: `[N]`, the transitions that start from the observations, -1 where
+            none does; None if the observations are not numbered.
+    """
+
+    module: nn.Module
+    states: NDArray[np.int64]
+    transitions: NDArray[np.int64] | None = None
 
 
 class Taps:
@@ -140,18 +166,21 @@ class Taps:
         self._optimizers: list[torch.optim.Optimizer] = []
         self._before: dict[int, Tensor | None] = {}
         self._pending: dict[int, Array] = {}
+        self._base: dict[int, Tensor] = {}
         self._current_draw: Distribution | None = None
         self._recent: list[Distribution] = []
         self._used_rows: set[int] = set()
         self._over = True
         self._quiet = 0
         self._depth = 0
-        self._input_states: NDArray[np.int64] | None = None
+        self._input: _Input | None = None
+        self._inputs: list[_Input] = []
         self.start_phase()
 
     def start_phase(self) -> None:
         """Forgets what belongs to the task before."""
         self.policy = Outputs()
+        # By the weight of the layer that gives the value.
         self.critics: dict[int, Outputs] = {}
         self.steps: list[Step] = []
         self._complete: set[int] = set()
@@ -165,30 +194,63 @@ class Taps:
         self._recent.clear()
         self._current_draw = None
 
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Ignores the functions that a tapped function calls."""
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
+
     # What the script acts with.
 
-    def distribution(
-        self, probabilities: Tensor | None, log_probs: Tensor | None
-    ) -> Distribution | None:
-        """Takes a distribution that the script has computed."""
-        given = log_probs if probabilities is None else probabilities
+    def categorical(self, given: Tensor | None, *, is_log: bool) -> Distribution | None:
+        """Takes probabilities `[..., A]`, or their logarithms."""
         n_actions = self._n_actions()
         if self._quiet or given is None or n_actions is None or given.dim() == 0:
             return None
         if given.shape[-1] != n_actions or not given.is_floating_point():
             return None
-        with torch.no_grad():
-            found = Distribution(probabilities, log_probs)
+        rows = given.reshape(-1, n_actions)
+        found = Distribution(rows, None if is_log else torch.log)
+        if is_log:
+            found.table = np.exp(found.table)
+        return self._take(found)
+
+    def bernoulli(self, probabilities: Tensor) -> Distribution | None:
+        """Takes probabilities of the second of two actions, `[N]` or `[N, 1]`."""
+        if self._quiet or self._n_actions() != 2:
+            return None
+        second = probabilities.reshape(-1, 1)
+        return self._take(
+            Distribution(torch.cat([1.0 - second, second], dim=1), torch.log)
+        )
+
+    def gaussian(self, means: Tensor, deviations: Tensor) -> Distribution | None:
+        """Takes means and standard deviations, `[..., D]`, or `[...]` if D is 1."""
+        task = self._stage.tasks[0] if self._stage.tasks else None
+        if self._quiet or not isinstance(task, BoxTask):
+            return None
+        n = task.n_dimensions
+        means, deviations = torch.broadcast_tensors(means, deviations)
+        if means.numel() % n or (n > 1 and means.shape[-1:] != (n,)):
+            return None
+        outputs = torch.cat([means.reshape(-1, n), deviations.reshape(-1, n).log()], 1)
+        return self._take(Distribution(outputs))
+
+    def _take(self, found: Distribution) -> Distribution:
         self._recent.append(found)
         del self._recent[:-_MAX_RECENT]
-        if found.graph:
+        if found.alive:
             self._differentiate(found)
         return found
 
     def drawn(self, distribution: Distribution | None, actions: Tensor) -> None:
         """Takes the actions that a distribution has drawn."""
         if distribution is not None:
-            distribution.draw = actions.detach().cpu().numpy().reshape(-1)
+            drawn = actions.detach().cpu().numpy()
+            distribution.draw = drawn.reshape(len(distribution.table), -1)
             self._current_draw = distribution
             self._used_rows = set()
 
@@ -219,44 +281,50 @@ class Taps:
                     if other.alive:
                         self._differentiate(other)
         drawn = None
-        if chosen.draw is not None and len(chosen.draw) > row:
-            drawn = int(chosen.draw[row])
+        if chosen.draw is not None:
+            drawn = chosen.draw[row]
         return Acted(drawn, chosen.graph)
 
     def stepped(self) -> None:
         """Forgets distributions that were computed before the last transition."""
         if self._over:
+            self._inputs.clear()
             self._recent.clear()
             self._current_draw = None
             self._used_rows = set()
         self._stepped()
 
     def _n_actions(self) -> int | None:
-        if not self._stage.tasks:
+        tasks = self._stage.tasks
+        if not tasks or isinstance(tasks[0], BoxTask):
             return None
-        return self._stage.tasks[0].mdp.n_actions
+        return tasks[0].mdp.n_actions
 
     def _differentiate(self, distribution: Distribution) -> None:
-        """Takes the derivatives in states that are recognised by their probabilities."""
+        """Takes the derivatives in states that a distribution was computed for."""
         missing = [s for s in self.policy.table if s not in self.policy.jacobian]
+        if not missing:
+            return
+        known = self._input.states if self._input is not None else np.zeros(0)
         for state in missing:
-            distances = np.abs(distribution.table - self.policy.table[state]).max(axis=1)
+            outputs = self.policy.table[state]
+            distances = np.abs(distribution.table - outputs).max(axis=1)
+            if len(known) == len(distances) and (known == state).any():
+                # The states are those of the last input, unless the outputs differ.
+                distances[known != state] = np.inf
+                clear = True
+            else:
+                clear = all(
+                    np.abs(other - outputs).max() > 10 * _SAME
+                    for s, other in self.policy.table.items()
+                    if s != state
+                )
             row = int(distances.argmin())
-            if distances[row] > _SAME:
-                continue
-            others = [s for s in self.policy.table if s != state]
-            clear = all(
-                np.abs(self.policy.table[s] - self.policy.table[state]).max()
-                > 10 * _SAME
-                for s in others
-            )
-            if clear:
+            if clear and distances[row] < _SAME:
                 self._add_jacobian(distribution, row, state)
 
     def _add_jacobian(self, distribution: Distribution, row: int, state: int) -> None:
-        with torch.enable_grad():
-            log_probs = distribution.log_probs(row)
-        parts = self._derivatives(log_probs)
+        parts = self._derivatives(distribution.differentiable(row))
         if parts:
             self.policy.jacobian[state] = parts
 
@@ -308,27 +376,28 @@ class Taps:
 
     def before_module(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Recognises the states in the input of an outermost module."""
-        del module
         if self._depth == 0:
-            self._input_states = self._states_of(inputs[0] if inputs else None)
+            self._input = self._recognise(module, inputs[0] if inputs else None)
+            if self._input is not None and torch.is_grad_enabled():
+                self._inputs.append(self._input)
+                del self._inputs[:-_MAX_RECENT]
         self._depth += 1
 
     def after_module(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
         """Takes the values that a network gives."""
         del inputs
         self._depth = max(0, self._depth - 1)
-        states = self._input_states
         if (
-            states is None
+            self._input is None
             or not isinstance(module, nn.Linear)
             or module.out_features != 1
-            or output.numel() != len(states)
+            or output.numel() != len(self._input.states)
         ):
             return
-        critic = self.critics.setdefault(id(module), Outputs())
+        critic = self.critics.setdefault(self._key(module.weight), Outputs())
         flat = output.reshape(-1)
         values = flat.detach().double().cpu().numpy()
-        for row, state in enumerate(states):
+        for row, state in enumerate(self._input.states):
             if state < 0:
                 continue
             critic.see(int(state), values[row : row + 1])
@@ -338,8 +407,8 @@ class Taps:
                 if parts:
                     critic.jacobian[int(state)] = parts
 
-    def _states_of(self, given: Any) -> NDArray[np.int64] | None:  # noqa: ANN401
-        """Returns the states of observations, -1 where there is none; None if none."""
+    def _recognise(self, module: nn.Module, given: Any) -> _Input | None:  # noqa: ANN401
+        """Recognises the states in a batch of observations; None if there are none."""
         if not isinstance(given, Tensor) or not self._stage.tasks:
             return None
         observations = self._stage.tasks[self._stage.phase].mdp.observations
@@ -348,21 +417,26 @@ class Taps:
         flat = observations.reshape(n_states, -1).astype(np.float64)
         if observations.dtype == np.int64:
             if rows.dtype.kind in "iu":
-                return rows.reshape(-1).astype(np.int64)
+                return _Input(module, rows.reshape(-1).astype(np.int64))
             if rows.shape[-1:] == (n_states,):
-                return rows.reshape(-1, n_states).argmax(axis=1)
+                return _Input(module, rows.reshape(-1, n_states).argmax(axis=1))
             if rows.shape[-1:] != (1,):
                 return None
-        if rows.size % flat.shape[1] or rows.dtype.kind not in "fiu":
+        if rows.dtype.kind not in "fiu" or rows.size % flat.shape[1]:
             return None
         rows = rows.reshape(-1, flat.shape[1])
-        if len(rows) > 4096:
+        if not 0 < len(rows) <= _MAX_ROWS:
             return None
         distances = np.abs(rows[:, None] - flat).max(axis=-1)
         states = distances.argmin(axis=1)
         scale = max(1.0, float(np.abs(flat).max()))
         states[distances.min(axis=1) > 1e-5 * scale] = -1
-        return states if (states >= 0).any() else None
+        if (states < 0).all():
+            return None
+        transitions = None
+        if self._stage.watermark.n_bits and (states >= 0).all():
+            transitions = self._stage.watermark.transitions(rows)
+        return _Input(module, states, transitions)
 
     # Gradients.
 
@@ -401,16 +475,16 @@ class Taps:
                 continue
             if before is None or not bool(before.any()):
                 # Zeroed in the meantime, or never set.
+                self._base.pop(key, None)
                 self._pending[key] = self._cut(parameter, gradient)
-                continue
-            change = self._cut(parameter, gradient - before)
-            if not change.any():
-                continue
-            if key in self._pending:
-                self._pending[key] = self._pending[key] + change
-            else:
+            elif key in self._pending:
+                base = self._base.get(key)
+                total = gradient if base is None else gradient - base
+                self._pending[key] = self._cut(parameter, total)
+            elif not torch.equal(gradient, before):
                 stale = True
-                self._pending[key] = change
+                self._base[key] = before
+                self._pending[key] = self._cut(parameter, gradient - before)
         self.faults.stale += stale
         self._before = {}
 
@@ -418,27 +492,56 @@ class Taps:
         """Records the step of an optimiser."""
         self.faults.n_steps += 1
         end = len(self._stage.log)
-        if not self.steps or self.steps[-1].end != end:
+        rows = self._rows()
+        last = self.steps[-1] if self.steps else None
+        of_policy = self.policy.parameters()
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if (
+            last is None
+            or last.end != end
+            or (
+                (rows is not None or last.rows is not None)
+                and not of_policy.isdisjoint(last.gradients)
+                and not of_policy.isdisjoint(held)
+            )
+        ):
             self.steps.append(Step(end))
         record = self.steps[-1]
         record.n_steps += 1
+        if rows is not None:
+            record.rows = rows
         seen = zeroed = changed = False
         for group in optimizer.param_groups:
             for p in group["params"]:
                 key = self._key(p)
                 pending = self._pending.pop(key, None)
+                base = self._base.pop(key, None)
                 actual = self._cut(p, p.grad)
                 if pending is None:
                     continue
                 seen = True
                 size = float(np.abs(pending).max(initial=0.0))
                 zeroed |= size > 0.0 and not actual.any()
-                changed |= bool(np.abs(actual - pending).max(initial=0.0) > 1e-4 * size)
+                if base is None:
+                    change = np.abs(actual - pending).max(initial=0.0)
+                    changed |= bool(change > 1e-4 * size)
                 total = record.gradients.get(key)
                 record.gradients[key] = pending if total is None else total + pending
         self.faults.empty += not seen
         self.faults.zeroed += zeroed
         self.faults.rescaled += changed and not zeroed
+
+
+    def _rows(self) -> NDArray[np.int64] | None:
+        """Returns the transitions of the last batch that the policy was evaluated on."""
+        inputs, self._inputs = self._inputs, []
+        of_policy = self.policy.parameters()
+        for given in reversed(inputs):
+            if given.transitions is None or (given.transitions < 0).any():
+                continue
+            if any(id(p) in of_policy for p in given.module.parameters()):
+                return given.transitions
+        return None
 
 
 def _leaves(outputs: Tensor) -> list[Tensor]:
@@ -470,64 +573,96 @@ def install(taps: Taps) -> None:
 
 
 def _tap_distributions(taps: Taps) -> None:
-    categorical = torch.distributions.Categorical
-    original_init, original_sample = categorical.__init__, categorical.sample
+    distributions = torch.distributions
 
-    def init(self: Any, probs: Any = None, logits: Any = None, **kwargs: Any) -> None:  # noqa: ANN401
-        taps._quiet += 1
-        try:
-            original_init(self, probs, logits, **kwargs)
-        finally:
-            taps._quiet -= 1
-        self._pgtoy = taps.distribution(
-            None if probs is None else self.probs, None if logits is None else self.logits
-        )
+    def categorical(d: Any) -> Distribution | None:  # noqa: ANN401
+        is_log = "probs" not in vars(d)
+        return taps.categorical(d.logits if is_log else d.probs, is_log=is_log)
 
-    def sample(self: Any, sample_shape: Any = torch.Size()) -> Any:  # noqa: ANN401, B008
-        taps._quiet += 1
-        try:
-            actions = original_sample(self, sample_shape)
-        finally:
-            taps._quiet -= 1
-        taps.drawn(self._pgtoy, actions)
-        return actions
+    def normal(d: Any) -> Distribution | None:  # noqa: ANN401
+        return taps.gaussian(d.loc, d.scale)
 
-    categorical.__init__ = init  # type: ignore[method-assign]
-    categorical.sample = sample  # type: ignore[method-assign]
-    original_multinomial = torch.multinomial
+    def multivariate(d: Any) -> Distribution | None:  # noqa: ANN401
+        return taps.gaussian(d.loc, d.variance.sqrt())
+
+    for kind, take in (
+        (distributions.Categorical, categorical),
+        (distributions.Bernoulli, lambda d: taps.bernoulli(d.probs)),
+        (distributions.Normal, normal),
+        (distributions.MultivariateNormal, multivariate),
+    ):
+        _tap_distribution(taps, kind, take)
+    original = torch.multinomial
 
     def multinomial(probabilities: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        actions = original_multinomial(probabilities, *args, **kwargs)
+        actions = original(probabilities, *args, **kwargs)
         if not taps._quiet:
-            taps.drawn(taps.distribution(probabilities, None), actions)
+            taps.drawn(taps.categorical(probabilities, is_log=False), actions)
         return actions
 
     torch.multinomial = multinomial
     torch.Tensor.multinomial = multinomial  # type: ignore[method-assign, assignment]
+    original_normal = torch.normal
+
+    def draw_normal(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        actions = original_normal(*args, **kwargs)
+        if not taps._quiet and len(args) > 1 and isinstance(args[0], Tensor):
+            deviation = torch.as_tensor(args[1], dtype=args[0].dtype)
+            taps.drawn(taps.gaussian(args[0], deviation), actions)
+        return actions
+
+    torch.normal = draw_normal
+
+
+def _tap_distribution(
+    taps: Taps, kind: Any, take: Callable[[Any], Distribution | None]  # noqa: ANN401
+) -> None:
+    original_init = kind.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        with taps.quiet():
+            original_init(self, *args, **kwargs)
+        self._pgtoy = take(self)
+
+    kind.__init__ = init
+    for name in ("sample", "rsample"):
+        if name in vars(kind) or (name == "sample" and kind.has_rsample):
+            setattr(kind, name, _drawing(taps, getattr(kind, name)))
+
+
+def _drawing(taps: Taps, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def sample(self: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+        with taps.quiet():
+            actions = original(self, *args, **kwargs)
+        if not taps._quiet:
+            taps.drawn(getattr(self, "_pgtoy", None), actions)
+        return actions
+
+    return sample
 
 
 def _tap_softmax(taps: Taps) -> None:
-    functional = nn.functional
-    for owner, name, is_log in (
-        (functional, "softmax", False),
-        (functional, "log_softmax", True),
-        (torch, "softmax", False),
-        (torch, "log_softmax", True),
-        (torch.Tensor, "softmax", False),
-        (torch.Tensor, "log_softmax", True),
-    ):
-        setattr(owner, name, _tapped(taps, getattr(owner, name), is_log))
+    for owner in (nn.functional, torch, torch.Tensor):
+        for name, is_log in (("softmax", False), ("log_softmax", True)):
+            take = partial(taps.categorical, is_log=is_log)
+            setattr(owner, name, _tapped(taps, getattr(owner, name), take))
+    for owner in (nn.functional, torch, torch.Tensor):
+
+        def take_sigmoid(result: Tensor) -> None:
+            if result.dim() == 0 or result.shape[-1] == 1:
+                taps.bernoulli(result)
+
+        setattr(owner, "sigmoid", _tapped(taps, getattr(owner, "sigmoid"), take_sigmoid))
 
 
-def _tapped(taps: Taps, original: Callable[..., Any], is_log: bool) -> Callable[..., Any]:
+def _tapped(
+    taps: Taps, original: Callable[..., Any], take: Callable[[Tensor], Any]
+) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        taps._quiet += 1
-        try:
+        with taps.quiet():
             result = original(*args, **kwargs)
-        finally:
-            taps._quiet -= 1
         if not taps._quiet:
-            taps.distribution(None if is_log else result, result if is_log else None)
+            take(result)
         return result
 
     return run
