@@ -17,6 +17,7 @@ from pg_agents.checker.task import Array, Task
 # float32, or would magnify it.
 _ROUNDING = 1e-6
 _RELIABLE = 2e-3
+_CANCELLED = 1e-3
 
 
 class NotDecodableError(ValueError):
@@ -73,7 +74,7 @@ def decode(
         # The window of the first update may have begun before the phase.
         if end != last:
             first, last = last, end
-        if first is not None and last > first:
+        if first is not None and last > first and decoder.is_finite(step):
             used = _used(step, position, first, last)
             updates.append(decoder.update(step, first, last, used))
     values = None
@@ -156,6 +157,7 @@ class _Decoder:
             [np.full(n, key in self._keys) for key, n in self._order.items()]
         )
         self._span = _span(of_outputs, of_values)
+        self._scale = 0.0
 
     @property
     def basis(self) -> Array | None:
@@ -181,6 +183,11 @@ class _Decoder:
         """Whether a step changes the policy."""
         return not self._keys.isdisjoint(step.gradients)
 
+    def is_finite(self, step: Step) -> bool:
+        """Whether the gradient of the policy's parameters is finite."""
+        gradient = _gradient(step, self._order)
+        return bool(np.isfinite(gradient).all())
+
     def update(
         self, step: Step, first: int, end: int, rows: NDArray[np.int64] | None
     ) -> Update:
@@ -195,8 +202,11 @@ class _Decoder:
             value = np.zeros(self._shape[0])
             value[self._value_states] = self._value_columns @ found[n:]
         rest = gradient - self._span @ (self._span.T @ gradient)
-        norm = float(np.linalg.norm(gradient[self._of_policy]))
         residual = float(np.linalg.norm(rest[self._of_policy]))
+        # A gradient whose terms cancel is rounding alone.
+        norm = float(np.linalg.norm(gradient[self._of_policy]))
+        self._scale = max(norm, self._scale)
+        norm = max(norm, _CANCELLED * self._scale)
         share = residual / norm if norm else 0.0
         return Update(first, end, outputs, value, share, rows)
 

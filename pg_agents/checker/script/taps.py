@@ -88,6 +88,7 @@ class Faults:
         rescaled: steps whose gradients were changed after the backward pass.
         clipped: calls of `clip_grad_norm_` or `clip_grad_value_` that would have
             changed the gradient.
+        not_finite: steps with a gradient that is NaN or infinite.
         moved: changes of parameters without an optimiser.
     """
 
@@ -97,6 +98,7 @@ class Faults:
     empty: int = 0
     rescaled: int = 0
     clipped: int = 0
+    not_finite: int = 0
     moved: int = 0
 
 
@@ -174,7 +176,10 @@ class Taps:
         self._quiet = 0
         self._depth = 0
         self._input: _Input | None = None
+        # Inputs that distributions with a graph were computed from: since the last
+        # backward pass, and those of the backward passes since the last step.
         self._inputs: list[_Input] = []
+        self._batches: list[list[_Input]] = []
         self.start_phase()
 
     def start_phase(self) -> None:
@@ -192,6 +197,7 @@ class Taps:
         self._optimizers.clear()
         self._pending.clear()
         self._recent.clear()
+        self._batches.clear()
         self._current_draw = None
 
     @contextmanager
@@ -242,6 +248,14 @@ class Taps:
     def _take(self, found: Distribution) -> Distribution:
         self._recent.append(found)
         del self._recent[:-_MAX_RECENT]
+        given = self._input
+        if (
+            found.alive
+            and given is not None
+            and len(given.states) == len(found.table)
+            and not (self._inputs and self._inputs[-1] is given)
+        ):
+            self._inputs.append(given)
         if found.alive:
             self._differentiate(found)
         return found
@@ -288,7 +302,7 @@ class Taps:
     def stepped(self) -> None:
         """Forgets distributions that were computed before the last transition."""
         if self._over:
-            self._inputs.clear()
+            self._inputs = []
             self._recent.clear()
             self._current_draw = None
             self._used_rows = set()
@@ -378,9 +392,6 @@ class Taps:
         """Recognises the states in the input of an outermost module."""
         if self._depth == 0:
             self._input = self._recognise(module, inputs[0] if inputs else None)
-            if self._input is not None and torch.is_grad_enabled():
-                self._inputs.append(self._input)
-                del self._inputs[:-_MAX_RECENT]
         self._depth += 1
 
     def after_module(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
@@ -467,6 +478,8 @@ class Taps:
         """Adds what a backward pass has contributed."""
         for distribution in self._recent:
             distribution.alive = False
+        self._batches.append(self._inputs)
+        self._inputs = []
         stale = False
         for key, before in self._before.items():
             parameter = self.parameters[key]
@@ -510,7 +523,7 @@ class Taps:
         record.n_steps += 1
         if rows is not None:
             record.rows = rows
-        seen = zeroed = changed = False
+        seen = zeroed = changed = bad = False
         for group in optimizer.param_groups:
             for p in group["params"]:
                 key = self._key(p)
@@ -520,6 +533,7 @@ class Taps:
                 if pending is None:
                     continue
                 seen = True
+                bad |= not np.isfinite(pending).all()
                 size = float(np.abs(pending).max(initial=0.0))
                 zeroed |= size > 0.0 and not actual.any()
                 if base is None:
@@ -528,20 +542,23 @@ class Taps:
                 total = record.gradients.get(key)
                 record.gradients[key] = pending if total is None else total + pending
         self.faults.empty += not seen
+        self.faults.not_finite += bad
         self.faults.zeroed += zeroed
         self.faults.rescaled += changed and not zeroed
 
 
     def _rows(self) -> NDArray[np.int64] | None:
-        """Returns the transitions of the last batch that the policy was evaluated on."""
-        inputs, self._inputs = self._inputs, []
+        """Returns the transitions that the policy was evaluated on for this step."""
+        batches, self._batches = self._batches, []
         of_policy = self.policy.parameters()
-        for given in reversed(inputs):
-            if given.transitions is None or (given.transitions < 0).any():
-                continue
-            if any(id(p) in of_policy for p in given.module.parameters()):
-                return given.transitions
-        return None
+        found = []
+        for batch in batches:
+            for given in batch:
+                if given.transitions is None or (given.transitions < 0).any():
+                    return None
+                if any(id(p) in of_policy for p in given.module.parameters()):
+                    found.append(given.transitions)
+        return np.concatenate(found) if found else None
 
 
 def _leaves(outputs: Tensor) -> list[Tensor]:
