@@ -19,7 +19,12 @@ from pg_agents.checker.function_subject import TablePolicy
 from pg_envs import TabularEnv, TabularMDP, mdp_from_env, sequence_mdp
 from proofs.unbiased_losses import LOSSES, discounted_to_go, loss_of
 
-KEYS = [mistake.key for mistake in CATALOGUE]
+# Those that have an estimator, or another test of their own.
+KEYS = [
+    mistake.key
+    for mistake in CATALOGUE
+    if mistake.estimators or mistake.key in ("gamma_dropped", "replay", "entropy_sign")
+]
 FEW = 2048
 AT_TRUNCATION: dict[str, Any] = {"horizon": 6, "bootstrap": True}
 
@@ -42,8 +47,11 @@ def diagnosis_of(report: GradientReport) -> Diagnosis:
 
 
 def test_every_mistake_of_the_catalogue_is_planted() -> None:
-    assert len(set(KEYS)) == len(CATALOGUE) == 15
-    assert all(hasattr(pitfalls, key) for key in KEYS)
+    keys = {mistake.key for mistake in CATALOGUE}
+    assert len(keys) == len(CATALOGUE)
+    in_scripts = set(pitfalls.IN_SCRIPTS)
+    assert in_scripts <= keys
+    assert {key for key in keys if hasattr(pitfalls, key)} == keys - in_scripts
 
 
 @pytest.mark.parametrize(
