@@ -467,7 +467,7 @@ CASES: tuple[Case, ...] = (
     *_cases(
         "reinforce_memory",
         "gamma_dropped",
-        _right("factor", "gamma_dropped factor", (".sum() / n_episodes", ".sum()")),
+        _right("factor", "gamma_dropped", (".sum() / n_episodes", ".sum()")),
         _right(
             "mean",
             "gamma_dropped mean_over_steps",
@@ -776,7 +776,7 @@ CASES: tuple[Case, ...] = (
         ),
         _right(
             "sum",
-            "gamma_dropped learned_critic entropy_bonus factor",
+            "gamma_dropped learned_critic entropy_bonus",
             ("torch.stack(log_probs)).mean()", "torch.stack(log_probs)).sum()"),
             ("torch.stack(entropies).mean()", "torch.stack(entropies).sum()"),
         ),
@@ -1134,7 +1134,7 @@ CASES: tuple[Case, ...] = (
         ),
         _right(
             "only_last_episode",
-            "factor",
+            "",
             (
                 "        loss.backward()\n",
                 "        optimizer.zero_grad()\n        loss.backward()\n",
@@ -1281,7 +1281,7 @@ CASES: tuple[Case, ...] = (
     *_cases(
         "trainer_class",
         "mean_over_steps",
-        _right("sum", "factor", ("(logp * weights).mean()", "(logp * weights).sum()")),
+        _right("sum", "", ("(logp * weights).mean()", "(logp * weights).sum()")),
         _right(
             "reward_to_go",
             "mean_over_steps",

@@ -68,7 +68,7 @@ def update():
 
 def main():
     running_reward = 10
-    for i_episode in range(150):
+    for i_episode in range(100):
         state, _ = env.reset()
         ep_reward = 0
         for t in range(1, 10000):

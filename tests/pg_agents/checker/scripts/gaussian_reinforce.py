@@ -70,7 +70,7 @@ class REINFORCE:
 if __name__ == "__main__":
     torch.manual_seed(3)
     agent = REINFORCE(gym.make("Pendulum-v1"))
-    for i in range(30):
+    for i in range(15):
         score = agent.update()
         if i % 5 == 0:
             print(f"update {i:3d}  mean score {score:8.1f}")

@@ -8,7 +8,7 @@ import torch.optim as optim
 from torch.distributions import Categorical
 
 GAMMA = 0.99
-EPISODES = 200
+EPISODES = 120
 
 
 class Policy(nn.Module):
