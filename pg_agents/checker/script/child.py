@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import io
 import os
@@ -27,6 +28,10 @@ from pg_agents.checker.script.stage import RefusedError, Stage
 from pg_agents.checker.task import Task
 
 
+# Most episodes of the fork are longer.
+_SHORT_LIMIT = 6
+
+
 def make_tasks(
     observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> tuple[Task, ...]:
@@ -50,8 +55,10 @@ def make_tasks(
         raise RefusedError(str(error)) from error
     fork, random_mdp, _ = tasks
     if isinstance(action_space, spaces.Box):
-        return box_task(random_mdp, action_space), box_task(fork, action_space)
-    return random_mdp, fork
+        random_mdp = box_task(random_mdp, action_space)
+        fork = box_task(fork, action_space)
+    limited = dataclasses.replace(fork, name="fork, short limit", horizon=_SHORT_LIMIT)
+    return random_mdp, fork, limited
 
 
 def main(job_file: str) -> NoReturn:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 from pg_agents.checker.record import Record
-from pg_agents.checker.script.decode import NotDecodableError, decode
+from pg_agents.checker.script.decode import Actions, NotDecodableError, decode
 from pg_agents.checker.script.stage import Stage
 from pg_agents.checker.script.taps import Faults, Taps
 
@@ -29,6 +29,7 @@ class Recording:
 
     Attributes:
         records: one per task on which updates were recorded.
+        actions: where the actions come from, one entry per record.
         faults: of the order of calls.
         n_updates: number of updates recorded.
         past_end: steps after `terminated` without a reset.
@@ -42,6 +43,7 @@ class Recording:
     """
 
     records: tuple[Record, ...] = ()
+    actions: tuple[Actions, ...] = ()
     faults: Faults = field(default_factory=Faults)
     n_updates: int = 0
     past_end: int = 0
@@ -73,6 +75,7 @@ class Recorder:
         self._n_runs = self._n_updates = self._n_transitions = 0
         self._begins_clean = True
         self._records: list[Record] = []
+        self._actions: list[Actions] = []
         self._errors: list[str] = []
         self.taps = Taps(stage, self._stepped)
         stage.audience = self.taps
@@ -136,7 +139,7 @@ class Recorder:
         if not taps.steps:
             return
         try:
-            record = decode(
+            record, actions = decode(
                 stage.tasks[stage.phase],
                 stage.phase,
                 stage.log,
@@ -150,6 +153,7 @@ class Recorder:
         else:
             if record.updates:
                 self._records.append(record)
+                self._actions.append(actions)
 
     def finish(self, error: str | None = None, traceback: str | None = None) -> None:
         """Reports what was recorded."""
@@ -161,6 +165,7 @@ class Recorder:
         self._finish(
             Recording(
                 records=tuple(self._records),
+                actions=tuple(self._actions),
                 faults=taps.faults,
                 n_updates=sum(len(record.updates) for record in self._records),
                 past_end=stage.log.past_end,

@@ -96,7 +96,7 @@ class Acted(NamedTuple):
 
     Attributes:
         drawn: the action that the policy's distribution drew, before any change by the
-            script; None if it is not known.
+            script; None if nothing was drawn from it.
         graph: whether the distribution has a graph of gradients.
     """
 
@@ -353,6 +353,7 @@ class StageEnv(gymnasium.Env[Any, Any]):
         self._last: int | None = None
         self.autoreset_action: Any = None
         self._number = 0
+        self._before = -1
         # Read by scripts.
         self._max_episode_steps = stage.tasks[0].horizon
 
@@ -409,6 +410,11 @@ class StageEnv(gymnasium.Env[Any, Any]):
             )
         )
         self.state, self.time = successor, self.time + 1
+        if self._limited:
+            # The script goes on: for it, the limit did not end the episode.
+            before = self._before
+            stage.log.rows[before] = stage.log.rows[before]._replace(truncated=False)
+        self._before = self._last
         self._ended |= terminated
         self._limited |= truncated
         stage.audience.stepped()

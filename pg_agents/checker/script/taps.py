@@ -268,6 +268,20 @@ class Taps:
             self._current_draw = distribution
             self._used_rows = set()
 
+    def drawn_by_numpy(self, probabilities: Array, action: NDArray[Any]) -> None:
+        """Takes an action that NumPy has drawn with given probabilities."""
+        for found in reversed(self._recent):
+            if (
+                len(found.table) == 1
+                and action.size == 1
+                and probabilities.shape == found.table[0].shape
+                and np.abs(probabilities - found.table[0]).max() < _SAME
+            ):
+                found.draw = action.reshape(1, 1)
+                self._current_draw = found
+                self._used_rows = set()
+                return
+
     def acted(self, env: StageEnv) -> Acted:
         """Finds the distribution that the script's action comes from."""
         chosen, row = self._current_draw, env.row
@@ -619,6 +633,16 @@ def _tap_distributions(taps: Taps) -> None:
 
     torch.multinomial = multinomial
     torch.Tensor.multinomial = multinomial  # type: ignore[method-assign, assignment]
+    original_choice = np.random.choice
+
+    def choice(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        drawn = original_choice(*args, **kwargs)
+        probabilities = kwargs.get("p", args[3] if len(args) > 3 else None)
+        if probabilities is not None:
+            taps.drawn_by_numpy(np.asarray(probabilities), np.asarray(drawn))
+        return drawn
+
+    np.random.choice = choice
     original_normal = torch.normal
 
     def draw_normal(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
