@@ -18,19 +18,19 @@ from pg_agents.cli import run, sweep
 from pg_agents.cli.plot import add_compare_parser, add_plot_parser
 
 _REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
-_DEFAULT_ENV = "PGToy-Sequence-v0"
 _PICTURES = (".png", ".pdf", ".svg")
 
 _EPILOG = """\
 examples:
   pgtoy check my_reinforce.py:loss
-  pgtoy check my_package.losses:reinforce --gamma 0.99 --plot check.png
+  pgtoy check my_package.losses:actor_loss --policy my_package.nets:Actor --gamma 0.99
+  pgtoy check my_reinforce.py:loss --target algorithm --plot check.png
   pgtoy check stable_baselines3:A2C --env FrozenLake-v1
 
 The object is a function (batch, policy) -> loss or gradient, a model with
 Stable-Baselines3's interface, or the class of one, which is made with "MlpPolicy" and
-its defaults. The exit status is 0 if the gradient is unbiased, 1 if it is not, 2 if it
-could not be checked, and 3 if the sample was too small to tell.
+its defaults. The exit status is 0 if the gradient is right for the target, 1 if it is
+not, 2 if it could not be checked, and 3 if the sample was too small to tell.
 """
 
 
@@ -83,25 +83,34 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
     )
     add = check.add_argument
     add("subject", metavar="module:object", help="a module, or a .py file")
-    add("--env", default=_DEFAULT_ENV, help="id of a tabular environment (%(default)s)")
+    add(
+        "--target",
+        choices=("exact", "algorithm"),
+        default="exact",
+        help="exact: the gradient of the expected discounted return, up to a positive "
+        "factor; algorithm: also what documented algorithms have (%(default)s)",
+    )
+    add("--env", help="id of a tabular environment (a battery of three tasks)")
+    add("--policy", metavar="module:object", help="for functions: the network")
+    add(
+        "--critic",
+        metavar="own|exact|module:object",
+        default="own",
+        help="exact: replace the model's critic by exact values; module:object, for "
+        "functions: what fills batch.values (exact values, or those of the policy)",
+    )
     add("--gamma", type=float, help="discount factor (the model's own, or 0.9)")
-    add("--horizon", type=int, help="time limit in steps (the environment's own)")
+    add("--horizon", type=int, help="time limit in steps (the environment's, or 100)")
     add(
         "--bootstrap",
         action="store_true",
         help="the time limit is not part of the task: bootstrap there",
     )
-    add("--episodes", type=int, help="to sample (16384; 2048 or fewer for a model)")
+    add("--episodes", type=int, help="per task (8192; 2048 or fewer for a model)")
     add("--batch-size", type=int, default=8, help="episodes per call (%(default)s)")
     add("--envs", type=int, default=4, help="environments they come from (%(default)s)")
-    add(
-        "--critic",
-        choices=("own", "exact"),
-        default="own",
-        help="exact: replace the model's critic by exact values",
-    )
     add("--seed", type=int, default=0, help="of the sampling (%(default)s)")
-    add("--plot", type=Path, metavar="FILE", help="draw the estimates (png, pdf, svg)")
+    add("--plot", type=Path, metavar="FILE", help="draw the gradient (png, pdf, svg)")
     add("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=_check)
 
@@ -118,41 +127,72 @@ def _check(options: argparse.Namespace) -> int:
             endings = ", ".join(_PICTURES)
             raise ValueError(f"--plot must end in {endings}, got {options.plot}")
         check_writable(options.plot)
+    modules: dict[str, ModuleType] = {}
+    policy, critic = options.policy, options.critic
+    if policy is not None:
+        policy = _made("--policy", policy, modules)
+    if critic not in ("own", "exact"):
+        critic = _made("--critic", critic, modules)
     report = check_policy_gradient(
-        _subject(options.subject, options.env, options.seed),
+        _subject(options.subject, options.env, options.seed, modules),
         options.env,
+        target=options.target,
         gamma=options.gamma,
         horizon=options.horizon,
         bootstrap=options.bootstrap,
+        policy=policy,
+        critic=critic,
         n_episodes=options.episodes,
         batch_size=options.batch_size,
         n_envs=options.envs,
-        critic=options.critic,
         seed=options.seed,
     )
     print(report.to_json() if options.json else report)
     if options.plot is not None:
         save_figure(draw_report(report), options.plot)
         print(f"plot: {options.plot}", file=sys.stderr)
-    return {"unbiased": 0, "undecided": 3}.get(report.verdict, 1)
+    return report.exit_status
 
 
-def _subject(name: str, env: str, seed: int) -> Any:  # noqa: ANN401
+def _subject(
+    name: str, env: str | None, seed: int, modules: dict[str, ModuleType]
+) -> Any:  # noqa: ANN401
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+    subject = _imported("the subject", name, modules)
+    if isinstance(subject, type) and issubclass(subject, OnPolicyAlgorithm):
+        return subject("MlpPolicy", env or _battery_env(), seed=seed)  # type: ignore[call-arg]
+    return subject
+
+
+def _battery_env() -> Any:  # noqa: ANN401
+    from pg_agents.checker.battery import battery
+    from pg_envs import TabularEnv
+
+    return TabularEnv(battery()[0].mdp)
+
+
+def _made(argument: str, name: str, modules: dict[str, ModuleType]) -> Any:  # noqa: ANN401
+    """Returns the module or function of a name; a class is called without arguments."""
+    found = _imported(argument, name, modules)
+    return found() if isinstance(found, type) else found
+
+
+def _imported(argument: str, name: str, modules: dict[str, ModuleType]) -> Any:  # noqa: ANN401
+    """Returns the object of a name; modules are imported once per command."""
     module_name, colon, path = name.rpartition(":")
     if not (colon and module_name and path):
         raise ValueError(
-            f"the subject must read module:object or file.py:object, got {name!r}"
+            f"{argument} must read module:object or file.py:object, got {name!r}"
         )
-    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-
-    subject: Any = _import_module(module_name)
+    if module_name not in modules:
+        modules[module_name] = _import_module(module_name)
+    found: Any = modules[module_name]
     for part in path.split("."):
-        if not hasattr(subject, part):
+        if not hasattr(found, part):
             raise AttributeError(f"{module_name} has no {path}")
-        subject = getattr(subject, part)
-    if isinstance(subject, type) and issubclass(subject, OnPolicyAlgorithm):
-        return subject("MlpPolicy", env, seed=seed)  # type: ignore[call-arg]
-    return subject
+        found = getattr(found, part)
+    return found
 
 
 def _import_module(name: str) -> ModuleType:
