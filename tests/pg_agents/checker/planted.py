@@ -375,7 +375,7 @@ CASES: tuple[Case, ...] = (
         ),
         _wrong(
             "logit",
-            "",
+            "logit",
             (
                 "log_p[torch.arange(len(actions)), torch.tensor(actions)]",
                 "logits[torch.arange(len(actions)), torch.tensor(actions)]",
@@ -930,7 +930,7 @@ CASES: tuple[Case, ...] = (
         ),
         _wrong(
             "reparameterized",
-            "",
+            "action_not_detached",
             ("action = dist.sample()", "action = dist.rsample()"),
             ("np.clip(action.numpy()", "np.clip(action.detach().numpy()"),
         ),
