@@ -22,7 +22,11 @@ from pg_agents.checker.battery import battery
 from pg_agents.checker.script import stubs, vector
 from pg_agents.checker.script import taps as taps_module
 from pg_agents.checker.script.box_task import box_task
-from pg_agents.checker.script.recording import Recorder, Recording
+from pg_agents.checker.script.recording import (
+    SHORT_LIMIT_NAME,
+    Recorder,
+    Recording,
+)
 from pg_agents.checker.script.sandbox import Job
 from pg_agents.checker.script.stage import RefusedError, Stage
 from pg_agents.checker.task import Task
@@ -57,7 +61,7 @@ def make_tasks(
     if isinstance(action_space, spaces.Box):
         random_mdp = box_task(random_mdp, action_space)
         fork = box_task(fork, action_space)
-    limited = dataclasses.replace(fork, name="fork, short limit", horizon=_SHORT_LIMIT)
+    limited = dataclasses.replace(fork, name=SHORT_LIMIT_NAME, horizon=_SHORT_LIMIT)
     return random_mdp, fork, limited
 
 

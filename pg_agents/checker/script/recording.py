@@ -12,6 +12,8 @@ from pg_agents.checker.script.decode import Actions, NotDecodableError, decode
 from pg_agents.checker.script.stage import Stage
 from pg_agents.checker.script.taps import Faults, Taps
 
+# The task on which a time limit ends most episodes.
+SHORT_LIMIT_NAME = "fork, short limit"
 # Updates after which a task has been seen enough, and transitions.
 _ENOUGH_UPDATES = 100
 _ENOUGH_TRANSITIONS = 400
