@@ -10,6 +10,7 @@ import pickle
 import random
 import runpy
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,7 +31,6 @@ from pg_agents.checker.script.recording import (
 from pg_agents.checker.script.sandbox import Job
 from pg_agents.checker.script.stage import RefusedError, Stage
 from pg_agents.checker.task import Task
-
 
 # Most episodes of the fork are longer.
 _SHORT_LIMIT = 6
@@ -91,6 +91,8 @@ def main(job_file: str) -> NoReturn:
         _run(job)
         # A script that ends early runs again, on the next task.
         while recorder.run_again():
+            # It must not find the files of the run before.
+            os.chdir(tempfile.mkdtemp(dir=job.result.parent))
             _run(job)
     except RefusedError as refusal:
         error = str(refusal)

@@ -126,6 +126,14 @@ def _ends(recording: Recording) -> list[Finding]:
             "never does."
         )
         found.append(_finding("truncation_ignored", "mistake", text))
+    if recording.old_observations > _SHARE * recording.n_transitions:
+        text = (
+            f"in {recording.old_observations} of {recording.n_transitions} steps the "
+            "action was computed from an older observation than the environment's last "
+            "one, for example from the first of two calls of reset()."
+        )
+        title = "action computed from an old observation"
+        found.append(_finding("old_observation", "warning", text, title))
     if recording.past_end:
         text = (
             f"the script takes {recording.past_end} steps after terminated=True, "
@@ -153,6 +161,13 @@ def _gradients(recording: Recording) -> list[Finding]:
         )
         title = "gradients zeroed before the step"
         found.append(_finding("zeroed_before_step", "mistake", text, title))
+    if faults.empty > n_steps // 2:
+        text = (
+            f"{faults.empty} of {n_steps} steps of the optimisers follow no backward "
+            "pass, or one that reaches none of their parameters."
+        )
+        title = "steps without a gradient"
+        found.append(_finding("empty_step", "warning", text, title))
     if faults.not_finite:
         text = (
             f"in {faults.not_finite} of {n_steps} updates the gradient is NaN or "
@@ -166,7 +181,9 @@ def _gradients(recording: Recording) -> list[Finding]:
             "which shortens long gradients and so weights updates unequally; the "
             "gradient before clipping was examined."
         )
-        found.append(_finding("gradient_clipped", "departure", text, "gradient clipped"))
+        found.append(
+            _finding("gradient_clipped", "departure", text, "gradient clipped")
+        )
     if faults.rescaled > _SHARE * n_steps:
         text = (
             f"in {faults.rescaled} of {n_steps} updates the script changes the gradient "

@@ -73,9 +73,7 @@ def run(
         work, result = Path(folder, "work"), Path(folder, "result.pickle")
         work.mkdir()
         seconds = max(1.0, timeout_s - _GRACE_S)
-        job = Job(
-            script.resolve(), tuple(args), entry, text, seconds, seed, result
-        )
+        job = Job(script.resolve(), tuple(args), entry, text, seconds, seed, result)
         job_file, output = Path(folder, "job.pickle"), Path(folder, "output.txt")
         job_file.write_bytes(pickle.dumps(job))
         with output.open("wb") as sink:

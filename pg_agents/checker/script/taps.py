@@ -115,7 +115,9 @@ class Distribution:
         table: `[N, O]` float64, the outputs.
         graph: whether they have a graph of gradients.
         alive: whether it can still be differentiated.
-        draw: `[N]` or `[N, D]`, the drawn actions; None if none was drawn.
+        draw: `[N, 1]` or `[N, D]`, the drawn actions; None if none was drawn.
+        states: `[N]`, the states that it was computed for, -1 where unknown; None if
+            none is known.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Distribution:
         self.graph = self.alive = outputs.requires_grad
         self.table: Array = outputs.detach().double().cpu().numpy()
         self.draw: NDArray[Any] | None = None
+        self.states: NDArray[np.int64] | None = None
 
     def differentiable(self, row: int) -> Tensor:
         """Returns what is differentiated in a row, `[O]`."""
@@ -249,13 +252,10 @@ class Taps:
         self._recent.append(found)
         del self._recent[:-_MAX_RECENT]
         given = self._input
-        if (
-            found.alive
-            and given is not None
-            and len(given.states) == len(found.table)
-            and not (self._inputs and self._inputs[-1] is given)
-        ):
-            self._inputs.append(given)
+        if given is not None and len(given.states) == len(found.table):
+            found.states = given.states
+            if found.alive and not (self._inputs and self._inputs[-1] is given):
+                self._inputs.append(given)
         if found.alive:
             self._differentiate(found)
         return found
@@ -298,12 +298,15 @@ class Taps:
             matching = [d for d in self._recent if len(d.table) == env.width]
             chosen = matching[-1] if matching else None
         if chosen is None:
-            return Acted(None, False)
+            return Acted(None, False, env.state)
         self._used_rows.add(row)
+        state = env.state
         if env.phase == self._stage.phase:
-            self.policy.see(env.state, chosen.table[row])
-            if chosen.alive and env.state not in self.policy.jacobian:
-                self._add_jacobian(chosen, row, env.state)
+            if chosen.states is not None and chosen.states[row] >= 0:
+                state = int(chosen.states[row])
+            self.policy.see(state, chosen.table[row])
+            if chosen.alive and state not in self.policy.jacobian:
+                self._add_jacobian(chosen, row, state)
             elif not chosen.graph:
                 for other in self._recent:
                     if other.alive:
@@ -311,11 +314,12 @@ class Taps:
         drawn = None
         if chosen.draw is not None:
             drawn = chosen.draw[row]
-        return Acted(drawn, chosen.graph)
+        return Acted(drawn, chosen.graph, state)
 
     def stepped(self) -> None:
         """Forgets distributions that were computed before the last transition."""
         if self._over:
+            self._input = None
             self._inputs = []
             self._recent.clear()
             self._current_draw = None
@@ -333,22 +337,23 @@ class Taps:
         missing = [s for s in self.policy.table if s not in self.policy.jacobian]
         if not missing:
             return
-        known = self._input.states if self._input is not None else np.zeros(0)
+        known = distribution.states
+        if known is not None and (known < 0).any():
+            known = None
         for state in missing:
             outputs = self.policy.table[state]
             distances = np.abs(distribution.table - outputs).max(axis=1)
-            if len(known) == len(distances) and (known == state).any():
+            if known is not None:
                 # The states are those of the last input, unless the outputs differ.
                 distances[known != state] = np.inf
-                clear = True
-            else:
-                clear = all(
-                    np.abs(other - outputs).max() > 10 * _SAME
-                    for s, other in self.policy.table.items()
-                    if s != state
-                )
+            elif any(
+                np.abs(other - outputs).max() < 10 * _SAME
+                for s, other in self.policy.table.items()
+                if s != state
+            ):
+                continue
             row = int(distances.argmin())
-            if clear and distances[row] < _SAME:
+            if distances[row] < _SAME:
                 self._add_jacobian(distribution, row, state)
 
     def _add_jacobian(self, distribution: Distribution, row: int, state: int) -> None:
@@ -359,7 +364,9 @@ class Taps:
     def _derivatives(self, outputs: Tensor) -> dict[int, Array]:
         """Returns the derivatives `[O, C]` of outputs `[O]` by each parameter."""
         leaves = _leaves(outputs)
-        held = {id(p) for o in self._optimizers for g in o.param_groups for p in g["params"]}
+        held = {
+            id(p) for o in self._optimizers for g in o.param_groups for p in g["params"]
+        }
         if held and not any(id(leaf) in held for leaf in leaves):
             return {}
         rows: dict[int, list[Array]] = {}
@@ -405,10 +412,13 @@ class Taps:
     def before_module(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Recognises the states in the input of an outermost module."""
         if self._depth == 0:
-            self._input = self._recognise(module, inputs[0] if inputs else None)
+            # Otherwise it is the last one's, which `F.relu(self.fc1(x))` hands on to
+            # the next layer.
+            found = self._recognise(module, inputs[0] if inputs else None)
+            self._input = found or self._input
         self._depth += 1
 
-    def after_module(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
+    def after_module(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """Takes the values that a network gives."""
         del inputs
         self._depth = max(0, self._depth - 1)
@@ -432,7 +442,7 @@ class Taps:
                 if parts:
                     critic.jacobian[int(state)] = parts
 
-    def _recognise(self, module: nn.Module, given: Any) -> _Input | None:  # noqa: ANN401
+    def _recognise(self, module: nn.Module, given: Any) -> _Input | None:
         """Recognises the states in a batch of observations; None if there are none."""
         if not isinstance(given, Tensor) or not self._stage.tasks:
             return None
@@ -560,7 +570,6 @@ class Taps:
         self.faults.zeroed += zeroed
         self.faults.rescaled += changed and not zeroed
 
-
     def _rows(self) -> NDArray[np.int64] | None:
         """Returns the transitions that the policy was evaluated on for this step."""
         batches, self._batches = self._batches, []
@@ -606,14 +615,14 @@ def install(taps: Taps) -> None:
 def _tap_distributions(taps: Taps) -> None:
     distributions = torch.distributions
 
-    def categorical(d: Any) -> Distribution | None:  # noqa: ANN401
+    def categorical(d: Any) -> Distribution | None:
         is_log = "probs" not in vars(d)
         return taps.categorical(d.logits if is_log else d.probs, is_log=is_log)
 
-    def normal(d: Any) -> Distribution | None:  # noqa: ANN401
+    def normal(d: Any) -> Distribution | None:
         return taps.gaussian(d.loc, d.scale)
 
-    def multivariate(d: Any) -> Distribution | None:  # noqa: ANN401
+    def multivariate(d: Any) -> Distribution | None:
         return taps.gaussian(d.loc, d.variance.sqrt())
 
     for kind, take in (
@@ -625,7 +634,7 @@ def _tap_distributions(taps: Taps) -> None:
         _tap_distribution(taps, kind, take)
     original = torch.multinomial
 
-    def multinomial(probabilities: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def multinomial(probabilities: Tensor, *args: Any, **kwargs: Any) -> Any:
         actions = original(probabilities, *args, **kwargs)
         if not taps._quiet:
             taps.drawn(taps.categorical(probabilities, is_log=False), actions)
@@ -635,7 +644,7 @@ def _tap_distributions(taps: Taps) -> None:
     torch.Tensor.multinomial = multinomial  # type: ignore[method-assign, assignment]
     original_choice = np.random.choice
 
-    def choice(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def choice(*args: Any, **kwargs: Any) -> Any:
         drawn = original_choice(*args, **kwargs)
         probabilities = kwargs.get("p", args[3] if len(args) > 3 else None)
         if probabilities is not None:
@@ -645,7 +654,7 @@ def _tap_distributions(taps: Taps) -> None:
     np.random.choice = choice
     original_normal = torch.normal
 
-    def draw_normal(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def draw_normal(*args: Any, **kwargs: Any) -> Any:
         actions = original_normal(*args, **kwargs)
         if not taps._quiet and len(args) > 1 and isinstance(args[0], Tensor):
             deviation = torch.as_tensor(args[1], dtype=args[0].dtype)
@@ -656,11 +665,13 @@ def _tap_distributions(taps: Taps) -> None:
 
 
 def _tap_distribution(
-    taps: Taps, kind: Any, take: Callable[[Any], Distribution | None]  # noqa: ANN401
+    taps: Taps,
+    kind: Any,
+    take: Callable[[Any], Distribution | None],
 ) -> None:
     original_init = kind.__init__
 
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
         with taps.quiet():
             original_init(self, *args, **kwargs)
         self._pgtoy = take(self)
@@ -672,7 +683,7 @@ def _tap_distribution(
 
 
 def _drawing(taps: Taps, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def sample(self: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+    def sample(self: Any, *args: Any, **kwargs: Any) -> Tensor:
         with taps.quiet():
             actions = original(self, *args, **kwargs)
         if not taps._quiet:
@@ -693,13 +704,13 @@ def _tap_softmax(taps: Taps) -> None:
             if result.dim() == 0 or result.shape[-1] == 1:
                 taps.bernoulli(result)
 
-        setattr(owner, "sigmoid", _tapped(taps, getattr(owner, "sigmoid"), take_sigmoid))
+        owner.sigmoid = _tapped(taps, owner.sigmoid, take_sigmoid)
 
 
 def _tapped(
     taps: Taps, original: Callable[..., Any], take: Callable[[Tensor], Any]
 ) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def run(*args: Any, **kwargs: Any) -> Any:
         with taps.quiet():
             result = original(*args, **kwargs)
         if not taps._quiet:
@@ -724,7 +735,7 @@ def _hold_optimizers(taps: Taps) -> None:
     base = torch.optim.Optimizer
     original_init = base.__init__
 
-    def step(self: Any, closure: Any = None, **_: Any) -> Any:  # noqa: ANN401
+    def step(self: Any, closure: Any = None, **_: Any) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -732,7 +743,7 @@ def _hold_optimizers(taps: Taps) -> None:
         taps.step(self)
         return loss
 
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
         original_init(self, *args, **kwargs)
         self.step = types.MethodType(step, self)
         taps.optimizer(self)
@@ -743,7 +754,9 @@ def _hold_optimizers(taps: Taps) -> None:
 def _hold_clipping(taps: Taps) -> None:
     utilities = nn.utils
 
-    def clip_norm(parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+    def clip_norm(
+        parameters: Any, max_norm: float, *args: Any, **kwargs: Any
+    ) -> Tensor:
         if isinstance(parameters, Tensor):
             parameters = [parameters]
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -756,7 +769,7 @@ def _hold_clipping(taps: Taps) -> None:
         taps.faults.clipped += bool(total > max_norm)
         return total
 
-    def clip_value(parameters: Any, clip: float, **_: Any) -> None:  # noqa: ANN401
+    def clip_value(parameters: Any, clip: float, **_: Any) -> None:
         if isinstance(parameters, Tensor):
             parameters = [parameters]
         largest = [p.grad.abs().max() for p in parameters if p.grad is not None]
@@ -769,7 +782,9 @@ def _hold_clipping(taps: Taps) -> None:
 
 
 def _switch_dropout_off(taps: Taps) -> None:
-    note = "dropout is switched off: with it the same policy acts and learns differently"
+    note = (
+        "dropout is switched off: with it the same policy acts and learns differently"
+    )
 
     def identity(given: Tensor, *_: Any, **__: Any) -> Tensor:
         if note not in taps.notes:
