@@ -118,16 +118,12 @@ class ModelSubject:
     @property
     def notes(self) -> tuple[str, ...]:
         """Remarks for the report."""
-        norms = self._recorder.norms
-        if self._clipped_at is None or not norms:
-            return ()
-        share = sum(norm > self._clipped_at for norm in norms) / len(norms)
-        if share == 0.0:
+        clipped_at = self._clipped_at
+        if clipped_at is None or max(self._recorder.norms, default=0.0) <= clipped_at:
             return ()
         return (
-            f"max_grad_norm={self._clipped_at:g} clips the gradient in {share:.0%} of "
-            "the updates (the norm over all parameters of the optimiser); it is "
-            "compared before clipping",
+            f"max_grad_norm={clipped_at:g} clips gradients (by the norm of all "
+            "parameters of the optimiser); they are compared before clipping",
         )
 
     def record(self, progress: Progress) -> Record:
