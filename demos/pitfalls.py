@@ -25,6 +25,8 @@ from pg_agents.checker import Episode, EpisodeBatch
 Policy = Callable[[Tensor], Categorical]
 
 IN_SCRIPTS = (
+    "logit",
+    "action_not_detached",
     "clipped_action",
     "next_value_not_detached",
     "actions_not_sampled",

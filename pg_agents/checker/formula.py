@@ -249,6 +249,7 @@ class Frame:
         self.time = column("time").astype(np.int64)
         env, episode = column("env").astype(np.int64), column("episode")
         self.env = env
+        self.task_gamma = np.array([r.task.gamma for r in records])[record]
         self.done = self.terminated | self.truncated
         n = len(self.update)
         new_update = _changes(self.update)
@@ -418,6 +419,10 @@ class Sequences:
         following[order[:-1]] = np.where(_changes(group)[1:], n, order[1:])
         # `[K]`, K where there is none.
         self.next: IntArray = following[:n]
+        ends = np.append(starts[1:], n) - 1
+        # `[K]`, the last row of the sequence.
+        self.last: IntArray = np.empty(n, dtype=np.int64)
+        self.last[order] = order[np.repeat(ends, lengths)]
 
     def solve(self, a: Array, b: Array) -> Array:
         """Returns x, `[G, K]`, for a and b `[G, K]`."""
@@ -480,8 +485,12 @@ def advantages(frame: Frame, formula: Formula, gammas: Array, lams: Array) -> Ar
         gammas: `[G]`.
         lams: `[G]`.
     """
-    x = credits(frame, formula, gammas, lams)
-    x = transformed(frame, x, formula)
+    return centred(frame, credits(frame, formula, gammas, lams), formula, gammas)
+
+
+def centred(frame: Frame, credit: Array, formula: Formula, gammas: Array) -> Array:
+    """Returns credits `[G, K]` minus the baseline, scaled, `[G, K]`."""
+    x = transformed(frame, credit, formula)
     return scaled(frame, subtracted(frame, x, formula, gammas), formula)
 
 
@@ -536,13 +545,15 @@ def continues(frame: Frame, kind: str) -> Array:
     going = 1.0 - frame.done.astype(np.float64)
     if kind == "both":
         return going
-    # Off by one: the flag of the next step, or of the one before.
+    # Off by one: the flag of the next step, or of the one before. Where there is none,
+    # it is that of the step before the window, 0, or that of the window's last step.
     sequences = frame.follow(along or "chain", reverse=kind != "next")
     there = sequences.next < len(frame)
     missing = {
         "next": going,
         "previous": 1.0 - frame.done_before,
         "previous_zero": np.ones(len(frame)),
+        "rolled": going[frame.follow(along or "chain").last],
     }[kind]
     return np.where(there, sequences.shift(going[None])[0], missing)
 
@@ -580,6 +591,8 @@ def _bootstrapped(
     following = frame.seen_value if formula.successor == "seen" else frame.next_value
     if formula.successor == "same":
         following = np.where(frame.last_in_chain, value, following)
+    elif formula.successor == "same_always":
+        following = value
     elif formula.successor == "none":
         following = np.where(frame.last_in_chain, 0.0, following)
     bootstrap = following * continues(frame, formula.bootstrap)
@@ -741,6 +754,8 @@ def discounts(frame: Frame, kind: str, gamma: float) -> Array:
         time[order] = count
     else:
         time = frame.time.astype(np.float64)
+    if kind == "task_gamma_t":
+        return np.power(frame.task_gamma, time)
     discount: Array = np.power(gamma, 2 * time if kind == "gamma_2t" else time)
     return discount
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pg_agents.checker.formula import (
     USES_CRITIC,
@@ -19,6 +22,8 @@ from pg_agents.checker.formula import (
     Frame,
     Window,
     advantages,
+    centred,
+    credits,
     directions,
     entropy_gradient,
     multiplier,
@@ -41,7 +46,7 @@ _SCREEN_ROWS = 120
 _VERIFY_ROWS = 4_000
 _MAX_PROJECTIONS = 48
 _GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
-_LAMBDAS = (0.95, 0.97, 0.9, 0.92, 0.98, 0.99, 0.8, 0.5)
+_LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
 # Rows that are screened at once.
 _CHUNK = 4_000_000
 
@@ -197,7 +202,7 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
     ends = ["both"]
     if traits.truncation:
         ends.append("terminated")
-    shifted = ("previous", "previous_zero", "next", "ignored")
+    shifted = ("previous", "previous_zero", "rolled", "next", "ignored")
     ends += [f"{kind}{way}" for kind in shifted for way in along]
     if traits.several_envs:
         ends.append("both@flat")
@@ -221,7 +226,7 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
             yield formula
     if not traits.critic:
         return
-    bootstraps = ["both", "ignored", "previous", "previous_zero", "next"]
+    bootstraps = ["both", "ignored", "previous", "previous_zero", "rolled", "next"]
     if traits.truncation:
         bootstraps.insert(1, "terminated")
     successors = ["true", "seen", "same", "same_always", "none"]
@@ -255,9 +260,9 @@ def _with_critic(
         if level(formula) > budget:
             continue
         yield replace(formula, credit="bootstrapped")
-        for lam in _LAMBDAS:
+        for lam in _LAMBDAS[: 3 if level(formula) else None]:
             yield replace(formula, credit="lambda", lam=lam)
-        if base.order == "kept" and base.rewards == "raw":
+        if not level(formula):
             for n in (2, 3, 4, 5):
                 yield replace(formula, credit="n_step", n=n)
 
@@ -268,6 +273,9 @@ def _centrings(
     """Yields baseline, scale, ddof and transform for a credit."""
     yield "none", "none", 1, "none"
     if credit.credit == "one":
+        return
+    if level(credit):
+        yield from _usual_centrings(traits)
         return
     own = ["none"]
     if traits.critic:
@@ -315,6 +323,21 @@ def _centrings(
         for over in ("window", "episode"):
             for ddof in (1, 0):
                 yield "value", "none", ddof, f"standardized_{over}"
+
+
+def _usual_centrings(traits: Traits) -> Iterator[tuple[str, str, int, str]]:
+    """Yields the baselines and scales that go with a wrong credit."""
+    own = "value" if traits.critic else "state"
+    yield own, "none", 1, "none"
+    if traits.one_step:
+        return
+    yield "window_mean", "none", 1, "none"
+    for baseline in ("none", own) if traits.critic else ("none",):
+        yield baseline, "window", 1, "none"
+        yield baseline, "window", 0, "none"
+    if traits.several_episodes:
+        yield "none", "episode", 1, "none"
+        yield "time_mean", "none", 1, "none"
 
 
 def multiplier_options(traits: Traits, mistakes: int) -> list[Formula]:
@@ -431,10 +454,12 @@ class Screen:
 
     Args:
         frame: the updates.
+        wide: whether to allow for log-probabilities as "entropy", too.
     """
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, wide: bool = False) -> None:
         self.frame = frame
+        self.wide = wide
         n_updates, width = frame.target.shape
         size = n_updates * width
         rng = np.random.default_rng(0)
@@ -450,7 +475,11 @@ class Screen:
 
     def _nuisances(self) -> Array:
         """Returns an orthonormal basis of the entropy terms, `[p, q]`."""
-        columns = [c for c in entropy_columns(self.frame).values()]
+        columns = [
+            column
+            for name, column in entropy_columns(self.frame).items()
+            if self.wide or not name.startswith("log_prob")
+        ]
         matrix = np.array(
             [np.einsum("um,ump->p", c, self._projection) for c in columns]
         ).T
@@ -470,9 +499,9 @@ class Screen:
             x[mine] = vectors[mine] @ self._projection[u]
         return self._without(x * factors[:, None])
 
-    def residuals(self, weights: Array, folded: Array) -> Array:
+    def residuals(self, weights: NDArray[np.floating], folded: Array) -> Array:
         """Returns the residual of each row of weights `[N, K]`."""
-        x = weights @ folded
+        x = (weights @ folded.astype(weights.dtype)).astype(np.float64)
         along = x @ self._y
         norms = np.einsum("np,np->n", x, x)
         explained = along**2 / np.maximum(norms, 1e-300)
@@ -519,60 +548,122 @@ def _by_update(frame: Frame, weight: Array, vectors: Array) -> Array:
 
 
 class _Search:
+    """Searches formulas in the order of their mistakes.
+
+    Formulas are screened on a few updates of one record, then on a few of every
+    record, and verified on many.
+    """
+
     def __init__(self, records: Sequence[Record], known_gamma: bool) -> None:
         self.records = records
         self.known_gamma = known_gamma
-        self.gammas = np.array(
-            list(dict.fromkeys((*(r.task.gamma for r in records), *_GAMMAS)))
-        )
-        self._frames: dict[tuple[str, int], Frame] = {}
+        own = dict.fromkeys(float(r.task.gamma) for r in records)
+        self.own_gammas = np.array(list(dict.fromkeys((*own, 1.0))))
+        self.all_gammas = np.array(list(dict.fromkeys((*own, *_GAMMAS))))
+        self.gammas = self.own_gammas if known_gamma else self.all_gammas
+        self._frames: dict[tuple[str, int, bool], Frame] = {}
         self.fits: list[Fit] = []
         self.best: Fit | None = None
         self._seen: set[Formula] = set()
 
     def run(self) -> Identification:
         """Searches level by level."""
-        self.screen_frame = self.frame("window", _SCREEN_ROWS)
-        self.traits = traits_of(self.records, self.screen_frame)
-        shapes = [advantage_options(self.traits, i) for i in range(2)]
-        factors = [multiplier_options(self.traits, i) for i in range(2)]
-        for mistakes in range(2):
-            for data in data_options(self.traits):
-                left = mistakes - cost_of_data(data)
-                if left < 0 or (mistakes == 0 and self.fits):
-                    continue
-                for a in range(left + 1):
-                    self._level(data, shapes[a], factors[left - a])
+        self.traits = traits_of(self.records, self.frame("window", _VERIFY_ROWS))
+        kinds = data_options(self.traits)
+        if only_window(self.records):
+            kinds = [k for k in kinds if k in ("window", "chunks", "resets")]
+        options = [
+            (advantage_options(self.traits, i), multiplier_options(self.traits, i))
+            for i in range(2)
+        ]
+        for refine in (False, True):
+            for mistakes in range(2):
+                for data in kinds:
+                    left = mistakes - cost("data", data)
+                    if left < 0 or (self.fits and self._fewest() <= 0):
+                        continue
+                    for a in range(left + 1):
+                        shapes, factors = options[a][0], options[left - a][1]
+                        self._level(data, shapes, factors, refine)
+                if self.fits and self._fewest() <= mistakes:
+                    return self._result()
             if self.fits:
                 break
+            self.gammas = self.all_gammas
         return self._result()
 
-    def frame(self, data: str, rows: int) -> Frame:
-        """Returns a frame with about the given number of rows per record."""
-        key = data, rows
+    def _fewest(self) -> int:
+        """Returns the fewest mistakes of a formula that fits."""
+        context = self._context
+        return min(
+            sum(
+                p.kind in ("mistake", "no gradient")
+                for p in parts_of(f.formula, f.factor, f.entropy, context)
+            )
+            for f in self.fits
+        )
+
+    def frame(self, data: str, rows: int, one: bool = False) -> Frame:
+        """Returns a frame of some updates.
+
+        Args:
+            data: what the windows are.
+            rows: about how many rows there are per record.
+            one: whether one record is enough.
+        """
+        key = data, rows, one
         if key not in self._frames:
             picks: list[Window] = []
             for i, record in enumerate(self.records):
+                if one and i != self._richest:
+                    continue
                 kind = "window" if data == "accumulated" else data
                 picks += _some(record, windows(record, i, kind), rows)
             self._frames[key] = Frame(self.records, picks, data == "accumulated")
         return self._frames[key]
 
+    @cached_property
+    def _richest(self) -> int:
+        """The record whose updates have the most independent numbers."""
+
+        def rank(record: Record) -> float:
+            outputs = np.array(
+                [
+                    u.outputs.ravel()
+                    for u in record.updates
+                    if np.isfinite(u.outputs).all()
+                ]
+            )
+            if not len(outputs):
+                return 0.0
+            values = np.linalg.svd(outputs, compute_uv=False)
+            return float((values > 1e-3 * values.max(initial=1e-300)).sum())
+
+        return int(np.argmax([rank(r) for r in self.records]))
+
     def _level(
-        self, data: str, shapes: list[Formula], factors: list[Formula]
+        self, data: str, shapes: list[Formula], factors: list[Formula], refine: bool
     ) -> None:
-        """Screens all combinations, and verifies those that fit."""
-        frame = self.frame(data, _SCREEN_ROWS)
-        screen = Screen(frame)
+        """Screens all combinations, and verifies those that fit.
+
+        Args:
+            data: what the windows are.
+            shapes: credits with baseline and scale.
+            factors: discounts, reductions, steps and scores.
+            refine: whether to look for gammas and lambdas between those of the grid.
+        """
+        frame = self.frame(data, _SCREEN_ROWS, one=True)
+        screen = Screen(frame, wide=refine)
         found: list[tuple[float, Formula]] = []
         vectors = {f.score: directions(frame, f.score) for f in factors}
         size = max(1, _CHUNK // (len(frame) * len(self.gammas)))
+        limit = _NEAR if refine else _SCREEN_RESIDUAL
         for start in range(0, len(shapes), size):
             chunk = shapes[start : start + size]
             stack = self._stack(frame, chunk)
             for factor in factors:
                 residual = self._residuals(screen, stack, factor, vectors)
-                for i, g in np.argwhere(residual < _NEAR):
+                for i, g in np.argwhere(residual < limit):
                     formula = replace(
                         chunk[i],
                         discount=factor.discount,
@@ -585,37 +676,56 @@ class _Search:
                     found.append((float(residual[i, g]), formula))
         found.sort(key=lambda pair: pair[0])
         hits = [f for r, f in found if r < _SCREEN_RESIDUAL]
-        if not hits and not self.fits:
+        if refine and not hits and not self.fits:
             hits = self._refined(screen, found)
+        self._verify_all(data, hits)
+
+    def _verify_all(self, data: str, hits: list[Formula]) -> None:
+        """Verifies formulas on some updates of all records, then on many."""
+        if len(self.records) > 1 and len(hits) > 3:
+            frame = self.frame(data, _SCREEN_ROWS)
+            fits = [best_fit(frame, f) for f in hits[:_MAX_SCREENED]]
+            fits.sort(key=lambda fit: fit.residual)
+            hits = [f.formula for f in fits if f.residual < 2 * MAX_RESIDUAL]
+            hits = [replace(f, entropy="none") for f in hits]
         for formula in hits[:_MAX_VERIFIED]:
             self._verify(formula)
 
-    def _stack(self, frame: Frame, shapes: Sequence[Formula]) -> Array:
-        lams = np.ones(len(self.gammas))
-        return np.array(
-            [advantages(frame, f, self.gammas, f.lam * lams) for f in shapes]
-        )
+    def _stack(self, frame: Frame, shapes: Sequence[Formula]) -> NDArray[np.float32]:
+        """Returns the advantages of each shape and gamma, `[N, G, K]`."""
+        gammas = self.gammas
+        stack = np.empty((len(shapes), len(gammas), len(frame)), dtype=np.float32)
+        last, credit = None, np.zeros(0)
+        for row, formula in zip(stack, shapes, strict=True):
+            own = replace(formula, **_NO_CENTRING)
+            if own != last:
+                lams = np.full(len(gammas), formula.lam)
+                last, credit = own, credits(frame, formula, gammas, lams)
+            row[:] = centred(frame, credit, formula, gammas)
+        return stack
 
     def _residuals(
         self,
         screen: Screen,
-        stack: Array,
+        stack: NDArray[np.float32],
         factor: Formula,
         vectors: dict[str, Array],
     ) -> Array:
         """Returns the residuals of all rows with a multiplier, `[N, G]`."""
         n, n_gammas, k = stack.shape
-        if factor.discount == "none":
+        if factor.discount in ("none", "task_gamma_t"):
             folded = screen.folded(factor, 1.0, vectors[factor.score])
-            return screen.residuals(stack.reshape(-1, k), folded).reshape(n, n_gammas)
+            residual = screen.residuals(stack.reshape(-1, k), folded)
+            residual = residual.reshape(n, n_gammas)
+            if factor.discount == "task_gamma_t":
+                # The same as gamma^t.
+                residual[:, 0] = 1.0
+            return residual
         residual = np.ones((n, n_gammas))
         for g, gamma in enumerate(self.gammas):
-            if gamma == 1.0 and factor.discount != "task_gamma_t":
-                continue
-            if factor.discount == "task_gamma_t" and gamma == self.gammas[0]:
-                continue
-            folded = screen.folded(factor, float(gamma), vectors[factor.score])
-            residual[:, g] = screen.residuals(stack[:, g], folded)
+            if gamma < 1.0:
+                folded = screen.folded(factor, float(gamma), vectors[factor.score])
+                residual[:, g] = screen.residuals(stack[:, g], folded)
         return residual
 
     def _refined(
@@ -646,7 +756,7 @@ class _Search:
             self.fits.append(fit)
 
     def _result(self) -> Identification:
-        context = self._context()
+        context = self._context
         if not self.fits:
             best = self.best
             return Identification(
@@ -664,10 +774,11 @@ class _Search:
         def rank(fit: Fit) -> tuple[float, ...]:
             parts = parts_of(fit.formula, fit.factor, fit.entropy, context)
             mistakes = sum(p.kind in ("mistake", "no gradient") for p in parts)
+            unexplained = abs(abs(fit.factor) - 1.0) > 1e-3
             return (
                 mistakes,
-                len(parts),
-                abs(abs(fit.factor) - 1.0) > 1e-3,
+                len(parts) + unexplained,
+                unexplained,
                 complexity(fit.formula),
             )
 
@@ -694,6 +805,7 @@ class _Search:
             context=context,
         )
 
+    @cached_property
     def _context(self) -> Context:
         frame = self.frame("window", _VERIFY_ROWS)
         steps = frame.by_used.counts
@@ -709,14 +821,40 @@ class _Search:
         )
 
 
-_NEAR = 0.3
-_MAX_VERIFIED = 40
+_NEAR = 0.1
+_NO_CENTRING: dict[str, Any] = {
+    "baseline": "none",
+    "scale": "none",
+    "ddof": 1,
+    "transform": "none",
+}
+_MAX_SCREENED = 150
+_MAX_VERIFIED = 24
 _MAX_REFINED = 12
 
 
-def cost_of_data(data: str) -> int:
-    """Returns the number of mistakes of an option of the data."""
-    return cost("data", data)
+def only_window(records: Sequence[Record]) -> bool:
+    """Whether no update has a gradient in a state that its window does not contain.
+
+    False if it cannot be known, because all windows contain all states.
+    """
+    some_missing = False
+    for record in records:
+        if record.basis is not None:
+            continue
+        for update in record.updates:
+            window = slice(update.first, update.last)
+            seen = np.zeros(len(record.policy), dtype=bool)
+            seen[record.transitions.state[window]] = True
+            # Some mistakes learn in the next state.
+            seen[record.transitions.next_state[window]] = True
+            if seen.all() or not np.isfinite(update.outputs).all():
+                continue
+            norms = np.linalg.norm(update.outputs, axis=1)
+            if norms[~seen].max() > 1e-3 * norms.max():
+                return False
+            some_missing = some_missing or norms.max() > 0.0
+    return some_missing
 
 
 def complexity(formula: Formula) -> int:

@@ -179,6 +179,15 @@ CATALOGUE = (
         (probability,),
     ),
     Mistake(
+        "logit",
+        "logit instead of log-probability",
+        "The logit of an action is its log-probability only after the log-softmax. "
+        "Without it the other actions are not pushed down when one is raised, and "
+        "logits drift: with positive returns all of them grow.",
+        "log_prob = net(obs).gather(1, a[:, None])[:, 0]",
+        "log_prob = F.log_softmax(net(obs), -1).gather(1, a[:, None])[:, 0]",
+    ),
+    Mistake(
         "sign_flipped",
         "sign flipped",
         "Optimisers minimise, so the loss is minus the return times the "
@@ -268,6 +277,16 @@ CATALOGUE = (
         "log-probability is that of the action as it was drawn; at the bounds the "
         "clipped one has another.",
         "action = dist.sample().clamp(-1, 1); log_prob = dist.log_prob(action)",
+        "action = dist.sample(); log_prob = dist.log_prob(action)",
+    ),
+    Mistake(
+        "action_not_detached",
+        "log-probability of an action that carries a gradient",
+        "rsample() draws an action that depends on the parameters. The gradient of its "
+        "log-probability then runs through the action as well. For the mean of a "
+        "Gaussian the two parts cancel: it is never learnt, and the deviation follows "
+        "the size of the return, whichever action earned it.",
+        "action = dist.rsample(); log_prob = dist.log_prob(action)",
         "action = dist.sample(); log_prob = dist.log_prob(action)",
     ),
     Mistake(

@@ -81,7 +81,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "both@flat": "return_across_workers",
         **{
             f"{kind}{along}": "done_mask_shifted"
-            for kind in ("next", "previous", "previous_zero")
+            for kind in ("next", "previous", "previous_zero", "rolled")
             for along in ("", "@workers", "@flat")
         },
     },
@@ -90,6 +90,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "next": "done_mask_shifted",
         "previous": "done_mask_shifted",
         "previous_zero": "done_mask_shifted",
+        "rolled": "done_mask_shifted",
     },
     "successor": {
         "seen": "bootstrap_from_wrong_state",

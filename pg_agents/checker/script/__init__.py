@@ -1,0 +1,1 @@
+"""Checks a whole training script, without any edit."""

@@ -1,0 +1,187 @@
+"""What a script did: its records on each task, and the faults that only a script has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+from pg_agents.checker.record import Record
+from pg_agents.checker.script.decode import NotDecodableError, decode
+from pg_agents.checker.script.stage import Stage
+from pg_agents.checker.script.taps import Faults, Taps
+
+# Updates after which a task has been seen enough, and transitions.
+_ENOUGH_UPDATES = 100
+_ENOUGH_TRANSITIONS = 400
+# Different windows of transitions.
+_ENOUGH_WINDOWS = 6
+# Runs of a script that ends early, on one task.
+_MOST_RUNS = 3
+# Updates without which the time alone does not end a task.
+_FEWEST_UPDATES = 3
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What the child process reports.
+
+    Attributes:
+        records: one per task on which updates were recorded.
+        faults: of the order of calls.
+        n_updates: number of updates recorded.
+        past_end: steps after `terminated` without a reset.
+        past_limit: steps after `truncated` without a reset.
+        error: one sentence that says why the script could not be checked; None if it
+            could.
+        traceback: of the script's own exception; None without one.
+        notes: remarks for the report.
+        seconds: time that the script ran.
+        output: the end of what the script printed.
+    """
+
+    records: tuple[Record, ...] = ()
+    faults: Faults = field(default_factory=Faults)
+    n_updates: int = 0
+    past_end: int = 0
+    past_limit: int = 0
+    error: str | None = None
+    traceback: str | None = None
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    output: str = ""
+
+
+class Recorder:
+    """Goes through the tasks while the script runs.
+
+    Args:
+        stage: whose phases it goes through.
+        seconds: time for all tasks.
+        finish: is called with the recording after the last one, and ends the process.
+    """
+
+    def __init__(
+        self, stage: Stage, seconds: float, finish: Callable[[Recording], None]
+    ) -> None:
+        self._stage = stage
+        self._finish = finish
+        self._start = time.monotonic()
+        self._seconds = seconds
+        self._task = self._first = 0
+        self._n_runs = self._n_updates = self._n_transitions = 0
+        self._begins_clean = True
+        self._records: list[Record] = []
+        self._errors: list[str] = []
+        self.taps = Taps(stage, self._stepped)
+        stage.audience = self.taps
+
+    def _stepped(self) -> None:
+        elapsed = time.monotonic() - self._start
+        late = elapsed > self._share() and len(self.taps.steps) >= _FEWEST_UPDATES
+        if self._is_enough() or late or elapsed > self._seconds:
+            self._end_phase()
+            self._next_task()
+
+    def _share(self) -> float:
+        """Returns the time at which the current task should be over."""
+        return self._seconds * (self._task + 1) / max(1, len(self._stage.available))
+
+    def _is_enough(self) -> bool:
+        steps = self.taps.steps
+        n_transitions = len(self._stage.log) - self._first
+        return (
+            self._n_updates + len(steps) >= _ENOUGH_UPDATES
+            and self._n_transitions + n_transitions >= _ENOUGH_TRANSITIONS
+            and len({step.end for step in steps}) >= _ENOUGH_WINDOWS
+        )
+
+    def run_again(self) -> bool:
+        """Decides, after the script's end, whether it runs again.
+
+        It runs again on the same task until that was seen enough, and then on the next.
+        """
+        if not self.taps.steps:
+            return False
+        enough = self._is_enough()
+        self._end_phase()
+        self._n_runs += 1
+        late = time.monotonic() - self._start > self._share()
+        if enough or late or self._n_runs == _MOST_RUNS:
+            self._next_task()
+        else:
+            self._stage.start_phase(self._stage.available[self._task])
+        self.taps.forget_script()
+        self._begins_clean = True
+        return True
+
+    def _end_phase(self) -> None:
+        self._decode()
+        self._n_updates += len(self.taps.steps)
+        self._n_transitions += len(self._stage.log) - self._first
+        self._first = len(self._stage.log)
+        self._begins_clean = False
+        self.taps.start_phase()
+
+    def _next_task(self) -> None:
+        self._task += 1
+        self._n_runs = self._n_updates = self._n_transitions = 0
+        if self._task == len(self._stage.available):
+            self.finish()
+        self._stage.start_phase(self._stage.available[self._task])
+
+    def _decode(self) -> None:
+        stage, taps = self._stage, self.taps
+        if not taps.steps:
+            return
+        try:
+            record = decode(
+                stage.tasks[stage.phase],
+                stage.phase,
+                stage.log,
+                taps.policy,
+                taps.critics,
+                taps.steps,
+                begins_clean=self._begins_clean,
+            )
+        except NotDecodableError as error:
+            self._errors.append(str(error))
+        else:
+            if record.updates:
+                self._records.append(record)
+
+    def finish(self, error: str | None = None, traceback: str | None = None) -> None:
+        """Reports what was recorded."""
+        stage, taps = self._stage, self.taps
+        if error is None and not self._records:
+            self._decode()
+        if error is None and not self._records:
+            error = self._reason()
+        self._finish(
+            Recording(
+                records=tuple(self._records),
+                faults=taps.faults,
+                n_updates=sum(len(record.updates) for record in self._records),
+                past_end=stage.log.past_end,
+                past_limit=stage.log.past_limit,
+                error=error,
+                traceback=traceback,
+                notes=(*stage.notes, *taps.notes),
+                seconds=time.monotonic() - self._start,
+            )
+        )
+
+    def _reason(self) -> str:
+        if not self._stage.available:
+            return (
+                "the script has made no environment with gymnasium.make, make_vec or "
+                "a vector environment of gymnasium"
+            )
+        if not len(self._stage.log):
+            return "the script has taken no step in its environment"
+        if self._errors:
+            return self._errors[0]
+        if not self.taps.faults.n_steps:
+            return "the script has called no step() of an optimiser of torch"
+        return "no update of the policy was recorded"
