@@ -37,7 +37,8 @@ class Formula:
     Attributes:
         rewards: what is done to rewards before they are summed.
         credit: the return: `"to_go"`, `"episode"`, `"immediate"`, `"forward"`,
-            `"cumulative"`, `"window"`, `"td"`, `"n_step"`, `"lambda"`, `"bootstrapped"`
+            `"from_start"` (discounted from the start of the episode), `"cumulative"`,
+            `"window"`, `"td"`, `"n_step"`, `"lambda"`, `"bootstrapped"`
             (all rewards of the window and the critic after it), `"value"`, `"one"`.
         ends: which ends of episodes stop the sum.
         bootstrap: at which ends the next value is left out, for credits with a critic.
@@ -169,7 +170,8 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
         record: the record.
         number: its index.
         data: which transitions form the window: `"window"`; `"memory"`: all since the
-            start; `"memory_3"`: those of the last 3 windows; `"late"`: one
+            start; `"memory_3"`: those of the last 3 windows;
+            `"memory_rows"`: those that the update is known to have used; `"late"`: one
             transition earlier; `"chunks"`: the updates of the same window use
             consecutive parts of it; `"resets"`: also the steps that only reset;
             `"stale_rewards"`: rewards since the start, of which the first ones are
@@ -192,7 +194,7 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
         first, last = bound
         if data == "memory":
             first = 0
-        elif data.startswith("memory_"):
+        elif data.startswith("memory_") and data != "memory_rows":
             n_windows = int(data.removeprefix("memory_"))
             first = distinct[max(0, number_of[bound] - n_windows + 1)][0]
         elif data == "late":
@@ -200,7 +202,9 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
         elif data == "stale_rewards":
             first = 0
         index = np.arange(first, last)
-        index = index[keep[first:last]]
+        if data == "memory_rows" and update.rows is not None:
+            index = np.unique(update.rows)
+        index = index[keep[index]]
         times, scored = np.ones(len(index)), index
         if data in ("stale_rewards", "stale_actions"):
             own = np.arange(*bound)[keep[slice(*bound)]]
@@ -558,11 +562,13 @@ def credits(frame: Frame, formula: Formula, gammas: Array, lams: Array) -> Array
         x = _forward(frame, formula, reward, gamma)
     else:
         x = _to_go(frame, formula, reward, gamma)
-        if kind == "episode":
+        if kind == "from_start":
+            x = x * gamma**frame.time
+        elif kind == "episode":
             x = x[:, np.flatnonzero(frame.first_in_episode)[frame.episode]]
         elif kind == "window":
             x = x[:, np.flatnonzero(frame.first_in_chain)[frame.chain]]
-    return _ordered(frame, x, formula.order)
+    return _ordered(frame, x, formula.order, gamma)
 
 
 def _rewards(frame: Frame, kind: str) -> Array:
@@ -661,7 +667,7 @@ def _bootstrapped(
     return advantage + value
 
 
-def _ordered(frame: Frame, x: Array, order: str) -> Array:
+def _ordered(frame: Frame, x: Array, order: str, gamma: Array) -> Array:
     if order in ("kept", "last_lost"):
         return x
     if order == "reversed_episode":
@@ -671,9 +677,10 @@ def _ordered(frame: Frame, x: Array, order: str) -> Array:
         index[frame.flat] = frame.flat[_reversed(frame.update[frame.flat])]
         return x[:, index]
     # Off by one: the credit of the next step or of the one before, in the episode.
-    end = frame.last_in_episode if order == "next" else frame.first_in_episode
-    shifted = frame.follow("chain", reverse=order == "previous").shift(x)
-    return np.where(end, 0.0, shifted)
+    backwards = order == "previous"
+    end = frame.first_in_episode if backwards else frame.last_in_episode
+    shifted = np.where(end, 0.0, frame.follow("chain", reverse=backwards).shift(x))
+    return gamma * shifted if order == "next_discounted" else shifted
 
 
 def _reversed(group: IntArray) -> IntArray:
@@ -839,7 +846,8 @@ def included(frame: Frame, kind: str) -> Array:
         "episode_last_only": frame.last_in_episode & frame.done,
         "episode_first_only": frame.first_in_episode & (frame.time == 0),
         "finished": frame.finished,
-        "first_environment": frame.env == 0,
+        "first_environment": frame.chain
+        == frame.chain[np.flatnonzero(_changes(frame.update))][frame.update],
     }.get(kind)
     if chosen is not None:
         return chosen.astype(np.float64)
@@ -979,6 +987,11 @@ def score_table(record: Record, score: str) -> Array:
     prob = policy[:, :, None]
     if score == "log_prob":
         return log_prob
+    if score.startswith("clamped_"):
+        low, high = (float(x) for x in score.split("_")[1:])
+        return np.where((prob >= low) & (prob <= high), log_prob, 0.0)
+    if score.startswith("smoothed_"):
+        return log_prob * prob / (prob + float(score.removeprefix("smoothed_")))
     if score == "probability":
         return prob * log_prob
     if score == "p_log_p":

@@ -32,7 +32,7 @@ from pg_agents.checker.formula import (
     windows,
 )
 from pg_agents.checker.parts import Context, Part, cost, parts_of
-from pg_agents.checker.record import Record
+from pg_agents.checker.record import IntArray, Record
 from pg_agents.checker.task import Array
 
 # A formula is named if it leaves at most this share of the gradients' norm. Rounding in
@@ -145,6 +145,7 @@ class Traits:
     several_episodes: bool
     several_envs: bool
     rows: bool
+    old_rows: bool
     shared_windows: bool
     resets: bool
     gaussian: bool
@@ -162,8 +163,13 @@ def traits_of(records: Sequence[Record], frame: Frame) -> Traits:
         truncation=any(r.transitions.truncated.any() for r in records),
         unfinished=bool((~frame.finished).any()),
         several_episodes=bool((frame.n_parts > 1).any()),
-        several_envs=bool((frame.env != 0).any()),
+        several_envs=bool(frame.by_chain.n > len(frame.picks)),
         rows=any(u.rows is not None for r in records for u in r.updates),
+        old_rows=any(
+            u.rows is not None and len(u.rows) and u.rows.min() < u.first
+            for r in records
+            for u in r.updates
+        ),
         shared_windows=any(len(set(b)) < len(b) for b in bounds),
         resets=any(r.transitions.reset is not None for r in records),
         gaussian=records[0].family == "gaussian",
@@ -190,7 +196,7 @@ def advantage_options(traits: Traits, mistakes: int) -> list[Formula]:
 def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
     """Yields what credits may be, up to a number of mistakes."""
     orders = ["kept", "last_lost", "reversed_episode", "reversed_window"]
-    orders += ["next", "previous"]
+    orders += ["next", "next_discounted", "previous"]
     rewards = ["raw", "clipped"]
     rewards += [
         f"standardized_{over}_{ddof}" for over in ("window", "episode") for ddof in "10"
@@ -209,7 +215,7 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
         ends.append("both@flat")
     if traits.one_step:
         ends = ["both"]
-    sums = ["to_go", "episode", "forward", "cumulative"]
+    sums = ["to_go", "episode", "from_start", "forward", "cumulative"]
     if traits.one_step:
         sums = ["to_go"]
     for reward in rewards:
@@ -404,6 +410,8 @@ def data_options(traits: Traits) -> list[str]:
     options = ["window"]
     if traits.shared_windows and not traits.rows:
         options.append("chunks")
+    if traits.old_rows:
+        options.append("memory_rows")
     options += ["accumulated", "memory"]
     options += [f"memory_{n}" for n in (2, 3, 4, 5, 8)]
     options += ["late", "stale_rewards", "stale_actions"]
@@ -613,7 +621,9 @@ class _Search:
         if key not in self._frames:
             picks: list[Window] = []
             for i, record in enumerate(self.records):
-                if one and i != self._richest:
+                # The first record starts with the memory empty.
+                remembers = data.startswith(("memory", "stale"))
+                if one and i != (0 if remembers else self._richest):
                     continue
                 kind = "window" if data == "accumulated" else data
                 picks += _some(record, windows(record, i, kind), rows)
@@ -935,10 +945,11 @@ def best_fit(frame: Frame, formula: Formula) -> Fit:
         frame, formula, np.array([formula.gamma]), np.array([formula.lam])
     )[0] * multiplier(frame, formula, formula.gamma)
     x = predicted(frame, weight, formula.score)
-    fits = [_fit(frame, formula, x, "none", None)]
+    target, record = frame.target, np.array([w.record for w in frame.picks])
+    fits = [_fit(target, record, formula, x, "none", None)]
     if fits[0].residual > 1e-6:
         for name, column in entropy_columns(frame).items():
-            fits.append(_fit(frame, formula, x, name, column))
+            fits.append(_fit(target, record, formula, x, name, column))
     smallest = min(f.residual for f in fits)
     for fit in fits:
         if fit.residual <= max(3.0 * smallest, 1e-6):
@@ -947,20 +958,38 @@ def best_fit(frame: Frame, formula: Formula) -> Fit:
 
 
 def _fit(
-    frame: Frame, formula: Formula, x: Array, name: str, column: Array | None
+    target: Array,
+    record: IntArray,
+    formula: Formula,
+    x: Array,
+    name: str,
+    column: Array | None,
 ) -> Fit:
     columns = [x.ravel()]
     if column is not None:
         columns.append(column.ravel())
     design = np.array(columns).T
-    target = frame.target.ravel()
     scale = np.maximum(np.linalg.norm(design, axis=0), 1e-300)
-    coefficients = np.linalg.lstsq(design / scale, target, rcond=1e-10)[0] / scale
-    rest = (target - design @ coefficients).reshape(frame.target.shape)
-    record = np.array([w.record for w in frame.picks])
-    residual = max(
-        float(np.linalg.norm(rest[record == i])) for i in np.unique(record)
-    )
+    coefficients = np.linalg.lstsq(design / scale, target.ravel(), rcond=1e-10)[0] / scale
+    rest = target - (design @ coefficients).reshape(target.shape)
+    numbers = np.unique(record)
+    residuals = [float(np.linalg.norm(rest[record == i])) for i in numbers]
+    residual = max(residuals)
+    if formula.data.startswith(("memory", "stale")) and len(numbers) > 1:
+        # The memory may hold what was seen before a record, on another task: the
+        # formula must fit to most of the records.
+        fits = [
+            _fit(
+                target[record == i],
+                record[record == i],
+                formula,
+                x[record == i],
+                name,
+                None if column is None else column[record == i],
+            )
+            for i in numbers
+        ]
+        return sorted(fits, key=lambda fit: fit.residual)[len(fits) // 2]
     entropy = float(coefficients[1]) if column is not None else 0.0
     fitted = replace(formula, entropy=name)
     return Fit(fitted, float(coefficients[0]), entropy, residual, x)

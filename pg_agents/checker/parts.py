@@ -70,6 +70,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "forward": "returns_forward",
         "cumulative": "returns_forward",
         "window": "return_across_episodes",
+        "from_start": "gamma_twice",
         "value": "state_value_weight",
         "one": "no_return",
     },
@@ -102,6 +103,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "reversed_episode": "returns_reversed",
         "reversed_window": "returns_reversed",
         "next": "off_by_one",
+        "next_discounted": "off_by_one",
         "previous": "off_by_one",
         "last_lost": "last_step_lost",
     },
@@ -315,6 +317,8 @@ def key_of(field: str, option: str) -> str | None:
         return "first_finished"
     if field == "data" and option.startswith("memory"):
         return "replay"
+    if field == "score" and option.startswith(("clamped", "smoothed")):
+        return "clamped_probability"
     return _KEYS.get(field, {}).get(option)
 
 
@@ -373,7 +377,14 @@ def parts_of(
 
 def _context_keys(formula: Formula, entropy: float, context: Context) -> list[str]:
     keys = []
-    from_start = formula.credit in ("episode", "cumulative", "window", "one", "value")
+    from_start = formula.credit in (
+        "episode",
+        "from_start",
+        "cumulative",
+        "window",
+        "one",
+        "value",
+    )
     if formula.discount == "none" and formula.gamma < 1.0 and not from_start:
         keys.append("gamma_dropped")
     if formula.discount in ("gamma_t", "task_gamma_t") and formula.credit in (
