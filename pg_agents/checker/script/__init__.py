@@ -10,9 +10,10 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from pg_agents.checker.script.check import check_script
+    from pg_agents.checker.script.handover import hand_in
 
-__all__ = ["check_script"]
+__all__ = ["check_script", "hand_in"]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
-    __name__, submod_attrs={"check": ["check_script"]}
+    __name__, submod_attrs={"check": ["check_script"], "handover": ["hand_in"]}
 )

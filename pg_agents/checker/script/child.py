@@ -20,7 +20,7 @@ import torch
 from gymnasium import spaces
 
 from pg_agents.checker.battery import battery
-from pg_agents.checker.script import stubs, vector
+from pg_agents.checker.script import handover, stubs, vector
 from pg_agents.checker.script import taps as taps_module
 from pg_agents.checker.script.box_task import box_task
 from pg_agents.checker.script.recording import (
@@ -84,6 +84,7 @@ def main(job_file: str) -> NoReturn:
     stage = Stage(make_tasks, job.seed)
     recorder = Recorder(stage, job.seconds, finish)
     taps_module.install(recorder.taps)
+    handover.receive(recorder.taps.handed_in)
     vector.install(stage, job.script)
     stubs.install(recorder.finish, job.input)
     error = trace = None

@@ -132,7 +132,7 @@ def decode(
 
 
 def _critic(critics: Mapping[int, Outputs], policy: Outputs) -> Outputs | None:
-    """Returns the critic that is trained; the one seen in most states if several are."""
+    """Returns the critic that is trained; of several the one seen in most states."""
     of_policy = policy.parameters()
     others = [c for weight, c in critics.items() if weight not in of_policy]
     trained = [c for c in others if c.jacobian] or others
@@ -361,7 +361,7 @@ def _transitions(kept: Sequence[int], log: Log, task: Task) -> Transitions:
         next_state=column("next_state", np.int64),
         terminated=column("terminated", np.bool_),
         truncated=column("truncated", np.bool_) | left,
-        env=column("env", np.int64),
+        env=np.unique(column("env", np.int64), return_inverse=True)[1],
         episode=column("episode", np.int64),
         time=column("time", np.int64),
         clipped=clipped,

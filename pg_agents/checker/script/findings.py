@@ -186,7 +186,7 @@ def _gradients(recording: Recording) -> list[Finding]:
         )
     if faults.rescaled > _SHARE * n_steps:
         text = (
-            f"in {faults.rescaled} of {n_steps} updates the script changes the gradient "
+            f"in {faults.rescaled} of {n_steps} updates the script changes it "
             "between backward() and step(); the gradient before was examined."
         )
         title = "gradient changed before the step"

@@ -1,4 +1,4 @@
-"""What a script did: its records on each task, and the faults that only a script has."""
+"""What a script did: its records on each task, and faults that only a script has."""
 
 from __future__ import annotations
 

@@ -103,7 +103,8 @@ def run(
             "time, or arguments with which it updates more often"
         )
     else:
-        error = f"the process of the script ended with status {process.returncode}"
+        last = printed.strip().rpartition("\n")[2]
+        error = f"its process ended with status {process.returncode}: {last}"
     return Recording(error=error, output=printed)
 
 

@@ -198,7 +198,7 @@ class Watermark:
         self._transition[number] = transition
 
     def transitions(self, observations: NDArray[Any]) -> NDArray[np.int64]:
-        """Returns the transitions that start from observations `[N, size]`, -1 if none."""
+        """Returns the transitions from observations `[N, size]`, -1 where none is."""
         words = observations[:, : self._n_used].astype(np.float32).view(np.int32)
         numbers = ((words.astype(np.int64) & self._mask) << self._shifts).sum(axis=1)
         found: NDArray[np.int64] = self._transition[numbers]

@@ -1,4 +1,4 @@
-"""Stand-ins for packages that a script imports and that do not matter to its gradient."""
+"""Stand-ins for packages that a script imports and that do not touch its gradient."""
 
 from __future__ import annotations
 

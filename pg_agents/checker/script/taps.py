@@ -8,7 +8,7 @@ and its graph the derivatives by the parameters, so that no module has to be gue
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +30,13 @@ _MAX_COORDINATES = 2048
 # States whose outputs differ by less than ten times as much are not told apart by them.
 _SAME = 1e-5
 _MAX_RECENT = 64
+# Coordinates that are differentiated numerically, of each handed-in parameter.
+_MAX_DIFFERENTIATED = 48
+# Keys of handed-in parameters, which have no identity.
+_HANDED_IN = -2
+
+# Logits [N, A] or values [N] of parameters and observations [N, ...].
+OutputsOf = Callable[[Sequence[NDArray[Any]], NDArray[Any]], NDArray[Any]]
 _MAX_ROWS = 8192
 
 
@@ -479,6 +486,53 @@ class Taps:
         """Takes a new optimiser."""
         self._optimizers.append(optimizer)
 
+    def handed_in(
+        self,
+        outputs: OutputsOf,
+        values: OutputsOf | None,
+        parameters: Sequence[NDArray[Any]],
+        gradients: Sequence[NDArray[Any]],
+    ) -> None:
+        """Takes an update of a script that does not use torch, see `hand_in`."""
+        if not self._stage.tasks:
+            return
+        end = len(self._stage.log)
+        observations = self._stage.tasks[self._stage.phase].mdp.observations
+        keys = [_HANDED_IN - i for i in range(len(parameters))]
+        kept = [_kept_coordinates(p.size, _MAX_DIFFERENTIATED) for p in parameters]
+        if len(self.policy.jacobian) < len(observations):
+            table, jacobian = differentiate(
+                lambda p, o: _log_softmax(outputs(p, o)), parameters, observations, kept
+            )
+            self._keep(self.policy, np.exp(table), jacobian, keys)
+            if values is not None:
+                critic = self.critics.setdefault(_HANDED_IN + 1, Outputs())
+                shape = (len(observations), 1)
+                found, jacobian = differentiate(
+                    lambda p, o: np.reshape(values(p, o), shape),
+                    parameters,
+                    observations,
+                    kept,
+                )
+                self._keep(critic, found, jacobian, keys)
+        step = Step(end)
+        step.n_steps = 1
+        for key, gradient, index in zip(keys, gradients, kept, strict=True):
+            step.gradients[key] = np.asarray(gradient, np.float64).reshape(-1)[index]
+        bad = not all(np.isfinite(g).all() for g in step.gradients.values())
+        self.faults.not_finite += bad
+        self.faults.n_steps += 1
+        self.steps.append(step)
+
+    def _keep(
+        self, outputs: Outputs, table: Array, jacobian: list[Array], keys: list[int]
+    ) -> None:
+        for state in range(len(table)):
+            outputs.see(state, table[state])
+            outputs.jacobian[state] = {
+                key: part[state] for key, part in zip(keys, jacobian, strict=True)
+            }
+
     def _tracked(self) -> Iterable[Tensor]:
         seen = set()
         for optimizer in self._optimizers:
@@ -582,6 +636,64 @@ class Taps:
                 if any(id(p) in of_policy for p in given.module.parameters()):
                     found.append(given.transitions)
         return np.concatenate(found) if found else None
+
+
+def _kept_coordinates(n: int, most: int) -> NDArray[np.int64]:
+    """Returns at most a number of coordinates, at random but always the same."""
+    rng = np.random.default_rng(n)
+    kept: NDArray[np.int64] = np.sort(rng.permutation(n)[:most])
+    return kept
+
+
+def _log_softmax(logits: NDArray[Any]) -> Array:
+    shifted = np.asarray(logits, np.float64)
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return log_probs
+
+
+def differentiate(
+    outputs: OutputsOf,
+    parameters: Sequence[NDArray[Any]],
+    observations: NDArray[Any],
+    kept: Sequence[NDArray[np.int64]],
+) -> tuple[Array, list[Array]]:
+    """Differentiates outputs by coordinates of parameters, with five-point stencils.
+
+    Args:
+        outputs: function of parameters and observations `[S, ...]`.
+        parameters: arrays.
+        observations: `[S, ...]`.
+        kept: coordinates of each parameter, `[C]`.
+
+    Returns:
+        The outputs, `[S, O]`, and the derivatives for each parameter, `[S, O, C]`.
+        They are 0 where the function has a kink nearby: a network with ReLU.
+    """
+    arrays = [np.array(p) for p in parameters]
+
+    def at(i: int, c: int, offset: float) -> Array:
+        moved = list(arrays)
+        moved[i] = arrays[i].copy()
+        moved[i].reshape(-1)[c] += offset
+        return np.asarray(outputs(moved, observations), np.float64)
+
+    def slope(i: int, c: int, h: float) -> Array:
+        near = at(i, c, h) - at(i, c, -h)
+        far = at(i, c, 2 * h) - at(i, c, -2 * h)
+        derivative: Array = (8.0 * near - far) / (12.0 * h)
+        return derivative
+
+    table = np.asarray(outputs(arrays, observations), np.float64)
+    jacobian = []
+    for i, index in enumerate(kept):
+        single = arrays[i].dtype != np.float64
+        h = 2e-2 if single else 1e-3
+        columns = np.zeros((*table.shape, len(index)))
+        for column, c in enumerate(index):
+            columns[..., column] = slope(i, int(c), h)
+        jacobian.append(columns)
+    return table, jacobian
 
 
 def _leaves(outputs: Tensor) -> list[Tensor]:
