@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from pg_agents.checker.script.findings import findings_of
 from pg_agents.checker.script.recording import SHORT_LIMIT_NAME, Recording
 from pg_agents.checker.simulation import simulate
 from pg_agents.checker.statistics import GradientSeries
+from pg_agents.checker.task import Task
 from pg_agents.checker.verdict import Measurement, TaskResult, Verdict, judge, worst
 from pg_agents.common.checks import check_choice, check_seed, check_unit_interval
 
@@ -207,11 +209,16 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
     closest = found.formula or found.closest
     gamma = record.task.gamma if closest is None else closest.gamma
     record = _with_gamma(record, float(np.clip(gamma, 0.0, 1.0)))
+    own = record
+    if found.formula is not None and isinstance(record.task, BoxTask):
+        # The formula with a policy that chooses the door itself.
+        record = _with_doors(record, record.task)
     geometry = _geometry(record)
     sampled = None
-    if record.family == "categorical" and found.formula is not None:
+    if found.formula is not None:
         sampled = simulate(found, record, geometry, _N_SIMULATED, seed)
     if sampled is None:
+        record, geometry = own, _geometry(own)
         sampled = _recorded(record, geometry)
     series, n_episodes = sampled
     return judge(
@@ -224,6 +231,25 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
             episodes_per_gradient=n_episodes,
             sample_is_sufficient=len(series.gradients) > 2 * len(geometry.exact),
         )
+    )
+
+
+def _with_doors(record: Record, task: BoxTask) -> Record:
+    fields = {f.name: getattr(task, f.name) for f in dataclasses.fields(Task)}
+    policy = task.doors(record.policy)
+    taken = record.transitions
+    return replace(
+        record,
+        task=Task(**fields),
+        policy=policy,
+        transitions=replace(
+            taken, action=np.zeros(len(taken), dtype=np.int64), clipped=None
+        ),
+        updates=tuple(
+            replace(update, outputs=np.zeros(policy.shape)) for update in record.updates
+        ),
+        family="categorical",
+        basis=None,
     )
 
 
@@ -258,7 +284,9 @@ def _recorded(record: Record, geometry: Geometry) -> tuple[GradientSeries, float
         n_states, n_actions = record.policy.shape
         scores = np.zeros((len(outputs), n_states, n_actions))
         for i, update in enumerate(record.updates):
-            rows = slice(update.first, update.last) if update.rows is None else update.rows
+            rows = (
+                slice(update.first, update.last) if update.rows is None else update.rows
+            )
             states, actions = taken.state[rows], taken.action[rows]
             np.add.at(scores[i], (states, actions), 1.0)
             np.subtract.at(scores[i], states, record.policy[states])

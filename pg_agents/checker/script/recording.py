@@ -122,6 +122,7 @@ class Recorder:
 
         It runs again on the same task until that was seen enough, and then on the next.
         """
+        self.taps.undo_own_step()
         if not self.taps.steps:
             return False
         enough = self._is_enough()

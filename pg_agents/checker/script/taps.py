@@ -32,6 +32,8 @@ _SAME = 1e-5
 _MAX_RECENT = 64
 # Coordinates that are differentiated numerically, of each handed-in parameter.
 _MAX_DIFFERENTIATED = 48
+# Elements of a parameter whose changes without an optimiser are undone.
+_MAX_COPIED = 1_000_000
 # Keys of handed-in parameters, which have no identity.
 _HANDED_IN = -2
 
@@ -179,6 +181,7 @@ class Taps:
         self._before: dict[int, Tensor | None] = {}
         self._pending: dict[int, Array] = {}
         self._base: dict[int, Tensor] = {}
+        self._copies: dict[int, Tensor] = {}
         self._current_draw: Distribution | None = None
         self._recent: list[Distribution] = []
         self._used_rows: set[int] = set()
@@ -206,6 +209,8 @@ class Taps:
         self._coordinates.clear()
         self._optimizers.clear()
         self._pending.clear()
+        self._base.clear()
+        self._copies.clear()
         self._recent.clear()
         self._batches.clear()
         self._current_draw = None
@@ -291,6 +296,7 @@ class Taps:
 
     def acted(self, env: StageEnv) -> Acted:
         """Finds the distribution that the script's action comes from."""
+        self.undo_own_step()
         chosen, row = self._current_draw, env.row
         n_rows = 1 if chosen is None else len(chosen.table)
         if env.width == 1 < n_rows == self._stage.n_envs:
@@ -419,6 +425,7 @@ class Taps:
     def before_module(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Recognises the states in the input of an outermost module."""
         if self._depth == 0:
+            self.undo_own_step()
             # Otherwise it is the last one's, which `F.relu(self.fc1(x))` hands on to
             # the next layer.
             found = self._recognise(module, inputs[0] if inputs else None)
@@ -578,6 +585,31 @@ class Taps:
                 self._pending[key] = self._cut(parameter, gradient - before)
         self.faults.stale += stale
         self._before = {}
+        if not self._optimizers:
+            self._copies = {
+                key: parameter.detach().clone()
+                for key, parameter in self.parameters.items()
+                if key in self._pending and parameter.numel() <= _MAX_COPIED
+            }
+
+    def undo_own_step(self) -> None:
+        """Undoes and records a step that the script takes without an optimiser."""
+        moved = [
+            key
+            for key, copy in self._copies.items()
+            if not torch.equal(copy, self.parameters[key])
+        ]
+        if not moved:
+            return
+        self.faults.moved += 1
+        self.faults.n_steps += 1
+        step = Step(len(self._stage.log), self._rows(), n_steps=1)
+        for key in moved:
+            # Through `data`: graphs that were just built can still be differentiated.
+            self.parameters[key].data.copy_(self._copies[key])
+            step.gradients[key] = self._pending.pop(key)
+        self._copies = {}
+        self.steps.append(step)
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Records the step of an optimiser."""
