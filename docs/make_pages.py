@@ -5,21 +5,24 @@
     python docs/make_pages.py speed                   speed.md
     python docs/make_pages.py estimators              estimators.md
     python docs/make_pages.py checker                 checker.md, pitfalls.md
+    python docs/make_pages.py check-your-script       check-your-script.md
 
 The text of a page is written by hand; a generated part stands between the lines
 `<!-- generated: NAME -->` and `<!-- end -->`. The first three commands only read what
-was measured before; the last two run the proofs that they report.
+was measured before; the others run what they report.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -736,12 +739,104 @@ def checker_parts() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     return checker, {"mistakes": mistakes, "versions": versions}
 
 
+# The mistakes of demos/train_cartpole.py, in the order in which the page fixes them.
+SCRIPT_FIXES = (
+    (
+        "advantages = torch.tensor(returns) - torch.stack(values)",
+        "advantages = torch.tensor(returns) - torch.cat(values)",
+    ),
+    (
+        "policy_loss = -(torch.stack(log_probs) * advantages).mean()",
+        "policy_loss = -(torch.stack(log_probs) * advantages.detach()).mean()",
+    ),
+)
+
+
+def check_your_script_parts(n_seeds: int = 5) -> dict[str, list[str]]:
+    """Runs demos/train_cartpole.py and checks it, with and without its mistakes.
+
+    Args:
+        n_seeds: number of runs of each version that the scores are taken from.
+
+    Raises:
+        ValueError: if the checks do not find both mistakes, or a fixed script is not
+            right: the text of the page would not hold.
+    """
+    texts = [(ROOT / "demos" / "train_cartpole.py").read_text()]
+    for old, new in SCRIPT_FIXES:
+        if texts[-1].count(old) != 1:
+            raise ValueError(f"demos/train_cartpole.py must have the line {old!r} once")
+        texts.append(texts[-1].replace(old, new))
+    checks, statuses = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "demos", "train_cartpole.py")
+        script.parent.mkdir()
+        scores = []
+        for text in texts:
+            script.write_text(text)
+            check = ("-m", "pg_agents.cli", "check", "demos/train_cartpole.py")
+            status, output = _run(folder, *check)
+            checks.append(output)
+            statuses.append(status)
+            if text != texts[1]:
+                seeds = [str(seed) for seed in range(n_seeds)]
+                runs = [_run(folder, str(script), "--seed", seed) for seed in seeds]
+                scores.append([int(output.rpartition(" ")[2]) for _, output in runs])
+    if statuses != [1, 1, 0]:
+        raise ValueError(f"the exit statuses must be 1, 1, 0, got {statuses}")
+    wrong, right = (f"{', '.join(map(str, sorted(s)))}" for s in scores)
+    return {
+        "scores": [
+            "| demos/train_cartpole.py | mean score of the last 50 of 300 episodes, "
+            f"seeds 0 to {n_seeds - 1}, sorted |",
+            "| --- | --- |",
+            f"| as it is | {wrong} |",
+            f"| with both mistakes fixed | {right} |",
+        ],
+        **{
+            f"{name} check": ["```text", *output.splitlines(), "```"]
+            for name, output in zip(("first", "second", "third"), checks, strict=True)
+        },
+        **{
+            f"{name} fix": ["```diff", f"- {old}", f"+ {new}", "```"]
+            for name, (old, new) in zip(("first", "second"), SCRIPT_FIXES, strict=True)
+        },
+    }
+
+
+def _run(folder: str, *arguments: str) -> tuple[int, str]:
+    """Runs Python in a folder; returns exit status and standard output.
+
+    Raises:
+        ValueError: if it ends with another status than 0 or 1.
+    """
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths, "MPLBACKEND": "Agg", "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode not in (0, 1):
+        raise ValueError(f"{arguments} ends with {result.returncode}: {result.stderr}")
+    return result.returncode, result.stdout.rstrip()
+
+
 def main() -> None:
     """Writes the pages that are asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    pages = ("results", "ablation", "speed", "estimators", "checker")
+    pages = (
+        "results",
+        "ablation",
+        "speed",
+        "estimators",
+        "checker",
+        "check-your-script",
+    )
     parser.add_argument("page", choices=pages)
     parser.add_argument(
         "--runs", type=Path, help="results: folder of runs to summarise first"
@@ -763,6 +858,8 @@ def main() -> None:
                 draw_speed(stored["runs"], DOCS / "speed.png")
         elif options.page == "estimators":
             update("estimators", estimators_parts())
+        elif options.page == "check-your-script":
+            update("check-your-script", check_your_script_parts())
         else:
             checker, pitfalls = checker_parts()
             update("checker", checker)
