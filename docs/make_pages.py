@@ -739,6 +739,111 @@ def checker_parts() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     return checker, {"mistakes": mistakes, "versions": versions}
 
 
+def named_right(row: Mapping[str, Any]) -> bool | None:
+    """Whether only planted mistakes are asserted; None if no mistake is."""
+    if not row.get("mistakes"):
+        return None
+    return set(row["mistakes"]) <= set(row["keys"])
+
+
+def script_check_parts(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Returns the tables of docs/script_checks.json; see `proofs.script_checks`."""
+    right = {name: r for name, r in rows.items() if r["expected"] == "right"}
+    wrong = {name: r for name, r in rows.items() if r["expected"] == "wrong"}
+    found = [r for r in wrong.values() if r["verdict"] in ("wrong", "no gradient")]
+    names = [named_right(r) for r in wrong.values()]
+    times = sorted(r["seconds"] for r in rows.values())
+    verdicts = Counter(r["verdict"] for r in right.values())
+    summary = [
+        f"- {len(right)} right scripts: "
+        f"{', '.join(f'{n} {verdict}' for verdict, n in verdicts.most_common())}.",
+        f"- {len(wrong)} scripts with a planted mistake: {len(found)} are found; a "
+        f"name is asserted for {len(wrong) - names.count(None)}, and it is right for "
+        f"{names.count(True)}.",
+        f"- A check takes {times[len(times) // 2]:.0f} s at the median and "
+        f"{times[-1]:.0f} s at most.",
+    ]
+    mistakes = []
+    for key in sorted({key for r in wrong.values() for key in r["keys"][:1]}):
+        group = [r for r in wrong.values() if r["keys"][:1] == [key]]
+        mistakes.append(
+            [
+                f"`{key}`",
+                str(len(group)),
+                str(sum(r in found for r in group)),
+                str(sum(named_right(r) is True for r in group)),
+                str(sum(named_right(r) is False for r in group)),
+                f"{max(r['seconds'] for r in group):.0f}",
+            ]
+        )
+    return {
+        "scripts summary": summary,
+        "right scripts": table(
+            "script | verdict | departures from the exact gradient | seconds",
+            [
+                [
+                    f"`{name}`",
+                    r["verdict"],
+                    keys(r, "departures"),
+                    f"{r['seconds']:.0f}",
+                ]
+                for name, r in right.items()
+            ],
+            "lllr",
+        ),
+        "wrong scripts": table(
+            "mistake | scripts | found | named | misnamed | seconds at most",
+            mistakes,
+            "lrrrrr",
+        ),
+        "not as expected": [
+            f"- `{name}`: {r['verdict']}"
+            + (f", named {keys(r, 'mistakes')}" if r.get("mistakes") else "")
+            + (f" ({r['error']})" if r.get("error") else "")
+            + "."
+            for name, r in rows.items()
+            if r["verdict"] not in _ACCEPTED[r["expected"]] or named_right(r) is False
+        ],
+    }
+
+
+_ACCEPTED = {
+    "right": ("right",),
+    "wrong": ("wrong", "no gradient"),
+    "cannot check": ("cannot check",),
+}
+
+
+def keys(row: Mapping[str, Any], kind: str) -> str:
+    """Returns keys of the catalogue that a check asserts, for a cell of a table."""
+    return ", ".join(f"`{key}`" for key in row.get(kind, ())) or "none"
+
+
+def public_script_lines(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns the table of docs/public_scripts.json; see `proofs.script_checks`."""
+    agreed = sum(r["verdict"] in _ACCEPTED[r["expected"]] for r in rows.values())
+    return [
+        f"The verdict agrees with the reading for {agreed} of {len(rows)}.",
+        "",
+        *table(
+            "repository | script | what it is | reading | verdict | named | seconds",
+            [
+                [
+                    f"{r['repository']} {r['commit']}",
+                    f"`{r['file']}`",
+                    r["what"],
+                    r["reading"],
+                    r["verdict"],
+                    keys(r, "mistakes"),
+                    f"{r['seconds']:.0f}",
+                ]
+                for r in rows.values()
+            ],
+            "llllllr",
+        ),
+    ]
+
+
 # The mistakes of demos/train_cartpole.py, in the order in which the page fixes them.
 SCRIPT_FIXES = (
     (
@@ -862,6 +967,10 @@ def main() -> None:
             update("check-your-script", check_your_script_parts())
         else:
             checker, pitfalls = checker_parts()
+            checked = json.loads((DOCS / "script_checks.json").read_text())
+            checker |= script_check_parts(checked)
+            public = json.loads((DOCS / "public_scripts.json").read_text())
+            checker["public scripts"] = public_script_lines(public)
             update("checker", checker)
             update("pitfalls", pitfalls)
     except ValueError as error:

@@ -5,8 +5,8 @@ go to docs/script_checks.json, which `make checker` reads. `make script-checks` 
 about an hour and continues where it was stopped.
 
 With `--public FOLDER` it checks scripts of others instead, which are no part of this
-repository: FOLDER/list.json says of each file what it is, its repository and commit, and
-what a reader found before any check. Their results go to docs/public_scripts.json.
+repository: FOLDER/list.json says of each file what it is, its repository and commit,
+and what a reader found before any check. Their results go to docs/public_scripts.json.
 """
 
 from __future__ import annotations

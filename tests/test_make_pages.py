@@ -301,3 +301,62 @@ def test_false_alarms_are_bounded_by_the_rule_of_three() -> None:
     assert lines[-1].endswith(bound) and '0 of 1,503 runs say "wrong"' in lines[-1]
     verdicts["a loss"]["wrong"] = 1
     assert "confidence" not in make_pages.false_alarm_lines(counted)[-1]
+
+
+def test_tables_of_script_checks_count_what_was_found_and_named() -> None:
+    def row(expected: str, keys: str, verdict: str, mistakes: str) -> dict[str, Any]:
+        return {
+            "expected": expected,
+            "keys": keys.split(),
+            "verdict": verdict,
+            "mistakes": mistakes.split(),
+            "departures": ["gamma_dropped"],
+            "seconds": 4.0,
+        }
+
+    rows = {
+        "right": row("right", "gamma_dropped", "right", ""),
+        "accused": row("right", "", "wrong", "rounded"),
+        "named": row("wrong", "all_pairs wrong_gather", "wrong", "all_pairs"),
+        "located": row("wrong", "all_pairs", "wrong", ""),
+        "misnamed": row("wrong", "all_pairs", "no gradient", "all_pairs rounded"),
+        "missed": row("wrong", "all_pairs", "right", ""),
+        "refused": {
+            "expected": "wrong",
+            "keys": ["rounded"],
+            "verdict": "cannot check",
+            "error": "why",
+            "seconds": 9.0,
+        },
+    }
+    parts = make_pages.script_check_parts(rows)
+    summary = "\n".join(parts["scripts summary"])
+    assert "2 right scripts: 1 right, 1 wrong." in summary
+    assert "5 scripts with a planted mistake: 3 are found" in summary
+    assert "asserted for 2, and it is right for 1" in summary
+    assert "| `all_pairs` | 4 | 3 | 1 | 1 | 4 |" in parts["wrong scripts"]
+    assert "| `rounded` | 1 | 0 | 0 | 0 | 9 |" in parts["wrong scripts"]
+    assert parts["not as expected"] == [
+        "- `accused`: wrong, named `rounded`.",
+        "- `misnamed`: no gradient, named `all_pairs`, `rounded`.",
+        "- `missed`: right.",
+        "- `refused`: cannot check (why).",
+    ]
+
+
+def test_a_script_that_cannot_be_checked_may_be_expected() -> None:
+    row = {
+        "repository": "a/b",
+        "commit": "1234567",
+        "file": "c.py",
+        "what": "REINFORCE",
+        "reading": "one episode",
+        "expected": "cannot check",
+        "keys": [],
+        "verdict": "cannot check",
+        "seconds": 1.0,
+    }
+    lines = make_pages.public_script_lines({"c.py": row})
+    assert lines[0] == "The verdict agrees with the reading for 1 of 1."
+    cells = ["a/b 1234567", "`c.py`", "REINFORCE", "one episode", "cannot check"]
+    assert f"| {' | '.join(cells)} | none | 1 |" in lines
