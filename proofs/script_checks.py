@@ -23,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from pg_agents.checker import GradientReport, check_script
-from pg_agents.checker.script.check import ScriptError
+from pg_agents.checker.geometry import CannotCheckError
 from tests.pg_agents.checker.planted import CASES
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -40,7 +40,7 @@ def checked(path: Path, **settings: Any) -> Row:
     started = time.perf_counter()
     try:
         report = check_script(path, **settings)
-    except ScriptError as error:
+    except CannotCheckError as error:
         row: Row = {"verdict": "cannot check", "error": str(error)}
     else:
         row = {
