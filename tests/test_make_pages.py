@@ -360,3 +360,36 @@ def test_a_script_that_cannot_be_checked_may_be_expected() -> None:
     assert lines[0] == "The verdict agrees with the reading for 1 of 1."
     cells = ["a/b 1234567", "`c.py`", "REINFORCE", "one episode", "cannot check"]
     assert f"| {' | '.join(cells)} | none | 1 |" in lines
+
+
+def test_the_page_fixes_lines_of_the_script_it_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs: list[tuple[str, ...]] = []
+
+    def run(folder: str, *arguments: str) -> tuple[int, str]:
+        text = Path(folder, "demos", "train_cartpole.py").read_text()
+        fixed = sum(new in text for _, new in make_pages.SCRIPT_FIXES)
+        runs.append(arguments)
+        if "check" in arguments:
+            return int(fixed < 2), f"{fixed} fixed"
+        return 0, f"mean score: {100 + fixed}"
+
+    monkeypatch.setattr(make_pages, "_run", run)
+    parts = make_pages.check_your_script_parts(n_seeds=2)
+    checks = [parts[f"{name} check"][1] for name in ("first", "second", "third")]
+    assert checks == ["0 fixed", "1 fixed", "2 fixed"]
+    assert parts["scores"][2:] == [
+        "| as it is | 100, 100 |",
+        "| with both mistakes fixed | 102, 102 |",
+    ]
+    page = (make_pages.DOCS / "check-your-script.md").read_text()
+    assert "advantages.detach()" in make_pages.fill(page, parts)
+
+
+def test_a_page_whose_text_does_not_hold_is_not_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(make_pages, "_run", lambda *arguments: (0, "right 1"))
+    with pytest.raises(ValueError, match=r"must be 1, 1, 0, got \[0, 0, 0\]"):
+        make_pages.check_your_script_parts(n_seeds=1)
