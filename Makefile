@@ -11,7 +11,7 @@ WORKERS ?= 2
 
 .PHONY: demo test test-all test-gpu wheel-test sb3-suite lint type format install clean
 .PHONY: results ablation bench bench-gpu estimators checker false-alarms call-trace
-.PHONY: check-your-script script-checks
+.PHONY: check-your-script script-checks script-alarms
 
 install: $(INSTALLED)
 
@@ -104,6 +104,10 @@ check-your-script: $(INSTALLED)
 # was stopped.
 script-checks: $(INSTALLED)
 	$(BIN)/python -m proofs.script_checks
+
+# Right scripts, again and again: about an hour; continues where it was stopped.
+script-alarms: $(INSTALLED)
+	$(BIN)/python -m proofs.script_alarms
 
 # About an hour; continues where it was stopped.
 false-alarms: $(INSTALLED)

@@ -819,6 +819,28 @@ def keys(row: Mapping[str, Any], kind: str) -> str:
     return ", ".join(f"`{key}`" for key in row.get(kind, ())) or "none"
 
 
+def script_alarm_lines(
+    counted: Mapping[str, Mapping[str, Mapping[str, int]]],
+) -> list[str]:
+    """Returns the counts of docs/script_alarms.json; see `proofs.script_alarms`."""
+    lines = []
+    for kind, what in (
+        ("runs", "runs of right scripts with other seeds"),
+        ("halves", "times a random half of a run's updates"),
+    ):
+        counts = Counter[str]()
+        for row in counted.values():
+            counts.update(row[kind])
+        total, accused = counts.total(), counts["wrong"] + counts["no gradient"]
+        line = f"- {total:,} {what}: {accused} called wrong"
+        if total and not accused:
+            # Rule of three: with no event in n runs the rate is below 3/n.
+            line += f" (fewer than {3000 / total:.2g} in 1,000, with 95 % confidence)"
+        others = {k: n for k, n in counts.items() if k not in ("right", "wrong")}
+        lines.append(", ".join([line, *(f"{n} {k}" for k, n in others.items())]) + ".")
+    return lines
+
+
 def public_script_lines(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Returns the table of docs/public_scripts.json; see `proofs.script_checks`."""
     agreed = sum(r["verdict"] in _ACCEPTED[r["expected"]] for r in rows.values())
@@ -880,12 +902,14 @@ def check_your_script_parts(n_seeds: int = 5) -> dict[str, list[str]]:
         for text in texts:
             script.write_text(text)
             check = ("-m", "pg_agents.cli", "check", "demos/train_cartpole.py")
-            status, output = _run(folder, *check)
+            status, output = run_python(folder, *check)
             checks.append(output)
             statuses.append(status)
             if text != texts[1]:
                 seeds = [str(seed) for seed in range(n_seeds)]
-                runs = [_run(folder, str(script), "--seed", seed) for seed in seeds]
+                runs = [
+                    run_python(folder, str(script), "--seed", seed) for seed in seeds
+                ]
                 scores.append([int(output.rpartition(" ")[2]) for _, output in runs])
     if statuses != [1, 1, 0]:
         raise ValueError(f"the exit statuses must be 1, 1, 0, got {statuses}")
@@ -909,7 +933,7 @@ def check_your_script_parts(n_seeds: int = 5) -> dict[str, list[str]]:
     }
 
 
-def _run(folder: str, *arguments: str) -> tuple[int, str]:
+def run_python(folder: str, *arguments: str) -> tuple[int, str]:
     """Runs Python in a folder; returns exit status and standard output.
 
     Raises:
@@ -969,6 +993,8 @@ def main() -> None:
             checker, pitfalls = checker_parts()
             checked = json.loads((DOCS / "script_checks.json").read_text())
             checker |= script_check_parts(checked)
+            alarms = json.loads((DOCS / "script_alarms.json").read_text())
+            checker["script alarms"] = script_alarm_lines(alarms)
             public = json.loads((DOCS / "public_scripts.json").read_text())
             checker["public scripts"] = public_script_lines(public)
             update("checker", checker)

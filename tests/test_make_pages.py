@@ -362,6 +362,18 @@ def test_a_script_that_cannot_be_checked_may_be_expected() -> None:
     assert f"| {' | '.join(cells)} | none | 1 |" in lines
 
 
+def test_counts_of_right_scripts_called_wrong() -> None:
+    counted = {
+        "a 1": {"runs": {"right": 1}, "halves": {"right": 4, "undecided": 1}},
+        "b 1": {"runs": {"right": 1}, "halves": {"no gradient": 2, "wrong": 1}},
+    }
+    runs, halves = make_pages.script_alarm_lines(counted)
+    assert "2 runs of right scripts with other seeds: 0 called wrong" in runs
+    assert "(fewer than 1.5e+03 in 1,000, with 95 % confidence)" in runs
+    assert "8 times" in halves and "3 called wrong" in halves
+    assert "1 undecided" in halves and "confidence" not in halves
+
+
 def test_the_page_fixes_lines_of_the_script_it_shows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -375,7 +387,7 @@ def test_the_page_fixes_lines_of_the_script_it_shows(
             return int(fixed < 2), f"{fixed} fixed"
         return 0, f"mean score: {100 + fixed}"
 
-    monkeypatch.setattr(make_pages, "_run", run)
+    monkeypatch.setattr(make_pages, "run_python", run)
     parts = make_pages.check_your_script_parts(n_seeds=2)
     checks = [parts[f"{name} check"][1] for name in ("first", "second", "third")]
     assert checks == ["0 fixed", "1 fixed", "2 fixed"]
@@ -390,6 +402,6 @@ def test_the_page_fixes_lines_of_the_script_it_shows(
 def test_a_page_whose_text_does_not_hold_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(make_pages, "_run", lambda *arguments: (0, "right 1"))
+    monkeypatch.setattr(make_pages, "run_python", lambda *arguments: (0, "right 1"))
     with pytest.raises(ValueError, match=r"must be 1, 1, 0, got \[0, 0, 0\]"):
         make_pages.check_your_script_parts(n_seeds=1)
