@@ -249,6 +249,7 @@ class Frame:
     ) -> None:
         self.records = records
         self.picks = picks
+        self.accumulated = accumulated
         parts = [_sorted_rows(records[w.record].transitions, w) for w in picks]
         sizes = [len(p) for p, _ in parts]
         self.update = np.repeat(np.arange(len(picks)), sizes)
@@ -715,8 +716,8 @@ def _standardized(groups: Groups, x: Array, ddof: int) -> Array:
 def subtracted(frame: Frame, x: Array, formula: Formula, gammas: Array) -> Array:
     """Returns credits minus the formula's baseline, `[G, K]`."""
     kind = formula.baseline
-    if kind in ("none", "state"):
-        # A baseline that depends on the state is fitted.
+    if kind in ("none", "update_constant"):
+        # The constant of each update is fitted.
         return x
     if kind == "value":
         return x - frame.value
@@ -832,6 +833,9 @@ def reductions(frame: Frame, kind: str) -> Array:
         return 1.0 / lengths**2
     if kind == "own_steps_episodes":
         return 1.0 / (lengths * frame.n_episodes)
+    if kind == "clipped":
+        # The factor of each update is fitted.
+        return np.ones(len(frame))
     assert kind == "steps_episodes", kind
     return reductions(frame, "steps") * reductions(frame, "episodes")
 
@@ -887,10 +891,14 @@ def directions(frame: Frame, score: str) -> Array:
     return blocks * frame.scale[frame.update][:, None]
 
 
+def _by_table(score: str) -> bool:
+    return score in TABLE_SCORES or score.startswith(("clamped_", "smoothed_"))
+
+
 def predicted(frame: Frame, weights: Array, score: str) -> Array:
     """Returns the decoded gradients that weights `[K]` predict, `[U, M]`."""
     record = frame.records[0]
-    if record.family == "gaussian" or score not in TABLE_SCORES:
+    if record.family == "gaussian" or not _by_table(score):
         vectors = directions(frame, score)
         sums: Array = frame.by_update.sums((weights[:, None] * vectors).T).T
         return sums

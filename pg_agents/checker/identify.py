@@ -31,9 +31,19 @@ from pg_agents.checker.formula import (
     reductions,
     windows,
 )
-from pg_agents.checker.parts import Context, Part, cost, parts_of
+from pg_agents.checker.parts import Context, Part, cost, part_of, parts_of
 from pg_agents.checker.record import IntArray, Record
 from pg_agents.checker.task import Array
+from pg_agents.checker.unknowns import (
+    UnknownFit,
+    fit_constants,
+    fit_factors,
+    fit_probabilities,
+    fit_values,
+    is_resampled,
+    usual,
+)
+from pg_agents.checker.value_output import fit_value_output
 
 # A formula is named if it leaves at most this share of the gradients' norm. Rounding in
 # float32 leaves 1e-6 to 3e-5; gamma 1 in place of 0.999 leaves 9e-4.
@@ -45,6 +55,7 @@ _SCREEN_RESIDUAL = 2e-3
 # Transitions per record by which formulas are screened, and verified.
 _SCREEN_ROWS = 120
 _VERIFY_ROWS = 4_000
+_UNKNOWNS_ROWS = 600
 _MAX_PROJECTIONS = 48
 _GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
 _LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
@@ -69,6 +80,9 @@ class Identification:
         closest: the formula with the smallest residual.
         explanation: what the factor is.
         notes: remarks.
+        context: what the formula was judged against.
+        values: `[S]` for each record: the critic or the baseline of each state, if it
+            was fitted; they stand for `Record.values`.
     """
 
     formula: Formula | None
@@ -81,6 +95,7 @@ class Identification:
     explanation: str = ""
     notes: tuple[str, ...] = ()
     context: Context = field(default_factory=Context)
+    values: tuple[Array, ...] | None = None
 
     @property
     def mistakes(self) -> tuple[Part, ...]:
@@ -108,6 +123,7 @@ class Fit:
         entropy: coefficient of the entropy term.
         residual: on the worst record.
         prediction: what it predicts, without factors.
+        values: `[S]` for each record: values that were fitted; None if there are none.
     """
 
     formula: Formula
@@ -115,6 +131,7 @@ class Fit:
     entropy: float
     residual: float
     prediction: Array
+    values: tuple[Array, ...] | None = None
 
 
 def identify(records: Sequence[Record], *, known_gamma: bool = True) -> Identification:
@@ -593,21 +610,63 @@ class _Search:
                         self._level(data, shapes, factors, refine)
                 if self.fits and self._fewest() <= mistakes:
                     return self._result()
+                if mistakes == 0 and not refine and not self.fits:
+                    self._unknowns(mistakes=0)
+            if not self.fits and not refine:
+                self._unknowns(mistakes=1)
             if self.fits:
                 break
             self.gammas = self.all_gammas
         return self._result()
 
+    def _unknowns(self, mistakes: int) -> None:
+        """Tries formulas with unknown numbers."""
+        frame = self.frame("window", _UNKNOWNS_ROWS)
+        fits: list[UnknownFit | None] = []
+        columns = entropy_columns(frame)
+        bonuses = {name: columns[name] for name in ("bonus_steps", "bonus_sum")}
+        for formula in usual(frame, self.gammas, critic=False):
+            if mistakes == 0:
+                fits.append(fit_values(frame, formula, bonuses))
+                fits.append(fit_constants(frame, formula))
+                fits.append(fit_factors(frame, formula))
+            else:
+                fits.append(fit_probabilities(frame, formula))
+                again = is_resampled(frame, formula)
+                if again is not None and again[1] < 0.95:
+                    fitted = replace(formula, score="resampled")
+                    fits.append(UnknownFit(fitted, again[0], 0.0))
+        for formula in usual(frame, self.gammas, critic=True) if not mistakes else ():
+            fits.append(fit_values(frame, formula, bonuses))
+        for fit in fits:
+            if fit is not None and fit.residual < MAX_RESIDUAL:
+                self.fits.append(
+                    Fit(
+                        fit.formula,
+                        fit.factor,
+                        fit.entropy,
+                        fit.residual,
+                        np.zeros(0),
+                        values=fit.values,
+                    )
+                )
+
     def _fewest(self) -> int:
         """Returns the fewest mistakes of a formula that fits."""
-        context = self._context
         return min(
-            sum(
-                p.kind in ("mistake", "no gradient")
-                for p in parts_of(f.formula, f.factor, f.entropy, context)
-            )
+            sum(p.kind in ("mistake", "no gradient") for p in self._parts(f))
             for f in self.fits
         )
+
+    def _parts(self, fit: Fit) -> tuple[Part, ...]:
+        context = self._context
+        if fit.values is not None:
+            exact = all(
+                _critic_is_exact(replace(r, values=v))
+                for r, v in zip(self.records, fit.values, strict=True)
+            )
+            context = replace(context, inexact_critic=not exact)
+        return parts_of(fit.formula, fit.factor, fit.entropy, context)
 
     def frame(self, data: str, rows: int, one: bool = False) -> Frame:
         """Returns a frame of some updates.
@@ -780,7 +839,7 @@ class _Search:
         good = [f for f in self.fits if f.residual <= max(_TIE * smallest, 1e-6)]
 
         def rank(fit: Fit) -> tuple[float, ...]:
-            parts = parts_of(fit.formula, fit.factor, fit.entropy, context)
+            parts = self._parts(fit)
             mistakes = sum(p.kind in ("mistake", "no gradient") for p in parts)
             unexplained = abs(abs(fit.factor) - 1.0) > 1e-3
             return (
@@ -792,12 +851,14 @@ class _Search:
 
         good.sort(key=rank)
         first = good[0]
-        parts = parts_of(first.formula, first.factor, first.entropy, context)
+        parts = self._parts(first)
+        parts += self._value_parts(first)
         mistakes = {p.key for p in parts if p.kind in ("mistake", "no gradient")}
         ties: list[tuple[Part, ...]] = []
         for fit in good[1:]:
-            others = parts_of(fit.formula, fit.factor, fit.entropy, context)
+            others = self._parts(fit)
             keys = {p.key for p in others if p.kind in ("mistake", "no gradient")}
+            keys |= mistakes & _OF_VALUES
             if len(keys) == len(mistakes) and keys != mistakes:
                 if others not in ties:
                     ties.append(others)
@@ -811,7 +872,16 @@ class _Search:
             closest=first.formula,
             explanation=_explanation(first, self.frame(first.formula.data, _VERIFY_ROWS)),
             context=context,
+            values=first.values,
         )
+
+    def _value_parts(self, fit: Fit) -> tuple[Part, ...]:
+        """Returns the mistakes in the gradient of the value output."""
+        frame = self.frame(fit.formula.data, _UNKNOWNS_ROWS)
+        if frame.accumulated or fit.values is not None:
+            return ()
+        found = fit_value_output(frame, fit.formula, MAX_RESIDUAL)
+        return () if found is None else tuple(part_of(key) for key in found.keys)
 
     @cached_property
     def _context(self) -> Context:
@@ -830,6 +900,7 @@ class _Search:
 
 
 _NEAR = 0.1
+_OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
 _NO_CENTRING: dict[str, Any] = {
     "baseline": "none",
     "scale": "none",

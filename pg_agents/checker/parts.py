@@ -148,6 +148,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "window": "discount_across_episodes",
     },
     "reduction": {
+        "clipped": "gradient_clipped",
         "steps": "mean_over_steps",
         "steps_squared": "mean_over_steps",
         "steps_episodes": "mean_over_steps",
@@ -187,7 +188,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "softmax_over_batch": "softmax_over_batch",
         "softmax_over_batch_normalized": "softmax_over_batch",
         "clipped_action": "clipped_action",
-        "clamped": "clamped_probability",
+        "resampled": "action_resampled",
     },
     "data": {
         "memory": "replay",
@@ -302,12 +303,22 @@ _OWN: Mapping[str, tuple[Kind, str, str]] = {
         "Under next-step autoreset the step after an end only resets the environment; "
         "its action has no effect and must not reach the loss.",
     ),
+    "gradient_clipped": (
+        "departure",
+        "gradient scaled in each update",
+        "Each update has the direction of the formula but a length of its own, as "
+        "clipping by norm gives.",
+    ),
+    "critic_sign_flipped": (
+        "mistake",
+        "critic's loss with the wrong sign",
+        "The gradient of the value output moves the critic away from its targets.",
+    ),
     "limit_bootstrapped": (
         "departure",
         "bootstrap at the time limit",
         "The critic's value follows the time limit, which belongs to the task here.",
     ),
-    "own_gamma": ("right", "discount factor", ""),
 }
 
 
