@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-
+from pg_agents.checker.geometry import Geometry
+from pg_agents.checker.identify import Identification, identify
 from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.record import Record
 from pg_agents.checker.report import Finding, GradientReport, Progress, Target
+from pg_agents.checker.simulation import simulate
 from pg_agents.checker.task import Task
 from pg_agents.checker.verdict import Measurement, TaskResult, Verdict, judge, worst
 
 # Gradients with a larger share that does not pass through the policy's outputs are not
 # fitted.
 _MAX_UNEXPLAINED = 1e-3
+# Transitions by which the expectation of a formula is estimated, and four times as many
+# unless its error is below a bound.
+_N_SIMULATED, _PRECISE = 300_000, 0.02
 
 
 class TaskSubject(Protocol):
@@ -23,12 +27,14 @@ class TaskSubject(Protocol):
 
     Attributes:
         task: MDP and objective.
+        geometry: the policy and the exact gradient.
         notes: remarks for the report.
         n_recorded: number of episodes that `record` samples.
         n_measured: number of episodes that `measure` samples.
     """
 
     task: Task
+    geometry: Geometry
 
     @property
     def notes(self) -> tuple[str, ...]: ...
@@ -64,23 +70,25 @@ def conclude(
     """
     progress.start(sum(subject.n_recorded for subject in subjects))
     records = [subject.record(progress) for subject in subjects]
-    progress.start(sum(subject.n_measured for subject in subjects))
-    measured = [subject.measure(progress) for subject in subjects]
+    found = _identified(records)
+    measured = _measured(subjects, records, found, seed, progress)
     results = tuple(map(judge, measured))
-    findings: tuple[Finding, ...] = ()
-    if any(m.stateful for m in measured):
-        findings = (finding("replay"),)
+    findings, ties = _findings(found), ()
+    if found is not None:
+        ties = tuple(" + ".join(p.title for p in tie) for tie in found.ties)
+    elif any(m.stateful for m in measured):
+        findings = (catalogue_finding("replay"),)
     notes = [note for subject in subjects for note in subject.notes]
     notes += [note for record in records for note in record.notes]
     notes += [note for m in measured for note in m.notes]
     return GradientReport(
         subject=name,
         target=target,
-        verdict=worst(results),
-        formula=None,
-        residual=None,
+        verdict=_verdict(results, found, target),
+        formula=None if found is None else str(found.formula),
+        residual=None if found is None else found.residual,
         findings=findings,
-        ties=(),
+        ties=ties,
         tasks=results,
         notes=tuple(dict.fromkeys(notes)),
         seed=seed,
@@ -88,7 +96,95 @@ def conclude(
     )
 
 
-def finding(key: str) -> Finding:
+def _measured(
+    subjects: Sequence[TaskSubject],
+    records: Sequence[Record],
+    found: Identification | None,
+    seed: int,
+    progress: Progress,
+) -> list[Measurement]:
+    """Returns gradients of the formula on each task or, without one, the subject's."""
+    if found is not None:
+        simulated = [
+            _simulated(subject, record, found, seed)
+            for subject, record in zip(subjects, records, strict=True)
+        ]
+        if all(simulated):
+            return [measured for measured in simulated if measured is not None]
+    progress.start(sum(subject.n_measured for subject in subjects))
+    return [subject.measure(progress) for subject in subjects]
+
+
+def _simulated(
+    subject: TaskSubject, record: Record, found: Identification, seed: int
+) -> Measurement | None:
+    geometry = subject.geometry
+    for n_steps in (_N_SIMULATED, 4 * _N_SIMULATED):
+        sampled = simulate(found, record, geometry, n_steps, seed)
+        if sampled is None:
+            return None
+        series, per_gradient = sampled
+        measured = Measurement(
+            subject.task,
+            series,
+            geometry.exact,
+            geometry.directions,
+            geometry.exact_outputs,
+            per_gradient,
+        )
+        result = judge(measured)
+        if result.verdict == "wrong" or _is_precise(result):
+            break
+    return measured
+
+
+def _is_precise(result: TaskResult) -> bool:
+    """Whether a mistake would have been found."""
+    if result.error_interval is None:
+        return result.verdict == "no gradient"
+    return result.error_interval[1] < _PRECISE
+
+
+def _identified(records: Sequence[Record]) -> Identification | None:
+    """Returns the formula that reproduces all gradients; None if there is none."""
+    unexplained = [u.residual for record in records for u in record.updates]
+    if max(unexplained) > _MAX_UNEXPLAINED:
+        return None
+    found = identify(records)
+    return None if found.formula is None else found
+
+
+def _verdict(
+    results: tuple[TaskResult, ...], found: Identification | None, target: Target
+) -> Verdict:
+    exact = worst(results)
+    if found is None:
+        return exact
+    if not found.parts:
+        # Its expectation is known to be the exact gradient.
+        return "right"
+    if target == "algorithm" and exact != "no gradient":
+        return "wrong" if found.mistakes else "right"
+    if exact == "right" and not all(map(_is_precise, results)):
+        return "undecided"
+    return exact
+
+
+def _findings(found: Identification | None) -> tuple[Finding, ...]:
+    if found is None:
+        return ()
+    findings = []
+    for part in found.parts:
+        if part.key in MISTAKES:
+            findings.append(catalogue_finding(part.key))
+        elif part.kind != "right":
+            findings.append(Finding(part.key, part.title, part.kind, part.explanation))
+    if found.explanation:
+        findings.append(Finding("factor", "length", "factor", found.explanation))
+    return tuple(findings)
+
+
+def catalogue_finding(key: str) -> Finding:
     """Returns a mistake of the catalogue as a finding."""
     mistake = MISTAKES[key]
     return Finding(

@@ -26,6 +26,8 @@ MAX_OUTPUTS = 4096
 # Singular values of the Jacobian below this share of the largest one amplify the
 # rounding of float32 too much.
 _RANK_TOLERANCE = 1e-2
+# Singular values below this share of the largest one are rounding.
+_ROUNDING = 1e-5
 
 
 class CannotCheckError(ValueError):
@@ -78,6 +80,10 @@ class Decoder:
             )
         span = vectors[:, kept]
         self._inverse = (span / values_[kept]) @ span.T
+        # What the network can represent at all, for the unexplained share.
+        possible = values_ > _ROUNDING**2 * values_.max()
+        whole = vectors[:, possible]
+        self._projection = (whole / values_[possible]) @ whole.T
         self.basis = _orthonormal(span[:n_outputs])
         self.value_basis = None if values is None else _orthonormal(span[n_outputs:])
 
@@ -93,9 +99,11 @@ class Decoder:
             norm.
         """
         flat: Array = gradient.detach().double().numpy()
-        decoded = self._inverse @ (self.jacobian @ flat)
+        projected = self.jacobian @ flat
+        decoded = self._inverse @ projected
         norm = float(np.linalg.norm(flat))
-        unexplained = float(np.linalg.norm(flat - decoded @ self.jacobian))
+        explained = (self._projection @ projected) @ self.jacobian
+        unexplained = float(np.linalg.norm(flat - explained))
         n_outputs = self.shape[0] * self.shape[1]
         return (
             decoded[:n_outputs].reshape(self.shape),

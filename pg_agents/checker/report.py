@@ -252,6 +252,9 @@ def _results_lines(tasks: tuple[TaskResult, ...]) -> list[str]:
             assert task.error is not None and task.error_interval is not None
             cosine, error = f"{task.cosine:.4f}", _percent(task.error)
             interval = " to ".join(map(_percent, task.error_interval))
+            if not math.isfinite(task.error):
+                # 90 degrees or more from the exact gradient.
+                error = interval = "-"
         lines.append(
             f"  {task.task[:17]:17} {task.verdict:11} {cosine:>7} {error:>8}"
             f" {interval:>19} {task.length:8.3g}"
