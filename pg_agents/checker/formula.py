@@ -79,6 +79,24 @@ class Formula:
     n: int = 1
 
 
+# Scores that depend on a state and an action alone.
+TABLE_SCORES = frozenset(
+    {
+        "log_prob",
+        "next_state",
+        "probability",
+        "p_log_p",
+        "logit",
+        "all_actions",
+        "first_action",
+        "inverse_probability",
+        "softmax_twice",
+        "binary_cross_entropy",
+        "binary_cross_entropy_logits",
+        "squared_error",
+        "most_likely_action",
+    }
+)
 USES_CRITIC = frozenset({"td", "n_step", "lambda", "bootstrapped", "value"})
 
 
@@ -133,13 +151,15 @@ class Window:
         update: index of the update in it.
         index: `[n]`, transitions in the order of the window.
         times: `[n]`, how often each is used.
-        chunk: number of the mini-batch within its window, and how many there are.
+        scored: `[n]`, transitions whose scores the weights of `index` multiply; the
+            same ones, unless some lists were cleared and others were not.
     """
 
     record: int
     update: int
     index: IntArray
     times: Array
+    scored: IntArray
 
 
 def windows(record: Record, number: int, data: str = "window") -> list[Window]:
@@ -151,7 +171,10 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
         data: which transitions form the window: `"window"`; `"memory"`: all since the
             start; `"memory_3"`: those of the last 3 windows; `"late"`: one
             transition earlier; `"chunks"`: the updates of the same window use
-            consecutive parts of it; `"resets"`: also the steps that only reset.
+            consecutive parts of it; `"resets"`: also the steps that only reset;
+            `"stale_rewards"`: rewards since the start, of which the first ones are
+            paired with the window's actions; `"stale_actions"`: actions since the
+            start, of which the first ones are paired with the window's returns.
     """
     result = []
     reset = record.transitions.reset
@@ -174,10 +197,20 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
             first = distinct[max(0, number_of[bound] - n_windows + 1)][0]
         elif data == "late":
             first, last = max(0, first - 1), max(1, last - 1)
+        elif data == "stale_rewards":
+            first = 0
         index = np.arange(first, last)
         index = index[keep[first:last]]
-        times = np.ones(len(index))
-        if data == "chunks":
+        times, scored = np.ones(len(index)), index
+        if data in ("stale_rewards", "stale_actions"):
+            own = np.arange(*bound)[keep[slice(*bound)]]
+            all_ = np.arange(bound[1])[keep[: bound[1]]]
+            rows = own if data == "stale_rewards" else all_
+            n_pairs = min(len(own), len(rows))
+            times[n_pairs:] = 0.0
+            scored = index.copy()
+            scored[:n_pairs] = rows[:n_pairs]
+        elif data == "chunks":
             j, total = seen.get(bound, 0), bounds.count(bound)
             seen[bound] = j + 1
             edges = np.linspace(0, len(index), total + 1).astype(int)
@@ -186,7 +219,7 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
         elif update.rows is not None:
             counts = np.bincount(update.rows, minlength=len(record.transitions))
             times = counts[index].astype(np.float64)
-        result.append(Window(number, i, index, times))
+        result.append(Window(number, i, index, times, scored))
     return result
 
 
@@ -221,11 +254,15 @@ class Frame:
         self.offset = np.concatenate([[0], np.cumsum(n_states)])
         self.n_states = int(self.offset[-1])
 
-        def column(name: str) -> NDArray[np.generic]:
+        scored = [w.scored[order] for w, (_, order) in zip(picks, parts, strict=True)]
+
+        def column(name: str, score: bool = False) -> NDArray[np.generic]:
+            """Returns a column of the rows, or of the rows whose scores they weight."""
+            chosen = scored if score else [rows for rows, _ in parts]
             return np.concatenate(
                 [
                     getattr(records[w.record].transitions, name)[rows]
-                    for w, (rows, _) in zip(picks, parts, strict=True)
+                    for w, rows in zip(picks, chosen, strict=True)
                 ]
             )
 
@@ -234,14 +271,16 @@ class Frame:
             [w.times[order] for w, (_, order) in zip(picks, parts, strict=True)]
         )
         shift = self.offset[record]
+        self.scored_state = column("state", score=True).astype(np.int64)
+        self.scored_next = column("next_state", score=True).astype(np.int64)
+        self.action = column("action", score=True)
         self.local_state = column("state").astype(np.int64)
         self.state = self.local_state + shift
         self.local_next = column("next_state").astype(np.int64)
-        self.action = column("action")
         self.clipped = (
             self.action
             if any(r.transitions.clipped is None for r in records)
-            else column("clipped")
+            else column("clipped", score=True)
         )
         self.reward = column("reward").astype(np.float64)
         self.terminated = column("terminated").astype(bool)
@@ -276,9 +315,8 @@ class Frame:
         # whether an episode ended with the step before.
         after = neighbour(0)
         self.done_before = neighbour(1).astype(np.float64)
-        self.value = self._values(self.local_state, self.time)
-        self.next_value = self._values(self.local_next, self.time + 1)
-        self.seen_value = self._values(after, np.where(self.done, 0, self.time + 1))
+        self.local_after = after.astype(np.int64)
+        self.use_values([r.values for r in records])
         self.width = max(records[w.record].policy.size for w in picks)
         self.target, self.scale = self._target(accumulated)
 
@@ -291,10 +329,19 @@ class Frame:
         """Whether all records have values."""
         return all(record.values is not None for record in self.records)
 
-    def _values(self, state: IntArray, time: IntArray) -> Array:
+    def use_values(self, tables: Sequence[Array | None]) -> None:
+        """Sets the critic of each record, `[S]`, `[H + 1, S]` or None."""
+        after = np.where(self.done, 0, self.time + 1)
+        self.value = self._values(tables, self.local_state, self.time)
+        self.next_value = self._values(tables, self.local_next, self.time + 1)
+        self.seen_value = self._values(tables, self.local_after, after)
+
+    def _values(
+        self, tables: Sequence[Array | None], state: IntArray, time: IntArray
+    ) -> Array:
         values = np.zeros(len(state))
-        for i, record in enumerate(self.records):
-            table, rows = record.values, self.record == i
+        for i, table in enumerate(tables):
+            rows = self.record == i
             if table is None:
                 continue
             if table.ndim == 1:
@@ -832,6 +879,36 @@ def directions(frame: Frame, score: str) -> Array:
     return blocks * frame.scale[frame.update][:, None]
 
 
+def predicted(frame: Frame, weights: Array, score: str) -> Array:
+    """Returns the decoded gradients that weights `[K]` predict, `[U, M]`."""
+    record = frame.records[0]
+    if record.family == "gaussian" or score not in TABLE_SCORES:
+        vectors = directions(frame, score)
+        sums: Array = frame.by_update.sums((weights[:, None] * vectors).T).T
+        return sums
+    result = np.zeros((len(frame.picks), frame.width))
+    for i, record in enumerate(frame.records):
+        rows = np.flatnonzero(frame.record == i)
+        if not len(rows):
+            continue
+        n_states, n_actions = record.policy.shape
+        state = (frame.scored_next if score == "next_state" else frame.scored_state)[
+            rows
+        ]
+        cell = (frame.update[rows] * n_states + state) * n_actions
+        cell = cell + frame.action[rows].astype(np.int64)
+        size = len(frame.picks) * n_states * n_actions
+        sums = np.bincount(cell, weights[rows], size)
+        name = "log_prob" if score == "next_state" else score
+        outputs = -np.einsum(
+            "usa,sao->uso",
+            sums.reshape(-1, n_states, n_actions),
+            score_table(record, name),
+        ).reshape(len(frame.picks), -1)
+        result[:, : outputs.shape[1]] += projected(outputs, record)
+    return result * frame.scale[:, None]
+
+
 def entropy_gradient(record: Record) -> Array:
     """Returns the derivative of the entropy of each state, `[S, S * O]`."""
     n_states, n_outputs = record.policy.shape
@@ -859,13 +936,13 @@ def projected(x: Array, record: Record) -> Array:
 
 
 def _scores(frame: Frame, record: Record, rows: IntArray, score: str) -> Array:
-    state, action = frame.local_state[rows], frame.action[rows]
+    state, action = frame.scored_state[rows], frame.action[rows]
     if record.family == "gaussian":
         return _gaussian_scores(frame, record, rows, score)
     action = action.astype(np.int64)
     if score in ("next_state", "previous_action", "next_action"):
         if score == "next_state":
-            state = frame.local_next[rows]
+            state = frame.scored_next[rows]
         else:
             sequences = frame.follow("chain", reverse=score == "previous_action")
             near = np.minimum(sequences.next[rows], len(frame) - 1)
@@ -880,8 +957,8 @@ def _scores(frame: Frame, record: Record, rows: IntArray, score: str) -> Array:
         start = np.flatnonzero(_changes(frame.update[flat]))[frame.update[rows]]
         end = np.append(np.flatnonzero(_changes(frame.update[flat])), len(flat))
         row = flat[np.minimum(start + action, end[frame.update[rows] + 1] - 1)]
-        own = score_table(record, "log_prob")[frame.local_state[row], 0]
-        return _at_state(own, frame.local_state[row], record)
+        own = score_table(record, "log_prob")[frame.scored_state[row], 0]
+        return _at_state(own, frame.scored_state[row], record)
     if score.startswith("softmax_over_batch"):
         return _batch_softmax_scores(frame, record, rows, score)
     own = score_table(record, score)[state, action]
@@ -914,6 +991,10 @@ def score_table(record: Record, score: str) -> Array:
         ).copy()
     if score == "first_action":
         return np.broadcast_to(log_prob[:, :1], log_prob.shape).copy()
+    if score == "most_likely_action":
+        best = policy.argmax(axis=1)
+        chosen = log_prob[np.arange(n_states), best][:, None]
+        return np.broadcast_to(chosen, log_prob.shape).copy()
     if score == "inverse_probability":
         return log_prob / np.maximum(prob, 1e-300)
     # Losses of probabilities: the derivative by them, times that of the softmax.
@@ -946,7 +1027,7 @@ def _pair_scores(frame: Frame, record: Record, rows: IntArray, score: str) -> Ar
     result = np.zeros((len(rows), n_states * n_actions))
     for u in np.unique(update):
         mine = update == u
-        state = frame.local_state[rows[mine]]
+        state = frame.scored_state[rows[mine]]
         action = frame.action[rows[mine]].astype(np.int64)
         if score == "all_pairs":
             share = np.bincount(action, minlength=n_actions) / len(action)
@@ -974,7 +1055,7 @@ def _batch_softmax_scores(
     result = np.zeros((len(rows), n_states, n_actions))
     for u in np.unique(update):
         mine = np.flatnonzero(update == u)
-        state = frame.local_state[rows[mine]]
+        state = frame.scored_state[rows[mine]]
         action = frame.action[rows[mine]].astype(np.int64)
         total = powers * np.bincount(state, minlength=n_states)[:, None]
         share = total / total.sum(axis=0)
@@ -990,7 +1071,7 @@ def _gaussian_scores(
     frame: Frame, record: Record, rows: IntArray, score: str
 ) -> Array:
     """Scores of a Gaussian by its means and log standard deviations."""
-    state = frame.local_next[rows] if score == "next_state" else frame.local_state[rows]
+    state = frame.scored_next[rows] if score == "next_state" else frame.scored_state[rows]
     n_dims = record.policy.shape[1] // 2
     mean, log_std = record.policy[:, :n_dims], record.policy[:, n_dims:]
     action = frame.action[rows].reshape(len(rows), n_dims)

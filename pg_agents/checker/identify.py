@@ -27,6 +27,7 @@ from pg_agents.checker.formula import (
     directions,
     entropy_gradient,
     multiplier,
+    predicted,
     reductions,
     windows,
 )
@@ -283,9 +284,6 @@ def _centrings(
         yield "value", "none", 1, "none"
         yield "next_value", "none", 1, "none"
         yield "action_value", "none", 1, "none"
-    else:
-        own.append("state")
-        yield "state", "none", 1, "none"
     transforms = ["int", "round"] if not traits.integers or traits.critic else []
     for transform in transforms:
         for baseline in own:
@@ -312,8 +310,6 @@ def _centrings(
     if traits.rows or traits.shared_windows:
         scales.append("mini_batch")
     for baseline in own:
-        if baseline == "state":
-            continue
         for scale in scales:
             for ddof in (1, 0) if scale != "largest" else (1,):
                 yield baseline, scale, ddof, "none"
@@ -327,12 +323,13 @@ def _centrings(
 
 def _usual_centrings(traits: Traits) -> Iterator[tuple[str, str, int, str]]:
     """Yields the baselines and scales that go with a wrong credit."""
-    own = "value" if traits.critic else "state"
-    yield own, "none", 1, "none"
+    own = ("none", "value") if traits.critic else ("none",)
+    if traits.critic:
+        yield "value", "none", 1, "none"
     if traits.one_step:
         return
     yield "window_mean", "none", 1, "none"
-    for baseline in ("none", own) if traits.critic else ("none",):
+    for baseline in own:
         yield baseline, "window", 1, "none"
         yield baseline, "window", 0, "none"
     if traits.several_episodes:
@@ -369,6 +366,7 @@ def multiplier_options(traits: Traits, mistakes: int) -> list[Formula]:
             "next_state",
             "all_actions",
             "first_action",
+            "most_likely_action",
             "logit",
             "p_log_p",
             "inverse_probability",
@@ -408,7 +406,7 @@ def data_options(traits: Traits) -> list[str]:
         options.append("chunks")
     options += ["accumulated", "memory"]
     options += [f"memory_{n}" for n in (2, 3, 4, 5, 8)]
-    options.append("late")
+    options += ["late", "stale_rewards", "stale_actions"]
     if traits.resets:
         options.append("resets")
     return options
@@ -571,7 +569,7 @@ class _Search:
         self.traits = traits_of(self.records, self.frame("window", _VERIFY_ROWS))
         kinds = data_options(self.traits)
         if only_window(self.records):
-            kinds = [k for k in kinds if k in ("window", "chunks", "resets")]
+            kinds = [k for k in kinds if k in ("window", "chunks", "resets", "stale_rewards")]
         options = [
             (advantage_options(self.traits, i), multiplier_options(self.traits, i))
             for i in range(2)
@@ -882,8 +880,13 @@ def _some(record: Record, all_windows: list[Window], rows: int) -> list[Window]:
         for w in all_windows
         if len(w.index) and np.isfinite(record.updates[w.update].outputs).all()
     ]
+    # Long windows, such as those of a memory that grows, only if there are no others.
+    sizes = [len(w.index) for w in usable]
+    limit = max(rows, min(sizes, default=0))
     chosen, total = [], 0
     for i in np.random.default_rng(0).permutation(len(usable)):
+        if sizes[i] > limit:
+            continue
         chosen.append(usable[i])
         total += len(usable[i].index)
         if total >= rows:
@@ -931,7 +934,7 @@ def best_fit(frame: Frame, formula: Formula) -> Fit:
     weight = advantages(
         frame, formula, np.array([formula.gamma]), np.array([formula.lam])
     )[0] * multiplier(frame, formula, formula.gamma)
-    x = _by_update(frame, weight, directions(frame, formula.score))
+    x = predicted(frame, weight, formula.score)
     fits = [_fit(frame, formula, x, "none", None)]
     if fits[0].residual > 1e-6:
         for name, column in entropy_columns(frame).items():
@@ -959,8 +962,7 @@ def _fit(
         float(np.linalg.norm(rest[record == i])) for i in np.unique(record)
     )
     entropy = float(coefficients[1]) if column is not None else 0.0
-    kind = name.rpartition("_")[0] if column is not None else "none"
-    fitted = replace(formula, entropy=kind or "none")
+    fitted = replace(formula, entropy=name)
     return Fit(fitted, float(coefficients[0]), entropy, residual, x)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +15,11 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from torch import Tensor
+from torch import Tensor, nn
 
 from pg_agents.checker.episodes import sample_episodes
 from pg_agents.checker.estimators import (
@@ -36,7 +37,11 @@ from pg_agents.checker.geometry import (
 )
 from pg_agents.checker.perturbation import PolicyPerturbation, is_stateful
 from pg_agents.checker.record import IntArray, Record, Transitions, Update
-from pg_agents.checker.recorder import GradientRecorder, record_gradients
+from pg_agents.checker.recorder import (
+    GradientRecorder,
+    RecordedStep,
+    record_gradients,
+)
 from pg_agents.checker.report import Progress
 from pg_agents.checker.statistics import MAX_TESTED_DIRECTIONS, GradientSeries
 from pg_agents.checker.task import Array, Task
@@ -102,6 +107,7 @@ class ModelSubject:
         self.geometry = make_geometry(task, policy, self._decoder.basis)
         self._recorder = GradientRecorder(self._parameters)
         self._clipped_at = _switch_off_clipping(self._copy)
+        _follow_mini_batches(self._copy, self._recorder)
         self._plan = _plan(self._copy, task, self.geometry, n_episodes)
 
     @property
@@ -131,12 +137,13 @@ class ModelSubject:
         rounds = self._train(self._plan.n_recorded, progress)
         columns: list[_Rollout] = []
         updates, first = [], 0
-        for rollout, gradients in rounds:
+        for rollout, steps in rounds:
             columns.append(rollout)
             last = first + len(rollout.state)
-            for gradient in self._of_policy(gradients):
-                outputs, value, unexplained = self._decoder.decode(gradient)
-                updates.append(Update(first, last, outputs, value, unexplained))
+            for step in self._of_policy(steps):
+                outputs, value, unexplained = self._decoder.decode(step.gradient)
+                rows = None if step.rows is None else first + step.rows
+                updates.append(Update(first, last, outputs, value, unexplained, rows))
             first = last
         return Record(
             self.task,
@@ -192,14 +199,20 @@ class ModelSubject:
         n_rounds: int,
         progress: Progress,
         perturbation: PolicyPerturbation | None = None,
-    ) -> list[tuple[_Rollout, list[Tensor]]]:
+    ) -> list[tuple[_Rollout, list[RecordedStep]]]:
         """Trains the copy, which does not change, for a number of rollouts.
 
         Returns:
-            The transitions of each rollout and the gradients `[P]` of its updates.
+            The transitions of each rollout, and the steps of its optimisers.
         """
         rounds = _Rounds(
-            self._env, self._recorder, perturbation, n_rounds, self._plan, progress
+            self._env,
+            self._recorder,
+            perturbation,
+            self._parameters,
+            n_rounds,
+            self._plan,
+            progress,
         )
         with record_gradients(self._parameters, self._recorder):
             restore = _record_trust_region(self._copy, self._recorder)
@@ -214,17 +227,17 @@ class ModelSubject:
                 restore()
         return rounds.rounds
 
-    def _of_policy(self, gradients: list[Tensor]) -> list[Tensor]:
+    def _of_policy(self, steps: list[RecordedStep]) -> list[RecordedStep]:
         """Returns the updates of the policy, without those of the critic alone."""
         n_outputs = self.geometry.policy.size
         used = np.abs(self._decoder.jacobian[:n_outputs]).max(axis=0) > 0.0
         mask = torch.as_tensor(used)
-        return [g for g in gradients if (g[mask] != 0.0).any()] or gradients
+        return [s for s in steps if (s.gradient[mask] != 0.0).any()] or steps
 
-    def _coordinates(self, gradients: list[Tensor]) -> Array:
+    def _coordinates(self, steps: list[RecordedStep]) -> Array:
         """Returns the mean ascent direction of the updates of a rollout, `[D]`."""
-        mean = torch.stack(self._of_policy(gradients)).mean(dim=0)
-        outputs, _, _ = self._decoder.decode(-mean)
+        gradients = [step.gradient for step in self._of_policy(steps)]
+        outputs, _, _ = self._decoder.decode(-torch.stack(gradients).mean(dim=0))
         return self.geometry.coordinates(outputs)
 
     def _log_probs(self) -> Tensor:
@@ -399,7 +412,7 @@ class _Rounds(BaseCallback):
     """Collects transitions and gradients of every rollout, and stops after the last.
 
     Attributes:
-        rounds: the steps of each rollout, and the gradients `[P]` of its updates.
+        rounds: the transitions of each rollout, and the steps of its optimisers.
     """
 
     def __init__(
@@ -407,15 +420,17 @@ class _Rounds(BaseCallback):
         env: _RecordingVectorEnv,
         recorder: GradientRecorder,
         perturbation: PolicyPerturbation | None,
+        parameters: Sequence[nn.Parameter],
         n_rounds: int,
         plan: _RolloutPlan,
         progress: Progress,
     ) -> None:
         super().__init__()
+        self._originals = [(p, p.detach().clone()) for p in parameters]
         self._env, self._recorder, self._perturbation = env, recorder, perturbation
         self._n_rounds, self._per_round = n_rounds, plan.episodes_per_round
         self._progress = progress
-        self.rounds: list[tuple[_Rollout, list[Tensor]]] = []
+        self.rounds: list[tuple[_Rollout, list[RecordedStep]]] = []
         self._n_started = 0
         self._recorded: NDArray[np.bool_] | None = None
 
@@ -436,19 +451,21 @@ class _Rounds(BaseCallback):
         self._recorded = None if recorded is None else np.array(recorded, np.bool_)
 
     def _end_round(self) -> None:
-        if self._perturbation is not None:
-            self._perturbation.__exit__()
-        gradients = self._recorder.pop()
-        if not gradients:
+        # Also undoes what does not pass through an optimiser, as TRPO's line search.
+        with torch.no_grad():
+            for parameter, original in self._originals:
+                parameter.copy_(original)
+        steps = self._recorder.pop()
+        if not steps:
             raise CannotCheckError(
                 "train() gave no optimiser a gradient for the policy's parameters. "
                 "Is the loss detached, or is optimizer.step() never called?"
             )
-        if not all(torch.isfinite(gradient).all() for gradient in gradients):
+        if not all(torch.isfinite(step.gradient).all() for step in steps):
             raise CannotCheckError(
                 f"the gradient of rollout {self._n_started} is NaN or infinite"
             )
-        self.rounds.append((self._env.pop(self._recorded), gradients))
+        self.rounds.append((self._env.pop(self._recorded), steps))
         n, per_round = self._n_started, self._per_round
         self._progress.advance(int(n * per_round) - int((n - 1) * per_round))
 
@@ -474,6 +491,27 @@ def _centred_q_scores(task: Task, geometry: Geometry) -> Array:
     mean = np.einsum("sa,sad->sd", geometry.policy, weighted)
     centred: Array = weighted - mean[:, None]
     return centred
+
+
+def _follow_mini_batches(copy: Any, recorder: GradientRecorder) -> None:  # noqa: ANN401
+    """Tells the recorder which steps of the rollout are in each of SB3's mini-batches.
+
+    They are numbered as the environments take them: by step, then by environment.
+    """
+    buffer = copy.rollout_buffer
+    take = getattr(buffer, "_get_samples", None)
+    if type(buffer) is not RolloutBuffer or take is None:
+        return
+
+    def take_and_tell(indices: NDArray[np.int64], *args: Any) -> Any:  # noqa: ANN401
+        # SB3's are numbered by environment, then by step.
+        env, step = np.divmod(np.asarray(indices), buffer.buffer_size)
+        rows = step * buffer.n_envs + env
+        whole = len(rows) == buffer.buffer_size * buffer.n_envs
+        recorder.rows = None if whole else rows
+        return take(indices, *args)
+
+    buffer._get_samples = take_and_tell
 
 
 def _switch_off_clipping(copy: Any) -> float | None:  # noqa: ANN401

@@ -170,6 +170,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "previous_action": "wrong_gather",
         "next_action": "wrong_gather",
         "first_action": "wrong_gather",
+        "most_likely_action": "wrong_gather",
         "gather_rows": "wrong_gather",
         "all_pairs": "wrong_gather",
         "all_pairs_columns": "wrong_gather",
@@ -189,10 +190,16 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     "data": {
         "memory": "replay",
         "late": "late_window",
+        "stale_rewards": "replay",
+        "stale_actions": "replay",
         "resets": "reset_steps",
         "accumulated": "gradients_not_zeroed",
     },
-    "entropy": {"taken": "taken_action_entropy", "log_prob": "taken_action_entropy"},
+    "entropy": {
+        f"{kind}_{over}": "taken_action_entropy"
+        for kind in ("taken", "log_prob")
+        for over in ("sum", "steps", "episodes")
+    },
 }
 
 # Parts that the catalogue of mistakes does not have: kind, title, explanation.
@@ -391,6 +398,6 @@ def _context_keys(formula: Formula, entropy: float, context: Context) -> list[st
         or (context.has_truncation and not context.limit_is_task)
     ):
         keys.append("no_bootstrap_at_truncation")
-    if formula.entropy in ("bonus", "bonus_sum", "bonus_mean"):
+    if formula.entropy.startswith("bonus"):
         keys.append("entropy_bonus" if entropy > 0 else "entropy_sign")
     return keys

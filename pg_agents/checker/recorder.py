@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+
+
+class RecordedStep(NamedTuple):
+    """The gradient of one step of an optimiser.
+
+    Attributes:
+        gradient: `[P]`, all recorded parameters flattened and concatenated, 0 for those
+            without a gradient.
+        rows: the recorder's `rows` at that time.
+    """
+
+    gradient: Tensor
+    rows: NDArray[np.int64] | None
 
 
 class GradientRecorder:
@@ -18,6 +33,7 @@ class GradientRecorder:
         parameters: parameters whose gradients are recorded.
 
     Attributes:
+        rows: indices of the steps of the mini-batch in use; None if unknown.
         norms: norm of the gradient of all parameters of the optimiser, recorded or
             not, for each of its steps.
     """
@@ -25,16 +41,14 @@ class GradientRecorder:
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self._index = {id(p): i for i, p in enumerate(parameters)}
         self._sizes = [p.numel() for p in parameters]
-        self._steps: list[Tensor] = []
+        self._steps: list[RecordedStep] = []
+        self.rows: NDArray[np.int64] | None = None
         self.norms: list[float] = []
 
-    def pop(self) -> list[Tensor]:
-        """Returns the gradient of each step since the last call, and forgets them.
+    def pop(self) -> list[RecordedStep]:
+        """Returns the steps since the last call, and forgets them.
 
-        Returns:
-            `[P]` each: all recorded parameters flattened and concatenated, 0 for those
-            without a gradient. Steps in which no recorded parameter had one are left
-            out.
+        Steps in which no recorded parameter had a gradient are left out.
         """
         steps, self._steps = self._steps, []
         return steps
@@ -58,7 +72,7 @@ class GradientRecorder:
                 is_recorded = True
         if is_recorded:
             # Copies: optimisers and losses write to gradients in place.
-            self._steps.append(torch.cat(parts))
+            self._steps.append(RecordedStep(torch.cat(parts), self.rows))
 
     def _pre_step_hook(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -43,6 +43,8 @@ class _Layout:
         n_steps: for other windows: steps of each environment; 0 for complete episodes.
         n_envs: N.
         ends_with_episode: whether a window also ends with the episode.
+        batch_size: steps of the mini-batches that each window is shuffled into; None if
+            it is used as a whole.
     """
 
     episodes: tuple[IntArray, ...]
@@ -50,6 +52,7 @@ class _Layout:
     n_steps: int
     n_envs: int
     ends_with_episode: bool = False
+    batch_size: int | None = None
 
 
 def simulate(
@@ -104,7 +107,17 @@ def _prediction(found: Identification, formula: Formula, record: Record) -> Arra
 
 
 def _layout(record: Record) -> _Layout | None:
-    """Returns how windows are made of episodes; None if they are made otherwise."""
+    """Returns how windows are made; None if they cannot be sampled."""
+    layout = _layout_of_windows(record)
+    sizes = [len(u.rows) for u in record.updates if u.rows is not None]
+    if layout is None or not sizes:
+        return layout
+    if len(sizes) < len(record.updates):
+        return None
+    return replace(layout, batch_size=max(sizes))
+
+
+def _layout_of_windows(record: Record) -> _Layout | None:
     t = record.transitions
     if t.reset is not None and t.reset.any():
         return None
@@ -157,8 +170,17 @@ def _resampled(
         transitions, bounds = _chains(task, policy, layout, n_steps, rng)
     # Outputs that are not zero: frames scale by their norm.
     ones = np.ones(policy.shape)
-    updates = tuple(Update(int(a), int(b), ones) for a, b in bounds)
-    return replace(record, transitions=transitions, updates=updates)
+    updates = []
+    for first, last in bounds.astype(int).tolist():
+        if layout.batch_size is None:
+            updates.append(Update(first, last, ones))
+            continue
+        shuffled = first + rng.permutation(last - first)
+        updates += [
+            Update(first, last, ones, rows=shuffled[i : i + layout.batch_size])
+            for i in range(0, last - first, layout.batch_size)
+        ]
+    return replace(record, transitions=transitions, updates=tuple(updates))
 
 
 def _mean_length(task: Task, policy: Array) -> float:
@@ -302,16 +324,20 @@ def _controls(record: Record, layout: _Layout, geometry: Geometry) -> Array:
     weighted = weighted - np.einsum("sa,sad->sd", geometry.policy, weighted)[:, None]
     scores = table[t.state, t.action]
     columns = [scores, weighted[t.state, t.action]]
-    starts = np.array([u.first for u in record.updates])
-    size = np.diff(np.append(starts, len(t)))
-    if layout.episodes:
+    by_episode = bool(layout.episodes) and layout.batch_size is None
+    if by_episode:
         discount = np.power(task.gamma, t.time.astype(np.float64))
         columns.append((discount * _returns(record, geometry.policy))[:, None] * scores)
+    rows = [np.arange(u.first, u.last) if u.rows is None else u.rows for u in record.updates]
+    starts = np.cumsum([0, *(len(row) for row in rows[:-1])])
+    used = np.concatenate(rows)
+    sums: Array = np.add.reduceat(np.column_stack(columns)[used], starts)
+    if by_episode:
         done = (t.terminated | t.truncated).astype(np.float64)
-        size = np.add.reduceat(done, starts)
-    sums: Array = np.add.reduceat(np.column_stack(columns), starts) / size[:, None]
-    if layout.episodes:
+        sums /= np.add.reduceat(done[used], starts)[:, None]
         sums[:, -n:] -= geometry.exact[:n]
+    else:
+        sums /= np.array([len(row) for row in rows])[:, None]
     return sums
 
 

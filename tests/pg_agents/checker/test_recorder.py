@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -77,8 +78,8 @@ def test_pop_returns_the_gradient_of_each_step_since_the_last_call() -> None:
                 step(parameters, scale, optimizer)
             found = recorder.pop()
             assert len(found) == len(scales)
-            for gradient, scale in zip(found, scales, strict=True):
-                torch.testing.assert_close(gradient, scale * values)
+            for each, scale in zip(found, scales, strict=True):
+                torch.testing.assert_close(each.gradient, scale * values)
         assert recorder.pop() == []
         optimizer.zero_grad()
         # A step without gradients.
@@ -96,10 +97,23 @@ def test_parameters_without_a_gradient_have_zeros() -> None:
                 None if second_grad is None else torch.full_like(second, second_grad)
             )
             optimizer.step()
-        assert [found.tolist() for found in recorder.pop()] == [
+        assert [found.gradient.tolist() for found in recorder.pop()] == [
             [1.0, 1.0, 10.0, 10.0, 10.0],
             [3.0, 3.0, 0.0, 0.0, 0.0],
         ]
+
+
+def test_steps_have_the_rows_of_their_mini_batch() -> None:
+    parameters = two_parameters()
+    optimizer = SGD(parameters, lr=1.0)
+    with record_gradients(parameters) as recorder:
+        step(parameters, 1.0, optimizer)
+        for rows in ([2, 0], [1]):
+            recorder.rows = np.array(rows)
+            step(parameters, 1.0, optimizer)
+        first, second, third = (found.rows for found in recorder.pop())
+    assert first is None and second is not None and third is not None
+    assert (second.tolist(), third.tolist()) == ([2, 0], [1])
 
 
 def test_a_recorder_continues_in_another_block() -> None:
@@ -122,7 +136,7 @@ def test_other_parameters_count_for_the_norm_alone() -> None:
         for scale in (1.0, -2.0, 0.5):
             step([recorded, other], scale, optimizer)
             (found,) = recorder.pop()
-            assert torch.equal(found, scale * recorded.detach())
+            assert torch.equal(found.gradient, scale * recorded.detach())
     assert torch.equal(other, before)
     assert recorder.norms == pytest.approx([length, 2.0 * length, 0.5 * length])
 
@@ -142,8 +156,8 @@ def test_gradients_of_two_optimizers_are_concatenated() -> None:
         torch.cat([x * actor.detach(), y * critic.detach().flatten()])
         for x, y in ((1.0, 0.0), (0.0, 2.0), (0.0, 4.0))
     ]
-    for gradient, wanted in zip(found, expected, strict=True):
-        torch.testing.assert_close(gradient, wanted)
+    for each, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(each.gradient, wanted)
     assert len(recorder.norms) == 3
 
 
@@ -155,7 +169,7 @@ def test_add_records_gradients_without_an_optimizer() -> None:
     flat += 2.0
     recorder.add([first, second], [None, flat])
     # Gradients are copied.
-    assert [found.tolist() for found in recorder.pop()] == [
+    assert [found.gradient.tolist() for found in recorder.pop()] == [
         [0.0, 0.0, 0.0, 1.0, 2.0],
         [0.0, 0.0, 2.0, 3.0, 4.0],
     ]
@@ -196,4 +210,4 @@ def test_steps_with_a_closure_have_no_effect() -> None:
         optimizer.step(closure)
         (found,) = recorder.pop()
     assert torch.equal(parameter, before)
-    assert torch.equal(found, before)
+    assert torch.equal(found.gradient, before)
