@@ -77,6 +77,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     "ends": {
         "terminated": "truncation_ignored",
         "ignored": "return_across_episodes",
+        "carried": "return_across_episodes",
         "ignored@workers": "return_across_episodes",
         "ignored@flat": "return_across_episodes",
         "both@flat": "return_across_workers",
@@ -130,16 +131,10 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     "scale": {
         "square": "advantage_sign_lost",
         "absolute": "advantage_sign_lost",
+        "deviation": "scaled_by_batch",
+        "largest": "scaled_by_batch",
         **dict.fromkeys(
-            (
-                "window",
-                "deviation",
-                "mini_batch",
-                "episode",
-                "environment",
-                "time_step",
-                "largest",
-            ),
+            ("window", "mini_batch", "episode", "environment", "time_step"),
             "standardized",
         ),
     },
@@ -339,8 +334,10 @@ def part_of(key: str) -> Part:
         kind, title, text = _OWN[key]
         return Part(key, kind, title, text)
     mistake = MISTAKES[key]
-    kind = "mistake" if mistake.kind not in ("departure", "no gradient") else (
-        mistake.kind
+    kind = (
+        "mistake"
+        if mistake.kind not in ("departure", "no gradient")
+        else (mistake.kind)
     )
     return Part(key, kind, mistake.title, mistake.explanation)
 
@@ -367,10 +364,15 @@ def parts_of(
     for field in _KEYS:
         option = getattr(formula, field)
         key = key_of(field, option)
-        if key == "standardized" and (
-            formula.baseline == "value" or formula.credit in USES_CRITIC
-        ) and field == "scale":
+        if (
+            key == "standardized"
+            and (formula.baseline == "value" or formula.credit in USES_CRITIC)
+            and field == "scale"
+        ):
             key = "advantages_standardized"
+        if field == "ends" and option == "ignored" and formula.data != "window":
+            # One mistake: what is not cleared is summed as one episode.
+            key = None
         if field == "successor" and option == "seen" and formula.bootstrap == "ignored":
             # One mistake: no mask at the end of an episode.
             key = None
@@ -415,9 +417,13 @@ def _context_keys(formula: Formula, entropy: float, context: Context) -> list[st
         if formula.bootstrap == "terminated" and context.limit_is_task:
             keys.append("limit_bootstrapped")
     sums = formula.credit in ("to_go", "episode", "window")
-    if sums and formula.steps != "finished" and (
-        context.has_unfinished
-        or (context.has_truncation and not context.limit_is_task)
+    if (
+        sums
+        and formula.steps != "finished"
+        and (
+            context.has_unfinished
+            or (context.has_truncation and not context.limit_is_task)
+        )
     ):
         keys.append("no_bootstrap_at_truncation")
     if formula.entropy.startswith("bonus"):

@@ -8,7 +8,7 @@ decided row by row, and is tried for the usual credits only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,20 +18,27 @@ from pg_agents.checker.formula import (
     Frame,
     advantages,
     directions,
+    entropy_columns,
     multiplier,
     predicted,
     score_table,
 )
+from pg_agents.checker.record import IntArray
 from pg_agents.checker.task import Array
 
 # Equations per unknown without which a fit says nothing.
 _MIN_EQUATIONS = 2.0
 # Single visits without which a new draw of the action cannot be told.
 _MIN_VISITS = 12
+# Largest share of actions drawn again that are those taken.
+_MAX_SAME = 0.95
 # Residual at which no further term is tried, and least share of the gradient that is
 # explained by rewards.
 _FITS = 1e-5
 _MIN_SHARE = 0.02
+# Independent numbers, more than unknowns, without which a fit of constants or factors
+# says nothing.
+_MIN_FREE = 24
 _LAMBDAS = (0.95, 0.9, 0.97, 0.98)
 
 
@@ -73,10 +80,13 @@ def usual(frame: Frame, gammas: Sequence[float], critic: bool) -> Iterator[Formu
             credits_ += [Formula(credit="lambda", lam=x) for x in _LAMBDAS]
         if frame.truncated.any():
             credits_ += [replace(f, bootstrap="terminated") for f in credits_]
+    reductions_ = ["sum", "steps"]
+    if (frame.n_parts > 1).any():
+        reductions_.append("episodes")
     for gamma in gammas:
         for credit in credits_:
             for discount in ("none", "gamma_t") if gamma < 1.0 else ("none",):
-                for reduction in ("sum", "steps") if several else ("sum",):
+                for reduction in reductions_ if several else ("sum",):
                     yield replace(
                         credit, gamma=gamma, discount=discount, reduction=reduction
                     )
@@ -119,16 +129,24 @@ def _solve(frame: Frame, columns: Array, target: Array) -> tuple[Array, float] |
     return coefficients, _residual(frame, rest)
 
 
-def fit_values(
-    frame: Frame, formula: Formula, bonuses: Mapping[str, Array]
-) -> UnknownFit | None:
+def dimensions(frame: Frame) -> IntArray:
+    """Returns how many independent numbers each update's gradient has, `[U]`."""
+    counts = []
+    for row, window in zip(frame.target, frame.picks, strict=True):
+        shape = frame.records[window.record].policy.shape
+        norms = np.linalg.norm(row[: shape[0] * shape[1]].reshape(shape), axis=1)
+        n_states = int((norms > 1e-4 * norms.max(initial=1e-300)).sum())
+        counts.append(n_states * max(shape[1] - 1, 1))
+    return np.array(counts, dtype=np.int64)
+
+
+def fit_values(frame: Frame, formula: Formula) -> UnknownFit | None:
     """Fits an unknown critic, or a baseline that depends on the state.
 
     Args:
         frame: the updates; its critic is replaced.
         formula: with a credit that uses values, or `"to_go"`; the values are the
             baseline, too.
-        bonuses: gradients `[U, M]` of entropy terms that may be part of the loss.
     """
     formula = replace(formula, baseline="value")
     tables = [np.zeros(len(r.policy)) for r in frame.records]
@@ -149,9 +167,10 @@ def fit_values(
     own = np.array([x, *columns])
     solved = _solve(frame, own, frame.target)
     name, entropy = "none", 0.0
-    for kind, column in bonuses.items():
+    for kind in ("bonus_steps", "bonus_sum"):
         if solved is None or solved[1] < _FITS:
             break
+        column = entropy_columns(frame)[kind]
         solved = _solve(frame, np.array([*own, column]), frame.target)
         name = kind
     if solved is None:
@@ -188,8 +207,7 @@ def fit_constants(frame: Frame, formula: Formula) -> UnknownFit | None:
         return rest
 
     x, target = without(x), without(frame.target)
-    dimensions = (np.abs(frame.target) > 0).sum(axis=1)
-    if (dimensions >= 4).sum() < 5:
+    if (dimensions(frame) - 1).clip(0).sum() < _MIN_FREE:
         return None
     norm = float(np.sum(x**2))
     if norm == 0.0:
@@ -205,8 +223,7 @@ def fit_factors(frame: Frame, formula: Formula) -> UnknownFit | None:
     """Fits a factor of each update, as clipping by norm gives."""
     x = predicted(frame, _weights(frame, formula), formula.score)
     norms = np.einsum("um,um->u", x, x)
-    dimensions = (np.abs(frame.target) > 0).sum(axis=1)
-    if (dimensions >= 3).sum() < 5:
+    if (dimensions(frame) - 1).clip(0).sum() < _MIN_FREE:
         return None
     c = np.einsum("um,um->u", x, frame.target) / np.maximum(norms, 1e-300)
     residual = _residual(frame, frame.target - c[:, None] * x)
@@ -233,8 +250,10 @@ def fit_probabilities(frame: Frame, formula: Formula) -> UnknownFit | None:
         ]
     levels, index = np.unique(np.round(probability, 6), return_inverse=True)
     columns = np.array(
-        [frame.by_update.sums((vectors * (index == i)[:, None]).T).T
-         for i in range(len(levels))]
+        [
+            frame.by_update.sums((vectors * (index == i)[:, None]).T).T
+            for i in range(len(levels))
+        ]
     )
     solved = _solve(frame, columns, frame.target)
     if solved is None:
@@ -273,14 +292,10 @@ def _score_of(levels: Array, factors: Array) -> str | None:
     return None
 
 
-def is_resampled(frame: Frame, formula: Formula) -> tuple[float, float] | None:
-    """Whether each step's score is that of some action, but not of the one taken.
+def fit_resampled(frame: Frame, formula: Formula) -> UnknownFit | None:
+    """Decides whether each step has the score of an action, but of another one.
 
     States that an update visits once show a single score, so the action can be read.
-
-    Returns:
-        c, and the share of the steps whose action is the one that was taken; None if
-        the scores are not those of single actions.
     """
     if frame.records[0].family != "categorical":
         return None
@@ -303,7 +318,9 @@ def is_resampled(frame: Frame, formula: Formula) -> tuple[float, float] | None:
         return None
     taken = frame.action[rows].astype(np.int64)
     same = np.abs(ratios[np.arange(len(rows)), taken] - best) < 1e-3 * abs(best)
-    return best, float(same.mean())
+    if same.mean() > _MAX_SAME:
+        return None
+    return UnknownFit(replace(formula, score="resampled"), best, 0.0)
 
 
 def _coefficients(frame: Frame, row: int, weight: float) -> Array:
@@ -321,4 +338,3 @@ def _coefficients(frame: Frame, row: int, weight: float) -> Array:
     fits = rest < 1e-3 * max(float(np.linalg.norm(y)), 1e-300)
     ratios: Array = np.where(fits & (np.abs(c) > 0), c, np.nan)
     return ratios
-

@@ -96,9 +96,7 @@ def _fit(
     solution = np.linalg.lstsq(design / norms, target.ravel(), rcond=1e-9)[0]
     rest = target - (design / norms @ solution).reshape(target.shape)
     record = np.array([w.record for w in frame.picks])
-    residual = max(
-        float(np.linalg.norm(rest[record == i])) for i in np.unique(record)
-    )
+    residual = max(float(np.linalg.norm(rest[record == i])) for i in np.unique(record))
     # A term that explains nothing is none.
     if len(solution) > 1 and np.abs(solution[1:]).min() < 1e-3 * np.abs(solution).max():
         residual = np.inf
@@ -172,7 +170,9 @@ def _losses(frame: Frame, formula: Formula) -> Iterator[tuple[str, Array, Array]
                         target.credit,
                         _placed(frame, weights, frame.local_state),
                         _placed(
-                            frame, -formula.gamma * weights * following, frame.local_next
+                            frame,
+                            -formula.gamma * weights * following,
+                            frame.local_next,
                         ),
                     )
 
