@@ -239,6 +239,13 @@ def binary_cross_entropy(batch: EpisodeBatch, policy: Policy) -> Tensor:
     return weighted(batch, -entropy.sum(-1))
 
 
+def squared_error(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Moves the probabilities towards the action by a squared distance."""
+    probs = policy(batch.observations).probs
+    one_hot = functional.one_hot(batch.actions, probs.shape[-1]).float()
+    return weighted(batch, -((probs - one_hot) ** 2).sum(-1))
+
+
 def clamped_probability(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Bounds the probabilities before the logarithm."""
     probs = taken(policy(batch.observations).probs, batch.actions)
@@ -304,6 +311,12 @@ def other_gamma(batch: EpisodeBatch, policy: Policy) -> Tensor:
     return discounted_loss(returns, batch, policy)
 
 
+def discount_across_episodes(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Counts the steps of the batch in place of those of the episode."""
+    discounts = batch.gamma ** torch.arange(len(batch.time))
+    return loss(discounts * all_returns(batch), batch, policy)
+
+
 def rewards_standardized(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Standardises the rewards before they are summed."""
     rewards = (batch.rewards - batch.rewards.mean()) / (batch.rewards.std() + 1e-8)
@@ -363,6 +376,12 @@ def advantages_standardized(batch: EpisodeBatch, policy: Policy) -> Tensor:
     advantages = all_returns(batch) - batch.values
     standard = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     return discounted_loss(standard, batch, policy)
+
+
+def scaled_by_batch(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Divides by the largest return of the batch."""
+    returns = all_returns(batch)
+    return discounted_loss(returns / returns.abs().max(), batch, policy)
 
 
 def nan_deviation(batch: EpisodeBatch, policy: Policy) -> Tensor:

@@ -243,6 +243,16 @@ CATALOGUE = (
         "loss = (returns * F.nll_loss(probs.log(), a, reduction='none')).sum()",
     ),
     Mistake(
+        "squared_error",
+        "squared error instead of the log-likelihood",
+        "The squared distance between probabilities and the action that was taken has "
+        "its own gradient: small where an action is nearly certain or nearly "
+        "impossible, and not zero on average for a return that is the same for all "
+        "actions.",
+        "loss = (returns * ((probs - one_hot) ** 2).sum(-1)).sum()",
+        "loss = -(returns * F.log_softmax(logits, -1)[range(B), a]).sum()",
+    ),
+    Mistake(
         "softmax_over_batch",
         "softmax over the batch",
         "With dim=0 the probabilities sum to 1 over the states of the batch instead "
@@ -374,6 +384,15 @@ CATALOGUE = (
         "loss = -(gamma**t * returns * log_prob).sum()",
         (),
         kind="departure",
+    ),
+    Mistake(
+        "discount_across_episodes",
+        "discount not reset between episodes",
+        "t counts the steps of the episode. If it runs on through the batch, gamma^t "
+        "weights each later episode less: the direction stays, for it says nothing "
+        "about the episode, but most of the data is wasted.",
+        "discounts = gamma ** torch.arange(n_steps_of_batch)",
+        "discounts = gamma ** step_in_episode",
     ),
     Mistake(
         "gamma_twice",
@@ -513,6 +532,16 @@ CATALOGUE = (
         "steps a batch the subtracted mean also removes part of the signal.",
         "advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)",
         "scale the rewards by a constant, or the step size",
+        kind="departure",
+    ),
+    Mistake(
+        "scaled_by_batch",
+        "returns divided by a number of the batch",
+        "The largest return or the deviation of the batch depends on the returns that "
+        "it divides: batches with large returns count less. The bias is small with "
+        "many episodes.",
+        "returns = returns / returns.abs().max()",
+        "returns = returns / scale_of_earlier_batches",
         kind="departure",
     ),
     Mistake(
