@@ -287,7 +287,7 @@ def _recorded(record: Record, geometry: Geometry) -> tuple[GradientSeries, float
             rows = (
                 slice(update.first, update.last) if update.rows is None else update.rows
             )
-            states, actions = taken.state[rows], taken.action[rows]
+            states, actions = taken.state[rows], taken.action[rows].astype(np.int64)
             np.add.at(scores[i], (states, actions), 1.0)
             np.subtract.at(scores[i], states, record.policy[states])
         controls = scores.reshape(len(outputs), -1) @ geometry.directions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,9 @@ def decode(
         )
     n_states = task.mdp.n_states
     gaussian = isinstance(task, BoxTask)
-    n_outputs = 2 * task.n_dimensions if gaussian else task.mdp.n_actions
+    n_outputs = task.mdp.n_actions
+    if isinstance(task, BoxTask):
+        n_outputs = 2 * task.n_dimensions
     table = np.full((n_states, n_outputs), 0.0 if gaussian else 1.0 / n_outputs)
     for state, outputs in policy.table.items():
         table[state] = outputs if gaussian else outputs / outputs.sum()
@@ -103,14 +106,13 @@ def decode(
     steps = [step for step in steps if decoder.concerns(step)]
     rows, position = _rows(log, phase, steps)
     updates = []
-    first: int | None = None
-    last: int | None = 0 if begins_clean else None
+    # The window of the first update may have begun before the phase.
+    first, last = -1, 0 if begins_clean else -1
     for step in steps:
-        end = position[step.end]
-        # The window of the first update may have begun before the phase.
+        end = int(position[step.end])
         if end != last:
             first, last = last, end
-        if first is not None and last > first and decoder.is_finite(step):
+        if 0 <= first < last and decoder.is_finite(step):
             used = _used(step, position, first, last)
             updates.append(decoder.update(step, first, last, used))
     values = None
@@ -340,9 +342,8 @@ def _rows(
 def _transitions(kept: Sequence[int], log: Log, task: Task) -> Transitions:
     rows: list[Row] = [log.rows[i] for i in kept]
 
-    def column(name: str, dtype: type) -> Array:
-        found: Array = np.array([getattr(row, name) for row in rows], dtype=dtype)
-        return found
+    def column(name: str, dtype: type) -> Any:
+        return np.array([getattr(row, name) for row in rows], dtype=dtype)
 
     left = np.array([i in log.abandoned for i in kept], dtype=np.bool_)
     resets = column("reset", np.bool_)

@@ -469,7 +469,7 @@ class StageEnv(gymnasium.Env[Any, Any]):
                 return int(found.item())
         else:
             found = np.asarray(action, dtype=np.float64)
-            if found.size == 1 == int(np.prod(self.action_space.shape)):
+            if found.size == 1 == int(np.prod(self.action_space.shape or ())):
                 return found.reshape(self.action_space.shape).copy()
             if found.shape == self.action_space.shape:
                 return found.copy()

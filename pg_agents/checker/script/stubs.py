@@ -143,7 +143,7 @@ def _make_folders() -> None:
         original_save(what, f, *args, **kwargs)
 
     builtins.open = open_file
-    torch.save = save
+    torch.save = save  # type: ignore[assignment]
 
 
 def _never_show() -> None:

@@ -784,7 +784,7 @@ def _tap_distributions(taps: Taps) -> None:
             taps.drawn(taps.categorical(probabilities, is_log=False), actions)
         return actions
 
-    torch.multinomial = multinomial
+    torch.multinomial = multinomial  # type: ignore[assignment]
     torch.Tensor.multinomial = multinomial  # type: ignore[method-assign, assignment]
     original_choice = np.random.choice
 
@@ -842,12 +842,13 @@ def _tap_softmax(taps: Taps) -> None:
         for name, is_log in (("softmax", False), ("log_softmax", True)):
             take = partial(taps.categorical, is_log=is_log)
             setattr(owner, name, _tapped(taps, getattr(owner, name), take))
-    for owner in (nn.functional, torch, torch.Tensor):
 
-        def take_sigmoid(result: Tensor) -> None:
-            if result.dim() == 0 or result.shape[-1] == 1:
-                taps.bernoulli(result)
+    def take_sigmoid(result: Tensor) -> None:
+        if result.dim() == 0 or result.shape[-1] == 1:
+            taps.bernoulli(result)
 
+    owners: tuple[Any, ...] = (nn.functional, torch, torch.Tensor)
+    for owner in owners:
         owner.sigmoid = _tapped(taps, owner.sigmoid, take_sigmoid)
 
 
@@ -909,7 +910,7 @@ def _hold_clipping(taps: Taps) -> None:
             [torch.linalg.vector_norm(g, float(kind)) for g in gradients]
             or [torch.zeros(())]
         )
-        total = torch.linalg.vector_norm(norm, float(kind))
+        total: Tensor = torch.linalg.vector_norm(norm, float(kind))
         taps.faults.clipped += bool(total > max_norm)
         return total
 
@@ -922,7 +923,7 @@ def _hold_clipping(taps: Taps) -> None:
     for module in (utilities, utilities.clip_grad):
         module.clip_grad_norm_ = clip_norm  # type: ignore[attr-defined]
         module.clip_grad_value_ = clip_value  # type: ignore[attr-defined]
-    utilities.clip_grad_norm = clip_norm  # type: ignore[assignment]
+    utilities.clip_grad_norm = clip_norm
 
 
 def _switch_dropout_off(taps: Taps) -> None:

@@ -128,7 +128,7 @@ def install(stage: Stage, script: Path) -> None:
     """Puts the stage in the place of gymnasium's functions, and of the package gym."""
     vector = make_vec(stage)
     gymnasium.make = gymnasium.envs.registration.make = stage.make  # type: ignore[assignment]
-    gymnasium.make_vec = gymnasium.envs.registration.make_vec = vector  # type: ignore[assignment]
+    gymnasium.make_vec = gymnasium.envs.registration.make_vec = vector
     # Gymnasium before 1.0.
     gymnasium.vector.make = _vector_make(vector)  # type: ignore[attr-defined]
     for name in ("SyncVectorEnv", "AsyncVectorEnv"):
@@ -182,7 +182,7 @@ def _old_gym(stage: Stage, *, old: bool) -> types.ModuleType:
         {k: v for k, v in vars(gymnasium).items() if not k.startswith("__")}
     )
     package.__path__ = []
-    package.__version__ = "0.21.0" if old else "0.26.2"
+    package.__dict__["__version__"] = "0.21.0" if old else "0.26.2"
 
     def make(env_id: Any = None, **kwargs: Any) -> Any:
         kind = OldStageEnv if old else StageEnv

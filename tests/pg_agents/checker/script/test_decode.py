@@ -71,7 +71,8 @@ def gradient(
 
 def centred(rng: np.random.Generator) -> np.ndarray:
     outputs = rng.normal(size=(S, A))
-    return outputs - outputs.mean(axis=1, keepdims=True)
+    result: np.ndarray = outputs - outputs.mean(axis=1, keepdims=True)
+    return result
 
 
 @pytest.mark.parametrize("shared", [False, True])

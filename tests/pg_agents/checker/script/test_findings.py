@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -43,7 +45,9 @@ def gaussian(seed: int, scale: float = 1.0, n: int = 400) -> Record:
 
 
 @pytest.mark.parametrize("make", [discrete, gaussian])
-def test_false_alarms_are_at_most_as_frequent_as_the_p_value_says(make) -> None:  # type: ignore[no-untyped-def]
+def test_false_alarms_are_at_most_as_frequent_as_the_p_value_says(
+    make: Callable[[int], Record],
+) -> None:
     # Bonferroni's correction: P(p < 0.05) <= 0.05. Of 200 samples 10 are expected at
     # most; more than 22 have probability 2e-4.
     p_values = np.array([action_test([make(seed)])[0] for seed in range(200)])

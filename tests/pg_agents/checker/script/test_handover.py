@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -22,10 +24,10 @@ def test_numerical_derivatives_are_those_of_calculus(
     dtype: type, tolerance: float
 ) -> None:
     rng = np.random.default_rng(0)
-    w, v = rng.normal(size=(4, 6)).astype(dtype), rng.normal(size=(6, 2)).astype(dtype)
-    observations = rng.normal(size=(5, 4)).astype(dtype)
+    arrays: list[Any] = [rng.normal(size=s).astype(dtype) for s in ((4, 6), (6, 2), (5, 4))]
+    w, v, observations = arrays
 
-    def outputs(parameters, observations):  # type: ignore[no-untyped-def]
+    def outputs(parameters: Any, observations: Any) -> Any:
         return np.tanh(observations @ parameters[0]) @ parameters[1]
 
     kept = [np.array([0, 7, 23]), np.array([1, 11])]
