@@ -308,7 +308,12 @@ class Taps:
         if chosen is None:
             # No draw: the last distribution of as many rows, which an `argmax` or a
             # draw by NumPy may have used.
-            matching = [d for d in self._recent if len(d.table) == env.width]
+            matching = [
+                d
+                for d in self._recent
+                if len(d.table) == env.width
+                and (d.states is None or d.states[row] in (-1, env.state))
+            ]
             chosen = matching[-1] if matching else None
         if chosen is None:
             return Acted(None, False, env.state)
