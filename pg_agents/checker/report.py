@@ -200,7 +200,7 @@ class GradientReport:
         elif not self.right and self.verdict != "undecided":
             lines += _paragraph("It is none of the mistakes that are known here.")
         if self.formula is not None:
-            lines += _paragraph(self.formula)
+            lines += _paragraph(f"Its gradient: {self.formula}")
         return lines
 
     def _finding_blocks(self) -> list[list[str]]:
@@ -216,7 +216,7 @@ class GradientReport:
             block = _paragraph(f"{title}: {finding.explanation}")
             if i >= _MAX_EXPLAINED:
                 block = _paragraph(f"{title}.")
-            elif finding.wrong and i == 0:
+            elif finding.wrong and i == 0 and not self.right:
                 block += _code("wrong", finding.wrong) + _code("right", finding.right)
             blocks.append(block)
         table = self.worst.table
