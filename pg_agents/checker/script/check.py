@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pg_agents.checker.formula import USES_CRITIC
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
 from pg_agents.checker.identify import Identification, identify
 from pg_agents.checker.mistakes import MISTAKES
@@ -155,7 +156,17 @@ def _at_limits(
     parts: list[Part],
     gamma: float | None,
 ) -> list[str]:
-    """Adds mistakes at time limits to the parts, and returns notes."""
+    """Adds mistakes at time limits to the parts, and returns notes.
+
+    With a critic that bootstraps, a limit only cuts the data; otherwise what follows is
+    not known, and the limit is part of the task.
+    """
+    assert found.formula is not None
+    if found.formula.credit in USES_CRITIC:
+        limited = [
+            replace(record, task=replace(record.task, bootstrap=True))
+            for record in limited
+        ]
     at_limits = identify(limited, known_gamma=gamma is not None)
     if at_limits.formula is None:
         return ["what the script does at time limits was not identified"]
@@ -210,12 +221,15 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
     gamma = record.task.gamma if closest is None else closest.gamma
     record = _with_gamma(record, float(np.clip(gamma, 0.0, 1.0)))
     own = record
-    if found.formula is not None and isinstance(record.task, BoxTask):
+    of_actions = found.formula is not None and found.formula.score == "log_prob"
+    if of_actions and isinstance(record.task, BoxTask):
         # The formula with a policy that chooses the door itself.
         record = _with_doors(record, record.task)
     geometry = _geometry(record)
     sampled = None
-    if found.formula is not None:
+    # The expectation of a gradient that has none is known.
+    zero = any(part.kind == "no gradient" for part in found.parts)
+    if found.formula is not None and not zero and record.family == "categorical":
         sampled = simulate(found, record, geometry, _N_SIMULATED, [seed])
     if sampled is None:
         record, geometry = own, _geometry(own)
