@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,6 +33,8 @@ DEFAULT_TIMEOUT_S = 25.0
 _SHORTEST_TIMEOUT_S = 10.0
 # Share of a gradient that may bypass the outputs of policy and critic.
 _MAX_UNEXPLAINED = 1e-3
+# CPU time of a search for a formula.
+_SEARCH_CPU_S = 8.0
 # Transitions of the checker's own episodes, per task.
 _N_SIMULATED = 200_000
 
@@ -118,7 +122,7 @@ def judge_recording(
     ]
     limited = [r for r in records if r.task.name == SHORT_LIMIT_NAME]
     whole = [r for r in records if r.task.name != SHORT_LIMIT_NAME] or limited
-    found = identify(whole, known_gamma=gamma is not None)
+    found = _identified(whole, gamma)
     parts = list(found.parts)
     notes = [*recording.notes, *found.notes]
     if found.formula is not None and limited and limited is not whole:
@@ -146,6 +150,32 @@ def judge_recording(
     )
 
 
+class _TooLongError(Exception):
+    """The search has taken its time."""
+
+
+def _identified(records: Sequence[Record], gamma: float | None) -> Identification:
+    """Returns the formula of records; none if the search takes too long."""
+
+    def stop(*_: object) -> None:
+        raise _TooLongError
+
+    # Timers exist on Unix, and signals in the main thread alone.
+    timed = hasattr(signal, "setitimer")
+    if not timed or threading.current_thread() is not threading.main_thread():
+        return identify(records, known_gamma=gamma is not None)
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _SEARCH_CPU_S)
+    try:
+        return identify(records, known_gamma=gamma is not None)
+    except _TooLongError:
+        note = f"the search for a formula was stopped after {_SEARCH_CPU_S:g} s"
+        return Identification(None, (), 0.0, 0.0, 1.0, notes=(note,))
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
 def _with_gamma(record: Record, gamma: float) -> Record:
     return replace(record, task=replace(record.task, gamma=gamma))
 
@@ -167,7 +197,7 @@ def _at_limits(
             replace(record, task=replace(record.task, bootstrap=True))
             for record in limited
         ]
-    at_limits = identify(limited, known_gamma=gamma is not None)
+    at_limits = _identified(limited, gamma)
     if at_limits.formula is None:
         return ["what the script does at time limits was not identified"]
     known = {part.key for part in parts}
