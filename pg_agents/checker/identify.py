@@ -56,6 +56,8 @@ _SCREEN_ROWS = 120
 _VERIFY_ROWS = 4_000
 _UNKNOWNS_ROWS = 600
 _MIN_NUMBERS = 20
+# Updates at the start of later records that are left out.
+_N_SKIPPED = 2
 _MAX_PROJECTIONS = 48
 _GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
 _LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
@@ -969,10 +971,14 @@ def _some(record: Record, all_windows: list[Window], rows: int) -> list[Window]:
 
     There are more if they have too few independent numbers together.
     """
+    # Later records may begin within a window.
+    n_skipped = _N_SKIPPED if len(all_windows) >= 10 * _N_SKIPPED else 0
     usable = [
         w
         for w in all_windows
-        if len(w.index) and np.isfinite(record.updates[w.update].outputs).all()
+        if len(w.index)
+        and np.isfinite(record.updates[w.update].outputs).all()
+        and (w.record == 0 or w.update >= n_skipped)
     ]
     # Long windows, such as those of a memory that grows, only if there are no others.
     sizes = [len(w.index) for w in usable]
