@@ -238,7 +238,8 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
         ends = ["both"]
     sums = ["to_go", "episode", "from_start", "forward", "cumulative"]
     if traits.one_step:
-        sums = ["to_go"]
+        # A sum over one step of an episode is its reward.
+        sums = [] if traits.unfinished else ["to_go"]
     for reward in rewards:
         for order in orders:
             for credit in sums:
@@ -587,7 +588,8 @@ class _Search:
             elif self.known_gamma:
                 self.gammas = self.own_gammas
             self._search(kinds, mistakes, refine)
-            if self.fits and self._fewest() <= mistakes:
+            # A wrong sign or gamma is a mistake that the fit itself shows.
+            if self.fits and self._fewest() <= 1:
                 break
             if not self.fits and not refine:
                 self._unknowns(mistakes)
