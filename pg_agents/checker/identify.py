@@ -543,7 +543,9 @@ class Screen:
         along = x @ self._y
         norms = np.einsum("np,np->n", x, x)
         explained = along**2 / np.maximum(norms, 1e-300)
-        return np.sqrt(np.maximum(1.0 - explained / max(self._norm, 1e-300), 0.0))
+        left = np.maximum(1.0 - explained / max(self._norm, 1e-300), 0.0)
+        residual: Array = np.sqrt(left)
+        return residual
 
 
 def _orthonormal(matrix: Array) -> Array:
@@ -614,7 +616,7 @@ class _Search:
     def _unknowns(self, mistakes: int) -> None:
         """Tries formulas with unknown numbers, on one record and then on all."""
         frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
-        gammas = self.gammas if self.known_gamma else self.gammas[:5]
+        gammas = [float(g) for g in self.gammas[:7]]
         kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
         kinds = [fit_constants, fit_factors]
         if mistakes:
@@ -628,8 +630,8 @@ class _Search:
             ]
         if not mistakes:
             tried += [(fit_values, f) for f in usual(frame, gammas, False)]
-            if self.known_gamma or not self.traits.critic:
-                tried += [(fit_values, f) for f in usual(frame, gammas, True)]
+            # Also with a known critic: rewards may be scaled, and values not.
+            tried += [(fit_values, f) for f in usual(frame, gammas, True)]
         for kind, formula in tried:
             fit = kind(frame, formula)
             if fit is None or fit.residual > _SCREEN_RESIDUAL:
@@ -800,7 +802,7 @@ class _Search:
     ) -> list[Formula]:
         """Refines gamma and lambda of the best formulas."""
         hits = []
-        seen = set()
+        seen: set[Formula] = set()
         for _, formula in found:
             shape = replace(formula, gamma=0.0, lam=0.0)
             if shape in seen or len(seen) >= _MAX_REFINED:
@@ -854,6 +856,10 @@ class _Search:
         parts = self._parts(first)
         parts += self._value_parts(first)
         mistakes = {p.key for p in parts if p.kind in ("mistake", "no gradient")}
+        if len(mistakes - _OF_VALUES) > _MAX_MISTAKES:
+            # Many mistakes together explain anything.
+            self.fits = []
+            return self._result()
         ties: list[tuple[Part, ...]] = []
         for fit in good[1:]:
             others = self._parts(fit)
@@ -911,6 +917,7 @@ _NO_CENTRING: dict[str, Any] = {
 }
 _MAX_SCREENED = 150
 _MAX_VERIFIED = 24
+_MAX_MISTAKES = 2
 _MAX_REFINED = 12
 
 

@@ -46,7 +46,8 @@ def gae(steps: Steps, lam: float, *, masked: bool = True) -> Tensor:
     going = 1.0 - torch.tensor(steps.done, dtype=torch.float64).reshape(shape)
     value = steps.v.detach().reshape(shape)
     after = steps.values.detach()[steps.next_state].reshape(shape)
-    advantage, last = torch.zeros(shape, dtype=torch.float64), 0.0
+    advantage = torch.zeros(shape, dtype=torch.float64)
+    last = torch.zeros(n_envs, dtype=torch.float64)
     for t in reversed(range(shape[0])):
         delta = reward[t] + GAMMA * after[t] * (going[t] if masked else 1.0) - value[t]
         last = delta + GAMMA * lam * going[t] * last

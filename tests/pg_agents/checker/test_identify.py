@@ -1,4 +1,4 @@
-"""Formulas are identified from the gradients of losses that are written out in torch."""
+"""Formulas are identified from gradients of losses that are written out in torch."""
 
 from __future__ import annotations
 
