@@ -992,7 +992,8 @@ def _some(record: Record, all_windows: list[Window], rows: int) -> list[Window]:
     # Long windows, such as those of a memory that grows, only if there are no others.
     sizes = [len(w.index) for w in usable]
     limit = max(rows, min(sizes, default=0))
-    per_state = max(record.policy.shape[1] - 1, 1)
+    # Scores of logits sum to 0.
+    per_state = record.policy.shape[1] - int(record.family == "categorical")
     chosen, n_rows, n_numbers = [], 0, 0
     for i in np.random.default_rng(0).permutation(len(usable)):
         if sizes[i] > limit:
