@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import textwrap
@@ -250,8 +251,8 @@ def _rounded(number: int) -> int:
 
 def _results_lines(tasks: tuple[TaskResult, ...]) -> list[str]:
     lines = [
-        f"  {'task':17} {'direction':11} {'cosine':>7} {'error':>8} {'95 % interval':>19}"
-        f" {'length':>8}"
+        f"  {'task':17} {'direction':11} {'cosine':>7} {'error':>8} "
+        f"{'95 % interval':>19} {'length':>8}"
     ]
     for task in tasks:
         cosine = error = interval = "-"
@@ -263,8 +264,8 @@ def _results_lines(tasks: tuple[TaskResult, ...]) -> list[str]:
                 # 90 degrees or more from the exact gradient.
                 error = interval = "-"
         lines.append(
-            f"  {task.task[:17]:17} {_DIRECTION[task.verdict]:11} {cosine:>7} {error:>8}"
-            f" {interval:>19} {task.length:8.3g}"
+            f"  {task.task[:17]:17} {_DIRECTION[task.verdict]:11} {cosine:>7} "
+            f"{error:>8} {interval:>19} {task.length:8.3g}"
         )
     return lines
 
@@ -284,7 +285,8 @@ def _state_lines(task: str, table: StateTable) -> list[str]:
     lines.append(f"  {'state':>7} {'action':>7} {'exact':>9} {'found':>9} {'+-':>8}")
     for state, action, exact, found, deviation in table.rows(_MAX_ROWS):
         lines.append(
-            f"  {state:7} {action:7} {exact:+9.3f} {found:+9.3f} {1.96 * deviation:8.3f}"
+            f"  {state:7} {action:7} {exact:+9.3f} {found:+9.3f} "
+            f"{1.96 * deviation:8.3f}"
         )
     return lines
 
@@ -332,9 +334,7 @@ def _draw_task(axes: Axes, task: TaskResult) -> None:
     n_actions = table.exact.shape[1]
     rows = table.rows(_MAX_BARS)
     # A gap between states.
-    x = np.cumsum(
-        [0.0] + [1.0 + (a[0] != b[0]) for a, b in zip(rows, rows[1:], strict=False)]
-    )
+    x = np.cumsum([0.0] + [1.0 + (a[0] != b[0]) for a, b in itertools.pairwise(rows)])
     exact, found, deviation = (np.array([row[i] for row in rows]) for i in (2, 3, 4))
     axes.axhline(0.0, color="#bbbbbb", lw=0.8)
     axes.bar(x, exact, width=0.8, color=PALETTE[5], label="exact")
