@@ -50,7 +50,8 @@ def with_noise(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     def noisy(batch: EpisodeBatch, policy: Any) -> Tensor:  # noqa: ANN401
         entropy = policy(batch.observations).entropy().mean()
-        return loss(batch, policy) + (torch.rand(()) - 0.5) * entropy
+        noise: Tensor = (torch.rand(()) - 0.5) * entropy
+        return loss(batch, policy) + noise
 
     return noisy
 
@@ -77,9 +78,7 @@ def verdicts_on_losses(kind: str, seed: int) -> Iterator[tuple[str, str]]:
 def verdicts_on_models(seed: int) -> Iterator[tuple[str, str]]:
     """Yields label and verdict for agents whose gradient is right."""
     env = TabularEnv(battery()[0].mdp)
-    episodes = REINFORCE(
-        "MlpPolicy", env, gamma=0.9, weight_by_gamma_t=True, seed=seed
-    )
+    episodes = REINFORCE("MlpPolicy", env, gamma=0.9, weight_by_gamma_t=True, seed=seed)
     settings: dict[str, Any] = {"seed": seed, "progress_bar": False}
     yield "REINFORCE", check_policy_gradient(episodes, **settings).verdict
     steps = A2C("MlpPolicy", env, gamma=1.0, seed=seed)

@@ -245,7 +245,7 @@ def _distance(task: TaskResult) -> float:
 
 def _rounded(number: int) -> int:
     """Rounds up to two digits."""
-    unit = 10 ** max(0, len(str(number)) - 2)
+    unit = int(10 ** max(0, len(str(number)) - 2))
     return -(-number // unit) * unit
 
 
@@ -311,7 +311,7 @@ def draw_report(report: GradientReport) -> Figure:
 
     n_tasks = len(report.tasks)
     figure, panels = new_figure(4.2 * n_tasks + 0.6, 4.2, n_tasks, share=False)
-    for axes, task in zip(np.atleast_1d(panels), report.tasks, strict=True):
+    for axes, task in zip(panels, report.tasks, strict=True):
         _draw_task(axes, task)
     title = f"{report.subject}: {report.verdict} ({report.target})"
     figure.suptitle(

@@ -321,11 +321,11 @@ def _chains(
 
 def _taken(transitions: Transitions, order: IntArray) -> Transitions:
     columns: dict[str, Any] = {
-        f.name: getattr(transitions, f.name) for f in fields(Transitions)
+        field.name: getattr(transitions, field.name)[order]
+        for field in fields(Transitions)
+        if getattr(transitions, field.name) is not None
     }
-    return Transitions(
-        **{n: None if c is None else c[order] for n, c in columns.items()}
-    )
+    return Transitions(**columns)
 
 
 def _controls(record: Record, layout: _Layout, geometry: Geometry) -> Array:

@@ -280,7 +280,8 @@ def test_tuples_of_policy_and_value_are_taken() -> None:
         advantages = batch.gamma**batch.time * (returns - values[:, 0].detach())
         chosen = torch.log_softmax(logits, 1).gather(1, batch.actions[:, None])[:, 0]
         value_loss = (values[:, 0] - returns).square().mean()
-        return -(advantages * chosen).sum() / len(batch) + value_loss
+        loss: Tensor = -(advantages * chosen).sum() / len(batch) + value_loss
+        return loss
 
     report = check_policy_gradient(loss, policy=TwoHeads())
     assert report.right and report.formula is not None
