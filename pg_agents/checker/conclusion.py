@@ -43,13 +43,16 @@ class TaskSubject(Protocol):
     is_random: bool
 
     @property
-    def notes(self) -> tuple[str, ...]: ...
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the report."""
 
     @property
-    def n_recorded(self) -> int: ...
+    def n_recorded(self) -> int:
+        """Number of episodes that `record` samples."""
 
     @property
-    def n_measured(self) -> int: ...
+    def n_measured(self) -> int:
+        """Number of episodes that `measure` samples."""
 
     def record(self, progress: Progress) -> Record:
         """Returns a few decoded gradients, for the search of a formula."""
@@ -83,7 +86,8 @@ def conclude(
     records = [subject.record(progress) for subject in subjects]
     found = _identified(records)
     results, measured = _results(subjects, records, found, seed, progress)
-    findings, ties = _findings(found), ()
+    findings = _findings(found)
+    ties: tuple[str, ...] = ()
     if found is not None:
         ties = tuple(" + ".join(p.title for p in tie) for tie in found.ties)
     elif any(m.stateful for m in measured):
@@ -122,11 +126,14 @@ def _results(
             return simulated, []
     progress.start(sum(subject.n_measured for subject in subjects))
     measured = [subject.measure(progress) for subject in subjects]
-    results = tuple(
-        _confirmed(judge(m), lambda s=subject: s.measure(progress, repeat=1))
-        for subject, m in zip(subjects, measured, strict=True)
-    )
-    return results, measured
+    results = []
+    for subject, first in zip(subjects, measured, strict=True):
+
+        def again(subject: TaskSubject = subject) -> Measurement:
+            return subject.measure(progress, repeat=1)
+
+        results.append(_confirmed(judge(first), again))
+    return tuple(results), measured
 
 
 def _simulated(
@@ -246,6 +253,20 @@ _CREDITS = {
 }
 
 
+# Parts that are mentioned where they are not as usual.
+_NAMED_OPTIONS = (
+    "rewards",
+    "ends",
+    "bootstrap",
+    "successor",
+    "order",
+    "transform",
+    "steps",
+    "data",
+    "entropy",
+)
+
+
 def described(formula: Formula | None) -> str:
     """Returns a formula in words: what multiplies what, and over what it is averaged.
 
@@ -279,8 +300,7 @@ def described(formula: Formula | None) -> str:
     usual = Formula()
     others = [
         f"{words(name)}: {words(str(getattr(formula, name)))}"
-        for name in ("rewards", "ends", "bootstrap", "successor", "order", "transform")
-        + ("steps", "data", "entropy")
+        for name in _NAMED_OPTIONS
         if getattr(formula, name) != getattr(usual, name)
     ]
     text = f"{discount}[{credit}] {score}, {per}; {numbers}"

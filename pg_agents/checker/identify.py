@@ -8,6 +8,7 @@ usual values, and verifies what fits on many updates of all tasks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -58,6 +59,9 @@ _UNKNOWNS_ROWS = 600
 _MIN_NUMBERS = 20
 # Updates at the start of later records that are left out.
 _N_SKIPPED = 2
+# CPU seconds after which the search for a formula is given up. Formulas that have been
+# found so far took at most 3.
+_MAX_SECONDS = 4.0
 _MAX_PROJECTIONS = 48
 _GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
 _LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
@@ -574,6 +578,7 @@ class _Search:
         self.fits: list[Fit] = []
         self.best: Fit | None = None
         self._seen: set[Formula] = set()
+        self._end = time.process_time() + _MAX_SECONDS
 
     def run(self) -> Identification:
         """Searches level by level."""
@@ -633,6 +638,8 @@ class _Search:
             # Also with a known critic: rewards may be scaled, and values not.
             tried += [(fit_values, f) for f in usual(frame, gammas, True)]
         for kind, formula in tried:
+            if self._is_over():
+                return
             fit = kind(frame, formula)
             if fit is None or fit.residual > _SCREEN_RESIDUAL:
                 continue
@@ -728,9 +735,13 @@ class _Search:
         size = max(1, _CHUNK // (len(frame) * len(self.gammas)))
         limit = _NEAR if refine else _SCREEN_RESIDUAL
         for start in range(0, len(shapes), size):
+            if self._is_over():
+                break
             chunk = shapes[start : start + size]
             stack = self._stack(frame, chunk)
             for factor in factors:
+                if self._is_over():
+                    break
                 residual = self._residuals(screen, stack, factor, vectors)
                 for i, g in np.argwhere(residual < limit):
                     formula = replace(
@@ -748,6 +759,10 @@ class _Search:
         if refine and not hits and not self.fits:
             hits = self._refined(screen, found)
         self._verify_all(data, hits)
+
+    def _is_over(self) -> bool:
+        """Whether the time for the search is used up."""
+        return time.process_time() > self._end
 
     def _verify_all(self, data: str, hits: list[Formula]) -> None:
         """Verifies formulas on some updates of all records, then on many."""
