@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from pg_agents.checker.formula import Formula
 from pg_agents.checker.geometry import Geometry
 from pg_agents.checker.identify import Identification, identify
 from pg_agents.checker.mistakes import MISTAKES
@@ -20,6 +21,9 @@ _MAX_UNEXPLAINED = 1e-3
 # Transitions by which the expectation of a formula is estimated, and four times as many
 # unless its error is below a bound.
 _N_SIMULATED, _PRECISE = 300_000, 0.02
+# A rejection with a larger p-value than the first is repeated with another sample, at
+# the second level.
+_CERTAIN, _CONFIRMING_SIGNIFICANCE = 1e-8, 1e-3
 
 
 class TaskSubject(Protocol):
@@ -28,6 +32,7 @@ class TaskSubject(Protocol):
     Attributes:
         task: MDP and objective.
         geometry: the policy and the exact gradient.
+        is_random: whether its gradients depend on random numbers beyond the episodes.
         notes: remarks for the report.
         n_recorded: number of episodes that `record` samples.
         n_measured: number of episodes that `measure` samples.
@@ -35,6 +40,7 @@ class TaskSubject(Protocol):
 
     task: Task
     geometry: Geometry
+    is_random: bool
 
     @property
     def notes(self) -> tuple[str, ...]: ...
@@ -48,8 +54,13 @@ class TaskSubject(Protocol):
     def record(self, progress: Progress) -> Record:
         """Returns a few decoded gradients, for the search of a formula."""
 
-    def measure(self, progress: Progress) -> Measurement:
-        """Returns many gradients, for the estimate of their mean."""
+    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
+        """Returns many gradients, for the estimate of their mean.
+
+        Args:
+            progress: progress bar.
+            repeat: number of the sample; each is independent.
+        """
 
 
 def conclude(
@@ -71,13 +82,14 @@ def conclude(
     progress.start(sum(subject.n_recorded for subject in subjects))
     records = [subject.record(progress) for subject in subjects]
     found = _identified(records)
-    measured = _measured(subjects, records, found, seed, progress)
-    results = tuple(map(judge, measured))
+    results, measured = _results(subjects, records, found, seed, progress)
     findings, ties = _findings(found), ()
     if found is not None:
         ties = tuple(" + ".join(p.title for p in tie) for tie in found.ties)
     elif any(m.stateful for m in measured):
         findings = (catalogue_finding("replay"),)
+    elif worst(results) == "no gradient" and all(s.is_random for s in subjects):
+        findings = (catalogue_finding("action_resampled"),)
     notes = [note for subject in subjects for note in subject.notes]
     notes += [note for record in records for note in record.notes]
     notes += [note for m in measured for note in m.notes]
@@ -85,7 +97,7 @@ def conclude(
         subject=name,
         target=target,
         verdict=_verdict(results, found, target),
-        formula=None if found is None else str(found.formula),
+        formula=None if found is None else described(found.formula),
         residual=None if found is None else found.residual,
         findings=findings,
         ties=ties,
@@ -96,46 +108,83 @@ def conclude(
     )
 
 
-def _measured(
+def _results(
     subjects: Sequence[TaskSubject],
     records: Sequence[Record],
     found: Identification | None,
     seed: int,
     progress: Progress,
-) -> list[Measurement]:
-    """Returns gradients of the formula on each task or, without one, the subject's."""
+) -> tuple[tuple[TaskResult, ...], list[Measurement]]:
+    """Returns the results by the formula on each task or, without one, by the mean."""
     if found is not None:
-        simulated = [
-            _simulated(subject, record, found, seed)
-            for subject, record in zip(subjects, records, strict=True)
-        ]
-        if all(simulated):
-            return [measured for measured in simulated if measured is not None]
+        simulated = _simulated(subjects, records, found, seed)
+        if simulated is not None:
+            return simulated, []
     progress.start(sum(subject.n_measured for subject in subjects))
-    return [subject.measure(progress) for subject in subjects]
+    measured = [subject.measure(progress) for subject in subjects]
+    results = tuple(
+        _confirmed(judge(m), lambda s=subject: s.measure(progress, repeat=1))
+        for subject, m in zip(subjects, measured, strict=True)
+    )
+    return results, measured
 
 
 def _simulated(
-    subject: TaskSubject, record: Record, found: Identification, seed: int
-) -> Measurement | None:
-    geometry = subject.geometry
-    for n_steps in (_N_SIMULATED, 4 * _N_SIMULATED):
-        sampled = simulate(found, record, geometry, n_steps, seed)
+    subjects: Sequence[TaskSubject],
+    records: Sequence[Record],
+    found: Identification,
+    seed: int,
+) -> tuple[TaskResult, ...] | None:
+    """Returns the results by a formula; None if its windows cannot be sampled.
+
+    The samples are larger where a small error would not have been found on any task.
+    """
+    pairs = list(zip(subjects, records, strict=True))
+
+    def measured(i: int, n_steps: int, repeat: int = 0) -> Measurement | None:
+        subject, record = pairs[i]
+        geometry = subject.geometry
+        sampled = simulate(found, record, geometry, n_steps, (seed, repeat))
         if sampled is None:
             return None
-        series, per_gradient = sampled
-        measured = Measurement(
+        return Measurement(
             subject.task,
-            series,
+            sampled[0],
             geometry.exact,
             geometry.directions,
             geometry.exact_outputs,
-            per_gradient,
+            sampled[1],
         )
-        result = judge(measured)
-        if result.verdict == "wrong" or _is_precise(result):
+
+    results: list[TaskResult] = []
+    for n_steps in (_N_SIMULATED, 4 * _N_SIMULATED):
+        for i in range(len(pairs)):
+            if len(results) == len(pairs) and _is_precise(results[i]):
+                continue
+            found_here = measured(i, n_steps)
+            if found_here is None:
+                return None
+
+            def again(i: int = i, n_steps: int = n_steps) -> Measurement:
+                repeated = measured(i, n_steps, repeat=1)
+                assert repeated is not None
+                return repeated
+
+            results[i : i + 1] = [_confirmed(judge(found_here), again)]
+        if any(r.verdict == "wrong" for r in results):
             break
-    return measured
+    return tuple(results)
+
+
+def _confirmed(first: TaskResult, again: Callable[[], Measurement]) -> TaskResult:
+    """Returns a result, or that of a second sample unless it confirms a rejection.
+
+    A right subject is called wrong if both samples are unlikely.
+    """
+    if first.verdict != "wrong" or first.p_value < _CERTAIN or first.length < 0.0:
+        return first
+    second = judge(again(), _CONFIRMING_SIGNIFICANCE)
+    return first if second.verdict == "wrong" else second
 
 
 def _is_precise(result: TaskResult) -> bool:
@@ -182,6 +231,60 @@ def _findings(found: Identification | None) -> tuple[Finding, ...]:
     if found.explanation:
         findings.append(Finding("factor", "length", "factor", found.explanation))
     return tuple(findings)
+
+
+_CREDITS = {
+    "to_go": "G_t",
+    "episode": "G of the episode",
+    "immediate": "r_t",
+    "td": "r_t + g V(s')",
+    "n_step": "the n-step return",
+    "lambda": "the lambda-return",
+    "bootstrapped": "G_t, bootstrapped at the end of the window",
+    "value": "V(s_t)",
+    "one": "1",
+}
+
+
+def described(formula: Formula | None) -> str:
+    """Returns a formula in words: what multiplies what, and over what it is averaged.
+
+    Options without words of their own are given by name.
+    """
+    if formula is None:
+        return ""
+
+    def words(option: str) -> str:
+        return option.replace("_", " ")
+
+    credit = _CREDITS.get(formula.credit, words(formula.credit))
+    if formula.baseline != "none":
+        credit += f" - {words(formula.baseline)}"
+    if formula.scale != "none":
+        credit = f"({credit}) / deviation over the {words(formula.scale)}"
+    discount = {"none": "", "gamma_t": "g^t "}.get(
+        formula.discount, f"{words(formula.discount)} "
+    )
+    score = {"log_prob": "grad log pi(a_t|s_t)"}.get(
+        formula.score, f"the gradient of {words(formula.score)}"
+    )
+    per = {"sum": "summed", "episodes": "per episode", "steps": "per step"}.get(
+        formula.reduction, words(formula.reduction)
+    )
+    numbers = f"g = {float(formula.gamma):g}"
+    if formula.credit == "lambda":
+        numbers += f", lambda = {float(formula.lam):g}"
+    if formula.credit == "n_step":
+        numbers += f", n = {formula.n}"
+    usual = Formula()
+    others = [
+        f"{words(name)}: {words(str(getattr(formula, name)))}"
+        for name in ("rewards", "ends", "bootstrap", "successor", "order", "transform")
+        + ("steps", "data", "entropy")
+        if getattr(formula, name) != getattr(usual, name)
+    ]
+    text = f"{discount}[{credit}] {score}, {per}; {numbers}"
+    return "; ".join([text, *others]) + "."
 
 
 def catalogue_finding(key: str) -> Finding:

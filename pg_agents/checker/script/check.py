@@ -216,7 +216,7 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
     geometry = _geometry(record)
     sampled = None
     if found.formula is not None:
-        sampled = simulate(found, record, geometry, _N_SIMULATED, seed)
+        sampled = simulate(found, record, geometry, _N_SIMULATED, [seed])
     if sampled is None:
         record, geometry = own, _geometry(own)
         sampled = _recorded(record, geometry)

@@ -70,6 +70,7 @@ def decode(
     critics: Mapping[int, Outputs],
     steps: Sequence[Step],
     *,
+    log_start: int = 0,
     begins_clean: bool,
 ) -> tuple[Record, Actions]:
     """Returns the record of a phase, and where its actions come from.
@@ -82,6 +83,7 @@ def decode(
         critics: values in each state, and their derivatives, by the weight of the
             layer that gives them.
         steps: steps of optimisers; their `end` counts the transitions of the log.
+        log_start: number of transitions before the phase.
         begins_clean: whether the script started in this phase. Otherwise the window of
             the first update may have begun before, and it is left out.
 
@@ -108,11 +110,17 @@ def decode(
     updates = []
     # The window of the first update may have begun before the phase.
     first, last = -1, 0 if begins_clean else -1
+    # In the log; a vector environment takes up the task at its next reset only.
+    begin, before = 0, log_start
+    is_whole = False
     for step in steps:
         end = int(position[step.end])
         if end != last:
             first, last = last, end
-        if 0 <= first < last and decoder.is_finite(step):
+        if step.end != before:
+            begin, before = before, step.end
+            is_whole = all(row.phase == phase for row in log.rows[begin : step.end])
+        if 0 <= first < last and is_whole and decoder.is_finite(step):
             used = _used(step, position, first, last)
             updates.append(decoder.update(step, first, last, used))
     values = None

@@ -156,6 +156,7 @@ class Recorder:
         stage, taps = self._stage, self.taps
         if not taps.steps:
             return
+        taps.fill()
         try:
             record, actions = decode(
                 stage.tasks[stage.phase],
@@ -164,6 +165,7 @@ class Recorder:
                 taps.policy,
                 taps.critics,
                 taps.steps,
+                log_start=self._first,
                 begins_clean=self._begins_clean,
             )
         except NotDecodableError as error:

@@ -83,8 +83,13 @@ class RefusedError(Exception):
 class Audience(Protocol):
     """What the stage tells about the script's steps."""
 
-    def acted(self, env: StageEnv) -> Acted:
-        """Is called when the script acts in the current state of an environment."""
+    def acted(self, env: StageEnv, sent: Any) -> Acted:
+        """Is called when the script acts in the current state of an environment.
+
+        Args:
+            env: the environment.
+            sent: the action that it receives.
+        """
 
     def stepped(self) -> None:
         """Is called after each transition, and may end the process."""
@@ -381,38 +386,21 @@ class StageEnv(gymnasium.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Starts an episode, in the current phase of the stage."""
         del seed, options
-        stage, old = self._stage, self.state
+        stage = self._stage
         if self._last is not None and not (self._ended or self._limited):
             stage.log.abandoned.add(self._last)
-        same_phase = self.phase == stage.phase
+        autoreset, self.autoreset_action = self.autoreset_action, None
+        row = None if autoreset is None else self._reset_row(self._checked(autoreset))
         self.phase = stage.phase
         self.state = stage.initial_state(self.phase)
         self.time, self.episode = 0, stage.n_episodes
         stage.n_episodes += 1
         self._ended = self._limited = False
         self._last = None
-        if self.autoreset_action is not None and same_phase:
+        if row is not None:
             assert stage.audience is not None
-            how = stage.audience.acted(self)
-            sent, self.autoreset_action = self.autoreset_action, None
             stage.watermark.acted_on(self._number, len(stage.log))
-            stage.log.rows.append(
-                Row(
-                    self.phase,
-                    old,
-                    self._checked(sent),
-                    how.drawn,
-                    how.graph,
-                    0.0,
-                    self.state,
-                    False,
-                    False,
-                    self.index,
-                    -1,
-                    0,
-                    reset=True,
-                )
-            )
+            stage.log.rows.append(row._replace(next_state=self.state))
             stage.audience.stepped()
         return self._observe(), {}
 
@@ -425,7 +413,7 @@ class StageEnv(gymnasium.Env[Any, Any]):
         stage.log.past_end += self._ended
         stage.log.past_limit += self._limited and not self._ended
         sent = self._checked(action)
-        how = stage.audience.acted(self)
+        how = stage.audience.acted(self, sent)
         stage.log.old_observations += how.state != self.state
         step = stage.advance(self.phase, self.state, sent)
         ended = bool(step.terminated)
@@ -461,6 +449,26 @@ class StageEnv(gymnasium.Env[Any, Any]):
         self._limited |= truncated
         stage.audience.stepped()
         return self._observe(), reward, terminated, truncated, {}
+
+    def _reset_row(self, sent: Any) -> Row:
+        """Returns the row of a step that only resets, before it does."""
+        assert self._stage.audience is not None
+        how = self._stage.audience.acted(self, sent)
+        return Row(
+            phase=self.phase,
+            state=self.state,
+            sent=sent,
+            drawn=how.drawn,
+            graph=how.graph,
+            reward=0.0,
+            next_state=self.state,
+            terminated=False,
+            truncated=False,
+            env=self.index,
+            episode=-1,
+            time=0,
+            reset=True,
+        )
 
     def _checked(self, action: Any) -> Any:
         if isinstance(self.action_space, spaces.Discrete):

@@ -111,6 +111,24 @@ class Faults:
     moved: int = 0
 
 
+@dataclass(frozen=True)
+class _Input:
+    """The input of an outermost module.
+
+    Attributes:
+        module: the module.
+        rows: `[N, ...]`, the input as it was.
+        states: `[N]`, -1 where a row is no observation of the current task.
+        transitions: `[N]`, the transitions that start from the observations, -1 where
+            none does; None if the observations are not numbered.
+    """
+
+    module: nn.Module
+    rows: Tensor
+    states: NDArray[np.int64]
+    transitions: NDArray[np.int64] | None = None
+
+
 class Distribution:
     """A tapped distribution over actions.
 
@@ -124,9 +142,8 @@ class Distribution:
         table: `[N, O]` float64, the outputs.
         graph: whether they have a graph of gradients.
         alive: whether it can still be differentiated.
-        draw: `[N, 1]` or `[N, D]`, the drawn actions; None if none was drawn.
-        states: `[N]`, the states that it was computed for, -1 where unknown; None if
-            none is known.
+        draws: `[N, 1]` or `[N, D]`, the actions of each draw.
+        given: the input of the module that it was computed from; None if unknown.
     """
 
     def __init__(
@@ -136,30 +153,19 @@ class Distribution:
         self._outputs_of = outputs_of
         self.graph = self.alive = outputs.requires_grad
         self.table: Array = outputs.detach().double().cpu().numpy()
-        self.draw: NDArray[Any] | None = None
-        self.states: NDArray[np.int64] | None = None
+        self.draws: list[NDArray[Any]] = []
+        self.given: _Input | None = None
+
+    @property
+    def states(self) -> NDArray[np.int64] | None:
+        """`[N]`, the states that it was computed for, -1 where unknown; or None."""
+        return None if self.given is None else self.given.states
 
     def differentiable(self, row: int) -> Tensor:
         """Returns what is differentiated in a row, `[O]`."""
         with torch.enable_grad():
             outputs = self._outputs[row]
             return outputs if self._outputs_of is None else self._outputs_of(outputs)
-
-
-@dataclass(frozen=True)
-class _Input:
-    """The input of an outermost module.
-
-    Attributes:
-        module: the module.
-        states: `[N]`, -1 where a row is no observation of the current task.
-        transitions: `[N]`, the transitions that start from the observations, -1 where
-            none does; None if the observations are not numbered.
-    """
-
-    module: nn.Module
-    states: NDArray[np.int64]
-    transitions: NDArray[np.int64] | None = None
 
 
 class Taps:
@@ -201,7 +207,8 @@ class Taps:
         # By the weight of the layer that gives the value.
         self.critics: dict[int, Outputs] = {}
         self.steps: list[Step] = []
-        self._complete: set[int] = set()
+        # What the policy was computed from, by state: module and observation.
+        self._asked: dict[int, tuple[nn.Module, Tensor]] = {}
 
     def forget_script(self) -> None:
         """Forgets parameters and optimisers, before the script runs again."""
@@ -265,7 +272,7 @@ class Taps:
         del self._recent[:-_MAX_RECENT]
         given = self._input
         if given is not None and len(given.states) == len(found.table):
-            found.states = given.states
+            found.given = given
             if found.alive and not (self._inputs and self._inputs[-1] is given):
                 self._inputs.append(given)
         if found.alive:
@@ -276,7 +283,7 @@ class Taps:
         """Takes the actions that a distribution has drawn."""
         if distribution is not None:
             drawn = actions.detach().cpu().numpy()
-            distribution.draw = drawn.reshape(len(distribution.table), -1)
+            distribution.draws.append(drawn.reshape(len(distribution.table), -1))
             self._current_draw = distribution
             self._used_rows = set()
 
@@ -289,12 +296,12 @@ class Taps:
                 and probabilities.shape == found.table[0].shape
                 and np.abs(probabilities - found.table[0]).max() < _SAME
             ):
-                found.draw = action.reshape(1, 1)
+                found.draws.append(action.reshape(1, 1))
                 self._current_draw = found
                 self._used_rows = set()
                 return
 
-    def acted(self, env: StageEnv) -> Acted:
+    def acted(self, env: StageEnv, sent: Any) -> Acted:
         """Finds the distribution that the script's action comes from."""
         self.undo_own_step()
         chosen, row = self._current_draw, env.row
@@ -308,7 +315,12 @@ class Taps:
         if chosen is None:
             # No draw: the last distribution of as many rows, which an `argmax` or a
             # draw by NumPy may have used.
-            matching = [d for d in self._recent if len(d.table) == env.width]
+            matching = [
+                d
+                for d in self._recent
+                if len(d.table) == env.width
+                and (d.states is None or d.states[row] in (-1, env.state))
+            ]
             chosen = matching[-1] if matching else None
         if chosen is None:
             return Acted(None, False, env.state)
@@ -318,15 +330,19 @@ class Taps:
             if chosen.states is not None and chosen.states[row] >= 0:
                 state = int(chosen.states[row])
             self.policy.see(state, chosen.table[row])
+            if chosen.given is not None and state not in self._asked:
+                self._asked[state] = chosen.given.module, chosen.given.rows[row]
             if chosen.alive and state not in self.policy.jacobian:
                 self._add_jacobian(chosen, row, state)
             elif not chosen.graph:
                 for other in self._recent:
                     if other.alive:
                         self._differentiate(other)
-        drawn = None
-        if chosen.draw is not None:
-            drawn = chosen.draw[row]
+        # Of several draws the one that was sent, if it was.
+        drawn = chosen.draws[-1][row] if chosen.draws else None
+        for draw in chosen.draws:
+            if np.array_equal(draw[row], np.reshape(sent, -1)):
+                drawn = draw[row]
         return Acted(drawn, chosen.graph, state)
 
     def stepped(self) -> None:
@@ -466,9 +482,10 @@ class Taps:
         flat = observations.reshape(n_states, -1).astype(np.float64)
         if observations.dtype == np.int64:
             if rows.dtype.kind in "iu":
-                return _Input(module, rows.reshape(-1).astype(np.int64))
+                return _Input(module, given.reshape(-1), rows.reshape(-1).astype(int))
             if rows.shape[-1:] == (n_states,):
-                return _Input(module, rows.reshape(-1, n_states).argmax(axis=1))
+                found = rows.reshape(-1, n_states).argmax(axis=1)
+                return _Input(module, given.reshape(-1, n_states), found)
             if rows.shape[-1:] != (1,):
                 return None
         if rows.dtype.kind not in "fiu" or rows.size % flat.shape[1]:
@@ -485,7 +502,39 @@ class Taps:
         transitions = None
         if self._stage.watermark.n_bits and (states >= 0).all():
             transitions = self._stage.watermark.transitions(rows)
-        return _Input(module, states, transitions)
+        shape = observations.shape[1:]
+        batch = given.detach()
+        batch = batch.reshape(-1, *shape) if given.dim() > len(shape) else batch[None]
+        if len(batch) != len(rows):
+            batch = given.detach().reshape(len(rows), -1)
+        return _Input(module, batch, states, transitions)
+
+    def fill(self) -> None:
+        """Asks the module that acts, in states whose derivatives are still missing.
+
+        The script may compute its loss in another way than its actions.
+        """
+        for state, (module, row) in self._asked.items():
+            if state in self.policy.jacobian:
+                continue
+            with self.quiet(), torch.enable_grad():
+                try:
+                    outputs = module(row[None])
+                except Exception:
+                    return
+            parts = outputs if isinstance(outputs, tuple | list) else [outputs]
+            known = torch.as_tensor(self.policy.table[state])
+            for part in parts:
+                if not isinstance(part, Tensor) or part.numel() != len(known):
+                    continue
+                flat = part.reshape(-1)
+                for log_probs in (flat, flat.log(), flat.log_softmax(0)):
+                    found = log_probs.detach().exp().double()
+                    if bool((found - known).abs().max() < _SAME):
+                        derivatives = self._derivatives(log_probs)
+                        if derivatives:
+                            self.policy.jacobian[state] = derivatives
+                        break
 
     # Gradients.
 

@@ -24,7 +24,8 @@ def test_numerical_derivatives_are_those_of_calculus(
     dtype: type, tolerance: float
 ) -> None:
     rng = np.random.default_rng(0)
-    arrays: list[Any] = [rng.normal(size=s).astype(dtype) for s in ((4, 6), (6, 2), (5, 4))]
+    shapes = (4, 6), (6, 2), (5, 4)
+    arrays: list[Any] = [rng.normal(size=shape).astype(dtype) for shape in shapes]
     w, v, observations = arrays
 
     def outputs(parameters: Any, observations: Any) -> Any:

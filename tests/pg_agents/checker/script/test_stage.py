@@ -27,7 +27,7 @@ from pg_agents.checker.script.vector import (
 
 
 class Audience:
-    def acted(self, env: StageEnv) -> Acted:
+    def acted(self, env: StageEnv, sent: Any) -> Acted:
         return Acted(None, False, env.state)
 
     def stepped(self) -> None:
