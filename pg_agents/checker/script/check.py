@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pg_agents.checker.formula import USES_CRITIC
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
 from pg_agents.checker.identify import Identification, identify
 from pg_agents.checker.mistakes import MISTAKES
@@ -30,6 +33,8 @@ DEFAULT_TIMEOUT_S = 25.0
 _SHORTEST_TIMEOUT_S = 10.0
 # Share of a gradient that may bypass the outputs of policy and critic.
 _MAX_UNEXPLAINED = 1e-3
+# CPU time of a search for a formula.
+_SEARCH_CPU_S = 8.0
 # Transitions of the checker's own episodes, per task.
 _N_SIMULATED = 200_000
 
@@ -117,7 +122,7 @@ def judge_recording(
     ]
     limited = [r for r in records if r.task.name == SHORT_LIMIT_NAME]
     whole = [r for r in records if r.task.name != SHORT_LIMIT_NAME] or limited
-    found = identify(whole, known_gamma=gamma is not None)
+    found = _identified(whole, gamma)
     parts = list(found.parts)
     notes = [*recording.notes, *found.notes]
     if found.formula is not None and limited and limited is not whole:
@@ -145,6 +150,32 @@ def judge_recording(
     )
 
 
+class _TooLongError(Exception):
+    """The search has taken its time."""
+
+
+def _identified(records: Sequence[Record], gamma: float | None) -> Identification:
+    """Returns the formula of records; none if the search takes too long."""
+
+    def stop(*_: object) -> None:
+        raise _TooLongError
+
+    # Timers exist on Unix, and signals in the main thread alone.
+    timed = hasattr(signal, "setitimer")
+    if not timed or threading.current_thread() is not threading.main_thread():
+        return identify(records, known_gamma=gamma is not None)
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _SEARCH_CPU_S)
+    try:
+        return identify(records, known_gamma=gamma is not None)
+    except _TooLongError:
+        note = f"the search for a formula was stopped after {_SEARCH_CPU_S:g} s"
+        return Identification(None, (), 0.0, 0.0, 1.0, notes=(note,))
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
 def _with_gamma(record: Record, gamma: float) -> Record:
     return replace(record, task=replace(record.task, gamma=gamma))
 
@@ -155,8 +186,18 @@ def _at_limits(
     parts: list[Part],
     gamma: float | None,
 ) -> list[str]:
-    """Adds mistakes at time limits to the parts, and returns notes."""
-    at_limits = identify(limited, known_gamma=gamma is not None)
+    """Adds mistakes at time limits to the parts, and returns notes.
+
+    With a critic that bootstraps, a limit only cuts the data; otherwise what follows is
+    not known, and the limit is part of the task.
+    """
+    assert found.formula is not None
+    if found.formula.credit in USES_CRITIC:
+        limited = [
+            replace(record, task=replace(record.task, bootstrap=True))
+            for record in limited
+        ]
+    at_limits = _identified(limited, gamma)
     if at_limits.formula is None:
         return ["what the script does at time limits was not identified"]
     known = {part.key for part in parts}
@@ -210,12 +251,15 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
     gamma = record.task.gamma if closest is None else closest.gamma
     record = _with_gamma(record, float(np.clip(gamma, 0.0, 1.0)))
     own = record
-    if found.formula is not None and isinstance(record.task, BoxTask):
+    of_actions = found.formula is not None and found.formula.score == "log_prob"
+    if of_actions and isinstance(record.task, BoxTask):
         # The formula with a policy that chooses the door itself.
         record = _with_doors(record, record.task)
     geometry = _geometry(record)
     sampled = None
-    if found.formula is not None:
+    # The expectation of a gradient that has none is known.
+    zero = any(part.kind == "no gradient" for part in found.parts)
+    if found.formula is not None and not zero and record.family == "categorical":
         sampled = simulate(found, record, geometry, _N_SIMULATED, [seed])
     if sampled is None:
         record, geometry = own, _geometry(own)
