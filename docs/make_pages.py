@@ -890,7 +890,7 @@ def check_your_script_parts(n_seeds: int = 5) -> dict[str, list[str]]:
         scores = []
         for text in texts:
             script.write_text(text)
-            check = ("-m", "pg_agents.cli", "check", "demos/train_cartpole.py")
+            check = ("-m", "pg_agents.cli.main", "check", "demos/train_cartpole.py")
             status, output = run_python(folder, *check)
             checks.append(output)
             statuses.append(status)
