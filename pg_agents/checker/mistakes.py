@@ -188,6 +188,24 @@ CATALOGUE = (
         "log_prob = F.log_softmax(net(obs), -1).gather(1, a[:, None])[:, 0]",
     ),
     Mistake(
+        "p_log_p",
+        "p log p instead of log p",
+        "The probability times its logarithm belongs to an entropy. Its gradient is "
+        "pi (1 + log pi) times the score: it changes sign where pi is below 1/e, so "
+        "rare actions are lowered when they earn something.",
+        "loss = -(returns * log_prob.exp() * log_prob).sum()",
+        "loss = -(returns * log_prob).sum()",
+    ),
+    Mistake(
+        "inverse_probability",
+        "score divided by the probability",
+        "1 / pi(a|s) corrects for actions that were drawn uniformly. Drawn from the "
+        "policy they already come with their probability, and rare actions count "
+        "twice: once for being surprising, once for the weight.",
+        "loss = -(returns / probs.detach() * log_prob).sum()",
+        "loss = -(returns * log_prob).sum()",
+    ),
+    Mistake(
         "sign_flipped",
         "sign flipped",
         "Optimisers minimise, so the loss is minus the return times the "
@@ -300,6 +318,15 @@ CATALOGUE = (
         "action = dist.sample(); log_prob = dist.log_prob(action)",
     ),
     Mistake(
+        "no_return",
+        "no return in the loss",
+        "Without the return the loss only makes likely what was done, whatever came of "
+        "it. On the policy's own actions the mean of that gradient is zero.",
+        "loss = F.cross_entropy(logits, actions)",
+        "loss = (returns * F.cross_entropy(logits, a, reduction='none')).sum()",
+        kind="no gradient",
+    ),
+    Mistake(
         "off_by_one",
         "reward-to-go off by one",
         "The first reward that an action can influence is r_t. If the return starts "
@@ -346,6 +373,73 @@ CATALOGUE = (
         "that ends early gets more of them.",
         "for r in reversed(rewards): G = r + gamma * G",
         "for r, done in reversed(steps): G = r + gamma * G * (not done)",
+    ),
+    Mistake(
+        "return_across_workers",
+        "returns summed across environments",
+        "In a flattened rollout [T, N] consecutive rows belong to different "
+        "environments. A sum over consecutive rows mixes their rewards.",
+        "for r in reversed(rewards.flatten()): G = r + gamma * G",
+        "for r in reversed(rewards): G = r + gamma * G  # r: [N]",
+    ),
+    Mistake(
+        "reset_steps",
+        "resets learnt from as steps",
+        "Under next-step autoreset the step after an end resets the environment and "
+        "ignores the action. Its row is not a step and must not reach the loss.",
+        "loss = -(advantage * log_prob).mean()",
+        "loss = -(advantage * log_prob)[~after_end].mean()",
+    ),
+    Mistake(
+        "first_step_lost",
+        "first step lost",
+        "A loop that starts at 1, or that needs a previous state, leaves out the first "
+        "action of each episode.",
+        "for t in range(1, T): loss -= returns[t] * log_prob[t]",
+        "for t in range(T): loss -= returns[t] * log_prob[t]",
+    ),
+    Mistake(
+        "one_step_only",
+        "one step of each episode only",
+        "The loss is assigned in the loop instead of added up, so that the last "
+        "iteration is all that is learnt from.",
+        "for t in range(T): loss = -returns[t] * log_prob[t]",
+        "for t in range(T): loss += -returns[t] * log_prob[t]",
+    ),
+    Mistake(
+        "one_episode_only",
+        "one episode of the update only",
+        "The loss is assigned in the loop over episodes instead of added up: the "
+        "gradient is right, and all but one episode are wasted.",
+        "for episode in batch: loss = loss_of(episode)",
+        "for episode in batch: loss += loss_of(episode)",
+    ),
+    Mistake(
+        "one_environment_only",
+        "one environment only",
+        "An index that is left over from a single environment drops the data of all "
+        "others. The gradient is right, but costs N times as many steps.",
+        "loss = -(advantage * log_prob)[:, 0].mean()",
+        "loss = -(advantage * log_prob).mean()",
+        kind="departure",
+    ),
+    Mistake(
+        "unfinished_dropped",
+        "unfinished episodes dropped",
+        "Steps of episodes that the end of the rollout cuts off are not learnt from. "
+        "Long episodes are cut off more often, so short ones are over-represented.",
+        "batch = [e for e in episodes if e.done]",
+        "collect whole episodes, or bootstrap where the rollout ends",
+        kind="departure",
+    ),
+    Mistake(
+        "late_window",
+        "updates one step late",
+        "Each update uses the steps up to the one before the last, which the next "
+        "update learns from: with the policy of before.",
+        "if len(memory) > n_steps: update(memory[:-1])",
+        "if len(memory) == n_steps: update(memory)",
+        kind="departure",
     ),
     Mistake(
         "last_step_lost",
@@ -411,6 +505,15 @@ CATALOGUE = (
         "returns = torch.tensor(returns, dtype=torch.long)",
         "returns = torch.tensor(returns, dtype=torch.float32)",
         (cast_to_int, rounded),
+    ),
+    Mistake(
+        "rewards_clipped",
+        "rewards clipped",
+        "The gradient is that of the clipped reward: large rewards count like 1. "
+        "Agents for Atari do so knowingly.",
+        "reward = np.clip(reward, -1, 1)",
+        "reward = reward / constant",
+        kind="departure",
     ),
     Mistake(
         "rewards_standardized",
@@ -501,6 +604,22 @@ CATALOGUE = (
         kind="no gradient",
     ),
     Mistake(
+        "next_value_baseline",
+        "next state's value as baseline",
+        "A baseline must not depend on the action, and the next state does. Its value "
+        "is credit that the action deserves, and subtracting it takes that away.",
+        "advantage = returns - value(next_obs)",
+        "advantage = returns - value(obs)",
+    ),
+    Mistake(
+        "advantage_sign_lost",
+        "sign of the advantage lost",
+        "A square or an absolute value reinforces actions that were worse than "
+        "expected like those that were better.",
+        "loss = (advantage**2 * -log_prob).sum()",
+        "loss = (advantage * -log_prob).sum()",
+    ),
+    Mistake(
         "state_value_weight",
         "state value as weight",
         "The value of the state is the same for all its actions. As a weight it raises "
@@ -583,6 +702,23 @@ CATALOGUE = (
         "G = value(next_state) * (not terminated)",
     ),
     Mistake(
+        "limit_bootstrapped",
+        "bootstrap at the time limit",
+        "The critic's value follows the time limit. Right if the limit only ends the "
+        "data; here it ends the task, and nothing follows it.",
+        "target = reward + gamma * value(next_obs) * (not terminated)",
+        "target = reward + gamma * value(next_obs) * (not (terminated or truncated))",
+        kind="departure",
+    ),
+    Mistake(
+        "critic_sign_flipped",
+        "critic's loss with the wrong sign",
+        "The value loss is a squared error, which is to be minimised. Subtracted, it "
+        "drives the critic away from its targets.",
+        "loss = actor_loss - 0.5 * (returns - values).pow(2).mean()",
+        "loss = actor_loss + 0.5 * (returns - values).pow(2).mean()",
+    ),
+    Mistake(
         "learned_critic",
         "bootstrap from an inexact critic",
         "One-step, n-step and lambda-returns replace rewards by the critic's value, "
@@ -637,6 +773,15 @@ CATALOGUE = (
         "taken has another gradient, and the gradient of -log p alone has mean 0.",
         "entropy = -(log_prob.exp() * log_prob).sum()  # log_prob: [B]",
         "entropy = -(probs * log_probs).sum()  # both [B, A]",
+    ),
+    Mistake(
+        "gradient_clipped",
+        "gradient scaled in each update",
+        "Clipping by norm, or dividing by it, gives each update another length. The "
+        "mean then weights batches with small gradients more. A2C and PPO clip.",
+        "clip_grad_norm_(parameters, 0.5)",
+        "a smaller step size",
+        kind="departure",
     ),
     Mistake(
         "replay",
