@@ -624,18 +624,146 @@ def draw_estimators(samples: Sequence[Sequence[Any]]) -> None:
 
 
 def verdict_cells(report: Any) -> list[str]:  # noqa: ANN401
-    """Returns verdict, cosine and relative bias with its interval."""
-    low, high = report.relative_bias_interval
-    bias = f"{report.relative_bias:.3f} ({low:.3f} to {high:.3f})"
-    return [report.verdict, f"{report.cosine:.3f}", bias]
+    """Returns verdict, and the smallest cosine of the tasks."""
+    if isinstance(report, Exception):
+        return ["could not be checked", "-"]
+    cosine = report.worst.cosine
+    return [report.verdict, "-" if cosine is None else f"{cosine:.3f}"]
 
 
-def diagnosis_cell(report: Any) -> str:  # noqa: ANN401
-    """Returns the name of the diagnosed mistake."""
-    found = report.diagnosis
-    if found is None:
-        return "none"
-    return str(found.title) if found.match != "closest" else f"closest: {found.title}"
+def name_cell(report: Any) -> str:  # noqa: ANN401
+    """Returns the name that the report gives."""
+    if isinstance(report, Exception) or not report.name:
+        return "-"
+    return " or ".join([report.name, *report.ties])
+
+
+def seconds_cell(report: Any) -> str:  # noqa: ANN401
+    """Returns the seconds that a check took."""
+    return "-" if isinstance(report, Exception) else f"{report.seconds:.1f}"
+
+
+def finding_keys(report: Any) -> frozenset[str]:  # noqa: ANN401
+    """Returns the keys of what the report asserts; none if there are ties."""
+    if isinstance(report, Exception) or report.ties:
+        return frozenset()
+    ignored = ("factor", "warning")
+    return frozenset(f.key for f in report.findings if f.kind not in ignored)
+
+
+def slowest(reports: Mapping[str, Any]) -> str:
+    """Returns the median and the longest time of some checks."""
+    seconds = [r.seconds for r in reports.values() if not isinstance(r, Exception)]
+    return f"median {statistics.median(seconds):.1f} s, longest {max(seconds):.1f} s"
+
+
+def planted_lines(reports: Mapping[str, Any]) -> list[str]:
+    """Returns the table of planted mistakes."""
+    keys = {key: finding_keys(report) for key, report in reports.items()}
+    named = sum(key in found for key, found in keys.items())
+    misnamed = sum(bool(found) and key not in found for key, found in keys.items())
+    acquitted = sum(
+        key != "right" and verdict_cells(report)[0] == "right"
+        for key, report in reports.items()
+    )
+    rows = [
+        [f"`{key}`", *verdict_cells(r), name_cell(r), seconds_cell(r)]
+        for key, r in reports.items()
+    ]
+    return [
+        f"{named} of {len(reports) - 1} are named, {misnamed} get another name, "
+        f"{acquitted} are called right ({slowest(reports)}).",
+        "",
+        *table("planted | verdict | worst cosine | name | seconds", rows, "llrlr"),
+    ]
+
+
+def held_out_lines(reports: Mapping[str, Any]) -> list[str]:
+    """Returns counts and table of the losses without a candidate of their own."""
+    from tests.pg_agents.checker.heldout import HELD_OUT
+
+    rows, verdicts, names = [], Counter[str](), Counter[str]()
+    for loss in HELD_OUT:
+        report = reports[loss.name]
+        verdict = loss.judge_verdict(verdict_cells(report)[0])
+        name = loss.judge_name(finding_keys(report))
+        verdicts[verdict] += 1
+        names[name] += 1
+        marks = "" if verdict == "agrees" else f" ({verdict})"
+        rows.append(
+            [
+                f"`{loss.name}`",
+                loss.exact,
+                verdict_cells(report)[0] + marks,
+                name_cell(report) + (" (wrong name)" if name == "wrong" else ""),
+                seconds_cell(report),
+            ]
+        )
+    sources = Counter(loss.source.split()[0] for loss in HELD_OUT)
+    n_right = sum(loss.exact == "right" for loss in HELD_OUT)
+    asserted = names["right"] + names["wrong"]
+    return [
+        f"{len(HELD_OUT)} losses, {n_right} of them right: "
+        + ", ".join(f"{count} {source}" for source, count in sources.items())
+        + ".",
+        "",
+        f"- Right losses called wrong: {verdicts['accused']}. Others called right: "
+        f"{verdicts['acquitted']}. Undecided: {verdicts['undecided']}.",
+        f"- Names: {asserted} asserted, {names['right']} of them right.",
+        f"- Time: {slowest(reports)}.",
+        "",
+        *table("loss | truth | verdict | name | seconds", rows, "llllr"),
+    ]
+
+
+def pitfall_lines(reports: Mapping[str, Any]) -> list[str]:
+    """Returns a section for each mistake of the catalogue."""
+    from pg_agents.checker import CATALOGUE
+
+    kinds = {
+        "mistake": "",
+        "departure": " Documented algorithms do it: `--target algorithm` accepts it.",
+        "no gradient": " The expected gradient is zero.",
+    }
+    lines: list[str] = []
+    for mistake in CATALOGUE:
+        lines += [
+            f"## {mistake.title[0].upper()}{mistake.title[1:]}",
+            "",
+            mistake.explanation + kinds[mistake.kind],
+            "",
+            "```text",
+            *code_lines("wrong", mistake.wrong),
+            *code_lines("right", mistake.right),
+            "```",
+            "",
+            measured_line(mistake, reports.get(mistake.key)),
+            "",
+        ]
+    return lines
+
+
+def code_lines(label: str, code: str) -> list[str]:
+    """Returns lines of code, the first of them with a label."""
+    first, *others = code.splitlines()
+    return [f"{label}:  {first}", *(f"{'':{len(label)}}   {line}" for line in others)]
+
+
+def measured_line(mistake: Any, report: Any) -> str:  # noqa: ANN401
+    """Returns what the check of a planted mistake says."""
+    if report is None:
+        return "A training loop makes it: `pgtoy check script.py` finds it."
+    options = " with `--horizon 6 --bootstrap`" if mistake.at_truncation else ""
+    command = f"`pgtoy check pitfalls.py:{mistake.key}`{options}"
+    if isinstance(report, Exception):
+        return f"Measured: could not be checked, {report}. {command}."
+    cosines = ", ".join(
+        f"{'none' if task.cosine is None else f'{task.cosine:.3f}'} ({task.task})"
+        for task in report.tasks
+    )
+    name = name_cell(report)
+    named = f"named {name}" if name != "-" else "without a name"
+    return f"Measured: {report.verdict}, cosine {cosines}; {named}. {command}."
 
 
 def false_alarm_lines(counted: Mapping[str, Any]) -> list[str]:
@@ -664,76 +792,39 @@ def false_alarm_lines(counted: Mapping[str, Any]) -> list[str]:
 
 def checker_parts() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Runs all checks; returns the parts of docs/checker.md and docs/pitfalls.md."""
-    from pg_agents.checker import CATALOGUE
-    from proofs.checker_runs import agent_reports, mistake_reports
+    from proofs.checker_runs import agent_reports, held_out_reports, mistake_reports
 
-    reports, agents = mistake_reports(), agent_reports()
-    named = sum(
-        report.diagnosis is not None and report.diagnosis.key == key
-        for key, report in reports.items()
-    )
-    slowest = max(report.seconds for report in reports.values())
+    planted, held_out, agents = mistake_reports(), held_out_reports(), agent_reports()
     packages = ("pgtoy", "stable-baselines3", "sb3-contrib", "torch", "numpy", "scipy")
     versions = [provenance(*packages)]
-    planted = [
-        [f"`{key}`", *verdict_cells(r), diagnosis_cell(r), f"{r.seconds:.1f}"]
-        for key, r in reports.items()
-    ]
     rows = [
         [
             name,
-            f"{r.gamma:g}",
+            f"{r.tasks[0].gamma:g}",
             *verdict_cells(r),
-            f"{r.factor:.2f}",
-            diagnosis_cell(r),
-            f"{r.n_episodes:,}",
+            name_cell(r),
+            seconds_cell(r),
         ]
         for name, r in agents
     ]
-    agent_columns = "agent | gamma | verdict | cosine | relative bias | length | "
     checker = {
-        "planted": [
-            f"{named} of {len(CATALOGUE)} are diagnosed correctly; the slowest check "
-            f"took {slowest:.1f} s.",
-            "",
-            *table(
-                "planted | verdict | cosine | relative bias | diagnosis | seconds",
-                planted,
-                "llrllr",
-            ),
-        ],
+        "planted": planted_lines(planted),
+        "held out": held_out_lines(held_out),
         "false alarms": false_alarm_lines(
             json.loads((DOCS / "false_alarms.json").read_text())
         ),
         "agents": [
-            *table(f"{agent_columns}looks like | episodes", rows, "lrlrlrlr"),
+            *table(
+                "agent | gamma | verdict | worst cosine | name | seconds",
+                rows,
+                "lrlrlr",
+            ),
             "",
             *(f"- {name}: {note}." for name, r in agents for note in r.notes),
         ],
         "versions": versions,
     }
-    mistakes: list[str] = []
-    for mistake in CATALOGUE:
-        report = reports[mistake.key]
-        low, high = report.relative_bias_interval
-        options = " with `--horizon 6 --bootstrap`" if mistake.at_truncation else ""
-        mistakes += [
-            f"## {mistake.title[0].upper()}{mistake.title[1:]}",
-            "",
-            mistake.explanation,
-            "",
-            "```text",
-            f"wrong:  {mistake.wrong}",
-            f"right:  {mistake.right}",
-            "```",
-            "",
-            f"Measured: {report.verdict}, cosine {report.cosine:.3f}, relative bias "
-            f"{report.relative_bias:.3f} (95 % interval {low:.3f} to {high:.3f}), "
-            f"length {report.factor:.3f}. `pgtoy check pitfalls.py:{mistake.key}`"
-            f"{options}.",
-            "",
-        ]
-    return checker, {"mistakes": mistakes, "versions": versions}
+    return checker, {"mistakes": pitfall_lines(planted), "versions": versions}
 
 
 def main() -> None:
