@@ -11,6 +11,7 @@ WORKERS ?= 2
 
 .PHONY: demo test test-all test-gpu wheel-test sb3-suite lint type format install clean
 .PHONY: results ablation bench bench-gpu estimators checker false-alarms call-trace
+.PHONY: check-your-script script-checks script-alarms
 
 install: $(INSTALLED)
 
@@ -95,6 +96,18 @@ estimators: $(INSTALLED)
 
 checker: $(INSTALLED)
 	$(BIN)/python docs/make_pages.py checker
+
+check-your-script: $(INSTALLED)
+	$(BIN)/python docs/make_pages.py check-your-script
+
+# The training scripts of the tests, right and wrong: about an hour; continues where it
+# was stopped.
+script-checks: $(INSTALLED)
+	$(BIN)/python -m proofs.script_checks
+
+# Right scripts, again and again: about an hour; continues where it was stopped.
+script-alarms: $(INSTALLED)
+	$(BIN)/python -m proofs.script_alarms
 
 # About an hour; continues where it was stopped.
 false-alarms: $(INSTALLED)

@@ -168,9 +168,9 @@ CASES: tuple[Case, ...] = (
             "returns_reversed",
             ("returns.insert(0, g)", "returns.append(g)"),
         ),
-        _wrong(
-            "episode_mean_baseline",
-            "episode_mean_baseline",
+        _right(
+            "own_mean_of_one_episode",
+            "gamma_dropped batch_mean_baseline",
             (
                 "        loss = -",
                 "        returns = returns - returns.mean()\n        loss = -",
@@ -336,6 +336,19 @@ CASES: tuple[Case, ...] = (
                 "    loss = (returns * nll).sum()",
             ),
         ),
+        # For two actions it is twice the log-likelihood.
+        _right(
+            "binary_cross_entropy_of_both",
+            "gamma_dropped",
+            (
+                "loss = -(returns * log_p_taken).sum()",
+                "target = nn.functional.one_hot(torch.tensor(actions), n_act).float()\n"
+                "    bce = nn.functional.binary_cross_entropy(\n"
+                '        log_p.exp(), target, reduction="none"\n'
+                "    )\n"
+                "    loss = (returns[:, None] * bce).sum()",
+            ),
+        ),
         _wrong(
             "softmax_over_batch",
             "softmax_over_batch",
@@ -387,8 +400,8 @@ CASES: tuple[Case, ...] = (
             (
                 "loss = -(returns * log_p_taken).sum()",
                 "target = nn.functional.one_hot(torch.tensor(actions), n_act).float()\n"
-                "    bce = nn.functional.binary_cross_entropy(\n"
-                '        log_p.exp(), target, reduction="none"\n'
+                "    bce = nn.functional.binary_cross_entropy_with_logits(\n"
+                '        logits, target, reduction="none"\n'
                 "    )\n"
                 "    loss = (returns[:, None] * bce).sum()",
             ),
@@ -1144,6 +1157,17 @@ CASES: tuple[Case, ...] = (
                 "for step in range(60):\n",
             ),
         ),
+        _right(
+            "binary_cross_entropy_of_both",
+            "",
+            (
+                "        log_probs = Categorical(probs).log_prob(actions)\n",
+                "        one_hot = nn.functional.one_hot(actions, 2).float()\n"
+                "        bce = nn.functional.binary_cross_entropy(\n"
+                '            probs, one_hot, reduction="none"\n        )\n'
+                "        log_probs = -bce.sum(dim=1)\n",
+            ),
+        ),
         _wrong(
             "mean_in_episode",
             "mean_in_episode",
@@ -1211,17 +1235,6 @@ CASES: tuple[Case, ...] = (
             "immediate_reward",
             ("(discounts * rewards).flip(0).cumsum(0).flip(0)", "discounts * rewards"),
         ),
-        _wrong(
-            "binary_cross_entropy",
-            "binary_cross_entropy",
-            (
-                "        log_probs = Categorical(probs).log_prob(actions)\n",
-                "        one_hot = nn.functional.one_hot(actions, 2).float()\n"
-                "        bce = nn.functional.binary_cross_entropy(\n"
-                '            probs, one_hot, reduction="none"\n        )\n'
-                "        log_probs = -bce.sum(dim=1)\n",
-            ),
-        ),
     ),
     *_cases(
         "dropout_policy",
@@ -1239,9 +1252,9 @@ CASES: tuple[Case, ...] = (
         _wrong(
             "returns_reversed", "returns_reversed", ("discounted[::-1]", "discounted")
         ),
-        _wrong(
-            "episode_mean_baseline",
-            "episode_mean_baseline",
+        _right(
+            "own_mean_of_one_episode",
+            "gamma_dropped batch_mean_baseline",
             (
                 "(discounted - discounted.mean()) / (discounted.std() + eps)",
                 "discounted - discounted.mean()",
