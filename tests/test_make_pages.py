@@ -453,7 +453,7 @@ def test_held_out_losses_are_counted() -> None:
     reports[first.name] = loss_report("wrong", "rounded")
     reports[other.name] = loss_report("right", "probability")
     text = "\n".join(make_pages.held_out_lines(reports))
-    assert "Right losses called wrong: 1. Others called right: 1. Undecided: 0." in text
+    assert "called wrong: 1. Others called right: 1, and 0 with a bias below" in text
     assert "Names: 2 asserted, 1 of them right." in text
     assert (
         f"| `{first.name}` | right | wrong (accused) | rounded (wrong name) |" in text

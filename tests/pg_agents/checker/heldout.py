@@ -53,6 +53,8 @@ class HeldOut:
             of the catalogue describes it, so that it must not be named.
         also: keys of departures that may be added to a name, or stand alone if `names`
             holds an empty set.
+        small: whether the direction is off by less than 5 % on every task, as measured
+            with 60,000 episodes: the interval of the default sample may contain 0.
     """
 
     make: Callable[[], Loss]
@@ -63,11 +65,12 @@ class HeldOut:
     algorithm: Literal["right", "wrong", "either"]
     names: tuple[frozenset[str], ...]
     also: frozenset[str]
+    small: bool = False
 
     def judge_verdict(
         self, verdict: str, target: Literal["exact", "algorithm"] = "exact"
-    ) -> Literal["agrees", "accused", "acquitted", "undecided"]:
-        """Returns whether a verdict agrees with the truth.
+    ) -> Literal["agrees", "accused", "acquitted", "missed", "undecided"]:
+        """Returns whether a verdict agrees with the truth; `"missed"` is a small bias.
 
         Args:
             verdict: that of the report; any text but `"right"` and `"undecided"` says
@@ -82,7 +85,9 @@ class HeldOut:
         )
         if truth == "either" or (truth == "right") == (verdict == "right"):
             return "agrees"
-        return "accused" if truth == "right" else "acquitted"
+        if truth == "right":
+            return "accused"
+        return "missed" if self.small else "acquitted"
 
     def judge_name(self, keys: frozenset[str]) -> Literal["unnamed", "right", "wrong"]:
         """Returns whether the keys that a report asserts describe the loss."""
@@ -102,6 +107,7 @@ def held_out(
     exact: Literal["right", "biased", "zero", "cannot"] = "biased",
     algorithm: Literal["right", "wrong", "either"] = "wrong",
     also: str = "",
+    small: bool = False,
 ) -> Callable[[Any], Any]:
     """Registers a loss; each of `names` is a space-separated set of keys."""
 
@@ -116,6 +122,7 @@ def held_out(
                 algorithm,
                 tuple(frozenset(name.split()) for name in names),
                 frozenset(also.split()),
+                small,
             )
         )
         return function
@@ -1233,7 +1240,11 @@ def cut_to_shortest(batch: EpisodeBatch, policy: Any) -> Any:
     return loss / len(batch)
 
 
-@held_out("A mean over the padded matrix: divides by the longest episode.", "students")
+@held_out(
+    "A mean over the padded matrix: divides by the longest episode.",
+    "students",
+    small=True,
+)
 def mean_over_padding(batch: EpisodeBatch, policy: Any) -> Any:
     return reinforce(
         gammas(batch) * all_to_go(batch) / max(batch.lengths), batch, policy
@@ -1329,13 +1340,11 @@ def longest_episode(batch: EpisodeBatch, policy: Any) -> Any:
     return reinforce(keep * gammas(batch) * all_to_go(batch), batch, policy)
 
 
-@held_out(
-    "Collects until a number of steps is reached and drops the episode that crosses "
-    "it: short episodes are preferred.",
+@right(
+    "Collects until a number of steps is reached and drops the episode that crosses it. "
+    "It looks like a preference for short episodes, but the first is always kept, the "
+    "episodes that are kept are exchangeable, and the mean is over those.",
     "published",
-    "first_finished",
-    "",
-    also="first_finished",
 )
 def up_to_n_steps(batch: EpisodeBatch, policy: Any) -> Any:
     used, episodes = 0, []
