@@ -1341,8 +1341,8 @@ def longest_episode(batch: EpisodeBatch, policy: Any) -> Any:
 
 
 @right(
-    "Collects until a number of steps is reached and drops the episode that crosses it. "
-    "It looks like a preference for short episodes, but the first is always kept, the "
+    "Collects until a number of steps is reached and drops the episode that crosses "
+    "it. It looks like a preference for short episodes, but the first is always kept, the "
     "episodes that are kept are exchangeable, and the mean is over those.",
     "published",
 )
