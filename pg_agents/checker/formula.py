@@ -37,7 +37,8 @@ class Formula:
     Attributes:
         rewards: what is done to rewards before they are summed.
         credit: the return: `"to_go"`, `"episode"`, `"immediate"`, `"forward"`,
-            `"cumulative"`, `"window"`, `"td"`, `"n_step"`, `"lambda"`, `"bootstrapped"`
+            `"from_start"` (discounted from the start of the episode), `"cumulative"`,
+            `"window"`, `"td"`, `"n_step"`, `"lambda"`, `"bootstrapped"`
             (all rewards of the window and the critic after it), `"value"`, `"one"`.
         ends: which ends of episodes stop the sum.
         bootstrap: at which ends the next value is left out, for credits with a critic.
@@ -169,7 +170,8 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
         record: the record.
         number: its index.
         data: which transitions form the window: `"window"`; `"memory"`: all since the
-            start; `"memory_3"`: those of the last 3 windows; `"late"`: one
+            start; `"memory_3"`: those of the last 3 windows;
+            `"memory_rows"`: those that the update is known to have used; `"late"`: one
             transition earlier; `"chunks"`: the updates of the same window use
             consecutive parts of it; `"resets"`: also the steps that only reset;
             `"stale_rewards"`: rewards since the start, of which the first ones are
@@ -192,7 +194,7 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
         first, last = bound
         if data == "memory":
             first = 0
-        elif data.startswith("memory_"):
+        elif data.startswith("memory_") and data != "memory_rows":
             n_windows = int(data.removeprefix("memory_"))
             first = distinct[max(0, number_of[bound] - n_windows + 1)][0]
         elif data == "late":
@@ -200,7 +202,9 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
         elif data == "stale_rewards":
             first = 0
         index = np.arange(first, last)
-        index = index[keep[first:last]]
+        if data == "memory_rows" and update.rows is not None:
+            index = np.unique(update.rows)
+        index = index[keep[index]]
         times, scored = np.ones(len(index)), index
         if data in ("stale_rewards", "stale_actions"):
             own = np.arange(*bound)[keep[slice(*bound)]]
@@ -245,6 +249,8 @@ class Frame:
     ) -> None:
         self.records = records
         self.picks = picks
+        self.accumulated = accumulated
+        self.entropy_terms: dict[str, Array] = {}
         parts = [_sorted_rows(records[w.record].transitions, w) for w in picks]
         sizes = [len(p) for p, _ in parts]
         self.update = np.repeat(np.arange(len(picks)), sizes)
@@ -558,11 +564,13 @@ def credits(frame: Frame, formula: Formula, gammas: Array, lams: Array) -> Array
         x = _forward(frame, formula, reward, gamma)
     else:
         x = _to_go(frame, formula, reward, gamma)
-        if kind == "episode":
+        if kind == "from_start":
+            x = x * gamma**frame.time
+        elif kind == "episode":
             x = x[:, np.flatnonzero(frame.first_in_episode)[frame.episode]]
         elif kind == "window":
             x = x[:, np.flatnonzero(frame.first_in_chain)[frame.chain]]
-    return _ordered(frame, x, formula.order)
+    return _ordered(frame, x, formula.order, gamma)
 
 
 def _rewards(frame: Frame, kind: str) -> Array:
@@ -611,9 +619,37 @@ def _along(kind: str) -> str:
 
 def _to_go(frame: Frame, formula: Formula, reward: Array, gamma: Array) -> Array:
     going = "ignored" if formula.credit == "window" else formula.ends
-    keep = continues(frame, going)
     a = np.broadcast_to(reward, (len(gamma), len(frame)))
+    if going == "carried":
+        a = a + np.where(frame.last_in_chain, gamma * carried(frame, gamma), 0.0)
+        going = "ignored"
+    keep = continues(frame, going)
     return frame.follow(_along(going)).solve(a, gamma * keep)
+
+
+def carried(frame: Frame, gamma: Array) -> Array:
+    """Returns the sum that the update before left behind, `[G, K]`.
+
+    The variable of the backward sum is not reset between updates: it starts with the
+    return of the first step of the window before.
+    """
+    result = np.zeros((len(gamma), len(frame.picks)))
+    for i, record in enumerate(frame.records):
+        total = np.zeros((len(gamma), 1))
+        wanted = {w.update: u for u, w in enumerate(frame.picks) if w.record == i}
+        before: tuple[int, int] | None = None
+        for number, update in enumerate(record.updates):
+            if number in wanted:
+                result[:, wanted[number]] = total[:, 0]
+            window = update.first, update.last
+            if window != before:
+                rewards = record.transitions.reward[slice(*window)]
+                powers = gamma ** np.arange(len(rewards) + 1)
+                total = (powers[:, :-1] @ rewards + powers[:, -1] * total[:, 0])[
+                    :, None
+                ]
+            before = window
+    return result[:, frame.update]
 
 
 def _forward(frame: Frame, formula: Formula, reward: Array, gamma: Array) -> Array:
@@ -661,7 +697,7 @@ def _bootstrapped(
     return advantage + value
 
 
-def _ordered(frame: Frame, x: Array, order: str) -> Array:
+def _ordered(frame: Frame, x: Array, order: str, gamma: Array) -> Array:
     if order in ("kept", "last_lost"):
         return x
     if order == "reversed_episode":
@@ -671,9 +707,10 @@ def _ordered(frame: Frame, x: Array, order: str) -> Array:
         index[frame.flat] = frame.flat[_reversed(frame.update[frame.flat])]
         return x[:, index]
     # Off by one: the credit of the next step or of the one before, in the episode.
-    end = frame.last_in_episode if order == "next" else frame.first_in_episode
-    shifted = frame.follow("chain", reverse=order == "previous").shift(x)
-    return np.where(end, 0.0, shifted)
+    backwards = order == "previous"
+    end = frame.first_in_episode if backwards else frame.last_in_episode
+    shifted = np.where(end, 0.0, frame.follow("chain", reverse=backwards).shift(x))
+    return gamma * shifted if order == "next_discounted" else shifted
 
 
 def _reversed(group: IntArray) -> IntArray:
@@ -708,8 +745,8 @@ def _standardized(groups: Groups, x: Array, ddof: int) -> Array:
 def subtracted(frame: Frame, x: Array, formula: Formula, gammas: Array) -> Array:
     """Returns credits minus the formula's baseline, `[G, K]`."""
     kind = formula.baseline
-    if kind in ("none", "state"):
-        # A baseline that depends on the state is fitted.
+    if kind in ("none", "update_constant"):
+        # The constant of each update is fitted.
         return x
     if kind == "value":
         return x - frame.value
@@ -794,9 +831,10 @@ def discounts(frame: Frame, kind: str, gamma: float) -> Array:
     if kind == "window":
         # Counted from the start of the window, through all its episodes.
         order = frame.flat
-        count = np.arange(len(frame)) - np.flatnonzero(_changes(frame.update[order]))[
-            frame.update[order]
-        ]
+        count = (
+            np.arange(len(frame))
+            - np.flatnonzero(_changes(frame.update[order]))[frame.update[order]]
+        )
         time = np.empty(len(frame))
         time[order] = count
     else:
@@ -825,6 +863,9 @@ def reductions(frame: Frame, kind: str) -> Array:
         return 1.0 / lengths**2
     if kind == "own_steps_episodes":
         return 1.0 / (lengths * frame.n_episodes)
+    if kind == "clipped":
+        # The factor of each update is fitted.
+        return np.ones(len(frame))
     assert kind == "steps_episodes", kind
     return reductions(frame, "steps") * reductions(frame, "episodes")
 
@@ -839,7 +880,8 @@ def included(frame: Frame, kind: str) -> Array:
         "episode_last_only": frame.last_in_episode & frame.done,
         "episode_first_only": frame.first_in_episode & (frame.time == 0),
         "finished": frame.finished,
-        "first_environment": frame.env == 0,
+        "first_environment": frame.chain
+        == frame.chain[np.flatnonzero(_changes(frame.update))][frame.update],
     }.get(kind)
     if chosen is not None:
         return chosen.astype(np.float64)
@@ -854,9 +896,10 @@ def included(frame: Frame, kind: str) -> Array:
     last = np.flatnonzero(frame.last_in_episode)
     step = np.arange(len(frame)) - np.flatnonzero(frame.first_in_chain)[frame.chain]
     order = np.lexsort((last, step[last], frame.update[last]))
-    rank = np.arange(len(last)) - np.flatnonzero(_changes(frame.update[last][order]))[
-        frame.update[last][order]
-    ]
+    rank = (
+        np.arange(len(last))
+        - np.flatnonzero(_changes(frame.update[last][order]))[frame.update[last][order]]
+    )
     used = np.zeros(len(last), dtype=bool)
     used[frame.episode[last][order]] = rank < n
     return used[frame.episode].astype(np.float64)
@@ -879,10 +922,14 @@ def directions(frame: Frame, score: str) -> Array:
     return blocks * frame.scale[frame.update][:, None]
 
 
+def _by_table(score: str) -> bool:
+    return score in TABLE_SCORES or score.startswith(("clamped_", "smoothed_"))
+
+
 def predicted(frame: Frame, weights: Array, score: str) -> Array:
     """Returns the decoded gradients that weights `[K]` predict, `[U, M]`."""
     record = frame.records[0]
-    if record.family == "gaussian" or score not in TABLE_SCORES:
+    if record.family == "gaussian" or not _by_table(score):
         vectors = directions(frame, score)
         sums: Array = frame.by_update.sums((weights[:, None] * vectors).T).T
         return sums
@@ -920,6 +967,40 @@ def entropy_gradient(record: Record) -> Array:
         entropy = -(record.policy * log_p).sum(axis=1, keepdims=True)
         own = -record.policy * (log_p + entropy)
     return _at_state(own, np.arange(n_states), record)
+
+
+def entropy_columns(frame: Frame) -> dict[str, Array]:
+    """Returns the gradients of entropy terms with coefficient 1, `[U, M]` each.
+
+    They are derivatives of minus the entropy, which is part of the loss.
+    """
+    if frame.entropy_terms:
+        return frame.entropy_terms
+    state_gradient = np.zeros((len(frame), frame.width))
+    for i, record in enumerate(frame.records):
+        rows = np.flatnonzero(frame.record == i)
+        if len(rows):
+            gradient = entropy_gradient(record)[frame.local_state[rows]]
+            state_gradient[rows, : gradient.shape[1]] = -gradient
+    state_gradient *= (frame.times * frame.scale[frame.update])[:, None]
+    columns = {
+        f"bonus_{kind}": _by_update(frame, reductions(frame, kind), state_gradient)
+        for kind in ("sum", "steps", "episodes")
+    }
+    if frame.records[0].family == "categorical":
+        p_log_p = -directions(frame, "p_log_p") * frame.times[:, None]
+        log_prob = -directions(frame, "log_prob") * frame.times[:, None]
+        for kind in ("sum", "steps", "episodes"):
+            factor = reductions(frame, kind)
+            columns[f"taken_{kind}"] = _by_update(frame, factor, p_log_p)
+            columns[f"log_prob_{kind}"] = _by_update(frame, factor, log_prob)
+    frame.entropy_terms = columns
+    return columns
+
+
+def _by_update(frame: Frame, weight: Array, vectors: Array) -> Array:
+    sums: Array = frame.by_update.sums((weight[:, None] * vectors).T).T
+    return sums
 
 
 def _at_state(own: Array, state: IntArray, record: Record) -> Array:
@@ -979,6 +1060,11 @@ def score_table(record: Record, score: str) -> Array:
     prob = policy[:, :, None]
     if score == "log_prob":
         return log_prob
+    if score.startswith("clamped_"):
+        low, high = (float(x) for x in score.split("_")[1:])
+        return np.where((prob >= low) & (prob <= high), log_prob, 0.0)
+    if score.startswith("smoothed_"):
+        return log_prob * prob / (prob + float(score.removeprefix("smoothed_")))
     if score == "probability":
         return prob * log_prob
     if score == "p_log_p":
@@ -1030,15 +1116,13 @@ def _pair_scores(frame: Frame, record: Record, rows: IntArray, score: str) -> Ar
         state = frame.scored_state[rows[mine]]
         action = frame.action[rows[mine]].astype(np.int64)
         if score == "all_pairs":
-            share = np.bincount(action, minlength=n_actions) / len(action)
+            share = np.bincount(action, minlength=n_actions)
             own = np.einsum("a,sao->so", share, table)[state]
             result[mine] = _at_state(own, state, record)
         else:
-            share = np.bincount(state, minlength=n_states) / len(state)
+            share = np.bincount(state, minlength=n_states)
             spread = (share[:, None, None] * table).transpose(1, 0, 2)
-            result[mine] = projected(
-                spread.reshape(n_actions, -1)[action], record
-            )
+            result[mine] = projected(spread.reshape(n_actions, -1)[action], record)
     return result
 
 
@@ -1067,11 +1151,11 @@ def _batch_softmax_scores(
     return projected(result.reshape(len(rows), -1), record)
 
 
-def _gaussian_scores(
-    frame: Frame, record: Record, rows: IntArray, score: str
-) -> Array:
+def _gaussian_scores(frame: Frame, record: Record, rows: IntArray, score: str) -> Array:
     """Scores of a Gaussian by its means and log standard deviations."""
-    state = frame.scored_next[rows] if score == "next_state" else frame.scored_state[rows]
+    state = (
+        frame.scored_next[rows] if score == "next_state" else frame.scored_state[rows]
+    )
     n_dims = record.policy.shape[1] // 2
     mean, log_std = record.policy[:, :n_dims], record.policy[:, n_dims:]
     action = frame.action[rows].reshape(len(rows), n_dims)

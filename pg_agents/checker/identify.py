@@ -8,7 +8,7 @@ usual values, and verifies what fits on many updates of all tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -25,15 +25,24 @@ from pg_agents.checker.formula import (
     centred,
     credits,
     directions,
-    entropy_gradient,
+    entropy_columns,
     multiplier,
     predicted,
-    reductions,
     windows,
 )
-from pg_agents.checker.parts import Context, Part, cost, parts_of
-from pg_agents.checker.record import Record
+from pg_agents.checker.parts import Context, Part, cost, part_of, parts_of
+from pg_agents.checker.record import IntArray, Record
 from pg_agents.checker.task import Array
+from pg_agents.checker.unknowns import (
+    UnknownFit,
+    fit_constants,
+    fit_factors,
+    fit_probabilities,
+    fit_resampled,
+    fit_values,
+    usual,
+)
+from pg_agents.checker.value_output import fit_value_output
 
 # A formula is named if it leaves at most this share of the gradients' norm. Rounding in
 # float32 leaves 1e-6 to 3e-5; gamma 1 in place of 0.999 leaves 9e-4.
@@ -45,6 +54,7 @@ _SCREEN_RESIDUAL = 2e-3
 # Transitions per record by which formulas are screened, and verified.
 _SCREEN_ROWS = 120
 _VERIFY_ROWS = 4_000
+_UNKNOWNS_ROWS = 600
 _MAX_PROJECTIONS = 48
 _GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
 _LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
@@ -69,6 +79,9 @@ class Identification:
         closest: the formula with the smallest residual.
         explanation: what the factor is.
         notes: remarks.
+        context: what the formula was judged against.
+        values: `[S]` for each record: the critic or the baseline of each state, if it
+            was fitted; they stand for `Record.values`.
     """
 
     formula: Formula | None
@@ -81,6 +94,7 @@ class Identification:
     explanation: str = ""
     notes: tuple[str, ...] = ()
     context: Context = field(default_factory=Context)
+    values: tuple[Array, ...] | None = None
 
     @property
     def mistakes(self) -> tuple[Part, ...]:
@@ -108,6 +122,7 @@ class Fit:
         entropy: coefficient of the entropy term.
         residual: on the worst record.
         prediction: what it predicts, without factors.
+        values: `[S]` for each record: values that were fitted; None if there are none.
     """
 
     formula: Formula
@@ -115,6 +130,7 @@ class Fit:
     entropy: float
     residual: float
     prediction: Array
+    values: tuple[Array, ...] | None = None
 
 
 def identify(records: Sequence[Record], *, known_gamma: bool = True) -> Identification:
@@ -145,6 +161,7 @@ class Traits:
     several_episodes: bool
     several_envs: bool
     rows: bool
+    old_rows: bool
     shared_windows: bool
     resets: bool
     gaussian: bool
@@ -162,8 +179,13 @@ def traits_of(records: Sequence[Record], frame: Frame) -> Traits:
         truncation=any(r.transitions.truncated.any() for r in records),
         unfinished=bool((~frame.finished).any()),
         several_episodes=bool((frame.n_parts > 1).any()),
-        several_envs=bool((frame.env != 0).any()),
+        several_envs=bool(frame.by_chain.n > len(frame.picks)),
         rows=any(u.rows is not None for r in records for u in r.updates),
+        old_rows=any(
+            u.rows is not None and len(u.rows) and u.rows.min() < u.first
+            for r in records
+            for u in r.updates
+        ),
         shared_windows=any(len(set(b)) < len(b) for b in bounds),
         resets=any(r.transitions.reset is not None for r in records),
         gaussian=records[0].family == "gaussian",
@@ -190,7 +212,7 @@ def advantage_options(traits: Traits, mistakes: int) -> list[Formula]:
 def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
     """Yields what credits may be, up to a number of mistakes."""
     orders = ["kept", "last_lost", "reversed_episode", "reversed_window"]
-    orders += ["next", "previous"]
+    orders += ["next", "next_discounted", "previous"]
     rewards = ["raw", "clipped"]
     rewards += [
         f"standardized_{over}_{ddof}" for over in ("window", "episode") for ddof in "10"
@@ -205,11 +227,12 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
         ends.append("terminated")
     shifted = ("previous", "previous_zero", "rolled", "next", "ignored")
     ends += [f"{kind}{way}" for kind in shifted for way in along]
+    ends.append("carried")
     if traits.several_envs:
         ends.append("both@flat")
     if traits.one_step:
         ends = ["both"]
-    sums = ["to_go", "episode", "forward", "cumulative"]
+    sums = ["to_go", "episode", "from_start", "forward", "cumulative"]
     if traits.one_step:
         sums = ["to_go"]
     for reward in rewards:
@@ -217,6 +240,8 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
             for credit in sums:
                 for end in ends:
                     formula = Formula(reward, credit, end, order=order)
+                    if end == "carried" and credit != "to_go":
+                        continue
                     if level(formula) <= budget:
                         yield formula
     for kind in ("immediate", "window", "value", "one"):
@@ -254,6 +279,8 @@ def _with_critic(
         return
     for end in ends:
         # The two masks agree, or only one of them is wrong.
+        if end == "carried":
+            continue
         same = end == base.bootstrap
         if not same and end != "both" and base.bootstrap not in ("both", "terminated"):
             continue
@@ -268,9 +295,7 @@ def _with_critic(
                 yield replace(formula, credit="n_step", n=n)
 
 
-def _centrings(
-    traits: Traits, credit: Formula
-) -> Iterator[tuple[str, str, int, str]]:
+def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int, str]]:
     """Yields baseline, scale, ddof and transform for a credit."""
     yield "none", "none", 1, "none"
     if credit.credit == "one":
@@ -341,6 +366,9 @@ def multiplier_options(traits: Traits, mistakes: int) -> list[Formula]:
     """Returns choices of discount, reduction, steps and score with some mistakes."""
     discounts = ["none", "gamma_t", "task_gamma_t", "gamma_2t", "window"]
     reductions_ = ["sum", "steps", "episodes"]
+    if mistakes:
+        # Means over pairs of steps.
+        reductions_.append("steps_squared")
     steps = ["all"]
     scores = ["log_prob", "probability", "next_state", "clipped_action"]
     if not traits.one_step:
@@ -404,6 +432,8 @@ def data_options(traits: Traits) -> list[str]:
     options = ["window"]
     if traits.shared_windows and not traits.rows:
         options.append("chunks")
+    if traits.old_rows:
+        options.append("memory_rows")
     options += ["accumulated", "memory"]
     options += [f"memory_{n}" for n in (2, 3, 4, 5, 8)]
     options += ["late", "stale_rewards", "stale_actions"]
@@ -511,37 +541,6 @@ def _orthonormal(matrix: Array) -> Array:
     return u[:, s > 1e-9 * s.max(initial=1e-300)]
 
 
-def entropy_columns(frame: Frame) -> dict[str, Array]:
-    """Returns the gradients of entropy terms with coefficient 1, `[U, M]` each.
-
-    They are derivatives of minus the entropy, which is part of the loss.
-    """
-    state_gradient = np.zeros((len(frame), frame.width))
-    for i, record in enumerate(frame.records):
-        rows = np.flatnonzero(frame.record == i)
-        if len(rows):
-            gradient = entropy_gradient(record)[frame.local_state[rows]]
-            state_gradient[rows, : gradient.shape[1]] = -gradient
-    state_gradient *= (frame.times * frame.scale[frame.update])[:, None]
-    columns = {
-        f"bonus_{kind}": _by_update(frame, reductions(frame, kind), state_gradient)
-        for kind in ("sum", "steps", "episodes")
-    }
-    if frame.records[0].family == "categorical":
-        p_log_p = -directions(frame, "p_log_p") * frame.times[:, None]
-        log_prob = -directions(frame, "log_prob") * frame.times[:, None]
-        for kind in ("sum", "steps", "episodes"):
-            factor = reductions(frame, kind)
-            columns[f"taken_{kind}"] = _by_update(frame, factor, p_log_p)
-            columns[f"log_prob_{kind}"] = _by_update(frame, factor, log_prob)
-    return columns
-
-
-def _by_update(frame: Frame, weight: Array, vectors: Array) -> Array:
-    sums: Array = frame.by_update.sums((weight[:, None] * vectors).T).T
-    return sums
-
-
 # The search
 
 
@@ -569,7 +568,9 @@ class _Search:
         self.traits = traits_of(self.records, self.frame("window", _VERIFY_ROWS))
         kinds = data_options(self.traits)
         if only_window(self.records):
-            kinds = [k for k in kinds if k in ("window", "chunks", "resets", "stale_rewards")]
+            kinds = [
+                k for k in kinds if k in ("window", "chunks", "resets", "stale_rewards")
+            ]
         options = [
             (advantage_options(self.traits, i), multiplier_options(self.traits, i))
             for i in range(2)
@@ -582,24 +583,67 @@ class _Search:
                         continue
                     for a in range(left + 1):
                         shapes, factors = options[a][0], options[left - a][1]
+                        if data.startswith(("memory", "stale")):
+                            # What is not cleared is often summed as one episode.
+                            shapes = [*shapes, *_leaking(shapes)]
                         self._level(data, shapes, factors, refine)
                 if self.fits and self._fewest() <= mistakes:
                     return self._result()
+                if mistakes == 0 and not refine and not self.fits:
+                    self._unknowns(mistakes=0)
+            if not self.fits and not refine:
+                self._unknowns(mistakes=1)
             if self.fits:
                 break
             self.gammas = self.all_gammas
         return self._result()
 
+    def _unknowns(self, mistakes: int) -> None:
+        """Tries formulas with unknown numbers, on one record and then on all."""
+        frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
+        gammas = self.gammas if self.known_gamma else self.gammas[:5]
+        kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
+        kinds = [fit_constants, fit_factors]
+        if mistakes:
+            kinds = [fit_probabilities, fit_resampled]
+        tried = [(kind, f) for f in usual(frame, gammas, False) for kind in kinds]
+        if not mistakes:
+            tried += [(fit_values, f) for f in usual(frame, gammas, False)]
+            if self.known_gamma or not self.traits.critic:
+                tried += [(fit_values, f) for f in usual(frame, gammas, True)]
+        for kind, formula in tried:
+            fit = kind(frame, formula)
+            if fit is None or fit.residual > _SCREEN_RESIDUAL:
+                continue
+            if len(self.records) > 1:
+                fit = kind(self.frame("window", _UNKNOWNS_ROWS), formula)
+            if fit is not None and fit.residual < MAX_RESIDUAL:
+                found = Fit(
+                    fit.formula,
+                    fit.factor,
+                    fit.entropy,
+                    fit.residual,
+                    np.zeros(0),
+                    values=fit.values,
+                )
+                self.fits.append(found)
+
     def _fewest(self) -> int:
         """Returns the fewest mistakes of a formula that fits."""
-        context = self._context
         return min(
-            sum(
-                p.kind in ("mistake", "no gradient")
-                for p in parts_of(f.formula, f.factor, f.entropy, context)
-            )
+            sum(p.kind in ("mistake", "no gradient") for p in self._parts(f))
             for f in self.fits
         )
+
+    def _parts(self, fit: Fit) -> tuple[Part, ...]:
+        context = self._context
+        if fit.values is not None:
+            exact = all(
+                _critic_is_exact(replace(r, values=v))
+                for r, v in zip(self.records, fit.values, strict=True)
+            )
+            context = replace(context, inexact_critic=not exact)
+        return parts_of(fit.formula, fit.factor, fit.entropy, context)
 
     def frame(self, data: str, rows: int, one: bool = False) -> Frame:
         """Returns a frame of some updates.
@@ -637,7 +681,9 @@ class _Search:
             values = np.linalg.svd(outputs, compute_uv=False)
             return float((values > 1e-3 * values.max(initial=1e-300)).sum())
 
-        return int(np.argmax([rank(r) for r in self.records]))
+        ranks = [rank(r) for r in self.records]
+        # Only the first is known to start with nothing remembered.
+        return 0 if ranks[0] > 0.6 * max(ranks) else int(np.argmax(ranks))
 
     def _level(
         self, data: str, shapes: list[Formula], factors: list[Formula], refine: bool
@@ -770,7 +816,7 @@ class _Search:
         good = [f for f in self.fits if f.residual <= max(_TIE * smallest, 1e-6)]
 
         def rank(fit: Fit) -> tuple[float, ...]:
-            parts = parts_of(fit.formula, fit.factor, fit.entropy, context)
+            parts = self._parts(fit)
             mistakes = sum(p.kind in ("mistake", "no gradient") for p in parts)
             unexplained = abs(abs(fit.factor) - 1.0) > 1e-3
             return (
@@ -782,12 +828,14 @@ class _Search:
 
         good.sort(key=rank)
         first = good[0]
-        parts = parts_of(first.formula, first.factor, first.entropy, context)
+        parts = self._parts(first)
+        parts += self._value_parts(first)
         mistakes = {p.key for p in parts if p.kind in ("mistake", "no gradient")}
         ties: list[tuple[Part, ...]] = []
         for fit in good[1:]:
-            others = parts_of(fit.formula, fit.factor, fit.entropy, context)
+            others = self._parts(fit)
             keys = {p.key for p in others if p.kind in ("mistake", "no gradient")}
+            keys |= mistakes & _OF_VALUES
             if len(keys) == len(mistakes) and keys != mistakes:
                 if others not in ties:
                     ties.append(others)
@@ -799,9 +847,20 @@ class _Search:
             first.residual,
             ties=tuple(ties),
             closest=first.formula,
-            explanation=_explanation(first, self.frame(first.formula.data, _VERIFY_ROWS)),
+            explanation=_explanation(
+                first, self.frame(first.formula.data, _VERIFY_ROWS)
+            ),
             context=context,
+            values=first.values,
         )
+
+    def _value_parts(self, fit: Fit) -> tuple[Part, ...]:
+        """Returns the mistakes in the gradient of the value output."""
+        frame = self.frame(fit.formula.data, _UNKNOWNS_ROWS)
+        if frame.accumulated or fit.values is not None:
+            return ()
+        found = fit_value_output(frame, fit.formula, MAX_RESIDUAL)
+        return () if found is None else tuple(part_of(key) for key in found.keys)
 
     @cached_property
     def _context(self) -> Context:
@@ -820,6 +879,7 @@ class _Search:
 
 
 _NEAR = 0.1
+_OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
 _NO_CENTRING: dict[str, Any] = {
     "baseline": "none",
     "scale": "none",
@@ -829,6 +889,18 @@ _NO_CENTRING: dict[str, Any] = {
 _MAX_SCREENED = 150
 _MAX_VERIFIED = 24
 _MAX_REFINED = 12
+
+
+def remembers(formula: Formula) -> bool:
+    """Whether updates depend on what was seen before their windows."""
+    return formula.ends == "carried" or formula.data.startswith(("memory", "stale"))
+
+
+def _leaking(shapes: Sequence[Formula]) -> list[Formula]:
+    """Returns the shapes whose sums do not stop at the ends of episodes."""
+    return [
+        replace(f, ends="ignored") for f in shapes if f.credit in ("to_go", "episode")
+    ]
 
 
 def only_window(records: Sequence[Record]) -> bool:
@@ -935,10 +1007,11 @@ def best_fit(frame: Frame, formula: Formula) -> Fit:
         frame, formula, np.array([formula.gamma]), np.array([formula.lam])
     )[0] * multiplier(frame, formula, formula.gamma)
     x = predicted(frame, weight, formula.score)
-    fits = [_fit(frame, formula, x, "none", None)]
+    target, record = frame.target, np.array([w.record for w in frame.picks])
+    fits = [_fit(target, record, formula, x, "none", None)]
     if fits[0].residual > 1e-6:
         for name, column in entropy_columns(frame).items():
-            fits.append(_fit(frame, formula, x, name, column))
+            fits.append(_fit(target, record, formula, x, name, column))
     smallest = min(f.residual for f in fits)
     for fit in fits:
         if fit.residual <= max(3.0 * smallest, 1e-6):
@@ -947,20 +1020,40 @@ def best_fit(frame: Frame, formula: Formula) -> Fit:
 
 
 def _fit(
-    frame: Frame, formula: Formula, x: Array, name: str, column: Array | None
+    target: Array,
+    record: IntArray,
+    formula: Formula,
+    x: Array,
+    name: str,
+    column: Array | None,
 ) -> Fit:
     columns = [x.ravel()]
     if column is not None:
         columns.append(column.ravel())
     design = np.array(columns).T
-    target = frame.target.ravel()
     scale = np.maximum(np.linalg.norm(design, axis=0), 1e-300)
-    coefficients = np.linalg.lstsq(design / scale, target, rcond=1e-10)[0] / scale
-    rest = (target - design @ coefficients).reshape(frame.target.shape)
-    record = np.array([w.record for w in frame.picks])
-    residual = max(
-        float(np.linalg.norm(rest[record == i])) for i in np.unique(record)
+    coefficients = (
+        np.linalg.lstsq(design / scale, target.ravel(), rcond=1e-10)[0] / scale
     )
+    rest = target - (design @ coefficients).reshape(target.shape)
+    numbers = np.unique(record)
+    residuals = [float(np.linalg.norm(rest[record == i])) for i in numbers]
+    residual = max(residuals)
+    if remembers(formula) and len(numbers) > 1:
+        # The memory may hold what was seen before a record, on another task: the
+        # formula must fit to half of the records.
+        fits = [
+            _fit(
+                target[record == i],
+                record[record == i],
+                formula,
+                x[record == i],
+                name,
+                None if column is None else column[record == i],
+            )
+            for i in numbers
+        ]
+        return sorted(fits, key=lambda fit: fit.residual)[(len(fits) - 1) // 2]
     entropy = float(coefficients[1]) if column is not None else 0.0
     fitted = replace(formula, entropy=name)
     return Fit(fitted, float(coefficients[0]), entropy, residual, x)

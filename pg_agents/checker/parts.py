@@ -70,12 +70,14 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "forward": "returns_forward",
         "cumulative": "returns_forward",
         "window": "return_across_episodes",
+        "from_start": "gamma_twice",
         "value": "state_value_weight",
         "one": "no_return",
     },
     "ends": {
         "terminated": "truncation_ignored",
         "ignored": "return_across_episodes",
+        "carried": "return_across_episodes",
         "ignored@workers": "return_across_episodes",
         "ignored@flat": "return_across_episodes",
         "both@flat": "return_across_workers",
@@ -102,6 +104,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "reversed_episode": "returns_reversed",
         "reversed_window": "returns_reversed",
         "next": "off_by_one",
+        "next_discounted": "off_by_one",
         "previous": "off_by_one",
         "last_lost": "last_step_lost",
     },
@@ -128,16 +131,10 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     "scale": {
         "square": "advantage_sign_lost",
         "absolute": "advantage_sign_lost",
+        "deviation": "scaled_by_batch",
+        "largest": "scaled_by_batch",
         **dict.fromkeys(
-            (
-                "window",
-                "deviation",
-                "mini_batch",
-                "episode",
-                "environment",
-                "time_step",
-                "largest",
-            ),
+            ("window", "mini_batch", "episode", "environment", "time_step"),
             "standardized",
         ),
     },
@@ -146,6 +143,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "window": "discount_across_episodes",
     },
     "reduction": {
+        "clipped": "gradient_clipped",
         "steps": "mean_over_steps",
         "steps_squared": "mean_over_steps",
         "steps_episodes": "mean_over_steps",
@@ -185,7 +183,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "softmax_over_batch": "softmax_over_batch",
         "softmax_over_batch_normalized": "softmax_over_batch",
         "clipped_action": "clipped_action",
-        "clamped": "clamped_probability",
+        "resampled": "action_resampled",
     },
     "data": {
         "memory": "replay",
@@ -300,12 +298,22 @@ _OWN: Mapping[str, tuple[Kind, str, str]] = {
         "Under next-step autoreset the step after an end only resets the environment; "
         "its action has no effect and must not reach the loss.",
     ),
+    "gradient_clipped": (
+        "departure",
+        "gradient scaled in each update",
+        "Each update has the direction of the formula but a length of its own, as "
+        "clipping by norm gives.",
+    ),
+    "critic_sign_flipped": (
+        "mistake",
+        "critic's loss with the wrong sign",
+        "The gradient of the value output moves the critic away from its targets.",
+    ),
     "limit_bootstrapped": (
         "departure",
         "bootstrap at the time limit",
         "The critic's value follows the time limit, which belongs to the task here.",
     ),
-    "own_gamma": ("right", "discount factor", ""),
 }
 
 
@@ -315,6 +323,8 @@ def key_of(field: str, option: str) -> str | None:
         return "first_finished"
     if field == "data" and option.startswith("memory"):
         return "replay"
+    if field == "score" and option.startswith(("clamped", "smoothed")):
+        return "clamped_probability"
     return _KEYS.get(field, {}).get(option)
 
 
@@ -324,8 +334,10 @@ def part_of(key: str) -> Part:
         kind, title, text = _OWN[key]
         return Part(key, kind, title, text)
     mistake = MISTAKES[key]
-    kind = "mistake" if mistake.kind not in ("departure", "no gradient") else (
-        mistake.kind
+    kind = (
+        "mistake"
+        if mistake.kind not in ("departure", "no gradient")
+        else (mistake.kind)
     )
     return Part(key, kind, mistake.title, mistake.explanation)
 
@@ -352,10 +364,15 @@ def parts_of(
     for field in _KEYS:
         option = getattr(formula, field)
         key = key_of(field, option)
-        if key == "standardized" and (
-            formula.baseline == "value" or formula.credit in USES_CRITIC
-        ) and field == "scale":
+        if (
+            key == "standardized"
+            and (formula.baseline == "value" or formula.credit in USES_CRITIC)
+            and field == "scale"
+        ):
             key = "advantages_standardized"
+        if field == "ends" and option == "ignored" and formula.data != "window":
+            # One mistake: what is not cleared is summed as one episode.
+            key = None
         if field == "successor" and option == "seen" and formula.bootstrap == "ignored":
             # One mistake: no mask at the end of an episode.
             key = None
@@ -373,7 +390,14 @@ def parts_of(
 
 def _context_keys(formula: Formula, entropy: float, context: Context) -> list[str]:
     keys = []
-    from_start = formula.credit in ("episode", "cumulative", "window", "one", "value")
+    from_start = formula.credit in (
+        "episode",
+        "from_start",
+        "cumulative",
+        "window",
+        "one",
+        "value",
+    )
     if formula.discount == "none" and formula.gamma < 1.0 and not from_start:
         keys.append("gamma_dropped")
     if formula.discount in ("gamma_t", "task_gamma_t") and formula.credit in (
@@ -393,9 +417,13 @@ def _context_keys(formula: Formula, entropy: float, context: Context) -> list[st
         if formula.bootstrap == "terminated" and context.limit_is_task:
             keys.append("limit_bootstrapped")
     sums = formula.credit in ("to_go", "episode", "window")
-    if sums and formula.steps != "finished" and (
-        context.has_unfinished
-        or (context.has_truncation and not context.limit_is_task)
+    if (
+        sums
+        and formula.steps != "finished"
+        and (
+            context.has_unfinished
+            or (context.has_truncation and not context.limit_is_task)
+        )
     ):
         keys.append("no_bootstrap_at_truncation")
     if formula.entropy.startswith("bonus"):

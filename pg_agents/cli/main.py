@@ -11,11 +11,14 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pg_agents import __version__
 from pg_agents.cli import run, sweep
 from pg_agents.cli.plot import add_compare_parser, add_plot_parser
+
+if TYPE_CHECKING:
+    from pg_agents.checker.report import GradientReport
 
 _REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
 _PICTURES = (".png", ".pdf", ".svg")
@@ -26,6 +29,7 @@ examples:
   pgtoy check my_package.losses:actor_loss --policy my_package.nets:Actor --gamma 0.99
   pgtoy check my_reinforce.py:loss --target algorithm --plot check.png
   pgtoy check stable_baselines3:A2C --env FrozenLake-v1
+  pgtoy check train.py -- --num-envs 4
 
 The object is a function (batch, policy) -> loss or gradient, a model with
 Stable-Baselines3's interface, or the class of one, which is made with "MlpPolicy" and
@@ -43,7 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status.
     """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    script_arguments: list[str] = []
+    if arguments[:1] == ["check"] and "--" in arguments:
+        # argparse would mix them with the command's own.
+        end = arguments.index("--")
+        arguments, script_arguments = arguments[:end], arguments[end + 1 :]
     options = _parser().parse_args(arguments)
+    options.script_arguments = script_arguments
     try:
         return int(options.run(options))
     except Exception as error:
@@ -82,13 +93,18 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = check.add_argument
-    add("subject", metavar="module:object", help="a module, or a .py file")
+    add(
+        "subject",
+        metavar="module:object",
+        help="a module or a .py file; a .py file alone is a script that trains, which "
+        "runs unchanged, with the arguments after --",
+    )
     add(
         "--target",
         choices=("exact", "algorithm"),
-        default="exact",
         help="exact: the gradient of the expected discounted return, up to a positive "
-        "factor; algorithm: also what documented algorithms have (%(default)s)",
+        "factor; algorithm: also what documented algorithms have (algorithm for "
+        "scripts, otherwise exact)",
     )
     add("--env", help="id of a tabular environment (a battery of three tasks)")
     add("--policy", metavar="module:object", help="for functions: the network")
@@ -110,6 +126,14 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
     add("--batch-size", type=int, default=8, help="episodes per call (%(default)s)")
     add("--envs", type=int, default=4, help="environments they come from (%(default)s)")
     add("--seed", type=int, default=0, help="of the sampling (%(default)s)")
+    add("--entry", metavar="module:function", help="what to call in a script's folder")
+    add(
+        "--input",
+        metavar="LINE",
+        action="append",
+        help="what a script's input() reads; may be repeated",
+    )
+    add("--timeout", type=float, default=25.0, help="of a script, in s (%(default)g)")
     add("--plot", type=Path, metavar="FILE", help="draw the gradient (png, pdf, svg)")
     add("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=_check)
@@ -118,7 +142,6 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
 def _check(options: argparse.Namespace) -> int:
     # Imported here, as in all commands: `pgtoy --help` loads no torch or matplotlib.
     from pg_agents.analysis.plots import save_figure
-    from pg_agents.checker.check import check_policy_gradient
     from pg_agents.checker.report import draw_report
     from pg_agents.common.files import check_writable
 
@@ -127,16 +150,51 @@ def _check(options: argparse.Namespace) -> int:
             endings = ", ".join(_PICTURES)
             raise ValueError(f"--plot must end in {endings}, got {options.plot}")
         check_writable(options.plot)
+    if options.subject.endswith(".py"):
+        report = _check_script(options)
+    elif options.script_arguments:
+        raise ValueError(
+            "arguments after -- are those of a script: the subject must be a .py file "
+            f"without an object, got {options.subject!r}"
+        )
+    else:
+        report = _check_object(options)
+    print(report.to_json() if options.json else report)
+    if options.plot is not None:
+        save_figure(draw_report(report), options.plot)
+        print(f"plot: {options.plot}", file=sys.stderr)
+    return report.exit_status
+
+
+def _check_script(options: argparse.Namespace) -> GradientReport:
+    from pg_agents.checker.script.check import check_script
+
+    lines = options.input
+    return check_script(
+        options.subject,
+        options.script_arguments,
+        entry=options.entry,
+        target=options.target or "algorithm",
+        gamma=options.gamma,
+        text=None if lines is None else "".join(f"{line}\n" for line in lines),
+        timeout_s=options.timeout,
+        seed=options.seed,
+    )
+
+
+def _check_object(options: argparse.Namespace) -> GradientReport:
+    from pg_agents.checker.check import check_policy_gradient
+
     modules: dict[str, ModuleType] = {}
     policy, critic = options.policy, options.critic
     if policy is not None:
         policy = _made("--policy", policy, modules)
     if critic not in ("own", "exact"):
         critic = _made("--critic", critic, modules)
-    report = check_policy_gradient(
+    return check_policy_gradient(
         _subject(options.subject, options.env, options.seed, modules),
         options.env,
-        target=options.target,
+        target=options.target or "exact",
         gamma=options.gamma,
         horizon=options.horizon,
         bootstrap=options.bootstrap,
@@ -147,11 +205,6 @@ def _check(options: argparse.Namespace) -> int:
         n_envs=options.envs,
         seed=options.seed,
     )
-    print(report.to_json() if options.json else report)
-    if options.plot is not None:
-        save_figure(draw_report(report), options.plot)
-        print(f"plot: {options.plot}", file=sys.stderr)
-    return report.exit_status
 
 
 def _subject(

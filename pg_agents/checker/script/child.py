@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import io
 import os
@@ -9,6 +10,7 @@ import pickle
 import random
 import runpy
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,13 +20,20 @@ import torch
 from gymnasium import spaces
 
 from pg_agents.checker.battery import battery
-from pg_agents.checker.script import stubs, vector
+from pg_agents.checker.script import handover, stubs, vector
 from pg_agents.checker.script import taps as taps_module
 from pg_agents.checker.script.box_task import box_task
-from pg_agents.checker.script.recording import Recorder, Recording
+from pg_agents.checker.script.recording import (
+    SHORT_LIMIT_NAME,
+    Recorder,
+    Recording,
+)
 from pg_agents.checker.script.sandbox import Job
 from pg_agents.checker.script.stage import RefusedError, Stage
 from pg_agents.checker.task import Task
+
+# Most episodes of the fork are longer.
+_SHORT_LIMIT = 6
 
 
 def make_tasks(
@@ -50,8 +59,10 @@ def make_tasks(
         raise RefusedError(str(error)) from error
     fork, random_mdp, _ = tasks
     if isinstance(action_space, spaces.Box):
-        return box_task(random_mdp, action_space), box_task(fork, action_space)
-    return random_mdp, fork
+        random_mdp = box_task(random_mdp, action_space)
+        fork = box_task(fork, action_space)
+    limited = dataclasses.replace(fork, name=SHORT_LIMIT_NAME, horizon=_SHORT_LIMIT)
+    return random_mdp, fork, limited
 
 
 def main(job_file: str) -> NoReturn:
@@ -73,6 +84,7 @@ def main(job_file: str) -> NoReturn:
     stage = Stage(make_tasks, job.seed)
     recorder = Recorder(stage, job.seconds, finish)
     taps_module.install(recorder.taps)
+    handover.receive(recorder.taps.handed_in)
     vector.install(stage, job.script)
     stubs.install(recorder.finish, job.input)
     error = trace = None
@@ -80,6 +92,8 @@ def main(job_file: str) -> NoReturn:
         _run(job)
         # A script that ends early runs again, on the next task.
         while recorder.run_again():
+            # It must not find the files of the run before.
+            os.chdir(tempfile.mkdtemp(dir=job.result.parent))
             _run(job)
     except RefusedError as refusal:
         error = str(refusal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,47 @@ from pg_agents.checker.task import Array, Task
 # float32, or would magnify it.
 _ROUNDING = 1e-6
 _RELIABLE = 2e-3
-_CANCELLED = 1e-3
+_CANCELLED = 1e-2
 
 
 class NotDecodableError(ValueError):
     """There is nothing to decode; the message says why."""
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Where the actions of a record come from.
+
+    Attributes:
+        drawn: steps whose action was drawn from the policy's distribution.
+        replaced: steps whose action differs from the drawn one.
+        other: steps without such a draw.
+    """
+
+    drawn: int
+    replaced: int
+    other: int
+
+
+def _actions(rows: Sequence[Row]) -> Actions:
+    drawn = replaced = other = 0
+    renamed: dict[int, set[int]] = {}
+    for row in rows:
+        if row.reset:
+            continue
+        if row.drawn is None:
+            other += 1
+        elif isinstance(row.sent, int):
+            renamed.setdefault(int(row.drawn[0]), set()).add(row.sent)
+            drawn += int(row.drawn[0]) == row.sent
+            replaced += int(row.drawn[0]) != row.sent
+        else:
+            drawn += 1
+    one_to_one = all(len(sent) == 1 for sent in renamed.values())
+    if one_to_one and len({min(sent) for sent in renamed.values()}) == len(renamed):
+        # The script has its own names of the actions.
+        drawn, replaced = drawn + replaced, 0
+    return Actions(drawn, replaced, other)
 
 
 def decode(
@@ -33,8 +70,8 @@ def decode(
     steps: Sequence[Step],
     *,
     begins_clean: bool,
-) -> Record:
-    """Returns the record of a phase.
+) -> tuple[Record, Actions]:
+    """Returns the record of a phase, and where its actions come from.
 
     Args:
         task: the task of the phase.
@@ -50,7 +87,6 @@ def decode(
     Raises:
         NotDecodableError: if no gradient of the policy was found.
     """
-    rows, position = _rows(log, phase)
     if not policy.jacobian:
         raise NotDecodableError(
             "no gradient of the policy was found: neither the distribution that acts "
@@ -64,12 +100,12 @@ def decode(
         table[state] = outputs if gaussian else outputs / outputs.sum()
     critic = _critic(critics, policy)
     decoder = _Decoder(policy, critic, table.shape, centred=not gaussian)
+    steps = [step for step in steps if decoder.concerns(step)]
+    rows, position = _rows(log, phase, steps)
     updates = []
     first: int | None = None
     last: int | None = 0 if begins_clean else None
     for step in steps:
-        if not decoder.concerns(step):
-            continue
         end = position[step.end]
         # The window of the first update may have begun before the phase.
         if end != last:
@@ -82,7 +118,7 @@ def decode(
         values = np.zeros(n_states)
         for state, value in critic.table.items():
             values[state] = value[0]
-    return Record(
+    record = Record(
         task,
         table,
         values,
@@ -92,10 +128,11 @@ def decode(
         basis=decoder.basis,
         value_basis=decoder.value_basis,
     )
+    return record, _actions([log.rows[i] for i in rows])
 
 
 def _critic(critics: Mapping[int, Outputs], policy: Outputs) -> Outputs | None:
-    """Returns the critic that is trained; the one seen in most states if several are."""
+    """Returns the critic that is trained; of several the one seen in most states."""
     of_policy = policy.parameters()
     others = [c for weight, c in critics.items() if weight not in of_policy]
     trained = [c for c in others if c.jacobian] or others
@@ -274,18 +311,26 @@ def _gradient(step: Step, order: dict[int, int]) -> Array:
     return gradient
 
 
-def _rows(log: Log, phase: int) -> tuple[list[int], NDArray[np.int64]]:
+def _rows(
+    log: Log, phase: int, steps: Sequence[Step]
+) -> tuple[list[int], NDArray[np.int64]]:
     """Returns the transitions of a phase, and each count of the log as one of theirs.
 
-    Episodes that were played without a graph, where others have one, are tests of the
-    policy, and left out.
+    Left out are episodes that test the policy, and that it does not learn from: those
+    whose actions were computed without a graph, where others have one, and those of
+    which no update has used a step, where it is known which steps it has used.
     """
     in_phase = [i for i, row in enumerate(log.rows) if row.phase == phase]
-    with_graph = {log.rows[i].episode for i in in_phase if log.rows[i].graph}
+    learnt = {log.rows[i].episode for i in in_phase if log.rows[i].graph}
+    if not learnt and steps and all(step.rows is not None for step in steps):
+        used = {i for step in steps if step.rows is not None for i in step.rows}
+        learnt = {log.rows[i].episode for i in used}
+        # Those after the last update may still be learnt from.
+        learnt |= {row.episode for row in log.rows[steps[-1].end :]}
     kept = [
         i
         for i in in_phase
-        if not with_graph or log.rows[i].reset or log.rows[i].episode in with_graph
+        if not learnt or log.rows[i].reset or log.rows[i].episode in learnt
     ]
     counts = np.zeros(len(log) + 1, dtype=np.int64)
     counts[1:][kept] = 1
@@ -316,7 +361,7 @@ def _transitions(kept: Sequence[int], log: Log, task: Task) -> Transitions:
         next_state=column("next_state", np.int64),
         terminated=column("terminated", np.bool_),
         truncated=column("truncated", np.bool_) | left,
-        env=column("env", np.int64),
+        env=np.unique(column("env", np.int64), return_inverse=True)[1],
         episode=column("episode", np.int64),
         time=column("time", np.int64),
         clipped=clipped,

@@ -1,4 +1,4 @@
-"""What a script did: its records on each task, and the faults that only a script has."""
+"""What a script did: its records on each task, and faults that only a script has."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-
 from pg_agents.checker.record import Record
-from pg_agents.checker.script.decode import NotDecodableError, decode
+from pg_agents.checker.script.decode import Actions, NotDecodableError, decode
 from pg_agents.checker.script.stage import Stage
 from pg_agents.checker.script.taps import Faults, Taps
 
+# The task on which a time limit ends most episodes.
+SHORT_LIMIT_NAME = "fork, short limit"
 # Updates after which a task has been seen enough, and transitions.
 _ENOUGH_UPDATES = 100
 _ENOUGH_TRANSITIONS = 400
+# Or as many updates with as many transitions, of long rollouts.
+_ENOUGH_LONG_UPDATES = 25
+_ENOUGH_LONG_TRANSITIONS = 3000
 # Different windows of transitions.
 _ENOUGH_WINDOWS = 6
 # Runs of a script that ends early, on one task.
@@ -29,10 +33,14 @@ class Recording:
 
     Attributes:
         records: one per task on which updates were recorded.
+        actions: where the actions come from, one entry per record.
         faults: of the order of calls.
         n_updates: number of updates recorded.
         past_end: steps after `terminated` without a reset.
         past_limit: steps after `truncated` without a reset.
+        old_observations: steps whose action was computed from another observation than
+            the environment's last one.
+        n_transitions: number of all transitions.
         error: one sentence that says why the script could not be checked; None if it
             could.
         traceback: of the script's own exception; None without one.
@@ -42,10 +50,13 @@ class Recording:
     """
 
     records: tuple[Record, ...] = ()
+    actions: tuple[Actions, ...] = ()
     faults: Faults = field(default_factory=Faults)
     n_updates: int = 0
     past_end: int = 0
     past_limit: int = 0
+    old_observations: int = 0
+    n_transitions: int = 0
     error: str | None = None
     traceback: str | None = None
     notes: tuple[str, ...] = ()
@@ -68,11 +79,14 @@ class Recorder:
         self._stage = stage
         self._finish = finish
         self._start = time.monotonic()
+        # When the script took its first step, after its imports.
+        self._first_step: float | None = None
         self._seconds = seconds
         self._task = self._first = 0
         self._n_runs = self._n_updates = self._n_transitions = 0
         self._begins_clean = True
         self._records: list[Record] = []
+        self._actions: list[Actions] = []
         self._errors: list[str] = []
         self.taps = Taps(stage, self._stepped)
         stage.audience = self.taps
@@ -86,16 +100,22 @@ class Recorder:
 
     def _share(self) -> float:
         """Returns the time at which the current task should be over."""
-        return self._seconds * (self._task + 1) / max(1, len(self._stage.available))
+        if self._first_step is None:
+            self._first_step = time.monotonic() - self._start
+        part = (self._task + 1) / max(1, len(self._stage.available))
+        return self._first_step + part * (self._seconds - self._first_step)
 
     def _is_enough(self) -> bool:
         steps = self.taps.steps
-        n_transitions = len(self._stage.log) - self._first
-        return (
-            self._n_updates + len(steps) >= _ENOUGH_UPDATES
-            and self._n_transitions + n_transitions >= _ENOUGH_TRANSITIONS
-            and len({step.end for step in steps}) >= _ENOUGH_WINDOWS
+        n_updates = self._n_updates + len(steps)
+        n_transitions = self._n_transitions + len(self._stage.log) - self._first
+        enough = n_updates >= _ENOUGH_UPDATES and n_transitions >= _ENOUGH_TRANSITIONS
+        enough_long = (
+            n_updates >= _ENOUGH_LONG_UPDATES
+            and n_transitions >= _ENOUGH_LONG_TRANSITIONS
         )
+        n_windows = len({step.end for step in steps})
+        return (enough or enough_long) and n_windows >= _ENOUGH_WINDOWS
 
     def run_again(self) -> bool:
         """Decides, after the script's end, whether it runs again.
@@ -136,7 +156,7 @@ class Recorder:
         if not taps.steps:
             return
         try:
-            record = decode(
+            record, actions = decode(
                 stage.tasks[stage.phase],
                 stage.phase,
                 stage.log,
@@ -150,21 +170,31 @@ class Recorder:
         else:
             if record.updates:
                 self._records.append(record)
+                self._actions.append(actions)
 
     def finish(self, error: str | None = None, traceback: str | None = None) -> None:
         """Reports what was recorded."""
         stage, taps = self._stage, self.taps
-        if error is None and not self._records:
+        if not self._records:
             self._decode()
+        n_updates = sum(len(record.updates) for record in self._records)
+        if n_updates >= _FEWEST_UPDATES and error is not None:
+            taps.notes.append(
+                f"{error} (after {n_updates} updates, which were checked)"
+            )
+            error = None
         if error is None and not self._records:
             error = self._reason()
         self._finish(
             Recording(
                 records=tuple(self._records),
+                actions=tuple(self._actions),
                 faults=taps.faults,
-                n_updates=sum(len(record.updates) for record in self._records),
+                n_updates=n_updates,
                 past_end=stage.log.past_end,
                 past_limit=stage.log.past_limit,
+                old_observations=stage.log.old_observations,
+                n_transitions=len(stage.log),
                 error=error,
                 traceback=traceback,
                 notes=(*stage.notes, *taps.notes),

@@ -73,9 +73,7 @@ def run(
         work, result = Path(folder, "work"), Path(folder, "result.pickle")
         work.mkdir()
         seconds = max(1.0, timeout_s - _GRACE_S)
-        job = Job(
-            script.resolve(), tuple(args), entry, text, seconds, seed, result
-        )
+        job = Job(script.resolve(), tuple(args), entry, text, seconds, seed, result)
         job_file, output = Path(folder, "job.pickle"), Path(folder, "output.txt")
         job_file.write_bytes(pickle.dumps(job))
         with output.open("wb") as sink:
@@ -105,7 +103,8 @@ def run(
             "time, or arguments with which it updates more often"
         )
     else:
-        error = f"the process of the script ended with status {process.returncode}"
+        last = printed.strip().rpartition("\n")[2]
+        error = f"its process ended with status {process.returncode}: {last}"
     return Recording(error=error, output=printed)
 
 

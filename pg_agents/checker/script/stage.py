@@ -8,9 +8,6 @@ whose exact gradient is known. The stage keeps a log of all transitions.
 from __future__ import annotations
 
 import copy
-import inspect
-import sys
-import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -73,6 +70,8 @@ _KNOWN_SPACES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
         spaces.Box(-3.0, 3.0, (1,), np.float32),
     ),
 }
+# Environments whose episodes only a time limit ends.
+_ENDLESS = ("Pendulum", "HalfCheetah", "Reacher", "Pusher", "Swimmer")
 # No script reaches it, so that none stops because the task is "solved".
 _UNREACHABLE_REWARD = 1e9
 
@@ -96,12 +95,14 @@ class Acted(NamedTuple):
 
     Attributes:
         drawn: the action that the policy's distribution drew, before any change by the
-            script; None if it is not known.
+            script; None if nothing was drawn from it.
         graph: whether the distribution has a graph of gradients.
+        state: the state whose observation it was computed from.
     """
 
     drawn: Any
     graph: bool
+    state: int
 
 
 class Row(NamedTuple):
@@ -140,12 +141,15 @@ class Log:
             before their end, by `reset()`.
         past_end: number of steps after `terminated` without a reset.
         past_limit: number of steps after `truncated` without a reset.
+        old_observations: number of steps whose action was computed from another
+            observation than the environment's last one.
     """
 
     rows: list[Row] = field(default_factory=list)
     abandoned: set[int] = field(default_factory=set)
     past_end: int = 0
     past_limit: int = 0
+    old_observations: int = 0
 
     def __len__(self) -> int:
         """Number of transitions."""
@@ -194,7 +198,7 @@ class Watermark:
         self._transition[number] = transition
 
     def transitions(self, observations: NDArray[Any]) -> NDArray[np.int64]:
-        """Returns the transitions that start from observations `[N, size]`, -1 if none."""
+        """Returns the transitions from observations `[N, size]`, -1 where none is."""
         words = observations[:, : self._n_used].astype(np.float32).view(np.int32)
         numbers = ((words.astype(np.int64) & self._mask) << self._shifts).sum(axis=1)
         found: NDArray[np.int64] = self._transition[numbers]
@@ -237,8 +241,14 @@ class Stage:
         self._spaces: tuple[spaces.Space[Any], spaces.Space[Any]] | None = None
         self._original_make = gymnasium.make
 
-    def make(self, env_id: Any = None, **kwargs: Any) -> StageEnv:  # noqa: ANN401
-        """Stands in for `gymnasium.make`."""
+    def make(
+        self,
+        env_id: Any = None,
+        *_: Any,
+        kind: type[StageEnv] | None = None,
+        **kwargs: Any,
+    ) -> StageEnv:
+        """Stands in for `gymnasium.make`; `kind` is the class of the environment."""
         env_id = kwargs.pop("id", env_id)
         observation_space, action_space, spec = self._spaces_of(env_id, kwargs)
         if self._spaces is None:
@@ -256,7 +266,7 @@ class Stage:
                 "the script makes environments with different spaces, "
                 f"{self._spaces} and {(observation_space, action_space)}"
             )
-        env = StageEnv(
+        env = (kind or StageEnv)(
             self, observation_space, action_space, kwargs.get("render_mode"), spec
         )
         self.n_envs += 1
@@ -273,7 +283,7 @@ class Stage:
         draw = np.asarray(self.rng.random())
         return int(initial_state(self._tables[phase], draw))
 
-    def advance(self, phase: int, state: int, action: Any) -> Step:  # noqa: ANN401
+    def advance(self, phase: int, state: int, action: Any) -> Step:
         """Takes one step of the task of a phase."""
         task = self.tasks[phase]
         if isinstance(task, BoxTask):
@@ -283,13 +293,17 @@ class Stage:
 
     def _spaces_of(
         self,
-        env_id: Any,  # noqa: ANN401
+        env_id: Any,
         kwargs: dict[str, Any],
     ) -> tuple[spaces.Space[Any], spaces.Space[Any], Any]:
         name = env_id if isinstance(env_id, str) else getattr(env_id, "id", str(env_id))
         arguments = {k: v for k, v in kwargs.items() if k != "render_mode"}
         try:
-            env = self._original_make(env_id, **arguments)
+            try:
+                env = self._original_make(env_id, **arguments)
+            except TypeError:
+                # An argument of another version.
+                env = self._original_make(env_id)
         except Exception as error:
             base = name.split("/")[-1].split("-v")[0].split("NoFrameskip")[0]
             known = _KNOWN_SPACES.get(base)
@@ -306,10 +320,12 @@ class Stage:
             env.close()
 
 
-def _spec(name: str, real: Any) -> Any:  # noqa: ANN401
+def _spec(name: str, real: Any) -> Any:
     spec = copy.deepcopy(real)
     if spec is None:
-        spec = gymnasium.envs.registration.EnvSpec(name if "-v" in name else f"{name}-v0")
+        spec = gymnasium.envs.registration.EnvSpec(
+            name if "-v" in name else f"{name}-v0"
+        )
         spec.max_episode_steps = 500
     spec.reward_threshold = _UNREACHABLE_REWARD
     return spec
@@ -339,7 +355,7 @@ class StageEnv(gymnasium.Env[Any, Any]):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         render_mode: str | None,
-        spec: Any,  # noqa: ANN401
+        spec: Any,
     ) -> None:
         self._stage = stage
         self.observation_space = observation_space
@@ -353,7 +369,11 @@ class StageEnv(gymnasium.Env[Any, Any]):
         self._last: int | None = None
         self.autoreset_action: Any = None
         self._number = 0
-        # Read by scripts.
+        self._before = -1
+        # Its tasks end at random, which is shown as a time limit.
+        self._endless = str(getattr(spec, "id", "")).startswith(_ENDLESS)
+        # Of older versions of Gym.
+        self.reward_range = (-float("inf"), float("inf"))
         self._max_episode_steps = stage.tasks[0].horizon
 
     def reset(
@@ -378,14 +398,25 @@ class StageEnv(gymnasium.Env[Any, Any]):
             stage.watermark.acted_on(self._number, len(stage.log))
             stage.log.rows.append(
                 Row(
-                    self.phase, old, self._checked(sent), how.drawn, how.graph, 0.0,
-                    self.state, False, False, self.index, -1, 0, reset=True,
+                    self.phase,
+                    old,
+                    self._checked(sent),
+                    how.drawn,
+                    how.graph,
+                    0.0,
+                    self.state,
+                    False,
+                    False,
+                    self.index,
+                    -1,
+                    0,
+                    reset=True,
                 )
             )
             stage.audience.stepped()
         return self._observe(), {}
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:  # noqa: ANN401
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Takes a step and logs it."""
         stage = self._stage
         assert stage.audience is not None
@@ -395,26 +426,43 @@ class StageEnv(gymnasium.Env[Any, Any]):
         stage.log.past_limit += self._limited and not self._ended
         sent = self._checked(action)
         how = stage.audience.acted(self)
+        stage.log.old_observations += how.state != self.state
         step = stage.advance(self.phase, self.state, sent)
-        terminated = bool(step.terminated)
+        ended = bool(step.terminated)
+        terminated = ended and not self._endless
         limit = stage.tasks[self.phase].horizon
-        truncated = not terminated and self.time == limit - 1
+        truncated = not terminated and (ended or self.time == limit - 1)
         reward, successor = float(step.reward), int(step.state)
         self._last = len(stage.log)
         stage.watermark.acted_on(self._number, self._last)
         stage.log.rows.append(
             Row(
-                self.phase, self.state, sent, how.drawn, how.graph, reward, successor,
-                terminated, truncated, self.index, self.episode, self.time,
+                self.phase,
+                how.state,
+                sent,
+                how.drawn,
+                how.graph,
+                reward,
+                successor,
+                terminated,
+                truncated,
+                self.index,
+                self.episode,
+                self.time,
             )
         )
         self.state, self.time = successor, self.time + 1
+        if self._limited:
+            # The script goes on: for it, the limit did not end the episode.
+            before = self._before
+            stage.log.rows[before] = stage.log.rows[before]._replace(truncated=False)
+        self._before = self._last
         self._ended |= terminated
         self._limited |= truncated
         stage.audience.stepped()
         return self._observe(), reward, terminated, truncated, {}
 
-    def _checked(self, action: Any) -> Any:  # noqa: ANN401
+    def _checked(self, action: Any) -> Any:
         if isinstance(self.action_space, spaces.Discrete):
             found = np.asarray(action)
             if found.size == 1 and self.action_space.contains(int(found.item())):
@@ -429,7 +477,7 @@ class StageEnv(gymnasium.Env[Any, Any]):
             f"action must be an element of {self.action_space}, got {action!r}"
         )
 
-    def _observe(self) -> Any:  # noqa: ANN401
+    def _observe(self) -> Any:
         observation = self._stage.tasks[self.phase].mdp.observations[self.state]
         if isinstance(self.observation_space, spaces.Discrete):
             return int(observation)
@@ -440,12 +488,13 @@ class StageEnv(gymnasium.Env[Any, Any]):
             observation = marked
         return np.array(observation, dtype=self.observation_space.dtype)
 
-    def render(self) -> Any:  # noqa: ANN401
+    def render(self, mode: str | None = None, **_: Any) -> Any:
         """Returns a black picture."""
         frame = np.zeros((64, 64, 3), np.uint8)
-        if self.render_mode == "rgb_array_list":
+        mode = mode or self.render_mode
+        if mode == "rgb_array_list":
             return [frame]
-        return frame if self.render_mode == "rgb_array" else None
+        return frame if mode == "rgb_array" else None
 
     def seed(self, seed: int | None = None) -> list[int | None]:
         """Does nothing; part of the interface of old Gym."""

@@ -1,4 +1,4 @@
-"""Stand-ins for packages that a script imports and that do not matter to its gradient."""
+"""Stand-ins for packages that a script imports and that do not touch its gradient."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import multiprocessing.process
+import os
 import sys
 import types
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+import torch
 
 # Plotting, logging, video and progress bars.
 _IGNORABLE = frozenset(
@@ -29,7 +33,7 @@ class Anything(types.ModuleType):
         super().__init__(name)
         self.__path__: list[str] = []
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+    def __getattr__(self, name: str) -> Any:
         """Returns another one."""
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
@@ -37,25 +41,25 @@ class Anything(types.ModuleType):
         setattr(self, name, child)
         return child
 
-    def __call__(self, *args: Any, **_: Any) -> Any:  # noqa: ANN401
+    def __call__(self, *args: Any, **_: Any) -> Any:
         """Returns what a progress bar iterates over, and otherwise itself."""
         name = self.__name__.rpartition(".")[2]
         if name == "trange":
             return range(*args)
         return args[0] if args and name in ("tqdm", "track") else self
 
-    def __iter__(self) -> Any:  # noqa: ANN401
+    def __iter__(self) -> Any:
         """Iterates over two of them, as `fig, ax = plt.subplots()` expects."""
         return iter((self, self))
 
-    def __getitem__(self, key: Any) -> Any:  # noqa: ANN401
+    def __getitem__(self, key: Any) -> Any:
         """Returns itself."""
         return self
 
-    def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401
+    def __setitem__(self, key: Any, value: Any) -> None:
         """Does nothing."""
 
-    def __enter__(self) -> Any:  # noqa: ANN401
+    def __enter__(self) -> Any:
         """Returns itself."""
         return self
 
@@ -73,7 +77,10 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
         """Returns a specification for ignorable packages."""
-        if fullname.split(".")[0] in _IGNORABLE or fullname == "torch.utils.tensorboard":
+        if (
+            fullname.split(".")[0] in _IGNORABLE
+            or fullname == "torch.utils.tensorboard"
+        ):
             return importlib.util.spec_from_loader(fullname, self, is_package=True)
         return None
 
@@ -97,6 +104,7 @@ def install(finish: Callable[[str], None], text: str | None) -> None:
     # It writes a file per event; its package may be missing too.
     sys.modules["torch.utils.tensorboard"] = Anything("torch.utils.tensorboard")
     _never_show()
+    _make_folders()
 
     def refuse_process(*_: Any, **__: Any) -> None:
         finish(
@@ -115,6 +123,27 @@ def install(finish: Callable[[str], None], text: str | None) -> None:
             return ""
 
         builtins.input = refuse_input
+
+
+def _make_folders() -> None:
+    """Makes the folders of the files that the script writes."""
+    original_open, original_save = builtins.open, torch.save
+
+    def make_folder(path: Any) -> None:
+        if isinstance(path, str | os.PathLike):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+    def open_file(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if set(mode) & set("wax"):
+            make_folder(file)
+        return original_open(file, mode, *args, **kwargs)
+
+    def save(what: Any, f: Any, *args: Any, **kwargs: Any) -> None:
+        make_folder(f)
+        original_save(what, f, *args, **kwargs)
+
+    builtins.open = open_file
+    torch.save = save
 
 
 def _never_show() -> None:

@@ -8,7 +8,7 @@ and its graph the derivatives by the parameters, so that no module has to be gue
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +30,13 @@ _MAX_COORDINATES = 2048
 # States whose outputs differ by less than ten times as much are not told apart by them.
 _SAME = 1e-5
 _MAX_RECENT = 64
+# Coordinates that are differentiated numerically, of each handed-in parameter.
+_MAX_DIFFERENTIATED = 48
+# Keys of handed-in parameters, which have no identity.
+_HANDED_IN = -2
+
+# Logits [N, A] or values [N] of parameters and observations [N, ...].
+OutputsOf = Callable[[Sequence[NDArray[Any]], NDArray[Any]], NDArray[Any]]
 _MAX_ROWS = 8192
 
 
@@ -115,7 +122,9 @@ class Distribution:
         table: `[N, O]` float64, the outputs.
         graph: whether they have a graph of gradients.
         alive: whether it can still be differentiated.
-        draw: `[N]` or `[N, D]`, the drawn actions; None if none was drawn.
+        draw: `[N, 1]` or `[N, D]`, the drawn actions; None if none was drawn.
+        states: `[N]`, the states that it was computed for, -1 where unknown; None if
+            none is known.
     """
 
     def __init__(
@@ -126,6 +135,7 @@ class Distribution:
         self.graph = self.alive = outputs.requires_grad
         self.table: Array = outputs.detach().double().cpu().numpy()
         self.draw: NDArray[Any] | None = None
+        self.states: NDArray[np.int64] | None = None
 
     def differentiable(self, row: int) -> Tensor:
         """Returns what is differentiated in a row, `[O]`."""
@@ -249,13 +259,10 @@ class Taps:
         self._recent.append(found)
         del self._recent[:-_MAX_RECENT]
         given = self._input
-        if (
-            found.alive
-            and given is not None
-            and len(given.states) == len(found.table)
-            and not (self._inputs and self._inputs[-1] is given)
-        ):
-            self._inputs.append(given)
+        if given is not None and len(given.states) == len(found.table):
+            found.states = given.states
+            if found.alive and not (self._inputs and self._inputs[-1] is given):
+                self._inputs.append(given)
         if found.alive:
             self._differentiate(found)
         return found
@@ -267,6 +274,20 @@ class Taps:
             distribution.draw = drawn.reshape(len(distribution.table), -1)
             self._current_draw = distribution
             self._used_rows = set()
+
+    def drawn_by_numpy(self, probabilities: Array, action: NDArray[Any]) -> None:
+        """Takes an action that NumPy has drawn with given probabilities."""
+        for found in reversed(self._recent):
+            if (
+                len(found.table) == 1
+                and action.size == 1
+                and probabilities.shape == found.table[0].shape
+                and np.abs(probabilities - found.table[0]).max() < _SAME
+            ):
+                found.draw = action.reshape(1, 1)
+                self._current_draw = found
+                self._used_rows = set()
+                return
 
     def acted(self, env: StageEnv) -> Acted:
         """Finds the distribution that the script's action comes from."""
@@ -284,12 +305,15 @@ class Taps:
             matching = [d for d in self._recent if len(d.table) == env.width]
             chosen = matching[-1] if matching else None
         if chosen is None:
-            return Acted(None, False)
+            return Acted(None, False, env.state)
         self._used_rows.add(row)
+        state = env.state
         if env.phase == self._stage.phase:
-            self.policy.see(env.state, chosen.table[row])
-            if chosen.alive and env.state not in self.policy.jacobian:
-                self._add_jacobian(chosen, row, env.state)
+            if chosen.states is not None and chosen.states[row] >= 0:
+                state = int(chosen.states[row])
+            self.policy.see(state, chosen.table[row])
+            if chosen.alive and state not in self.policy.jacobian:
+                self._add_jacobian(chosen, row, state)
             elif not chosen.graph:
                 for other in self._recent:
                     if other.alive:
@@ -297,11 +321,12 @@ class Taps:
         drawn = None
         if chosen.draw is not None:
             drawn = chosen.draw[row]
-        return Acted(drawn, chosen.graph)
+        return Acted(drawn, chosen.graph, state)
 
     def stepped(self) -> None:
         """Forgets distributions that were computed before the last transition."""
         if self._over:
+            self._input = None
             self._inputs = []
             self._recent.clear()
             self._current_draw = None
@@ -319,22 +344,23 @@ class Taps:
         missing = [s for s in self.policy.table if s not in self.policy.jacobian]
         if not missing:
             return
-        known = self._input.states if self._input is not None else np.zeros(0)
+        known = distribution.states
+        if known is not None and (known < 0).any():
+            known = None
         for state in missing:
             outputs = self.policy.table[state]
             distances = np.abs(distribution.table - outputs).max(axis=1)
-            if len(known) == len(distances) and (known == state).any():
+            if known is not None:
                 # The states are those of the last input, unless the outputs differ.
                 distances[known != state] = np.inf
-                clear = True
-            else:
-                clear = all(
-                    np.abs(other - outputs).max() > 10 * _SAME
-                    for s, other in self.policy.table.items()
-                    if s != state
-                )
+            elif any(
+                np.abs(other - outputs).max() < 10 * _SAME
+                for s, other in self.policy.table.items()
+                if s != state
+            ):
+                continue
             row = int(distances.argmin())
-            if clear and distances[row] < _SAME:
+            if distances[row] < _SAME:
                 self._add_jacobian(distribution, row, state)
 
     def _add_jacobian(self, distribution: Distribution, row: int, state: int) -> None:
@@ -345,7 +371,9 @@ class Taps:
     def _derivatives(self, outputs: Tensor) -> dict[int, Array]:
         """Returns the derivatives `[O, C]` of outputs `[O]` by each parameter."""
         leaves = _leaves(outputs)
-        held = {id(p) for o in self._optimizers for g in o.param_groups for p in g["params"]}
+        held = {
+            id(p) for o in self._optimizers for g in o.param_groups for p in g["params"]
+        }
         if held and not any(id(leaf) in held for leaf in leaves):
             return {}
         rows: dict[int, list[Array]] = {}
@@ -391,10 +419,13 @@ class Taps:
     def before_module(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Recognises the states in the input of an outermost module."""
         if self._depth == 0:
-            self._input = self._recognise(module, inputs[0] if inputs else None)
+            # Otherwise it is the last one's, which `F.relu(self.fc1(x))` hands on to
+            # the next layer.
+            found = self._recognise(module, inputs[0] if inputs else None)
+            self._input = found or self._input
         self._depth += 1
 
-    def after_module(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
+    def after_module(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """Takes the values that a network gives."""
         del inputs
         self._depth = max(0, self._depth - 1)
@@ -418,7 +449,7 @@ class Taps:
                 if parts:
                     critic.jacobian[int(state)] = parts
 
-    def _recognise(self, module: nn.Module, given: Any) -> _Input | None:  # noqa: ANN401
+    def _recognise(self, module: nn.Module, given: Any) -> _Input | None:
         """Recognises the states in a batch of observations; None if there are none."""
         if not isinstance(given, Tensor) or not self._stage.tasks:
             return None
@@ -454,6 +485,53 @@ class Taps:
     def optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Takes a new optimiser."""
         self._optimizers.append(optimizer)
+
+    def handed_in(
+        self,
+        outputs: OutputsOf,
+        values: OutputsOf | None,
+        parameters: Sequence[NDArray[Any]],
+        gradients: Sequence[NDArray[Any]],
+    ) -> None:
+        """Takes an update of a script that does not use torch, see `hand_in`."""
+        if not self._stage.tasks:
+            return
+        end = len(self._stage.log)
+        observations = self._stage.tasks[self._stage.phase].mdp.observations
+        keys = [_HANDED_IN - i for i in range(len(parameters))]
+        kept = [_kept_coordinates(p.size, _MAX_DIFFERENTIATED) for p in parameters]
+        if len(self.policy.jacobian) < len(observations):
+            table, jacobian = differentiate(
+                lambda p, o: _log_softmax(outputs(p, o)), parameters, observations, kept
+            )
+            self._keep(self.policy, np.exp(table), jacobian, keys)
+            if values is not None:
+                critic = self.critics.setdefault(_HANDED_IN + 1, Outputs())
+                shape = (len(observations), 1)
+                found, jacobian = differentiate(
+                    lambda p, o: np.reshape(values(p, o), shape),
+                    parameters,
+                    observations,
+                    kept,
+                )
+                self._keep(critic, found, jacobian, keys)
+        step = Step(end)
+        step.n_steps = 1
+        for key, gradient, index in zip(keys, gradients, kept, strict=True):
+            step.gradients[key] = np.asarray(gradient, np.float64).reshape(-1)[index]
+        bad = not all(np.isfinite(g).all() for g in step.gradients.values())
+        self.faults.not_finite += bad
+        self.faults.n_steps += 1
+        self.steps.append(step)
+
+    def _keep(
+        self, outputs: Outputs, table: Array, jacobian: list[Array], keys: list[int]
+    ) -> None:
+        for state in range(len(table)):
+            outputs.see(state, table[state])
+            outputs.jacobian[state] = {
+                key: part[state] for key, part in zip(keys, jacobian, strict=True)
+            }
 
     def _tracked(self) -> Iterable[Tensor]:
         seen = set()
@@ -546,7 +624,6 @@ class Taps:
         self.faults.zeroed += zeroed
         self.faults.rescaled += changed and not zeroed
 
-
     def _rows(self) -> NDArray[np.int64] | None:
         """Returns the transitions that the policy was evaluated on for this step."""
         batches, self._batches = self._batches, []
@@ -559,6 +636,64 @@ class Taps:
                 if any(id(p) in of_policy for p in given.module.parameters()):
                     found.append(given.transitions)
         return np.concatenate(found) if found else None
+
+
+def _kept_coordinates(n: int, most: int) -> NDArray[np.int64]:
+    """Returns at most a number of coordinates, at random but always the same."""
+    rng = np.random.default_rng(n)
+    kept: NDArray[np.int64] = np.sort(rng.permutation(n)[:most])
+    return kept
+
+
+def _log_softmax(logits: NDArray[Any]) -> Array:
+    shifted = np.asarray(logits, np.float64)
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return log_probs
+
+
+def differentiate(
+    outputs: OutputsOf,
+    parameters: Sequence[NDArray[Any]],
+    observations: NDArray[Any],
+    kept: Sequence[NDArray[np.int64]],
+) -> tuple[Array, list[Array]]:
+    """Differentiates outputs by coordinates of parameters, with five-point stencils.
+
+    Args:
+        outputs: function of parameters and observations `[S, ...]`.
+        parameters: arrays.
+        observations: `[S, ...]`.
+        kept: coordinates of each parameter, `[C]`.
+
+    Returns:
+        The outputs, `[S, O]`, and the derivatives for each parameter, `[S, O, C]`.
+        They are 0 where the function has a kink nearby: a network with ReLU.
+    """
+    arrays = [np.array(p) for p in parameters]
+
+    def at(i: int, c: int, offset: float) -> Array:
+        moved = list(arrays)
+        moved[i] = arrays[i].copy()
+        moved[i].reshape(-1)[c] += offset
+        return np.asarray(outputs(moved, observations), np.float64)
+
+    def slope(i: int, c: int, h: float) -> Array:
+        near = at(i, c, h) - at(i, c, -h)
+        far = at(i, c, 2 * h) - at(i, c, -2 * h)
+        derivative: Array = (8.0 * near - far) / (12.0 * h)
+        return derivative
+
+    table = np.asarray(outputs(arrays, observations), np.float64)
+    jacobian = []
+    for i, index in enumerate(kept):
+        single = arrays[i].dtype != np.float64
+        h = 2e-2 if single else 1e-3
+        columns = np.zeros((*table.shape, len(index)))
+        for column, c in enumerate(index):
+            columns[..., column] = slope(i, int(c), h)
+        jacobian.append(columns)
+    return table, jacobian
 
 
 def _leaves(outputs: Tensor) -> list[Tensor]:
@@ -592,14 +727,14 @@ def install(taps: Taps) -> None:
 def _tap_distributions(taps: Taps) -> None:
     distributions = torch.distributions
 
-    def categorical(d: Any) -> Distribution | None:  # noqa: ANN401
+    def categorical(d: Any) -> Distribution | None:
         is_log = "probs" not in vars(d)
         return taps.categorical(d.logits if is_log else d.probs, is_log=is_log)
 
-    def normal(d: Any) -> Distribution | None:  # noqa: ANN401
+    def normal(d: Any) -> Distribution | None:
         return taps.gaussian(d.loc, d.scale)
 
-    def multivariate(d: Any) -> Distribution | None:  # noqa: ANN401
+    def multivariate(d: Any) -> Distribution | None:
         return taps.gaussian(d.loc, d.variance.sqrt())
 
     for kind, take in (
@@ -611,7 +746,7 @@ def _tap_distributions(taps: Taps) -> None:
         _tap_distribution(taps, kind, take)
     original = torch.multinomial
 
-    def multinomial(probabilities: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def multinomial(probabilities: Tensor, *args: Any, **kwargs: Any) -> Any:
         actions = original(probabilities, *args, **kwargs)
         if not taps._quiet:
             taps.drawn(taps.categorical(probabilities, is_log=False), actions)
@@ -619,9 +754,19 @@ def _tap_distributions(taps: Taps) -> None:
 
     torch.multinomial = multinomial
     torch.Tensor.multinomial = multinomial  # type: ignore[method-assign, assignment]
+    original_choice = np.random.choice
+
+    def choice(*args: Any, **kwargs: Any) -> Any:
+        drawn = original_choice(*args, **kwargs)
+        probabilities = kwargs.get("p", args[3] if len(args) > 3 else None)
+        if probabilities is not None:
+            taps.drawn_by_numpy(np.asarray(probabilities), np.asarray(drawn))
+        return drawn
+
+    np.random.choice = choice
     original_normal = torch.normal
 
-    def draw_normal(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def draw_normal(*args: Any, **kwargs: Any) -> Any:
         actions = original_normal(*args, **kwargs)
         if not taps._quiet and len(args) > 1 and isinstance(args[0], Tensor):
             deviation = torch.as_tensor(args[1], dtype=args[0].dtype)
@@ -632,11 +777,13 @@ def _tap_distributions(taps: Taps) -> None:
 
 
 def _tap_distribution(
-    taps: Taps, kind: Any, take: Callable[[Any], Distribution | None]  # noqa: ANN401
+    taps: Taps,
+    kind: Any,
+    take: Callable[[Any], Distribution | None],
 ) -> None:
     original_init = kind.__init__
 
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
         with taps.quiet():
             original_init(self, *args, **kwargs)
         self._pgtoy = take(self)
@@ -648,7 +795,7 @@ def _tap_distribution(
 
 
 def _drawing(taps: Taps, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def sample(self: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+    def sample(self: Any, *args: Any, **kwargs: Any) -> Tensor:
         with taps.quiet():
             actions = original(self, *args, **kwargs)
         if not taps._quiet:
@@ -669,13 +816,13 @@ def _tap_softmax(taps: Taps) -> None:
             if result.dim() == 0 or result.shape[-1] == 1:
                 taps.bernoulli(result)
 
-        setattr(owner, "sigmoid", _tapped(taps, getattr(owner, "sigmoid"), take_sigmoid))
+        owner.sigmoid = _tapped(taps, owner.sigmoid, take_sigmoid)
 
 
 def _tapped(
     taps: Taps, original: Callable[..., Any], take: Callable[[Tensor], Any]
 ) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def run(*args: Any, **kwargs: Any) -> Any:
         with taps.quiet():
             result = original(*args, **kwargs)
         if not taps._quiet:
@@ -700,7 +847,7 @@ def _hold_optimizers(taps: Taps) -> None:
     base = torch.optim.Optimizer
     original_init = base.__init__
 
-    def step(self: Any, closure: Any = None, **_: Any) -> Any:  # noqa: ANN401
+    def step(self: Any, closure: Any = None, **_: Any) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -708,7 +855,7 @@ def _hold_optimizers(taps: Taps) -> None:
         taps.step(self)
         return loss
 
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
         original_init(self, *args, **kwargs)
         self.step = types.MethodType(step, self)
         taps.optimizer(self)
@@ -719,7 +866,9 @@ def _hold_optimizers(taps: Taps) -> None:
 def _hold_clipping(taps: Taps) -> None:
     utilities = nn.utils
 
-    def clip_norm(parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
+    def clip_norm(
+        parameters: Any, max_norm: float, *args: Any, **kwargs: Any
+    ) -> Tensor:
         if isinstance(parameters, Tensor):
             parameters = [parameters]
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -732,7 +881,7 @@ def _hold_clipping(taps: Taps) -> None:
         taps.faults.clipped += bool(total > max_norm)
         return total
 
-    def clip_value(parameters: Any, clip: float, **_: Any) -> None:  # noqa: ANN401
+    def clip_value(parameters: Any, clip: float, **_: Any) -> None:
         if isinstance(parameters, Tensor):
             parameters = [parameters]
         largest = [p.grad.abs().max() for p in parameters if p.grad is not None]
@@ -745,7 +894,9 @@ def _hold_clipping(taps: Taps) -> None:
 
 
 def _switch_dropout_off(taps: Taps) -> None:
-    note = "dropout is switched off: with it the same policy acts and learns differently"
+    note = (
+        "dropout is switched off: with it the same policy acts and learns differently"
+    )
 
     def identity(given: Tensor, *_: Any, **__: Any) -> Tensor:
         if note not in taps.notes:

@@ -22,6 +22,8 @@ _PASSED_OVER = (
     "HumanRendering",
     "Monitor",
 )
+# Wrappers that expect five values from `step`.
+_OF_NEW_GYM = ("RecordEpisodeStatistics", "TimeLimit", "OrderEnforcing", "ClipAction")
 
 
 class StageVectorEnv(SyncVectorEnv):
@@ -34,7 +36,7 @@ class StageVectorEnv(SyncVectorEnv):
             base: Any = env.unwrapped
             base.row, base.width = row, self.num_envs
 
-    def step(self, actions: Any) -> Any:  # noqa: ANN401
+    def step(self, actions: Any) -> Any:
         """Steps all environments."""
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             for env, action, over in zip(
@@ -49,17 +51,17 @@ def make_vec(stage: Stage) -> Callable[..., StageVectorEnv]:
     """Returns the stand-in for `gymnasium.make_vec`."""
 
     def make(
-        env_id: Any = None,  # noqa: ANN401
+        env_id: Any = None,
         num_envs: int = 1,
-        vectorization_mode: Any = None,  # noqa: ANN401
+        vectorization_mode: Any = None,
         vector_kwargs: dict[str, Any] | None = None,
-        wrappers: Any = None,  # noqa: ANN401
+        wrappers: Any = None,
         **kwargs: Any,
     ) -> StageVectorEnv:
         del vectorization_mode
         env_id = kwargs.pop("id", env_id)
 
-        def one() -> Any:  # noqa: ANN401
+        def one() -> Any:
             env: Any = stage.make(env_id, **kwargs)
             for wrapper in wrappers or ():
                 env = wrapper(env)
@@ -70,33 +72,25 @@ def make_vec(stage: Stage) -> Callable[..., StageVectorEnv]:
     return make
 
 
-class OldStageEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Gym's interface before 0.26: `reset()` returns an observation, `step` 4 values."""
+class OldStageEnv(StageEnv):
+    """Gym's interface before 0.26: 1 value of `reset()` and 4 of `step()`."""
 
-    def reset(self, **_: Any) -> Any:  # noqa: ANN401
+    def reset(self, **_: Any) -> Any:
         """Starts an episode."""
-        return self.env.reset()[0]
+        return super().reset()[0]
 
-    def step(self, action: Any) -> Any:  # noqa: ANN401
+    def step(self, action: Any) -> Any:
         """Takes a step."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = super().step(action)
         if truncated:
             info["TimeLimit.truncated"] = True
         return observation, reward, terminated or truncated, info
-
-    def seed(self, seed: int | None = None) -> list[int | None]:
-        """Does nothing."""
-        return [seed]
-
-    @property
-    def _max_episode_steps(self) -> int:
-        return int(self.env.unwrapped._max_episode_steps)  # type: ignore[attr-defined]
 
 
 class OldVectorEnv:
     """Gym's vector environment before 0.26, with same-step autoreset."""
 
-    def __init__(self, env_fns: Any, *_: Any, **__: Any) -> None:  # noqa: ANN401
+    def __init__(self, env_fns: Any, *_: Any, **__: Any) -> None:
         self.envs = [make() for make in env_fns]
         self.num_envs = len(self.envs)
         for row, env in enumerate(self.envs):
@@ -108,11 +102,11 @@ class OldVectorEnv:
         self.observation_space = batch(first.observation_space, self.num_envs)
         self.action_space = batch(first.action_space, self.num_envs)
 
-    def reset(self, **_: Any) -> Any:  # noqa: ANN401
+    def reset(self, **_: Any) -> Any:
         """Starts an episode in each environment."""
         return np.stack([env.reset() for env in self.envs])
 
-    def step(self, actions: Any) -> Any:  # noqa: ANN401
+    def step(self, actions: Any) -> Any:
         """Steps all environments; those whose episode ends start the next one."""
         observations, rewards, dones, infos = [], [], [], []
         for env, action in zip(self.envs, actions, strict=True):
@@ -135,8 +129,11 @@ def install(stage: Stage, script: Path) -> None:
     vector = make_vec(stage)
     gymnasium.make = gymnasium.envs.registration.make = stage.make  # type: ignore[assignment]
     gymnasium.make_vec = gymnasium.envs.registration.make_vec = vector  # type: ignore[assignment]
+    # Gymnasium before 1.0.
+    gymnasium.vector.make = _vector_make(vector)  # type: ignore[attr-defined]
     for name in ("SyncVectorEnv", "AsyncVectorEnv"):
         setattr(gymnasium.vector, name, StageVectorEnv)
+    gymnasium.wrappers.RecordEpisodeStatistics = _record_statistics  # type: ignore[misc, assignment]
     for module in (gymnasium.wrappers, gymnasium.wrappers.vector):
         for name in _PASSED_OVER:
             if hasattr(module, name):
@@ -144,10 +141,28 @@ def install(stage: Stage, script: Path) -> None:
     sys.modules["gym"] = _old_gym(stage, old=_expects_four_values(script))
 
 
+def _vector_make(vector: Callable[..., Any]) -> Callable[..., Any]:
+    def make(env_id: Any, num_envs: int = 1, **kwargs: Any) -> Any:
+        kwargs.pop("asynchronous", None)
+        return vector(env_id, num_envs, **kwargs)
+
+    return make
+
+
+_STATISTICS = gymnasium.wrappers.RecordEpisodeStatistics
+
+
+def _record_statistics(env: Any, *_: Any, **__: Any) -> Any:
+    """Stands in for the wrapper, of single and, before Gymnasium 1.0, vector envs."""
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        return gymnasium.wrappers.vector.RecordEpisodeStatistics(env)
+    return _STATISTICS(env)
+
+
 def _passed_over(stage: Stage, name: str) -> Callable[..., Any]:
     """Returns a stand-in for a wrapper, which returns the environment as it is."""
 
-    def wrap(env: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401
+    def wrap(env: Any, *_: Any, **__: Any) -> Any:
         if name.startswith("Normalize"):
             note = (
                 f"{name} is left out: its running mean and deviation change what the "
@@ -169,25 +184,22 @@ def _old_gym(stage: Stage, *, old: bool) -> types.ModuleType:
     package.__path__ = []
     package.__version__ = "0.21.0" if old else "0.26.2"
 
-    def make(env_id: Any = None, **kwargs: Any) -> Any:  # noqa: ANN401
-        env = stage.make(env_id, **kwargs)
-        return OldStageEnv(env) if old else env
+    def make(env_id: Any = None, **kwargs: Any) -> Any:
+        kind = OldStageEnv if old else StageEnv
+        return stage.make(env_id, kind=kind, **kwargs)
 
-    def vector_make(env_id: Any, num_envs: int = 1, **kwargs: Any) -> Any:  # noqa: ANN401
-        kwargs.pop("asynchronous", None)
-        if old:
-            return OldVectorEnv([lambda: make(env_id, **kwargs)] * num_envs)
-        return make_vec(stage)(env_id, num_envs, **kwargs)
+    def make_old_vector(env_id: Any, num_envs: int, **kwargs: Any) -> OldVectorEnv:
+        return OldVectorEnv([lambda: make(env_id, **kwargs)] * num_envs)
 
     vector = types.ModuleType("gym.vector")
     vector.__dict__.update(vars(gymnasium.vector))
-    vector.make = vector_make  # type: ignore[attr-defined]
+    vector.make = _vector_make(make_old_vector if old else make_vec(stage))  # type: ignore[attr-defined]
     if old:
         for name in ("SyncVectorEnv", "AsyncVectorEnv"):
             setattr(vector, name, OldVectorEnv)
     wrappers = types.ModuleType("gym.wrappers")
     wrappers.__dict__.update(vars(gymnasium.wrappers))
-    for name in (*_PASSED_OVER, *(("RecordEpisodeStatistics",) if old else ())):
+    for name in (*_PASSED_OVER, *(_OF_NEW_GYM if old else ())):
         setattr(wrappers, name, _passed_over(stage, name))
     parts = {"vector": vector, "wrappers": wrappers, "make": make}
     for name, part in parts.items():
