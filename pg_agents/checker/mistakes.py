@@ -199,9 +199,9 @@ CATALOGUE = (
     Mistake(
         "inverse_probability",
         "score divided by the probability",
-        "1 / pi(a|s) corrects for actions that were drawn uniformly. Drawn from the "
-        "policy they already come with their probability, and rare actions count "
-        "twice: once for being surprising, once for the weight.",
+        "1 / pi(a|s) corrects for actions that were drawn uniformly. Actions that are "
+        "drawn from the policy need no correction: with the weight each action counts "
+        "as if it were as frequent as the others.",
         "loss = -(returns / probs.detach() * log_prob).sum()",
         "loss = -(returns * log_prob).sum()",
     ),
@@ -273,19 +273,19 @@ CATALOGUE = (
     Mistake(
         "softmax_over_batch",
         "softmax over the batch",
-        "With dim=0 the probabilities sum to 1 over the states of the batch instead "
-        "of over the actions. One state at a time, as the policy acts, the mistake is "
-        "invisible or gives 1 everywhere.",
+        "With dim=0 the probabilities sum to 1 over the states of the batch instead of "
+        "over the actions. With a single state in the batch every action has "
+        "probability 1.",
         "log_probs = F.log_softmax(logits, dim=0)",
         "log_probs = F.log_softmax(logits, dim=-1)",
     ),
     Mistake(
         "binary_cross_entropy",
         "binary cross-entropy instead of the log-likelihood",
-        "Binary cross-entropy treats each action as a coin of its own and adds "
-        "log(1 - pi(b|s)) for all actions b that were not taken. Its gradient is not "
-        "the score function, and a return that follows every action alike no longer "
-        "cancels.",
+        "Binary cross-entropy treats each action as a separate yes-no decision and adds"
+        " log(1 - pi(b|s)) for all actions b that were not taken. Its gradient is not "
+        "the score function, and its mean is not zero for a return that is the same for"
+        " all actions. With two actions it is twice the log-likelihood, and right.",
         "loss = (F.binary_cross_entropy(probs, one_hot, ...).sum(-1) * returns).sum()",
         "loss = (F.cross_entropy(logits, a, reduction='none') * returns).sum()",
     ),
@@ -312,8 +312,8 @@ CATALOGUE = (
         "log-probability of an action that carries a gradient",
         "rsample() draws an action that depends on the parameters. The gradient of its "
         "log-probability then runs through the action as well. For the mean of a "
-        "Gaussian the two parts cancel: it is never learnt, and the deviation follows "
-        "the size of the return, whichever action earned it.",
+        "Gaussian the two parts cancel, so that it is never learnt, and the deviation "
+        "follows the size of the return, whichever action earned it.",
         "action = dist.rsample(); log_prob = dist.log_prob(action)",
         "action = dist.sample(); log_prob = dist.log_prob(action)",
     ),
@@ -350,8 +350,8 @@ CATALOGUE = (
         "returns_forward",
         "rewards so far instead of rewards to come",
         "Summed forwards, the weight of step t holds the rewards up to t. The earlier "
-        "ones do not depend on the action and only add noise, the later ones are "
-        "missing: what remains in expectation is the immediate reward.",
+        "ones do not depend on the action and only add noise; the later ones are "
+        "missing. In expectation only the immediate reward remains.",
         "returns = rewards.cumsum(0)",
         "returns = rewards.flip(0).cumsum(0).flip(0)",
     ),
@@ -435,8 +435,8 @@ CATALOGUE = (
     Mistake(
         "late_window",
         "updates one step late",
-        "Each update uses the steps up to the one before the last, which the next "
-        "update learns from: with the policy of before.",
+        "Each update uses the steps up to the one before the last. The last one is used"
+        " by the next update, and was drawn from the policy before this one.",
         "if len(memory) > n_steps: update(memory[:-1])",
         "if len(memory) == n_steps: update(memory)",
         kind="departure",
@@ -453,9 +453,9 @@ CATALOGUE = (
     Mistake(
         "done_mask_shifted",
         "done mask off by one",
-        "done[t] says that the step t ended the episode, so it cuts what follows step "
-        "t. Taken from the step before or after, it cuts the last reward off, and lets "
-        "the sum run on into the next episode.",
+        "done[t] says that step t ended the episode, so it cuts what follows step t. "
+        "Taken from the step before or after, it cuts the sum at the wrong step and "
+        "lets it run on into the next episode.",
         "G = rewards[t] + gamma * G * (1 - done[t - 1])",
         "G = rewards[t] + gamma * G * (1 - done[t])",
     ),
@@ -509,8 +509,8 @@ CATALOGUE = (
     Mistake(
         "rewards_clipped",
         "rewards clipped",
-        "The gradient is that of the clipped reward: large rewards count like 1. "
-        "Agents for Atari do so knowingly.",
+        "The gradient is that of the clipped reward: large rewards count as 1. Agents "
+        "for Atari document it.",
         "reward = np.clip(reward, -1, 1)",
         "reward = reward / constant",
         kind="departure",
@@ -529,7 +529,8 @@ CATALOGUE = (
         "mean over steps instead of episodes",
         "The return is a sum over the steps of an episode, averaged over episodes. A "
         "mean over all steps divides by the lengths of the sampled episodes, so that "
-        "long episodes count less.",
+        "long episodes count less. A2C and PPO do so. With one episode per update it is"
+        " the mean inside the episode.",
         "loss = -(returns * log_prob).mean()",
         "loss = -(returns * log_prob).sum() / n_episodes",
         (mean_over_steps,),
@@ -538,9 +539,9 @@ CATALOGUE = (
     Mistake(
         "mean_in_episode",
         "mean inside each episode",
-        "Dividing the sum over an episode by its length weights the steps of short "
-        "episodes more. Where good episodes are short it looks like progress; where "
-        "they are long it works against them.",
+        "Dividing the sum over each of several episodes by its length weights the steps"
+        " of short episodes more. Where good episodes are short this reinforces them; "
+        "where they are long it works against them.",
         "loss = torch.stack([-(G * lp).mean() for G, lp in episodes]).mean()",
         "loss = torch.stack([-(G * lp).sum() for G, lp in episodes]).mean()",
     ),
@@ -721,10 +722,10 @@ CATALOGUE = (
     Mistake(
         "learned_critic",
         "bootstrap from an inexact critic",
-        "One-step, n-step and lambda-returns replace rewards by the critic's value, "
-        "and inherit its error. Advantage actor-critic, GAE and PPO do so knowingly: "
-        "less noise for some bias, which a better critic reduces. As a baseline an "
-        "inexact critic does no harm.",
+        "One-step, n-step and lambda-returns replace rewards by the critic's value, and"
+        " inherit its error. Advantage actor-critic, GAE and PPO document it: less "
+        "noise for some bias, which a better critic reduces. As a baseline an inexact "
+        "critic adds no bias.",
         "advantage = reward + gamma * value(next_state) - value(state)",
         "advantage = returns - value(state)",
         kind="departure",
@@ -734,7 +735,7 @@ CATALOGUE = (
         "value not detached in the actor's loss",
         "In the actor's loss the advantage is a number. If the gradient runs through "
         "the value, the loss also moves the critic, and on a shared trunk the policy: "
-        "the value falls where the action was likely, whatever it is worth.",
+        "each update raises the value by -log pi(a|s), whatever the state is worth.",
         "loss = -((returns - value(obs)) * log_prob).sum()",
         "loss = -((returns - value(obs)).detach() * log_prob).sum()",
     ),
