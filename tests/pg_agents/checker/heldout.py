@@ -420,7 +420,11 @@ def written_out(batch: EpisodeBatch, policy: Any) -> Any:
     return -(gammas(batch).double() * all_to_go(batch).double() * lp).sum() / len(batch)
 
 
-@right("Divided by the spread of earlier batches: a factor that is independent.")
+@right(
+    "Divided by the size of earlier returns: a factor that is independent.",
+    "unusual",
+    "gradient_clipped",
+)
 class RunningScale:
     def __init__(self) -> None:
         self.scale = 1.0
@@ -711,6 +715,7 @@ def unsqueezed(batch: EpisodeBatch, policy: Any) -> Any:
     "log_probs[:, actions] picks for each state the actions of all steps.",
     "students",
     "wrong_gather",
+    also="mean_over_steps",
 )
 def sliced_gather(batch: EpisodeBatch, policy: Any) -> Any:
     log_probs = policy(batch.observations).logits[:, batch.actions]
