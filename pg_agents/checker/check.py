@@ -169,10 +169,14 @@ def check_policy_gradient(
             plan = SamplePlan(
                 _N_RECORDED, n_batches * batch_size, batch_size, n_envs, seed
             )
+            # States of all tasks share observations: a memory of another task's episodes
+            # is no error, but found as such.
+            observations = np.concatenate([task.mdp.observations for task in tasks])
+            policy = policy or TablePolicy(observations, tasks[0].mdp.n_actions)
             subjects = [
                 FunctionSubject(
                     subject,
-                    policy or TablePolicy(task.mdp.observations, task.mdp.n_actions),
+                    policy,
                     critic,
                     task,
                     plan,
@@ -269,7 +273,8 @@ def _spaces_of(policy: nn.Module) -> tuple[int, spaces.Space[Any]]:
             f"{type(policy).__name__} has neither a linear layer nor an embedding that "
             "says which observations it takes: pass an env with its observations"
         )
-    return PolicyReader(policy, observations).log_probs().shape[-1], space
+    with preserve_random_state(), preserved_policy(policy):
+        return PolicyReader(policy, observations).log_probs().shape[-1], space
 
 
 def _check_subject(subject: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pg_agents.checker.geometry import Geometry
@@ -20,6 +20,9 @@ _MAX_UNEXPLAINED = 1e-3
 # Transitions by which the expectation of a formula is estimated, and four times as many
 # unless its error is below a bound.
 _N_SIMULATED, _PRECISE = 300_000, 0.02
+# A rejection with a larger p-value than the first is repeated with another sample, at
+# the second level.
+_CERTAIN, _CONFIRMING_SIGNIFICANCE = 1e-8, 1e-3
 
 
 class TaskSubject(Protocol):
@@ -28,6 +31,7 @@ class TaskSubject(Protocol):
     Attributes:
         task: MDP and objective.
         geometry: the policy and the exact gradient.
+        is_random: whether its gradients depend on random numbers beyond the episodes.
         notes: remarks for the report.
         n_recorded: number of episodes that `record` samples.
         n_measured: number of episodes that `measure` samples.
@@ -35,6 +39,7 @@ class TaskSubject(Protocol):
 
     task: Task
     geometry: Geometry
+    is_random: bool
 
     @property
     def notes(self) -> tuple[str, ...]: ...
@@ -48,8 +53,13 @@ class TaskSubject(Protocol):
     def record(self, progress: Progress) -> Record:
         """Returns a few decoded gradients, for the search of a formula."""
 
-    def measure(self, progress: Progress) -> Measurement:
-        """Returns many gradients, for the estimate of their mean."""
+    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
+        """Returns many gradients, for the estimate of their mean.
+
+        Args:
+            progress: progress bar.
+            repeat: number of the sample; each is independent.
+        """
 
 
 def conclude(
@@ -71,13 +81,14 @@ def conclude(
     progress.start(sum(subject.n_recorded for subject in subjects))
     records = [subject.record(progress) for subject in subjects]
     found = _identified(records)
-    measured = _measured(subjects, records, found, seed, progress)
-    results = tuple(map(judge, measured))
+    results, measured = _results(subjects, records, found, seed, progress)
     findings, ties = _findings(found), ()
     if found is not None:
         ties = tuple(" + ".join(p.title for p in tie) for tie in found.ties)
     elif any(m.stateful for m in measured):
         findings = (catalogue_finding("replay"),)
+    elif worst(results) == "no gradient" and all(s.is_random for s in subjects):
+        findings = (catalogue_finding("action_resampled"),)
     notes = [note for subject in subjects for note in subject.notes]
     notes += [note for record in records for note in record.notes]
     notes += [note for m in measured for note in m.notes]
@@ -96,46 +107,83 @@ def conclude(
     )
 
 
-def _measured(
+def _results(
     subjects: Sequence[TaskSubject],
     records: Sequence[Record],
     found: Identification | None,
     seed: int,
     progress: Progress,
-) -> list[Measurement]:
-    """Returns gradients of the formula on each task or, without one, the subject's."""
+) -> tuple[tuple[TaskResult, ...], list[Measurement]]:
+    """Returns the results by the formula on each task or, without one, by the mean."""
     if found is not None:
-        simulated = [
-            _simulated(subject, record, found, seed)
-            for subject, record in zip(subjects, records, strict=True)
-        ]
-        if all(simulated):
-            return [measured for measured in simulated if measured is not None]
+        simulated = _simulated(subjects, records, found, seed)
+        if simulated is not None:
+            return simulated, []
     progress.start(sum(subject.n_measured for subject in subjects))
-    return [subject.measure(progress) for subject in subjects]
+    measured = [subject.measure(progress) for subject in subjects]
+    results = tuple(
+        _confirmed(judge(m), lambda s=subject: s.measure(progress, repeat=1))
+        for subject, m in zip(subjects, measured, strict=True)
+    )
+    return results, measured
 
 
 def _simulated(
-    subject: TaskSubject, record: Record, found: Identification, seed: int
-) -> Measurement | None:
-    geometry = subject.geometry
-    for n_steps in (_N_SIMULATED, 4 * _N_SIMULATED):
-        sampled = simulate(found, record, geometry, n_steps, seed)
+    subjects: Sequence[TaskSubject],
+    records: Sequence[Record],
+    found: Identification,
+    seed: int,
+) -> tuple[TaskResult, ...] | None:
+    """Returns the results by a formula; None if its windows cannot be sampled.
+
+    The samples are larger where a small error would not have been found on any task.
+    """
+    pairs = list(zip(subjects, records, strict=True))
+
+    def measured(i: int, n_steps: int, repeat: int = 0) -> Measurement | None:
+        subject, record = pairs[i]
+        geometry = subject.geometry
+        sampled = simulate(found, record, geometry, n_steps, (seed, repeat))
         if sampled is None:
             return None
-        series, per_gradient = sampled
-        measured = Measurement(
+        return Measurement(
             subject.task,
-            series,
+            sampled[0],
             geometry.exact,
             geometry.directions,
             geometry.exact_outputs,
-            per_gradient,
+            sampled[1],
         )
-        result = judge(measured)
-        if result.verdict == "wrong" or _is_precise(result):
+
+    results: list[TaskResult] = []
+    for n_steps in (_N_SIMULATED, 4 * _N_SIMULATED):
+        for i in range(len(pairs)):
+            if len(results) == len(pairs) and _is_precise(results[i]):
+                continue
+            found_here = measured(i, n_steps)
+            if found_here is None:
+                return None
+
+            def again(i: int = i, n_steps: int = n_steps) -> Measurement:
+                repeated = measured(i, n_steps, repeat=1)
+                assert repeated is not None
+                return repeated
+
+            results[i : i + 1] = [_confirmed(judge(found_here), again)]
+        if any(r.verdict == "wrong" for r in results):
             break
-    return measured
+    return tuple(results)
+
+
+def _confirmed(first: TaskResult, again: Callable[[], Measurement]) -> TaskResult:
+    """Returns a result, or that of a second sample unless it confirms a rejection.
+
+    A right subject is called wrong if both samples are unlikely.
+    """
+    if first.verdict != "wrong" or first.p_value < _CERTAIN or first.length < 0.0:
+        return first
+    second = judge(again(), _CONFIRMING_SIGNIFICANCE)
+    return first if second.verdict == "wrong" else second
 
 
 def _is_precise(result: TaskResult) -> bool:

@@ -256,9 +256,14 @@ class FunctionSubject:
         task: MDP and objective.
         plan: how much is sampled.
 
+    Attributes:
+        is_random: whether calls with the same batch differ by the random state alone.
+
     Raises:
         CannotCheckError: if the policy cannot be checked.
     """
+
+    is_random = False
 
     def __init__(
         self,
@@ -297,6 +302,7 @@ class FunctionSubject:
         rng = np.random.default_rng([plan.seed, 4])
         steps = sample_episodes(task, self.geometry.policy, self.n_recorded, rng)
         updates, first = [], 0
+        self._find_randomness(steps)
         for batch in self._batches(steps, self.geometry.policy):
             gradient = self._gradient(batch)
             outputs, value, unexplained = self._decoder.decode(-gradient)
@@ -331,14 +337,18 @@ class FunctionSubject:
             value_basis=self._decoder.value_basis,
         )
 
-    def measure(self, progress: Progress) -> Measurement:
+    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
         """Estimates the mean gradient, also after calls with a perturbed policy.
+
+        Args:
+            progress: progress bar.
+            repeat: number of the sample; each is independent.
 
         Raises:
             CannotCheckError: if the function does not return a gradient.
         """
         plan, task, geometry = self._plan, self.task, self.geometry
-        rng = np.random.default_rng(plan.seed)
+        rng = np.random.default_rng([plan.seed, repeat])
         n_perturbed = self._n_perturbed
         steps = sample_episodes(task, geometry.policy, plan.n_episodes, rng)
         series = self._series(steps, progress)
@@ -388,8 +398,27 @@ class FunctionSubject:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks on the policy for the report."""
-        return self._reader.notes
+        """Remarks for the report."""
+        if not self.is_random:
+            return self._reader.notes
+        return (
+            *self._reader.notes,
+            "the function draws random numbers: two calls with the same batch give "
+            "different gradients",
+        )
+
+    def _find_randomness(self, steps: Steps) -> None:
+        """Compares calls with the same batch, with and without the same random state."""
+        gradients = []
+        state = torch.get_rng_state(), np.random.get_state()
+        for same in (True, True, False):
+            if same:
+                torch.set_rng_state(state[0])
+                np.random.set_state(state[1])
+            batch = next(self._batches(steps, self.geometry.policy))
+            gradients.append(self._gradient(batch))
+        one, two, other = gradients
+        self.is_random = torch.equal(one, two) and not torch.allclose(one, other)
 
     def _series(
         self,
@@ -502,7 +531,8 @@ def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # n
         return _check_finite(-gradient, "gradient")
     size = sum(p.numel() for p in parameters)
     accepted = (
-        "accepted are a scalar loss (to be minimised), or the gradient of the return: "
+        "accepted are a scalar loss (to be minimised), alone or first in a tuple, or "
+        "the gradient of the return: "
         f"one tensor with all {size} parameters, or one tensor for each parameter"
     )
     if isinstance(result, np.ndarray | float | int):
@@ -519,10 +549,8 @@ def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # n
     elif isinstance(result, list | tuple):
         first = result[0] if result else None
         if isinstance(first, Tensor) and first.numel() == 1 and first.requires_grad:
-            raise CannotCheckError(
-                f"the function returned {len(result)} values, the first of them a "
-                "loss: return only the loss"
-            )
+            # A loss, followed by what is logged.
+            return _gradient_of_loss(first, parameters)
         gradient = _concatenate(result, parameters, accepted)
     else:
         raise CannotCheckError(

@@ -77,6 +77,8 @@ class ModelSubject:
         CannotCheckError: if the model does not fit the task.
     """
 
+    is_random = False
+
     def __init__(
         self,
         model: OnPolicyAlgorithm,
@@ -155,8 +157,13 @@ class ModelSubject:
             value_basis=self._decoder.value_basis,
         )
 
-    def measure(self, progress: Progress) -> Measurement:
-        """Estimates the mean gradient, also after rollouts with a perturbed policy."""
+    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
+        """Estimates the mean gradient, also after rollouts with a perturbed policy.
+
+        Args:
+            progress: progress bar.
+            repeat: not used: the copy continues, so that each sample is independent.
+        """
         plan, geometry, task = self._plan, self.geometry, self.task
         centred_q = _centred_q_scores(task, geometry)
         gradients, controls = [], []

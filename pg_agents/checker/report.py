@@ -43,6 +43,13 @@ _MEANING = {
     ("no gradient", ""): "the expected gradient is zero: nothing is learnt from it",
     ("undecided", ""): "the sample is too small to tell",
 }
+# The verdict on a task in words that fit both targets.
+_DIRECTION: dict[Verdict, str] = {
+    "right": "exact",
+    "wrong": "differs",
+    "no gradient": "none",
+    "undecided": "undecided",
+}
 _WIDTH = 78
 # Rows of the table of states, and of the findings that are explained at length.
 _MAX_ROWS, _MAX_EXPLAINED = 10, 2
@@ -243,7 +250,7 @@ def _rounded(number: int) -> int:
 
 def _results_lines(tasks: tuple[TaskResult, ...]) -> list[str]:
     lines = [
-        f"  {'task':17} {'verdict':11} {'cosine':>7} {'error':>8} {'95 % interval':>19}"
+        f"  {'task':17} {'direction':11} {'cosine':>7} {'error':>8} {'95 % interval':>19}"
         f" {'length':>8}"
     ]
     for task in tasks:
@@ -256,7 +263,7 @@ def _results_lines(tasks: tuple[TaskResult, ...]) -> list[str]:
                 # 90 degrees or more from the exact gradient.
                 error = interval = "-"
         lines.append(
-            f"  {task.task[:17]:17} {task.verdict:11} {cosine:>7} {error:>8}"
+            f"  {task.task[:17]:17} {_DIRECTION[task.verdict]:11} {cosine:>7} {error:>8}"
             f" {interval:>19} {task.length:8.3g}"
         )
     return lines
@@ -317,7 +324,7 @@ def _draw_task(axes: Axes, task: TaskResult) -> None:
     from pg_agents.analysis.plots.style import PALETTE
 
     cosine = "" if task.cosine is None else f", cosine {task.cosine:.4f}"
-    axes.set_title(f"{task.task}: {task.verdict}{cosine}", fontsize="small")
+    axes.set_title(f"{task.task}: {_DIRECTION[task.verdict]}{cosine}", fontsize="small")
     table = task.table
     if table is None:
         axes.text(0.5, 0.5, "not attributed to states", ha="center", va="center")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -56,7 +57,11 @@ class _Layout:
 
 
 def simulate(
-    found: Identification, record: Record, geometry: Geometry, n_steps: int, seed: int
+    found: Identification,
+    record: Record,
+    geometry: Geometry,
+    n_steps: int,
+    seed: Sequence[int],
 ) -> tuple[GradientSeries, float] | None:
     """Samples gradients of a formula in windows like those of a record.
 
@@ -76,7 +81,7 @@ def simulate(
     layout = _layout(record)
     if formula is None or layout is None or formula.data not in ("window", "late"):
         return None
-    rng = np.random.default_rng([seed, 5])
+    rng = np.random.default_rng([*seed, 5])
     per_chunk = min(n_steps, _CHUNK_ROWS)
     rows, controls, n_episodes = [], [], 0.0
     for _ in range(max(1, round(n_steps / per_chunk))):
@@ -247,7 +252,9 @@ def _cut_episodes(
         steps.time,
     )
     starts = np.flatnonzero(steps.time % layout.n_steps == 0)
-    return transitions, np.column_stack([starts, np.append(starts[1:], len(steps.time))])
+    return transitions, np.column_stack(
+        [starts, np.append(starts[1:], len(steps.time))]
+    )
 
 
 def _chains(
@@ -328,7 +335,9 @@ def _controls(record: Record, layout: _Layout, geometry: Geometry) -> Array:
     if by_episode:
         discount = np.power(task.gamma, t.time.astype(np.float64))
         columns.append((discount * _returns(record, geometry.policy))[:, None] * scores)
-    rows = [np.arange(u.first, u.last) if u.rows is None else u.rows for u in record.updates]
+    rows = [
+        np.arange(u.first, u.last) if u.rows is None else u.rows for u in record.updates
+    ]
     starts = np.cumsum([0, *(len(row) for row in rows[:-1])])
     used = np.concatenate(rows)
     sums: Array = np.add.reduceat(np.column_stack(columns)[used], starts)

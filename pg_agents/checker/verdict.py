@@ -149,8 +149,13 @@ class Measurement:
     notes: tuple[str, ...] = ()
 
 
-def judge(measured: Measurement) -> TaskResult:
-    """Returns the result on a task."""
+def judge(measured: Measurement, significance: float = SIGNIFICANCE) -> TaskResult:
+    """Returns the result on a task.
+
+    Args:
+        measured: the gradients.
+        significance: probability of calling a right subject wrong.
+    """
     mean, exact = measured.series.mean(), measured.exact
     scale = float(np.linalg.norm(exact))
     # Rounding of gradients that are much longer than the exact one is longer, too.
@@ -166,7 +171,7 @@ def judge(measured: Measurement) -> TaskResult:
         measured.sample_is_sufficient,
         may_be_zero=may_be_zero,
         longest=_longest(mean) / scale,
-        rejected=p_value < SIGNIFICANCE,
+        rejected=p_value < significance,
         factor=factor,
         max_error=error_interval[1],
     )

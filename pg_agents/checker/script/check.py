@@ -258,7 +258,9 @@ def _recorded(record: Record, geometry: Geometry) -> tuple[GradientSeries, float
         n_states, n_actions = record.policy.shape
         scores = np.zeros((len(outputs), n_states, n_actions))
         for i, update in enumerate(record.updates):
-            rows = slice(update.first, update.last) if update.rows is None else update.rows
+            rows = (
+                slice(update.first, update.last) if update.rows is None else update.rows
+            )
             states, actions = taken.state[rows], taken.action[rows]
             np.add.at(scores[i], (states, actions), 1.0)
             np.subtract.at(scores[i], states, record.policy[states])

@@ -113,7 +113,9 @@ def test_a_small_network_tells_a_projection() -> None:
     assert basis is not None and basis.shape == (S * A, 6)
     np.testing.assert_allclose(basis.T @ basis, np.eye(6), atol=1e-9)
     np.testing.assert_allclose(
-        record.updates[0].outputs.ravel(), basis @ (basis.T @ outputs.ravel()), atol=1e-9
+        record.updates[0].outputs.ravel(),
+        basis @ (basis.T @ outputs.ravel()),
+        atol=1e-9,
     )
 
 

@@ -15,7 +15,9 @@ def test_shapes_must_agree() -> None:
         hand_in(lambda p, o: o, [np.ones(2)], [np.ones(3)])
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-4)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-4)]
+)
 def test_numerical_derivatives_are_those_of_calculus(
     dtype: type, tolerance: float
 ) -> None:

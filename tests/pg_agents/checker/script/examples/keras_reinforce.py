@@ -44,4 +44,6 @@ for _ in range(40):
         loss = -tf.reduce_sum(taken * np.array(returns, np.float32))
     gradients = tape.gradient(loss, model.trainable_variables)
     if not hand_in(logits, model.get_weights(), gradients):
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        optimizer.apply_gradients(
+            zip(gradients, model.trainable_variables, strict=True)
+        )
