@@ -663,8 +663,8 @@ def slowest(reports: Mapping[str, Any]) -> str:
 def planted_lines(reports: Mapping[str, Any]) -> list[str]:
     """Returns the table of planted mistakes."""
     keys = {key: finding_keys(report) for key, report in reports.items()}
-    named = sum(key in found for key, found in keys.items())
-    misnamed = sum(bool(found) and key not in found for key, found in keys.items())
+    named = sum(found == {key} for key, found in keys.items())
+    misnamed = sum(bool(found) and found != {key} for key, found in keys.items())
     acquitted = sum(
         key != "right" and verdict_cells(report)[0] == "right"
         for key, report in reports.items()
@@ -774,20 +774,22 @@ def false_alarm_lines(counted: Mapping[str, Any]) -> list[str]:
     """Returns the counts of docs/false_alarms.json; see `proofs.false_alarms`."""
     lines, total = [], Counter[str]()
     for kind, what in (
-        ("end_to_end", "of losses through `check_policy_gradient`"),
+        ("formulas", "of losses whose formula is identified"),
+        ("means", "of losses with noise, decided by the mean of many gradients"),
         ("models", "of REINFORCE, and of A2C with an exact critic and no discount"),
-        ("at_once", "with all batches computed at once"),
     ):
         counts = Counter[str]()
         for verdicts in counted[kind]["verdicts"].values():
             counts.update(verdicts)
         total += counts
+        called = counts["wrong"] + counts["no gradient"]
         lines.append(
-            f'- {counts.total():,} runs {what}: {counts["wrong"]} "wrong", '
-            f'{counts["biased but aligned"]} "biased but aligned".'
+            f'- {counts.total():,} runs {what}: {called} "wrong", '
+            f'{counts["undecided"]} "undecided".'
         )
-    summary = f'Together {total["wrong"]} of {total.total():,} runs say "wrong"'
-    if not total["wrong"]:
+    called = total["wrong"] + total["no gradient"]
+    summary = f'Together {called} of {total.total():,} runs say "wrong"'
+    if not called:
         # Rule of three: with no event in n runs the rate is below 3/n.
         summary += f"; fewer than {3000 / total.total():.2g} in 1,000, with 95 %"
         summary += " confidence"

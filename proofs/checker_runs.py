@@ -12,13 +12,16 @@ from stable_baselines3 import A2C, PPO
 
 from pg_agents import REINFORCE, ActorCritic, check_policy_gradient
 from pg_agents.checker import CATALOGUE, CannotCheckError, GradientReport
+from pg_agents.checker.battery import battery
+from pg_envs import TabularEnv
 from tests.pg_agents.checker.heldout import HELD_OUT
-
-ID = "pg_envs:PGToy-Sequence-v0"
 
 
 def mistake_reports() -> dict[str, GradientReport | CannotCheckError]:
-    """Checks the right loss and every mistake of demos/pitfalls.py."""
+    """Checks the right loss and every mistake of demos/pitfalls.py on the battery.
+
+    Mistakes that a function cannot make are left out.
+    """
     torch.set_num_threads(1)
     reports = {"right": _report(pitfalls.right)}
     for mistake in CATALOGUE:
@@ -55,23 +58,24 @@ def _verdict(report: GradientReport | CannotCheckError) -> str:
 
 def agents() -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Yields label, model and arguments of the check; * marks exact settings."""
+    env = TabularEnv(battery()[0].mdp)
     exact: dict[str, Any] = {"weight_by_gamma_t": True, "gamma": 0.9, "seed": 0}
     exact["n_episodes"] = 8
-    yield "REINFORCE *", REINFORCE("MlpPolicy", ID, **exact), {}
-    leave_one_out = REINFORCE("MlpPolicy", ID, baseline="leave_one_out", **exact)
+    yield "REINFORCE *", REINFORCE("MlpPolicy", env, **exact), {}
+    leave_one_out = REINFORCE("MlpPolicy", env, baseline="leave_one_out", **exact)
     yield "REINFORCE *, leave-one-out", leave_one_out, {}
-    monte_carlo = ActorCritic("MlpPolicy", ID, max_grad_norm=None, **exact)
+    monte_carlo = ActorCritic("MlpPolicy", env, max_grad_norm=None, **exact)
     yield "ActorCritic *, Monte-Carlo returns", monte_carlo, {}
-    yield "REINFORCE, defaults", REINFORCE("MlpPolicy", ID, seed=0), {}
+    yield "REINFORCE, defaults", REINFORCE("MlpPolicy", env, seed=0), {}
     for algorithm in (A2C, PPO, TRPO):
         name = f"SB3's {algorithm.__name__}, defaults"
-        model = algorithm("MlpPolicy", ID, seed=0)
+        model = algorithm("MlpPolicy", env, seed=0)
         yield name, model, {"bootstrap": True}
         yield f"{name}, exact critic", model, {"critic": "exact", "bootstrap": True}
 
 
 def agent_reports() -> list[tuple[str, GradientReport]]:
-    """Checks agents on PGToy-Sequence-v0."""
+    """Checks agents on the battery."""
     torch.set_num_threads(1)
     reports = []
     for name, model, settings in agents():

@@ -165,8 +165,7 @@ def sample_gradients(
         callback = _begin(model, seed)
         for _ in range(n_updates):
             _update(model, callback)
-            drained = tap.pop_mean()
-            assert drained is not None
+            (drained,) = (step.gradient for step in tap.pop())
             gradients.append(-drained.double().numpy().reshape(weight.shape).T)
     sample = np.array(gradients)
     mean = _expectation(task, model)

@@ -126,8 +126,7 @@ def enumerated_moments(
         ):
             play(model, env, scripts, callback)
             model.train()
-            drained = tap.pop_mean()
-            assert drained is not None
+            (drained,) = (step.gradient for step in tap.pop())
             # The loss is minus the objective.
             gradient = -drained.double().numpy().reshape(task.logits.T.shape).T
             mean += probability * gradient

@@ -292,14 +292,12 @@ def test_solving_is_compared_with_ppos_median() -> None:
 
 
 def test_false_alarms_are_bounded_by_the_rule_of_three() -> None:
-    verdicts = {"a loss": {"unbiased": 500, "biased but aligned": 1}}
-    kinds = ("end_to_end", "models", "at_once")
+    verdicts = {"a loss": {"right": 500, "undecided": 1}}
+    kinds = ("formulas", "means", "models")
     counted = {kind: {"verdicts": verdicts} for kind in kinds}
     lines = make_pages.false_alarm_lines(counted)
-    assert lines[0].endswith(
-        "501 runs of losses through `check_policy_gradient`: 0 "
-        '"wrong", 1 "biased but aligned".'
-    )
+    assert lines[0].startswith("- 501 runs of losses whose formula is identified")
+    assert lines[0].endswith('0 "wrong", 1 "undecided".')
     bound = f"{3000 / 1503:.2g} in 1,000, with 95 % confidence."
     assert lines[-1].endswith(bound) and '0 of 1,503 runs say "wrong"' in lines[-1]
     verdicts["a loss"]["wrong"] = 1

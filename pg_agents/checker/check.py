@@ -43,6 +43,8 @@ from pg_envs import TabularMDP
 # Calls whose gradients a formula is fitted to.
 _N_RECORDED = 96
 _N_EPISODES = 8_192
+# A policy with short episodes, and all actions in all states.
+_POLICY_SEED = 5
 # Fewest gradients for an estimate of their covariance.
 _MIN_BATCHES = 256
 
@@ -145,9 +147,9 @@ def check_policy_gradient(
     if n_episodes is not None:
         check_count("n_episodes", n_episodes)
         n_episodes = operator.index(n_episodes)
-    is_model = isinstance(subject, OnPolicyAlgorithm)
+    model = subject if isinstance(subject, OnPolicyAlgorithm) else None
     if gamma is None:
-        gamma = float(subject.gamma) if is_model else DEFAULT_GAMMA
+        gamma = DEFAULT_GAMMA if model is None else float(model.gamma)
     tasks = _tasks(subject, env, policy, gamma, horizon, bootstrap)
     started = time.perf_counter()
     # Functions and policies may draw random numbers.
@@ -159,20 +161,24 @@ def check_policy_gradient(
         torch.manual_seed(seed)
         np.random.seed(seed)
         subjects: Sequence[FunctionSubject | ModelSubject]
-        if is_model:
+        if model is not None:
             subjects = [
-                ModelSubject(subject, task, n_episodes, seed, critic == "exact")
+                ModelSubject(model, task, n_episodes, seed, critic == "exact")
                 for task in tasks
             ]
         else:
-            n_batches = max(-(-(n_episodes or _N_EPISODES) // batch_size), _MIN_BATCHES)
+            n_batches = -(-(n_episodes or _N_EPISODES) // batch_size)
+            n_batches = max(n_batches, _MIN_BATCHES)
             plan = SamplePlan(
                 _N_RECORDED, n_batches * batch_size, batch_size, n_envs, seed
             )
-            # States of all tasks share observations: a memory of another task's episodes
-            # is no error, but found as such.
+            # States of all tasks share observations: a memory of another task's
+            # episodes is no error, but found as such.
             observations = np.concatenate([task.mdp.observations for task in tasks])
-            policy = policy or TablePolicy(observations, tasks[0].mdp.n_actions)
+            policy = policy or TablePolicy(
+                observations, tasks[0].mdp.n_actions, _POLICY_SEED
+            )
+            assert not isinstance(subject, OnPolicyAlgorithm)
             subjects = [
                 FunctionSubject(
                     subject,
@@ -189,8 +195,8 @@ def check_policy_gradient(
 
 def assert_policy_gradient(
     subject: Subject | OnPolicyAlgorithm,
-    *arguments: Any,  # noqa: ANN401
-    **settings: Any,  # noqa: ANN401
+    *arguments: Any,
+    **settings: Any,
 ) -> GradientReport:
     """Checks a policy gradient in a test.
 
@@ -259,6 +265,9 @@ def _spaces_of(policy: nn.Module) -> tuple[int, spaces.Space[Any]]:
     Raises:
         CannotCheckError: if its first layer is neither linear nor an embedding.
     """
+    if isinstance(policy, TablePolicy):
+        shape = tuple(policy.observations.shape[1:])
+        return policy.logits.shape[1], spaces.Box(-1.0, 1.0, shape)
     for layer in policy.modules():
         if isinstance(layer, nn.Linear):
             space: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (layer.in_features,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from pg_agents.checker.formula import Formula
 from pg_agents.checker.geometry import Geometry
 from pg_agents.checker.identify import Identification, identify
 from pg_agents.checker.mistakes import MISTAKES
@@ -42,13 +43,16 @@ class TaskSubject(Protocol):
     is_random: bool
 
     @property
-    def notes(self) -> tuple[str, ...]: ...
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the report."""
 
     @property
-    def n_recorded(self) -> int: ...
+    def n_recorded(self) -> int:
+        """Number of episodes that `record` samples."""
 
     @property
-    def n_measured(self) -> int: ...
+    def n_measured(self) -> int:
+        """Number of episodes that `measure` samples."""
 
     def record(self, progress: Progress) -> Record:
         """Returns a few decoded gradients, for the search of a formula."""
@@ -82,7 +86,8 @@ def conclude(
     records = [subject.record(progress) for subject in subjects]
     found = _identified(records)
     results, measured = _results(subjects, records, found, seed, progress)
-    findings, ties = _findings(found), ()
+    findings = _findings(found)
+    ties: tuple[str, ...] = ()
     if found is not None:
         ties = tuple(" + ".join(p.title for p in tie) for tie in found.ties)
     elif any(m.stateful for m in measured):
@@ -96,7 +101,7 @@ def conclude(
         subject=name,
         target=target,
         verdict=_verdict(results, found, target),
-        formula=None if found is None else str(found.formula),
+        formula=None if found is None else described(found.formula),
         residual=None if found is None else found.residual,
         findings=findings,
         ties=ties,
@@ -121,11 +126,14 @@ def _results(
             return simulated, []
     progress.start(sum(subject.n_measured for subject in subjects))
     measured = [subject.measure(progress) for subject in subjects]
-    results = tuple(
-        _confirmed(judge(m), lambda s=subject: s.measure(progress, repeat=1))
-        for subject, m in zip(subjects, measured, strict=True)
-    )
-    return results, measured
+    results = []
+    for subject, first in zip(subjects, measured, strict=True):
+
+        def again(subject: TaskSubject = subject) -> Measurement:
+            return subject.measure(progress, repeat=1)
+
+        results.append(_confirmed(judge(first), again))
+    return tuple(results), measured
 
 
 def _simulated(
@@ -230,6 +238,73 @@ def _findings(found: Identification | None) -> tuple[Finding, ...]:
     if found.explanation:
         findings.append(Finding("factor", "length", "factor", found.explanation))
     return tuple(findings)
+
+
+_CREDITS = {
+    "to_go": "G_t",
+    "episode": "G of the episode",
+    "immediate": "r_t",
+    "td": "r_t + g V(s')",
+    "n_step": "the n-step return",
+    "lambda": "the lambda-return",
+    "bootstrapped": "G_t, bootstrapped at the end of the window",
+    "value": "V(s_t)",
+    "one": "1",
+}
+
+
+# Parts that are mentioned where they are not as usual.
+_NAMED_OPTIONS = (
+    "rewards",
+    "ends",
+    "bootstrap",
+    "successor",
+    "order",
+    "transform",
+    "steps",
+    "data",
+    "entropy",
+)
+
+
+def described(formula: Formula | None) -> str:
+    """Returns a formula in words: what multiplies what, and over what it is averaged.
+
+    Options without words of their own are given by name.
+    """
+    if formula is None:
+        return ""
+
+    def words(option: str) -> str:
+        return option.replace("_", " ")
+
+    credit = _CREDITS.get(formula.credit, words(formula.credit))
+    if formula.baseline != "none":
+        credit += f" - {words(formula.baseline)}"
+    if formula.scale != "none":
+        credit = f"({credit}) / deviation over the {words(formula.scale)}"
+    discount = {"none": "", "gamma_t": "g^t "}.get(
+        formula.discount, f"{words(formula.discount)} "
+    )
+    score = {"log_prob": "grad log pi(a_t|s_t)"}.get(
+        formula.score, f"the gradient of {words(formula.score)}"
+    )
+    per = {"sum": "summed", "episodes": "per episode", "steps": "per step"}.get(
+        formula.reduction, words(formula.reduction)
+    )
+    numbers = f"g = {float(formula.gamma):g}"
+    if formula.credit == "lambda":
+        numbers += f", lambda = {float(formula.lam):g}"
+    if formula.credit == "n_step":
+        numbers += f", n = {formula.n}"
+    usual = Formula()
+    others = [
+        f"{words(name)}: {words(str(getattr(formula, name)))}"
+        for name in _NAMED_OPTIONS
+        if getattr(formula, name) != getattr(usual, name)
+    ]
+    text = f"{discount}[{credit}] {score}, {per}; {numbers}"
+    return "; ".join([text, *others]) + "."
 
 
 def catalogue_finding(key: str) -> Finding:

@@ -154,7 +154,7 @@ class PolicyReader:
         return torch.log_softmax(found, dim=-1)
 
     def outputs(self) -> Tensor:
-        """Returns logits of all states, `[S, A]`: the policy's own where it has some."""
+        """Returns logits of all states, `[S, A]`: the policy's own if it has some."""
         found = _distribution(self._call())
         if self._kind == "logits":
             assert isinstance(found, Tensor)
@@ -163,7 +163,7 @@ class PolicyReader:
         return log_probs - log_probs.mean(dim=-1, keepdim=True)
 
     def values(self) -> Tensor | None:
-        """Returns the values of all states, `[S]`; None unless the policy gives some."""
+        """Returns the values of all states, `[S]`; None if the policy gives none."""
         found = self._call()
         if not isinstance(found, tuple) or len(found) < 2:
             return None
@@ -408,7 +408,7 @@ class FunctionSubject:
         )
 
     def _find_randomness(self, steps: Steps) -> None:
-        """Compares calls with the same batch, with and without the same random state."""
+        """Compares calls with one batch, with and without the same random state."""
         gradients = []
         state = torch.get_rng_state(), np.random.get_state()
         for same in (True, True, False):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,7 @@ _SCREEN_RESIDUAL = 2e-3
 _SCREEN_ROWS = 120
 _VERIFY_ROWS = 4_000
 _UNKNOWNS_ROWS = 600
+_MIN_NUMBERS = 20
 _MAX_PROJECTIONS = 48
 _GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
 _LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
@@ -195,9 +196,10 @@ def traits_of(records: Sequence[Record], frame: Frame) -> Traits:
     )
 
 
-def advantage_options(traits: Traits, mistakes: int) -> list[Formula]:
+@cache
+def advantage_options(traits: Traits, mistakes: int) -> tuple[Formula, ...]:
     """Returns all choices of credit, baseline and scale with a number of mistakes."""
-    return [
+    return tuple(
         replace(credit, baseline=baseline, scale=scale, ddof=ddof, transform=transform)
         for credit in _credits(traits, mistakes)
         for baseline, scale, ddof, transform in _centrings(traits, credit)
@@ -206,7 +208,7 @@ def advantage_options(traits: Traits, mistakes: int) -> list[Formula]:
         + cost("scale", scale)
         + cost("transform", transform)
         == mistakes
-    ]
+    )
 
 
 def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
@@ -256,6 +258,10 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
     if traits.truncation:
         bootstraps.insert(1, "terminated")
     successors = ["true", "seen", "same", "same_always", "none"]
+    if traits.one_step:
+        # Masks of other steps and ends of windows mean nothing there.
+        bootstraps = [b for b in bootstraps if b in ("both", "terminated", "ignored")]
+        successors = ["true", "seen", "same_always"]
     for reward in ("raw", "clipped"):
         for order in orders:
             for bootstrap in bootstraps:
@@ -340,7 +346,7 @@ def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int,
                 yield baseline, scale, ddof, "none"
         for transform in ("int", "round") if transforms else ():
             yield baseline, "window", 1, transform
-    if traits.critic:
+    if traits.critic and credit.credit not in ("episode", "window"):
         for over in ("window", "episode"):
             for ddof in (1, 0):
                 yield "value", "none", ddof, f"standardized_{over}"
@@ -362,7 +368,8 @@ def _usual_centrings(traits: Traits) -> Iterator[tuple[str, str, int, str]]:
         yield "time_mean", "none", 1, "none"
 
 
-def multiplier_options(traits: Traits, mistakes: int) -> list[Formula]:
+@cache
+def multiplier_options(traits: Traits, mistakes: int) -> tuple[Formula, ...]:
     """Returns choices of discount, reduction, steps and score with some mistakes."""
     discounts = ["none", "gamma_t", "task_gamma_t", "gamma_2t", "window"]
     reductions_ = ["sum", "steps", "episodes"]
@@ -413,7 +420,7 @@ def multiplier_options(traits: Traits, mistakes: int) -> list[Formula]:
                 "softmax_over_batch",
                 "softmax_over_batch_normalized",
             ]
-    return [
+    return tuple(
         Formula(discount=discount, reduction=reduction, steps=step, score=score)
         for discount in discounts
         for reduction in reductions_
@@ -424,7 +431,7 @@ def multiplier_options(traits: Traits, mistakes: int) -> list[Formula]:
         + cost("steps", step)
         + cost("score", score)
         == mistakes
-    ]
+    )
 
 
 def data_options(traits: Traits) -> list[str]:
@@ -571,32 +578,34 @@ class _Search:
             kinds = [
                 k for k in kinds if k in ("window", "chunks", "resets", "stale_rewards")
             ]
-        options = [
-            (advantage_options(self.traits, i), multiplier_options(self.traits, i))
-            for i in range(2)
-        ]
-        for refine in (False, True):
-            for mistakes in range(2):
-                for data in kinds:
-                    left = mistakes - cost("data", data)
-                    if left < 0 or (self.fits and self._fewest() <= 0):
-                        continue
-                    for a in range(left + 1):
-                        shapes, factors = options[a][0], options[left - a][1]
-                        if data.startswith(("memory", "stale")):
-                            # What is not cleared is often summed as one episode.
-                            shapes = [*shapes, *_leaking(shapes)]
-                        self._level(data, shapes, factors, refine)
-                if self.fits and self._fewest() <= mistakes:
-                    return self._result()
-                if mistakes == 0 and not refine and not self.fits:
-                    self._unknowns(mistakes=0)
-            if not self.fits and not refine:
-                self._unknowns(mistakes=1)
-            if self.fits:
+        # Usual gammas and lambdas first, then those between them; right formulas first.
+        for mistakes, refine in ((0, False), (0, True), (1, False), (1, True)):
+            if refine:
+                self.gammas = self.all_gammas
+            elif self.known_gamma:
+                self.gammas = self.own_gammas
+            self._search(kinds, mistakes, refine)
+            if self.fits and self._fewest() <= mistakes:
                 break
-            self.gammas = self.all_gammas
+            if not self.fits and not refine:
+                self._unknowns(mistakes)
+            if self.fits and mistakes:
+                break
         return self._result()
+
+    def _search(self, kinds: Sequence[str], mistakes: int, refine: bool) -> None:
+        """Screens all formulas with a number of mistakes."""
+        for data in kinds:
+            left = mistakes - cost("data", data)
+            if left < 0 or (self.fits and self._fewest() <= 0):
+                continue
+            for a in range(left + 1):
+                shapes = list(advantage_options(self.traits, a))
+                factors = multiplier_options(self.traits, left - a)
+                if data.startswith(("memory", "stale")):
+                    # What is not cleared is often summed as one episode.
+                    shapes += _leaking(shapes)
+                self._level(data, shapes, factors, refine)
 
     def _unknowns(self, mistakes: int) -> None:
         """Tries formulas with unknown numbers, on one record and then on all."""
@@ -607,6 +616,12 @@ class _Search:
         if mistakes:
             kinds = [fit_probabilities, fit_resampled]
         tried = [(kind, f) for f in usual(frame, gammas, False) for kind in kinds]
+        if self.traits.critic:
+            tried += [
+                (kind, replace(f, baseline="value"))
+                for f in usual(frame, gammas, True)
+                for kind in kinds
+            ]
         if not mistakes:
             tried += [(fit_values, f) for f in usual(frame, gammas, False)]
             if self.known_gamma or not self.traits.critic:
@@ -686,7 +701,11 @@ class _Search:
         return 0 if ranks[0] > 0.6 * max(ranks) else int(np.argmax(ranks))
 
     def _level(
-        self, data: str, shapes: list[Formula], factors: list[Formula], refine: bool
+        self,
+        data: str,
+        shapes: Sequence[Formula],
+        factors: Sequence[Formula],
+        refine: bool,
     ) -> None:
         """Screens all combinations, and verifies those that fit.
 
@@ -946,7 +965,10 @@ def _critic_is_exact(record: Record) -> bool:
 
 
 def _some(record: Record, all_windows: list[Window], rows: int) -> list[Window]:
-    """Returns windows from the whole record, with about the given number of rows."""
+    """Returns windows from the whole record, with about the given number of rows.
+
+    There are more if they have too few independent numbers together.
+    """
     usable = [
         w
         for w in all_windows
@@ -955,13 +977,17 @@ def _some(record: Record, all_windows: list[Window], rows: int) -> list[Window]:
     # Long windows, such as those of a memory that grows, only if there are no others.
     sizes = [len(w.index) for w in usable]
     limit = max(rows, min(sizes, default=0))
-    chosen, total = [], 0
+    per_state = max(record.policy.shape[1] - 1, 1)
+    chosen, n_rows, n_numbers = [], 0, 0
     for i in np.random.default_rng(0).permutation(len(usable)):
         if sizes[i] > limit:
             continue
-        chosen.append(usable[i])
-        total += len(usable[i].index)
-        if total >= rows:
+        window = usable[i]
+        chosen.append(window)
+        n_rows += sizes[i]
+        used = window.scored[window.times > 0]
+        n_numbers += per_state * len(np.unique(record.transitions.state[used]))
+        if n_rows >= rows and n_numbers >= _MIN_NUMBERS:
             break
     return sorted(chosen, key=lambda w: w.update)
 
@@ -972,8 +998,8 @@ def _refine(screen: Screen, formula: Formula) -> Formula | None:
     vectors = directions(frame, formula.score)
     gamma, lam, best = formula.gamma, formula.lam, np.inf
     width, lam_width = 0.06, 0.12 if formula.credit == "lambda" else 0.0
-    shifts = np.linspace(-1.0, 1.0, 9)
-    for _ in range(14):
+    shifts = np.linspace(-1.0, 1.0, 5)
+    for _ in range(16):
         gammas = np.unique(np.clip(gamma + width * shifts, 0.0, 1.0))
         lams = np.unique(np.clip(lam + lam_width * shifts, 0.0, 1.0))
         grid = np.array([(g, x) for g in gammas for x in lams])
@@ -993,7 +1019,7 @@ def _refine(screen: Screen, formula: Formula) -> Formula | None:
         i = int(residual.argmin())
         best = float(residual[i])
         gamma, lam = (float(x) for x in grid[i])
-        width, lam_width = width * 0.4, lam_width * 0.4
+        width, lam_width = width * 0.5, lam_width * 0.5
         if best > 0.2 and width < 0.01:
             return None
     if best > _SCREEN_RESIDUAL:

@@ -454,7 +454,8 @@ class _Rounds(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         # Our own buffers mark the steps of environments that wait for others.
-        recorded = getattr(self.model.rollout_buffer, "recorded", None)
+        model: Any = self.model
+        recorded = getattr(model.rollout_buffer, "recorded", None)
         self._recorded = None if recorded is None else np.array(recorded, np.bool_)
 
     def _end_round(self) -> None:
@@ -505,10 +506,10 @@ def _follow_mini_batches(copy: Any, recorder: GradientRecorder) -> None:  # noqa
 
     They are numbered as the environments take them: by step, then by environment.
     """
-    buffer = copy.rollout_buffer
-    take = getattr(buffer, "_get_samples", None)
-    if type(buffer) is not RolloutBuffer or take is None:
+    buffer: Any = copy.rollout_buffer
+    if type(copy.rollout_buffer) is not RolloutBuffer:
         return
+    take = buffer._get_samples
 
     def take_and_tell(indices: NDArray[np.int64], *args: Any) -> Any:  # noqa: ANN401
         # SB3's are numbered by environment, then by step.

@@ -231,12 +231,6 @@ _OWN: Mapping[str, tuple[Kind, str, str]] = {
         "A square or an absolute value of the advantage reinforces bad actions like "
         "good ones.",
     ),
-    "discount_across_episodes": (
-        "mistake",
-        "gamma^t counted through all episodes",
-        "The exponent of the discount is not reset when an episode ends, so that later "
-        "episodes of the update hardly count.",
-    ),
     "first_step_lost": (
         "mistake",
         "first step lost",
@@ -264,12 +258,6 @@ _OWN: Mapping[str, tuple[Kind, str, str]] = {
         "Steps of episodes that the window cuts off are not learnt from, so that short "
         "episodes are over-represented.",
     ),
-    "logit": (
-        "mistake",
-        "logit instead of log-probability",
-        "The loss takes the network's output for the action without normalising it: "
-        "outputs of the other actions are not lowered in turn.",
-    ),
     "p_log_p": (
         "mistake",
         "p log p instead of log p",
@@ -280,12 +268,6 @@ _OWN: Mapping[str, tuple[Kind, str, str]] = {
         "mistake",
         "score divided by the probability",
         "An importance weight 1/pi is applied although the actions were drawn from pi.",
-    ),
-    "squared_error": (
-        "mistake",
-        "squared error instead of the log-likelihood",
-        "The squared distance between probabilities and the action taken has another "
-        "gradient than the log-likelihood.",
     ),
     "late_window": (
         "departure",
@@ -330,7 +312,7 @@ def key_of(field: str, option: str) -> str | None:
 
 def part_of(key: str) -> Part:
     """Returns the part with a key."""
-    if key in _OWN:
+    if key not in MISTAKES:
         kind, title, text = _OWN[key]
         return Part(key, kind, title, text)
     mistake = MISTAKES[key]

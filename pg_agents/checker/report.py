@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import textwrap
@@ -200,7 +201,7 @@ class GradientReport:
         elif not self.right and self.verdict != "undecided":
             lines += _paragraph("It is none of the mistakes that are known here.")
         if self.formula is not None:
-            lines += _paragraph(self.formula)
+            lines += _paragraph(f"Its gradient: {self.formula}")
         return lines
 
     def _finding_blocks(self) -> list[list[str]]:
@@ -216,7 +217,7 @@ class GradientReport:
             block = _paragraph(f"{title}: {finding.explanation}")
             if i >= _MAX_EXPLAINED:
                 block = _paragraph(f"{title}.")
-            elif finding.wrong and i == 0:
+            elif finding.wrong and i == 0 and not self.right:
                 block += _code("wrong", finding.wrong) + _code("right", finding.right)
             blocks.append(block)
         table = self.worst.table
@@ -244,14 +245,14 @@ def _distance(task: TaskResult) -> float:
 
 def _rounded(number: int) -> int:
     """Rounds up to two digits."""
-    unit = 10 ** max(0, len(str(number)) - 2)
+    unit = int(10 ** max(0, len(str(number)) - 2))
     return -(-number // unit) * unit
 
 
 def _results_lines(tasks: tuple[TaskResult, ...]) -> list[str]:
     lines = [
-        f"  {'task':17} {'direction':11} {'cosine':>7} {'error':>8} {'95 % interval':>19}"
-        f" {'length':>8}"
+        f"  {'task':17} {'direction':11} {'cosine':>7} {'error':>8} "
+        f"{'95 % interval':>19} {'length':>8}"
     ]
     for task in tasks:
         cosine = error = interval = "-"
@@ -263,8 +264,8 @@ def _results_lines(tasks: tuple[TaskResult, ...]) -> list[str]:
                 # 90 degrees or more from the exact gradient.
                 error = interval = "-"
         lines.append(
-            f"  {task.task[:17]:17} {_DIRECTION[task.verdict]:11} {cosine:>7} {error:>8}"
-            f" {interval:>19} {task.length:8.3g}"
+            f"  {task.task[:17]:17} {_DIRECTION[task.verdict]:11} {cosine:>7} "
+            f"{error:>8} {interval:>19} {task.length:8.3g}"
         )
     return lines
 
@@ -284,7 +285,8 @@ def _state_lines(task: str, table: StateTable) -> list[str]:
     lines.append(f"  {'state':>7} {'action':>7} {'exact':>9} {'found':>9} {'+-':>8}")
     for state, action, exact, found, deviation in table.rows(_MAX_ROWS):
         lines.append(
-            f"  {state:7} {action:7} {exact:+9.3f} {found:+9.3f} {1.96 * deviation:8.3f}"
+            f"  {state:7} {action:7} {exact:+9.3f} {found:+9.3f} "
+            f"{1.96 * deviation:8.3f}"
         )
     return lines
 
@@ -309,7 +311,7 @@ def draw_report(report: GradientReport) -> Figure:
 
     n_tasks = len(report.tasks)
     figure, panels = new_figure(4.2 * n_tasks + 0.6, 4.2, n_tasks, share=False)
-    for axes, task in zip(np.atleast_1d(panels), report.tasks, strict=True):
+    for axes, task in zip(panels, report.tasks, strict=True):
         _draw_task(axes, task)
     title = f"{report.subject}: {report.verdict} ({report.target})"
     figure.suptitle(
@@ -332,9 +334,7 @@ def _draw_task(axes: Axes, task: TaskResult) -> None:
     n_actions = table.exact.shape[1]
     rows = table.rows(_MAX_BARS)
     # A gap between states.
-    x = np.cumsum(
-        [0.0] + [1.0 + (a[0] != b[0]) for a, b in zip(rows, rows[1:], strict=False)]
-    )
+    x = np.cumsum([0.0] + [1.0 + (a[0] != b[0]) for a, b in itertools.pairwise(rows)])
     exact, found, deviation = (np.array([row[i] for row in rows]) for i in (2, 3, 4))
     axes.axhline(0.0, color="#bbbbbb", lw=0.8)
     axes.bar(x, exact, width=0.8, color=PALETTE[5], label="exact")

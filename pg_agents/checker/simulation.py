@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,13 @@ from pg_agents.checker.formula import (
     Frame,
     advantages,
     directions,
+    entropy_columns,
     multiplier,
     windows,
 )
 from pg_agents.checker.geometry import Geometry
-from pg_agents.checker.identify import Identification, entropy_columns
-from pg_agents.checker.record import IntArray, Record, Transitions, Update
+from pg_agents.checker.identify import Identification
+from pg_agents.checker.record import BoolArray, IntArray, Record, Transitions, Update
 from pg_agents.checker.statistics import GradientSeries
 from pg_agents.checker.task import Array, Task
 from pg_envs import oracle
@@ -61,7 +63,7 @@ def simulate(
     record: Record,
     geometry: Geometry,
     n_steps: int,
-    seed: Sequence[int],
+    seed: int | Sequence[int],
 ) -> tuple[GradientSeries, float] | None:
     """Samples gradients of a formula in windows like those of a record.
 
@@ -81,7 +83,7 @@ def simulate(
     layout = _layout(record)
     if formula is None or layout is None or formula.data not in ("window", "late"):
         return None
-    rng = np.random.default_rng([*seed, 5])
+    rng = np.random.default_rng([*np.atleast_1d(seed), 5])
     per_chunk = min(n_steps, _CHUNK_ROWS)
     rows, controls, n_episodes = [], [], 0.0
     for _ in range(max(1, round(n_steps / per_chunk))):
@@ -153,7 +155,7 @@ def _layout_of_windows(record: Record) -> _Layout | None:
     return None
 
 
-def _is_complete(time: IntArray, done: Array, env: IntArray) -> bool:
+def _is_complete(time: IntArray, done: BoolArray, env: IntArray) -> bool:
     """Whether the rows of each environment are complete episodes."""
     order = np.argsort(env, kind="stable")
     time, done, env = time[order], done[order], env[order]
@@ -285,8 +287,16 @@ def _chains(
         truncated = ~step.terminated & (time == task.horizon - 1)
         if t >= burn_in * length:
             rows.append(
-                (state, action, reward, step.state, step.terminated, truncated)
-                + (episode.copy(), time)
+                (
+                    state,
+                    action,
+                    reward,
+                    step.state,
+                    step.terminated,
+                    truncated,
+                    episode.copy(),
+                    time,
+                )
             )
         done = step.terminated | truncated
         state = np.where(done, initial_state(tables, draws[4]), step.state)
@@ -294,7 +304,7 @@ def _chains(
         episode[done] = n_episodes + np.arange(done.sum())
         n_episodes += int(done.sum())
 
-    def ordered(columns: tuple[np.ndarray, ...]) -> np.ndarray:  # type: ignore[type-arg]
+    def ordered(columns: Sequence[Any]) -> Any:  # noqa: ANN401
         """From `[T][C * N]` to chain by chain, step by step, env by env."""
         table = np.array(columns).reshape(len(columns), _N_CHAINS, n_envs)
         return table.transpose(1, 0, 2).reshape(-1)
@@ -310,10 +320,12 @@ def _chains(
 
 
 def _taken(transitions: Transitions, order: IntArray) -> Transitions:
-    columns = {f.name: getattr(transitions, f.name) for f in fields(Transitions)}
-    return Transitions(
-        **{n: None if c is None else c[order] for n, c in columns.items()}
-    )
+    columns: dict[str, Any] = {
+        field.name: getattr(transitions, field.name)[order]
+        for field in fields(Transitions)
+        if getattr(transitions, field.name) is not None
+    }
+    return Transitions(**columns)
 
 
 def _controls(record: Record, layout: _Layout, geometry: Geometry) -> Array:

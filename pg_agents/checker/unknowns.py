@@ -178,9 +178,10 @@ def fit_values(frame: Frame, formula: Formula) -> UnknownFit | None:
     coefficients, residual = solved
     if name != "none":
         coefficients, entropy = coefficients[:-1], float(coefficients[-1])
-    size = np.linalg.norm(coefficients[0] * x)
-    if size < _MIN_SHARE * np.linalg.norm(frame.target):
-        # Values alone explain the gradient.
+    least = _MIN_SHARE * np.linalg.norm(frame.target)
+    of_values = np.einsum("q,qum->um", coefficients[1:], np.array(columns))
+    if min(np.linalg.norm(coefficients[0] * x), np.linalg.norm(of_values)) < least:
+        # Values or rewards alone explain the gradient.
         return None
     formula = replace(formula, entropy=name)
     values = coefficients[1:] / coefficients[0]

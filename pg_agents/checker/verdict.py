@@ -59,16 +59,16 @@ class StateTable:
         """
         difference = np.abs(self.estimated - self.exact)
         worst = np.argsort(-difference, axis=None, kind="stable")[:n]
-        entries = sorted(
-            tuple(map(int, np.unravel_index(i, difference.shape))) for i in worst
-        )
+        entries = [divmod(int(i), difference.shape[1]) for i in sorted(worst)]
         return [
             (
-                s,
-                o,
-                *(float(t[s, o]) for t in (self.exact, self.estimated, self.deviation)),
+                state,
+                output,
+                float(self.exact[state, output]),
+                float(self.estimated[state, output]),
+                float(self.deviation[state, output]),
             )
-            for s, o in entries
+            for state, output in entries
         ]
 
 

@@ -3,7 +3,11 @@
 Each is a function `(batch, policy) -> loss` with what is true about it: whether its
 expectation is the exact gradient up to a positive factor, whether a documented
 algorithm does the same, and which names of the catalogue describe it. They were
-written apart from the candidates, and before the candidates were run on them.
+written apart from the candidates, and before the candidates were run on them. Where the
+catalogue got an entry later that describes one of them (seven of them: a squared error,
+the sign of the advantage, the next value as baseline, no return, a discount that runs
+on, a number of the batch as scale, a scale for each update), its key was added to the
+names.
 
 Sources, as marked at each loss:
 
@@ -1248,6 +1252,7 @@ def cut_to_shortest(batch: EpisodeBatch, policy: Any) -> Any:
 @held_out(
     "A mean over the padded matrix: divides by the longest episode.",
     "students",
+    "gradient_clipped",
     small=True,
 )
 def mean_over_padding(batch: EpisodeBatch, policy: Any) -> Any:

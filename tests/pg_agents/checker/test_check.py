@@ -20,7 +20,6 @@ from pg_agents.checker import (
     GradientReport,
     assert_policy_gradient,
 )
-from pg_agents.checker.function_subject import TablePolicy
 from pg_envs import TabularEnv, TabularMDP, mdp_from_env, sequence_mdp
 from proofs.unbiased_losses import LOSSES, discounted_to_go, loss_of
 
@@ -216,7 +215,8 @@ def test_env_may_be_an_mdp_an_environment_or_an_id() -> None:
 
 def gather_loss(batch: EpisodeBatch, log_probs: Tensor) -> Tensor:
     chosen = log_probs.gather(1, batch.actions[:, None])[:, 0]
-    return -(discounted_to_go(batch) * chosen).sum() / len(batch)
+    loss: Tensor = -(discounted_to_go(batch) * chosen).sum() / len(batch)
+    return loss
 
 
 def network(*head: nn.Module, n_inputs: int = 4, n_actions: int = 2) -> nn.Module:
@@ -280,7 +280,8 @@ def test_tuples_of_policy_and_value_are_taken() -> None:
         advantages = batch.gamma**batch.time * (returns - values[:, 0].detach())
         chosen = torch.log_softmax(logits, 1).gather(1, batch.actions[:, None])[:, 0]
         value_loss = (values[:, 0] - returns).square().mean()
-        return -(advantages * chosen).sum() / len(batch) + value_loss
+        loss: Tensor = -(advantages * chosen).sum() / len(batch) + value_loss
+        return loss
 
     report = check_policy_gradient(loss, policy=TwoHeads())
     assert report.right and report.formula is not None

@@ -62,8 +62,8 @@ def test_too_much_noise_is_undecided_and_says_how_much_more_is_needed(
 def test_no_cosine_is_given_where_the_gradient_may_be_zero() -> None:
     for noise in (0.5, 20.0):
         result = judge(measurement([0.0, 0.0], noise))
-        assert result.cosine is result.cosine_interval is None
-        assert result.error is result.error_interval is None
+        assert result.cosine is None and result.cosine_interval is None
+        assert result.error is None and result.error_interval is None
 
 
 def test_an_insufficient_sample_is_undecided() -> None:
