@@ -712,7 +712,7 @@ def held_out_lines(reports: Mapping[str, Any]) -> list[str]:
         "",
         f"- Right losses called wrong: {verdicts['accused']}. Others called right: "
         f"{verdicts['acquitted']}, and {verdicts['missed']} with a bias below 5 %. "
-        f"Undecided: {verdicts['undecided']}.",
+        f"Undecided: {verdicts['undecided']}. Refused: {verdicts['refused']}.",
         f"- Names: {asserted} asserted, {names['right']} of them right.",
         f"- Time: {slowest(reports)}.",
         "",

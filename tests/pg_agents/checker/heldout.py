@@ -3,11 +3,12 @@
 Each is a function `(batch, policy) -> loss` with what is true about it: whether its
 expectation is the exact gradient up to a positive factor, whether a documented
 algorithm does the same, and which names of the catalogue describe it. They were
-written apart from the candidates, and before the candidates were run on them. Where the
-catalogue got an entry later that describes one of them (seven of them: a squared error,
-the sign of the advantage, the next value as baseline, no return, a discount that runs
-on, a number of the batch as scale, a scale for each update), its key was added to the
-names.
+written apart from the candidates, and before the candidates were run on them. The
+catalogue later got entries that describe eight of them (a squared error, the sign of
+the advantage, the next value as baseline, no return, a discount that runs on, a number
+of the batch as scale, a scale for each update); these keys were added to the names. One
+loss that was meant to be biased turned out not to be, by the checker's verdict and then
+by proof.
 
 Sources, as marked at each loss:
 
@@ -37,6 +38,7 @@ from torch.nn import functional
 from pg_agents.checker import Episode, EpisodeBatch
 
 Loss = Callable[[EpisodeBatch, Any], Any]
+Judgement = Literal["agrees", "accused", "acquitted", "missed", "refused", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,20 @@ class HeldOut:
 
     def judge_verdict(
         self, verdict: str, target: Literal["exact", "algorithm"] = "exact"
-    ) -> Literal["agrees", "accused", "acquitted", "missed", "undecided"]:
-        """Returns whether a verdict agrees with the truth; `"missed"` is a small bias.
+    ) -> Judgement:
+        """Returns whether a verdict agrees with the truth.
+
+        `"accused"`: right, and called wrong. `"acquitted"`: the other way round;
+        `"missed"` if the bias is small. `"refused"`: not checked, though it could be.
 
         Args:
-            verdict: that of the report; any text but `"right"` and `"undecided"` says
-                that the loss is not right.
+            verdict: that of the report, or `"could not be checked"`.
             target: what the report compares with.
         """
         if verdict == "undecided":
             return "undecided"
+        if verdict == "could not be checked":
+            return "agrees" if self.exact == "cannot" else "refused"
         impossible = self.exact in ("zero", "cannot")
         truth = (
             self.algorithm if target == "algorithm" and not impossible else self.exact
@@ -1352,8 +1358,8 @@ def longest_episode(batch: EpisodeBatch, policy: Any) -> Any:
 
 @right(
     "Collects until a number of steps is reached and drops the episode that crosses "
-    "it. It looks like a preference for short episodes, but the first is always kept, the "
-    "episodes that are kept are exchangeable, and the mean is over those.",
+    "it. It looks like a preference for short episodes, but the first is always kept, "
+    "the episodes that are kept are exchangeable, and the mean is over those.",
     "published",
 )
 def up_to_n_steps(batch: EpisodeBatch, policy: Any) -> Any:
