@@ -25,6 +25,14 @@ from pg_agents.checker import Episode, EpisodeBatch
 Policy = Callable[[Tensor], Categorical]
 
 IN_SCRIPTS = (
+    "return_across_workers",
+    "reset_steps",
+    "one_environment_only",
+    "unfinished_dropped",
+    "late_window",
+    "limit_bootstrapped",
+    "critic_sign_flipped",
+    "gradient_clipped",
     "logit",
     "action_not_detached",
     "clipped_action",
@@ -201,6 +209,18 @@ def taken(values: Tensor, actions: Tensor) -> Tensor:
     return values.gather(1, actions[:, None])[:, 0]
 
 
+def p_log_p(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Multiplies the logarithm by the probability, as in an entropy."""
+    log_prob = log_probs(batch, policy)
+    return weighted(batch, log_prob.exp() * log_prob)
+
+
+def inverse_probability(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Divides by the probability, as if the actions had been drawn uniformly."""
+    log_prob = log_probs(batch, policy)
+    return weighted(batch, log_prob / log_prob.detach().exp())
+
+
 def all_actions(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Forgets to select the action: raises all of them alike."""
     return weighted(batch, policy(batch.observations).logits.sum(-1))
@@ -255,6 +275,11 @@ def clamped_probability(batch: EpisodeBatch, policy: Policy) -> Tensor:
 # The return.
 
 
+def no_return(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Imitates the actions, whatever they led to."""
+    return loss(torch.ones(len(batch.time)), batch, policy)
+
+
 def immediate_reward(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Uses the list of rewards where the returns belong."""
     return discounted_loss(batch.rewards, batch, policy)
@@ -293,6 +318,23 @@ def last_step_lost(batch: EpisodeBatch, policy: Policy) -> Tensor:
     return discounted_loss(torch.tensor(returns[::-1]), batch, policy)
 
 
+def first_step_lost(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Starts the loop over the steps at 1."""
+    return loss(weights(batch) * (batch.time > 0), batch, policy)
+
+
+def one_step_only(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Assigns the loss in the loop over the steps instead of adding it up."""
+    is_last = batch.terminated | batch.truncated
+    return loss(weights(batch) * is_last, batch, policy)
+
+
+def one_episode_only(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Assigns the loss in the loop over the episodes instead of adding it up."""
+    is_last = batch.episode == len(batch) - 1
+    return loss(weights(batch) * is_last, batch, policy)
+
+
 def done_mask_shifted(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Resets the sum by the flag of the step before."""
     done = (batch.terminated | batch.truncated).roll(1)
@@ -315,6 +357,16 @@ def discount_across_episodes(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Counts the steps of the batch in place of those of the episode."""
     discounts = batch.gamma ** torch.arange(len(batch.time))
     return loss(discounts * all_returns(batch), batch, policy)
+
+
+def rewards_clipped(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Clips the rewards to [-0.5, 0.5]."""
+    returns = [
+        sum(batch.gamma**k * r for k, r in enumerate(episode[t:]))
+        for episode in batch.rewards.clamp(-0.5, 0.5).split(batch.lengths)
+        for t in range(len(episode))
+    ]
+    return discounted_loss(torch.tensor(returns), batch, policy)
 
 
 def rewards_standardized(batch: EpisodeBatch, policy: Policy) -> Tensor:
@@ -364,6 +416,16 @@ def action_value_baseline(batch: EpisodeBatch, policy: Policy) -> Tensor:
     action_values = batch.rewards + batch.gamma * batch.next_values * ~batch.terminated
     returns = all_returns(batch)
     return discounted_loss(returns - action_values, batch, policy)
+
+
+def next_value_baseline(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Subtracts the value of the state that the action led to."""
+    return discounted_loss(all_returns(batch) - batch.next_values, batch, policy)
+
+
+def advantage_sign_lost(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Squares the advantage."""
+    return discounted_loss((all_returns(batch) - batch.values) ** 2, batch, policy)
 
 
 def state_value_weight(batch: EpisodeBatch, policy: Policy) -> Tensor:

@@ -627,11 +627,147 @@ def draw_estimators(samples: Sequence[Sequence[Any]]) -> None:
 
 
 def verdict_cells(report: Any) -> list[str]:  # noqa: ANN401
-    """Returns verdict, smallest cosine of the tasks, and what was identified."""
-    cosine = "-" if report.worst.cosine is None else f"{report.worst.cosine:.3f}"
-    name = f"one of: {report.name}; {'; '.join(report.ties)}"
-    named = (name if report.ties else report.name) or "none"
-    return [report.verdict, cosine, named]
+    """Returns verdict, and the smallest cosine of the tasks."""
+    if isinstance(report, Exception):
+        return ["could not be checked", "-"]
+    cosine = report.worst.cosine
+    return [report.verdict, "-" if cosine is None else f"{cosine:.3f}"]
+
+
+def name_cell(report: Any) -> str:  # noqa: ANN401
+    """Returns the name that the report gives."""
+    if isinstance(report, Exception) or not report.name:
+        return "-"
+    return " or ".join([report.name, *report.ties])
+
+
+def seconds_cell(report: Any) -> str:  # noqa: ANN401
+    """Returns the seconds that a check took."""
+    return "-" if isinstance(report, Exception) else f"{report.seconds:.1f}"
+
+
+def finding_keys(report: Any) -> frozenset[str]:  # noqa: ANN401
+    """Returns the keys of what the report asserts; none if there are ties."""
+    if isinstance(report, Exception) or report.ties:
+        return frozenset()
+    ignored = ("factor", "warning")
+    return frozenset(f.key for f in report.findings if f.kind not in ignored)
+
+
+def slowest(reports: Mapping[str, Any]) -> str:
+    """Returns the median and the longest time of some checks."""
+    seconds = [r.seconds for r in reports.values() if not isinstance(r, Exception)]
+    return f"median {statistics.median(seconds):.1f} s, longest {max(seconds):.1f} s"
+
+
+def planted_lines(reports: Mapping[str, Any]) -> list[str]:
+    """Returns the table of planted mistakes."""
+    keys = {key: finding_keys(report) for key, report in reports.items()}
+    named = sum(found == {key} for key, found in keys.items())
+    misnamed = sum(bool(found) and found != {key} for key, found in keys.items())
+    acquitted = sum(
+        key != "right" and verdict_cells(report)[0] == "right"
+        for key, report in reports.items()
+    )
+    rows = [
+        [f"`{key}`", *verdict_cells(r), name_cell(r), seconds_cell(r)]
+        for key, r in reports.items()
+    ]
+    return [
+        f"{named} of {len(reports) - 1} are named, {misnamed} get another name, "
+        f"{acquitted} are called right ({slowest(reports)}).",
+        "",
+        *table("planted | verdict | worst cosine | name | seconds", rows, "llrlr"),
+    ]
+
+
+def held_out_lines(reports: Mapping[str, Any]) -> list[str]:
+    """Returns counts and table of the losses without a candidate of their own."""
+    from tests.pg_agents.checker.heldout import HELD_OUT
+
+    rows, verdicts, names = [], Counter[str](), Counter[str]()
+    for loss in HELD_OUT:
+        report = reports[loss.name]
+        verdict = loss.judge_verdict(verdict_cells(report)[0])
+        name = loss.judge_name(finding_keys(report))
+        verdicts[verdict] += 1
+        names[name] += 1
+        marks = "" if verdict == "agrees" else f" ({verdict})"
+        rows.append(
+            [
+                f"`{loss.name}`",
+                loss.exact,
+                verdict_cells(report)[0] + marks,
+                name_cell(report) + (" (wrong name)" if name == "wrong" else ""),
+                seconds_cell(report),
+            ]
+        )
+    sources = Counter(loss.source.split()[0] for loss in HELD_OUT)
+    n_right = sum(loss.exact == "right" for loss in HELD_OUT)
+    asserted = names["right"] + names["wrong"]
+    return [
+        f"{len(HELD_OUT)} losses, {n_right} of them right: "
+        + ", ".join(f"{count} {source}" for source, count in sources.items())
+        + ".",
+        "",
+        f"- Right losses called wrong: {verdicts['accused']}. Others called right: "
+        f"{verdicts['acquitted']}, and {verdicts['missed']} with a bias below 5 %. "
+        f"Undecided: {verdicts['undecided']}. Refused: {verdicts['refused']}.",
+        f"- Names: {asserted} asserted, {names['right']} of them right.",
+        f"- Time: {slowest(reports)}.",
+        "",
+        *table("loss | truth | verdict | name | seconds", rows, "llllr"),
+    ]
+
+
+def pitfall_lines(reports: Mapping[str, Any]) -> list[str]:
+    """Returns a section for each mistake of the catalogue."""
+    from pg_agents.checker import CATALOGUE
+
+    kinds = {
+        "mistake": "",
+        "departure": " Documented algorithms do it: `--target algorithm` accepts it.",
+        "no gradient": " The expected gradient is zero.",
+    }
+    lines: list[str] = []
+    for mistake in CATALOGUE:
+        lines += [
+            f"## {mistake.title[0].upper()}{mistake.title[1:]}",
+            "",
+            mistake.explanation + kinds[mistake.kind],
+            "",
+            "```text",
+            *code_lines("wrong", mistake.wrong),
+            *code_lines("right", mistake.right),
+            "```",
+            "",
+            measured_line(mistake, reports.get(mistake.key)),
+            "",
+        ]
+    return lines
+
+
+def code_lines(label: str, code: str) -> list[str]:
+    """Returns lines of code, the first of them with a label."""
+    first, *others = code.splitlines()
+    return [f"{label}:  {first}", *(f"{'':{len(label)}}   {line}" for line in others)]
+
+
+def measured_line(mistake: Any, report: Any) -> str:  # noqa: ANN401
+    """Returns what the check of a planted mistake says."""
+    if report is None:
+        return "A training loop makes it: `pgtoy check script.py` finds it."
+    options = " with `--horizon 6 --bootstrap`" if mistake.at_truncation else ""
+    command = f"`pgtoy check pitfalls.py:{mistake.key}`{options}"
+    if isinstance(report, Exception):
+        return f"Measured: could not be checked, {report}. {command}."
+    cosines = ", ".join(
+        f"{'none' if task.cosine is None else f'{task.cosine:.3f}'} ({task.task})"
+        for task in report.tasks
+    )
+    name = name_cell(report)
+    named = f"named {name}" if name != "-" else "without a name"
+    return f"Measured: {report.verdict}, cosine {cosines}; {named}. {command}."
 
 
 def false_alarm_lines(counted: Mapping[str, Any]) -> list[str]:
@@ -662,70 +798,39 @@ def false_alarm_lines(counted: Mapping[str, Any]) -> list[str]:
 
 def checker_parts() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Runs all checks; returns the parts of docs/checker.md and docs/pitfalls.md."""
-    from pg_agents.checker import CATALOGUE
-    from proofs.checker_runs import agent_reports, mistake_reports
+    from proofs.checker_runs import agent_reports, held_out_reports, mistake_reports
 
-    reports, agents = mistake_reports(), agent_reports()
-    named = sum(
-        not report.ties
-        and {f.key for f in report.findings if f.kind != "factor"} == {key}
-        for key, report in reports.items()
-    )
-    slowest = max(report.seconds for report in reports.values())
+    planted, held_out, agents = mistake_reports(), held_out_reports(), agent_reports()
     packages = ("pgtoy", "stable-baselines3", "sb3-contrib", "torch", "numpy", "scipy")
     versions = [provenance(*packages)]
-    planted = [
-        [f"`{key}`", *verdict_cells(r), f"{r.seconds:.1f}"]
-        for key, r in reports.items()
-    ]
     rows = [
-        [name, f"{r.tasks[0].gamma:g}", *verdict_cells(r), f"{r.seconds:.1f}"]
+        [
+            name,
+            f"{r.tasks[0].gamma:g}",
+            *verdict_cells(r),
+            name_cell(r),
+            seconds_cell(r),
+        ]
         for name, r in agents
     ]
-    columns = "verdict | smallest cosine | looks like | seconds"
     checker = {
-        "planted": [
-            f"{named} of {len(reports) - 1} mistakes are named, and no other; the "
-            f"slowest check took {slowest:.1f} s.",
-            "",
-            *table(f"planted | {columns}", planted, "llrlr"),
-        ],
+        "planted": planted_lines(planted),
+        "held out": held_out_lines(held_out),
         "false alarms": false_alarm_lines(
             json.loads((DOCS / "false_alarms.json").read_text())
         ),
         "agents": [
-            *table(f"agent | gamma | {columns}", rows, "lrlrlr"),
+            *table(
+                "agent | gamma | verdict | worst cosine | name | seconds",
+                rows,
+                "lrlrlr",
+            ),
             "",
             *(f"- {name}: {note}." for name, r in agents for note in r.notes),
         ],
         "versions": versions,
     }
-    mistakes: list[str] = []
-    for mistake in CATALOGUE:
-        options = " --horizon 6 --bootstrap" if mistake.at_truncation else ""
-        mistakes += [
-            f"## {mistake.title[0].upper()}{mistake.title[1:]}",
-            "",
-            mistake.explanation,
-            "",
-            "```text",
-            f"wrong:  {mistake.wrong}",
-            f"right:  {mistake.right}",
-            "```",
-            "",
-        ]
-        report = reports.get(mistake.key)
-        if report is not None:
-            cosines = ", ".join(
-                f"{'no gradient' if t.cosine is None else f'{t.cosine:.3f}'} ({t.task})"
-                for t in report.tasks
-            )
-            mistakes += [
-                f"Measured: {report.verdict}, cosine {cosines}. "
-                f"`pgtoy check pitfalls.py:{mistake.key}{options}`.",
-                "",
-            ]
-    return checker, {"mistakes": mistakes, "versions": versions}
+    return checker, {"mistakes": pitfall_lines(planted), "versions": versions}
 
 
 def named_right(row: Mapping[str, Any]) -> bool | None:

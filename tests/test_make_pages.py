@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from bench import ablation, speed
 from bench.cells import REFERENCE_RATES
 from docs import make_pages
 from pg_agents import ActorCritic
+from pg_agents.checker import CATALOGUE
 from pg_agents.experiments import Recipe, Reported, RunFolder, find_recipe, recipes
 from pg_agents.experiments.demos import run_demo
 from pg_agents.experiments.results import summarise_runs
+from tests.pg_agents.checker.heldout import HELD_OUT
 from tests.pg_agents.experiments.test_results import run
 
 PAGE = """\
@@ -403,3 +406,67 @@ def test_a_page_whose_text_does_not_hold_is_not_written(
     monkeypatch.setattr(make_pages, "run_python", lambda *arguments: (0, "right 1"))
     with pytest.raises(ValueError, match=r"must be 1, 1, 0, got \[0, 0, 0\]"):
         make_pages.check_your_script_parts(n_seeds=1)
+
+
+def loss_report(verdict: str, *keys: str, ties: tuple[str, ...] = ()) -> Any:
+    """What the pages read of a report; a key is its own title."""
+    task = SimpleNamespace(task="fork", cosine=0.5)
+    findings = [SimpleNamespace(key=key, kind="mistake") for key in keys]
+    return SimpleNamespace(
+        verdict=verdict,
+        findings=findings,
+        name=" + ".join(keys),
+        ties=ties,
+        tasks=(task, SimpleNamespace(task="Sequence", cosine=None)),
+        worst=task,
+        seconds=2.0,
+    )
+
+
+def test_planted_mistakes_are_counted() -> None:
+    lines = make_pages.planted_lines(
+        {
+            "right": loss_report("right"),
+            "sign_flipped": loss_report("wrong", "sign_flipped"),
+            "off_by_one": loss_report("wrong", "rounded"),
+            "rounded": loss_report("right"),
+            "replay": loss_report("wrong", "replay", ties=("another",)),
+            "nan_deviation": ValueError("NaN"),
+        }
+    )
+    assert lines[0].startswith("1 of 5 are named, 1 get another name, 1 are called")
+    assert "| `replay` | wrong | 0.500 | replay or another | 2.0 |" in lines
+    assert "| `nan_deviation` | could not be checked | - | - | - |" in lines
+
+
+def test_held_out_losses_are_counted() -> None:
+    reports = {}
+    for loss in HELD_OUT:
+        verdict = "right" if loss.exact == "right" else "wrong"
+        reports[loss.name] = loss_report(verdict)
+    first = next(loss for loss in HELD_OUT if loss.exact == "right")
+    other = next(
+        loss for loss in HELD_OUT if loss.names == (frozenset({"probability"}),)
+    )
+    reports[first.name] = loss_report("wrong", "rounded")
+    reports[other.name] = loss_report("right", "probability")
+    text = "\n".join(make_pages.held_out_lines(reports))
+    assert "called wrong: 1. Others called right: 1, and 0 with a bias below" in text
+    assert "Names: 2 asserted, 1 of them right." in text
+    assert (
+        f"| `{first.name}` | right | wrong (accused) | rounded (wrong name) |" in text
+    )
+
+
+def test_each_mistake_has_a_section_with_its_lines() -> None:
+    lines = make_pages.pitfall_lines(
+        {"probability": loss_report("wrong", "probability")}
+    )
+    text = "\n".join(lines)
+    for mistake in CATALOGUE:
+        assert text.count(f"## {mistake.title[0].upper()}{mistake.title[1:]}\n") == 1
+        for line in (*mistake.wrong.splitlines(), *mistake.right.splitlines()):
+            assert line in text
+    measured = "wrong, cosine 0.500 (fork), none (Sequence); named probability."
+    assert f"Measured: {measured} `pgtoy check pitfalls.py:probability`." in text
+    assert make_pages.code_lines("wrong", "a\nb") == ["wrong:  a", "        b"]

@@ -188,6 +188,24 @@ CATALOGUE = (
         "log_prob = F.log_softmax(net(obs), -1).gather(1, a[:, None])[:, 0]",
     ),
     Mistake(
+        "p_log_p",
+        "p log p instead of log p",
+        "The probability times its logarithm belongs to an entropy. Its gradient is "
+        "pi (1 + log pi) times the score: it changes sign where pi is below 1/e, so "
+        "rare actions are lowered when they earn something.",
+        "loss = -(returns * log_prob.exp() * log_prob).sum()",
+        "loss = -(returns * log_prob).sum()",
+    ),
+    Mistake(
+        "inverse_probability",
+        "score divided by the probability",
+        "1 / pi(a|s) corrects for actions that were drawn uniformly. Actions that are "
+        "drawn from the policy need no correction: with the weight each action counts "
+        "as if it were as frequent as the others.",
+        "loss = -(returns / probs.detach() * log_prob).sum()",
+        "loss = -(returns * log_prob).sum()",
+    ),
+    Mistake(
         "sign_flipped",
         "sign flipped",
         "Optimisers minimise, so the loss is minus the return times the "
@@ -255,19 +273,19 @@ CATALOGUE = (
     Mistake(
         "softmax_over_batch",
         "softmax over the batch",
-        "With dim=0 the probabilities sum to 1 over the states of the batch instead "
-        "of over the actions. One state at a time, as the policy acts, the mistake is "
-        "invisible or gives 1 everywhere.",
+        "With dim=0 the probabilities sum to 1 over the states of the batch instead of "
+        "over the actions. With a single state in the batch every action has "
+        "probability 1.",
         "log_probs = F.log_softmax(logits, dim=0)",
         "log_probs = F.log_softmax(logits, dim=-1)",
     ),
     Mistake(
         "binary_cross_entropy",
         "binary cross-entropy instead of the log-likelihood",
-        "Binary cross-entropy treats each action as a coin of its own and adds "
-        "log(1 - pi(b|s)) for all actions b that were not taken. Its gradient is not "
-        "the score function, and a return that follows every action alike no longer "
-        "cancels.",
+        "Binary cross-entropy treats each action as a separate yes-no decision and adds"
+        " log(1 - pi(b|s)) for all actions b that were not taken. Its gradient is not "
+        "the score function, and its mean is not zero for a return that is the same for"
+        " all actions. With two actions it is twice the log-likelihood, and right.",
         "loss = (F.binary_cross_entropy(probs, one_hot, ...).sum(-1) * returns).sum()",
         "loss = (F.cross_entropy(logits, a, reduction='none') * returns).sum()",
     ),
@@ -294,10 +312,19 @@ CATALOGUE = (
         "log-probability of an action that carries a gradient",
         "rsample() draws an action that depends on the parameters. The gradient of its "
         "log-probability then runs through the action as well. For the mean of a "
-        "Gaussian the two parts cancel: it is never learnt, and the deviation follows "
-        "the size of the return, whichever action earned it.",
+        "Gaussian the two parts cancel, so that it is never learnt, and the deviation "
+        "follows the size of the return, whichever action earned it.",
         "action = dist.rsample(); log_prob = dist.log_prob(action)",
         "action = dist.sample(); log_prob = dist.log_prob(action)",
+    ),
+    Mistake(
+        "no_return",
+        "no return in the loss",
+        "Without the return the loss only makes likely what was done, whatever came of "
+        "it. On the policy's own actions the mean of that gradient is zero.",
+        "loss = F.cross_entropy(logits, actions)",
+        "loss = (returns * F.cross_entropy(logits, a, reduction='none')).sum()",
+        kind="no gradient",
     ),
     Mistake(
         "off_by_one",
@@ -323,8 +350,8 @@ CATALOGUE = (
         "returns_forward",
         "rewards so far instead of rewards to come",
         "Summed forwards, the weight of step t holds the rewards up to t. The earlier "
-        "ones do not depend on the action and only add noise, the later ones are "
-        "missing: what remains in expectation is the immediate reward.",
+        "ones do not depend on the action and only add noise; the later ones are "
+        "missing. In expectation only the immediate reward remains.",
         "returns = rewards.cumsum(0)",
         "returns = rewards.flip(0).cumsum(0).flip(0)",
     ),
@@ -348,6 +375,73 @@ CATALOGUE = (
         "for r, done in reversed(steps): G = r + gamma * G * (not done)",
     ),
     Mistake(
+        "return_across_workers",
+        "returns summed across environments",
+        "In a flattened rollout [T, N] consecutive rows belong to different "
+        "environments. A sum over consecutive rows mixes their rewards.",
+        "for r in reversed(rewards.flatten()): G = r + gamma * G",
+        "for r in reversed(rewards): G = r + gamma * G  # r: [N]",
+    ),
+    Mistake(
+        "reset_steps",
+        "resets learnt from as steps",
+        "Under next-step autoreset the step after an end resets the environment and "
+        "ignores the action. Its row is not a step and must not reach the loss.",
+        "loss = -(advantage * log_prob).mean()",
+        "loss = -(advantage * log_prob)[~after_end].mean()",
+    ),
+    Mistake(
+        "first_step_lost",
+        "first step lost",
+        "A loop that starts at 1, or that needs a previous state, leaves out the first "
+        "action of each episode.",
+        "for t in range(1, T): loss -= returns[t] * log_prob[t]",
+        "for t in range(T): loss -= returns[t] * log_prob[t]",
+    ),
+    Mistake(
+        "one_step_only",
+        "one step of each episode only",
+        "The loss is assigned in the loop instead of added up, so that the last "
+        "iteration is all that is learnt from.",
+        "for t in range(T): loss = -returns[t] * log_prob[t]",
+        "for t in range(T): loss += -returns[t] * log_prob[t]",
+    ),
+    Mistake(
+        "one_episode_only",
+        "one episode of the update only",
+        "The loss is assigned in the loop over episodes instead of added up: the "
+        "gradient is right, and all but one episode are wasted.",
+        "for episode in batch: loss = loss_of(episode)",
+        "for episode in batch: loss += loss_of(episode)",
+    ),
+    Mistake(
+        "one_environment_only",
+        "one environment only",
+        "An index that is left over from a single environment drops the data of all "
+        "others. The gradient is right, but costs N times as many steps.",
+        "loss = -(advantage * log_prob)[:, 0].mean()",
+        "loss = -(advantage * log_prob).mean()",
+        kind="departure",
+    ),
+    Mistake(
+        "unfinished_dropped",
+        "unfinished episodes dropped",
+        "Steps of episodes that the end of the rollout cuts off are not learnt from. "
+        "Long episodes are cut off more often, so short ones are over-represented.",
+        "batch = [e for e in episodes if e.done]",
+        "collect whole episodes, or bootstrap where the rollout ends",
+        kind="departure",
+    ),
+    Mistake(
+        "late_window",
+        "updates one step late",
+        "Each update uses the steps up to the one before the last. The last one is used"
+        " by the next update, and was drawn from the policy before this one.",
+        "if len(memory) > n_steps: update(memory[:-1])",
+        "if len(memory) == n_steps: update(memory)",
+        kind="departure",
+    ),
+    Mistake(
         "last_step_lost",
         "last step lost",
         "A loop that stops one step early, or a transition that is stored only if the "
@@ -359,9 +453,9 @@ CATALOGUE = (
     Mistake(
         "done_mask_shifted",
         "done mask off by one",
-        "done[t] says that the step t ended the episode, so it cuts what follows step "
-        "t. Taken from the step before or after, it cuts the last reward off, and lets "
-        "the sum run on into the next episode.",
+        "done[t] says that step t ended the episode, so it cuts what follows step t. "
+        "Taken from the step before or after, it cuts the sum at the wrong step and "
+        "lets it run on into the next episode.",
         "G = rewards[t] + gamma * G * (1 - done[t - 1])",
         "G = rewards[t] + gamma * G * (1 - done[t])",
     ),
@@ -413,6 +507,15 @@ CATALOGUE = (
         (cast_to_int, rounded),
     ),
     Mistake(
+        "rewards_clipped",
+        "rewards clipped",
+        "The gradient is that of the clipped reward: large rewards count as 1. Agents "
+        "for Atari document it.",
+        "reward = np.clip(reward, -1, 1)",
+        "reward = reward / constant",
+        kind="departure",
+    ),
+    Mistake(
         "rewards_standardized",
         "rewards standardised instead of returns",
         "A constant that is subtracted from every reward changes the task: it rewards "
@@ -426,7 +529,8 @@ CATALOGUE = (
         "mean over steps instead of episodes",
         "The return is a sum over the steps of an episode, averaged over episodes. A "
         "mean over all steps divides by the lengths of the sampled episodes, so that "
-        "long episodes count less.",
+        "long episodes count less. A2C and PPO do so. With one episode per update it is"
+        " the mean inside the episode.",
         "loss = -(returns * log_prob).mean()",
         "loss = -(returns * log_prob).sum() / n_episodes",
         (mean_over_steps,),
@@ -435,9 +539,9 @@ CATALOGUE = (
     Mistake(
         "mean_in_episode",
         "mean inside each episode",
-        "Dividing the sum over an episode by its length weights the steps of short "
-        "episodes more. Where good episodes are short it looks like progress; where "
-        "they are long it works against them.",
+        "Dividing the sum over each of several episodes by its length weights the steps"
+        " of short episodes more. Where good episodes are short this reinforces them; "
+        "where they are long it works against them.",
         "loss = torch.stack([-(G * lp).mean() for G, lp in episodes]).mean()",
         "loss = torch.stack([-(G * lp).sum() for G, lp in episodes]).mean()",
     ),
@@ -499,6 +603,22 @@ CATALOGUE = (
         "advantage = returns - q_value(obs, action)",
         "advantage = returns - value(obs)",
         kind="no gradient",
+    ),
+    Mistake(
+        "next_value_baseline",
+        "next state's value as baseline",
+        "A baseline must not depend on the action, and the next state does. Its value "
+        "is credit that the action deserves, and subtracting it takes that away.",
+        "advantage = returns - value(next_obs)",
+        "advantage = returns - value(obs)",
+    ),
+    Mistake(
+        "advantage_sign_lost",
+        "sign of the advantage lost",
+        "A square or an absolute value reinforces actions that were worse than "
+        "expected like those that were better.",
+        "loss = (advantage**2 * -log_prob).sum()",
+        "loss = (advantage * -log_prob).sum()",
     ),
     Mistake(
         "state_value_weight",
@@ -583,12 +703,29 @@ CATALOGUE = (
         "G = value(next_state) * (not terminated)",
     ),
     Mistake(
+        "limit_bootstrapped",
+        "bootstrap at the time limit",
+        "The critic's value follows the time limit. Right if the limit only ends the "
+        "data; here it ends the task, and nothing follows it.",
+        "target = reward + gamma * value(next_obs) * (not terminated)",
+        "target = reward + gamma * value(next_obs) * (not (terminated or truncated))",
+        kind="departure",
+    ),
+    Mistake(
+        "critic_sign_flipped",
+        "critic's loss with the wrong sign",
+        "The value loss is a squared error, which is to be minimised. Subtracted, it "
+        "drives the critic away from its targets.",
+        "loss = actor_loss - 0.5 * (returns - values).pow(2).mean()",
+        "loss = actor_loss + 0.5 * (returns - values).pow(2).mean()",
+    ),
+    Mistake(
         "learned_critic",
         "bootstrap from an inexact critic",
-        "One-step, n-step and lambda-returns replace rewards by the critic's value, "
-        "and inherit its error. Advantage actor-critic, GAE and PPO do so knowingly: "
-        "less noise for some bias, which a better critic reduces. As a baseline an "
-        "inexact critic does no harm.",
+        "One-step, n-step and lambda-returns replace rewards by the critic's value, and"
+        " inherit its error. Advantage actor-critic, GAE and PPO document it: less "
+        "noise for some bias, which a better critic reduces. As a baseline an inexact "
+        "critic adds no bias.",
         "advantage = reward + gamma * value(next_state) - value(state)",
         "advantage = returns - value(state)",
         kind="departure",
@@ -598,7 +735,7 @@ CATALOGUE = (
         "value not detached in the actor's loss",
         "In the actor's loss the advantage is a number. If the gradient runs through "
         "the value, the loss also moves the critic, and on a shared trunk the policy: "
-        "the value falls where the action was likely, whatever it is worth.",
+        "each update raises the value by -log pi(a|s), whatever the state is worth.",
         "loss = -((returns - value(obs)) * log_prob).sum()",
         "loss = -((returns - value(obs)).detach() * log_prob).sum()",
     ),
@@ -637,6 +774,15 @@ CATALOGUE = (
         "taken has another gradient, and the gradient of -log p alone has mean 0.",
         "entropy = -(log_prob.exp() * log_prob).sum()  # log_prob: [B]",
         "entropy = -(probs * log_probs).sum()  # both [B, A]",
+    ),
+    Mistake(
+        "gradient_clipped",
+        "gradient scaled in each update",
+        "Clipping by norm, or dividing by it, gives each update another length. The "
+        "mean then weights batches with small gradients more. A2C and PPO clip.",
+        "clip_grad_norm_(parameters, 0.5)",
+        "a smaller step size",
+        kind="departure",
     ),
     Mistake(
         "replay",
