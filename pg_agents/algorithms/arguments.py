@@ -110,7 +110,10 @@ def make_env(env: Any, verbose: int, wrap: Any) -> VecEnv | None:  # noqa: ANN40
     try:
         made: Any = maybe_make_env(env, verbose)
     except (gymnasium.error.Error, ImportError) as error:
-        raise ValueError(f"env={env!r} can't be made: {error}") from error
+        hint = ""
+        if str(env).startswith("PGToy-") and env not in gymnasium.registry:
+            hint = f' `import pg_envs` first, or write "pg_envs:{env}".'
+        raise ValueError(f"env={env!r} can't be made: {error}{hint}") from error
     check_is_env(made, "an environment, the id of one")
     with closed_on_error(made if isinstance(env, str) else None):
         if isinstance(made, VectorEnv):

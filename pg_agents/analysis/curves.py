@@ -178,6 +178,22 @@ def mean_band(x: ArrayLike, runs: Sequence[Floats] | Floats) -> CurveBand:
     return CurveBand(times, mean, mean - sd, mean + sd)
 
 
+def check_window(group: RunGroup, window: int) -> None:
+    """Checks that every run has enough episodes for a running mean.
+
+    Raises:
+        ValueError: if a run has fewer than `window`; names a window that fits.
+    """
+    for run in group.runs:
+        n_episodes = len(run.episodes.returns)
+        if n_episodes < window:
+            fitting = next((w for w in (100, 50, 20, 10, 5) if w <= n_episodes), 1)
+            raise ValueError(
+                f"{run.path} has {n_episodes} training episodes, fewer than {window}, "
+                f"whose mean is asked for: use --window {fitting}"
+            )
+
+
 def learning_curves(
     group: RunGroup, unit: Unit, window: int, spread: Spread = "bootstrap"
 ) -> Curves:
@@ -197,13 +213,8 @@ def learning_curves(
         ValueError: if a run has fewer than `window` episodes, or the runs have no time
             in common.
     """
+    check_window(group, window)
     ends = [run.episodes.ends(unit) for run in group.runs]
-    for run, times in zip(group.runs, ends, strict=True):
-        if len(times) < window:
-            raise ValueError(
-                f"{run.path} has {len(times)} episodes, too few for a mean of "
-                f"{window}; choose a smaller --window"
-            )
     start = max(float(times[window - 1]) for times in ends)
     stop = min(float(times[-1]) for times in ends)
     if start > stop:

@@ -21,6 +21,15 @@ _REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
 _DEFAULT_ENV = "PGToy-Sequence-v0"
 _PICTURES = (".png", ".pdf", ".svg")
 
+_EXAMPLES = """\
+examples:
+  pgtoy check my_reinforce.py:loss            is this gradient right?
+  pgtoy recipes                               what can be run
+  pgtoy watch pixelcopter-mc                  a trained agent, in a window
+  pgtoy run sequence-reinforce --seeds 3      train
+
+`pgtoy COMMAND --help` says more.
+"""
 _EPILOG = """\
 examples:
   pgtoy check my_reinforce.py:loss
@@ -43,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
     try:
         return int(options.run(options))
     except Exception as error:
@@ -61,10 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pgtoy", description="Policy gradients to run, watch and check."
+        prog="pgtoy",
+        description="Policy gradients to run, watch and check.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pgtoy {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_check(commands)
     run.add_commands(commands)
     sweep.add_command(commands)

@@ -125,11 +125,15 @@ def compare(options: argparse.Namespace) -> int:
         ValueError: if a folder has no runs to compare, or an option is invalid.
     """
     from pg_agents.analysis import network_grid, summarise, table
+    from pg_agents.analysis.curves import check_window
     from pg_agents.analysis.plots import compare_runs, plot_network_grid, save_figure
 
     _check_options(options, [p for p in (options.to, options.grid) if p is not None])
     groups = _read(options.folders)
     threshold = _threshold(options, groups)
+    if threshold is not None:
+        for group in groups:
+            check_window(group, options.window)
     summaries = summarise(groups, threshold, options.window, options.x)
     print(table(summaries, options.x))
     if threshold is None:

@@ -132,7 +132,7 @@ def test_runs_without_a_time_in_common_have_no_band(tmp_path: Path) -> None:
     group = read_group(tmp_path / "a")
     with pytest.raises(ValueError, match="have no steps in common"):
         learning_curves(group, "steps", 1)
-    with pytest.raises(ValueError, match="has 2 episodes, too few for a mean of 3"):
+    with pytest.raises(ValueError, match="has 2 training episodes, fewer than 3"):
         learning_curves(group, "steps", 3)
 
 

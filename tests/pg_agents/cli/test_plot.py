@@ -82,12 +82,20 @@ def test_skipped_runs_are_named(runs: Path, capsys: pytest.CaptureFixture[str]) 
     [
         (["plot", "nowhere"], "there is no folder nowhere"),
         (["plot", "RUNS", "--window", "0"], "--window must be an integer >= 1"),
-        (["plot", "RUNS", "--window", "500"], "has 400 episodes, too few for a mean"),
+        (
+            ["plot", "RUNS", "--window", "500"],
+            "has 400 training episodes, fewer than 500, whose mean is asked for: "
+            "use --window 100",
+        ),
+        (["compare", "ODD", "--threshold", "1", "--window", "2"], "use --window 1"),
         (["plot", "RUNS", "--to", "a.jpeg"], "must end in .png, .pdf, .svg"),
         (["plot", "RUNS", "--to", "nowhere/a.png"], "there is no folder nowhere"),
         (["compare", "RUNS", "--to", "a.txt"], "must end in .png"),
         (["compare", "ODD", "--grid", "a.png"], "--grid needs a threshold"),
-        (["compare", "ODD", "--grid", "a.png", "--threshold", "1"], "LAYERSxUNITS"),
+        (
+            ["compare", "ODD", "--grid", "a.png", "--threshold", "1", "--window", "1"],
+            "LAYERSxUNITS",
+        ),
     ],
 )
 def test_bad_arguments_are_rejected(
