@@ -111,7 +111,8 @@ def make_env(env: Any, verbose: int, wrap: Any) -> VecEnv | None:  # noqa: ANN40
         made: Any = maybe_make_env(env, verbose)
     except (gymnasium.error.Error, ImportError) as error:
         hint = ""
-        if str(env).startswith("PGToy-") and env not in gymnasium.registry:
+        ours = [name for name in gymnasium.registry if name.startswith("PGToy-")]
+        if str(env).startswith("PGToy-") and not ours:
             hint = f' `import pg_envs` first, or write "pg_envs:{env}".'
         raise ValueError(f"env={env!r} can't be made: {error}{hint}") from error
     check_is_env(made, "an environment, the id of one")
