@@ -67,20 +67,33 @@ def sequence_scene(
     Raises:
         ValueError: If an argument is invalid.
     """
+    return compose(
+        sequence_task(snapshot, n_states, action_names, step_cost, goal_reward),
+        card(MARGIN, _PANEL_TOP, WIDTH - 2 * MARGIN, _PANEL_HEIGHT),
+        _panel(snapshot, action_names, step_cost, goal_reward),
+    )
+
+
+def sequence_task(
+    snapshot: Snapshot,
+    n_states: int,
+    action_names: Sequence[str],
+    step_cost: float,
+    goal_reward: float,
+) -> list[Shape]:
+    """Returns the upper part of `sequence_scene`: all but the panel of the policy."""
     _check(snapshot, n_states, action_names)
     rules = (
         f"Walk to the last tile and choose {action_names[CENTRE]}: "
         f"{short(goal_reward)},",
         f"and the episode ends. Any other step: {short(-step_cost)}.",
     )
-    return compose(
-        header("Sequence", rules, snapshot),
-        board(_BOARD_TOP, _BOARD_HEIGHT, snapshot),
-        _tiles(n_states, action_names[CENTRE], goal_reward),
-        _action_mark(snapshot, n_states, action_names),
-        card(MARGIN, _PANEL_TOP, WIDTH - 2 * MARGIN, _PANEL_HEIGHT),
-        _panel(snapshot, action_names, step_cost, goal_reward),
-    )
+    return [
+        *header("Sequence", rules, snapshot),
+        *board(_BOARD_TOP, _BOARD_HEIGHT, snapshot),
+        *_tiles(n_states, action_names[CENTRE], goal_reward),
+        *_action_mark(snapshot, n_states, action_names),
+    ]
 
 
 def _check(snapshot: Snapshot, n_states: int, action_names: Sequence[str]) -> None:
