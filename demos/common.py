@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
-from tqdm import tqdm
 
 import pg_envs
 from pg_agents.analysis.plots import save_figure, save_gif
 from pg_agents.callbacks import RunningReward
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.common.files import check_folder
+from pg_agents.common.progress import tqdm
 
 # Of environments whose every step is to be read.
 RENDER_FPS = 2.0
@@ -230,9 +230,12 @@ def show_agent(
     options: argparse.Namespace,
     n_episodes: int,
     max_steps: int = 60,
+    name: str = "agent",
     **env_arguments: Any,
-) -> None:
-    """Shows the agent in a window, or saves it as `agent.gif`.
+) -> bool:
+    """Shows the agent in a window, or saves it as a GIF.
+
+    The environment's own pace is kept, but for those whose every step is to be read.
 
     Closing the window or Ctrl-C ends the show, not the program.
 
@@ -242,10 +245,14 @@ def show_agent(
         options: of `parse_options`.
         n_episodes: number of episodes.
         max_steps: maximum number of steps per episode.
+        name: of the GIF.
         **env_arguments: arguments of the environment.
+
+    Returns:
+        Whether it was shown to its end.
     """
     if options.render == "none":
-        return
+        return True
     mode = "human" if options.render == "human" else "rgb_array"
     env = _make_env(env_id, mode, **env_arguments)
     how_to_end = " Escape or the close button ends it." if mode == "human" else ""
@@ -259,13 +266,14 @@ def show_agent(
         frames = _play(model, env, options.seed, captions, max_steps, greedy=True)
     except (pg_envs.WindowClosed, KeyboardInterrupt):
         print("  The window was closed.")
-        return
+        return False
     finally:
         env.close()
     if frames:
-        path = options.out / "agent.gif"
+        path = options.out / f"{name}.gif"
         save_gif(frames, path, fps=_gif_fps(env))
         say_saved(path)
+    return True
 
 
 def _make_env(env_id: str, mode: str, **arguments: Any) -> gymnasium.Env[Any, Any]:

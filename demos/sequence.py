@@ -47,6 +47,8 @@ ACTIONS = ("left", "centre", "right")
 STATES = ("state 0", "state 1", "state 2")
 OBSERVATIONS = np.array([[-1.0], [0.0], [1.0]], dtype=np.float32)
 BEST = (2, 2, 1)
+BEST_RETURN = 0.9
+TITLE = "REINFORCE on PGToy-Sequence-v0"
 MAX_STEPS = 50_000
 # Numbers of episodes after which the policy is shown.
 SHOWN_AT = (0, 30, 100)
@@ -162,9 +164,10 @@ def save_pictures(first: TrainingRecord, runs: list[Run], out: Path) -> None:
     """Saves curves over the runs, and an animation of the first agent's policy."""
     records = [run.record for run in runs]
     print("\nPictures:")
-    save(plot_losses(records, window=10), out / "losses.png")
-    save(plot_returns(records), out / "returns.png")
-    figure = plot_action_probabilities(records, ACTIONS, STATES)
+    save(plot_losses(records, window=10, title=TITLE), out / "losses.png")
+    figure = plot_returns(records, 10, TITLE, BEST_RETURN)
+    save(figure, out / "returns.png")
+    figure = plot_action_probabilities(records, ACTIONS, STATES, title=TITLE)
     save(figure, out / "action_probabilities.png")
     path = out / "action_probabilities.gif"
     animate_action_probabilities(first, ACTIONS, path, STATES)

@@ -268,18 +268,16 @@ REPORTS = {
 def reports() -> None:
     """Writes what the commands print, as a terminal of 100 columns shows it."""
     for name, arguments in REPORTS.items():
-        _terminal(name, arguments)
+        _terminal(name, arguments, ROOT)
     with tempfile.TemporaryDirectory() as folder:
         for variant in ("baseline", "gamma", "network"):
             train = ["run", "sequence-explore", "--variant", variant]
-            _run([*train, "--seeds", "3", "--out", folder])
-        groups = [str(path) for path in sorted(Path(folder).iterdir())]
-        _terminal("compare", ["compare", *groups, "--window", "20"])
+            _run([*train, "--seeds", "3"], Path(folder))
+        _terminal("compare", ["compare", "runs", "--window", "20"], Path(folder))
 
 
-def _terminal(name: str, arguments: Sequence[str]) -> None:
-    text = f"$ pgtoy {' '.join(arguments)}\n{_run(arguments)}"
-    text = text.replace(tempfile.gettempdir(), "")
+def _terminal(name: str, arguments: Sequence[str], folder: Path) -> None:
+    text = f"$ pgtoy {' '.join(arguments)}\n{_run(arguments, folder)}"
     lines = text.rstrip().splitlines()
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans Mono"), 15)
     width = max(100, *map(len, lines))
@@ -291,10 +289,10 @@ def _terminal(name: str, arguments: Sequence[str]) -> None:
     _save(picture, f"terminal-{name}")
 
 
-def _run(arguments: Sequence[str]) -> str:
-    """Returns what `pgtoy` prints."""
+def _run(arguments: Sequence[str], folder: Path) -> str:
+    """Returns what `pgtoy` prints in a folder."""
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.chdir(ROOT):
+    with contextlib.redirect_stdout(printed), contextlib.chdir(folder):
         pgtoy(arguments)
     return printed.getvalue()
 

@@ -604,3 +604,19 @@ def check_spaces(
                 f"the policy counts from 0, got {space}: the policies of pg_agents "
                 "support spaces that start elsewhere"
             )
+
+
+def describe_model(model: BaseAlgorithm) -> str:
+    """Returns one line about a model: policy, environment and steps of training."""
+    policy: Any = getattr(model, "policy", None)
+    parts = ["no policy yet" if policy is None else type(policy).__name__]
+    env = model.get_env()
+    if env is not None:
+        envs = "1 environment" if env.num_envs == 1 else f"{env.num_envs} environments"
+        try:
+            spec: Any = env.get_attr("spec", [0])[0]
+        except AttributeError:
+            spec = None
+        parts.append(envs if spec is None else f"{envs} of {spec.id}")
+    parts.append(f"{model.num_timesteps:,} steps trained")
+    return f"{type(model).__name__}({', '.join(parts)})"

@@ -158,7 +158,10 @@ def band_of_curves(
 
 
 def mean_band(x: ArrayLike, runs: Sequence[Floats] | Floats) -> CurveBand:
-    """Returns the mean over runs, with a band of one standard deviation.
+    """Returns the mean over runs, with a band from their 10th to 90th percentile.
+
+    Unlike a band of standard deviations, it does not leave what the runs reached, such
+    as probabilities above 1.
 
     Args:
         x: [M], the times.
@@ -174,8 +177,9 @@ def mean_band(x: ArrayLike, runs: Sequence[Floats] | Floats) -> CurveBand:
     with warnings.catch_warnings():
         # Of a mean over no values, which is nan.
         warnings.simplefilter("ignore", RuntimeWarning)
-        mean, sd = np.nanmean(padded, axis=0), np.nanstd(padded, axis=0)
-    return CurveBand(times, mean, mean - sd, mean + sd)
+        mean = np.nanmean(padded, axis=0)
+        low, high = np.nanquantile(padded, [0.1, 0.9], axis=0)
+    return CurveBand(times, mean, low, high)
 
 
 def check_window(group: RunGroup, window: int) -> None:

@@ -154,7 +154,7 @@ def _recipes(options: argparse.Namespace) -> int:
             table.add_row()
             table.add_row(heading)
         others = [name for name in recipe.variants if name != "notebook"]
-        variants = f"; also {', '.join(others)}" if others else ""
+        variants = f"; variants {', '.join(others)}" if others else ""
         name = recipe.config().name if recipe.variants else recipe.name
         table.add_row(
             f"  {recipe.name}",

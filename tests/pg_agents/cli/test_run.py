@@ -77,7 +77,7 @@ def test_the_list_groups_recipes_by_environment_in_100_columns(
     assert re.search(r"  gae +\d+ s  yes  +actor-critic", trained)
     (tiny,) = [line for line in lines if line.startswith("  tiny ")]
     # It comes with neither weights nor a measured time.
-    assert re.match(r"  tiny +a recipe of the tests; also fails", tiny)
+    assert re.match(r"  tiny +a recipe of the tests; variants fails", tiny)
 
 
 def test_the_result_is_printed_beside_the_notebook_s(
