@@ -119,7 +119,7 @@ def _steps(
             continue
         row = policy[now.state]
         # Recorded in single precision, they sum to 1 but for its rounding.
-        action = rng.choice(3, p=row / row.sum())
+        action = np.int64(rng.choice(3, p=row / row.sum()))
         state, reward, terminated, _, _ = env.step(action)
         now = Snapshot(
             int(state),

@@ -201,7 +201,8 @@ def test_the_trained_agent_takes_its_best_actions_under_a_caption(
         for parameter in model.policy.parameters():
             parameter.zero_()
         # Centre always, by a bias: from state 0 it never ends.
-        model.policy.action_net.bias[1] = 0.1  # type: ignore[union-attr]
+        head: Any = model.policy.action_net
+        head.bias[1] = 0.1
     options = argparse.Namespace(render="human", seed=0, out=tmp_path)
     common.show_agent(model, sequence.ENV_ID, options, n_episodes=1, max_steps=4)
     assert frames == ["trained: episode 1 of 1"] * (1 + 4 + 2)

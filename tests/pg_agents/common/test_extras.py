@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def test_the_command_fits_how_pgtoy_was_installed(
 
 def test_it_is_known_without_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(_: str) -> None:
-        raise extras.PackageNotFoundError
+        raise PackageNotFoundError
 
     monkeypatch.setattr(extras, "distribution", missing)
     assert extras.install_command("zoo") == 'pip install "pgtoy[zoo]"'
