@@ -142,9 +142,8 @@ def label_ends(axes: Axes, names: Sequence[str]) -> None:
         names: of the lines, in the order in which they were drawn.
     """
     low, high = axes.get_ylim()
-    lines = [
-        line for line in axes.get_lines() if not str(line.get_label()).startswith("_")
-    ]
+    drawn = axes.get_lines()
+    lines = [line for line in drawn if not str(line.get_label()).startswith("_")]
     ends = [float(np.asarray(line.get_ydata())[-1]) for line in lines[: len(names)]]
     heights = [(end - low) / (high - low) for end in ends]
     order = sorted(range(len(names)), key=lambda i: heights[i])
