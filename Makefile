@@ -14,7 +14,7 @@ WORKERS ?= 2
 
 .PHONY: demo test test-all test-gpu wheel-test dist sb3-suite lint type format install
 .PHONY: clean pictures results ablation bench bench-gpu estimators checker false-alarms
-.PHONY: call-trace
+.PHONY: call-trace check-your-script script-checks script-alarms
 
 install: $(INSTALLED)
 
@@ -117,6 +117,18 @@ estimators: $(INSTALLED)
 
 checker: $(INSTALLED)
 	$(BIN)/python docs/make_pages.py checker
+
+check-your-script: $(INSTALLED)
+	$(BIN)/python docs/make_pages.py check-your-script
+
+# The training scripts of the tests, right and wrong: about an hour; continues where it
+# was stopped.
+script-checks: $(INSTALLED)
+	$(BIN)/python -m proofs.script_checks
+
+# Right scripts, again and again: about an hour; continues where it was stopped.
+script-alarms: $(INSTALLED)
+	$(BIN)/python -m proofs.script_alarms
 
 # About an hour; continues where it was stopped.
 false-alarms: $(INSTALLED)

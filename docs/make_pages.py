@@ -5,21 +5,24 @@
     python docs/make_pages.py speed                   speed.md
     python docs/make_pages.py estimators              estimators.md
     python docs/make_pages.py checker                 checker.md, pitfalls.md
+    python docs/make_pages.py check-your-script       check-your-script.md
 
 The text of a page is written by hand; a generated part stands between the lines
 `<!-- generated: NAME -->` and `<!-- end -->`. The first three commands only read what
-was measured before; the last two run the proofs that they report.
+was measured before; the others run what they report.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -746,12 +749,233 @@ def checker_parts() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     return checker, {"mistakes": mistakes, "versions": versions}
 
 
+def named_right(row: Mapping[str, Any]) -> bool | None:
+    """Whether only planted mistakes are asserted; None if no mistake is."""
+    if not row.get("mistakes"):
+        return None
+    return set(row["mistakes"]) <= set(row["keys"])
+
+
+def script_check_parts(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Returns the tables of docs/script_checks.json; see `proofs.script_checks`."""
+    right = {name: r for name, r in rows.items() if r["expected"] == "right"}
+    wrong = {name: r for name, r in rows.items() if r["expected"] == "wrong"}
+    found = [r for r in wrong.values() if r["verdict"] in ("wrong", "no gradient")]
+    names = [named_right(r) for r in wrong.values()]
+    times = sorted(r["seconds"] for r in rows.values())
+    verdicts = Counter(r["verdict"] for r in right.values())
+    summary = [
+        f"- {len(right)} right scripts: "
+        f"{', '.join(f'{n} {verdict}' for verdict, n in verdicts.most_common())}.",
+        f"- {len(wrong)} scripts with a planted mistake: {len(found)} are found; a "
+        f"name is asserted for {len(wrong) - names.count(None)}, and it is right for "
+        f"{names.count(True)}.",
+        f"- A check takes {times[len(times) // 2]:.0f} s at the median and "
+        f"{times[-1]:.0f} s at most.",
+    ]
+    mistakes = []
+    for key in sorted({key for r in wrong.values() for key in r["keys"][:1]}):
+        group = [r for r in wrong.values() if r["keys"][:1] == [key]]
+        mistakes.append(
+            [
+                f"`{key}`",
+                str(len(group)),
+                str(sum(r in found for r in group)),
+                str(sum(named_right(r) is True for r in group)),
+                str(sum(named_right(r) is False for r in group)),
+                f"{max(r['seconds'] for r in group):.0f}",
+            ]
+        )
+    return {
+        "scripts summary": summary,
+        "right scripts": table(
+            "script | verdict | departures from the exact gradient | seconds",
+            [
+                [
+                    f"`{name}`",
+                    r["verdict"],
+                    keys(r, "departures"),
+                    f"{r['seconds']:.0f}",
+                ]
+                for name, r in right.items()
+            ],
+            "lllr",
+        ),
+        "wrong scripts": table(
+            "mistake | scripts | found | named | misnamed | seconds at most",
+            mistakes,
+            "lrrrrr",
+        ),
+        "not as expected": [
+            f"- `{name}`: {r['verdict']}"
+            + (f", named {keys(r, 'mistakes')}" if r.get("mistakes") else "")
+            + (f" ({r['error']})" if r.get("error") else "")
+            + "."
+            for name, r in rows.items()
+            if r["verdict"] not in _ACCEPTED[r["expected"]] or named_right(r) is False
+        ],
+    }
+
+
+_ACCEPTED = {
+    "right": ("right",),
+    "wrong": ("wrong", "no gradient"),
+    "cannot check": ("cannot check",),
+}
+
+
+def keys(row: Mapping[str, Any], kind: str) -> str:
+    """Returns keys of the catalogue that a check asserts, for a cell of a table."""
+    return ", ".join(f"`{key}`" for key in row.get(kind, ())) or "none"
+
+
+def script_alarm_lines(
+    counted: Mapping[str, Mapping[str, Mapping[str, int]]],
+) -> list[str]:
+    """Returns the counts of docs/script_alarms.json; see `proofs.script_alarms`."""
+    lines = []
+    for kind, what in (
+        ("runs", "runs of right scripts with other seeds"),
+        ("halves", "times a random half of a run's updates"),
+    ):
+        counts = Counter[str]()
+        for row in counted.values():
+            counts.update(row[kind])
+        total, accused = counts.total(), counts["wrong"] + counts["no gradient"]
+        line = f"- {total:,} {what}: {accused} called wrong"
+        if total and not accused:
+            # Rule of three: with no event in n runs the rate is below 3/n.
+            line += f" (fewer than {3000 / total:.2g} in 1,000, with 95 % confidence)"
+        others = {k: n for k, n in counts.items() if k not in ("right", "wrong")}
+        lines.append(", ".join([line, *(f"{n} {k}" for k, n in others.items())]) + ".")
+    return lines
+
+
+def public_script_lines(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns the table of docs/public_scripts.json; see `proofs.script_checks`."""
+    agreed = sum(r["verdict"] in _ACCEPTED[r["expected"]] for r in rows.values())
+    return [
+        f"The verdict agrees with the reading for {agreed} of {len(rows)}.",
+        "",
+        *table(
+            "repository | script | what it is | reading | verdict | named | seconds",
+            [
+                [
+                    f"{r['repository']} {r['commit']}",
+                    f"`{r['file']}`",
+                    r["what"],
+                    r["reading"],
+                    r["verdict"],
+                    keys(r, "mistakes"),
+                    f"{r['seconds']:.0f}",
+                ]
+                for r in rows.values()
+            ],
+            "llllllr",
+        ),
+    ]
+
+
+# The mistakes of demos/train_cartpole.py, in the order in which the page fixes them.
+SCRIPT_FIXES = (
+    (
+        "advantages = torch.tensor(returns) - torch.stack(values)",
+        "advantages = torch.tensor(returns) - torch.cat(values)",
+    ),
+    (
+        "policy_loss = -(torch.stack(log_probs) * advantages).mean()",
+        "policy_loss = -(torch.stack(log_probs) * advantages.detach()).mean()",
+    ),
+)
+
+
+def check_your_script_parts(n_seeds: int = 5) -> dict[str, list[str]]:
+    """Runs demos/train_cartpole.py and checks it, with and without its mistakes.
+
+    Args:
+        n_seeds: number of runs of each version that the scores are taken from.
+
+    Raises:
+        ValueError: if the checks do not find both mistakes, or a fixed script is not
+            right: the text of the page would not hold.
+    """
+    texts = [(ROOT / "demos" / "train_cartpole.py").read_text()]
+    for old, new in SCRIPT_FIXES:
+        if texts[-1].count(old) != 1:
+            raise ValueError(f"demos/train_cartpole.py must have the line {old!r} once")
+        texts.append(texts[-1].replace(old, new))
+    checks, statuses = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "demos", "train_cartpole.py")
+        script.parent.mkdir()
+        scores = []
+        for text in texts:
+            script.write_text(text)
+            check = ("-m", "pg_agents.cli", "check", "demos/train_cartpole.py")
+            status, output = run_python(folder, *check)
+            checks.append(output)
+            statuses.append(status)
+            if text != texts[1]:
+                seeds = [str(seed) for seed in range(n_seeds)]
+                runs = [
+                    run_python(folder, str(script), "--seed", seed) for seed in seeds
+                ]
+                scores.append([int(output.rpartition(" ")[2]) for _, output in runs])
+    if statuses != [1, 1, 0]:
+        raise ValueError(f"the exit statuses must be 1, 1, 0, got {statuses}")
+    wrong, right = (f"{', '.join(map(str, sorted(s)))}" for s in scores)
+    return {
+        "scores": [
+            "| demos/train_cartpole.py | mean score of the last 50 of 300 episodes, "
+            f"seeds 0 to {n_seeds - 1}, sorted |",
+            "| --- | --- |",
+            f"| as it is | {wrong} |",
+            f"| with both mistakes fixed | {right} |",
+        ],
+        **{
+            f"{name} check": ["```text", *output.splitlines(), "```"]
+            for name, output in zip(("first", "second", "third"), checks, strict=True)
+        },
+        **{
+            f"{name} fix": ["```diff", f"- {old}", f"+ {new}", "```"]
+            for name, (old, new) in zip(("first", "second"), SCRIPT_FIXES, strict=True)
+        },
+    }
+
+
+def run_python(folder: str, *arguments: str) -> tuple[int, str]:
+    """Runs Python in a folder; returns exit status and standard output.
+
+    Raises:
+        ValueError: if it ends with another status than 0 or 1.
+    """
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths, "MPLBACKEND": "Agg", "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode not in (0, 1):
+        raise ValueError(f"{arguments} ends with {result.returncode}: {result.stderr}")
+    return result.returncode, result.stdout.rstrip()
+
+
 def main() -> None:
     """Writes the pages that are asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    pages = ("results", "ablation", "speed", "estimators", "checker")
+    pages = (
+        "results",
+        "ablation",
+        "speed",
+        "estimators",
+        "checker",
+        "check-your-script",
+    )
     parser.add_argument("page", choices=pages)
     parser.add_argument(
         "--runs", type=Path, help="results: folder of runs to summarise first"
@@ -774,8 +998,16 @@ def main() -> None:
                 draw_speed(stored["runs"], DOCS / "speed.png")
         elif options.page == "estimators":
             update("estimators", estimators_parts())
+        elif options.page == "check-your-script":
+            update("check-your-script", check_your_script_parts())
         else:
             checker, pitfalls = checker_parts()
+            checked = json.loads((DOCS / "script_checks.json").read_text())
+            checker |= script_check_parts(checked)
+            alarms = json.loads((DOCS / "script_alarms.json").read_text())
+            checker["script alarms"] = script_alarm_lines(alarms)
+            public = json.loads((DOCS / "public_scripts.json").read_text())
+            checker["public scripts"] = public_script_lines(public)
             update("checker", checker)
             update("pitfalls", pitfalls)
     except ValueError as error:

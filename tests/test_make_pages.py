@@ -301,3 +301,107 @@ def test_false_alarms_are_bounded_by_the_rule_of_three() -> None:
     assert lines[-1].endswith(bound) and '0 of 1,503 runs say "wrong"' in lines[-1]
     verdicts["a loss"]["wrong"] = 1
     assert "confidence" not in make_pages.false_alarm_lines(counted)[-1]
+
+
+def test_tables_of_script_checks_count_what_was_found_and_named() -> None:
+    def row(expected: str, keys: str, verdict: str, mistakes: str) -> dict[str, Any]:
+        return {
+            "expected": expected,
+            "keys": keys.split(),
+            "verdict": verdict,
+            "mistakes": mistakes.split(),
+            "departures": ["gamma_dropped"],
+            "seconds": 4.0,
+        }
+
+    rows = {
+        "right": row("right", "gamma_dropped", "right", ""),
+        "accused": row("right", "", "wrong", "rounded"),
+        "named": row("wrong", "all_pairs wrong_gather", "wrong", "all_pairs"),
+        "located": row("wrong", "all_pairs", "wrong", ""),
+        "misnamed": row("wrong", "all_pairs", "no gradient", "all_pairs rounded"),
+        "missed": row("wrong", "all_pairs", "right", ""),
+        "refused": {
+            "expected": "wrong",
+            "keys": ["rounded"],
+            "verdict": "cannot check",
+            "error": "why",
+            "seconds": 9.0,
+        },
+    }
+    parts = make_pages.script_check_parts(rows)
+    summary = "\n".join(parts["scripts summary"])
+    assert "2 right scripts: 1 right, 1 wrong." in summary
+    assert "5 scripts with a planted mistake: 3 are found" in summary
+    assert "asserted for 2, and it is right for 1" in summary
+    assert "| `all_pairs` | 4 | 3 | 1 | 1 | 4 |" in parts["wrong scripts"]
+    assert "| `rounded` | 1 | 0 | 0 | 0 | 9 |" in parts["wrong scripts"]
+    assert parts["not as expected"] == [
+        "- `accused`: wrong, named `rounded`.",
+        "- `misnamed`: no gradient, named `all_pairs`, `rounded`.",
+        "- `missed`: right.",
+        "- `refused`: cannot check (why).",
+    ]
+
+
+def test_a_script_that_cannot_be_checked_may_be_expected() -> None:
+    row = {
+        "repository": "a/b",
+        "commit": "1234567",
+        "file": "c.py",
+        "what": "REINFORCE",
+        "reading": "one episode",
+        "expected": "cannot check",
+        "keys": [],
+        "verdict": "cannot check",
+        "seconds": 1.0,
+    }
+    lines = make_pages.public_script_lines({"c.py": row})
+    assert lines[0] == "The verdict agrees with the reading for 1 of 1."
+    cells = ["a/b 1234567", "`c.py`", "REINFORCE", "one episode", "cannot check"]
+    assert f"| {' | '.join(cells)} | none | 1 |" in lines
+
+
+def test_counts_of_right_scripts_called_wrong() -> None:
+    counted = {
+        "a 1": {"runs": {"right": 1}, "halves": {"right": 4, "undecided": 1}},
+        "b 1": {"runs": {"right": 1}, "halves": {"no gradient": 2, "wrong": 1}},
+    }
+    runs, halves = make_pages.script_alarm_lines(counted)
+    assert "2 runs of right scripts with other seeds: 0 called wrong" in runs
+    assert "(fewer than 1.5e+03 in 1,000, with 95 % confidence)" in runs
+    assert "8 times" in halves and "3 called wrong" in halves
+    assert "1 undecided" in halves and "confidence" not in halves
+
+
+def test_the_page_fixes_lines_of_the_script_it_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs: list[tuple[str, ...]] = []
+
+    def run(folder: str, *arguments: str) -> tuple[int, str]:
+        text = Path(folder, "demos", "train_cartpole.py").read_text()
+        fixed = sum(new in text for _, new in make_pages.SCRIPT_FIXES)
+        runs.append(arguments)
+        if "check" in arguments:
+            return int(fixed < 2), f"{fixed} fixed"
+        return 0, f"mean score: {100 + fixed}"
+
+    monkeypatch.setattr(make_pages, "run_python", run)
+    parts = make_pages.check_your_script_parts(n_seeds=2)
+    checks = [parts[f"{name} check"][1] for name in ("first", "second", "third")]
+    assert checks == ["0 fixed", "1 fixed", "2 fixed"]
+    assert parts["scores"][2:] == [
+        "| as it is | 100, 100 |",
+        "| with both mistakes fixed | 102, 102 |",
+    ]
+    page = (make_pages.DOCS / "check-your-script.md").read_text()
+    assert "advantages.detach()" in make_pages.fill(page, parts)
+
+
+def test_a_page_whose_text_does_not_hold_is_not_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(make_pages, "run_python", lambda *arguments: (0, "right 1"))
+    with pytest.raises(ValueError, match=r"must be 1, 1, 0, got \[0, 0, 0\]"):
+        make_pages.check_your_script_parts(n_seeds=1)

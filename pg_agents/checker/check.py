@@ -5,26 +5,34 @@ from __future__ import annotations
 import inspect
 import operator
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import nn
 
+from pg_agents.checker.battery import DEFAULT_GAMMA, HORIZON, battery
+from pg_agents.checker.conclusion import conclude
 from pg_agents.checker.function_subject import (
+    Critic,
+    FunctionSubject,
+    PolicyReader,
     SamplePlan,
     Subject,
     TablePolicy,
-    measure_function,
+    preserved_policy,
 )
-from pg_agents.checker.model_subject import measure_model, preserve_random_state
-from pg_agents.checker.report import GradientReport
+from pg_agents.checker.geometry import CannotCheckError
+from pg_agents.checker.model_subject import ModelSubject, preserve_random_state
+from pg_agents.checker.report import GradientReport, Target
 from pg_agents.checker.report import progress_bar as show_progress
-from pg_agents.checker.task import resolve_task
-from pg_agents.checker.verdict import make_report
+from pg_agents.checker.task import Task, resolve_task
 from pg_agents.common.checks import (
     check_choice,
     check_count,
@@ -32,58 +40,71 @@ from pg_agents.common.checks import (
 )
 from pg_envs import TabularMDP
 
-DEFAULT_ENV = "PGToy-Sequence-v0"
-DEFAULT_GAMMA = 0.9
-_N_EPISODES = 16_384
+# Calls whose gradients a formula is fitted to.
+_N_RECORDED = 96
+_N_EPISODES = 8_192
 # Fewest gradients for an estimate of their covariance.
 _MIN_BATCHES = 256
 
 
 def check_policy_gradient(
     subject: Subject | OnPolicyAlgorithm,
-    env: str | TabularMDP | gymnasium.Env[Any, Any] = DEFAULT_ENV,
+    env: str | TabularMDP | gymnasium.Env[Any, Any] | None = None,
     *,
+    target: Target = "exact",
     gamma: float | None = None,
     horizon: int | None = None,
     bootstrap: bool = False,
     policy: nn.Module | None = None,
+    critic: Literal["own", "exact"] | Critic = "own",
     n_episodes: int | None = None,
     batch_size: int = 8,
     n_envs: int = 4,
-    critic: Literal["own", "exact"] = "own",
     seed: int = 0,
     progress_bar: bool = True,
 ) -> GradientReport:
     r"""Compares the expected gradient of policy-gradient code with the exact one.
 
-    The exact gradient of `J = E[sum_t gamma^t r_t]` is computed from the tables of the
-    environment. The subject's gradient is sampled, with variance reduced by control
-    variates, and compared: cosine, relative bias with a confidence interval, and a test
-    of unbiasedness. A biased gradient is compared with those of common mistakes.
+    The exact gradient of `J = E[sum_t gamma^t r_t]` is computed from the tables of
+    three small tasks, see `battery`. The subject's gradients on each are recorded, and
+    a formula that reproduces all of them is sought; its expectation is then compared
+    with the exact gradient. If there is none, the mean of many gradients is, with
+    variance reduced by control variates. The verdict is that on the worst task.
 
     Args:
         subject: the code to check.
             A function `(batch, policy)`, where the batch is an `EpisodeBatch` and the
-            policy returns a torch `Categorical` for observations. It returns a scalar
-            loss, or the gradient of the return by the policy's parameters.
+            policy, by default, returns a torch `Categorical` for observations. It
+            returns a scalar loss, or the gradient of the return by the policy's
+            parameters, or has called `backward()`.
             Or an on-policy model with Stable-Baselines3's interface: a copy trains in
-            the environment, and the gradient that reaches its optimiser is compared
-            (TRPO's before its conversion to the natural gradient). The model itself
-            is not changed.
-        env: id of a tabular environment, a tabular environment, or a `TabularMDP`.
+            the tasks, and the gradient that reaches its optimiser is compared (TRPO's
+            before its conversion to the natural gradient). The model itself is not
+            changed.
+        env: id of a tabular environment, a tabular environment, or a `TabularMDP`, to
+            check on it alone; None for the battery.
+        target: `"exact"`: right is the gradient of J, up to a positive factor.
+            `"algorithm"`: right is also what documented algorithms have: gamma^t
+            dropped, means over steps, a learned critic, standardised advantages,
+            entropy bonuses; the report lists each.
         gamma: discount factor of the objective; None for the model's, or 0.9.
-        horizon: time limit; None for the environment's own.
+        horizon: time limit; None for the environment's own, or 100.
         bootstrap: False if the time limit is part of the task. True if it only
             truncates the data, and correct returns are bootstrapped there.
-        policy: for functions, a module from observations to a `Categorical` or logits,
-            which is passed to the function; None for a table of random logits.
-        n_episodes: approximate number of episodes, at least 256 batches of a function
-            or 64 rollouts of a model. None for 16,384 with a function, and the lesser
-            of 2,048 episodes and 50,000 steps with a model.
+        policy: for functions, a module from observations to a `Categorical`, logits or
+            probabilities, or a tuple of one of these and values, which is passed to the
+            function; None for a table of random logits.
+        critic: `"own"`: the critic of a model; for functions the values that the
+            policy gives with a tuple, or the exact ones. `"exact"`: the exact values
+            replace them, which distinguishes an inexact critic from a wrong gradient.
+            For functions also a function of observations `[B, ...]` that returns the
+            values `[B]`. A function finds them in `batch.values` and
+            `batch.next_values`.
+        n_episodes: approximate number of episodes per task of a mean, at least 256
+            batches of a function or 64 rollouts of a model. None for 8,192 with a
+            function, and the lesser of 2,048 episodes and 50,000 steps with a model.
         batch_size: episodes per call of a function.
         n_envs: environments that these are distributed over; divides `batch_size`.
-        critic: for models. `"exact"` replaces the model's critic by the exact values,
-            which distinguishes an inexact critic from a wrong gradient.
         seed: seed of the sampling.
         progress_bar: whether to show a progress bar, if on a terminal.
 
@@ -107,7 +128,9 @@ def check_policy_gradient(
         >>> report = check_policy_gradient(loss)
     """
     _check_subject(subject)
-    check_choice("critic", critic, ("own", "exact"))
+    check_choice("target", target, ("exact", "algorithm"))
+    if not callable(critic):
+        check_choice("critic", critic, ("own", "exact"))
     check_choice("bootstrap", bootstrap, (True, False))
     check_choice("progress_bar", progress_bar, (True, False))
     check_seed("seed", seed)
@@ -122,30 +145,136 @@ def check_policy_gradient(
     if n_episodes is not None:
         check_count("n_episodes", n_episodes)
         n_episodes = operator.index(n_episodes)
+    is_model = isinstance(subject, OnPolicyAlgorithm)
     if gamma is None:
-        gamma = (
-            float(subject.gamma)
-            if isinstance(subject, OnPolicyAlgorithm)
-            else DEFAULT_GAMMA
-        )
-    task = resolve_task(env, gamma, horizon, bootstrap)
+        gamma = float(subject.gamma) if is_model else DEFAULT_GAMMA
+    tasks = _tasks(subject, env, policy, gamma, horizon, bootstrap)
     started = time.perf_counter()
-    with show_progress(progress_bar) as progress:
-        if isinstance(subject, OnPolicyAlgorithm):
-            measured = measure_model(
-                subject, task, n_episodes, seed, critic == "exact", progress
-            )
+    # Functions and policies may draw random numbers.
+    with (
+        show_progress(progress_bar) as progress,
+        preserve_random_state(),
+        preserved_policy(policy or nn.Module()),
+    ):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        subjects: Sequence[FunctionSubject | ModelSubject]
+        if is_model:
+            subjects = [
+                ModelSubject(subject, task, n_episodes, seed, critic == "exact")
+                for task in tasks
+            ]
         else:
             n_batches = max(-(-(n_episodes or _N_EPISODES) // batch_size), _MIN_BATCHES)
-            plan = SamplePlan(n_batches * batch_size, batch_size, n_envs, seed)
-            policy = policy or TablePolicy(task.mdp.observations, task.mdp.n_actions)
-            with preserve_random_state():
-                # Functions may draw random numbers.
-                torch.manual_seed(seed)
-                np.random.seed(seed)
-                measured = measure_function(subject, policy, task, plan, progress)
-    seconds = time.perf_counter() - started
-    return make_report(measured, _name(subject), seed, seconds)
+            plan = SamplePlan(
+                _N_RECORDED, n_batches * batch_size, batch_size, n_envs, seed
+            )
+            # States of all tasks share observations: a memory of another task's episodes
+            # is no error, but found as such.
+            observations = np.concatenate([task.mdp.observations for task in tasks])
+            policy = policy or TablePolicy(observations, tasks[0].mdp.n_actions)
+            subjects = [
+                FunctionSubject(
+                    subject,
+                    policy,
+                    critic,
+                    task,
+                    plan,
+                )
+                for task in tasks
+            ]
+        report = conclude(subjects, _name(subject), target, seed, progress)
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+def assert_policy_gradient(
+    subject: Subject | OnPolicyAlgorithm,
+    *arguments: Any,
+    **settings: Any,
+) -> GradientReport:
+    """Checks a policy gradient in a test.
+
+    Args:
+        subject: the code to check.
+        *arguments: see `check_policy_gradient`.
+        **settings: see `check_policy_gradient`.
+
+    Returns:
+        The report.
+
+    Raises:
+        AssertionError: unless the gradient is right for the target; the message is the
+            report.
+
+    Example:
+        >>> def test_loss():
+        ...     assert_policy_gradient(my_loss, target="algorithm")
+    """
+    settings.setdefault("progress_bar", False)
+    report = check_policy_gradient(subject, *arguments, **settings)
+    if not report.right:
+        raise AssertionError(f"\n{report}")
+    return report
+
+
+def _tasks(
+    subject: object,
+    env: str | TabularMDP | gymnasium.Env[Any, Any] | None,
+    policy: nn.Module | None,
+    gamma: float,
+    horizon: int | None,
+    bootstrap: bool,
+) -> tuple[Task, ...]:
+    if env is not None:
+        return (resolve_task(env, gamma, horizon, bootstrap),)
+    n_actions, space = 3, None
+    if isinstance(subject, OnPolicyAlgorithm):
+        action_space, space = subject.action_space, subject.observation_space
+        if not isinstance(action_space, spaces.Discrete):
+            raise CannotCheckError(
+                f"the model's actions are {action_space}; accepted is a Discrete space"
+            )
+        n_actions = int(action_space.n)
+        if not isinstance(space, spaces.Box | spaces.Discrete):
+            raise CannotCheckError(
+                f"the model's observations are {space}; accepted are Box and Discrete"
+            )
+    elif policy is not None:
+        n_actions, space = _spaces_of(policy)
+    if horizon is not None:
+        check_count("horizon", horizon)
+        horizon = operator.index(horizon)
+    return battery(
+        n_actions,
+        gamma,
+        observation_space=space,
+        horizon=horizon or HORIZON,
+        bootstrap=bootstrap,
+    )
+
+
+def _spaces_of(policy: nn.Module) -> tuple[int, spaces.Space[Any]]:
+    """Returns the number of actions and an observation space that fit a policy.
+
+    Raises:
+        CannotCheckError: if its first layer is neither linear nor an embedding.
+    """
+    for layer in policy.modules():
+        if isinstance(layer, nn.Linear):
+            space: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (layer.in_features,))
+            observations = torch.zeros(2, layer.in_features)
+            break
+        if isinstance(layer, nn.Embedding):
+            space = spaces.Discrete(layer.num_embeddings)
+            observations = torch.zeros(2, dtype=torch.long)
+            break
+    else:
+        raise CannotCheckError(
+            f"{type(policy).__name__} has neither a linear layer nor an embedding that "
+            "says which observations it takes: pass an env with its observations"
+        )
+    with preserve_random_state(), preserved_policy(policy):
+        return PolicyReader(policy, observations).log_probs().shape[-1], space
 
 
 def _check_subject(subject: object) -> None:

@@ -111,10 +111,11 @@ class StepColumns:
             included.
         terminated: `[T]` bool; True where a terminal state ended the episode.
         truncated: `[T]` bool; True where the time limit ended it.
-        values: `[T]` float32, exact value of each state, as an ideal critic gives.
-        next_values: `[T]` float32, exact value of the next state, computed even where
-            the episode ended; 0 if the time limit is part of the task and no step is
-            left.
+        values: `[T]` float32, value of each state: that of the critic or, without one,
+            the exact value.
+        next_values: `[T]` float32, value of the next state, computed even where the
+            episode ended. The exact value is 0 if the time limit is part of the task
+            and no step is left.
         time: `[T]` int64, time step within the episode.
     """
 
@@ -201,7 +202,12 @@ _COLUMNS = tuple(field.name for field in fields(StepColumns))
 
 
 def batches(
-    steps: Steps, task: Task, policy: Array, size: int, n_envs: int
+    steps: Steps,
+    task: Task,
+    policy: Array,
+    size: int,
+    n_envs: int,
+    critic: Array | None = None,
 ) -> Iterator[EpisodeBatch]:
     """Splits episodes into batches for the code under test.
 
@@ -211,11 +217,17 @@ def batches(
         policy: `[S, A]`, the policy that sampled them.
         size: episodes per batch, a multiple of `n_envs`.
         n_envs: environments that the episodes of a batch are distributed over.
+        critic: `[S]`, the values in the batches; None for the exact ones.
 
     Yields:
         Batches of fresh tensors, which the code under test may write into.
     """
-    observations, values = task.mdp.observations, task.values(policy)
+    observations = task.mdp.observations
+    values = (
+        task.values(policy)
+        if critic is None
+        else np.broadcast_to(critic, (task.horizon + 1, len(critic)))
+    )
     columns = {
         "observations": torch.as_tensor(observations[steps.state]),
         "actions": torch.as_tensor(steps.action),

@@ -1,10 +1,11 @@
-"""Measures the gradient of a function `(batch, policy) -> loss`."""
+"""Records and measures the gradients of a function `(batch, policy) -> loss`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,13 +19,22 @@ from pg_agents.checker.estimators import (
     control_variates,
     sample_is_sufficient,
 )
-from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
-from pg_agents.checker.measurement import Measurement, PolicyPerturbation
+from pg_agents.checker.geometry import (
+    CannotCheckError,
+    Decoder,
+    check_uses_observations,
+    make_geometry,
+    normalized_policy,
+)
+from pg_agents.checker.perturbation import PolicyPerturbation, is_stateful
+from pg_agents.checker.record import Record, Transitions, Update
 from pg_agents.checker.report import Progress
 from pg_agents.checker.statistics import GradientSeries
-from pg_agents.checker.task import Task
+from pg_agents.checker.task import Array, Task
+from pg_agents.checker.verdict import Measurement
 
 Subject = Callable[[EpisodeBatch, Any], Any]
+Critic = Callable[[Tensor], Tensor]
 
 # Standard deviation of the logits: neither uniform, where some mistakes are a mere
 # factor, nor nearly deterministic.
@@ -88,162 +98,441 @@ class TablePolicy(nn.Module):
 
 @dataclass(frozen=True)
 class SamplePlan:
-    """How much is sampled.
+    """How much is sampled on each task.
 
     Attributes:
-        n_episodes: number of episodes, a multiple of `batch_size`.
+        n_recorded: number of calls whose gradients are recorded to identify a formula.
+        n_episodes: number of episodes of the mean, a multiple of `batch_size`.
         batch_size: episodes per call of the function, a multiple of `n_envs`.
         n_envs: environments that the episodes of a batch are distributed over.
         seed: seed of all random numbers.
     """
 
+    n_recorded: int
     n_episodes: int
     batch_size: int
     n_envs: int
     seed: int
 
 
-def measure_function(
-    function: Subject,
-    policy: nn.Module,
-    task: Task,
-    plan: SamplePlan,
-    progress: Progress,
-) -> Measurement:
-    """Measures the gradients of a function, with and without policy perturbations.
+class PolicyReader:
+    """Reads what a policy gives: a `Categorical`, logits or probabilities.
 
-    The policy is a module from observations `[B, *obs_shape]` to a `Categorical` or to
-    logits `[B, A]`; its parameters are restored.
+    Args:
+        policy: module from observations `[B, *obs_shape]` to a `Categorical`, logits or
+            probabilities `[B, A]`, or to a tuple of one of these and values.
+        observations: `[S, *obs_shape]`.
+
+    Attributes:
+        notes: what was found, for the report.
 
     Raises:
-        CannotCheckError: if the function does not return a gradient, see `as_gradient`.
+        CannotCheckError: if the policy gives something else, or two calls differ.
     """
-    parameters = [p for p in policy.parameters() if p.requires_grad]
-    if not parameters:
-        raise CannotCheckError("the policy has no parameters that require a gradient")
-    observations = torch.tensor(task.mdp.observations)
 
-    def log_probs() -> Tensor:
-        return _log_probs(policy(observations))
+    def __init__(self, policy: nn.Module, observations: Tensor) -> None:
+        self._policy, self._observations = policy, observations
+        self.notes: tuple[str, ...] = ()
+        self._switch_off_noise()
+        with torch.no_grad():
+            found = _distribution(self._call())
+        self._kind = "distribution" if isinstance(found, Categorical) else "logits"
+        if isinstance(found, Tensor) and _is_probabilities(found):
+            self._kind = "probabilities"
+            self.notes += (
+                "the policy returns probabilities (it ends in a softmax): they are "
+                "read as such, not as logits",
+            )
 
-    geometry = make_geometry(task, log_probs, parameters)
-    rng = np.random.default_rng(plan.seed)
-    n_batches = plan.n_episodes // plan.batch_size
-    n_perturbed = max(1, n_batches // 4) * plan.batch_size
-    progress.start(plan.n_episodes + n_perturbed)
-    evaluator = _FunctionEvaluator(function, policy, parameters, task, geometry)
-    steps = sample_episodes(task, geometry.policy, plan.n_episodes, rng)
-    series = evaluator.series(steps, plan, progress)
-    perturbation = PolicyPerturbation(parameters, log_probs, plan.seed)
-    perturbed = sample_episodes(task, perturbation.policy, n_perturbed, rng)
-    after = sample_episodes(task, geometry.policy, n_perturbed, rng)
-    perturbed_batches = batches(
-        perturbed, task, perturbation.policy, plan.batch_size, plan.n_envs
+    def log_probs(self) -> Tensor:
+        """Returns log pi(a|s) of all states, `[S, A]`."""
+        found = _distribution(self._call())
+        if isinstance(found, Categorical):
+            return found.logits
+        if self._kind == "probabilities":
+            return found.log()
+        return torch.log_softmax(found, dim=-1)
+
+    def outputs(self) -> Tensor:
+        """Returns logits of all states, `[S, A]`: the policy's own where it has some."""
+        found = _distribution(self._call())
+        if self._kind == "logits":
+            assert isinstance(found, Tensor)
+            return found
+        log_probs = self.log_probs()
+        return log_probs - log_probs.mean(dim=-1, keepdim=True)
+
+    def values(self) -> Tensor | None:
+        """Returns the values of all states, `[S]`; None unless the policy gives some."""
+        found = self._call()
+        if not isinstance(found, tuple) or len(found) < 2:
+            return None
+        values = found[1]
+        if not isinstance(values, Tensor) or values.numel() != len(self._observations):
+            return None
+        return values.flatten()
+
+    def _call(self) -> Any:  # noqa: ANN401
+        return self._policy(self._observations)
+
+    def _switch_off_noise(self) -> None:
+        """Switches to evaluation if the output depends on noise or other rows."""
+        if self._is_noisy():
+            was_training = self._policy.training
+            self._policy.eval()
+            if self._is_noisy():
+                raise CannotCheckError(
+                    "two calls of the policy with the same observations differ, also "
+                    "after policy.eval(): it must give the same probabilities each time"
+                )
+            if was_training:
+                layers = sorted(
+                    {
+                        type(layer).__name__
+                        for layer in self._policy.modules()
+                        if "Dropout" in type(layer).__name__
+                        or "Norm" in type(layer).__name__
+                    }
+                )
+                names = ", ".join(layers) or "noise"
+                self.notes += (
+                    f"two calls of the policy with the same observations differ "
+                    f"({names}): it is checked after policy.eval()",
+                )
+
+    def _is_noisy(self) -> bool:
+        first = self._observations
+        # Batch normalisation depends on the other rows.
+        more = torch.cat([first, first[:1]])
+        with torch.no_grad():
+            one, two, other = (
+                _as_tensor(self._policy(rows)) for rows in (first, first, more)
+            )
+        close = torch.allclose(one, two, atol=1e-6)
+        return not (close and torch.allclose(one, other[: len(one)], atol=1e-5))
+
+
+def _distribution(output: Any) -> Categorical | Tensor:  # noqa: ANN401
+    """Returns the part of a policy's output that holds the distribution."""
+    first = output[0] if isinstance(output, tuple) and output else output
+    if isinstance(first, Categorical):
+        return first
+    if isinstance(first, Tensor) and first.dim() == 2 and first.is_floating_point():
+        return first
+    raise CannotCheckError(
+        "the policy must return a torch Categorical, logits or probabilities [B, A] "
+        "for observations [B, ...], or a tuple of one of these and values [B]; got "
+        f"{_described(output)}"
     )
 
-    def call_with_perturbed_policy() -> None:
-        with perturbation:
-            evaluator.gradient(next(perturbed_batches))
 
-    perturbed_series = evaluator.series(
-        after, plan, progress, call_with_perturbed_policy
-    )
-    # The perturbed series is shorter and may be insufficient by itself.
-    detects_state = sample_is_sufficient(perturbed_series.controls, geometry.norm)
-    return Measurement(
-        task,
-        geometry,
-        series,
-        perturbed_series if detects_state else None,
-        episodes_per_round=plan.batch_size,
-        n_envs=plan.n_envs,
-        out_of_span_norm=evaluator.out_of_span_norm(),
-        notes=_notes(steps, task),
-        sample_is_sufficient=sample_is_sufficient(series.controls, geometry.norm),
-    )
+def _as_tensor(output: Any) -> Tensor:  # noqa: ANN401
+    found = _distribution(output)
+    return found.logits if isinstance(found, Categorical) else found
 
 
-def _notes(steps: Steps, task: Task) -> tuple[str, ...]:
-    share = float(steps.truncated.sum()) / steps.n_episodes
-    if share < 0.01 or task.bootstrap:
-        return ()
-    return (
-        f"the time limit truncated {share:.0%} of the episodes. It is treated as part "
-        "of the task; pass bootstrap=True (--bootstrap) if it is not",
-    )
+def _described(output: Any) -> str:  # noqa: ANN401
+    if isinstance(output, Tensor):
+        return f"a tensor of shape {list(output.shape)}"
+    if isinstance(output, tuple):
+        return f"a tuple of {', '.join(_described(part) for part in output)}"
+    return type(output).__name__
 
 
-class _FunctionEvaluator:
-    """Calls a function on batches and validates its results."""
+def _is_probabilities(output: Tensor) -> bool:
+    sums = output.sum(dim=-1)
+    return bool((output >= 0.0).all() and (sums - 1.0).abs().max() < 1e-4)
+
+
+class FunctionSubject:
+    """A function and its policy on one task.
+
+    Args:
+        function: `(batch, policy)` to a loss or a gradient, see `as_gradient`.
+        policy: see `PolicyReader`.
+        critic: where the values in the batches come from. `"own"`: the policy, if it
+            gives a tuple. `"exact"`, or the policy gives none: exact values. A function
+            of observations `[B, ...]`: its values `[B]`.
+        task: MDP and objective.
+        plan: how much is sampled.
+
+    Attributes:
+        is_random: whether calls with the same batch differ by the random state alone.
+
+    Raises:
+        CannotCheckError: if the policy cannot be checked.
+    """
+
+    is_random = False
 
     def __init__(
         self,
         function: Subject,
         policy: nn.Module,
-        parameters: Sequence[nn.Parameter],
+        critic: Literal["own", "exact"] | Critic,
         task: Task,
-        geometry: Geometry,
+        plan: SamplePlan,
     ) -> None:
-        self.function, self.policy, self.task = function, policy, task
-        self.parameters, self.geometry = list(parameters), geometry
-        size = sum(p.numel() for p in self.parameters)
-        self._total, self._n = torch.zeros(size, dtype=torch.float64), 0
+        self._function, self._policy, self._plan = function, policy, plan
+        self.task = task
+        self._parameters = [p for p in policy.parameters() if p.requires_grad]
+        if not self._parameters:
+            raise CannotCheckError(
+                "the policy has no parameters that require a gradient"
+            )
+        observations = torch.tensor(task.mdp.observations)
+        self._reader = PolicyReader(policy, observations)
+        log_probs = self._reader.log_probs()
+        if log_probs.shape != (task.mdp.n_states, task.mdp.n_actions):
+            raise CannotCheckError(
+                f"the environment has {task.mdp.n_actions} actions, but the policy "
+                f"gives {log_probs.shape[-1]} probabilities per observation"
+            )
+        table = normalized_policy(log_probs)
+        self.logits = self._reader.outputs()
+        values = self._reader.values()
+        self._decoder = Decoder(self.logits, self._parameters, values)
+        check_uses_observations(table, self._decoder, task)
+        self.geometry = make_geometry(task, table, self._decoder.basis)
+        self._values = _value_table(critic, values, observations)
 
-    def series(
+    def record(self, progress: Progress) -> Record:
+        """Calls the function on a few batches and decodes the gradients."""
+        plan, task = self._plan, self.task
+        rng = np.random.default_rng([plan.seed, 4])
+        steps = sample_episodes(task, self.geometry.policy, self.n_recorded, rng)
+        updates, first = [], 0
+        self._find_randomness(steps)
+        for batch in self._batches(steps, self.geometry.policy):
+            gradient = self._gradient(batch)
+            outputs, value, unexplained = self._decoder.decode(-gradient)
+            last = first + len(batch.rewards)
+            updates.append(Update(first, last, outputs, value, unexplained))
+            first = last
+            progress.advance(len(batch))
+        per_env = plan.batch_size // plan.n_envs
+        transitions = Transitions(
+            steps.state,
+            steps.action,
+            # As the function sees them.
+            steps.reward.astype(np.float32).astype(np.float64),
+            steps.next_state,
+            steps.terminated,
+            steps.truncated,
+            steps.episode % plan.batch_size // per_env,
+            steps.episode,
+            steps.time,
+        )
+        basis = self._decoder.basis
+        n_states, n_actions = self.logits.shape
+        full = basis.shape[1] >= n_states * (n_actions - 1)
+        return Record(
+            task,
+            self.geometry.policy,
+            task.values(self.geometry.policy) if self._values is None else self._values,
+            transitions,
+            tuple(updates),
+            logits=self.logits.detach().double().numpy(),
+            basis=None if full else basis,
+            value_basis=self._decoder.value_basis,
+        )
+
+    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
+        """Estimates the mean gradient, also after calls with a perturbed policy.
+
+        Args:
+            progress: progress bar.
+            repeat: number of the sample; each is independent.
+
+        Raises:
+            CannotCheckError: if the function does not return a gradient.
+        """
+        plan, task, geometry = self._plan, self.task, self.geometry
+        rng = np.random.default_rng([plan.seed, repeat])
+        n_perturbed = self._n_perturbed
+        steps = sample_episodes(task, geometry.policy, plan.n_episodes, rng)
+        series = self._series(steps, progress)
+        perturbation = PolicyPerturbation(
+            self._parameters, self._reader.log_probs, plan.seed
+        )
+        perturbed = sample_episodes(task, perturbation.policy, n_perturbed, rng)
+        after = sample_episodes(task, geometry.policy, n_perturbed, rng)
+        perturbed_batches = self._batches(perturbed, perturbation.policy)
+
+        def call_with_perturbed_policy() -> None:
+            with perturbation:
+                self._gradient(next(perturbed_batches))
+
+        later = self._series(after, progress, call_with_perturbed_policy)
+        # The second series is shorter and may be insufficient by itself.
+        stateful = sample_is_sufficient(later.controls, geometry.norm) and is_stateful(
+            series.mean(), later.mean(), geometry.norm
+        )
+        return Measurement(
+            task,
+            # During training the policy has always just changed.
+            later if stateful else series,
+            geometry.exact,
+            geometry.directions,
+            geometry.exact_outputs,
+            episodes_per_gradient=plan.batch_size,
+            sample_is_sufficient=sample_is_sufficient(series.controls, geometry.norm),
+            stateful=stateful,
+            notes=_truncation_notes(steps, task),
+        )
+
+    @property
+    def n_recorded(self) -> int:
+        """Number of episodes that `record` samples."""
+        return self._plan.n_recorded * self._plan.batch_size
+
+    @property
+    def n_measured(self) -> int:
+        """Number of episodes that `measure` samples with the policy itself."""
+        return self._plan.n_episodes + self._n_perturbed
+
+    @property
+    def _n_perturbed(self) -> int:
+        size = self._plan.batch_size
+        return max(1, self._plan.n_episodes // size // 4) * size
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the report."""
+        if not self.is_random:
+            return self._reader.notes
+        return (
+            *self._reader.notes,
+            "the function draws random numbers: two calls with the same batch give "
+            "different gradients",
+        )
+
+    def _find_randomness(self, steps: Steps) -> None:
+        """Compares calls with the same batch, with and without the same random state."""
+        gradients = []
+        state = torch.get_rng_state(), np.random.get_state()
+        for same in (True, True, False):
+            if same:
+                torch.set_rng_state(state[0])
+                np.random.set_state(state[1])
+            batch = next(self._batches(steps, self.geometry.policy))
+            gradients.append(self._gradient(batch))
+        one, two, other = gradients
+        self.is_random = torch.equal(one, two) and not torch.allclose(one, other)
+
+    def _series(
         self,
         steps: Steps,
-        plan: SamplePlan,
         progress: Progress,
         before_batch: Callable[[], None] | None = None,
     ) -> GradientSeries:
         """Returns the gradients of all batches, with their control variates."""
-        policy = self.geometry.policy
-        gradients = []
-        for batch in batches(steps, self.task, policy, plan.batch_size, plan.n_envs):
+        geometry, plan = self.geometry, self._plan
+        rows = []
+        for batch in self._batches(steps, geometry.policy):
             if before_batch is not None:
                 before_batch()
-            gradient = self.gradient(batch)
-            self._total += gradient.double()
-            self._n += 1
-            gradients.append(self.geometry.coordinates(gradient))
+            outputs, _, _ = self._decoder.decode(self._gradient(batch))
+            rows.append(outputs)
             progress.advance(len(batch))
-        sample = Sample(steps, self.task, policy, plan.batch_size, plan.n_envs)
+        sample = Sample(steps, self.task, geometry.policy, plan.batch_size, plan.n_envs)
         return GradientSeries(
-            np.array(gradients),
-            control_variates(sample, self.geometry.scores, self.geometry.exact),
+            geometry.coordinates(np.array(rows)),
+            control_variates(sample, geometry.scores, geometry.exact),
         )
 
-    def gradient(self, batch: EpisodeBatch) -> Tensor:
+    def _batches(self, steps: Steps, policy: Array) -> Iterator[EpisodeBatch]:
+        plan = self._plan
+        return batches(
+            steps, self.task, policy, plan.batch_size, plan.n_envs, self._values
+        )
+
+    def _gradient(self, batch: EpisodeBatch) -> Tensor:
         """Returns the ascent direction of a batch, `[P]`."""
-        before = [p.detach().clone() for p in self.parameters]
-        for parameter in self.parameters:
+        before = [p.detach().clone() for p in self._parameters]
+        for parameter in self._parameters:
             parameter.grad = None
-        result = self.function(batch, self.policy)
-        if not all(map(torch.equal, self.parameters, before)):
+        result = self._function(batch, self._policy)
+        if not all(map(torch.equal, self._parameters, before)):
             with torch.no_grad():
-                for parameter, value in zip(self.parameters, before, strict=True):
+                for parameter, value in zip(self._parameters, before, strict=True):
                     parameter.copy_(value)
             raise CannotCheckError(
                 "the function changed the policy's parameters: it must return a loss "
                 "or a gradient without an optimiser step"
             )
-        return as_gradient(result, self.parameters)
+        return as_gradient(result, self._parameters)
 
-    def out_of_span_norm(self) -> float:
-        """Returns the norm of the mean gradient outside the span of the scores."""
-        return self.geometry.out_of_span_norm(self._total / max(1, self._n))
+
+@contextmanager
+def preserved_policy(policy: nn.Module) -> Iterator[None]:
+    """Restores gradients and training mode of a policy at the end."""
+    gradients = [(p, p.grad) for p in policy.parameters()]
+    modes = [(module, module.training) for module in policy.modules()]
+    try:
+        yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for module, training in modes:
+            module.training = training
+
+
+def _value_table(
+    critic: Literal["own", "exact"] | Critic,
+    values: Tensor | None,
+    observations: Tensor,
+) -> Array | None:
+    """Returns the value of each state, `[S]` float64; None for the exact ones."""
+    if critic == "exact":
+        return None
+    if callable(critic):
+        with torch.no_grad():
+            values = critic(observations)
+        if not isinstance(values, Tensor) or values.numel() != len(observations):
+            raise CannotCheckError(
+                "the critic must return one value for each observation, got "
+                f"{_described(values)} for {len(observations)}"
+            )
+    if values is None:
+        return None
+    table: Array = values.detach().flatten().double().numpy()
+    return table
+
+
+def _truncation_notes(steps: Steps, task: Task) -> tuple[str, ...]:
+    share = float(steps.truncated.sum()) / steps.n_episodes
+    if share < 0.01 or task.bootstrap:
+        return ()
+    return (
+        f"the time limit truncated {share:.0%} of the episodes of {task.name}. It is "
+        "treated as part of the task; pass bootstrap=True (--bootstrap) if it is not",
+    )
 
 
 def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # noqa: ANN401
     """Converts the result of a function to an ascent direction, `[P]`.
 
+    If the function has called `backward()`, the gradient is in the parameters' `grad`,
+    whatever it returned.
+
     Raises:
         CannotCheckError: if it is neither a scalar loss nor a gradient, if a loss is
             detached or does not depend on the parameters, or if it is not finite.
     """
+    if any(p.grad is not None for p in parameters):
+        # The function called backward() itself.
+        gradient = torch.cat(
+            [
+                (torch.zeros_like(p) if p.grad is None else p.grad).flatten()
+                for p in parameters
+            ]
+        )
+        return _check_finite(-gradient, "gradient")
     size = sum(p.numel() for p in parameters)
     accepted = (
-        "accepted are a scalar loss (to be minimised), or the gradient of the return: "
+        "accepted are a scalar loss (to be minimised), alone or first in a tuple, or "
+        "the gradient of the return: "
         f"one tensor with all {size} parameters, or one tensor for each parameter"
     )
     if isinstance(result, np.ndarray | float | int):
@@ -260,10 +549,8 @@ def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # n
     elif isinstance(result, list | tuple):
         first = result[0] if result else None
         if isinstance(first, Tensor) and first.numel() == 1 and first.requires_grad:
-            raise CannotCheckError(
-                f"the function returned {len(result)} values, the first of them a "
-                "loss: return only the loss"
-            )
+            # A loss, followed by what is logged.
+            return _gradient_of_loss(first, parameters)
         gradient = _concatenate(result, parameters, accepted)
     else:
         raise CannotCheckError(
@@ -275,23 +562,15 @@ def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # n
 def _gradient_of_loss(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     _check_finite(loss.detach(), "loss")
     if not loss.requires_grad:
-        hint = (
-            " (the function called backward() itself: return the loss instead)"
-            if any(p.grad is not None for p in parameters)
-            else ""
-        )
         raise CannotCheckError(
             "the loss is detached: it has no graph that leads to the policy's "
             "parameters. detach(), item(), numpy(), torch.tensor(...) of a tensor and "
-            f"no_grad() detach it{hint}"
+            "no_grad() detach it"
         )
     try:
         parts = torch.autograd.grad(loss.reshape(()), parameters, allow_unused=True)
     except RuntimeError as error:
-        raise CannotCheckError(
-            f"the loss cannot be differentiated: {error}. If the function calls "
-            "backward() itself: return the loss instead"
-        ) from error
+        raise CannotCheckError(f"the loss cannot be differentiated: {error}") from error
     if all(part is None for part in parts):
         raise CannotCheckError(
             "the loss has no gradient: it depends on other parameters than the "
@@ -335,14 +614,3 @@ def _check_finite(values: Tensor, name: str) -> Tensor:
             "divided by its standard deviation"
         )
     return values
-
-
-def _log_probs(output: Any) -> Tensor:  # noqa: ANN401
-    if isinstance(output, Categorical):
-        return output.logits
-    if isinstance(output, Tensor) and output.dim() == 2:
-        return torch.log_softmax(output, dim=-1)
-    raise CannotCheckError(
-        "the policy must return a torch Categorical or logits [B, A] for observations "
-        f"[B, ...], got {type(output).__name__}"
-    )

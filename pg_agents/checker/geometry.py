@@ -1,13 +1,15 @@
-"""Orthonormal directions in which gradient estimates are compared with the exact one.
+"""Gradients by a policy's outputs, and the directions in which they are compared.
 
-Every estimator that is a weighted sum of scores `grad log pi(a|s)` lies in the span of
-the scores, which has at most `S (A - 1)` dimensions, however many parameters the policy
-has. Estimates are compared by their coordinates in that span.
+The gradient of a loss by a network's parameters is `J' d`, where d is the derivative of
+the loss by the outputs in each state of the task, and J the Jacobian of the outputs. J
+has as many rows as the task has states times outputs, so d follows from a single
+gradient: it is *decoded*. What is compared, fitted and shown is d, which does not
+depend on the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,102 +19,223 @@ from torch import Tensor, nn
 
 from pg_agents.checker.task import Array, Task
 
-# log pi(a|o) of every state's observation, [S, A], differentiable.
-LogProbs = Callable[[], Tensor]
-
 # More directions would take too many samples.
 MAX_DIRECTIONS = 64
-# A direction shorter than this share of the longest is rounding in float32.
-_ROUNDING = 1e-4
+# More outputs would take too long to differentiate one by one.
+MAX_OUTPUTS = 4096
+# Singular values of the Jacobian below this share of the largest one amplify the
+# rounding of float32 too much.
+_RANK_TOLERANCE = 1e-2
+# Singular values below this share of the largest one are rounding.
+_ROUNDING = 1e-5
 
 
 class CannotCheckError(ValueError):
     """The subject cannot be checked; the message says why."""
 
 
+class Decoder:
+    """Converts gradients by parameters to gradients by outputs.
+
+    Args:
+        outputs: `[S, O]`, what the network gives in each state, differentiable: logits,
+            or log-probabilities minus their mean over actions.
+        parameters: the parameters that gradients are given for.
+        values: `[S]`, the values that the same network gives; None if it has none.
+
+    Attributes:
+        basis: `[S * O, D]` float64, orthonormal columns that span the gradients that
+            can be decoded: those that the network can represent.
+        value_basis: `[S, D']`, the same for the values; None without values.
+
+    Raises:
+        CannotCheckError: if there are too many outputs, or none depends on the
+            parameters.
+    """
+
+    value_basis: Array | None
+
+    def __init__(
+        self,
+        outputs: Tensor,
+        parameters: Sequence[nn.Parameter],
+        values: Tensor | None = None,
+    ) -> None:
+        self.shape = tuple(outputs.shape)
+        n_outputs = outputs.numel()
+        rows = [outputs.flatten()] if values is None else [outputs.flatten(), values]
+        table = torch.cat(rows)
+        if len(table) > MAX_OUTPUTS:
+            raise CannotCheckError(
+                f"the environment has {self.shape[0]} states with {self.shape[1]} "
+                f"actions each; accepted are at most {MAX_OUTPUTS} outputs together"
+            )
+        self.jacobian = _jacobian(table, parameters)
+        gram = self.jacobian @ self.jacobian.T
+        values_, vectors = np.linalg.eigh(gram)
+        kept = values_ > _RANK_TOLERANCE**2 * max(values_.max(), 1e-30)
+        if not kept.any():
+            raise CannotCheckError(
+                "the policy's outputs do not depend on its parameters"
+            )
+        span = vectors[:, kept]
+        self._inverse = (span / values_[kept]) @ span.T
+        # What the network can represent at all, for the unexplained share.
+        possible = values_ > _ROUNDING**2 * values_.max()
+        whole = vectors[:, possible]
+        self._projection = (whole / values_[possible]) @ whole.T
+        self.basis = _orthonormal(span[:n_outputs])
+        self.value_basis = None if values is None else _orthonormal(span[n_outputs:])
+
+    def decode(self, gradient: Tensor) -> tuple[Array, Array | None, float]:
+        """Returns the gradients by outputs and values, and the unexplained share.
+
+        Args:
+            gradient: `[P]`, derivative of a loss by the parameters.
+
+        Returns:
+            `[S, O]`; `[S]`, or None without values; the norm of the part of the
+            gradient that does not pass through outputs and values, relative to its
+            norm.
+        """
+        flat: Array = gradient.detach().double().numpy()
+        projected = self.jacobian @ flat
+        decoded = self._inverse @ projected
+        norm = float(np.linalg.norm(flat))
+        explained = (self._projection @ projected) @ self.jacobian
+        unexplained = float(np.linalg.norm(flat - explained))
+        n_outputs = self.shape[0] * self.shape[1]
+        return (
+            decoded[:n_outputs].reshape(self.shape),
+            None if self.value_basis is None else decoded[n_outputs:],
+            unexplained / norm if norm > 0.0 else 0.0,
+        )
+
+
+def _jacobian(table: Tensor, parameters: Sequence[nn.Parameter]) -> Array:
+    """Returns the derivatives of `[K]` outputs by all parameters, `[K, P]` float64."""
+    rows = []
+    for i in range(len(table)):
+        parts = torch.autograd.grad(
+            table[i], parameters, retain_graph=True, allow_unused=True
+        )
+        rows.append(
+            torch.cat(
+                [
+                    torch.zeros(p.numel()) if g is None else g.detach().flatten()
+                    for p, g in zip(parameters, parts, strict=True)
+                ]
+            ).double()
+        )
+    jacobian: Array = torch.stack(rows).numpy()
+    return jacobian
+
+
+def _orthonormal(columns: Array) -> Array:
+    """Returns an orthonormal basis of the span of columns."""
+    left, singular, _ = np.linalg.svd(columns, full_matrices=False)
+    basis: Array = left[:, singular > 1e-6]
+    return basis
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """The policy as a table, and its scores in coordinates of the directions.
+    """The policy as a table, and orthonormal directions of gradients by its outputs.
 
     Attributes:
         policy: `[S, A]` float64, pi(a|s).
-        directions: `[P, D]` float64, orthonormal; the first is that of the exact
+        directions: `[S * A, D]` float64, orthonormal; the first is that of the exact
             gradient.
-        scores: `[S, A, D]` float64, grad log pi(a|s).
+        scores: `[S, A, D]` float64, grad log pi(a|s) in the directions.
         exact: `[D]` float64, the exact gradient: its norm, followed by zeros.
+        exact_outputs: `[S, A]` float64, the exact gradient by the logits.
+        complete: whether the directions span all gradients that can be decoded.
     """
 
     policy: Array
-    directions: Tensor
+    directions: Array
     scores: Array
     exact: Array
-
-    @property
-    def complete(self) -> bool:
-        """Whether the directions span all scores."""
-        n_states, n_actions = self.policy.shape
-        return bool(n_states * (n_actions - 1) <= MAX_DIRECTIONS)
+    exact_outputs: Array
+    complete: bool
 
     @property
     def norm(self) -> float:
         """Norm of the exact gradient."""
         return float(self.exact[0])
 
-    def coordinates(self, gradient: Tensor) -> Array:
-        """Returns the coordinates `[D]` of a gradient `[P]`."""
-        coordinates: Array = (gradient.double() @ self.directions).numpy()
+    def coordinates(self, outputs: Array) -> Array:
+        """Returns the coordinates `[..., D]` of gradients `[..., S, A]`."""
+        flat = outputs.reshape(*outputs.shape[:-2], -1)
+        coordinates: Array = flat @ self.directions
         return coordinates
 
-    def out_of_span_norm(self, gradient: Tensor) -> float:
-        """Returns the norm of the part outside the span, relative to the exact one."""
-        projection = self.directions @ (self.directions.T @ gradient)
-        return float((gradient - projection).norm()) / self.norm
+
+def exact_outputs(task: Task, policy: Array) -> Array:
+    """Returns the derivative of the objective by each logit, `[S, A]`.
+
+    `pi(a|s) (x(s, a) - sum_b pi(b|s) x(s, b))`, where x is the derivative by the
+    probabilities.
+    """
+    by_probability = task.return_gradient(policy)
+    mean = (policy * by_probability).sum(axis=1, keepdims=True)
+    outputs: Array = policy * (by_probability - mean)
+    return outputs
 
 
-def make_geometry(
-    task: Task, log_probs: LogProbs, parameters: Sequence[nn.Parameter]
-) -> Geometry:
+def make_geometry(task: Task, policy: Array, basis: Array | None = None) -> Geometry:
     """Returns the geometry of a policy on a task.
 
+    Args:
+        task: MDP and objective.
+        policy: `[S, A]`, pi(a|s).
+        basis: `[S * A, D]`, see `Decoder`; None for all gradients.
+
     Raises:
-        CannotCheckError: if the policy ignores its observations, or the exact gradient
-            is zero.
+        CannotCheckError: if the exact gradient is zero.
     """
-    table = log_probs()
-    shape = task.mdp.n_states, task.mdp.n_actions
-    if table.shape != shape:
-        raise CannotCheckError(
-            f"the environment has {shape[1]} actions, but the policy gives "
-            f"{table.shape[-1]} probabilities per observation"
-        )
-    policy = _normalized(table)
-    n_observations = len(np.unique(task.mdp.observations, axis=0))
-    if n_observations > 1 and _ignores_observations(table, parameters):
-        raise CannotCheckError(
-            "the policy ignores its observations: it gives the probabilities "
-            f"{np.round(policy[0], 3).tolist()} in all {len(policy)} states, and no "
-            "parameter makes them differ. Does the network use its input?"
-        )
-    weights = torch.as_tensor(task.return_gradient(policy) * policy)
-    exact = _pull_back(table, weights.to(table.dtype), parameters)
-    norm = float(exact.norm())
-    # The same terms with random signs do not cancel: the scale of a nonzero gradient.
-    signs = torch.randn(weights.shape, generator=torch.Generator().manual_seed(2))
-    mixed = (weights * signs).to(table.dtype)
-    scale = float(_pull_back(table, mixed, parameters).norm())
+    n_states, n_actions = policy.shape
+    exact = exact_outputs(task, policy)
+    # The terms of the gradient do not cancel in this scale.
+    scale = float(np.abs(policy * task.return_gradient(policy)).sum())
+    if basis is not None:
+        exact = (basis @ (basis.T @ exact.flatten())).reshape(exact.shape)
+    norm = float(np.linalg.norm(exact))
     if norm <= 1e-6 * max(scale, 1e-30):
         raise CannotCheckError(
             "the exact gradient is zero at this policy, so estimates cannot be "
             "compared with it: choose another policy, seed or environment"
         )
-    directions = _directions(table, exact, parameters)
-    scores = _scores(table, directions, parameters)
-    coordinates = np.zeros(scores.shape[-1])
+    if basis is None:
+        basis = np.eye(n_states * n_actions)
+    directions = _directions(basis, exact.flatten() / norm)
+    score = np.eye(n_actions) - policy[:, None, :]
+    by_state = directions.reshape(n_states, n_actions, -1)
+    scores = np.einsum("sab,sbd->sad", score, by_state)
+    coordinates = np.zeros(directions.shape[1])
     coordinates[0] = norm
-    return Geometry(policy, directions, scores, coordinates)
+    complete = directions.shape[1] == basis.shape[1]
+    return Geometry(policy, directions, scores, coordinates, exact, complete)
 
 
-def _normalized(log_probs: Tensor) -> Array:
+def _directions(basis: Array, first: Array) -> Array:
+    """Returns an orthonormal basis `[S * A, D]` of the same span, `first` in front."""
+    rng = np.random.default_rng(1)
+    n = min(basis.shape[1], MAX_DIRECTIONS)
+    mixed = basis @ rng.normal(size=(basis.shape[1], n))
+    mixed[:, 0] = first
+    directions, _ = np.linalg.qr(mixed)
+    # QR may flip signs.
+    directions[:, 0] = first
+    return directions
+
+
+def normalized_policy(log_probs: Tensor) -> Array:
+    """Returns probabilities `[S, A]` that sum to 1 in float64.
+
+    Raises:
+        CannotCheckError: if they are not finite or do not sum to 1.
+    """
     policy: NDArray[np.float64] = log_probs.detach().double().exp().numpy()
     if not np.isfinite(policy).all() or np.abs(policy.sum(axis=1) - 1.0).max() > 1e-4:
         raise CannotCheckError(
@@ -123,76 +246,23 @@ def _normalized(log_probs: Tensor) -> Array:
     return normalized
 
 
-def _ignores_observations(table: Tensor, parameters: Sequence[nn.Parameter]) -> bool:
-    """Whether all rows are equal and have equal gradients."""
-    if (table - table[0]).detach().abs().max() > 1e-6:
-        return False
-    # A random mix of differences between rows: its gradient is 0 if all rows have the
-    # same one.
-    mix = torch.randn(table.shape, generator=torch.Generator().manual_seed(0))
-    weights = (mix - mix.mean(dim=0)).to(table.dtype)
-    norm = _pull_back(table, weights, parameters).norm()
-    return bool(norm <= 1e-6 * _pull_back(table, mix, parameters).norm())
+def check_uses_observations(policy: Array, decoder: Decoder, task: Task) -> None:
+    """Raises a CannotCheckError if the policy ignores its observations.
 
-
-def _pull_back(
-    table: Tensor, weights: Tensor, parameters: Sequence[nn.Parameter]
-) -> Tensor:
-    """Returns `sum_{s, a} weights[s, a] grad log pi(a|s)`, `[P]` float64."""
-    gradients = torch.autograd.grad(
-        table, parameters, weights, retain_graph=True, allow_unused=True
-    )
-    return torch.cat(
-        [
-            torch.zeros(p.numel(), dtype=torch.float64)
-            if g is None
-            else g.detach().double().flatten()
-            for p, g in zip(parameters, gradients, strict=True)
-        ]
-    )
-
-
-def _directions(
-    table: Tensor, exact: Tensor, parameters: Sequence[nn.Parameter]
-) -> Tensor:
-    """Returns an orthonormal basis `[P, D]` of the scores, the exact gradient first."""
-    n_states, n_actions = table.shape
-    n_others = min(MAX_DIRECTIONS, n_states * (n_actions - 1))
-    generator = torch.Generator().manual_seed(1)
-    basis = [exact / exact.norm()]
-    for _ in range(n_others):
-        mix = torch.randn(table.shape, generator=generator).to(table.dtype)
-        vector = _pull_back(table, mix, parameters)
-        length = vector.norm()
-        # Gram-Schmidt, twice for numerical stability.
-        for _ in range(2):
-            for direction in basis:
-                vector = vector - (direction @ vector) * direction
-        if vector.norm() > _ROUNDING * length:
-            basis.append(vector / vector.norm())
-    return torch.stack(basis[:MAX_DIRECTIONS], dim=1)
-
-
-def _scores(
-    table: Tensor, directions: Tensor, parameters: Sequence[nn.Parameter]
-) -> Array:
-    """Returns the derivatives of log pi(a|s) along each direction, `[S, A, D]`."""
-    # The gradient is linear in `dual`, so its derivative by `dual` along a direction is
-    # a Jacobian-vector product.
-    dual = torch.zeros_like(table, requires_grad=True)
-    gradients = torch.autograd.grad(
-        table, parameters, dual, create_graph=True, allow_unused=True
-    )
-    sizes = [p.numel() for p in parameters]
-    columns = []
-    for direction in directions.T:
-        parts = direction.to(table.dtype).split(sizes)
-        along = sum(
-            (g.flatten() @ part).sum()
-            for g, part in zip(gradients, parts, strict=True)
-            if g is not None
+    Args:
+        policy: `[S, A]`, pi(a|s).
+        decoder: that of the policy.
+        task: the task, whose observations differ.
+    """
+    n_outputs = policy.size
+    rows = decoder.jacobian[:n_outputs].reshape(*policy.shape, -1)
+    if (
+        len(np.unique(task.mdp.observations, axis=0)) > 1
+        and np.abs(policy - policy[0]).max() < 1e-6
+        and np.abs(rows - rows[0]).max() <= 1e-6 * np.abs(rows).max()
+    ):
+        raise CannotCheckError(
+            "the policy ignores its observations: it gives the probabilities "
+            f"{np.round(policy[0], 3).tolist()} in all {len(policy)} states, and no "
+            "parameter makes them differ. Does the network use its input?"
         )
-        assert isinstance(along, Tensor)
-        (column,) = torch.autograd.grad(along, dual, retain_graph=True)
-        columns.append(column.detach().double())
-    return torch.stack(columns, dim=-1).numpy()

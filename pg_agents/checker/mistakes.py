@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -152,6 +153,8 @@ class Mistake:
             way.
         at_truncation: whether it only has an effect if the time limit is not part of
             the task.
+        kind: `"departure"` if it changes the gradient but common algorithms document
+            it, `"no gradient"` if the gradient is zero in expectation.
     """
 
     key: str
@@ -161,6 +164,7 @@ class Mistake:
     right: str
     estimators: tuple[Estimator, ...] = ()
     at_truncation: bool = False
+    kind: Literal["mistake", "departure", "no gradient"] = "mistake"
 
 
 CATALOGUE = (
@@ -175,6 +179,15 @@ CATALOGUE = (
         (probability,),
     ),
     Mistake(
+        "logit",
+        "logit instead of log-probability",
+        "The logit of an action is its log-probability only after the log-softmax. "
+        "Without it the other actions are not pushed down when one is raised, and "
+        "logits drift: with positive returns all of them grow.",
+        "log_prob = net(obs).gather(1, a[:, None])[:, 0]",
+        "log_prob = F.log_softmax(net(obs), -1).gather(1, a[:, None])[:, 0]",
+    ),
+    Mistake(
         "sign_flipped",
         "sign flipped",
         "Optimisers minimise, so the loss is minus the return times the "
@@ -183,6 +196,108 @@ CATALOGUE = (
         "loss = (returns * log_prob).sum()",
         "loss = -(returns * log_prob).sum()",
         (sign_flipped,),
+    ),
+    Mistake(
+        "next_state",
+        "next state stored instead of the state",
+        "The action was chosen in the state before it. Paired with the next state, it "
+        "is reinforced in a state where it was not taken.",
+        "log_prob = policy(batch.next_observations).log_prob(batch.actions)",
+        "log_prob = policy(batch.observations).log_prob(batch.actions)",
+        (next_state,),
+    ),
+    Mistake(
+        "all_actions",
+        "log-probabilities of all actions",
+        "Only the action that was taken earned the return. Without the gather, all "
+        "actions are pushed alike, which moves the policy towards or away from the "
+        "uniform one.",
+        "loss = -(returns[:, None] * log_probs).sum()  # [B, A]",
+        "loss = -(returns * log_probs.gather(1, a[:, None])[:, 0]).sum()",
+    ),
+    Mistake(
+        "wrong_gather",
+        "log-probability of the wrong action",
+        "An index that is off, a sorted or permuted list of actions, or a "
+        "fixed column picks the log-probability of an action that was not taken.",
+        "log_prob = log_probs[:, 0]",
+        "log_prob = log_probs.gather(1, a[:, None])[:, 0]",
+    ),
+    Mistake(
+        "action_resampled",
+        "action drawn again in the update",
+        "A new action has nothing to do with the return that the old one earned. Its "
+        "score has mean 0, and nothing is learnt.",
+        "dist = policy(obs); loss = -(returns * dist.log_prob(dist.sample())).sum()",
+        "dist = policy(obs); loss = -(returns * dist.log_prob(a)).sum()",
+        kind="no gradient",
+    ),
+    Mistake(
+        "double_softmax",
+        "softmax applied twice",
+        "cross_entropy and Categorical(logits=...) apply a softmax themselves. Given "
+        "probabilities they compute a flatter policy than the one that acted, "
+        "whose gradient vanishes where the policy is sure. If the policy acts from it, "
+        "too, nothing is biased, but no action can become nearly certain.",
+        "loss = (returns * F.cross_entropy(probs, a, reduction='none')).sum()",
+        "loss = (returns * F.nll_loss(probs.log(), a, reduction='none')).sum()",
+    ),
+    Mistake(
+        "squared_error",
+        "squared error instead of the log-likelihood",
+        "The squared distance between probabilities and the action that was taken has "
+        "its own gradient: small where an action is nearly certain or nearly "
+        "impossible, and not zero on average for a return that is the same for all "
+        "actions.",
+        "loss = (returns * ((probs - one_hot) ** 2).sum(-1)).sum()",
+        "loss = -(returns * F.log_softmax(logits, -1)[range(B), a]).sum()",
+    ),
+    Mistake(
+        "softmax_over_batch",
+        "softmax over the batch",
+        "With dim=0 the probabilities sum to 1 over the states of the batch instead "
+        "of over the actions. One state at a time, as the policy acts, the mistake is "
+        "invisible or gives 1 everywhere.",
+        "log_probs = F.log_softmax(logits, dim=0)",
+        "log_probs = F.log_softmax(logits, dim=-1)",
+    ),
+    Mistake(
+        "binary_cross_entropy",
+        "binary cross-entropy instead of the log-likelihood",
+        "Binary cross-entropy treats each action as a coin of its own and adds "
+        "log(1 - pi(b|s)) for all actions b that were not taken. Its gradient is not "
+        "the score function, and a return that follows every action alike no longer "
+        "cancels.",
+        "loss = (F.binary_cross_entropy(probs, one_hot, ...).sum(-1) * returns).sum()",
+        "loss = (F.cross_entropy(logits, a, reduction='none') * returns).sum()",
+    ),
+    Mistake(
+        "clamped_probability",
+        "logarithm of a clamped probability",
+        "The clamp that protects the logarithm has no gradient outside its bounds: an "
+        "action whose probability has left them is never learnt again. A constant that "
+        "is added instead weakens rare actions.",
+        "log_prob = torch.log(probs.clamp(0.1, 0.9))",
+        "log_prob = F.log_softmax(logits, dim=-1)",
+    ),
+    Mistake(
+        "clipped_action",
+        "log-probability of the clipped action",
+        "Clipping an action to the bounds belongs to the environment. The "
+        "log-probability is that of the action as it was drawn; at the bounds the "
+        "clipped one has another.",
+        "action = dist.sample().clamp(-1, 1); log_prob = dist.log_prob(action)",
+        "action = dist.sample(); log_prob = dist.log_prob(action)",
+    ),
+    Mistake(
+        "action_not_detached",
+        "log-probability of an action that carries a gradient",
+        "rsample() draws an action that depends on the parameters. The gradient of its "
+        "log-probability then runs through the action as well. For the mean of a "
+        "Gaussian the two parts cancel: it is never learnt, and the deviation follows "
+        "the size of the return, whichever action earned it.",
+        "action = dist.rsample(); log_prob = dist.log_prob(action)",
+        "action = dist.sample(); log_prob = dist.log_prob(action)",
     ),
     Mistake(
         "off_by_one",
@@ -195,13 +310,69 @@ CATALOGUE = (
         (off_by_one,),
     ),
     Mistake(
-        "next_state",
-        "next state stored instead of the state",
-        "The action was chosen in the state before it. Paired with the next state, it "
-        "is reinforced in a state where it was not taken.",
-        "log_prob = policy(batch.next_observations).log_prob(batch.actions)",
-        "log_prob = policy(batch.observations).log_prob(batch.actions)",
-        (next_state,),
+        "immediate_reward",
+        "immediate reward only",
+        "An action is responsible for all rewards that follow it, not just the next "
+        "one. With r_t as weight the policy becomes greedy: it never gives up a "
+        "small reward now for a large one later. The usual cause is a loop over the "
+        "list of rewards after the returns were computed.",
+        "for log_prob, r in zip(log_probs, rewards): loss -= log_prob * r",
+        "for log_prob, G in zip(log_probs, returns): loss -= log_prob * G",
+    ),
+    Mistake(
+        "returns_forward",
+        "rewards so far instead of rewards to come",
+        "Summed forwards, the weight of step t holds the rewards up to t. The earlier "
+        "ones do not depend on the action and only add noise, the later ones are "
+        "missing: what remains in expectation is the immediate reward.",
+        "returns = rewards.cumsum(0)",
+        "returns = rewards.flip(0).cumsum(0).flip(0)",
+    ),
+    Mistake(
+        "returns_reversed",
+        "returns in reversed order",
+        "Computed from the end backwards and appended, the returns are in the order "
+        "last to first. Without reversing them the first action gets the return of the "
+        "last step.",
+        "for r in reversed(rewards): G = r + gamma * G; returns.append(G)",
+        "for r in reversed(rewards): G = r + gamma * G; returns.insert(0, G)",
+    ),
+    Mistake(
+        "return_across_episodes",
+        "returns not reset between episodes",
+        "When episodes, or the rows of several workers, lie behind one another in one "
+        "list, the running sum must start at 0 at the end of each. Otherwise the last "
+        "steps of an episode are credited with the rewards of the next one: an episode "
+        "that ends early gets more of them.",
+        "for r in reversed(rewards): G = r + gamma * G",
+        "for r, done in reversed(steps): G = r + gamma * G * (not done)",
+    ),
+    Mistake(
+        "last_step_lost",
+        "last step lost",
+        "A loop that stops one step early, or a transition that is stored only if the "
+        "episode goes on, loses the last action and its reward: often the only reward "
+        "of the episode.",
+        "if not done: memory.append((obs, action, reward))",
+        "memory.append((obs, action, reward))",
+    ),
+    Mistake(
+        "done_mask_shifted",
+        "done mask off by one",
+        "done[t] says that the step t ended the episode, so it cuts what follows step "
+        "t. Taken from the step before or after, it cuts the last reward off, and lets "
+        "the sum run on into the next episode.",
+        "G = rewards[t] + gamma * G * (1 - done[t - 1])",
+        "G = rewards[t] + gamma * G * (1 - done[t])",
+    ),
+    Mistake(
+        "other_gamma",
+        "returns discounted with another gamma",
+        "The rewards have to be discounted with the gamma of the objective. A "
+        "discount that is written into the code, or forgotten (gamma = 1), gives the "
+        "gradient of another objective: distant rewards count too much or too little.",
+        "G = rewards[t] + 0.99 * G  # or without a factor, while gamma is 0.9",
+        "G = rewards[t] + gamma * G",
     ),
     Mistake(
         "gamma_dropped",
@@ -212,6 +383,16 @@ CATALOGUE = (
         "loss = -(returns * log_prob).sum()",
         "loss = -(gamma**t * returns * log_prob).sum()",
         (),
+        kind="departure",
+    ),
+    Mistake(
+        "discount_across_episodes",
+        "discount not reset between episodes",
+        "t counts the steps of the episode. If it runs on through the batch, gamma^t "
+        "weights each later episode less: the direction stays, for it says nothing "
+        "about the episode, but most of the data is wasted.",
+        "discounts = gamma ** torch.arange(n_steps_of_batch)",
+        "discounts = gamma ** step_in_episode",
     ),
     Mistake(
         "gamma_twice",
@@ -223,6 +404,24 @@ CATALOGUE = (
         (gamma_twice,),
     ),
     Mistake(
+        "rounded",
+        "returns rounded to integers",
+        "Returns below 1 become 0, and different returns become equal. The cause is "
+        "usually an integer array, or a cast that was meant for the actions.",
+        "returns = torch.tensor(returns, dtype=torch.long)",
+        "returns = torch.tensor(returns, dtype=torch.float32)",
+        (cast_to_int, rounded),
+    ),
+    Mistake(
+        "rewards_standardized",
+        "rewards standardised instead of returns",
+        "A constant that is subtracted from every reward changes the task: it rewards "
+        "or punishes each further step, so long episodes become better or worse than "
+        "they are. Dividing by a constant is harmless.",
+        "rewards = (rewards - rewards.mean()) / (rewards.std() + 1e-8)",
+        "rewards = rewards / running_deviation",
+    ),
+    Mistake(
         "mean_over_steps",
         "mean over steps instead of episodes",
         "The return is a sum over the steps of an episode, averaged over episodes. A "
@@ -231,6 +430,45 @@ CATALOGUE = (
         "loss = -(returns * log_prob).mean()",
         "loss = -(returns * log_prob).sum() / n_episodes",
         (mean_over_steps,),
+        kind="departure",
+    ),
+    Mistake(
+        "mean_in_episode",
+        "mean inside each episode",
+        "Dividing the sum over an episode by its length weights the steps of short "
+        "episodes more. Where good episodes are short it looks like progress; where "
+        "they are long it works against them.",
+        "loss = torch.stack([-(G * lp).mean() for G, lp in episodes]).mean()",
+        "loss = torch.stack([-(G * lp).sum() for G, lp in episodes]).mean()",
+    ),
+    Mistake(
+        "all_pairs",
+        "every log-probability times every return",
+        "The return of a step must multiply the log-probability of that step. If both "
+        "are averaged or summed first, or if [B] meets [B, 1], every action is "
+        "multiplied with every return, and good actions cannot be told from bad ones: "
+        "only the difference between batches is left.",
+        "loss = -log_probs.mean() * returns.mean()\n"
+        "loss = -(log_probs * returns[:, None]).mean()  # [B] x [B, 1] is [B, B]",
+        "loss = -(log_probs * returns).sum() / n_episodes  # both of shape [B]",
+    ),
+    Mistake(
+        "broadcast_advantage",
+        "broadcast in the advantage",
+        "A value network returns [B, 1]. Minus returns of shape [B] that is a matrix "
+        "[B, B] of all returns minus all values, and its mean weights each action "
+        "with the mean of the returns or of the values.",
+        "advantage = returns - value(obs)  # [B] - [B, 1] is [B, B]",
+        "advantage = returns - value(obs).squeeze(-1)",
+    ),
+    Mistake(
+        "first_finished",
+        "first N finished episodes",
+        "Of episodes that run in parallel, the short ones finish first. Taking the "
+        "first N to finish over-samples short episodes.",
+        "batch = sorted(episodes, key=finishing_time)[:N]",
+        "batch = [e for e in episodes if e.index_in_env < n_episodes_per_env]",
+        (first_finished,),
     ),
     Mistake(
         "batch_mean_baseline",
@@ -241,6 +479,35 @@ CATALOGUE = (
         "advantage = returns - returns.mean(dim=0)",
         "advantage = (returns - returns.mean(dim=0)) * N / (N - 1)",
         (baseline_per_time_step, baseline_over_steps, baseline_over_episodes),
+        kind="departure",
+    ),
+    Mistake(
+        "episode_mean_baseline",
+        "own episode's mean as baseline",
+        "The mean return of the episode contains what the action led to, so "
+        "subtracting it removes part of the signal: in an episode of one step, all of "
+        "it. A baseline may depend on the state and on other episodes only.",
+        "advantage = returns - returns.mean()  # of one episode",
+        "advantage = returns - mean_return_of_other_episodes",
+    ),
+    Mistake(
+        "action_value_baseline",
+        "action value as baseline",
+        "What is subtracted must not depend on the action. The action value is "
+        "the expected return itself, so the difference is noise with mean 0, "
+        "and nothing is learnt.",
+        "advantage = returns - q_value(obs, action)",
+        "advantage = returns - value(obs)",
+        kind="no gradient",
+    ),
+    Mistake(
+        "state_value_weight",
+        "state value as weight",
+        "The value of the state is the same for all its actions. As a weight it raises "
+        "and lowers them by equal amounts in expectation, and nothing is learnt.",
+        "loss = -(value(obs).detach() * log_prob).sum()",
+        "loss = -((returns - value(obs).detach()) * log_prob).sum()",
+        kind="no gradient",
     ),
     Mistake(
         "standardized",
@@ -255,15 +522,35 @@ CATALOGUE = (
             standardized_in_episode,
             standardized_mean_over_steps,
         ),
+        kind="departure",
     ),
     Mistake(
-        "rounded",
-        "returns rounded to integers",
-        "Returns below 1 become 0, and different returns become equal. The cause is "
-        "usually an integer array, or a cast that was meant for the actions.",
-        "returns = torch.tensor(returns, dtype=torch.long)",
-        "returns = torch.tensor(returns, dtype=torch.float32)",
-        (cast_to_int, rounded),
+        "advantages_standardized",
+        "advantages standardised",
+        "Mean and deviation come from the advantages that they are applied to, "
+        "and change from batch to batch. PPO does so by default. With few "
+        "steps a batch the subtracted mean also removes part of the signal.",
+        "advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)",
+        "scale the rewards by a constant, or the step size",
+        kind="departure",
+    ),
+    Mistake(
+        "scaled_by_batch",
+        "returns divided by a number of the batch",
+        "The largest return or the deviation of the batch depends on the returns that "
+        "it divides: batches with large returns count less. The bias is small with "
+        "many episodes.",
+        "returns = returns / returns.abs().max()",
+        "returns = returns / scale_of_earlier_batches",
+        kind="departure",
+    ),
+    Mistake(
+        "nan_deviation",
+        "deviation of a single return",
+        "torch.std of one number is NaN. The first episode of one step "
+        "makes the loss NaN, and with it all weights of the network.",
+        "returns = (returns - returns.mean()) / (returns.std() + 1e-8)",
+        "if len(returns) > 1: returns = (returns - returns.mean()) / ...",
     ),
     Mistake(
         "through_terminal",
@@ -286,13 +573,70 @@ CATALOGUE = (
         at_truncation=True,
     ),
     Mistake(
-        "first_finished",
-        "first N finished episodes",
-        "Of episodes that run in parallel, the short ones finish first. Taking the "
-        "first N to finish over-samples short episodes.",
-        "batch = sorted(episodes, key=finishing_time)[:N]",
-        "batch = [e for e in episodes if e.index_in_env < n_episodes_per_env]",
-        (first_finished,),
+        "bootstrap_from_wrong_state",
+        "bootstrap from the wrong state",
+        "After the last step that was collected, the value of the state it led to "
+        "stands for what follows. The last state in memory is the one before the "
+        "action, and after an automatic reset the current observation belongs to the "
+        "next episode.",
+        "G = value(states[-1])  # the state before the last action",
+        "G = value(next_state) * (not terminated)",
+    ),
+    Mistake(
+        "learned_critic",
+        "bootstrap from an inexact critic",
+        "One-step, n-step and lambda-returns replace rewards by the critic's value, "
+        "and inherit its error. Advantage actor-critic, GAE and PPO do so knowingly: "
+        "less noise for some bias, which a better critic reduces. As a baseline an "
+        "inexact critic does no harm.",
+        "advantage = reward + gamma * value(next_state) - value(state)",
+        "advantage = returns - value(state)",
+        kind="departure",
+    ),
+    Mistake(
+        "value_not_detached",
+        "value not detached in the actor's loss",
+        "In the actor's loss the advantage is a number. If the gradient runs through "
+        "the value, the loss also moves the critic, and on a shared trunk the policy: "
+        "the value falls where the action was likely, whatever it is worth.",
+        "loss = -((returns - value(obs)) * log_prob).sum()",
+        "loss = -((returns - value(obs)).detach() * log_prob).sum()",
+    ),
+    Mistake(
+        "next_value_not_detached",
+        "next state's value not detached",
+        "The target of the critic is a number. With the gradient through it, the "
+        "critic also moves the next state's value towards this one's, and converges "
+        "to other values (residual gradient). In the actor's loss it moves the "
+        "critic as well.",
+        "critic_loss = (reward + gamma * value(next_obs) - value(obs)) ** 2",
+        "critic_loss = (reward + gamma * value(next_obs).detach() - value(obs)) ** 2",
+    ),
+    Mistake(
+        "entropy_bonus",
+        "entropy bonus",
+        "The bonus keeps the policy from becoming deterministic too early, and its "
+        "gradient is added to that of the return. A2C and PPO have it; it is "
+        "removed by ent_coef = 0, or decays.",
+        "loss = policy_loss - ent_coef * entropy",
+        "loss = policy_loss",
+        kind="departure",
+    ),
+    Mistake(
+        "entropy_sign",
+        "entropy bonus with the wrong sign",
+        "The entropy is to be maximised, so it is subtracted from the loss. Added, it "
+        "makes the policy deterministic before it has learnt anything.",
+        "loss = policy_loss + ent_coef * entropy",
+        "loss = policy_loss - ent_coef * entropy",
+    ),
+    Mistake(
+        "taken_action_entropy",
+        "entropy of the taken action only",
+        "The entropy is a mean over all actions. p log p of the action that was "
+        "taken has another gradient, and the gradient of -log p alone has mean 0.",
+        "entropy = -(log_prob.exp() * log_prob).sum()  # log_prob: [B]",
+        "entropy = -(probs * log_probs).sum()  # both [B, A]",
     ),
     Mistake(
         "replay",
@@ -303,12 +647,40 @@ CATALOGUE = (
         "weight each step by pi(a|s) / pi_old(a|s), or learn from new episodes only",
     ),
     Mistake(
-        "entropy_sign",
-        "entropy bonus with the wrong sign",
-        "The entropy is to be maximised, so it is subtracted from the loss. Added, it "
-        "makes the policy deterministic before it has learnt anything.",
-        "loss = policy_loss + ent_coef * entropy",
-        "loss = policy_loss - ent_coef * entropy",
+        "actions_not_sampled",
+        "actions not drawn from the policy",
+        "The score function needs actions drawn from the policy. Greedy or "
+        "epsilon-greedy actions come from another distribution. A softmax policy "
+        "explores by itself; an entropy bonus makes it explore more.",
+        "action = probs.argmax() if random() > epsilon else env.action_space.sample()",
+        "action = Categorical(probs).sample()",
+    ),
+    Mistake(
+        "truncation_ignored",
+        "only `terminated` ends an episode",
+        "env.step returns two flags, and a time limit sets the second. A loop that "
+        "reads the first alone steps past the end of the episode, and several episodes "
+        "become one.",
+        "obs, reward, done, _, info = env.step(action)",
+        "obs, reward, terminated, truncated, info = env.step(action)",
+    ),
+    Mistake(
+        "gradients_not_zeroed",
+        "gradients not zeroed",
+        "backward() adds to the gradients that are there. Without zero_grad() each "
+        "step uses the sum of all gradients so far, most of them those of earlier "
+        "policies.",
+        "loss.backward(); optimizer.step()",
+        "optimizer.zero_grad(); loss.backward(); optimizer.step()",
+    ),
+    Mistake(
+        "log_prob_after_update",
+        "log-probability computed after an update",
+        "The old log-probabilities of PPO's ratio, or those of a second optimiser's "
+        "loss, must come from the policy that acted. Computed after a step they belong "
+        "to another policy, and the ratio starts from the wrong place.",
+        "optimizer.step(); old_log_prob = policy(obs).log_prob(a).detach()",
+        "old_log_prob = policy(obs).log_prob(a).detach(); optimizer.step()",
     ),
 )
 

@@ -4,54 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 
+class RecordedStep(NamedTuple):
+    """The gradient of one step of an optimiser.
+
+    Attributes:
+        gradient: `[P]`, all recorded parameters flattened and concatenated, 0 for those
+            without a gradient.
+        rows: the recorder's `rows` at that time.
+    """
+
+    gradient: Tensor
+    rows: NDArray[np.int64] | None
+
+
 class GradientRecorder:
-    """Accumulates the gradients that optimisers would have descended along.
+    """Records the gradients that optimisers would have descended along.
 
     Args:
         parameters: parameters whose gradients are recorded.
 
     Attributes:
+        rows: indices of the steps of the mini-batch in use; None if unknown.
         norms: norm of the gradient of all parameters of the optimiser, recorded or
             not, for each of its steps.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self._parameters = list(parameters)
-        self._index = {id(p): i for i, p in enumerate(self._parameters)}
-        self._clear()
+        self._index = {id(p): i for i, p in enumerate(parameters)}
+        self._sizes = [p.numel() for p in parameters]
+        self._steps: list[RecordedStep] = []
+        self.rows: NDArray[np.int64] | None = None
         self.norms: list[float] = []
 
-    def _clear(self) -> None:
-        self._sums: list[Tensor | None] = [None] * len(self._parameters)
-        self._counts = [0] * len(self._parameters)
+    def pop(self) -> list[RecordedStep]:
+        """Returns the steps since the last call, and forgets them.
 
-    def pop_mean(self) -> Tensor | None:
-        """Returns the mean gradient since the last call, and clears it.
-
-        The mean of each parameter is over the steps in which it had a gradient, so a
-        rollout that is processed in several minibatches counts as their average.
-
-        Returns:
-            `[P]`, all recorded parameters flattened and concatenated, 0 for parameters
-            without a gradient; None if no parameter had one.
+        Steps in which no recorded parameter had a gradient are left out.
         """
-        if not any(self._counts):
-            return None
-        means = [
-            torch.zeros_like(p).flatten() if total is None else total / count
-            for p, total, count in zip(
-                self._parameters, self._sums, self._counts, strict=True
-            )
-        ]
-        self._clear()
-        return torch.cat(means)
+        steps, self._steps = self._steps, []
+        return steps
 
     def add(
         self, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]
@@ -63,12 +63,16 @@ class GradientRecorder:
             gradients: one for each parameter, with the same number of elements, or
                 None.
         """
+        parts = [torch.zeros(size) for size in self._sizes]
+        is_recorded = False
         for parameter, gradient in zip(parameters, gradients, strict=True):
             i = self._index.get(id(parameter))
             if i is not None and gradient is not None:
-                flat, total = gradient.detach().flatten(), self._sums[i]
-                self._sums[i] = flat.clone() if total is None else total + flat
-                self._counts[i] += 1
+                parts[i] = gradient.detach().flatten()
+                is_recorded = True
+        if is_recorded:
+            # Copies: optimisers and losses write to gradients in place.
+            self._steps.append(RecordedStep(torch.cat(parts), self.rows))
 
     def _pre_step_hook(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -102,9 +106,16 @@ class GradientRecorder:
 
 
 @contextmanager
-def record_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[GradientRecorder]:
-    """Records gradients; `step()` of any optimiser has no effect meanwhile."""
-    recorder = GradientRecorder(parameters)
+def record_gradients(
+    parameters: Sequence[nn.Parameter], recorder: GradientRecorder | None = None
+) -> Iterator[GradientRecorder]:
+    """Records gradients; `step()` of any optimiser has no effect meanwhile.
+
+    Args:
+        parameters: parameters whose gradients are recorded.
+        recorder: one for the same parameters to continue with; None for a new one.
+    """
+    recorder = recorder or GradientRecorder(parameters)
     hook = register_optimizer_step_pre_hook(recorder._pre_step_hook)
     try:
         yield recorder

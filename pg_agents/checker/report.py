@@ -3,242 +3,370 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Never
 
 import numpy as np
 from tqdm import tqdm
 
-from pg_agents.checker.diagnosis import Diagnosis
-from pg_agents.checker.statistics import Interval
-from pg_agents.checker.task import Array
+from pg_agents.checker.verdict import StateTable, TaskResult, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Verdict = Literal["unbiased", "biased but aligned", "wrong", "undecided"]
+Target = Literal["exact", "algorithm"]
+Kind = Literal["mistake", "departure", "no gradient", "factor", "warning"]
 
-_MEANING = {
-    "unbiased": "the expected gradient equals the exact one, within the interval",
-    "biased but aligned": "not the exact gradient, but within 26 degrees of it",
-    "wrong": "more than 26 degrees from the exact gradient, or zero",
-    "undecided": "the sample is too small for a verdict; see the notes",
+EXIT_STATUS: dict[Verdict, int] = {
+    "right": 0,
+    "wrong": 1,
+    "no gradient": 1,
+    "undecided": 3,
 }
-_TEXT_WIDTH = 78
-# Directions that the figure shows at most.
-_MAX_DIRECTIONS = 12
+_TARGETS = {
+    "exact": "exact: the gradient of E[sum_t gamma^t r_t], up to a positive factor",
+    "algorithm": "algorithm: the gradient that a documented algorithm has",
+}
+_MEANING = {
+    ("right", "exact"): "the expected gradient has the direction of the exact one",
+    ("right", "algorithm"): "the gradient is the one that the algorithm documents",
+    (
+        "wrong",
+        "exact",
+    ): "the expected gradient has another direction than the exact one",
+    ("wrong", "algorithm"): "no documented algorithm has this gradient",
+    ("no gradient", ""): "the expected gradient is zero: nothing is learnt from it",
+    ("undecided", ""): "the sample is too small to tell",
+}
+# The verdict on a task in words that fit both targets.
+_DIRECTION: dict[Verdict, str] = {
+    "right": "exact",
+    "wrong": "differs",
+    "no gradient": "none",
+    "undecided": "undecided",
+}
+_WIDTH = 78
+# Rows of the table of states, and of the findings that are explained at length.
+_MAX_ROWS, _MAX_EXPLAINED = 10, 2
+_MAX_BARS = 24
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Distribution of the estimates, relative to the norm of the exact gradient.
+class Finding:
+    """A mistake, or another property of the gradient, that was identified.
 
     Attributes:
-        along: `[R]`, component of each round's estimate along the exact gradient.
-        mean: `[D]`, coordinates of the mean; those of the exact gradient are 1, 0, ...
-        deviation: `[D]`, their standard errors.
+        key: key in the catalogue, such as `"sign_flipped"`.
+        title: display name.
+        kind: `"mistake"`; `"departure"` from the exact gradient that documented
+            algorithms make; `"no gradient"`: the expectation is zero; `"factor"`: of
+            the length alone; `"warning"`.
+        explanation: its effect.
+        wrong: code that has it; empty if there is none.
+        right: code that has not.
     """
 
-    along: Array
-    mean: Array
-    deviation: Array
+    key: str
+    title: str
+    kind: Kind
+    explanation: str
+    wrong: str = ""
+    right: str = ""
 
 
 @dataclass(frozen=True)
 class GradientReport:
-    """The result of `check_policy_gradient`; `print(report)` shows it as text.
+    """The result of a check; `print(report)` shows it as text.
 
     Attributes:
         subject: name of the subject.
-        env: name of the environment.
-        gamma: discount factor.
-        horizon: time limit, in steps.
-        bootstrap: whether returns continue beyond the time limit.
-        per: unit that the subject averages over, `"episode"` or `"step"`, and of the
-            exact gradient.
-        n_episodes: number of episodes sampled with the checked policy.
-        n_rounds: number of gradients computed from them.
-        seed: seed of the sampling.
-        verdict: `"unbiased"`, `"biased but aligned"` (a cosine of at least 0.9),
-            `"wrong"`, or `"undecided"` if the sample is too small.
-        cosine: cosine between expected and exact gradient.
-        cosine_interval: 95 % confidence interval.
-        relative_bias: norm of their difference, relative to the exact gradient.
-        relative_bias_interval: 95 % confidence interval.
-        factor: component of the expected gradient along the exact one; 1 if unbiased.
-        variance_per_episode: trace of the covariance of the estimate from one episode,
-            relative to the squared norm of the exact gradient.
-        p_value: p-value of the hypothesis that the subject is unbiased.
-        diagnosis: the mistake that a biased gradient matches; None if unbiased.
+        target: what it is compared with, see `check_policy_gradient`.
+        verdict: `"right"` for the target, `"wrong"`, `"no gradient"` if the expected
+            gradient is zero, or `"undecided"` if the sample is too small.
+        formula: the formula that reproduces every recorded gradient on every task; None
+            if none does. Then the mean of many gradients was compared.
+        residual: largest relative difference between recorded gradients and formula, or
+            between them and the closest formula; None if formulas were not fitted.
+        findings: what was identified; a mistake is named only if it holds on all tasks.
+        ties: titles of other explanations with the same gradients on all tasks.
+        tasks: the result on each task.
         notes: remarks, such as limits of the check.
+        seed: seed of the sampling.
         seconds: wall-clock time of the check.
-        spread: distribution of the estimates, for the figure.
     """
 
     subject: str
-    env: str
-    gamma: float
-    horizon: int
-    bootstrap: bool
-    per: Literal["episode", "step"]
-    n_episodes: int
-    n_rounds: int
-    seed: int
+    target: Target
     verdict: Verdict
-    cosine: float
-    cosine_interval: Interval
-    relative_bias: float
-    relative_bias_interval: Interval
-    factor: float
-    variance_per_episode: float
-    p_value: float
-    diagnosis: Diagnosis | None
+    formula: str | None
+    residual: float | None
+    findings: tuple[Finding, ...]
+    ties: tuple[str, ...]
+    tasks: tuple[TaskResult, ...]
     notes: tuple[str, ...]
+    seed: int
     seconds: float
-    spread: Spread = field(repr=False, compare=False)
 
     @property
-    def unbiased(self) -> bool:
-        """Whether the verdict is `"unbiased"`."""
-        return self.verdict == "unbiased"
+    def right(self) -> bool:
+        """Whether the verdict is `"right"`."""
+        return self.verdict == "right"
+
+    @property
+    def exit_status(self) -> int:
+        """0 if right, 1 if wrong or without gradient, 3 if undecided."""
+        return EXIT_STATUS[self.verdict]
+
+    @property
+    def name(self) -> str:
+        """What the gradient is, in words; empty if it is the exact one or unknown."""
+        named = [f for f in self.findings if f.kind != "factor"]
+        return " + ".join(finding.title for finding in named)
+
+    @property
+    def worst(self) -> TaskResult:
+        """The task on which the gradient is farthest from the exact one."""
+        return max(self.tasks, key=_distance)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns everything but the spread, as JSON-compatible types."""
-        report = {k: v for k, v in asdict(self).items() if k != "spread"}
-        # The round trip turns tuples into lists.
-        json_types: dict[str, Any] = json.loads(json.dumps(report))
-        return json_types
+        """Returns everything as JSON-compatible types; infinity is None."""
+
+        def plain(value: Any) -> Any:  # noqa: ANN401
+            if isinstance(value, dict):
+                return {name: plain(part) for name, part in value.items()}
+            if isinstance(value, tuple | list):
+                return [plain(part) for part in value]
+            if isinstance(value, np.ndarray):
+                return value.tolist()
+            if isinstance(value, float) and not math.isfinite(value):
+                return None
+            return value
+
+        report: dict[str, Any] = plain(asdict(self))
+        return report | {"name": self.name, "exit_status": self.exit_status}
 
     def to_json(self) -> str:
         """Returns `to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=2)
 
     def __str__(self) -> str:
-        """Returns the report as text."""
-        limit = "not part of the task" if self.bootstrap else "part of the task"
+        """Returns the report as text of at most 80 columns that fits one screen."""
+        blocks = [
+            self._head(),
+            self._verdict_lines(),
+            _results_lines(self.tasks),
+            *self._finding_blocks(),
+            *(_paragraph(f"Note: {note}") for note in self.notes),
+        ]
+        return "\n\n".join("\n".join(block) for block in blocks if block)
+
+    def _head(self) -> list[str]:
+        episodes = sum(task.n_episodes for task in self.tasks)
+        if self.formula is not None:
+            way = f"formula: reproduces every gradient (residual {self.residual:.0e})"
+        else:
+            gradients = sum(task.n_gradients for task in self.tasks)
+            way = f"mean of {gradients:,} gradients; no known formula reproduces them"
+        limit = ", no part of the task" if self.tasks[0].bootstrap else ""
+        task = self.tasks[0]
         rows = [
             ("subject", self.subject),
-            (
-                "task",
-                f"{self.env}, gamma {self.gamma:g}, "
-                f"time limit {self.horizon} ({limit})",
-            ),
+            ("target", _TARGETS[self.target]),
+            ("tasks", f"gamma {task.gamma:g}, time limit {task.horizon}{limit}"),
+            ("way", way),
             (
                 "sample",
-                f"{self.n_episodes:,} episodes in {self.n_rounds:,} gradients, "
-                f"seed {self.seed}, {self.seconds:.1f} s",
+                f"{episodes:,} episodes, seed {self.seed}, {self.seconds:.1f} s",
             ),
-            ("compared", f"with the exact gradient per {self.per}"),
-            ("", ""),
-            ("cosine", _estimate(self.cosine, self.cosine_interval)),
-            (
-                "relative bias",
-                _estimate(self.relative_bias, self.relative_bias_interval),
-            ),
-            ("length", f"{self.factor:.3f} of the exact one, along it"),
-            ("variance", f"{self.variance_per_episode:.3g} per episode (relative)"),
-            ("p-value", f"{self.p_value:.2g} (hypothesis: unbiased)"),
         ]
-        lines = [f"  {name:14} {text}".rstrip() for name, text in rows]
-        lines += ["", f"  {self.verdict.upper()}: {_MEANING[self.verdict]}"]
-        if self.diagnosis is not None:
-            lines += ["", *_paragraph(_diagnosis_text(self.diagnosis))]
-            if self.diagnosis.match != "closest":
-                lines += _paragraph(self.diagnosis.explanation)
-        for note in self.notes:
-            lines += ["", *_paragraph(f"Note: {note}")]
-        return "\n".join(lines)
+        return [f"  {name:9} {text}" for name, text in rows]
+
+    def _verdict_lines(self) -> list[str]:
+        meaning = _MEANING.get((self.verdict, self.target))
+        meaning = meaning or _MEANING[(self.verdict, "")]
+        lines = _paragraph(f"{self.verdict.upper()}: {meaning}.")
+        if self.ties:
+            lines += _paragraph(
+                f"It is one of these, which give the same gradients here: {self.name}; "
+                f"{'; '.join(self.ties)}."
+            )
+        elif self.name:
+            lines += _paragraph(f"It is: {self.name}.")
+        elif not self.right and self.verdict != "undecided":
+            lines += _paragraph("It is none of the mistakes that are known here.")
+        if self.formula is not None:
+            lines += _paragraph(f"Its gradient: {self.formula}")
+        return lines
+
+    def _finding_blocks(self) -> list[list[str]]:
+        """Returns explanations or, without a name, where the gradient is off."""
+        # Mistakes first; what is only a factor is one sentence.
+        order = ("mistake", "no gradient", "warning", "departure", "factor")
+        findings = sorted(self.findings, key=lambda f: order.index(f.kind))
+        blocks = []
+        for i, finding in enumerate(findings):
+            title = f"{finding.title[0].upper()}{finding.title[1:]}"
+            if finding.kind == "departure":
+                title += " (as documented algorithms do)"
+            block = _paragraph(f"{title}: {finding.explanation}")
+            if i >= _MAX_EXPLAINED:
+                block = _paragraph(f"{title}.")
+            elif finding.wrong and i == 0 and not self.right:
+                block += _code("wrong", finding.wrong) + _code("right", finding.right)
+            blocks.append(block)
+        table = self.worst.table
+        if not self.findings and not self.right and table is not None:
+            blocks.append(_state_lines(self.worst.task, table))
+        more = [t.more_episodes for t in self.tasks if t.more_episodes is not None]
+        if self.verdict == "undecided" and more:
+            blocks.append(
+                _paragraph(
+                    f"About {_rounded(max(more)):,} more episodes per task would do: "
+                    f"n_episodes={_rounded(self._sampled() + max(more))} "
+                    f"(--episodes {_rounded(self._sampled() + max(more))})."
+                )
+            )
+        return blocks
+
+    def _sampled(self) -> int:
+        return max(task.n_episodes for task in self.tasks)
 
 
-def _estimate(value: float, interval: Interval) -> str:
-    return f"{value:.4f}   95 % interval {interval[0]:.4f} to {interval[1]:.4f}"
+def _distance(task: TaskResult) -> float:
+    """Returns a number that orders tasks by how far their gradient is off."""
+    return 2.0 if task.cosine is None else 1.0 - task.cosine
 
 
-def _diagnosis_text(diagnosis: Diagnosis) -> str:
-    text = {
-        "equal": "It looks like: {title}.",
-        "equal up to a factor": "It looks like: {title}.",
-        "one of several": "It looks like one of: {title}.",
-        "closest": "No mistake of the catalogue matches. Closest (cosine "
-        "{cosine:.3f}): {title}.",
-    }[diagnosis.match].format(title=diagnosis.title, cosine=diagnosis.cosine)
-    if diagnosis.also:
-        text += f" Not distinguishable here: {'; '.join(diagnosis.also)}."
-    return text
+def _rounded(number: int) -> int:
+    """Rounds up to two digits."""
+    unit = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // unit) * unit
+
+
+def _results_lines(tasks: tuple[TaskResult, ...]) -> list[str]:
+    lines = [
+        f"  {'task':17} {'direction':11} {'cosine':>7} {'error':>8} {'95 % interval':>19}"
+        f" {'length':>8}"
+    ]
+    for task in tasks:
+        cosine = error = interval = "-"
+        if task.cosine is not None:
+            assert task.error is not None and task.error_interval is not None
+            cosine, error = f"{task.cosine:.4f}", _percent(task.error)
+            interval = " to ".join(map(_percent, task.error_interval))
+            if not math.isfinite(task.error):
+                # 90 degrees or more from the exact gradient.
+                error = interval = "-"
+        lines.append(
+            f"  {task.task[:17]:17} {_DIRECTION[task.verdict]:11} {cosine:>7} {error:>8}"
+            f" {interval:>19} {task.length:8.3g}"
+        )
+    return lines
+
+
+def _percent(error: float) -> str:
+    """Returns the tangent of an angle as a percentage."""
+    if error > 10.0:
+        return "> 1000 %"
+    return f"{error:.2%}" if error < 0.0995 else f"{error:.0%}"
+
+
+def _state_lines(task: str, table: StateTable) -> list[str]:
+    scaled = "" if table.factor == 1.0 else f", divided by {table.factor:.3g}"
+    lines = _paragraph(
+        f"Where it is most off ({task}; derivative by each logit{scaled}):"
+    )
+    lines.append(f"  {'state':>7} {'action':>7} {'exact':>9} {'found':>9} {'+-':>8}")
+    for state, action, exact, found, deviation in table.rows(_MAX_ROWS):
+        lines.append(
+            f"  {state:7} {action:7} {exact:+9.3f} {found:+9.3f} {1.96 * deviation:8.3f}"
+        )
+    return lines
+
+
+def _code(name: str, line: str) -> list[str]:
+    return textwrap.wrap(
+        f"{name}: {line}", _WIDTH, initial_indent="    ", subsequent_indent=" " * 11
+    )
 
 
 def _paragraph(text: str) -> list[str]:
-    return textwrap.wrap(text, _TEXT_WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def draw_report(report: GradientReport) -> Figure:
-    """Draws the estimates along the exact gradient, and their mean in all directions.
+    """Draws the exact and the estimated gradient in each state, one panel a task.
 
-    Lengths are relative to the exact gradient.
     `pg_agents.analysis.plots.save_figure` writes the figure.
     """
     # matplotlib is slow to import, and checks do not need it.
     from pg_agents.analysis.plots.style import new_figure
 
-    figure, (estimates, directions) = new_figure(9.5, 3.8, 2, share=False)
-    _draw_estimates(estimates, report)
-    _draw_directions(directions, report)
-    diagnosis = "" if report.diagnosis is None else f": {report.diagnosis.title}"
+    n_tasks = len(report.tasks)
+    figure, panels = new_figure(4.2 * n_tasks + 0.6, 4.2, n_tasks, share=False)
+    for axes, task in zip(np.atleast_1d(panels), report.tasks, strict=True):
+        _draw_task(axes, task)
+    title = f"{report.subject}: {report.verdict} ({report.target})"
     figure.suptitle(
-        f"{report.subject} on {report.env} is {report.verdict}{diagnosis}",
+        f"{title}: {report.name}" if report.name else title,
         fontsize="medium",
         wrap=True,
     )
     return figure
 
 
-def _draw_estimates(axes: Axes, report: GradientReport) -> None:
+def _draw_task(axes: Axes, task: TaskResult) -> None:
     from pg_agents.analysis.plots.style import PALETTE
 
-    along = report.spread.along
-    # Without outliers, which would squeeze all other estimates into one bar.
-    low, high = np.quantile(along, [0.005, 0.995])
-    margin = 0.1 * (high - low) + 1e-3
-    limits = (min(low, 0.0) - margin, max(high, 1.0) + margin)
-    axes.hist(along, bins=60, range=limits, color=PALETTE[5], label="single estimates")
-    axes.axvline(1.0, color=PALETTE[6], lw=1.5, ls="--", label="exact")
-    axes.axvline(along.mean(), color=PALETTE[1], lw=1.5, label="their mean")
-    axes.set_xlabel("Component along the exact gradient")
-    axes.set_ylabel("Estimates")
-    axes.legend(frameon=False, fontsize="small")
-
-
-def _draw_directions(axes: Axes, report: GradientReport) -> None:
-    from pg_agents.analysis.plots.style import PALETTE
-
-    mean, deviation = report.spread.mean, report.spread.deviation
-    n_directions = min(len(mean), _MAX_DIRECTIONS)
-    x = np.arange(n_directions)
-    exact = np.zeros(n_directions)
-    exact[0] = 1.0
+    cosine = "" if task.cosine is None else f", cosine {task.cosine:.4f}"
+    axes.set_title(f"{task.task}: {_DIRECTION[task.verdict]}{cosine}", fontsize="small")
+    table = task.table
+    if table is None:
+        axes.text(0.5, 0.5, "not attributed to states", ha="center", va="center")
+        return
+    n_actions = table.exact.shape[1]
+    rows = table.rows(_MAX_BARS)
+    # A gap between states.
+    x = np.cumsum(
+        [0.0] + [1.0 + (a[0] != b[0]) for a, b in zip(rows, rows[1:], strict=False)]
+    )
+    exact, found, deviation = (np.array([row[i] for row in rows]) for i in (2, 3, 4))
     axes.axhline(0.0, color="#bbbbbb", lw=0.8)
-    axes.plot(x, exact, "_", color=PALETTE[6], ms=18, mew=1.5, label="exact")
+    axes.bar(x, exact, width=0.8, color=PALETTE[5], label="exact")
     axes.errorbar(
         x,
-        mean[:n_directions],
-        1.96 * deviation[:n_directions],
+        found,
+        1.96 * deviation,
         fmt="o",
         ms=4,
-        capsize=3,
+        capsize=2,
         color=PALETTE[1],
-        label="mean, 95 % interval",
+        label="found, 95 % interval",
     )
-    labels = ["along"] + [f"across {i}" for i in range(1, n_directions)]
-    axes.set_xticks(x, labels, rotation=40, ha="right", fontsize="small")
-    axes.set_xlim(-0.5, n_directions - 0.5)
-    axes.set_ylabel("Relative to the exact gradient")
-    axes.set_xlabel("Direction relative to the exact gradient")
+    axes.set_xticks(x, [str(row[1]) for row in rows], fontsize="x-small")
+    for state in dict.fromkeys(row[0] for row in rows):
+        middle = float(
+            np.mean([p for p, row in zip(x, rows, strict=True) if row[0] == state])
+        )
+        axes.annotate(
+            f"state {state}" if n_actions > 2 else f"s{state}",
+            (middle, 0.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, -22),
+            textcoords="offset points",
+            ha="center",
+            fontsize="x-small",
+        )
+    scaled = "" if table.factor == 1.0 else f" / {table.factor:.3g}"
+    axes.set_ylabel(f"derivative by each logit{scaled}", fontsize="small")
+    axes.set_xlabel("action in each state", labelpad=16, fontsize="small")
     axes.margins(y=0.15)
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(frameon=False, fontsize="x-small")
 
 
 class Progress:
@@ -254,7 +382,8 @@ class Progress:
         self._bar: tqdm[Never] | None = None
 
     def start(self, n_episodes: int) -> None:
-        """Opens the bar for a total number of episodes."""
+        """Opens the bar for a total number of episodes, in place of an earlier one."""
+        self.close()
         self._bar = tqdm(
             total=n_episodes, unit=" episodes", disable=self._disable, leave=False
         )

@@ -169,32 +169,44 @@ def difference_p_value(
     return float(stats.f.sf(f_statistic, n_tested, n_remaining))
 
 
-def relative_bias(
+def direction_error(
     mean: MeanEstimate, exact: Array, confidence: float = 0.95
 ) -> tuple[float, Interval]:
-    """Returns `|E[g] - g*| / |g*|` and its confidence interval.
+    """Returns `min_{c > 0} |E[g] - c g*| / |c g*|` and its confidence interval.
 
-    The squared norm of a noisy difference d overestimates the true one by the trace of
-    its covariance C, which is subtracted; its variance is `4 d' C d + 2 tr(C^2)`.
+    It is the tangent of the angle between the gradients. The squared norm of a noisy
+    difference d overestimates the true one by the trace of its covariance C, which is
+    subtracted; its variance is `4 d' C d + 2 tr(C^2)`.
 
     Args:
         mean: estimate of E[g].
         exact: `[D]`, g*.
         confidence: coverage of the interval.
+
+    Returns:
+        The error, infinite if the angle is 90 degrees or more, and the interval, whose
+        end is infinite if that cannot be excluded.
     """
-    difference = mean.value - exact
-    squared = float(difference @ difference - np.trace(mean.covariance))
-    spread = (
-        4.0 * difference @ mean.covariance @ difference
-        + 2.0 * np.square(mean.covariance).sum()
-    )
-    margin = float(stats.norm.ppf(0.5 + confidence / 2.0) * np.sqrt(spread))
-    norm = np.linalg.norm(exact)
+    unit = exact / np.linalg.norm(exact)
+    along = float(mean.value @ unit)
+    across = np.eye(len(unit)) - np.outer(unit, unit)
+    difference, covariance = across @ mean.value, across @ mean.covariance @ across
+    squared = float(difference @ difference - np.trace(covariance))
+    spread = 4.0 * difference @ covariance @ difference
+    spread += 2.0 * np.square(covariance).sum()
+    quantile = float(stats.norm.ppf(0.5 + confidence / 2.0))
+    margin = quantile * float(np.sqrt(spread))
+    shortest = along - quantile * float(np.sqrt(unit @ mean.covariance @ unit))
     low, estimate, high = (
-        float(np.sqrt(max(0.0, s)) / norm)
+        float(np.sqrt(max(0.0, s)))
         for s in (squared - margin, squared, squared + margin)
     )
-    return estimate, (low, high)
+    if along <= 0.0:
+        return np.inf, (0.0, np.inf)
+    return estimate / along, (
+        low / along,
+        high / along if shortest > 0.0 else np.inf,
+    )
 
 
 def cosine(

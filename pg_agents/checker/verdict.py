@@ -1,168 +1,277 @@
-"""Computes the report from a measurement."""
+"""Judges an estimated mean gradient: does it have the direction of the exact one?"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
 import numpy as np
 
-from pg_agents.checker.diagnosis import Diagnosis, diagnose, is_stateful
-from pg_agents.checker.measurement import Measurement
-from pg_agents.checker.mistakes import MISTAKES
-from pg_agents.checker.report import GradientReport, Spread, Verdict
 from pg_agents.checker.statistics import (
     GradientSeries,
     Interval,
     MeanEstimate,
     cosine,
     difference_p_value,
-    relative_bias,
+    direction_error,
+    fit_component,
 )
-from pg_agents.checker.task import Array
+from pg_agents.checker.task import Array, Task
 
-# Probability of calling an unbiased subject biased.
+Verdict = Literal["right", "wrong", "no gradient", "undecided"]
+
+# Probability of calling a right subject wrong on a task.
 SIGNIFICANCE = 1e-4
-# Cosine of 26 degrees; biased gradients below it are wrong.
-ALIGNED = 0.9
-# The interval of the cosine may extend this far below ALIGNED.
-_ALIGNED_TOLERANCE = 0.1
-# Upper bounds of the relative bias above which the report has a note, and above which
-# the sample does not justify a verdict.
-_NOTE_BIAS, _UNDECIDED_BIAS = 0.2, 0.5
 # Significance level at which a mean of 0 is rejected.
 _ZERO_SIGNIFICANCE = 1e-3
+# A mean that may be 0 is called 0 if it is at most this long, relative to the exact
+# gradient.
+_ZERO_LENGTH = 0.1
+# Upper bound of the error above which the sample does not justify the verdict "right",
+# and the bound that more episodes are to reach.
+_UNDECIDED_ERROR, _WANTED_ERROR = 0.3, 0.15
 
 
-def make_report(
-    measured: Measurement, subject: str, seed: int, seconds: float
-) -> GradientReport:
-    """Returns the report on the measurement of a subject."""
-    exact, scale = measured.exact, measured.scale
-    series, mean, stateful = _series_to_judge(measured)
-    p_value = difference_p_value(mean, exact, scale)
+@dataclass(frozen=True)
+class StateTable:
+    """Exact and estimated gradient by the policy's outputs in each state.
+
+    Attributes:
+        exact: `[S, O]`, derivative of the objective by each output, for a categorical
+            policy the logits.
+        estimated: `[S, O]`, that of the subject, divided by its `factor`.
+        deviation: `[S, O]`, standard errors of `estimated`.
+        factor: the positive factor that fits the exact gradient best; 1 where there
+            is none.
+    """
+
+    exact: Array
+    estimated: Array
+    deviation: Array
+    factor: float
+
+    def rows(self, n: int) -> list[tuple[int, int, float, float, float]]:
+        """Returns the n entries that are most off, in order of state and output.
+
+        Each is state, output, exact, estimated and standard error.
+        """
+        difference = np.abs(self.estimated - self.exact)
+        worst = np.argsort(-difference, axis=None, kind="stable")[:n]
+        entries = sorted(
+            tuple(map(int, np.unravel_index(i, difference.shape))) for i in worst
+        )
+        return [
+            (
+                s,
+                o,
+                *(float(t[s, o]) for t in (self.exact, self.estimated, self.deviation)),
+            )
+            for s, o in entries
+        ]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The result on one task.
+
+    Attributes:
+        task: name of the task.
+        gamma: discount factor.
+        horizon: time limit, in steps.
+        bootstrap: whether returns continue beyond the time limit.
+        verdict: `"right"`: the expected gradient has the direction of the exact one.
+            `"wrong"`: it has not. `"no gradient"`: it is zero. `"undecided"`: the
+            sample is too small to tell.
+        cosine: cosine between expected and exact gradient; None if the expected
+            gradient may be zero.
+        cosine_interval: 95 % confidence interval; None with the cosine.
+        error: length of the difference to the nearest positive multiple of the exact
+            gradient, relative to that multiple: the tangent of the angle between them;
+            infinite if the angle is 90 degrees or more, None without a cosine.
+        error_interval: 95 % confidence interval.
+        length: component along the exact gradient, relative to it.
+        p_value: p-value of the hypothesis that the direction is exact.
+        n_episodes: number of episodes that the mean was estimated from.
+        n_gradients: number of gradients.
+        more_episodes: how many more episodes would decide; None if decided.
+        table: exact and estimated gradient in each state; None if the policy's
+            gradient cannot be attributed to states.
+    """
+
+    task: str
+    gamma: float
+    horizon: int
+    bootstrap: bool
+    verdict: Verdict
+    cosine: float | None
+    cosine_interval: Interval | None
+    error: float | None
+    error_interval: Interval | None
+    length: float
+    p_value: float
+    n_episodes: int
+    n_gradients: int
+    more_episodes: int | None
+    table: StateTable | None = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Gradients on one task, in coordinates whose first axis is the exact gradient.
+
+    Attributes:
+        task: MDP and objective.
+        series: gradients of the return, one a call, rollout or update.
+        exact: `[D]`, the exact gradient: its norm, followed by zeros.
+        to_outputs: `[S * O, D]`, from coordinates to the gradient by the policy's
+            outputs; None if it is not known.
+        exact_outputs: `[S, O]`, the exact gradient by the policy's outputs.
+        episodes_per_gradient: mean number of episodes per gradient.
+        steps_per_unit: the mean episode length if the subject averages over steps, so
+            that its length is to be compared per step; 1 if it averages over episodes.
+        sample_is_sufficient: whether the reference estimator can be verified with a
+            sample of this size.
+        stateful: whether the gradients depend on earlier calls.
+        notes: remarks for the report.
+    """
+
+    task: Task
+    series: GradientSeries
+    exact: Array
+    to_outputs: Array | None
+    exact_outputs: Array
+    episodes_per_gradient: float
+    steps_per_unit: float = 1.0
+    sample_is_sufficient: bool = True
+    stateful: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def judge(measured: Measurement, significance: float = SIGNIFICANCE) -> TaskResult:
+    """Returns the result on a task.
+
+    Args:
+        measured: the gradients.
+        significance: probability of calling a right subject wrong.
+    """
+    mean, exact = measured.series.mean(), measured.exact
+    scale = float(np.linalg.norm(exact))
+    # Rounding of gradients that are much longer than the exact one is longer, too.
+    rounding = max(scale, float(np.linalg.norm(mean.value)))
+    zero = np.zeros(len(exact))
+    _, residual = fit_component(mean, zero, exact, rounding)
+    factor = float(mean.value @ exact) / scale**2
+    p_value = difference_p_value(residual, zero, rounding, n_fitted=1)
+    may_be_zero = difference_p_value(mean, zero, scale) > _ZERO_SIGNIFICANCE
     cos, cos_interval = cosine(mean, exact)
-    bias, bias_interval = relative_bias(mean, exact)
-    biased = p_value < SIGNIFICANCE or stateful
-    zero_p_value = difference_p_value(mean, np.zeros(len(exact)), scale)
+    error, error_interval = direction_error(mean, exact)
     verdict = _verdict(
         measured.sample_is_sufficient,
-        biased=biased,
-        may_be_zero=zero_p_value > _ZERO_SIGNIFICANCE,
-        cosine=cos,
-        cosine_interval=cos_interval,
-        max_bias=bias_interval[1],
+        may_be_zero=may_be_zero,
+        longest=_longest(mean) / scale,
+        rejected=p_value < significance,
+        factor=factor,
+        max_error=error_interval[1],
     )
+    n_gradients = len(measured.series.gradients)
+    n_episodes = round(n_gradients * measured.episodes_per_gradient)
     task = measured.task
-    return GradientReport(
-        subject=subject,
-        env=task.name,
+    return TaskResult(
+        task=task.name,
         gamma=task.gamma,
         horizon=task.horizon,
         bootstrap=task.bootstrap,
-        per="episode" if measured.steps_per_unit is None else "step",
-        n_episodes=round(len(series.gradients) * measured.episodes_per_round),
-        n_rounds=len(series.gradients),
-        seed=seed,
         verdict=verdict,
-        cosine=cos,
-        cosine_interval=cos_interval,
-        relative_bias=bias,
-        relative_bias_interval=bias_interval,
-        factor=float(mean.value @ exact) / scale**2,
-        variance_per_episode=_variance_per_episode(measured) / scale**2,
+        cosine=None if may_be_zero else cos,
+        cosine_interval=None if may_be_zero else cos_interval,
+        error=None if may_be_zero else error,
+        error_interval=None if may_be_zero else error_interval,
+        length=factor * measured.steps_per_unit,
         p_value=p_value,
-        diagnosis=_diagnosis(measured, mean, verdict, biased, stateful, seed),
-        notes=_notes(measured, verdict, bias_interval[1]),
-        seconds=seconds,
-        spread=_spread(series.gradients, mean, scale),
+        n_episodes=n_episodes,
+        n_gradients=n_gradients,
+        more_episodes=_more_episodes(
+            verdict, n_episodes, mean, measured, error_interval
+        ),
+        table=_table(measured, mean, 1.0 if may_be_zero or factor <= 0.0 else factor),
     )
-
-
-def _series_to_judge(
-    measured: Measurement,
-) -> tuple[GradientSeries, MeanEstimate, bool]:
-    """Returns the series to judge, its mean, and whether the subject is stateful."""
-    mean, perturbed = measured.series.mean(), measured.perturbed_series
-    if perturbed is not None:
-        perturbed_mean = perturbed.mean()
-        if is_stateful(mean, perturbed_mean, measured.scale):
-            # During training the policy has always just changed.
-            return perturbed, perturbed_mean, True
-    return measured.series, mean, False
 
 
 def _verdict(
     sample_is_sufficient: bool,
     *,
-    biased: bool,
     may_be_zero: bool,
-    cosine: float,
-    cosine_interval: Interval,
-    max_bias: float,
+    longest: float,
+    rejected: bool,
+    factor: float,
+    max_error: float,
 ) -> Verdict:
-    low, high = cosine_interval
     if not sample_is_sufficient:
         return "undecided"
-    if not biased:
-        return "undecided" if max_bias > _UNDECIDED_BIAS else "unbiased"
     if may_be_zero:
+        return "no gradient" if longest < _ZERO_LENGTH else "undecided"
+    if rejected or factor < 0.0:
         return "wrong"
-    if cosine >= ALIGNED:
-        aligned = low >= ALIGNED - _ALIGNED_TOLERANCE
-        return "biased but aligned" if aligned else "undecided"
-    return "wrong" if high < ALIGNED + _ALIGNED_TOLERANCE / 2 else "undecided"
+    return "undecided" if max_error > _UNDECIDED_ERROR else "right"
 
 
-def _diagnosis(
-    measured: Measurement,
-    mean: MeanEstimate,
+def _longest(mean: MeanEstimate) -> float:
+    """Returns an upper bound of the length of the true mean."""
+    noise = float(np.trace(mean.covariance))
+    return float(np.linalg.norm(mean.value)) + 2.0 * math.sqrt(noise)
+
+
+def _more_episodes(
     verdict: Verdict,
-    biased: bool,
-    stateful: bool,
-    seed: int,
-) -> Diagnosis | None:
-    if not measured.sample_is_sufficient or verdict == "unbiased":
+    n_episodes: int,
+    mean: MeanEstimate,
+    measured: Measurement,
+    error_interval: Interval,
+) -> int | None:
+    """Returns how many more episodes make the interval short enough.
+
+    Its length decreases with the square root of the number of episodes.
+    """
+    if verdict != "undecided":
         return None
-    if stateful:
-        mistake = MISTAKES["replay"]
-        return Diagnosis(mistake.key, mistake.title, mistake.explanation, "equal", 1.0)
-    return diagnose(measured, mean, seed) if biased else None
-
-
-def _variance_per_episode(measured: Measurement) -> float:
-    gradients = measured.series.gradients
-    return float(gradients.var(axis=0, ddof=1).sum() * measured.episodes_per_round)
-
-
-def _notes(measured: Measurement, verdict: Verdict, max_bias: float) -> tuple[str, ...]:
-    notes = list(measured.notes)
     if not measured.sample_is_sufficient:
-        notes.append(
-            "the sample is too small: even the reference estimator cannot be verified "
-            "with it. Raise n_episodes or, if the policy is nearly deterministic, "
-            "check one that explores"
-        )
-    elif verdict in ("unbiased", "undecided") and max_bias > _NOTE_BIAS:
-        notes.append(
-            f"a bias of up to {max_bias:.0%} cannot be excluded with this sample: "
-            "raise n_episodes for a smaller interval"
-        )
-    if not measured.geometry.complete:
-        notes.append(
-            f"the policy has more directions than are compared: {len(measured.exact)}, "
-            "that of the exact gradient and random ones"
-        )
-    elif measured.out_of_span_norm > 0.1:
-        notes.append(
-            "a part of the mean gradient is not a weighted sum of scores, with a norm "
-            f"of {measured.out_of_span_norm:.2g} relative to the exact gradient; it is "
-            "not compared. A value loss on parameters that the policy shares causes "
-            "this"
-        )
-    return tuple(notes)
+        return 3 * n_episodes
+    ratio = error_interval[1] / _WANTED_ERROR
+    if not math.isfinite(ratio):
+        scale = float(np.linalg.norm(measured.exact))
+        # Then a mean of zero is shorter than the bound.
+        ratio = 3.5 * math.sqrt(float(np.trace(mean.covariance)))
+        ratio /= _ZERO_LENGTH * scale
+    return math.ceil(n_episodes * max(1.0, min(ratio, 100.0) ** 2 - 1.0))
 
 
-def _spread(gradients: Array, mean: MeanEstimate, scale: float) -> Spread:
-    return Spread(
-        along=gradients[:, 0] / scale,
-        mean=mean.value / scale,
-        deviation=np.sqrt(np.diag(mean.covariance)) / scale,
+def _table(
+    measured: Measurement, mean: MeanEstimate, factor: float
+) -> StateTable | None:
+    to_outputs = measured.to_outputs
+    if to_outputs is None:
+        return None
+    shape = measured.exact_outputs.shape
+    variance = np.einsum("id,de,ie->i", to_outputs, mean.covariance, to_outputs)
+    return StateTable(
+        measured.exact_outputs,
+        (to_outputs @ mean.value).reshape(shape) / factor,
+        np.sqrt(np.maximum(variance, 0.0)).reshape(shape) / factor,
+        factor,
     )
+
+
+def worst(results: Sequence[TaskResult]) -> Verdict:
+    """Returns the verdict on all tasks: the worst of them.
+
+    It is `"no gradient"` only if the gradient may be zero on all tasks and is on some;
+    a gradient of zero on some tasks alone is wrong.
+    """
+    verdicts = {result.verdict for result in results}
+    if "no gradient" in verdicts and all(result.cosine is None for result in results):
+        return "no gradient"
+    if verdicts & {"wrong", "no gradient"}:
+        return "wrong"
+    return "undecided" if "undecided" in verdicts else "right"

@@ -11,19 +11,22 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pg_agents import __version__
 from pg_agents.cli import run, sweep
 from pg_agents.cli.plot import add_compare_parser, add_plot_parser
 
+if TYPE_CHECKING:
+    from pg_agents.checker.report import GradientReport
+
 _REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
-_DEFAULT_ENV = "PGToy-Sequence-v0"
 _PICTURES = (".png", ".pdf", ".svg")
 
 _EXAMPLES = """\
 examples:
-  pgtoy check my_reinforce.py:loss            is this gradient right?
+  pgtoy check train.py                        is this script's gradient right?
+  pgtoy check my_reinforce.py:loss            is this loss's?
   pgtoy recipes                               what can be run
   pgtoy watch pixelcopter-mc                  a trained agent, in a window
   pgtoy run sequence-reinforce --seeds 3      train
@@ -33,13 +36,15 @@ examples:
 _EPILOG = """\
 examples:
   pgtoy check my_reinforce.py:loss
-  pgtoy check my_package.losses:reinforce --gamma 0.99 --plot check.png
+  pgtoy check my_package.losses:actor_loss --policy my_package.nets:Actor --gamma 0.99
+  pgtoy check my_reinforce.py:loss --target algorithm --plot check.png
   pgtoy check stable_baselines3:A2C --env FrozenLake-v1
+  pgtoy check train.py -- --num-envs 4
 
 The object is a function (batch, policy) -> loss or gradient, a model with
 Stable-Baselines3's interface, or the class of one, which is made with "MlpPolicy" and
-its defaults. The exit status is 0 if the gradient is unbiased, 1 if it is not, 2 if it
-could not be checked, and 3 if the sample was too small to tell.
+its defaults. The exit status is 0 if the gradient is right for the target, 1 if it is
+not, 2 if it could not be checked, and 3 if the sample was too small to tell.
 """
 
 
@@ -52,11 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status.
     """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    script_arguments: list[str] = []
+    if arguments[:1] == ["check"] and "--" in arguments:
+        # argparse would mix them with the command's own.
+        end = arguments.index("--")
+        arguments, script_arguments = arguments[:end], arguments[end + 1 :]
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
         return 0
+    options.script_arguments = script_arguments
     try:
         return int(options.run(options))
     except Exception as error:
@@ -98,26 +110,48 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = check.add_argument
-    add("subject", metavar="module:object", help="a module, or a .py file")
-    add("--env", default=_DEFAULT_ENV, help="id of a tabular environment (%(default)s)")
+    add(
+        "subject",
+        metavar="module:object",
+        help="a module or a .py file; a .py file alone is a script that trains, which "
+        "runs unchanged, with the arguments after --",
+    )
+    add(
+        "--target",
+        choices=("exact", "algorithm"),
+        help="exact: the gradient of the expected discounted return, up to a positive "
+        "factor; algorithm: also what documented algorithms have (algorithm for "
+        "scripts, otherwise exact)",
+    )
+    add("--env", help="id of a tabular environment (a battery of three tasks)")
+    add("--policy", metavar="module:object", help="for functions: the network")
+    add(
+        "--critic",
+        metavar="own|exact|module:object",
+        default="own",
+        help="exact: replace the model's critic by exact values; module:object, for "
+        "functions: what fills batch.values (exact values, or those of the policy)",
+    )
     add("--gamma", type=float, help="discount factor (the model's own, or 0.9)")
-    add("--horizon", type=int, help="time limit in steps (the environment's own)")
+    add("--horizon", type=int, help="time limit in steps (the environment's, or 100)")
     add(
         "--bootstrap",
         action="store_true",
         help="the time limit is not part of the task: bootstrap there",
     )
-    add("--episodes", type=int, help="to sample (16384; 2048 or fewer for a model)")
+    add("--episodes", type=int, help="per task (8192; 2048 or fewer for a model)")
     add("--batch-size", type=int, default=8, help="episodes per call (%(default)s)")
     add("--envs", type=int, default=4, help="environments they come from (%(default)s)")
-    add(
-        "--critic",
-        choices=("own", "exact"),
-        default="own",
-        help="exact: replace the model's critic by exact values",
-    )
     add("--seed", type=int, default=0, help="of the sampling (%(default)s)")
-    add("--plot", type=Path, metavar="FILE", help="draw the estimates (png, pdf, svg)")
+    add("--entry", metavar="module:function", help="what to call in a script's folder")
+    add(
+        "--input",
+        metavar="LINE",
+        action="append",
+        help="what a script's input() reads; may be repeated",
+    )
+    add("--timeout", type=float, default=25.0, help="of a script, in s (%(default)g)")
+    add("--plot", type=Path, metavar="FILE", help="draw the gradient (png, pdf, svg)")
     add("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=_check)
 
@@ -125,7 +159,6 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
 def _check(options: argparse.Namespace) -> int:
     # Imported here, as in all commands: `pgtoy --help` loads no torch or matplotlib.
     from pg_agents.analysis.plots import save_figure
-    from pg_agents.checker.check import check_policy_gradient
     from pg_agents.checker.report import draw_report
     from pg_agents.common.files import check_writable
 
@@ -134,41 +167,102 @@ def _check(options: argparse.Namespace) -> int:
             endings = ", ".join(_PICTURES)
             raise ValueError(f"--plot must end in {endings}, got {options.plot}")
         check_writable(options.plot)
-    report = check_policy_gradient(
-        _subject(options.subject, options.env, options.seed),
-        options.env,
-        gamma=options.gamma,
-        horizon=options.horizon,
-        bootstrap=options.bootstrap,
-        n_episodes=options.episodes,
-        batch_size=options.batch_size,
-        n_envs=options.envs,
-        critic=options.critic,
-        seed=options.seed,
-    )
+    if options.subject.endswith(".py"):
+        report = _check_script(options)
+    elif options.script_arguments:
+        raise ValueError(
+            "arguments after -- are those of a script: the subject must be a .py file "
+            f"without an object, got {options.subject!r}"
+        )
+    else:
+        report = _check_object(options)
     print(report.to_json() if options.json else report)
     if options.plot is not None:
         save_figure(draw_report(report), options.plot)
         print(f"plot: {options.plot}", file=sys.stderr)
-    return {"unbiased": 0, "undecided": 3}.get(report.verdict, 1)
+    return report.exit_status
 
 
-def _subject(name: str, env: str, seed: int) -> Any:  # noqa: ANN401
+def _check_script(options: argparse.Namespace) -> GradientReport:
+    from pg_agents.checker.script.check import check_script
+
+    lines = options.input
+    return check_script(
+        options.subject,
+        options.script_arguments,
+        entry=options.entry,
+        target=options.target or "algorithm",
+        gamma=options.gamma,
+        text=None if lines is None else "".join(f"{line}\n" for line in lines),
+        timeout_s=options.timeout,
+        seed=options.seed,
+    )
+
+
+def _check_object(options: argparse.Namespace) -> GradientReport:
+    from pg_agents.checker.check import check_policy_gradient
+
+    modules: dict[str, ModuleType] = {}
+    policy, critic = options.policy, options.critic
+    if policy is not None:
+        policy = _made("--policy", policy, modules)
+    if critic not in ("own", "exact"):
+        critic = _made("--critic", critic, modules)
+    return check_policy_gradient(
+        _subject(options.subject, options.env, options.seed, modules),
+        options.env,
+        target=options.target or "exact",
+        gamma=options.gamma,
+        horizon=options.horizon,
+        bootstrap=options.bootstrap,
+        policy=policy,
+        critic=critic,
+        n_episodes=options.episodes,
+        batch_size=options.batch_size,
+        n_envs=options.envs,
+        seed=options.seed,
+    )
+
+
+def _subject(
+    name: str, env: str | None, seed: int, modules: dict[str, ModuleType]
+) -> Any:  # noqa: ANN401
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+    subject = _imported("the subject", name, modules)
+    if isinstance(subject, type) and issubclass(subject, OnPolicyAlgorithm):
+        return subject("MlpPolicy", env or _battery_env(), seed=seed)  # type: ignore[call-arg]
+    return subject
+
+
+def _battery_env() -> Any:  # noqa: ANN401
+    from pg_agents.checker.battery import battery
+    from pg_envs import TabularEnv
+
+    return TabularEnv(battery()[0].mdp)
+
+
+def _made(argument: str, name: str, modules: dict[str, ModuleType]) -> Any:  # noqa: ANN401
+    """Returns the module or function of a name; a class is called without arguments."""
+    found = _imported(argument, name, modules)
+    return found() if isinstance(found, type) else found
+
+
+def _imported(argument: str, name: str, modules: dict[str, ModuleType]) -> Any:  # noqa: ANN401
+    """Returns the object of a name; modules are imported once per command."""
     module_name, colon, path = name.rpartition(":")
     if not (colon and module_name and path):
         raise ValueError(
-            f"the subject must read module:object or file.py:object, got {name!r}"
+            f"{argument} must read module:object or file.py:object, got {name!r}"
         )
-    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-
-    subject: Any = _import_module(module_name)
+    if module_name not in modules:
+        modules[module_name] = _import_module(module_name)
+    found: Any = modules[module_name]
     for part in path.split("."):
-        if not hasattr(subject, part):
+        if not hasattr(found, part):
             raise AttributeError(f"{module_name} has no {path}")
-        subject = getattr(subject, part)
-    if isinstance(subject, type) and issubclass(subject, OnPolicyAlgorithm):
-        return subject("MlpPolicy", env, seed=seed)  # type: ignore[call-arg]
-    return subject
+        found = getattr(found, part)
+    return found
 
 
 def _import_module(name: str) -> ModuleType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -63,11 +64,11 @@ def test_optimizers_made_inside_the_block_are_recorded() -> None:
     before = flatten(parameters)
     with record_gradients(parameters) as recorder:
         step(parameters, 1.0, Adam(parameters))
-        assert recorder.pop_mean() is not None
+        assert len(recorder.pop()) == 1
     assert torch.equal(flatten(parameters), before)
 
 
-def test_pop_mean_returns_the_mean_over_steps_since_the_last_call() -> None:
+def test_pop_returns_the_gradient_of_each_step_since_the_last_call() -> None:
     parameters = two_parameters()
     optimizer = SGD(parameters, lr=1.0)
     values = flatten(parameters)
@@ -75,18 +76,18 @@ def test_pop_mean_returns_the_mean_over_steps_since_the_last_call() -> None:
         for scales in ((1.0, 2.0, 6.0), (4.0,), (-1.0, 1.0)):
             for scale in scales:
                 step(parameters, scale, optimizer)
-            found = recorder.pop_mean()
-            assert found is not None
-            mean = sum(scales) / len(scales)
-            torch.testing.assert_close(found, mean * values)
-        assert recorder.pop_mean() is None
+            found = recorder.pop()
+            assert len(found) == len(scales)
+            for each, scale in zip(found, scales, strict=True):
+                torch.testing.assert_close(each.gradient, scale * values)
+        assert recorder.pop() == []
         optimizer.zero_grad()
         # A step without gradients.
         optimizer.step()
-        assert recorder.pop_mean() is None
+        assert recorder.pop() == []
 
 
-def test_the_mean_of_a_parameter_is_over_steps_with_its_gradient() -> None:
+def test_parameters_without_a_gradient_have_zeros() -> None:
     first, second = two_parameters()
     optimizer = SGD([first, second], lr=1.0)
     with record_gradients([first, second]) as recorder:
@@ -96,15 +97,34 @@ def test_the_mean_of_a_parameter_is_over_steps_with_its_gradient() -> None:
                 None if second_grad is None else torch.full_like(second, second_grad)
             )
             optimizer.step()
-        found = recorder.pop_mean()
-        assert found is not None
-        assert found.tolist() == [2.0, 2.0, 10.0, 10.0, 10.0]
-        # The second has had none.
-        first.grad = torch.full_like(first, 3.0)
-        optimizer.step()
-        found = recorder.pop_mean()
-        assert found is not None
-        assert found.tolist() == [3.0, 3.0, 0.0, 0.0, 0.0]
+        assert [found.gradient.tolist() for found in recorder.pop()] == [
+            [1.0, 1.0, 10.0, 10.0, 10.0],
+            [3.0, 3.0, 0.0, 0.0, 0.0],
+        ]
+
+
+def test_steps_have_the_rows_of_their_mini_batch() -> None:
+    parameters = two_parameters()
+    optimizer = SGD(parameters, lr=1.0)
+    with record_gradients(parameters) as recorder:
+        step(parameters, 1.0, optimizer)
+        for rows in ([2, 0], [1]):
+            recorder.rows = np.array(rows)
+            step(parameters, 1.0, optimizer)
+        first, second, third = (found.rows for found in recorder.pop())
+    assert first is None and second is not None and third is not None
+    assert (second.tolist(), third.tolist()) == ([2, 0], [1])
+
+
+def test_a_recorder_continues_in_another_block() -> None:
+    parameters = two_parameters()
+    optimizer = SGD(parameters, lr=1.0)
+    recorder = GradientRecorder(parameters)
+    for _ in range(2):
+        with record_gradients(parameters, recorder) as same:
+            assert same is recorder
+            step(parameters, 1.0, optimizer)
+    assert len(recorder.pop()) == len(recorder.norms) == 2
 
 
 def test_other_parameters_count_for_the_norm_alone() -> None:
@@ -115,9 +135,8 @@ def test_other_parameters_count_for_the_norm_alone() -> None:
     with record_gradients([recorded]) as recorder:
         for scale in (1.0, -2.0, 0.5):
             step([recorded, other], scale, optimizer)
-            found = recorder.pop_mean()
-            assert found is not None
-            assert torch.equal(found, scale * recorded.detach())
+            (found,) = recorder.pop()
+            assert torch.equal(found.gradient, scale * recorded.detach())
     assert torch.equal(other, before)
     assert recorder.norms == pytest.approx([length, 2.0 * length, 0.5 * length])
 
@@ -132,11 +151,13 @@ def test_gradients_of_two_optimizers_are_concatenated() -> None:
             (4.0, optimizers[1], critic),
         ):
             step([parameter], scale, optimizer)
-        found = recorder.pop_mean()
-    assert found is not None
-    torch.testing.assert_close(
-        found, torch.cat([actor.detach(), 3.0 * critic.detach().flatten()])
-    )
+        found = recorder.pop()
+    expected = [
+        torch.cat([x * actor.detach(), y * critic.detach().flatten()])
+        for x, y in ((1.0, 0.0), (0.0, 2.0), (0.0, 4.0))
+    ]
+    for each, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(each.gradient, wanted)
     assert len(recorder.norms) == 3
 
 
@@ -147,10 +168,11 @@ def test_add_records_gradients_without_an_optimizer() -> None:
     recorder.add([second, nn.Parameter(torch.ones(1))], [flat, torch.ones(1)])
     flat += 2.0
     recorder.add([first, second], [None, flat])
-    found = recorder.pop_mean()
-    assert found is not None
-    # The mean of 0 1 2 and 2 3 4: gradients are copied.
-    assert found.tolist() == [0.0, 0.0, 1.0, 2.0, 3.0]
+    # Gradients are copied.
+    assert [found.gradient.tolist() for found in recorder.pop()] == [
+        [0.0, 0.0, 0.0, 1.0, 2.0],
+        [0.0, 0.0, 2.0, 3.0, 4.0],
+    ]
     assert recorder.norms == []
 
 
@@ -169,7 +191,7 @@ def test_the_hook_is_removed_after_the_block_and_after_an_exception(
     before = flatten(parameters)
     step(parameters, 1.0, optimizer)
     torch.testing.assert_close(flatten(parameters), 0.5 * before)
-    assert recorder.pop_mean() is None
+    assert recorder.pop() == []
     assert recorder.norms == []
 
 
@@ -186,7 +208,6 @@ def test_steps_with_a_closure_have_no_effect() -> None:
 
     with record_gradients([parameter]) as recorder:
         optimizer.step(closure)
-        found = recorder.pop_mean()
+        (found,) = recorder.pop()
     assert torch.equal(parameter, before)
-    assert found is not None
-    assert torch.equal(found, before)
+    assert torch.equal(found.gradient, before)

@@ -1,111 +1,204 @@
-"""The report says what was measured, in words, in JSON and as a picture."""
+"""The report says what was found, in words, in JSON and as a picture."""
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import sys
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pg_agents.checker.diagnosis import Diagnosis
-from pg_agents.checker.geometry import Geometry
-from pg_agents.checker.measurement import Measurement
-from pg_agents.checker.report import GradientReport, draw_report, progress_bar
-from pg_agents.checker.statistics import GradientSeries
-from pg_agents.checker.task import resolve_task
-from pg_agents.checker.verdict import make_report
+from pg_agents.checker.report import (
+    Finding,
+    GradientReport,
+    draw_report,
+    progress_bar,
+)
+from pg_agents.checker.verdict import StateTable, TaskResult
 
-TASK = resolve_task("PGToy-Sequence-v0", 0.9, None, bootstrap=False)
+RNG = np.random.default_rng(0)
 
 
-def measurement(mean: list[float], noise: float = 0.5) -> Measurement:
-    """Gaussian estimates around a mean, of an exact gradient of length 2."""
-    import torch
+def table(n_states: int = 6, n_actions: int = 3) -> StateTable:
+    exact, noise = RNG.normal(size=(2, n_states, n_actions))
+    return StateTable(exact, exact + noise, np.full(exact.shape, 0.01), 2.0)
 
-    rng = np.random.default_rng(0)
-    gradients = np.array(mean) + noise * rng.normal(size=(4000, 2))
-    policy = np.full((3, 3), 1 / 3)
-    scores = np.zeros((3, 3, 2))
-    scores[..., 0] = rng.normal(size=(3, 3))
-    scores[..., 1] = rng.normal(size=(3, 3))
-    geometry = Geometry(policy, torch.eye(2).double(), scores, np.array([2.0, 0.0]))
-    controls = np.zeros((4000, 0))
-    series = GradientSeries(gradients, controls)
-    return Measurement(TASK, geometry, series, None, 8.0, 4)
+
+def result(name: str, **changes: Any) -> TaskResult:
+    found = TaskResult(
+        task=name,
+        gamma=0.9,
+        horizon=100,
+        bootstrap=False,
+        verdict="wrong",
+        cosine=0.5,
+        cosine_interval=(0.49, 0.51),
+        error=1.732,
+        error_interval=(1.7, 1.8),
+        length=1.5,
+        p_value=0.0,
+        n_episodes=8_192,
+        n_gradients=1_024,
+        more_episodes=None,
+        table=table(),
+    )
+    return replace(found, **changes)
+
+
+RIGHT = {"verdict": "right", "cosine": 1.0, "error": 0.0, "error_interval": (0.0, 0.01)}
+LONG = "One sentence of an explanation that is about as long as others are. " * 4
+MISTAKE = Finding("a", "the mistake", "mistake", LONG, "wrong = code()", "right = 1")
+DEPARTURE = Finding("b", "the departure", "departure", LONG, "some", "other")
+
+
+def report(**changes: Any) -> GradientReport:
+    names = ("fork", "random MDP", "Sequence")
+    found = GradientReport(
+        subject="module.subject",
+        target="exact",
+        verdict="wrong",
+        formula=None,
+        residual=None,
+        findings=(),
+        ties=(),
+        tasks=tuple(result(name) for name in names),
+        notes=(),
+        seed=0,
+        seconds=1.25,
+    )
+    return replace(found, **changes)
+
+
+REPORTS = {
+    "without a name": report(notes=("a note", LONG)),
+    "one mistake": report(findings=(MISTAKE,), formula="sum of G", residual=1e-7),
+    "many findings": report(
+        findings=(DEPARTURE, MISTAKE, replace(DEPARTURE, key="c"), MISTAKE),
+        formula="sum of G",
+        residual=1e-7,
+    ),
+    "ties": report(findings=(MISTAKE,), ties=("another", "a third"), residual=1e-7),
+    "right": report(verdict="right", tasks=(result("fork", **RIGHT),)),
+    "departures": report(
+        verdict="right",
+        target="algorithm",
+        findings=(DEPARTURE,),
+        formula="x",
+        residual=1e-7,
+    ),
+    "no gradient": report(
+        verdict="no gradient",
+        tasks=(result("fork", cosine=None, error=None, error_interval=None),),
+    ),
+    "undecided": report(
+        verdict="undecided",
+        tasks=(result("fork", verdict="undecided", more_episodes=123_456),),
+    ),
+}
+EVERY_REPORT = pytest.mark.parametrize("found", REPORTS.values(), ids=REPORTS)
+
+
+@EVERY_REPORT
+def test_the_text_fits_one_screen(found: GradientReport) -> None:
+    lines = str(found).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 40
+    assert lines[-1].strip()
+    for words in (found.verdict.upper(), "module.subject", "seed 0", "1.2 s"):
+        assert words in str(found)
+
+
+@EVERY_REPORT
+def test_json_holds_everything(found: GradientReport) -> None:
+    plain = json.loads(found.to_json())
+    assert plain == found.to_dict()
+    assert plain["verdict"] == found.verdict
+    assert plain["exit_status"] == found.exit_status
+    assert [f["key"] for f in plain["findings"]] == [f.key for f in found.findings]
+    assert len(plain["tasks"]) == len(found.tasks)
+    assert plain["tasks"][0]["table"]["exact"][0][0] == found.tasks[0].table.exact[0, 0]  # type: ignore[union-attr]
+
+
+def test_infinite_numbers_are_null_in_json() -> None:
+    """JSON has no infinity."""
+    opposite = report(
+        tasks=(result("fork", error=np.inf, error_interval=(0.0, np.inf)),)
+    )
+    found = json.loads(opposite.to_json(), parse_constant=pytest.fail)
+    assert found["tasks"][0]["error"] is None
+    assert "> 1000 %" in str(opposite)
 
 
 @pytest.mark.parametrize(
-    ("mean", "verdict"),
-    [
-        ([2.0, 0.0], "unbiased"),
-        ([1.0, 0.0], "biased but aligned"),
-        # cos 25.5 degrees = 0.903, cos 26.5 degrees = 0.895
-        ([2.0, 0.954], "biased but aligned"),
-        ([2.0, 0.997], "wrong"),
-        ([-2.0, 0.0], "wrong"),
-        ([0.0, 2.0], "wrong"),
-    ],
+    ("verdict", "status"),
+    [("right", 0), ("wrong", 1), ("no gradient", 1), ("undecided", 3)],
 )
-def test_the_verdict_follows_bias_and_angle(mean: list[float], verdict: str) -> None:
-    report = make_report(measurement(mean), "subject", seed=0, seconds=1.0)
-    assert report.verdict == verdict
-    assert report.unbiased == (verdict == "unbiased")
-    assert (report.diagnosis is None) == report.unbiased
+def test_the_exit_status_follows_the_verdict(verdict: Any, status: int) -> None:
+    assert report(verdict=verdict).exit_status == status
+    assert report(verdict=verdict).right == (status == 0)
 
 
-@functools.cache
-def concluded() -> GradientReport:
-    """What the tests below read, and none of them changes."""
-    return make_report(measurement([1.0, 1.0]), "subject", seed=0, seconds=1.0)
-
-
-def test_figures_are_those_of_the_estimates() -> None:
-    """Standard error of each coordinate 0.5 / sqrt(4000) = 0.008, 4 of them 0.032."""
-    report = concluded()
-    assert report.factor == pytest.approx(0.5, abs=0.016)
-    assert report.relative_bias == pytest.approx(np.sqrt(2) / 2, abs=0.02)
-    assert report.cosine == pytest.approx(np.sqrt(0.5), abs=0.02)
-    # Two coordinates of variance 0.25, eight episodes each, over 2 squared.
-    assert report.variance_per_episode == pytest.approx(2 * 0.25 * 8 / 4, rel=0.1)
-    assert (report.n_episodes, report.n_rounds) == (32_000, 4_000)
-
-
-def test_json_holds_everything_but_the_picture() -> None:
-    report = concluded()
-    plain = json.loads(report.to_json())
-    assert plain == report.to_dict()
-    assert plain["verdict"] == report.verdict
-    assert plain["diagnosis"]["key"] == getattr(report.diagnosis, "key", None)
-    assert "spread" not in plain
-    assert plain["cosine_interval"] == list(report.cosine_interval)
-
-
-def some_report() -> GradientReport:
-    report = concluded()
-    found = Diagnosis("x", "the title", "the explanation", "equal", 1.0, ("another",))
-    return replace(report, diagnosis=found, notes=("a note",))
-
-
-def test_the_page_has_verdict_name_explanation_and_notes() -> None:
-    page = str(some_report())
-    for words in ("WRONG", "the title", "the explanation", "another", "Note: a note"):
+def test_a_mistake_is_named_and_explained_with_its_lines() -> None:
+    page = str(REPORTS["one mistake"])
+    for words in ("It is: the mistake.", "One sentence", "wrong: wrong = code()"):
         assert words in page
-    assert max(len(line) for line in page.splitlines()) <= 88
+    assert "state" not in page
 
 
-def test_the_picture_shows_estimates_and_directions() -> None:
-    report = some_report()
-    estimates, directions = draw_report(report).axes
-    bars = sum(patch.get_height() for patch in estimates.patches)  # type: ignore[attr-defined]
-    assert bars == pytest.approx(report.n_rounds, rel=0.02)
-    exact, mean = (line.get_ydata() for line in directions.lines[1:3])
-    assert list(np.asarray(exact)) == [1.0, 0.0]
-    assert np.allclose(np.asarray(mean), report.spread.mean)
+def test_without_a_name_it_shows_where_the_gradient_is_off() -> None:
+    found = REPORTS["without a name"]
+    page = str(found)
+    assert "none of the mistakes that are known" in page and "closest" not in page
+    state, action, exact, estimated, deviation = found.worst.table.rows(1)[0]  # type: ignore[union-attr]
+    row = next(
+        line.split()
+        for line in page.splitlines()
+        if line.split()[:2] == [str(state), str(action)]
+    )
+    assert [float(x) for x in row[2:]] == pytest.approx(
+        [exact, estimated, 1.96 * deviation], abs=6e-4
+    )
+
+
+def test_ties_are_reported_and_not_asserted() -> None:
+    page = " ".join(str(REPORTS["ties"]).split())
+    assert "It is one of these" in page and "another; a third" in page
+    assert "It is: " not in page
+
+
+def test_no_cosine_is_printed_where_the_gradient_may_be_zero() -> None:
+    row = next(
+        line for line in str(REPORTS["no gradient"]).splitlines() if "fork" in line
+    )
+    assert row.split()[2:5] == ["-", "-", "-"]
+
+
+def test_undecided_says_how_many_more_episodes_would_do() -> None:
+    page = " ".join(str(REPORTS["undecided"]).split())
+    assert "About 130,000 more episodes per task would do" in page
+    assert "n_episodes=140000" in page
+
+
+def test_departures_are_lines_of_a_right_report() -> None:
+    page = " ".join(str(REPORTS["departures"]).split())
+    assert "RIGHT" in page and "The departure (as documented algorithms do)" in page
+
+
+@EVERY_REPORT
+def test_the_picture_shows_exact_and_estimated_gradient(found: GradientReport) -> None:
+    panels = draw_report(found).axes
+    assert len(panels) == len(found.tasks)
+    for axes, task in zip(panels, found.tasks, strict=True):
+        assert task.table is not None
+        heights = [bar.get_height() for bar in axes.patches]  # type: ignore[attr-defined]
+        assert sorted(heights) == pytest.approx(sorted(task.table.exact.flatten()))
+        (points,) = (line for line in axes.lines if line.get_marker() == "o")
+        drawn = np.sort(np.asarray(points.get_ydata(), dtype=float))
+        np.testing.assert_allclose(drawn, np.sort(task.table.estimated.flatten()))
 
 
 class Terminal(io.StringIO):

@@ -20,9 +20,9 @@ from pg_agents.checker.statistics import (
     controls_are_inconsistent,
     cosine,
     difference_p_value,
+    direction_error,
     fit_component,
     group_means,
-    relative_bias,
 )
 
 Floats = NDArray[np.float64]
@@ -212,34 +212,56 @@ NOISE = np.array([[0.04, 0.01, 0.0], [0.01, 0.09, 0.02], [0.0, 0.02, 0.01]])
 EXACT = np.array([2.0, 0.0, 0.0])
 
 
-def test_the_bias_is_corrected_for_noise() -> None:
-    difference = np.array([0.3, 0.4, 0.0])
+def test_the_error_is_corrected_for_noise() -> None:
+    difference = np.array([0.0, 0.4, 0.3])
     mean = MeanEstimate(EXACT + difference, np.diag([0.0, 0.0, 0.09]), 1e6)
-    found, (low, high) = relative_bias(mean, EXACT)
+    found, (low, high) = direction_error(mean, EXACT)
     assert found == pytest.approx(0.4 / 2.0)  # sqrt(0.25 - 0.09) = 0.4
-    margin = 1.959964 * (2.0 * 0.09**2) ** 0.5
+    margin = 1.959964 * (4.0 * 0.3**2 * 0.09 + 2.0 * 0.09**2) ** 0.5
     assert high == pytest.approx((0.16 + margin) ** 0.5 / 2.0)
     assert low == 0.0
 
 
-def test_the_squared_bias_is_estimated_without_bias() -> None:
+@pytest.mark.parametrize("factor", [0.01, 1.0, 50.0])
+@pytest.mark.parametrize("degrees", [0.0, 20.0, 60.0])
+def test_the_error_is_the_tangent_of_the_angle(factor: float, degrees: float) -> None:
+    angle = np.deg2rad(degrees)
+    value = factor * np.array([np.cos(angle), 0.0, np.sin(angle)])
+    found, interval = direction_error(MeanEstimate(value, np.zeros((3, 3)), 1e6), EXACT)
+    assert found == pytest.approx(np.tan(angle), abs=1e-9)
+    assert interval == pytest.approx((found, found), abs=1e-9)
+
+
+def test_the_error_of_an_opposite_gradient_is_infinite() -> None:
+    nothing = np.zeros((3, 3))
+    for value in (-EXACT, np.array([0.0, 1.0, 0.0])):
+        found, (_, high) = direction_error(MeanEstimate(value, nothing, 1e6), EXACT)
+        assert found == high == np.inf
+    # The component along the exact gradient is shorter than its noise.
+    noisy = MeanEstimate(np.array([0.1, 1.0, 0.0]), 0.01 * np.eye(3), 1e6)
+    assert direction_error(noisy, EXACT)[1][1] == np.inf
+
+
+def test_the_squared_error_is_estimated_without_bias() -> None:
     """5,000 draws; within 4 standard errors of their mean: one failure in 16,000.
 
     The difference is long enough that no estimate is cut off at 0. Without the trace
-    the mean would be 0.14 too large, 15 standard errors.
+    the mean would be larger by several standard errors.
     """
-    truth = EXACT + np.array([1.0, -1.0, 1.0])
+    truth = EXACT + np.array([0.0, -1.0, 1.0])
     means = draws(np.random.default_rng(11), truth, NOISE, 5_000)
-    squares = np.array([(2.0 * relative_bias(m, EXACT)[0]) ** 2 for m in means])
+    squares = np.array(
+        [(m.value[0] * direction_error(m, EXACT)[0]) ** 2 for m in means]
+    )
     assert squares.min() > 0.0
     error = squares.std() / len(squares) ** 0.5
-    assert abs(squares.mean() - 3.0) < 4.0 * error < 0.14
+    assert abs(squares.mean() - 2.0) < 4.0 * error < 0.14
 
 
-def test_the_interval_contains_a_bias_of_zero_often_enough() -> None:
+def test_the_interval_contains_an_error_of_zero_often_enough() -> None:
     """4,000 draws, 95 % less 4 standard errors: at most one failure in 30,000."""
     means = draws(np.random.default_rng(13), EXACT, NOISE, 4_000)
-    share = np.mean([relative_bias(m, EXACT)[1][0] == 0.0 for m in means])
+    share = np.mean([direction_error(m, EXACT)[1][0] == 0.0 for m in means])
     assert share > 0.95 - 4.0 * (0.95 * 0.05 / 4_000) ** 0.5
 
 
@@ -253,7 +275,7 @@ def test_the_cosine_of_a_known_angle() -> None:
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
-@pytest.mark.parametrize("measure", [relative_bias, cosine])
+@pytest.mark.parametrize("measure", [direction_error, cosine])
 def test_the_interval_covers_the_truth(
     measure: Callable[[MeanEstimate, Floats, float], tuple[float, tuple[float, float]]],
     confidence: float,
@@ -263,9 +285,9 @@ def test_the_interval_covers_the_truth(
     That is 2.5 and 1.4 %; false alarms: one in 16,000 each. The intervals are normal,
     so the mean and its difference are 10 times as long as their noise and more.
     """
-    truth = np.array([6.0, 5.0, -3.0])
-    length, off = np.linalg.norm(truth), np.linalg.norm(truth - EXACT)
-    true = off / 2.0 if measure is relative_bias else 6.0 / length
+    truth = np.array([60.0, 5.0, -3.0] if measure is direction_error else [6.0, 5, -3])
+    length, off = np.linalg.norm(truth), np.linalg.norm(truth[1:])
+    true = off / truth[0] if measure is direction_error else truth[0] / length
     means = draws(np.random.default_rng(12), truth, NOISE, 4_000)
     intervals = [measure(mean, EXACT, confidence)[1] for mean in means]
     share = np.mean([low <= true <= high for low, high in intervals])

@@ -12,7 +12,7 @@ from PIL import Image
 from pg_agents.cli.main import main
 
 PITFALLS = str(Path(__file__).parents[3] / "demos" / "pitfalls.py")
-FEW = ["--episodes", "2048"]
+ONE_TASK = ["--env", "PGToy-Sequence-v0", "--episodes", "2048"]
 
 
 @pytest.fixture(autouse=True)
@@ -23,47 +23,101 @@ def own_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_right_gradient_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "pitfalls:right", *FEW]) == 0
+    assert main(["check", "pitfalls:right"]) == 0
     printed = capsys.readouterr().out
-    assert "UNBIASED" in printed and "PGToy-Sequence-v0, gamma 0.9" in printed
+    assert "RIGHT" in printed
+    for task in ("fork", "random MDP", "Sequence"):
+        assert task in printed
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_a_wrong_gradient_exits_with_1_and_the_mistake_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["check", f"{PITFALLS}:sign_flipped", *FEW]) == 1
+    assert main(["check", f"{PITFALLS}:sign_flipped", *ONE_TASK]) == 1
     printed = capsys.readouterr().out
-    assert "WRONG" in printed and "It looks like: sign flipped." in printed
+    assert "WRONG" in printed and "It is: sign flipped." in printed
+
+
+def test_a_departure_exits_with_0_for_the_algorithm() -> None:
+    subject = ["check", "pitfalls:gamma_dropped", *ONE_TASK]
+    assert main(subject) == 1
+    assert main([*subject, "--target", "algorithm"]) == 0
+
+
+def test_a_small_sample_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--env", "FrozenLake-v1", "--episodes", "2048"]
+    assert main(["check", "pitfalls:action_resampled", *few]) == 3
+    assert "more episodes" in capsys.readouterr().out
 
 
 def test_json_is_the_only_output(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--json", "--gamma", "0.8", "--seed", "3", "--env", "FrozenLake-v1"]
-    main(["check", "pitfalls:gamma_dropped", *FEW, *arguments])
+    main(["check", "pitfalls:gamma_dropped", *arguments])
     report = json.loads(capsys.readouterr().out)
-    assert report["env"] == "FrozenLake-v1"
-    assert (report["gamma"], report["seed"], report["horizon"]) == (0.8, 3, 100)
-    assert report["n_episodes"] == 2048
+    (task,) = report["tasks"]
+    assert task["task"] == "FrozenLake-v1"
+    assert (task["gamma"], task["horizon"], report["seed"]) == (0.8, 100, 3)
+    assert report["verdict"] in ("wrong", "undecided")
 
 
 def test_the_time_limit_can_be_taken_out_of_the_task(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     limit = ["--horizon", "6", "--bootstrap"]
-    main(["check", "pitfalls:no_bootstrap_at_truncation", *FEW, *limit])
+    main(["check", "pitfalls:no_bootstrap_at_truncation", *ONE_TASK, *limit])
     assert "no bootstrap at a truncation" in capsys.readouterr().out
 
 
 def test_a_class_is_instantiated_and_checked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    few = ["--episodes", "32", "--horizon", "3", "--critic", "exact"]
-    main(["check", "stable_baselines3:A2C", *few])
+    assert (
+        main(["check", "stable_baselines3:A2C", *ONE_TASK, "--target", "algorithm"])
+        == 0
+    )
     assert "A2C" in capsys.readouterr().out
+
+
+OWN_NETWORK = """
+import torch
+from torch import nn
+
+class Actor(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2))
+
+    def forward(self, obs):
+        return self.net(obs)
+
+def critic(obs):
+    return torch.zeros(len(obs))
+
+def loss(batch, policy):
+    assert isinstance(policy, Actor) and not batch.values.any()
+    log_prob = torch.log_softmax(policy(batch.observations), 1)
+    log_prob = log_prob.gather(1, batch.actions[:, None])[:, 0]
+    returns = [
+        sum(e.gamma**k * e.rewards[k] for k in range(t, len(e)))
+        for e in batch
+        for t in range(len(e))
+    ]
+    return -(torch.stack(returns) * log_prob).sum()
+"""
+
+
+def test_policy_and_critic_may_be_in_the_same_file(tmp_path: Path) -> None:
+    """The file is imported once: the policy's class is that which the loss knows."""
+    file = tmp_path / "own.py"
+    file.write_text(OWN_NETWORK)
+    extra = ["--policy", f"{file}:Actor", "--critic", f"{file}:critic"]
+    assert main(["check", f"{file}:loss", *extra]) == 0
 
 
 def test_a_plot_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "check.png"
-    main(["check", "pitfalls:right", *FEW, "--plot", str(file)])
+    main(["check", "pitfalls:right", "--plot", str(file)])
     with Image.open(file) as picture:
         assert picture.size[0] > 800
     assert str(file) in capsys.readouterr().err
@@ -109,12 +163,6 @@ def test_an_error_of_the_subject_is_shown_with_its_traceback(
         and "mine.py" in printed
         and "ValueError: mine" in printed
     )
-
-
-def test_too_small_a_sample_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--env", "FrozenLake-v1", *FEW]
-    assert main(["check", "pitfalls:gamma_dropped", *arguments]) == 3
-    assert "UNDECIDED" in capsys.readouterr().out
 
 
 def test_without_a_command_the_help_is_printed(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pg_agents.checker.function_subject import TablePolicy
-from pg_agents.checker.measurement import PolicyPerturbation
+from pg_agents.checker.perturbation import PolicyPerturbation
 
 SEEN = torch.tensor([[-1.0], [0.0], [1.0]])
 

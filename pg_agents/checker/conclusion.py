@@ -1,0 +1,300 @@
+"""The steps of a check: record, identify, judge, and report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from pg_agents.checker.formula import Formula
+from pg_agents.checker.geometry import Geometry
+from pg_agents.checker.identify import Identification, identify
+from pg_agents.checker.mistakes import MISTAKES
+from pg_agents.checker.record import Record
+from pg_agents.checker.report import Finding, GradientReport, Progress, Target
+from pg_agents.checker.simulation import simulate
+from pg_agents.checker.task import Task
+from pg_agents.checker.verdict import Measurement, TaskResult, Verdict, judge, worst
+
+# Gradients with a larger share that does not pass through the policy's outputs are not
+# fitted.
+_MAX_UNEXPLAINED = 1e-3
+# Transitions by which the expectation of a formula is estimated, and four times as many
+# unless its error is below a bound.
+_N_SIMULATED, _PRECISE = 300_000, 0.02
+# A rejection with a larger p-value than the first is repeated with another sample, at
+# the second level.
+_CERTAIN, _CONFIRMING_SIGNIFICANCE = 1e-8, 1e-3
+
+
+class TaskSubject(Protocol):
+    """A subject on one task.
+
+    Attributes:
+        task: MDP and objective.
+        geometry: the policy and the exact gradient.
+        is_random: whether its gradients depend on random numbers beyond the episodes.
+        notes: remarks for the report.
+        n_recorded: number of episodes that `record` samples.
+        n_measured: number of episodes that `measure` samples.
+    """
+
+    task: Task
+    geometry: Geometry
+    is_random: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def n_recorded(self) -> int: ...
+
+    @property
+    def n_measured(self) -> int: ...
+
+    def record(self, progress: Progress) -> Record:
+        """Returns a few decoded gradients, for the search of a formula."""
+
+    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
+        """Returns many gradients, for the estimate of their mean.
+
+        Args:
+            progress: progress bar.
+            repeat: number of the sample; each is independent.
+        """
+
+
+def conclude(
+    subjects: Sequence[TaskSubject],
+    name: str,
+    target: Target,
+    seed: int,
+    progress: Progress,
+) -> GradientReport:
+    """Returns the report on a subject, without the time that it took.
+
+    Args:
+        subjects: the subject on each task.
+        name: of the subject.
+        target: what it is compared with.
+        seed: of the sampling.
+        progress: progress bar.
+    """
+    progress.start(sum(subject.n_recorded for subject in subjects))
+    records = [subject.record(progress) for subject in subjects]
+    found = _identified(records)
+    results, measured = _results(subjects, records, found, seed, progress)
+    findings, ties = _findings(found), ()
+    if found is not None:
+        ties = tuple(" + ".join(p.title for p in tie) for tie in found.ties)
+    elif any(m.stateful for m in measured):
+        findings = (catalogue_finding("replay"),)
+    elif worst(results) == "no gradient" and all(s.is_random for s in subjects):
+        findings = (catalogue_finding("action_resampled"),)
+    notes = [note for subject in subjects for note in subject.notes]
+    notes += [note for record in records for note in record.notes]
+    notes += [note for m in measured for note in m.notes]
+    return GradientReport(
+        subject=name,
+        target=target,
+        verdict=_verdict(results, found, target),
+        formula=None if found is None else described(found.formula),
+        residual=None if found is None else found.residual,
+        findings=findings,
+        ties=ties,
+        tasks=results,
+        notes=tuple(dict.fromkeys(notes)),
+        seed=seed,
+        seconds=0.0,
+    )
+
+
+def _results(
+    subjects: Sequence[TaskSubject],
+    records: Sequence[Record],
+    found: Identification | None,
+    seed: int,
+    progress: Progress,
+) -> tuple[tuple[TaskResult, ...], list[Measurement]]:
+    """Returns the results by the formula on each task or, without one, by the mean."""
+    if found is not None:
+        simulated = _simulated(subjects, records, found, seed)
+        if simulated is not None:
+            return simulated, []
+    progress.start(sum(subject.n_measured for subject in subjects))
+    measured = [subject.measure(progress) for subject in subjects]
+    results = tuple(
+        _confirmed(judge(m), lambda s=subject: s.measure(progress, repeat=1))
+        for subject, m in zip(subjects, measured, strict=True)
+    )
+    return results, measured
+
+
+def _simulated(
+    subjects: Sequence[TaskSubject],
+    records: Sequence[Record],
+    found: Identification,
+    seed: int,
+) -> tuple[TaskResult, ...] | None:
+    """Returns the results by a formula; None if its windows cannot be sampled.
+
+    The samples are larger where a small error would not have been found on any task.
+    """
+    pairs = list(zip(subjects, records, strict=True))
+
+    def measured(i: int, n_steps: int, repeat: int = 0) -> Measurement | None:
+        subject, record = pairs[i]
+        geometry = subject.geometry
+        sampled = simulate(found, record, geometry, n_steps, (seed, repeat))
+        if sampled is None:
+            return None
+        return Measurement(
+            subject.task,
+            sampled[0],
+            geometry.exact,
+            geometry.directions,
+            geometry.exact_outputs,
+            sampled[1],
+        )
+
+    results: list[TaskResult] = []
+    for n_steps in (_N_SIMULATED, 4 * _N_SIMULATED):
+        for i in range(len(pairs)):
+            if len(results) == len(pairs) and _is_precise(results[i]):
+                continue
+            found_here = measured(i, n_steps)
+            if found_here is None:
+                return None
+
+            def again(i: int = i, n_steps: int = n_steps) -> Measurement:
+                repeated = measured(i, n_steps, repeat=1)
+                assert repeated is not None
+                return repeated
+
+            results[i : i + 1] = [_confirmed(judge(found_here), again)]
+        if any(r.verdict == "wrong" for r in results):
+            break
+    return tuple(results)
+
+
+def _confirmed(first: TaskResult, again: Callable[[], Measurement]) -> TaskResult:
+    """Returns a result, or that of a second sample unless it confirms a rejection.
+
+    A right subject is called wrong if both samples are unlikely.
+    """
+    if first.verdict != "wrong" or first.p_value < _CERTAIN or first.length < 0.0:
+        return first
+    second = judge(again(), _CONFIRMING_SIGNIFICANCE)
+    return first if second.verdict == "wrong" else second
+
+
+def _is_precise(result: TaskResult) -> bool:
+    """Whether a mistake would have been found."""
+    if result.error_interval is None:
+        return result.verdict == "no gradient"
+    return result.error_interval[1] < _PRECISE
+
+
+def _identified(records: Sequence[Record]) -> Identification | None:
+    """Returns the formula that reproduces all gradients; None if there is none."""
+    unexplained = [u.residual for record in records for u in record.updates]
+    if max(unexplained) > _MAX_UNEXPLAINED:
+        return None
+    found = identify(records)
+    return None if found.formula is None else found
+
+
+def _verdict(
+    results: tuple[TaskResult, ...], found: Identification | None, target: Target
+) -> Verdict:
+    exact = worst(results)
+    if found is None:
+        return exact
+    if not found.parts:
+        # Its expectation is known to be the exact gradient.
+        return "right"
+    if target == "algorithm" and exact != "no gradient":
+        return "wrong" if found.mistakes else "right"
+    if exact == "right" and not all(map(_is_precise, results)):
+        return "undecided"
+    return exact
+
+
+def _findings(found: Identification | None) -> tuple[Finding, ...]:
+    if found is None:
+        return ()
+    findings = []
+    for part in found.parts:
+        if part.key in MISTAKES:
+            findings.append(catalogue_finding(part.key))
+        elif part.kind != "right":
+            findings.append(Finding(part.key, part.title, part.kind, part.explanation))
+    if found.explanation:
+        findings.append(Finding("factor", "length", "factor", found.explanation))
+    return tuple(findings)
+
+
+_CREDITS = {
+    "to_go": "G_t",
+    "episode": "G of the episode",
+    "immediate": "r_t",
+    "td": "r_t + g V(s')",
+    "n_step": "the n-step return",
+    "lambda": "the lambda-return",
+    "bootstrapped": "G_t, bootstrapped at the end of the window",
+    "value": "V(s_t)",
+    "one": "1",
+}
+
+
+def described(formula: Formula | None) -> str:
+    """Returns a formula in words: what multiplies what, and over what it is averaged.
+
+    Options without words of their own are given by name.
+    """
+    if formula is None:
+        return ""
+
+    def words(option: str) -> str:
+        return option.replace("_", " ")
+
+    credit = _CREDITS.get(formula.credit, words(formula.credit))
+    if formula.baseline != "none":
+        credit += f" - {words(formula.baseline)}"
+    if formula.scale != "none":
+        credit = f"({credit}) / deviation over the {words(formula.scale)}"
+    discount = {"none": "", "gamma_t": "g^t "}.get(
+        formula.discount, f"{words(formula.discount)} "
+    )
+    score = {"log_prob": "grad log pi(a_t|s_t)"}.get(
+        formula.score, f"the gradient of {words(formula.score)}"
+    )
+    per = {"sum": "summed", "episodes": "per episode", "steps": "per step"}.get(
+        formula.reduction, words(formula.reduction)
+    )
+    numbers = f"g = {float(formula.gamma):g}"
+    if formula.credit == "lambda":
+        numbers += f", lambda = {float(formula.lam):g}"
+    if formula.credit == "n_step":
+        numbers += f", n = {formula.n}"
+    usual = Formula()
+    others = [
+        f"{words(name)}: {words(str(getattr(formula, name)))}"
+        for name in ("rewards", "ends", "bootstrap", "successor", "order", "transform")
+        + ("steps", "data", "entropy")
+        if getattr(formula, name) != getattr(usual, name)
+    ]
+    text = f"{discount}[{credit}] {score}, {per}; {numbers}"
+    return "; ".join([text, *others]) + "."
+
+
+def catalogue_finding(key: str) -> Finding:
+    """Returns a mistake of the catalogue as a finding."""
+    mistake = MISTAKES[key]
+    return Finding(
+        key,
+        mistake.title,
+        mistake.kind,
+        mistake.explanation,
+        mistake.wrong,
+        mistake.right,
+    )

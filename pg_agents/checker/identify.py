@@ -1,0 +1,1066 @@
+"""Identifies the formula of a policy gradient from decoded updates.
+
+A formula (`formula.Formula`) predicts the decoded gradients exactly, up to rounding in
+float32. `identify` searches the formulas in the order of their number of mistakes, by
+their residual on a few updates, refines gamma and lambda where they are none of the
+usual values, and verifies what fits on many updates of all tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pg_agents.checker.formula import (
+    USES_CRITIC,
+    Formula,
+    Frame,
+    Window,
+    advantages,
+    centred,
+    credits,
+    directions,
+    entropy_columns,
+    multiplier,
+    predicted,
+    windows,
+)
+from pg_agents.checker.parts import Context, Part, cost, part_of, parts_of
+from pg_agents.checker.record import IntArray, Record
+from pg_agents.checker.task import Array
+from pg_agents.checker.unknowns import (
+    UnknownFit,
+    fit_constants,
+    fit_factors,
+    fit_probabilities,
+    fit_resampled,
+    fit_values,
+    usual,
+)
+from pg_agents.checker.value_output import fit_value_output
+
+# A formula is named if it leaves at most this share of the gradients' norm. Rounding in
+# float32 leaves 1e-6 to 3e-5; gamma 1 in place of 0.999 leaves 9e-4.
+MAX_RESIDUAL = 1e-4
+# Formulas that leave this many times the smallest residual are worse, not as good.
+_TIE = 5.0
+# Residual on few updates at which a formula is verified on more of them.
+_SCREEN_RESIDUAL = 2e-3
+# Transitions per record by which formulas are screened, and verified.
+_SCREEN_ROWS = 120
+_VERIFY_ROWS = 4_000
+_UNKNOWNS_ROWS = 600
+_MAX_PROJECTIONS = 48
+_GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
+_LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
+# Rows that are screened at once.
+_CHUNK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Identification:
+    """What `identify` found.
+
+    Attributes:
+        formula: the formula, with gamma and lambda; None if none fits.
+        parts: its departures and mistakes.
+        factor: c, by which the formula's gradient is multiplied; positive if the loss
+            descends along it.
+        entropy: coefficient of the entropy term, positive for a bonus; 0 without one.
+        residual: share of the gradients' norm that the formula leaves, on the task on
+            which it fits worst. Without a formula, that of the best one.
+        ties: other formulas that fit as well, with as few mistakes, but with other
+            ones; if there are any, the mistakes of `parts` are not asserted.
+        closest: the formula with the smallest residual.
+        explanation: what the factor is.
+        notes: remarks.
+        context: what the formula was judged against.
+        values: `[S]` for each record: the critic or the baseline of each state, if it
+            was fitted; they stand for `Record.values`.
+    """
+
+    formula: Formula | None
+    parts: tuple[Part, ...]
+    factor: float
+    entropy: float
+    residual: float
+    ties: tuple[tuple[Part, ...], ...] = ()
+    closest: Formula | None = None
+    explanation: str = ""
+    notes: tuple[str, ...] = ()
+    context: Context = field(default_factory=Context)
+    values: tuple[Array, ...] | None = None
+
+    @property
+    def mistakes(self) -> tuple[Part, ...]:
+        """The parts that are mistakes."""
+        return tuple(p for p in self.parts if p.kind in ("mistake", "no gradient"))
+
+    @property
+    def departures(self) -> tuple[Part, ...]:
+        """The parts that documented algorithms share."""
+        return tuple(p for p in self.parts if p.kind == "departure")
+
+    @property
+    def named(self) -> bool:
+        """Whether a formula fits and no other one as well."""
+        return self.formula is not None and not self.ties
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A formula fitted to the updates of a frame.
+
+    Attributes:
+        formula: the formula.
+        factor: c.
+        entropy: coefficient of the entropy term.
+        residual: on the worst record.
+        prediction: what it predicts, without factors.
+        values: `[S]` for each record: values that were fitted; None if there are none.
+    """
+
+    formula: Formula
+    factor: float
+    entropy: float
+    residual: float
+    prediction: Array
+    values: tuple[Array, ...] | None = None
+
+
+def identify(records: Sequence[Record], *, known_gamma: bool = True) -> Identification:
+    """Returns the formula of the gradients that a subject computes.
+
+    Args:
+        records: what the subject did, one record for each task, with the same formula.
+        known_gamma: whether the subject was told the gamma of the tasks, so that
+            another one is a mistake. If not, gamma is the subject's own.
+
+    Returns:
+        The identification; its formula is None if none of the formulas leaves less
+        than `MAX_RESIDUAL`.
+    """
+    return _Search(records, known_gamma).run()
+
+
+# Options
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the data have, so that options without an effect are left out."""
+
+    critic: bool
+    truncation: bool
+    unfinished: bool
+    several_episodes: bool
+    several_envs: bool
+    rows: bool
+    old_rows: bool
+    shared_windows: bool
+    resets: bool
+    gaussian: bool
+    logits: bool
+    integers: bool
+    one_step: bool
+
+
+def traits_of(records: Sequence[Record], frame: Frame) -> Traits:
+    """Returns what the data of a frame have."""
+    bounds = [[(u.first, u.last) for u in r.updates] for r in records]
+    rewards = np.concatenate([r.transitions.reward for r in records])
+    return Traits(
+        critic=frame.has_critic,
+        truncation=any(r.transitions.truncated.any() for r in records),
+        unfinished=bool((~frame.finished).any()),
+        several_episodes=bool((frame.n_parts > 1).any()),
+        several_envs=bool(frame.by_chain.n > len(frame.picks)),
+        rows=any(u.rows is not None for r in records for u in r.updates),
+        old_rows=any(
+            u.rows is not None and len(u.rows) and u.rows.min() < u.first
+            for r in records
+            for u in r.updates
+        ),
+        shared_windows=any(len(set(b)) < len(b) for b in bounds),
+        resets=any(r.transitions.reset is not None for r in records),
+        gaussian=records[0].family == "gaussian",
+        logits=records[0].logits is not None,
+        integers=bool((rewards == np.rint(rewards)).all()),
+        one_step=len(frame) == len(frame.picks),
+    )
+
+
+def advantage_options(traits: Traits, mistakes: int) -> list[Formula]:
+    """Returns all choices of credit, baseline and scale with a number of mistakes."""
+    return [
+        replace(credit, baseline=baseline, scale=scale, ddof=ddof, transform=transform)
+        for credit in _credits(traits, mistakes)
+        for baseline, scale, ddof, transform in _centrings(traits, credit)
+        if level(credit)
+        + cost("baseline", baseline)
+        + cost("scale", scale)
+        + cost("transform", transform)
+        == mistakes
+    ]
+
+
+def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
+    """Yields what credits may be, up to a number of mistakes."""
+    orders = ["kept", "last_lost", "reversed_episode", "reversed_window"]
+    orders += ["next", "next_discounted", "previous"]
+    rewards = ["raw", "clipped"]
+    rewards += [
+        f"standardized_{over}_{ddof}" for over in ("window", "episode") for ddof in "10"
+    ]
+    if traits.one_step:
+        orders, rewards = orders[:1], rewards[:2]
+    along = [""]
+    if traits.several_envs:
+        along = ["", "@workers", "@flat"]
+    ends = ["both"]
+    if traits.truncation:
+        ends.append("terminated")
+    shifted = ("previous", "previous_zero", "rolled", "next", "ignored")
+    ends += [f"{kind}{way}" for kind in shifted for way in along]
+    ends.append("carried")
+    if traits.several_envs:
+        ends.append("both@flat")
+    if traits.one_step:
+        ends = ["both"]
+    sums = ["to_go", "episode", "from_start", "forward", "cumulative"]
+    if traits.one_step:
+        sums = ["to_go"]
+    for reward in rewards:
+        for order in orders:
+            for credit in sums:
+                for end in ends:
+                    formula = Formula(reward, credit, end, order=order)
+                    if end == "carried" and credit != "to_go":
+                        continue
+                    if level(formula) <= budget:
+                        yield formula
+    for kind in ("immediate", "window", "value", "one"):
+        if kind == "value" and not traits.critic:
+            continue
+        formula = Formula(credit=kind)
+        if level(formula) <= budget:
+            yield formula
+    if not traits.critic:
+        return
+    bootstraps = ["both", "ignored", "previous", "previous_zero", "rolled", "next"]
+    if traits.truncation:
+        bootstraps.insert(1, "terminated")
+    successors = ["true", "seen", "same", "same_always", "none"]
+    for reward in ("raw", "clipped"):
+        for order in orders:
+            for bootstrap in bootstraps:
+                for successor in successors:
+                    base = Formula(
+                        reward,
+                        order=order,
+                        bootstrap=bootstrap,
+                        successor=successor,
+                    )
+                    yield from _with_critic(traits, base, ends, budget)
+
+
+def _with_critic(
+    traits: Traits, base: Formula, ends: Sequence[str], budget: int
+) -> Iterator[Formula]:
+    if level(base) > budget:
+        return
+    yield replace(base, credit="td")
+    if traits.one_step:
+        return
+    for end in ends:
+        # The two masks agree, or only one of them is wrong.
+        if end == "carried":
+            continue
+        same = end == base.bootstrap
+        if not same and end != "both" and base.bootstrap not in ("both", "terminated"):
+            continue
+        formula = replace(base, ends=end)
+        if level(formula) > budget:
+            continue
+        yield replace(formula, credit="bootstrapped")
+        for lam in _LAMBDAS[: 3 if level(formula) else None]:
+            yield replace(formula, credit="lambda", lam=lam)
+        if not level(formula):
+            for n in (2, 3, 4, 5):
+                yield replace(formula, credit="n_step", n=n)
+
+
+def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int, str]]:
+    """Yields baseline, scale, ddof and transform for a credit."""
+    yield "none", "none", 1, "none"
+    if credit.credit == "one":
+        return
+    if level(credit):
+        yield from _usual_centrings(traits)
+        return
+    own = ["none"]
+    if traits.critic:
+        own.append("value")
+        yield "value", "none", 1, "none"
+        yield "next_value", "none", 1, "none"
+        yield "action_value", "none", 1, "none"
+    transforms = ["int", "round"] if not traits.integers or traits.critic else []
+    for transform in transforms:
+        for baseline in own:
+            yield baseline, "none", 1, transform
+    for baseline in own:
+        for scale in ("square", "absolute"):
+            yield baseline, scale, 1, "none"
+    if traits.one_step:
+        return
+    yield "window_mean", "none", 1, "none"
+    means = ["product_of_sums", "product_of_discounted_sums", "own_episode"]
+    if traits.several_episodes:
+        means += ["time_mean", "time_mean_alive", "episodes_mean", "episode_product"]
+        means += ["leave_one_out_time", "leave_one_out_episode"]
+    if traits.critic:
+        means += ["value_mean", "credit_mean"]
+    for baseline in means:
+        yield baseline, "none", 1, "none"
+    scales = ["window", "deviation", "largest"]
+    if traits.several_episodes:
+        scales += ["episode", "time_step"]
+    if traits.several_envs:
+        scales.append("environment")
+    if traits.rows or traits.shared_windows:
+        scales.append("mini_batch")
+    for baseline in own:
+        for scale in scales:
+            for ddof in (1, 0) if scale != "largest" else (1,):
+                yield baseline, scale, ddof, "none"
+        for transform in ("int", "round") if transforms else ():
+            yield baseline, "window", 1, transform
+    if traits.critic:
+        for over in ("window", "episode"):
+            for ddof in (1, 0):
+                yield "value", "none", ddof, f"standardized_{over}"
+
+
+def _usual_centrings(traits: Traits) -> Iterator[tuple[str, str, int, str]]:
+    """Yields the baselines and scales that go with a wrong credit."""
+    own = ("none", "value") if traits.critic else ("none",)
+    if traits.critic:
+        yield "value", "none", 1, "none"
+    if traits.one_step:
+        return
+    yield "window_mean", "none", 1, "none"
+    for baseline in own:
+        yield baseline, "window", 1, "none"
+        yield baseline, "window", 0, "none"
+    if traits.several_episodes:
+        yield "none", "episode", 1, "none"
+        yield "time_mean", "none", 1, "none"
+
+
+def multiplier_options(traits: Traits, mistakes: int) -> list[Formula]:
+    """Returns choices of discount, reduction, steps and score with some mistakes."""
+    discounts = ["none", "gamma_t", "task_gamma_t", "gamma_2t", "window"]
+    reductions_ = ["sum", "steps", "episodes"]
+    if mistakes:
+        # Means over pairs of steps.
+        reductions_.append("steps_squared")
+    steps = ["all"]
+    scores = ["log_prob", "probability", "next_state", "clipped_action"]
+    if not traits.one_step:
+        reductions_ += ["own_steps", "own_steps_episodes"]
+        steps += [
+            "window_last_lost",
+            "episode_last_lost",
+            "episode_first_lost",
+            "episode_last_only",
+            "episode_first_only",
+        ]
+    if traits.unfinished:
+        steps.append("finished")
+    if traits.several_episodes:
+        steps += ["last_episode", "first_episode"]
+        steps += [f"first_finished_{n}" for n in range(1, 8)]
+    if traits.several_envs:
+        steps.append("first_environment")
+    if not traits.gaussian:
+        scores = [
+            "log_prob",
+            "probability",
+            "next_state",
+            "all_actions",
+            "first_action",
+            "most_likely_action",
+            "logit",
+            "p_log_p",
+            "inverse_probability",
+            "softmax_twice",
+            "binary_cross_entropy",
+            "binary_cross_entropy_logits",
+            "squared_error",
+        ]
+        if not traits.one_step:
+            scores += [
+                "previous_action",
+                "next_action",
+                "gather_rows",
+                "all_pairs",
+                "all_pairs_columns",
+                "softmax_over_batch",
+                "softmax_over_batch_normalized",
+            ]
+    return [
+        Formula(discount=discount, reduction=reduction, steps=step, score=score)
+        for discount in discounts
+        for reduction in reductions_
+        for step in steps
+        for score in scores
+        if cost("discount", discount)
+        + cost("reduction", reduction)
+        + cost("steps", step)
+        + cost("score", score)
+        == mistakes
+    ]
+
+
+def data_options(traits: Traits) -> list[str]:
+    """Returns which transitions may form the windows."""
+    options = ["window"]
+    if traits.shared_windows and not traits.rows:
+        options.append("chunks")
+    if traits.old_rows:
+        options.append("memory_rows")
+    options += ["accumulated", "memory"]
+    options += [f"memory_{n}" for n in (2, 3, 4, 5, 8)]
+    options += ["late", "stale_rewards", "stale_actions"]
+    if traits.resets:
+        options.append("resets")
+    return options
+
+
+_FIELDS = (
+    "rewards",
+    "credit",
+    "ends",
+    "bootstrap",
+    "successor",
+    "order",
+    "transform",
+    "baseline",
+    "scale",
+    "discount",
+    "reduction",
+    "steps",
+    "score",
+    "data",
+    "entropy",
+)
+
+
+def level(formula: Formula) -> int:
+    """Returns the number of mistakes of a formula."""
+    mistakes = sum(cost(name, getattr(formula, name)) for name in _FIELDS)
+    if formula.bootstrap == "ignored" and formula.successor == "seen":
+        # One mistake: no mask at the end of an episode.
+        mistakes -= 1
+    shifted = formula.ends.partition("@")[0]
+    if formula.credit in USES_CRITIC and shifted == formula.bootstrap != "both":
+        # The same wrong mask twice.
+        mistakes -= cost("ends", formula.ends)
+    return mistakes
+
+
+# Screening
+
+
+class Screen:
+    """Residuals of many formulas on a few updates.
+
+    Args:
+        frame: the updates.
+        wide: whether to allow for log-probabilities as "entropy", too.
+    """
+
+    def __init__(self, frame: Frame, wide: bool = False) -> None:
+        self.frame = frame
+        self.wide = wide
+        n_updates, width = frame.target.shape
+        size = n_updates * width
+        rng = np.random.default_rng(0)
+        if size > _MAX_PROJECTIONS:
+            shape = n_updates, width, _MAX_PROJECTIONS
+            self._projection = rng.normal(size=shape) / np.sqrt(size)
+        else:
+            self._projection = np.eye(size).reshape(n_updates, width, size)
+        y = np.einsum("um,ump->p", frame.target, self._projection)
+        self._basis = self._nuisances()
+        self._y = self._without(y)
+        self._norm = float(self._y @ self._y)
+
+    def _nuisances(self) -> Array:
+        """Returns an orthonormal basis of the entropy terms, `[p, q]`."""
+        columns = [
+            column
+            for name, column in entropy_columns(self.frame).items()
+            if self.wide or not name.startswith("log_prob")
+        ]
+        matrix = np.array(
+            [np.einsum("um,ump->p", c, self._projection) for c in columns]
+        ).T
+        return _orthonormal(matrix)
+
+    def _without(self, x: Array) -> Array:
+        rest: Array = x - (x @ self._basis) @ self._basis.T
+        return rest
+
+    def folded(self, formula: Formula, gamma: float, vectors: Array) -> Array:
+        """Returns what a weight of 1 on each row predicts, `[K, p]`."""
+        factors = multiplier(self.frame, formula, gamma)
+        rows = self.frame.update
+        x = np.empty((len(self.frame), self._projection.shape[-1]))
+        for u in range(len(self.frame.picks)):
+            mine = rows == u
+            x[mine] = vectors[mine] @ self._projection[u]
+        return self._without(x * factors[:, None])
+
+    def residuals(self, weights: NDArray[np.floating], folded: Array) -> Array:
+        """Returns the residual of each row of weights `[N, K]`."""
+        x = (weights @ folded.astype(weights.dtype)).astype(np.float64)
+        along = x @ self._y
+        norms = np.einsum("np,np->n", x, x)
+        explained = along**2 / np.maximum(norms, 1e-300)
+        return np.sqrt(np.maximum(1.0 - explained / max(self._norm, 1e-300), 0.0))
+
+
+def _orthonormal(matrix: Array) -> Array:
+    u, s, _ = np.linalg.svd(matrix, full_matrices=False)
+    return u[:, s > 1e-9 * s.max(initial=1e-300)]
+
+
+# The search
+
+
+class _Search:
+    """Searches formulas in the order of their mistakes.
+
+    Formulas are screened on a few updates of one record, then on a few of every
+    record, and verified on many.
+    """
+
+    def __init__(self, records: Sequence[Record], known_gamma: bool) -> None:
+        self.records = records
+        self.known_gamma = known_gamma
+        own = dict.fromkeys(float(r.task.gamma) for r in records)
+        self.own_gammas = np.array(list(dict.fromkeys((*own, 1.0))))
+        self.all_gammas = np.array(list(dict.fromkeys((*own, *_GAMMAS))))
+        self.gammas = self.own_gammas if known_gamma else self.all_gammas
+        self._frames: dict[tuple[str, int, bool], Frame] = {}
+        self.fits: list[Fit] = []
+        self.best: Fit | None = None
+        self._seen: set[Formula] = set()
+
+    def run(self) -> Identification:
+        """Searches level by level."""
+        self.traits = traits_of(self.records, self.frame("window", _VERIFY_ROWS))
+        kinds = data_options(self.traits)
+        if only_window(self.records):
+            kinds = [
+                k for k in kinds if k in ("window", "chunks", "resets", "stale_rewards")
+            ]
+        options = [
+            (advantage_options(self.traits, i), multiplier_options(self.traits, i))
+            for i in range(2)
+        ]
+        for refine in (False, True):
+            for mistakes in range(2):
+                for data in kinds:
+                    left = mistakes - cost("data", data)
+                    if left < 0 or (self.fits and self._fewest() <= 0):
+                        continue
+                    for a in range(left + 1):
+                        shapes, factors = options[a][0], options[left - a][1]
+                        if data.startswith(("memory", "stale")):
+                            # What is not cleared is often summed as one episode.
+                            shapes = [*shapes, *_leaking(shapes)]
+                        self._level(data, shapes, factors, refine)
+                if self.fits and self._fewest() <= mistakes:
+                    return self._result()
+                if mistakes == 0 and not refine and not self.fits:
+                    self._unknowns(mistakes=0)
+            if not self.fits and not refine:
+                self._unknowns(mistakes=1)
+            if self.fits:
+                break
+            self.gammas = self.all_gammas
+        return self._result()
+
+    def _unknowns(self, mistakes: int) -> None:
+        """Tries formulas with unknown numbers, on one record and then on all."""
+        frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
+        gammas = self.gammas if self.known_gamma else self.gammas[:5]
+        kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
+        kinds = [fit_constants, fit_factors]
+        if mistakes:
+            kinds = [fit_probabilities, fit_resampled]
+        tried = [(kind, f) for f in usual(frame, gammas, False) for kind in kinds]
+        if not mistakes:
+            tried += [(fit_values, f) for f in usual(frame, gammas, False)]
+            if self.known_gamma or not self.traits.critic:
+                tried += [(fit_values, f) for f in usual(frame, gammas, True)]
+        for kind, formula in tried:
+            fit = kind(frame, formula)
+            if fit is None or fit.residual > _SCREEN_RESIDUAL:
+                continue
+            if len(self.records) > 1:
+                fit = kind(self.frame("window", _UNKNOWNS_ROWS), formula)
+            if fit is not None and fit.residual < MAX_RESIDUAL:
+                found = Fit(
+                    fit.formula,
+                    fit.factor,
+                    fit.entropy,
+                    fit.residual,
+                    np.zeros(0),
+                    values=fit.values,
+                )
+                self.fits.append(found)
+
+    def _fewest(self) -> int:
+        """Returns the fewest mistakes of a formula that fits."""
+        return min(
+            sum(p.kind in ("mistake", "no gradient") for p in self._parts(f))
+            for f in self.fits
+        )
+
+    def _parts(self, fit: Fit) -> tuple[Part, ...]:
+        context = self._context
+        if fit.values is not None:
+            exact = all(
+                _critic_is_exact(replace(r, values=v))
+                for r, v in zip(self.records, fit.values, strict=True)
+            )
+            context = replace(context, inexact_critic=not exact)
+        return parts_of(fit.formula, fit.factor, fit.entropy, context)
+
+    def frame(self, data: str, rows: int, one: bool = False) -> Frame:
+        """Returns a frame of some updates.
+
+        Args:
+            data: what the windows are.
+            rows: about how many rows there are per record.
+            one: whether one record is enough.
+        """
+        key = data, rows, one
+        if key not in self._frames:
+            picks: list[Window] = []
+            for i, record in enumerate(self.records):
+                if one and i != self._richest:
+                    continue
+                kind = "window" if data == "accumulated" else data
+                picks += _some(record, windows(record, i, kind), rows)
+            self._frames[key] = Frame(self.records, picks, data == "accumulated")
+        return self._frames[key]
+
+    @cached_property
+    def _richest(self) -> int:
+        """The record whose updates have the most independent numbers."""
+
+        def rank(record: Record) -> float:
+            outputs = np.array(
+                [
+                    u.outputs.ravel()
+                    for u in record.updates
+                    if np.isfinite(u.outputs).all()
+                ]
+            )
+            if not len(outputs):
+                return 0.0
+            values = np.linalg.svd(outputs, compute_uv=False)
+            return float((values > 1e-3 * values.max(initial=1e-300)).sum())
+
+        ranks = [rank(r) for r in self.records]
+        # Only the first is known to start with nothing remembered.
+        return 0 if ranks[0] > 0.6 * max(ranks) else int(np.argmax(ranks))
+
+    def _level(
+        self, data: str, shapes: list[Formula], factors: list[Formula], refine: bool
+    ) -> None:
+        """Screens all combinations, and verifies those that fit.
+
+        Args:
+            data: what the windows are.
+            shapes: credits with baseline and scale.
+            factors: discounts, reductions, steps and scores.
+            refine: whether to look for gammas and lambdas between those of the grid.
+        """
+        frame = self.frame(data, _SCREEN_ROWS, one=True)
+        screen = Screen(frame, wide=refine)
+        found: list[tuple[float, Formula]] = []
+        vectors = {f.score: directions(frame, f.score) for f in factors}
+        size = max(1, _CHUNK // (len(frame) * len(self.gammas)))
+        limit = _NEAR if refine else _SCREEN_RESIDUAL
+        for start in range(0, len(shapes), size):
+            chunk = shapes[start : start + size]
+            stack = self._stack(frame, chunk)
+            for factor in factors:
+                residual = self._residuals(screen, stack, factor, vectors)
+                for i, g in np.argwhere(residual < limit):
+                    formula = replace(
+                        chunk[i],
+                        discount=factor.discount,
+                        reduction=factor.reduction,
+                        steps=factor.steps,
+                        score=factor.score,
+                        data=data,
+                        gamma=float(self.gammas[g]),
+                    )
+                    found.append((float(residual[i, g]), formula))
+        found.sort(key=lambda pair: pair[0])
+        hits = [f for r, f in found if r < _SCREEN_RESIDUAL]
+        if refine and not hits and not self.fits:
+            hits = self._refined(screen, found)
+        self._verify_all(data, hits)
+
+    def _verify_all(self, data: str, hits: list[Formula]) -> None:
+        """Verifies formulas on some updates of all records, then on many."""
+        if len(self.records) > 1 and len(hits) > 3:
+            frame = self.frame(data, _SCREEN_ROWS)
+            fits = [best_fit(frame, f) for f in hits[:_MAX_SCREENED]]
+            fits.sort(key=lambda fit: fit.residual)
+            hits = [f.formula for f in fits if f.residual < 2 * MAX_RESIDUAL]
+            hits = [replace(f, entropy="none") for f in hits]
+        for formula in hits[:_MAX_VERIFIED]:
+            self._verify(formula)
+
+    def _stack(self, frame: Frame, shapes: Sequence[Formula]) -> NDArray[np.float32]:
+        """Returns the advantages of each shape and gamma, `[N, G, K]`."""
+        gammas = self.gammas
+        stack = np.empty((len(shapes), len(gammas), len(frame)), dtype=np.float32)
+        last, credit = None, np.zeros(0)
+        for row, formula in zip(stack, shapes, strict=True):
+            own = replace(formula, **_NO_CENTRING)
+            if own != last:
+                lams = np.full(len(gammas), formula.lam)
+                last, credit = own, credits(frame, formula, gammas, lams)
+            row[:] = centred(frame, credit, formula, gammas)
+        return stack
+
+    def _residuals(
+        self,
+        screen: Screen,
+        stack: NDArray[np.float32],
+        factor: Formula,
+        vectors: dict[str, Array],
+    ) -> Array:
+        """Returns the residuals of all rows with a multiplier, `[N, G]`."""
+        n, n_gammas, k = stack.shape
+        if factor.discount in ("none", "task_gamma_t"):
+            folded = screen.folded(factor, 1.0, vectors[factor.score])
+            residual = screen.residuals(stack.reshape(-1, k), folded)
+            residual = residual.reshape(n, n_gammas)
+            if factor.discount == "task_gamma_t":
+                # The same as gamma^t.
+                residual[:, 0] = 1.0
+            return residual
+        residual = np.ones((n, n_gammas))
+        for g, gamma in enumerate(self.gammas):
+            if gamma < 1.0:
+                folded = screen.folded(factor, float(gamma), vectors[factor.score])
+                residual[:, g] = screen.residuals(stack[:, g], folded)
+        return residual
+
+    def _refined(
+        self, screen: Screen, found: list[tuple[float, Formula]]
+    ) -> list[Formula]:
+        """Refines gamma and lambda of the best formulas."""
+        hits = []
+        seen = set()
+        for _, formula in found:
+            shape = replace(formula, gamma=0.0, lam=0.0)
+            if shape in seen or len(seen) >= _MAX_REFINED:
+                continue
+            seen.add(shape)
+            refined = _refine(screen, formula)
+            if refined is not None:
+                hits.append(refined)
+        return hits
+
+    def _verify(self, formula: Formula) -> None:
+        """Fits a formula to many updates of all records."""
+        if formula in self._seen:
+            return
+        self._seen.add(formula)
+        fit = best_fit(self.frame(formula.data, _VERIFY_ROWS), formula)
+        if self.best is None or fit.residual < self.best.residual:
+            self.best = fit
+        if fit.residual < MAX_RESIDUAL:
+            self.fits.append(fit)
+
+    def _result(self) -> Identification:
+        context = self._context
+        if not self.fits:
+            best = self.best
+            return Identification(
+                None,
+                (),
+                best.factor if best else 0.0,
+                best.entropy if best else 0.0,
+                best.residual if best else 1.0,
+                closest=best.formula if best else None,
+                context=context,
+            )
+        smallest = min(fit.residual for fit in self.fits)
+        good = [f for f in self.fits if f.residual <= max(_TIE * smallest, 1e-6)]
+
+        def rank(fit: Fit) -> tuple[float, ...]:
+            parts = self._parts(fit)
+            mistakes = sum(p.kind in ("mistake", "no gradient") for p in parts)
+            unexplained = abs(abs(fit.factor) - 1.0) > 1e-3
+            return (
+                mistakes,
+                len(parts) + unexplained,
+                unexplained,
+                complexity(fit.formula),
+            )
+
+        good.sort(key=rank)
+        first = good[0]
+        parts = self._parts(first)
+        parts += self._value_parts(first)
+        mistakes = {p.key for p in parts if p.kind in ("mistake", "no gradient")}
+        ties: list[tuple[Part, ...]] = []
+        for fit in good[1:]:
+            others = self._parts(fit)
+            keys = {p.key for p in others if p.kind in ("mistake", "no gradient")}
+            keys |= mistakes & _OF_VALUES
+            if len(keys) == len(mistakes) and keys != mistakes:
+                if others not in ties:
+                    ties.append(others)
+        return Identification(
+            first.formula,
+            parts,
+            first.factor,
+            first.entropy,
+            first.residual,
+            ties=tuple(ties),
+            closest=first.formula,
+            explanation=_explanation(
+                first, self.frame(first.formula.data, _VERIFY_ROWS)
+            ),
+            context=context,
+            values=first.values,
+        )
+
+    def _value_parts(self, fit: Fit) -> tuple[Part, ...]:
+        """Returns the mistakes in the gradient of the value output."""
+        frame = self.frame(fit.formula.data, _UNKNOWNS_ROWS)
+        if frame.accumulated or fit.values is not None:
+            return ()
+        found = fit_value_output(frame, fit.formula, MAX_RESIDUAL)
+        return () if found is None else tuple(part_of(key) for key in found.keys)
+
+    @cached_property
+    def _context(self) -> Context:
+        frame = self.frame("window", _VERIFY_ROWS)
+        steps = frame.by_used.counts
+        tasks = [r.task for r in self.records]
+        return Context(
+            gamma=tasks[0].gamma if self.known_gamma else None,
+            limit_is_task=not any(t.bootstrap for t in tasks),
+            has_truncation=bool(frame.truncated.any()),
+            has_unfinished=bool((~frame.finished).any()),
+            one_episode=not self.traits.several_episodes,
+            equal_steps=bool(np.ptp(steps) == 0),
+            inexact_critic=any(not _critic_is_exact(r) for r in self.records),
+        )
+
+
+_NEAR = 0.1
+_OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
+_NO_CENTRING: dict[str, Any] = {
+    "baseline": "none",
+    "scale": "none",
+    "ddof": 1,
+    "transform": "none",
+}
+_MAX_SCREENED = 150
+_MAX_VERIFIED = 24
+_MAX_REFINED = 12
+
+
+def remembers(formula: Formula) -> bool:
+    """Whether updates depend on what was seen before their windows."""
+    return formula.ends == "carried" or formula.data.startswith(("memory", "stale"))
+
+
+def _leaking(shapes: Sequence[Formula]) -> list[Formula]:
+    """Returns the shapes whose sums do not stop at the ends of episodes."""
+    return [
+        replace(f, ends="ignored") for f in shapes if f.credit in ("to_go", "episode")
+    ]
+
+
+def only_window(records: Sequence[Record]) -> bool:
+    """Whether no update has a gradient in a state that its window does not contain.
+
+    False if it cannot be known, because all windows contain all states.
+    """
+    some_missing = False
+    for record in records:
+        if record.basis is not None:
+            continue
+        for update in record.updates:
+            window = slice(update.first, update.last)
+            seen = np.zeros(len(record.policy), dtype=bool)
+            seen[record.transitions.state[window]] = True
+            # Some mistakes learn in the next state.
+            seen[record.transitions.next_state[window]] = True
+            if seen.all() or not np.isfinite(update.outputs).all():
+                continue
+            norms = np.linalg.norm(update.outputs, axis=1)
+            if norms[~seen].max() > 1e-3 * norms.max():
+                return False
+            some_missing = some_missing or norms.max() > 0.0
+    return some_missing
+
+
+def complexity(formula: Formula) -> int:
+    """Returns the number of options that are not the default."""
+    default = Formula()
+    names = (*_FIELDS, "n")
+    return sum(getattr(formula, n) != getattr(default, n) for n in names)
+
+
+def _critic_is_exact(record: Record) -> bool:
+    if record.values is None or record.family == "gaussian":
+        return True
+    exact = record.task.values(record.policy)
+    values = record.values
+    if values.ndim == 1:
+        # Time steps near the limit are rarely reached.
+        exact, values = exact[:1], values[None]
+    return bool(np.abs(values - exact).max() < 1e-3 * max(1.0, np.abs(exact).max()))
+
+
+def _some(record: Record, all_windows: list[Window], rows: int) -> list[Window]:
+    """Returns windows from the whole record, with about the given number of rows."""
+    usable = [
+        w
+        for w in all_windows
+        if len(w.index) and np.isfinite(record.updates[w.update].outputs).all()
+    ]
+    # Long windows, such as those of a memory that grows, only if there are no others.
+    sizes = [len(w.index) for w in usable]
+    limit = max(rows, min(sizes, default=0))
+    chosen, total = [], 0
+    for i in np.random.default_rng(0).permutation(len(usable)):
+        if sizes[i] > limit:
+            continue
+        chosen.append(usable[i])
+        total += len(usable[i].index)
+        if total >= rows:
+            break
+    return sorted(chosen, key=lambda w: w.update)
+
+
+def _refine(screen: Screen, formula: Formula) -> Formula | None:
+    """Refines gamma, and lambda if there is one; None if the formula does not fit."""
+    frame = screen.frame
+    vectors = directions(frame, formula.score)
+    gamma, lam, best = formula.gamma, formula.lam, np.inf
+    width, lam_width = 0.06, 0.12 if formula.credit == "lambda" else 0.0
+    shifts = np.linspace(-1.0, 1.0, 9)
+    for _ in range(14):
+        gammas = np.unique(np.clip(gamma + width * shifts, 0.0, 1.0))
+        lams = np.unique(np.clip(lam + lam_width * shifts, 0.0, 1.0))
+        grid = np.array([(g, x) for g in gammas for x in lams])
+        stack = advantages(frame, formula, grid[:, 0], grid[:, 1])
+        if formula.discount == "none":
+            folded = screen.folded(formula, 1.0, vectors)
+            residual = screen.residuals(stack, folded)
+        else:
+            residual = np.array(
+                [
+                    screen.residuals(
+                        row[None], screen.folded(formula, float(g), vectors)
+                    )[0]
+                    for row, (g, _) in zip(stack, grid, strict=True)
+                ]
+            )
+        i = int(residual.argmin())
+        best = float(residual[i])
+        gamma, lam = (float(x) for x in grid[i])
+        width, lam_width = width * 0.4, lam_width * 0.4
+        if best > 0.2 and width < 0.01:
+            return None
+    if best > _SCREEN_RESIDUAL:
+        return None
+    return replace(formula, gamma=gamma, lam=lam)
+
+
+def best_fit(frame: Frame, formula: Formula) -> Fit:
+    """Fits factor and entropy coefficient, with as few terms as possible."""
+    weight = advantages(
+        frame, formula, np.array([formula.gamma]), np.array([formula.lam])
+    )[0] * multiplier(frame, formula, formula.gamma)
+    x = predicted(frame, weight, formula.score)
+    target, record = frame.target, np.array([w.record for w in frame.picks])
+    fits = [_fit(target, record, formula, x, "none", None)]
+    if fits[0].residual > 1e-6:
+        for name, column in entropy_columns(frame).items():
+            fits.append(_fit(target, record, formula, x, name, column))
+    smallest = min(f.residual for f in fits)
+    for fit in fits:
+        if fit.residual <= max(3.0 * smallest, 1e-6):
+            return fit
+    return fits[0]
+
+
+def _fit(
+    target: Array,
+    record: IntArray,
+    formula: Formula,
+    x: Array,
+    name: str,
+    column: Array | None,
+) -> Fit:
+    columns = [x.ravel()]
+    if column is not None:
+        columns.append(column.ravel())
+    design = np.array(columns).T
+    scale = np.maximum(np.linalg.norm(design, axis=0), 1e-300)
+    coefficients = (
+        np.linalg.lstsq(design / scale, target.ravel(), rcond=1e-10)[0] / scale
+    )
+    rest = target - (design @ coefficients).reshape(target.shape)
+    numbers = np.unique(record)
+    residuals = [float(np.linalg.norm(rest[record == i])) for i in numbers]
+    residual = max(residuals)
+    if remembers(formula) and len(numbers) > 1:
+        # The memory may hold what was seen before a record, on another task: the
+        # formula must fit to half of the records.
+        fits = [
+            _fit(
+                target[record == i],
+                record[record == i],
+                formula,
+                x[record == i],
+                name,
+                None if column is None else column[record == i],
+            )
+            for i in numbers
+        ]
+        return sorted(fits, key=lambda fit: fit.residual)[(len(fits) - 1) // 2]
+    entropy = float(coefficients[1]) if column is not None else 0.0
+    fitted = replace(formula, entropy=name)
+    return Fit(fitted, float(coefficients[0]), entropy, residual, x)
+
+
+def _explanation(fit: Fit, frame: Frame) -> str:
+    c = abs(fit.factor)
+    if abs(c - 1.0) < 1e-3:
+        return ""
+    return f"the gradient is {c:.4g} times as long"

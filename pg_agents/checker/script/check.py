@@ -1,0 +1,296 @@
+"""Checks a whole training script: what reaches its optimiser, and what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
+from pg_agents.checker.identify import Identification, identify
+from pg_agents.checker.mistakes import MISTAKES
+from pg_agents.checker.parts import Part
+from pg_agents.checker.record import Record
+from pg_agents.checker.report import Finding, GradientReport, Target
+from pg_agents.checker.script import sandbox
+from pg_agents.checker.script.box_task import BoxTask
+from pg_agents.checker.script.findings import findings_of
+from pg_agents.checker.script.recording import SHORT_LIMIT_NAME, Recording
+from pg_agents.checker.simulation import simulate
+from pg_agents.checker.statistics import GradientSeries
+from pg_agents.checker.task import Task
+from pg_agents.checker.verdict import Measurement, TaskResult, Verdict, judge, worst
+from pg_agents.common.checks import check_choice, check_seed, check_unit_interval
+
+DEFAULT_TIMEOUT_S = 25.0
+_SHORTEST_TIMEOUT_S = 10.0
+# Share of a gradient that may bypass the outputs of policy and critic.
+_MAX_UNEXPLAINED = 1e-3
+# Transitions of the checker's own episodes, per task.
+_N_SIMULATED = 200_000
+
+
+def check_script(
+    path: str | Path,
+    args: Sequence[str] = (),
+    *,
+    entry: str | None = None,
+    target: Target = "algorithm",
+    gamma: float | None = None,
+    text: str | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    seed: int = 0,
+) -> GradientReport:
+    """Checks a training script, without any edit.
+
+    The script runs in a child process with the rights of the user. Its environments are
+    replaced by small tasks in the same spaces, and its optimisers are held still. Each
+    gradient that reaches them is decoded, and a formula that reproduces all of them is
+    sought.
+
+    Args:
+        path: the script.
+        args: its command-line arguments.
+        entry: `module:function`, which is called instead of running the script as a
+            program; the module is imported from the script's folder.
+        target: `"algorithm"`: right is the gradient that a documented algorithm has;
+            the report lists each departure from the exact one. `"exact"`: right is the
+            gradient of the expected discounted return, up to a positive factor.
+        gamma: discount factor that the script should use; None for its own.
+        text: what the script reads from its standard input.
+        timeout_s: time limit of the script, in seconds, at least 10.
+        seed: seed of the tasks and of the random generators.
+
+    Raises:
+        CannotCheckError: if the script cannot be checked; the message says why. It is a
+            ValueError.
+        ValueError: if an argument is out of range.
+        FileNotFoundError: if there is no such script.
+    """
+    script = Path(path)
+    if not script.is_file():
+        raise FileNotFoundError(f"there is no script {script}")
+    check_choice("target", target, ("exact", "algorithm"))
+    check_seed("seed", seed)
+    if gamma is not None:
+        check_unit_interval("gamma", gamma)
+    if not timeout_s >= _SHORTEST_TIMEOUT_S:
+        raise ValueError(
+            f"timeout_s must be at least {_SHORTEST_TIMEOUT_S:g}, got {timeout_s!r}"
+        )
+    if entry is not None and not all(entry.partition(":")):
+        raise ValueError(f"entry must have the form module:function, got {entry!r}")
+    started = time.perf_counter()
+    recording = sandbox.run(
+        script, args, entry=entry, text=text, timeout_s=timeout_s, seed=seed
+    )
+    if recording.error is not None:
+        trace = f"\n\n{recording.traceback}" if recording.traceback else ""
+        raise CannotCheckError(f"{script.name}: {recording.error}{trace}")
+    report = judge_recording(recording, script.name, target, gamma, seed)
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+def judge_recording(
+    recording: Recording,
+    name: str,
+    target: Target = "algorithm",
+    gamma: float | None = None,
+    seed: int = 0,
+) -> GradientReport:
+    """Returns the report on what a script did, without the time that it took.
+
+    Args:
+        recording: with at least one record.
+        name: of the script.
+        target: see `check_script`.
+        gamma: discount factor that the script should use; None for its own.
+        seed: of the checker's own episodes.
+    """
+    records = [
+        record if gamma is None else _with_gamma(record, gamma)
+        for record in recording.records
+    ]
+    limited = [r for r in records if r.task.name == SHORT_LIMIT_NAME]
+    whole = [r for r in records if r.task.name != SHORT_LIMIT_NAME] or limited
+    found = identify(whole, known_gamma=gamma is not None)
+    parts = list(found.parts)
+    notes = [*recording.notes, *found.notes]
+    if found.formula is not None and limited and limited is not whole:
+        notes += _at_limits(found, limited, parts, gamma)
+    findings = [*findings_of(recording), *map(_finding, parts)]
+    results = tuple(_result(record, found, seed) for record in _largest(whole))
+    unexplained = max(update.residual for r in whole for update in r.updates)
+    if unexplained > _MAX_UNEXPLAINED:
+        notes.append(
+            f"up to {unexplained:.0%} of a gradient bypasses the outputs of the policy "
+            "and of the critic that were found"
+        )
+    return GradientReport(
+        subject=name,
+        target=target,
+        verdict=_verdict(found, findings, results, target),
+        formula=None if found.formula is None else str(found.formula),
+        residual=found.residual,
+        findings=tuple(findings),
+        ties=tuple(" + ".join(part.title for part in tie) for tie in found.ties),
+        tasks=results,
+        notes=tuple(dict.fromkeys(notes)),
+        seed=seed,
+        seconds=recording.seconds,
+    )
+
+
+def _with_gamma(record: Record, gamma: float) -> Record:
+    return replace(record, task=replace(record.task, gamma=gamma))
+
+
+def _at_limits(
+    found: Identification,
+    limited: Sequence[Record],
+    parts: list[Part],
+    gamma: float | None,
+) -> list[str]:
+    """Adds mistakes at time limits to the parts, and returns notes."""
+    at_limits = identify(limited, known_gamma=gamma is not None)
+    if at_limits.formula is None:
+        return ["what the script does at time limits was not identified"]
+    known = {part.key for part in parts}
+    if not found.mistakes and not at_limits.ties:
+        parts += [part for part in at_limits.mistakes if part.key not in known]
+    return []
+
+
+def _finding(part: Part) -> Finding:
+    mistake = MISTAKES.get(part.key)
+    lines = ("", "") if mistake is None else (mistake.wrong, mistake.right)
+    kind = "factor" if part.kind == "right" else part.kind
+    return Finding(part.key, part.title, kind, part.explanation, *lines)
+
+
+def _verdict(
+    found: Identification,
+    findings: Sequence[Finding],
+    results: Sequence[TaskResult],
+    target: Target,
+) -> Verdict:
+    kinds = {finding.kind for finding in findings}
+    if "no gradient" in kinds:
+        return "no gradient"
+    if "mistake" in kinds:
+        return "wrong"
+    if found.formula is None:
+        return worst(results)
+    if target == "algorithm" or not found.parts:
+        return "right"
+    return worst(results)
+
+
+def _largest(records: Sequence[Record]) -> list[Record]:
+    """Returns the record with the most updates of each task."""
+    largest: dict[str, Record] = {}
+    for record in records:
+        other = largest.get(record.task.name)
+        if other is None or len(record.updates) > len(other.updates):
+            largest[record.task.name] = record
+    return list(largest.values())
+
+
+def _result(record: Record, found: Identification, seed: int) -> TaskResult:
+    """Returns how far the expected gradient is from the exact one on a task.
+
+    It is that of the formula, on the checker's own episodes, or else the mean of the
+    recorded gradients.
+    """
+    closest = found.formula or found.closest
+    gamma = record.task.gamma if closest is None else closest.gamma
+    record = _with_gamma(record, float(np.clip(gamma, 0.0, 1.0)))
+    own = record
+    if found.formula is not None and isinstance(record.task, BoxTask):
+        # The formula with a policy that chooses the door itself.
+        record = _with_doors(record, record.task)
+    geometry = _geometry(record)
+    sampled = None
+    if found.formula is not None:
+        sampled = simulate(found, record, geometry, _N_SIMULATED, [seed])
+    if sampled is None:
+        record, geometry = own, _geometry(own)
+        sampled = _recorded(record, geometry)
+    series, n_episodes = sampled
+    return judge(
+        Measurement(
+            task=record.task,
+            series=series,
+            exact=geometry.exact,
+            to_outputs=geometry.directions,
+            exact_outputs=geometry.exact_outputs,
+            episodes_per_gradient=n_episodes,
+            sample_is_sufficient=len(series.gradients) > 2 * len(geometry.exact),
+        )
+    )
+
+
+def _with_doors(record: Record, task: BoxTask) -> Record:
+    fields = {f.name: getattr(task, f.name) for f in dataclasses.fields(Task)}
+    policy = task.doors(record.policy)
+    taken = record.transitions
+    return replace(
+        record,
+        task=Task(**fields),
+        policy=policy,
+        transitions=replace(
+            taken, action=np.zeros(len(taken), dtype=np.int64), clipped=None
+        ),
+        updates=tuple(
+            replace(update, outputs=np.zeros(policy.shape)) for update in record.updates
+        ),
+        family="categorical",
+        basis=None,
+    )
+
+
+def _geometry(record: Record) -> Geometry:
+    if not isinstance(record.task, BoxTask):
+        return make_geometry(record.task, record.policy, record.basis)
+    exact = record.task.gaussian_gradient(record.policy)
+    flat = exact.ravel()
+    columns = np.eye(len(flat)) if record.basis is None else record.basis
+    along = columns.T @ flat
+    first = columns @ along / np.linalg.norm(along)
+    rest = columns - np.outer(first, first @ columns)
+    left, sizes, _ = np.linalg.svd(rest, full_matrices=False)
+    directions = np.column_stack([first, left[:, sizes > 1e-8]])
+    coordinates = np.zeros(directions.shape[1])
+    coordinates[0] = np.linalg.norm(along)
+    # Scores by action are for categorical policies.
+    scores = np.zeros((0, 0, directions.shape[1]))
+    return Geometry(record.policy, directions, scores, coordinates, exact, True)
+
+
+def _recorded(record: Record, geometry: Geometry) -> tuple[GradientSeries, float]:
+    """Returns the recorded gradients, and the mean number of episodes of each.
+
+    Control variates are the sums of the scores of their transitions, whose expectation
+    is zero if the actions are drawn from the policy.
+    """
+    outputs = np.array([-update.outputs.ravel() for update in record.updates])
+    taken = record.transitions
+    controls = np.zeros((len(outputs), 0))
+    if record.family == "categorical":
+        n_states, n_actions = record.policy.shape
+        scores = np.zeros((len(outputs), n_states, n_actions))
+        for i, update in enumerate(record.updates):
+            rows = (
+                slice(update.first, update.last) if update.rows is None else update.rows
+            )
+            states, actions = taken.state[rows], taken.action[rows].astype(np.int64)
+            np.add.at(scores[i], (states, actions), 1.0)
+            np.subtract.at(scores[i], states, record.policy[states])
+        controls = scores.reshape(len(outputs), -1) @ geometry.directions
+    ends = taken.terminated | taken.truncated
+    n_episodes = float(np.mean([ends[u.first : u.last].sum() for u in record.updates]))
+    return GradientSeries(outputs @ geometry.directions, controls), n_episodes

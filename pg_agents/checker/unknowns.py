@@ -1,0 +1,340 @@
+"""Formulas with numbers that no record tells, which are fitted to the updates.
+
+The subject's critic may be unknown, its baseline may depend on the state in an unknown
+way, each update may have a constant or a factor of its own, the probabilities may be
+clamped, the actions drawn again. Each of these is linear in its unknowns, or can be
+decided row by row, and is tried for the usual credits only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pg_agents.checker.formula import (
+    Formula,
+    Frame,
+    advantages,
+    directions,
+    entropy_columns,
+    multiplier,
+    predicted,
+    score_table,
+)
+from pg_agents.checker.record import IntArray
+from pg_agents.checker.task import Array
+
+# Equations per unknown without which a fit says nothing.
+_MIN_EQUATIONS = 2.0
+# Single visits without which a new draw of the action cannot be told.
+_MIN_VISITS = 12
+# Largest share of actions drawn again that are those taken.
+_MAX_SAME = 0.95
+# Residual at which no further term is tried, and least share of the gradient that is
+# explained by rewards.
+_FITS = 1e-5
+_MIN_SHARE = 0.02
+# Independent numbers, more than unknowns, without which a fit of constants or factors
+# says nothing.
+_MIN_FREE = 24
+_LAMBDAS = (0.95, 0.9, 0.97, 0.98)
+
+
+@dataclass(frozen=True)
+class UnknownFit:
+    """A formula with fitted numbers.
+
+    Attributes:
+        formula: the formula.
+        factor: c.
+        residual: on the worst record.
+        values: `[S]` for each record: the critic that was fitted, or the baseline.
+        factors: c of each update, if they differ.
+        entropy: coefficient of the entropy term.
+    """
+
+    formula: Formula
+    factor: float
+    residual: float
+    values: tuple[Array, ...] | None = None
+    factors: Array | None = None
+    entropy: float = 0.0
+
+
+def usual(frame: Frame, gammas: Sequence[float], critic: bool) -> Iterator[Formula]:
+    """Yields the usual formulas with a scale of 1.
+
+    Args:
+        frame: the updates.
+        gammas: their discount factors.
+        critic: whether the credits use values.
+    """
+    several = len(frame) > len(frame.picks)
+    credits_: list[Formula] = [Formula(credit="to_go")]
+    if critic:
+        credits_ = [Formula(credit="td")]
+        if several:
+            credits_.append(Formula(credit="bootstrapped"))
+            credits_ += [Formula(credit="lambda", lam=x) for x in _LAMBDAS]
+        if frame.truncated.any():
+            credits_ += [replace(f, bootstrap="terminated") for f in credits_]
+    reductions_ = ["sum", "steps"]
+    if (frame.n_parts > 1).any():
+        reductions_.append("episodes")
+    for gamma in gammas:
+        for credit in credits_:
+            for discount in ("none", "gamma_t") if gamma < 1.0 else ("none",):
+                for reduction in reductions_ if several else ("sum",):
+                    yield replace(
+                        credit, gamma=gamma, discount=discount, reduction=reduction
+                    )
+
+
+def _weights(frame: Frame, formula: Formula) -> Array:
+    gammas, lams = np.array([formula.gamma]), np.array([formula.lam])
+    advantage = advantages(frame, formula, gammas, lams)[0]
+    return advantage * multiplier(frame, formula, formula.gamma)
+
+
+def _residual(frame: Frame, rest: Array) -> float:
+    """Returns the norm of the rest `[U, M]` on the worst record."""
+    record = np.array([w.record for w in frame.picks])
+    return max(float(np.linalg.norm(rest[record == i])) for i in np.unique(record))
+
+
+def _solve(frame: Frame, columns: Array, target: Array) -> tuple[Array, float] | None:
+    """Returns least-squares coefficients and the residual.
+
+    Args:
+        frame: the updates.
+        columns: `[Q, U, M]`.
+        target: `[U, M]`.
+
+    Returns:
+        `[Q]` and the residual; None if there are too few equations.
+    """
+    design = columns.reshape(len(columns), -1).T
+    norms = np.linalg.norm(design, axis=0)
+    used = norms > 1e-12 * norms.max(initial=1e-300)
+    n_equations = int((np.abs(target).max(axis=0) > 0).sum()) * len(target)
+    if n_equations < _MIN_EQUATIONS * used.sum():
+        return None
+    coefficients = np.zeros(len(columns))
+    scaled = design[:, used] / norms[used]
+    solution = np.linalg.lstsq(scaled, target.ravel(), rcond=1e-9)[0]
+    coefficients[used] = solution / norms[used]
+    rest = target - (design @ coefficients).reshape(target.shape)
+    return coefficients, _residual(frame, rest)
+
+
+def dimensions(frame: Frame) -> IntArray:
+    """Returns how many independent numbers each update's gradient has, `[U]`."""
+    counts = []
+    for row, window in zip(frame.target, frame.picks, strict=True):
+        shape = frame.records[window.record].policy.shape
+        norms = np.linalg.norm(row[: shape[0] * shape[1]].reshape(shape), axis=1)
+        n_states = int((norms > 1e-4 * norms.max(initial=1e-300)).sum())
+        counts.append(n_states * max(shape[1] - 1, 1))
+    return np.array(counts, dtype=np.int64)
+
+
+def fit_values(frame: Frame, formula: Formula) -> UnknownFit | None:
+    """Fits an unknown critic, or a baseline that depends on the state.
+
+    Args:
+        frame: the updates; its critic is replaced.
+        formula: with a credit that uses values, or `"to_go"`; the values are the
+            baseline, too.
+    """
+    formula = replace(formula, baseline="value")
+    tables = [np.zeros(len(r.policy)) for r in frame.records]
+    known = [r.values for r in frame.records]
+    columns = []
+    try:
+        frame.use_values(tables)
+        x = predicted(frame, _weights(frame, formula), formula.score)
+        for table in tables:
+            for s in range(len(table)):
+                table[s] = 1.0
+                frame.use_values(tables)
+                shifted = predicted(frame, _weights(frame, formula), formula.score)
+                columns.append(shifted - x)
+                table[s] = 0.0
+    finally:
+        frame.use_values(known)
+    own = np.array([x, *columns])
+    solved = _solve(frame, own, frame.target)
+    name, entropy = "none", 0.0
+    for kind in ("bonus_steps", "bonus_sum"):
+        if solved is None or solved[1] < _FITS:
+            break
+        column = entropy_columns(frame)[kind]
+        solved = _solve(frame, np.array([*own, column]), frame.target)
+        name = kind
+    if solved is None:
+        return None
+    coefficients, residual = solved
+    if name != "none":
+        coefficients, entropy = coefficients[:-1], float(coefficients[-1])
+    size = np.linalg.norm(coefficients[0] * x)
+    if size < _MIN_SHARE * np.linalg.norm(frame.target):
+        # Values alone explain the gradient.
+        return None
+    formula = replace(formula, entropy=name)
+    values = coefficients[1:] / coefficients[0]
+    edges = np.cumsum([len(t) for t in tables])[:-1]
+    return UnknownFit(
+        formula,
+        float(coefficients[0]),
+        residual,
+        entropy=entropy,
+        values=tuple(np.split(values, edges)),
+    )
+
+
+def fit_constants(frame: Frame, formula: Formula) -> UnknownFit | None:
+    """Fits a constant baseline of each update."""
+    weights = _weights(frame, formula)
+    x = predicted(frame, weights, formula.score)
+    ones = predicted(frame, multiplier(frame, formula, formula.gamma), formula.score)
+    # The constants are eliminated update by update.
+    norms = np.maximum(np.einsum("um,um->u", ones, ones), 1e-300)[:, None]
+
+    def without(y: Array) -> Array:
+        rest: Array = y - np.einsum("um,um->u", y, ones)[:, None] / norms * ones
+        return rest
+
+    x, target = without(x), without(frame.target)
+    if (dimensions(frame) - 1).clip(0).sum() < _MIN_FREE:
+        return None
+    norm = float(np.sum(x**2))
+    if norm == 0.0:
+        return None
+    c = float(np.sum(x * target)) / norm
+    fitted = replace(formula, baseline="update_constant")
+    # Relative to what the constants do not explain.
+    scale = max(_residual(frame, target), 1e-300)
+    return UnknownFit(fitted, c, _residual(frame, target - c * x) / scale)
+
+
+def fit_factors(frame: Frame, formula: Formula) -> UnknownFit | None:
+    """Fits a factor of each update, as clipping by norm gives."""
+    x = predicted(frame, _weights(frame, formula), formula.score)
+    norms = np.einsum("um,um->u", x, x)
+    if (dimensions(frame) - 1).clip(0).sum() < _MIN_FREE:
+        return None
+    c = np.einsum("um,um->u", x, frame.target) / np.maximum(norms, 1e-300)
+    residual = _residual(frame, frame.target - c[:, None] * x)
+    fitted = replace(formula, reduction="clipped")
+    return UnknownFit(fitted, float(np.median(c)), residual, factors=c)
+
+
+def fit_probabilities(frame: Frame, formula: Formula) -> UnknownFit | None:
+    """Fits what a clamped or smoothed probability does to the scores.
+
+    Each score may have a factor that depends on the probability of its action: 0 where
+    it is clamped, p / (p + eps) if eps is added.
+    """
+    if frame.records[0].family != "categorical":
+        return None
+    weights = _weights(frame, formula)
+    vectors = directions(frame, "log_prob") * weights[:, None]
+    probability = np.zeros(len(frame))
+    for i, record in enumerate(frame.records):
+        rows = frame.record == i
+        table = record.policy
+        probability[rows] = table[
+            frame.scored_state[rows], frame.action[rows].astype(np.int64)
+        ]
+    levels, index = np.unique(np.round(probability, 6), return_inverse=True)
+    columns = np.array(
+        [
+            frame.by_update.sums((vectors * (index == i)[:, None]).T).T
+            for i in range(len(levels))
+        ]
+    )
+    solved = _solve(frame, columns, frame.target)
+    if solved is None:
+        return None
+    factors, residual = solved
+    score = _score_of(levels, factors)
+    if residual > 1e-3 or score is None:
+        return None
+    fitted = replace(formula, score=score)
+    x = predicted(frame, _weights(frame, fitted), score)
+    c = float(np.sum(x * frame.target) / max(float(np.sum(x**2)), 1e-300))
+    return UnknownFit(fitted, c, _residual(frame, frame.target - c * x))
+
+
+def _score_of(levels: Array, factors: Array) -> str | None:
+    """Returns the score whose factors by probability these are; None if none."""
+    largest = float(np.abs(factors).max())
+    c = float(factors[np.abs(factors).argmax()])
+    share = factors / c
+    zero = np.abs(share) < 1e-3
+    if zero.any() and np.abs(share[~zero] - 1.0).max() < 1e-3:
+        kept = levels[~zero]
+        below, above = levels[levels < kept.min()], levels[levels > kept.max()]
+        if len(below) + len(above) == zero.sum():
+            low = (below.max() + kept.min()) / 2 if len(below) else 0.0
+            high = (above.min() + kept.max()) / 2 if len(above) else 1.0
+            return f"clamped_{low:.6g}_{high:.6g}"
+    if largest == 0.0 or (share <= 0.0).any():
+        return None
+    # c p / (p + eps): 1 / factor is affine in 1 / p.
+    slope, intercept = np.polyfit(1.0 / levels, 1.0 / factors, 1)
+    epsilon = float(slope / intercept)
+    fitted = (1.0 / intercept) * levels / (levels + epsilon)
+    if epsilon > 0 and np.abs(fitted / factors - 1.0).max() < 1e-3:
+        return f"smoothed_{epsilon:.6g}"
+    return None
+
+
+def fit_resampled(frame: Frame, formula: Formula) -> UnknownFit | None:
+    """Decides whether each step has the score of an action, but of another one.
+
+    States that an update visits once show a single score, so the action can be read.
+    """
+    if frame.records[0].family != "categorical":
+        return None
+    weights = _weights(frame, formula)
+    cell = frame.update * frame.n_states + frame.state
+    _, first, counts = np.unique(cell, return_index=True, return_counts=True)
+    rows = first[counts == 1]
+    rows = rows[np.abs(weights[rows]) > 1e-6 * np.abs(weights).max(initial=1e-300)]
+    if len(rows) < _MIN_VISITS:
+        return None
+    found = [_coefficients(frame, int(row), float(weights[row])) for row in rows]
+    ratios = np.array(found)  # [rows, A], c of each action, NaN if it does not fit
+    candidates = ratios[:_MIN_VISITS][np.isfinite(ratios[:_MIN_VISITS])]
+    best, share = 0.0, -1.0
+    for c in candidates:
+        fits = (np.abs(ratios - c) < 1e-3 * abs(c)).any(axis=1)
+        if fits.mean() > share:
+            best, share = float(c), float(fits.mean())
+    if share < 0.98:
+        return None
+    taken = frame.action[rows].astype(np.int64)
+    same = np.abs(ratios[np.arange(len(rows)), taken] - best) < 1e-3 * abs(best)
+    if same.mean() > _MAX_SAME:
+        return None
+    return UnknownFit(replace(formula, score="resampled"), best, 0.0)
+
+
+def _coefficients(frame: Frame, row: int, weight: float) -> Array:
+    """Returns c for which each action's score explains the row's state, `[A]`."""
+    record = frame.records[frame.record[row]]
+    n_actions = record.policy.shape[1]
+    state = int(frame.local_state[row])
+    scale = frame.scale[frame.update[row]]
+    start = state * n_actions
+    y = frame.target[frame.update[row], start : start + n_actions] / scale
+    scores = -score_table(record, "log_prob")[state] * weight
+    norms = np.einsum("ao,ao->a", scores, scores)
+    c = scores @ y / norms
+    rest = np.linalg.norm(y - c[:, None] * scores, axis=1)
+    fits = rest < 1e-3 * max(float(np.linalg.norm(y)), 1e-300)
+    ratios: Array = np.where(fits & (np.abs(c) > 0), c, np.nan)
+    return ratios
