@@ -189,8 +189,8 @@ def check_policy_gradient(
 
 def assert_policy_gradient(
     subject: Subject | OnPolicyAlgorithm,
-    *arguments: Any,
-    **settings: Any,
+    *arguments: Any,  # noqa: ANN401
+    **settings: Any,  # noqa: ANN401
 ) -> GradientReport:
     """Checks a policy gradient in a test.
 

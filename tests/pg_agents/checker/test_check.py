@@ -20,6 +20,7 @@ from pg_agents.checker import (
     GradientReport,
     assert_policy_gradient,
 )
+from pg_agents.checker.function_subject import TablePolicy
 from pg_envs import TabularEnv, TabularMDP, mdp_from_env, sequence_mdp
 from proofs.unbiased_losses import LOSSES, discounted_to_go, loss_of
 
