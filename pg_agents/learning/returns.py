@@ -179,25 +179,23 @@ def _discounted_sum(
     """Returns `S_t = terms_t + discount * c_t S_{t+1}` with `S_T = after_last`."""
     total: Any = to_float64(after_last)
     rows: Any = to_float64(terms)
-    # Via uint8: converting bools is many times slower in torch.
-    is_array = isinstance(terms, np.ndarray)
-    mask = continues if is_array else to_float64(continues.view(torch.uint8))
-    factors: Any = discount * mask
-    if is_array and after_last.size == 1:
+    if isinstance(terms, np.ndarray):
+        factors: Any = discount * continues
+    else:
+        # Via uint8: converting bools is many times slower in torch.
+        factors = discount * to_float64(continues.view(torch.uint8))
+    if isinstance(terms, np.ndarray) and after_last.size == 1:
         # Python's numbers are faster than arrays of one.
-        total, rows, factors = (
-            total.item(),
-            rows.ravel().tolist(),
-            factors.ravel().tolist(),
-        )
+        total, rows, factors = (x.ravel().tolist() for x in (total, rows, factors))
+        (total,) = total
     sums = []
     for term, factor in zip(reversed(list(rows)), reversed(list(factors)), strict=True):
         total = term + factor * total
         sums.append(total)
     sums.reverse()
-    if is_array:
-        return np.array(sums, terms.dtype).reshape(terms.shape)
-    return torch.stack(sums).to(terms.dtype)
+    if isinstance(terms, Tensor):
+        return torch.stack(sums).to(terms.dtype)
+    return np.array(sums, terms.dtype).reshape(terms.shape)
 
 
 def continuation(
