@@ -67,7 +67,7 @@ def plot_action_probabilities(
             for record in records
         ]
     )
-    figure, panels = new_figure(2.2 + 3.2 * n_observations, 3.2, n_observations)
+    figure, panels = new_figure(3.4 + 3.2 * n_observations, 3.4, n_observations)
     for k, axes in enumerate(panels):
         for a, name in enumerate(actions):
             draw_band(axes, mean_band(grid, held[:, :, k, a]), a, name)

@@ -190,10 +190,10 @@ def score_axis(axes: Axes) -> None:
 
 
 def legend_beside(figure: Figure, axes: Axes, title: str | None = None) -> None:
-    """Puts the legend of a panel to the right of all panels, where it hides no line."""
+    """Puts the legend of a panel right of all panels: no line or title is hidden."""
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
-        handles, labels, loc="outside right upper", frameon=False, title=title
+        handles, labels, loc="outside right center", frameon=False, title=title
     )
     legend.set_alignment("left")
 
