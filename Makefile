@@ -1,6 +1,9 @@
 # Every target sets up what it needs in .venv: a fresh clone needs Python 3.11 or newer
 # and `make`, nothing else.
 PYTHON ?= python3
+# A package index to take PyTorch from, such as that of its CPU builds; the README says
+# where to find it. Empty for pip's own.
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -9,14 +12,21 @@ ALL_INSTALLED := $(VENV)/.all-installed
 WHEEL_VENV := out/wheel-venv
 WORKERS ?= 2
 
-.PHONY: demo test test-all test-gpu wheel-test sb3-suite lint type format install clean
-.PHONY: results ablation bench bench-gpu estimators checker false-alarms call-trace
-.PHONY: check-your-script script-checks script-alarms
+.PHONY: demo test test-all test-gpu wheel-test dist sb3-suite lint type format install
+.PHONY: clean pictures results ablation bench bench-gpu estimators checker false-alarms
+.PHONY: call-trace check-your-script script-checks script-alarms
 
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "pgtoy needs Python 3.11 or newer, and $(PYTHON) is" \
+	        "$$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.12" >&2; \
+	    exit 1; }
+	@echo "Installing into $(VENV); most of it is PyTorch." \
+	    $(if $(TORCH_INDEX),,"TORCH_INDEX=... takes a smaller build without CUDA (see README).")
 	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
@@ -52,6 +62,13 @@ wheel-test:
 	cd out/wheel-run && SDL_VIDEODRIVER=dummy ../../$(WHEEL_VENV)/bin/pgtoy record improvements --steps 50 --to trained.gif
 	test -s out/wheel-run/trained.gif
 
+# A source distribution and a wheel in dist/, ready to upload.
+dist: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet build twine
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+
 # SB3's own tests of A2C with our classes in its place; downloads SB3's source
 # distribution, and needs the program `zip`.
 sb3-suite: $(INSTALLED)
@@ -69,6 +86,10 @@ type: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Every picture of README and docs/pictures; ONLY="film environments" makes some of them.
+pictures: $(INSTALLED)
+	$(BIN)/python docs/make_pictures.py $(ONLY)
 
 # From the summaries in docs/results; RUNS=runs first takes new ones from that folder.
 results: $(INSTALLED)

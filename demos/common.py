@@ -17,15 +17,18 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
-from tqdm import tqdm
 
 import pg_envs
 from pg_agents.analysis.plots import save_figure, save_gif
 from pg_agents.callbacks import RunningReward
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.common.files import check_folder
+from pg_agents.common.progress import tqdm
 
+# Of environments whose every step is to be read.
 RENDER_FPS = 2.0
+# How long the end of an episode stays.
+HOLD_SECONDS = 1.0
 
 
 def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace:
@@ -166,72 +169,154 @@ def policy_table(
     return probabilities
 
 
+class ShowLearning(BaseCallback):
+    """Shows an episode of the policy so far, now and then during training.
+
+    The first one comes before the first update. It opens a window, and does nothing
+    where the options ask for none. Closing the window ends the show, not the training.
+
+    Args:
+        env_id: id of the environment.
+        options: of `parse_options`.
+        at: numbers of finished episodes at which to show one, increasing from 0.
+        max_steps: maximum number of steps to show of an episode.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        options: argparse.Namespace,
+        at: Sequence[int],
+        max_steps: int = 10,
+    ) -> None:
+        super().__init__()
+        self._env_id, self._options = env_id, options
+        self._left = list(at) if options.render == "human" else []
+        self._max_steps = max_steps
+        self._n_episodes = 0
+        self._env: gymnasium.Env[Any, Any] | None = None
+
+    def _on_rollout_start(self) -> None:
+        if not self._left or self._n_episodes < self._left[0]:
+            return
+        self._left.pop(0)
+        n = self._n_episodes
+        caption = f"after {n:,} episodes of training" if n else "before training"
+        # So that the training is the same with and without the window.
+        with torch.random.fork_rng(devices=[]):
+            self._show(caption)
+
+    def _show(self, caption: str) -> None:
+        try:
+            if self._env is None:
+                self._env = _make_env(self._env_id, "human")
+            _play(self.model, self._env, self._options.seed, [caption], self._max_steps)
+        except pg_envs.WindowClosed:
+            print("  The window was closed; training continues.")
+            self._left = []
+
+    def _on_step(self) -> bool:
+        self._n_episodes += len(finished_episodes(self.locals))
+        return True
+
+    def _on_training_end(self) -> None:
+        if self._env is not None:
+            self._env.close()
+
+
 def show_agent(
     model: BaseAlgorithm,
     env_id: str,
     options: argparse.Namespace,
     n_episodes: int,
     max_steps: int = 60,
+    name: str = "agent",
     **env_arguments: Any,
-) -> None:
-    """Shows the agent in a window, or saves it as `agent.gif`.
+) -> bool:
+    """Shows the agent in a window, or saves it as a GIF.
+
+    The environment's own pace is kept, but for those whose every step is to be read.
 
     Closing the window or Ctrl-C ends the show, not the program.
 
     Args:
-        model: the trained agent; it samples its actions.
+        model: the trained agent; it takes its most probable actions.
         env_id: id of the environment.
         options: of `parse_options`.
         n_episodes: number of episodes.
         max_steps: maximum number of steps per episode.
+        name: of the GIF.
         **env_arguments: arguments of the environment.
+
+    Returns:
+        Whether it was shown to its end.
     """
     if options.render == "none":
-        return
+        return True
     mode = "human" if options.render == "human" else "rgb_array"
-    env = gymnasium.make(env_id, render_mode=mode, **env_arguments)
-    if mode == "human" and isinstance(env.unwrapped, pg_envs.TabularEnv):
-        env.unwrapped.metadata = {
-            **env.unwrapped.metadata,
-            "render_fps": RENDER_FPS,
-        }
+    env = _make_env(env_id, mode, **env_arguments)
     how_to_end = " Escape or the close button ends it." if mode == "human" else ""
     many = "1 episode" if n_episodes == 1 else f"{n_episodes} episodes"
-    print(f"\n{type(model).__name__} plays {many}.{how_to_end}")
+    print(
+        f"\n{type(model).__name__}, trained, plays {many} by its most probable "
+        f"actions.{how_to_end}"
+    )
+    captions = [f"trained: episode {k + 1} of {n_episodes}" for k in range(n_episodes)]
     try:
-        frames = _play(model, env, options.seed, n_episodes, max_steps)
+        frames = _play(model, env, options.seed, captions, max_steps, greedy=True)
     except (pg_envs.WindowClosed, KeyboardInterrupt):
         print("  The window was closed.")
-        return
+        return False
     finally:
         env.close()
     if frames:
-        path = options.out / "agent.gif"
-        save_gif(frames, path, fps=4 if len(frames) <= 100 else 30)
+        path = options.out / f"{name}.gif"
+        save_gif(frames, path, fps=_gif_fps(env))
         say_saved(path)
+    return True
+
+
+def _make_env(env_id: str, mode: str, **arguments: Any) -> gymnasium.Env[Any, Any]:
+    env = gymnasium.make(env_id, render_mode=mode, **arguments)
+    if isinstance(env.unwrapped, pg_envs.TabularEnv):
+        metadata = {**env.unwrapped.metadata, "render_fps": RENDER_FPS}
+        env.unwrapped.metadata = metadata
+    return env
+
+
+def _gif_fps(env: gymnasium.Env[Any, Any]) -> float:
+    """Returns the environment's frames a second, as far as a GIF can show them."""
+    return min(float(env.metadata.get("render_fps", 30)), 50.0)
 
 
 def _play(
     model: BaseAlgorithm,
     env: gymnasium.Env[Any, Any],
     seed: int,
-    n_episodes: int,
+    captions: Sequence[str],
     max_steps: int,
+    greedy: bool = False,
 ) -> list[NDArray[np.uint8]]:
+    """Plays an episode for each caption, and holds each one's end for a second."""
     frames: list[NDArray[np.uint8]] = []
     tabular = env.unwrapped
-    if isinstance(tabular, pg_envs.TabularEnv):
-        table = policy_table(model, tabular.mdp.observations)
-        tabular.set_action_probabilities(table)
-    for episode in range(n_episodes):
+    for episode, caption in enumerate(captions):
+        if isinstance(tabular, pg_envs.TabularEnv):
+            table = policy_table(model, tabular.mdp.observations)
+            tabular.set_action_probabilities(table)
+            tabular.set_caption(caption)
         obs, _ = env.reset(seed=seed + episode)
         _add_frame(env, frames)
         for _ in range(max_steps):
-            action, _ = model.predict(obs)
+            action, _ = model.predict(obs, deterministic=greedy)
             obs, _, terminated, truncated, _ = env.step(action)
             _add_frame(env, frames)
             if terminated or truncated:
                 break
+        for _ in range(round(HOLD_SECONDS * _gif_fps(env))):
+            if env.render_mode == "human":
+                env.render()
+            _add_frame(env, frames)
     return frames
 
 

@@ -1,13 +1,14 @@
 """REINFORCE learns three states in a row: right, right, centre.
 
-One agent trains until the task is solved, with a progress bar. Then ten runs of 500
-episodes repeat row sequence-reinforce of docs/notebooks.md: a linear softmax policy,
-AdamW with step size 0.01, gamma 0.6, one update per episode. Ctrl-C stops the training
-and continues with the runs so far.
+A window shows one agent before, during and after its training. Then ten runs of 500
+episodes repeat the recipe sequence-reinforce: a linear softmax policy, AdamW with step
+size 0.01, gamma 0.6, one update per episode. Ctrl-C stops the training and continues
+with the runs so far.
 """
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from common import (
     RunsBar,
+    ShowLearning,
     describe,
     parse_options,
     policy_table,
@@ -42,10 +44,14 @@ from pg_agents.callbacks import (
 
 ENV_ID = "pg_envs:PGToy-Sequence-v0"
 ACTIONS = ("left", "centre", "right")
-STATES = ("left state (-1)", "middle state (0)", "right state (1)")
+STATES = ("state 0", "state 1", "state 2")
 OBSERVATIONS = np.array([[-1.0], [0.0], [1.0]], dtype=np.float32)
 BEST = (2, 2, 1)
+BEST_RETURN = 0.9
+TITLE = "REINFORCE on PGToy-Sequence-v0"
 MAX_STEPS = 50_000
+# Numbers of episodes after which the policy is shown.
+SHOWN_AT = (0, 30, 100)
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class LastEpisode(BaseCallback):
 
 
 def make_model(seed: int) -> REINFORCE:
-    """Returns the untrained agent of row sequence-reinforce."""
+    """Returns the untrained agent of the recipe sequence-reinforce."""
     return REINFORCE(
         "MlpPolicy",
         ENV_ID,
@@ -91,15 +97,16 @@ def make_model(seed: int) -> REINFORCE:
     )
 
 
-def train_until_solved(seed: int) -> tuple[REINFORCE, TrainingRecord]:
+def train_until_solved(options: Namespace) -> tuple[REINFORCE, TrainingRecord]:
     """Trains one agent until its running reward reaches the threshold."""
-    model = make_model(seed)
+    model = make_model(options.seed)
     recorder = Recorder(OBSERVATIONS)
     callbacks: list[BaseCallback] = [
         ProgressCallback(),
         StopWhenSolved(),
         StopOnInterrupt(),
         recorder,
+        ShowLearning(ENV_ID, options, SHOWN_AT),
     ]
     model.learn(MAX_STEPS, callback=callbacks)
     return model, recorder.record
@@ -128,10 +135,10 @@ def make_runs(n_runs: int, n_episodes: int, seed: int) -> list[Run]:
 
 def print_policy(table: NDArray[np.float64]) -> None:
     """Prints the probability of each action in each state."""
-    print("  " + " " * 20 + "".join(f"{action:>9}" for action in ACTIONS) + "   best")
+    print("  " + " " * 9 + "".join(f"{action:>9}" for action in ACTIONS) + "   best")
     for name, row in zip(STATES, table, strict=True):
         cells = "".join(f"{probability:9.3f}" for probability in row)
-        print(f"  {name:20}{cells}   {ACTIONS[row.argmax()]}")
+        print(f"  {name:9}{cells}   {ACTIONS[row.argmax()]}")
 
 
 def print_runs(runs: list[Run], seed: int) -> None:
@@ -157,9 +164,10 @@ def save_pictures(first: TrainingRecord, runs: list[Run], out: Path) -> None:
     """Saves curves over the runs, and an animation of the first agent's policy."""
     records = [run.record for run in runs]
     print("\nPictures:")
-    save(plot_losses(records, window=10), out / "losses.png")
-    save(plot_returns(records), out / "returns.png")
-    figure = plot_action_probabilities(records, ACTIONS, STATES)
+    save(plot_losses(records, window=10, title=TITLE), out / "losses.png")
+    figure = plot_returns(records, 10, TITLE, BEST_RETURN)
+    save(figure, out / "returns.png")
+    figure = plot_action_probabilities(records, ACTIONS, STATES, title=TITLE)
     save(figure, out / "action_probabilities.png")
     path = out / "action_probabilities.gif"
     animate_action_probabilities(first, ACTIONS, path, STATES)
@@ -170,14 +178,14 @@ def main() -> None:
     """Trains, prints, draws and shows."""
     options = parse_options(__doc__, "sequence", runs=10, episodes=500)
     print("One agent, until it is solved (running reward of 0.85; the best is 0.90):")
-    model, first = train_until_solved(options.seed)
+    model, first = train_until_solved(options)
     print("\nWhat it has learnt, the probability of each action in each state:")
     print_policy(policy_table(model, OBSERVATIONS))
+    show_agent(model, ENV_ID, options, n_episodes=2)
     print(f"\n{options.runs} runs of {options.episodes} episodes:")
     runs = make_runs(options.runs, options.episodes, options.seed)
     print_runs(runs, options.seed)
     save_pictures(first, runs, options.out)
-    show_agent(model, ENV_ID, options, n_episodes=4)
 
 
 if __name__ == "__main__":

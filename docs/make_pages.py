@@ -35,6 +35,7 @@ from scipy import stats
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "demos")]
 DOCS = ROOT / "docs"
+RUN_SECONDS = ROOT / "pg_agents/experiments/recipes/run_seconds.json"
 
 
 def fill(text: str, parts: Mapping[str, Sequence[str]]) -> str:
@@ -174,6 +175,15 @@ def results_parts(summaries: Path) -> dict[str, list[str]]:
     if unused:
         raise ValueError(f"no row is called {sorted(unused)[0]}, in {summaries}")
     return parts
+
+
+def write_run_seconds(summaries: Path, to: Path) -> None:
+    """Writes how long the runs of each recipe and variant took, for `pgtoy recipes`."""
+    seconds = {}
+    for path in sorted(summaries.glob("*.json")):
+        taken = json.loads(path.read_text(encoding="utf-8"))["wall_seconds"]
+        seconds[path.stem] = round(float(np.median(taken)), 1)
+    to.write_text(json.dumps(seconds, indent=1) + "\n", encoding="utf-8")
 
 
 def _result_rows(name: str, summaries: Path) -> Iterator[tuple[str, list[str]]]:
@@ -1071,6 +1081,7 @@ def main() -> None:
                 for reason in take_results(options.runs, DOCS / "results"):
                     print(f"left out: {reason}", file=sys.stderr)
             update("results", results_parts(DOCS / "results"))
+            write_run_seconds(DOCS / "results", RUN_SECONDS)
         elif options.page == "ablation":
             stored = json.loads((DOCS / "ablation.json").read_text())
             update("ablation", ablation_parts(stored))

@@ -7,9 +7,11 @@ button ends the program.
 from __future__ import annotations
 
 import argparse
+from typing import get_args
 
 from pg_envs.pixelcopter import PixelcopterEnv
 from pg_envs.pixelcopter.game import CRASH_REWARD, NOOP, UP
+from pg_envs.pixelcopter.scene import Theme
 from pg_envs.rendering.scene import WindowClosed
 
 CLIMB_KEYS = {"up", "w", "space"}
@@ -81,10 +83,17 @@ def main() -> None:
         default="original",
         help="a crash costs 5, or 1 in the course's scheme; default: %(default)s",
     )
+    parser.add_argument(
+        "--theme",
+        choices=get_args(Theme),
+        default="helicopter",
+        help="how it is drawn: as in the original, or with a helicopter; default: "
+        "%(default)s",
+    )
     options = parser.parse_args()
     if options.seed is not None and options.seed < 0:
         parser.error(f"--seed must be at least 0, got {options.seed}")
-    env = PixelcopterEnv(options.reward_scheme, render_mode="human")
+    env = PixelcopterEnv(options.reward_scheme, "human", options.theme)
     try:
         scores = play(env, options.seed)
     except RuntimeError as error:

@@ -66,6 +66,7 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
         self._state: np.int64 | None = None
         self._snapshot: Snapshot | None = None
         self._action_probabilities: NDArray[np.float64] | None = None
+        self._caption = ""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -208,6 +209,13 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
             )
         self._action_probabilities = np.broadcast_to(table, (n_states, n_actions))
 
+    def set_caption(self, text: str) -> None:
+        """Sets a few words that are drawn into the picture, "" for none.
+
+        They stay until the next call, as the action probabilities do.
+        """
+        self._caption = text
+
     def frame(self, snapshot: Snapshot) -> NDArray[np.uint8]:
         """Returns the frame of any snapshot, `[H, W, 3]` uint8; needs no display."""
         return self.canvas.rgb_array(self.scene(snapshot))
@@ -220,6 +228,7 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
         snapshot = self._snapshot
         if snapshot is None:
             return None
+        snapshot = snapshot._replace(caption=self._caption)
         if self._action_probabilities is not None:
             row = self._action_probabilities[snapshot.state]
             snapshot = snapshot._replace(action_probabilities=tuple(row.tolist()))

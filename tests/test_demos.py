@@ -14,10 +14,12 @@ import numpy as np
 import pygame
 import pytest
 import sequence
-from PIL import Image
+import torch
+from PIL import Image, ImageSequence
 
 from pg_agents import REINFORCE
 from pg_agents.experiments.demos import bandit
+from pg_envs.rendering import Text
 
 ROOT = Path(__file__).parent.parent
 
@@ -120,23 +122,32 @@ def test_bandit_saves_its_pictures_without_a_screen(tmp_path: Path) -> None:
 
 
 def test_interchange_trains_all_four(tmp_path: Path) -> None:
-    done = run_demo("interchange", "--steps", "600", out=tmp_path)
+    done = run_demo("interchange", "--steps", "600", "--runs", "1", out=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("return over 10 episodes") == 4
     for name in ("REINFORCE", "ActorCritic", "A2C", "PPO"):
         assert name in done.stderr
     assert is_picture(tmp_path / "learning_curves.png")
-    assert is_picture(tmp_path / "agent.gif")
+    for name in ("REINFORCE", "ActorCritic", "A2C", "PPO"):
+        with Image.open(tmp_path / f"agent_{name}.gif") as film:
+            # CartPole's own 50 frames a second; equal ones are merged.
+            frames = ImageSequence.Iterator(film)
+            assert min(frame.info["duration"] for frame in frames) == 20
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", sequence.ENV_ID])
 @pytest.mark.parametrize("how", ["close button", "escape"])
 def test_closing_the_window_ends_only_the_show(
-    env_id: str, how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    env_id: str,
+    how: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """On SDL's dummy screen; CartPole's own window ignores the close button."""
     model = REINFORCE("MlpPolicy", env_id, seed=0)
     options = argparse.Namespace(render="human", seed=0, out=tmp_path)
+    monkeypatch.setattr(common, "HOLD_SECONDS", 0.0)
     pygame.display.init()
     event = (
         pygame.event.Event(pygame.QUIT)
@@ -148,6 +159,53 @@ def test_closing_the_window_ends_only_the_show(
     assert "Escape or the close button ends it" in (said := capsys.readouterr().out)
     assert "The window was closed" in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def frames(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Captions of the frames that the window shows, which are not waited for."""
+    seen: list[str] = []
+
+    def show(self: Any, scene: Any) -> None:
+        captions = ("training", "episode 1 of 1")
+        shown = [s.text for s in scene.shapes if isinstance(s, Text)]
+        seen.extend(text for text in shown if text.endswith(captions))
+
+    monkeypatch.setattr("pg_envs.rendering.canvas.Canvas.show", show)
+    return seen
+
+
+def test_the_window_shows_the_policy_before_and_during_training(
+    frames: list[str], tmp_path: Path
+) -> None:
+    """The first picture comes before the first update, and training is unchanged."""
+    options = argparse.Namespace(render="human", seed=0, out=tmp_path)
+    shown = sequence.make_model(0)
+    learning = common.ShowLearning(sequence.ENV_ID, options, (0, 5), max_steps=3)
+    shown.learn(200, callback=learning)
+    # Made now: a model seeds torch's generator, which all of them share.
+    unseen = sequence.make_model(0).learn(200)
+    held = 2  # A second, at two frames a second.
+    before = 1 + 3 + held
+    assert frames[:before] == ["before training"] * before
+    assert set(frames[before:]) == {"after 5 episodes of training"}
+    for a, b in zip(shown.policy.parameters(), unseen.policy.parameters(), strict=True):
+        assert a.equal(b)
+
+
+def test_the_trained_agent_takes_its_best_actions_under_a_caption(
+    frames: list[str], tmp_path: Path
+) -> None:
+    model = sequence.make_model(0)
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter.zero_()
+        # Centre always, by a bias: from state 0 it never ends.
+        head: Any = model.policy.action_net
+        head.bias[1] = 0.1
+    options = argparse.Namespace(render="human", seed=0, out=tmp_path)
+    common.show_agent(model, sequence.ENV_ID, options, n_episodes=1, max_steps=4)
+    assert frames == ["trained: episode 1 of 1"] * (1 + 4 + 2)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,11 @@ def make_env(env: Any, verbose: int, wrap: Any) -> VecEnv | None:  # noqa: ANN40
     try:
         made: Any = maybe_make_env(env, verbose)
     except (gymnasium.error.Error, ImportError) as error:
-        raise ValueError(f"env={env!r} can't be made: {error}") from error
+        hint = ""
+        ours = [name for name in gymnasium.registry if name.startswith("PGToy-")]
+        if str(env).startswith("PGToy-") and not ours:
+            hint = f' `import pg_envs` first, or write "pg_envs:{env}".'
+        raise ValueError(f"env={env!r} can't be made: {error}{hint}") from error
     check_is_env(made, "an environment, the id of one")
     with closed_on_error(made if isinstance(env, str) else None):
         if isinstance(made, VectorEnv):
@@ -600,3 +604,19 @@ def check_spaces(
                 f"the policy counts from 0, got {space}: the policies of pg_agents "
                 "support spaces that start elsewhere"
             )
+
+
+def describe_model(model: BaseAlgorithm) -> str:
+    """Returns one line about a model: policy, environment and steps of training."""
+    policy: Any = getattr(model, "policy", None)
+    parts = ["no policy yet" if policy is None else type(policy).__name__]
+    env = model.get_env()
+    if env is not None:
+        envs = "1 environment" if env.num_envs == 1 else f"{env.num_envs} environments"
+        try:
+            spec: Any = env.get_attr("spec", [0])[0]
+        except AttributeError:
+            spec = None
+        parts.append(envs if spec is None else f"{envs} of {spec.id}")
+    parts.append(f"{model.num_timesteps:,} steps trained")
+    return f"{type(model).__name__}({', '.join(parts)})"

@@ -31,6 +31,7 @@ from pg_agents.algorithms.arguments import (
     check_sb3_arguments,
     check_spaces,
     closed_on_error,
+    describe_model,
     make_buffer,
     make_env,
     plain_integers,
@@ -282,6 +283,10 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
                 self._setup_model()
 
     _wrap_env = staticmethod(wrap_env)
+
+    def __repr__(self) -> str:
+        """Returns one line: policy, environment and steps of training."""
+        return describe_model(self)
 
     @property
     def replay_memory(self) -> ReplayMemory[Batch] | ReplayMemory[Rollout] | None:

@@ -22,6 +22,7 @@ from pg_agents.algorithms.arguments import (
     check_policy,
     check_sb3_arguments,
     closed_on_error,
+    describe_model,
     make_env,
     plain_integers,
 )
@@ -119,6 +120,10 @@ class RandomAgent(OnPolicyAlgorithm):
             self.algorithm = type(self).__name__
             if _init_setup_model:
                 self._setup_model()
+
+    def __repr__(self) -> str:
+        """Returns one line: policy, environment and steps so far."""
+        return describe_model(self)
 
     def _setup_model(self) -> None:
         for name in POSITION:

@@ -158,7 +158,10 @@ def band_of_curves(
 
 
 def mean_band(x: ArrayLike, runs: Sequence[Floats] | Floats) -> CurveBand:
-    """Returns the mean over runs, with a band of one standard deviation.
+    """Returns the mean over runs, with a band from their 10th to 90th percentile.
+
+    Unlike a band of standard deviations, it does not leave what the runs reached, such
+    as probabilities above 1.
 
     Args:
         x: [M], the times.
@@ -174,8 +177,25 @@ def mean_band(x: ArrayLike, runs: Sequence[Floats] | Floats) -> CurveBand:
     with warnings.catch_warnings():
         # Of a mean over no values, which is nan.
         warnings.simplefilter("ignore", RuntimeWarning)
-        mean, sd = np.nanmean(padded, axis=0), np.nanstd(padded, axis=0)
-    return CurveBand(times, mean, mean - sd, mean + sd)
+        mean = np.nanmean(padded, axis=0)
+        low, high = np.nanquantile(padded, [0.1, 0.9], axis=0)
+    return CurveBand(times, mean, low, high)
+
+
+def check_window(group: RunGroup, window: int) -> None:
+    """Checks that every run has enough episodes for a running mean.
+
+    Raises:
+        ValueError: if a run has fewer than `window`; names a window that fits.
+    """
+    for run in group.runs:
+        n_episodes = len(run.episodes.returns)
+        if n_episodes < window:
+            fitting = next((w for w in (100, 50, 20, 10, 5) if w <= n_episodes), 1)
+            raise ValueError(
+                f"{run.path} has {n_episodes} training episodes, fewer than {window}, "
+                f"whose mean is asked for: use --window {fitting}"
+            )
 
 
 def learning_curves(
@@ -197,13 +217,8 @@ def learning_curves(
         ValueError: if a run has fewer than `window` episodes, or the runs have no time
             in common.
     """
+    check_window(group, window)
     ends = [run.episodes.ends(unit) for run in group.runs]
-    for run, times in zip(group.runs, ends, strict=True):
-        if len(times) < window:
-            raise ValueError(
-                f"{run.path} has {len(times)} episodes, too few for a mean of "
-                f"{window}; choose a smaller --window"
-            )
     start = max(float(times[window - 1]) for times in ends)
     stop = min(float(times[-1]) for times in ends)
     if start > stop:

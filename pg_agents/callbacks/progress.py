@@ -4,17 +4,15 @@ from typing import TYPE_CHECKING, Never, TextIO
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-# Not tqdm.auto, which warns in notebooks without ipywidgets.
-from tqdm import tqdm
-
 from pg_agents.callbacks.episodes import RunningReward, finished_episodes
 from pg_agents.common.checks import check_count
+from pg_agents.common.progress import IS_WIDGET, tqdm
 
 if TYPE_CHECKING:
     Bar = tqdm[Never]  # tqdm is generic for the type checker alone
 
 _BAR_FORMAT = (
-    "{{desc}}{{percentage:3.0f}}%|{{bar:20}}| {{n_fmt}}/{{total_fmt}} {unit}"
+    "{{desc}}{{percentage:3.0f}}%|{{{bar}}}| {{n_fmt}}/{{total_fmt}} {unit}"
     "{{postfix}} [{{elapsed}}<{{remaining}}]"
 )
 
@@ -86,7 +84,9 @@ class ProgressCallback(BaseCallback):
             total=total,
             initial=self._count,
             desc=f"{self.description}: " if self.description else None,
-            bar_format=_BAR_FORMAT.format(unit=unit),
+            bar_format=_BAR_FORMAT.format(
+                bar="bar" if IS_WIDGET else "bar:20", unit=unit
+            ),
             dynamic_ncols=True,
             leave=self.leave,
             disable=self.disable,

@@ -7,10 +7,10 @@ from types import FrameType
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
-from tqdm import tqdm
 
 from pg_agents.callbacks.episodes import RunningReward, finished_episodes
 from pg_agents.common.checks import check_count, check_number
+from pg_agents.common.progress import tqdm
 
 _Handler = Callable[[int, FrameType | None], Any] | int
 

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 _REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
 _PICTURES = (".png", ".pdf", ".svg")
 
+_EXAMPLES = """\
+examples:
+  pgtoy check train.py                        is this script's gradient right?
+  pgtoy check my_reinforce.py:loss            is this loss's?
+  pgtoy recipes                               what can be run
+  pgtoy watch pixelcopter-mc                  a trained agent, in a window
+  pgtoy run sequence-reinforce --seeds 3      train
+
+`pgtoy COMMAND --help` says more.
+"""
 _EPILOG = """\
 examples:
   pgtoy check my_reinforce.py:loss
@@ -53,7 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # argparse would mix them with the command's own.
         end = arguments.index("--")
         arguments, script_arguments = arguments[:end], arguments[end + 1 :]
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
     options.script_arguments = script_arguments
     try:
         return int(options.run(options))
@@ -72,10 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pgtoy", description="Policy gradients to run, watch and check."
+        prog="pgtoy",
+        description="Policy gradients to run, watch and check.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pgtoy {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_check(commands)
     run.add_commands(commands)
     sweep.add_command(commands)

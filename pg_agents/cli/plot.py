@@ -113,7 +113,9 @@ def plot(options: argparse.Namespace) -> int:
 
     _check_options(options, [options.to])
     groups = _read(options.folders)
-    save_figure(_figure(options, groups, _threshold(options, groups)), options.to)
+    figure = _figure(options, groups, _threshold(options, groups))
+    figure.suptitle(_title(groups), fontsize="medium")
+    save_figure(figure, options.to)
     print(f"plot: {options.to}")
     return 0
 
@@ -125,11 +127,15 @@ def compare(options: argparse.Namespace) -> int:
         ValueError: if a folder has no runs to compare, or an option is invalid.
     """
     from pg_agents.analysis import network_grid, summarise, table
+    from pg_agents.analysis.curves import check_window
     from pg_agents.analysis.plots import compare_runs, plot_network_grid, save_figure
 
     _check_options(options, [p for p in (options.to, options.grid) if p is not None])
     groups = _read(options.folders)
     threshold = _threshold(options, groups)
+    if threshold is not None:
+        for group in groups:
+            check_window(group, options.window)
     summaries = summarise(groups, threshold, options.window, options.x)
     print(table(summaries, options.x))
     if threshold is None:
@@ -170,6 +176,15 @@ def _figure(
         threshold,
         "95 % interval" if options.spread == "bootstrap" else "lowest to highest",
     )
+
+
+def _title(groups: list[RunGroup]) -> str:
+    """Returns environments and the number of runs; the groups are named beside."""
+    env_ids = sorted({run.env_id for group in groups for run in group.runs})
+    n_runs = sorted({len(group.runs) for group in groups})
+    counts = " to ".join(map(str, dict.fromkeys((n_runs[0], n_runs[-1]))))
+    of_each = " of each" if len(groups) > 1 else ""
+    return f"{', '.join(env_ids)}: {counts} runs{of_each}"
 
 
 def _curves(

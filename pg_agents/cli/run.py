@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pg_agents.experiments.seeds import AnyExecutor
 
 INTERRUPTED = 130
+_MAX_WIDTH = 100
+_RECIPES_NOTE = """
+time: of one run on one core, the median of those in docs/results.md; weights: `pgtoy
+watch NAME` shows a trained agent at once. `pgtoy run NAME [--variant ...]` trains."""
 _RUN_EPILOG = """\
 examples:
   pgtoy run cartpole-policy-network --seeds 10
@@ -39,9 +43,8 @@ some have failed, or a recipe that checks something finds it wrong.
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401
     """Adds the commands to the subparsers of `pgtoy`."""
-    commands.add_parser("recipes", help="list what can be run").set_defaults(
-        run=_recipes
-    )
+    listing = commands.add_parser("recipes", help="list what can be run")
+    listing.set_defaults(run=_recipes)
     run = commands.add_parser(
         "run",
         help="train a recipe over several seeds",
@@ -134,25 +137,59 @@ def _recipes(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("recipe", "what it is", "environment", "notebook's figure"):
-        table.add_column(heading, overflow="fold")
-    table.columns[0].no_wrap = True
-    for recipe in recipes().values():
-        first = next(iter(recipe.variants.values()), None)
+    from pg_agents.experiments.pretrained import find_pretrained
+    from pg_agents.experiments.recipes import run_seconds
+
+    seconds = run_seconds()
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("recipe", "time", "weights", "what it is")
+    heading = ""
+    for recipe in sorted(recipes().values(), key=_group):
+        if heading != (heading := _heading(recipe)):
+            table.add_section()
+            table.add_row()
+            table.add_row(heading)
         others = [name for name in recipe.variants if name != "notebook"]
-        variants = f" (also: {', '.join(others)})" if others else ""
-        needs = f" (needs pgtoy[{recipe.extra}])" if recipe.extra else ""
+        variants = f"; variants {', '.join(others)}" if others else ""
+        name = recipe.config().name if recipe.variants else recipe.name
         table.add_row(
-            recipe.name,
+            f"  {recipe.name}",
+            _duration(seconds[name]) if name in seconds else "",
+            "yes" if find_pretrained(recipe.name) is not None else "",
             recipe.title + variants,
-            ("" if first is None else first.env_id) + needs,
-            recipe.reported.text,
         )
-    # Outside a terminal, one line per recipe.
-    width = None if sys.stdout.isatty() else 400
-    Console(width=width, highlight=False, markup=False).print(table)
+    width = min(_MAX_WIDTH, Console().width) if sys.stdout.isatty() else _MAX_WIDTH
+    console = Console(width=width, highlight=False, markup=False)
+    console.print(table)
+    console.print(_RECIPES_NOTE)
     return 0
+
+
+def _heading(recipe: Recipe) -> str:
+    """Returns what a recipe is listed under: its environment, or that it has none."""
+    first = next(iter(recipe.variants.values()), None)
+    if first is None:
+        return "shows or checks something"
+    extra = f" (extra {recipe.extra})" if recipe.extra else ""
+    return first.env_id.removeprefix("gymnasium_robotics:") + extra
+
+
+def _group(recipe: Recipe) -> int:
+    """Returns the place of a recipe's heading: that of the first recipe under it."""
+    headings = list(dict.fromkeys(map(_heading, recipes().values())))
+    return headings.index(_heading(recipe))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "< 1 s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"
 
 
 def _run(options: argparse.Namespace) -> int:

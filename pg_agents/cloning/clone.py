@@ -16,7 +16,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pg_agents.cloning.data import (
     Array,
@@ -39,13 +38,14 @@ from pg_agents.common.checks import (
     kind_of,
 )
 from pg_agents.common.nonfinite import NonFiniteError
+from pg_agents.common.progress import tqdm
 from pg_agents.common.spaces import scaled
 from pg_agents.common.tree import count, select
 from pg_agents.policies.base import PolicyGradientPolicy
 from pg_agents.policies.tabular import TabularPolicy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CloningResult:
     """The result of fitting a policy in E completed epochs.
 
@@ -66,6 +66,17 @@ class CloningResult:
     held_out_losses: tuple[float, ...]
     best_epoch: int
     stop_reason: Literal["n_epochs", "patience", "interrupted"]
+
+    def __repr__(self) -> str:
+        """Returns one line in place of all losses."""
+        n_epochs = len(self.training_losses)
+        parts = [f"best_epoch={self.best_epoch} of {n_epochs}"]
+        losses = {"training": self.training_losses, "held-out": self.held_out_losses}
+        for name, values in losses.items():
+            if values:
+                at_best = values[min(self.best_epoch, len(values) - 1)]
+                parts.append(f"{name} loss {values[0]:.3g} -> {at_best:.3g}")
+        return f"CloningResult({', '.join(parts)}, ended by {self.stop_reason})"
 
 
 def clone_behaviour(

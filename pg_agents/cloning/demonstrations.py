@@ -81,7 +81,7 @@ def batch_controller(controller: Controller, deterministic: bool) -> BatchContro
     return act
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Demonstrations:
     """B observations and the actions taken in them.
 
@@ -110,6 +110,16 @@ class Demonstrations:
     episode_starts: NDArray[np.bool_] | None = None
     observation_space: spaces.Space[Any] | None = None
     action_space: spaces.Space[Any] | None = None
+
+    def __repr__(self) -> str:
+        """Returns one line in place of the arrays."""
+        parts = [f"{len(self.actions):,} steps"]
+        if len(self.episode_returns):
+            parts += [
+                f"{len(self.episode_returns):,} episodes",
+                f"mean return {self.episode_returns.mean():.4g}",
+            ]
+        return f"Demonstrations({', '.join(parts)})"
 
     def __post_init__(self) -> None:
         """Raises a ValueError if lengths differ."""

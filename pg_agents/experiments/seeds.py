@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import torch
-from tqdm import tqdm
 
 from pg_agents.analysis.monitor import last_episode
 from pg_agents.common.checks import check_count, check_integer
+from pg_agents.common.progress import tqdm
 from pg_agents.experiments.folder import Result, RunFolder
 from pg_agents.experiments.run import (
     OnProgress,

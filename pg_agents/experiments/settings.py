@@ -12,6 +12,7 @@ from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from pg_agents.common.checks import check_choice, check_count
+from pg_agents.common.extras import install_command
 
 # Folder of all runs.
 DEFAULT_ROOT = Path("runs")
@@ -49,7 +50,7 @@ def require_extra(extra: str | None, what: str) -> None:
     missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(
-            f'{what} needs {" and ".join(missing)}: pip install "pgtoy[{extra}]"',
+            f"{what} needs {' and '.join(missing)}: {install_command(extra)}",
             name=missing[0],
         )
 

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from pg_agents.analysis.statistics import bootstrap_interval, interquartile_mean
 from pg_agents.common.checks import check_choice, check_count, check_integer
+from pg_agents.common.extras import install_command
 from pg_agents.common.files import check_writable
 from pg_agents.sweeps.space import SearchSpace, parse_space
 
@@ -292,7 +293,7 @@ def _open(path: str | os.PathLike[str]) -> Iterator[optuna.storages.RDBStorage]:
         from optuna.storages import RDBStorage
     except ImportError as error:
         raise ImportError(
-            f'sweeps need Optuna, an extra: pip install "pgtoy[sweeps]" ({error})'
+            f"sweeps need Optuna, an extra: {install_command('sweeps')} ({error})"
         ) from error
     path = Path(path).absolute()
     if not path.parent.is_dir():

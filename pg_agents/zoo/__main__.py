@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pg_agents.common.extras import install_command
+from pg_agents.experiments.viewer import has_screen
 from pg_agents.zoo.register import register
 from pg_envs import WindowClosed
 
@@ -84,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command and its arguments; None for those of the process.
 
     Returns:
-        Exit status: 0, or 2 if a package is missing.
+        Exit status: 0, or 2 if a package or a screen is missing.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     # The script parses what follows the command, --help included.
@@ -93,13 +95,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     needed = {"rl_zoo3": "zoo", **script.packages}
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        extras = ",".join(sorted({needed[name] for name in missing}))
+        extras = sorted({needed[name] for name in missing})
         print(
-            f"{PROG}: error: {', '.join(missing)} must be installed: pip install "
-            f'"pgtoy[{extras}]"',
+            f"{PROG}: error: {', '.join(missing)} must be installed: "
+            f"{install_command(*extras)}",
             file=sys.stderr,
         )
         return 2
+    if command == "enjoy" and "--no-render" not in arguments and not has_screen():
+        asks_for_help = {"-h", "--help"} & set(arguments)
+        if not asks_for_help:
+            print(
+                f"{PROG}: error: there is no screen for a window: add --no-render for "
+                "the returns alone, or make a film with record_video",
+                file=sys.stderr,
+            )
+            return 2
     register()
     # rl_zoo3 looks ids up without their module, which is imported already.
     rest = [re.sub(r"^(--env=)?pg_envs:", r"\1", text) for text in arguments[1:]]

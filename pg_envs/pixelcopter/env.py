@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -20,7 +20,7 @@ from pg_envs.pixelcopter.game import (
     column_bounds,
     pixelcopter_spaces,
 )
-from pg_envs.pixelcopter.scene import pixelcopter_scene
+from pg_envs.pixelcopter.scene import Theme, pixelcopter_scene
 from pg_envs.rendering.env import RenderedEnv
 from pg_envs.rendering.scene import Scene
 from pg_envs.state import check_columns, check_state, generator_from_state
@@ -54,6 +54,9 @@ class PixelcopterEnv(RenderedEnv[NDArray[Any], np.int64]):
 
     Arguments:
         reward_scheme: `"original"`: as above. `"course"`: -1 instead of -5.
+        theme: how it is drawn. `"original"`: as in PLE, where the player is a white
+            square. `"helicopter"`: a helicopter among rocks; the game is the same, and
+            what counts is the square in its middle.
         render_mode: `"human"`, `"rgb_array"` or None.
 
     Raises:
@@ -68,11 +71,15 @@ class PixelcopterEnv(RenderedEnv[NDArray[Any], np.int64]):
     }
 
     def __init__(
-        self, reward_scheme: str = "original", render_mode: str | None = None
+        self,
+        reward_scheme: str = "original",
+        render_mode: str | None = None,
+        theme: Theme = "original",
     ) -> None:
         check_choice("reward_scheme", reward_scheme, tuple(CRASH_REWARD))
+        check_choice("theme", theme, get_args(Theme))
         super().__init__(render_mode)
-        self.reward_scheme = reward_scheme
+        self.reward_scheme, self.theme = reward_scheme, theme
         self.observation_space, self.action_space = pixelcopter_spaces()
         self._games = Games(NumpyBackend(), 1)
         # Within an episode: between a reset and a crash.
@@ -209,7 +216,7 @@ class PixelcopterEnv(RenderedEnv[NDArray[Any], np.int64]):
         n_steps, episode_return = self._episode
         crashed = not self._is_flying
         snapshot = self._games.snapshot(0, episode_return, n_steps, crashed)
-        return pixelcopter_scene(replace(snapshot, message=message))
+        return pixelcopter_scene(replace(snapshot, message=message), self.theme)
 
     def _current_scene(self) -> Scene | None:
         return None if self._episode is None else self.scene()

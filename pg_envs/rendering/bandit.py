@@ -1,6 +1,7 @@
 """The bandit as a picture: a row of slot machines, each with its lever."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pg_envs.rendering.scene import (
     Circle,
@@ -28,7 +29,8 @@ from pg_envs.rendering.widgets import (
     check_probabilities,
     compose,
     header,
-    percentage,
+    label_stride,
+    percentages,
     short,
     signed,
     vertical_bar,
@@ -40,6 +42,8 @@ _RULES = {
     "bernoulli": "An arm pays 1 with its mean as the chance, else 0.",
 }
 _BOARD_TOP = 116.0
+# Machines closer together than this have no room for the arm's name.
+_NARROW = 48.0
 _BOARD_HEIGHT = HEIGHT - _BOARD_TOP - 28
 _IDLE: Colour = (151, 161, 187)
 _SCREEN: Colour = (46, 53, 76)
@@ -76,10 +80,11 @@ def bandit_scene(
     rules = ("Pull one arm a step. The best one is in green.", _RULES[reward_noise])
     shapes: list[Shape] = []
     for arm in range(n_arms):
-        shapes += _arm(snapshot, arm, action_names[arm], arm_rewards, reward_noise)
+        shapes += _machine_of(snapshot, arm, arm_rewards)
+        shapes += _labels(snapshot, arm, action_names[arm], arm_rewards, reward_noise)
     return compose(
         header("Bandit", rules, snapshot),
-        board(_BOARD_TOP, _BOARD_HEIGHT, snapshot.terminated),
+        board(_BOARD_TOP, _BOARD_HEIGHT, snapshot),
         _policy_title(snapshot),
         shapes,
     )
@@ -90,45 +95,103 @@ def _policy_title(snapshot: Snapshot) -> list[Shape]:
     if snapshot.action_probabilities is None:
         return []
     left, right, y = MARGIN + 24, WIDTH - MARGIN - 24, 336.0
-    title = Text("Policy: probability of each arm", left, y + 19, 14, MUTED, "left")
+    text = "Policy for the next pull: probability of each arm"
+    title = Text(text, left, y + 19, 14, MUTED, "left")
     return [Line((left, y), (right, y), TRACK, 1.5), title]
 
 
-def _arm(
+class _Column(NamedTuple):
+    """Where an arm stands.
+
+    Attributes:
+        x: Middle of its machine.
+        top: Top of its machine.
+        width: Of its machine.
+        height: Of its machine.
+        pitch: Distance to the next one.
+    """
+
+    x: float
+    top: float
+    width: float
+    height: float
+    pitch: float
+
+
+def _column(arm: int, n_arms: int, with_bars: bool) -> _Column:
+    """Returns where an arm stands; without bars, the machines are larger."""
+    widest, tallest = (150.0, 130.0) if with_bars else (196.0, 220.0)
+    pitch = min(widest, (WIDTH - 2 * MARGIN - 24) / n_arms)
+    width = 0.64 * pitch
+    height = min(tallest, max(2.4 * width, 60.0))
+    # The lever sticks out on the right: machine and lever together are centred.
+    x = WIDTH / 2 + (arm - (n_arms - 1) / 2) * pitch - 0.1 * width
+    middle = 227.0 if with_bars else _BOARD_TOP + _BOARD_HEIGHT / 2
+    return _Column(x, middle - height / 2, width, height, pitch)
+
+
+def _machine_of(
+    snapshot: Snapshot, arm: int, arm_rewards: Sequence[float]
+) -> list[Shape]:
+    """Returns the machine of an arm and the bar of its probability."""
+    probabilities = snapshot.action_probabilities
+    column = _column(arm, len(arm_rewards), probabilities is not None)
+    pulled = snapshot.action == arm
+    shown = "" if snapshot.reward is None else signed(snapshot.reward)
+    shapes = _machine(column.x, column.top, column.width, column.height, pulled, shown)
+    if probabilities is not None:
+        thickness = min(40.0, 0.5 * column.pitch)
+        shapes += vertical_bar(column.x, 446, 70, thickness, probabilities[arm])
+    return shapes
+
+
+def _labels(
     snapshot: Snapshot,
     arm: int,
     name: str,
     arm_rewards: Sequence[float],
     reward_noise: str,
 ) -> list[Shape]:
-    """Returns one arm: its name, machine, mean reward and probability."""
+    """Returns the name of an arm, its mean reward and its probability.
+
+    Machines close together are labelled with the arm's number, and only some of them.
+    """
     n_arms = len(arm_rewards)
     probabilities = snapshot.action_probabilities
-    # Without bars, the machines are larger.
-    widest, tallest = (150.0, 130.0) if probabilities is not None else (196.0, 220.0)
-    pitch = min(widest, (WIDTH - 2 * MARGIN - 24) / n_arms)
-    width = 0.64 * pitch
-    height = min(tallest, 2.4 * width)
-    # The lever sticks out on the right: machine and lever together are centred.
-    x = WIDTH / 2 + (arm - (n_arms - 1) / 2) * pitch - 0.1 * width
-    middle = 227.0 if probabilities is not None else _BOARD_TOP + _BOARD_HEIGHT / 2
-    top = middle - height / 2
-    pulled = snapshot.action == arm
-    shown = "" if snapshot.reward is None else signed(snapshot.reward)
+    x, top, _, height, pitch = _column(arm, n_arms, probabilities is not None)
+    stride = label_stride(pitch, 42.0)
+    if arm % stride:
+        return []
+    if pitch < _NARROW:
+        name = str(arm)
     pay = arm_rewards[arm]
-    label = short(pay) if reward_noise == "none" else f"mean {short(pay)}"
-    colour = GAIN if pay == max(arm_rewards) else MUTED
-    size = 15 if pitch >= 100 else 13
-    room = pitch - 8
+    is_wide = pitch >= 100
+    label = short(pay) if is_wide else short(pay, 3 if pitch >= _NARROW else 2)
+    if reward_noise != "none" and is_wide:
+        label = f"mean {label}"
+    size = 15 if is_wide else 13
+    room = stride * pitch - 6
     shapes: list[Shape] = [
-        Text(name, x, top - 18, size, ACCENT if pulled else INK, max_width=room),
-        *_machine(x, top, width, height, pulled, shown),
-        Text(label, x, top + height + 20, size, colour, max_width=room),
+        Text(
+            name,
+            x,
+            top - 18,
+            size,
+            ACCENT if snapshot.action == arm else INK,
+            max_width=room,
+        ),
+        Text(
+            label,
+            x,
+            top + height + 20,
+            size,
+            GAIN if pay == max(arm_rewards) else MUTED,
+            max_width=room,
+        ),
     ]
     if probabilities is not None:
-        share = probabilities[arm]
-        shapes += vertical_bar(x, 446, 70, min(40.0, 0.5 * pitch), share)
-        shapes.append(Text(percentage(share), x, 464, 13, INK, max_width=room))
+        share = percentages(probabilities)[arm]
+        shapes.append(Text(share, x, 464, 13, INK, max_width=room))
     return shapes
 
 
@@ -159,7 +222,8 @@ def _machine(
         dots = (Circle(x + i * 0.2 * width, middle, radius, _DOT) for i in (-1, 0, 1))
         return [*shapes, *dots]
     size = max(13.0, 0.24 * width)
-    room = width - 2 * inset - 6
+    # On a narrow machine it extends beyond the screen, to be read at all.
+    room = width - 4 if width < 60 else width - 2 * inset - 6
     return [*shapes, Text(shown, x, middle, size, CARD, max_width=room)]
 
 

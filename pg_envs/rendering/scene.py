@@ -119,6 +119,7 @@ class Snapshot(NamedTuple):
         action_probabilities: The policy's probability of each action in `state`,
             [n_actions], each in 0..1; None without a policy.
         previous_state: Index of the state in which `action` was taken; None if unknown.
+        caption: A few words of the program that shows it, such as "episode 2 of 4".
     """
 
     state: int
@@ -129,3 +130,4 @@ class Snapshot(NamedTuple):
     terminated: bool = False
     action_probabilities: tuple[float, ...] | None = None
     previous_state: int | None = None
+    caption: str = ""

@@ -33,7 +33,8 @@ from pg_envs.rendering.widgets import (
     compose,
     header,
     horizontal_bar,
-    percentage,
+    label_stride,
+    percentages,
     pill,
     short,
     token,
@@ -42,7 +43,9 @@ from pg_envs.rendering.widgets import (
 LEFT, CENTRE, RIGHT = range(3)
 _BOARD_TOP, _BOARD_HEIGHT = 116.0, 216.0
 _PANEL_TOP, _PANEL_HEIGHT = 350.0, 134.0
-_ROW_Y = 230.0  # Middle of the row of tiles.
+_ROW_Y = 233.0  # Middle of the row of tiles.
+# On smaller tiles the agent stands above its tile, and numbers below.
+_SMALL = 40.0
 
 
 def sequence_scene(
@@ -64,20 +67,33 @@ def sequence_scene(
     Raises:
         ValueError: If an argument is invalid.
     """
+    return compose(
+        sequence_task(snapshot, n_states, action_names, step_cost, goal_reward),
+        card(MARGIN, _PANEL_TOP, WIDTH - 2 * MARGIN, _PANEL_HEIGHT),
+        _panel(snapshot, action_names, step_cost, goal_reward),
+    )
+
+
+def sequence_task(
+    snapshot: Snapshot,
+    n_states: int,
+    action_names: Sequence[str],
+    step_cost: float,
+    goal_reward: float,
+) -> list[Shape]:
+    """Returns the upper part of `sequence_scene`: all but the panel of the policy."""
     _check(snapshot, n_states, action_names)
     rules = (
         f"Walk to the last tile and choose {action_names[CENTRE]}: "
         f"{short(goal_reward)},",
         f"and the episode ends. Any other step: {short(-step_cost)}.",
     )
-    return compose(
-        header("Sequence", rules, snapshot),
-        board(_BOARD_TOP, _BOARD_HEIGHT, snapshot.terminated),
-        _tiles(n_states, action_names[CENTRE], goal_reward),
-        _action_mark(snapshot, n_states, action_names),
-        card(MARGIN, _PANEL_TOP, WIDTH - 2 * MARGIN, _PANEL_HEIGHT),
-        _panel(snapshot, action_names, step_cost, goal_reward),
-    )
+    return [
+        *header("Sequence", rules, snapshot),
+        *board(_BOARD_TOP, _BOARD_HEIGHT, snapshot),
+        *_tiles(n_states, action_names[CENTRE], goal_reward),
+        *_action_mark(snapshot, n_states, action_names),
+    ]
 
 
 def _check(snapshot: Snapshot, n_states: int, action_names: Sequence[str]) -> None:
@@ -121,20 +137,13 @@ def _tiles(n_states: int, centre_name: str, goal_reward: float) -> list[Shape]:
         fill, edge = (GAIN_SOFT, GAIN) if goal else (TILE, BORDER)
         shapes += [
             Rectangle(x - side / 2, top, side, side, fill, radius, edge, 2),
-            Text(
-                str(state),
-                x - 0.4 * side,
-                top + 0.17 * side,
-                max(11, 0.13 * side),
-                MUTED,
-                "left",
-                0.36 * side,
-            ),
+            *_number(state, n_states),
         ]
     first, last = _middle(0, n_states), _middle(n_states - 1, n_states)
-    shapes += _flag(last + 0.29 * side, top + 0.09 * side, 0.22 * side)
+    if side >= _SMALL:
+        shapes += _flag(last + 0.29 * side, top + 0.09 * side, 0.22 * side)
     goal_text = f"{centre_name} here: {short(goal_reward)}"
-    below = _ROW_Y + side / 2 + 18
+    below = _ROW_Y + side / 2 + (18 if side >= _SMALL else 38)
     # A small tile is narrower than its label, which then ends at the tile's edge.
     if side >= 100:
         shapes += [
@@ -148,6 +157,22 @@ def _tiles(n_states: int, centre_name: str, goal_reward: float) -> list[Shape]:
             Text(goal_text, right, below, 14, GAIN, "right", max_width=240),
         ]
     return shapes
+
+
+def _number(state: int, n_states: int) -> list[Shape]:
+    """Returns the number of a tile; below small tiles, where there is room for it."""
+    side, pitch = _tile_size(n_states)
+    x = _middle(state, n_states)
+    if side >= _SMALL:
+        left, y = x - 0.4 * side, _ROW_Y - 0.33 * side
+        size = max(11, 0.13 * side)
+        return [Text(str(state), left, y, size, MUTED, "left", 0.36 * side)]
+    stride = label_stride(pitch)
+    last = n_states - 1
+    crowded = state != last and last - state < stride
+    if state != last and (state % stride or crowded):
+        return []
+    return [Text(str(state), x, _ROW_Y + side / 2 + 15, 13, MUTED)]
 
 
 def _flag(x: float, y: float, height: float) -> list[Shape]:
@@ -177,21 +202,61 @@ def _action_mark(
 ) -> list[Shape]:
     """Returns the agent, its last action, and the name of that action above it."""
     side, _ = _tile_size(n_states)
-    x, y = _middle(snapshot.state, n_states), _ROW_Y + 0.08 * side
+    x = _middle(snapshot.state, n_states)
+    action = snapshot.action
+    previous = _previous_state(snapshot, n_states)
+    if action is None:
+        text = "agent"
+    elif previous is None:
+        text = f"chose {action_names[action]}"
+    else:
+        text = f"chose {action_names[action]} in state {previous}"
+    fill = GAIN if snapshot.terminated else ACCENT
+    colours = (ACCENT_SOFT, ACCENT) if action is None else (fill, CARD)
+    if side < _SMALL:
+        y = _ROW_Y - side / 2 - 19
+        bubble = _label(text, x, y - 18, *colours)
+        return [*_above_tile(x, y, side, snapshot), *bubble]
+    bubble = _label(text, x, _ROW_Y - side / 2 - 6, *colours)
+    return [*_on_tile(x, side, snapshot, previous, n_states), *bubble]
+
+
+def _above_tile(x: float, y: float, side: float, snapshot: Snapshot) -> list[Shape]:
+    """Returns the agent above its small tile, and the way it came."""
+    radius = 14.0
+    colour = GAIN if snapshot.terminated else ACCENT
+    tile = Rectangle(x - side / 2, _ROW_Y - side / 2, side, side, colour, 0.14 * side)
+    gaze = 0 if snapshot.action is None else snapshot.action - CENTRE
+    shapes: list[Shape] = [tile, *token(x, y, radius, gaze, snapshot.terminated)]
+    if gaze:
+        near, far = x - gaze * (radius + 3), x - gaze * (radius + 27)
+        moved = snapshot.previous_state != snapshot.state
+        # Into the wall, it points to where the action pushed.
+        start, end = (far, near) if moved else (x + gaze * 14, x + gaze * 26)
+        shapes += arrow((start, y), (end, y), colour, 3.0)
+    return shapes
+
+
+def _on_tile(
+    x: float,
+    side: float,
+    snapshot: Snapshot,
+    previous: int | None,
+    n_states: int,
+) -> list[Shape]:
+    """Returns the agent on its tile, and the way it came."""
+    y = _ROW_Y + 0.08 * side
     radius = 0.27 * side
     action = snapshot.action
     if action is None:
-        label = _label("agent", x, side, ACCENT_SOFT, ACCENT)
-        return [*token(x, y, radius), *label]
+        return token(x, y, radius)
     colour = GAIN if snapshot.terminated else ACCENT
     gaze = action - CENTRE
     face = token(x, y, radius, gaze, snapshot.terminated)
-    face += _label(action_names[action], x, side, colour, CARD)
     if action == CENTRE:
         ring = Circle(x, y, 1.3 * radius, None, colour, max(2.0, 0.1 * radius))
         return [ring, *face]
     thickness = max(2.5, 0.045 * side)
-    previous = _previous_state(snapshot, n_states)
     if previous is None or previous == snapshot.state:
         # It did not move, or that is unknown: the arrow points where the action pushed.
         start, end = x + 1.1 * gaze * radius, x + 0.46 * gaze * side
@@ -209,18 +274,16 @@ def _action_mark(
 
 
 def _label(
-    text: str, x: float, side: float, fill: Colour, colour: Colour
+    text: str, x: float, tip: float, fill: Colour, colour: Colour
 ) -> list[Shape]:
-    """Returns a speech bubble over the tile at x."""
-    width = min(8.2 * len(text) + 26, 200.0)
-    y = _ROW_Y - side / 2 - 24
-    tip = y + 18
+    """Returns a speech bubble that ends at x and `tip`."""
+    width = min(7.4 * len(text) + 28, 260.0)
     # Moved inwards at either end, to stay on the board.
     reach = WIDTH / 2 - MARGIN - 12 - width / 2
     label_x = min(max(x, WIDTH / 2 - reach), WIDTH / 2 + reach)
     return [
         Polygon(((x - 6, tip - 7), (x + 6, tip - 7), (x, tip)), fill),
-        *pill(text, label_x, y, width, fill, colour),
+        *pill(text, label_x, tip - 18, width, fill, colour),
     ]
 
 
@@ -236,7 +299,8 @@ def _panel(
     if probabilities is None:
         title = "What the actions do"
     else:
-        title = f"Policy: probability of each action in state {snapshot.state}"
+        what = "the episode is over" if snapshot.terminated else "for the next action"
+        title = f"Policy in state {snapshot.state}, {what}"
     shapes: list[Shape] = [Text(title, left, _PANEL_TOP + 24, 14, MUTED, "left")]
     cost = short(-step_cost)
     effects = (
@@ -255,7 +319,7 @@ def _panel(
             shapes.append(Text(effect, left + 110, y, 14, MUTED, "left", 280))
             shapes.append(Text(pay, right, y, 14, INK, "right", 270))
         else:
-            share = probabilities[action]
+            share, text = probabilities[action], percentages(probabilities)[action]
             shapes += horizontal_bar(left + 110, y, right - left - 178, 14, share)
-            shapes.append(Text(percentage(share), right, y, 15, INK, "right", 60))
+            shapes.append(Text(text, right, y, 15, INK, "right", 60))
     return shapes

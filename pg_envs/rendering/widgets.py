@@ -71,15 +71,17 @@ def pill(
     ]
 
 
-def board(y: float, height: float, terminated: bool) -> list[Shape]:
-    """Returns the panel of the task, marked when the episode is over."""
+def board(y: float, height: float, snapshot: Snapshot) -> list[Shape]:
+    """Returns the panel of the task, with its caption and the end of an episode."""
     width = WIDTH - 2 * MARGIN
-    if not terminated:
-        return card(MARGIN, y, width, height)
-    return [
-        *card(MARGIN, y, width, height, outline=INK),
-        *pill("episode over", WIDTH / 2, y + 1, 132, INK),
-    ]
+    outline = INK if snapshot.terminated else BORDER
+    shapes = card(MARGIN, y, width, height, outline=outline)
+    if snapshot.terminated:
+        shapes += pill("episode over", WIDTH / 2, y + 1, 132, INK)
+    if snapshot.caption:
+        room = min(8.0 * len(snapshot.caption) + 26, 280.0)
+        shapes += pill(snapshot.caption, MARGIN + 14 + room / 2, y + 1, room, MUTED)
+    return shapes
 
 
 def header(title: str, rules: tuple[str, str], snapshot: Snapshot) -> list[Shape]:
@@ -235,20 +237,34 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{rounded:+.{digits}f}".replace("-", "−")  # noqa: RUF001
 
 
-def short(value: float) -> str:
-    """Formats a number with its sign and four significant digits: "+1", "0"."""
+def short(value: float, digits: int = 4) -> str:
+    """Formats a number with its sign and some significant digits: "+1", "0"."""
     if value == 0:
         return "0"
-    return f"{value:+.4g}".replace("-", "−")  # noqa: RUF001
+    return f"{value:+.{digits}g}".replace("-", "−")  # noqa: RUF001
 
 
-def percentage(probability: float) -> str:
-    """Formats a probability as a whole percentage, such as "62%".
+def percentages(probabilities: Sequence[float]) -> list[str]:
+    """Formats a distribution as whole percentages that sum to 100, such as "62%".
 
-    A rare but possible action is "<1%", a likely but not certain one ">99%".
+    All are rounded down, and those with the largest remainders up again until the sum
+    is 100 (the method of Hamilton). A rare but possible action is "<1%", counted as 0;
+    a likely but not certain one ">99%", counted as 100.
     """
-    if 0 < probability < 0.005:
-        return "<1%"
-    if 0.995 <= probability < 1 - 1e-6:
-        return ">99%"
-    return f"{100 * probability:.0f}%"
+    # Without it 0.29 would be 28.999999999999996 %.
+    exact = [round(100 * p, 6) for p in probabilities]
+    whole = [math.floor(x) for x in exact]
+    n_missing = round(sum(exact)) - sum(whole)
+    by_remainder = sorted(range(len(exact)), key=lambda i: whole[i] - exact[i])
+    for i in by_remainder[:n_missing]:
+        whole[i] += 1
+    texts = []
+    for p, n in zip(probabilities, whole, strict=True):
+        rare, likely = n == 0 and p > 0, n == 100 and p < 1 - 1e-6
+        texts.append("<1%" if rare else ">99%" if likely else f"{n}%")
+    return texts
+
+
+def label_stride(pitch: float, room: float = 26.0) -> int:
+    """Returns that every so many labels, `pitch` pixels apart, leave room for each."""
+    return next(n for n in (1, 2, 5, 10, 20, 50, 100, 1000) if n * pitch >= room)

@@ -1,4 +1,4 @@
-"""Plots of what `Recorder` recorded: mean over runs and one standard deviation."""
+"""Plots of what `Recorder` recorded: mean over runs, and the middle 80 % of them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,11 +14,14 @@ from pg_agents.analysis.curves import (
     running_mean,
 )
 from pg_agents.analysis.plots.style import (
+    best_line,
     colour,
     count_axis,
     draw_band,
+    label_ends,
     legend_beside,
     new_figure,
+    set_title,
 )
 from pg_agents.analysis.statistics import Floats
 from pg_agents.callbacks.recorder import TrainingRecord
@@ -34,6 +37,7 @@ def plot_action_probabilities(
     records: Sequence[TrainingRecord],
     action_names: Sequence[str],
     observation_names: Sequence[str] | None = None,
+    title: str | None = None,
 ) -> Figure:
     """Plots the probability of each action over training, one panel per observation.
 
@@ -45,6 +49,7 @@ def plot_action_probabilities(
         records: one for each run, with probabilities [P, K, A].
         action_names: A names, for the legend.
         observation_names: K names, the titles of the panels; None for numbers.
+        title: such as algorithm and environment; the number of runs follows it.
 
     Raises:
         ValueError: if there are no records, they have no probabilities, of different
@@ -62,7 +67,7 @@ def plot_action_probabilities(
             for record in records
         ]
     )
-    figure, panels = new_figure(2.2 + 3.2 * n_observations, 3.2, n_observations)
+    figure, panels = new_figure(3.4 + 3.2 * n_observations, 3.4, n_observations)
     for k, axes in enumerate(panels):
         for a, name in enumerate(actions):
             draw_band(axes, mean_band(grid, held[:, :, k, a]), a, name)
@@ -72,12 +77,18 @@ def plot_action_probabilities(
             axes.set_title(titles[k], fontsize="medium")
     panels[0].set_ylabel("Action probability")
     panels[0].set_ylim(-0.03, 1.03)
+    for axes in panels:
+        label_ends(axes, actions)
     legend_beside(figure, panels[0], _band_label(len(records)))
+    set_title(figure, title, len(records))
     return figure
 
 
 def plot_rewards(
-    records: Sequence[TrainingRecord], window: int | None = None
+    records: Sequence[TrainingRecord],
+    window: int | None = None,
+    title: str | None = None,
+    best: float | None = None,
 ) -> Figure:
     """Plots the reward of each step over training.
 
@@ -87,6 +98,8 @@ def plot_rewards(
         records: one for each run.
         window: steps in the running mean that smooths each run; 1 for none; None for a
             fiftieth of the longest run.
+        title: such as algorithm and environment; the number of runs follows it.
+        best: the best possible mean reward of a step, drawn as a line.
 
     Raises:
         ValueError: if there are no records, one has no steps, or `window` < 1.
@@ -96,15 +109,24 @@ def plot_rewards(
     window = max(1, len(times) // 50) if window is None else window
     smoothed = [running_mean(record.rewards, window, 1) for record in records]
     y_label = "Reward per step" + _smoothing_label(window, "steps")
-    return _plot_band(mean_band(times, smoothed), len(records), _STEPS, y_label)
+    band = mean_band(times, smoothed)
+    figure = _plot_band(band, len(records), _STEPS, y_label, best)
+    set_title(figure, title, len(records))
+    return figure
 
 
-def plot_total_rewards(records: Sequence[TrainingRecord]) -> Figure:
+def plot_total_rewards(
+    records: Sequence[TrainingRecord],
+    title: str | None = None,
+    best: float | None = None,
+) -> Figure:
     """Plots the sum of all rewards of each run as a dot, with mean and spread.
 
     Args:
         records: one for each run. With parallel environments the sum is the average
             over environments.
+        title: such as algorithm and environment; the number of runs follows it.
+        best: the best possible total, drawn as a line.
 
     Raises:
         ValueError: if there are no records or one has no steps.
@@ -116,23 +138,33 @@ def plot_total_rewards(records: Sequence[TrainingRecord]) -> Figure:
     numbers = np.arange(1, len(totals) + 1)
     axes.plot(numbers, totals, "o", color=colour(0), ms=7, label="one run")
     axes.axhline(mean, color=colour(1), lw=1.5, label=f"mean {mean:,.4g}, sd {sd:,.3g}")
-    axes.axhspan(mean - sd, mean + sd, color=colour(1), alpha=0.12, lw=0)
+    low, high = np.quantile(totals, [0.1, 0.9])
+    axes.axhspan(low, high, color=colour(1), alpha=0.12, lw=0, label="middle 80 %")
+    if best is not None:
+        best_line(axes, best)
     axes.set_xlim(0.5, len(totals) + 0.5)
     count_axis(axes)
     axes.set_xlabel("Run")
     axes.set_ylabel("Total reward of the run")
     legend_beside(figure, axes)
+    set_title(figure, title, len(records))
     return figure
 
 
-def plot_losses(records: Sequence[TrainingRecord], window: int = 1) -> Figure:
-    """Plots the policy loss of each update.
+def plot_losses(
+    records: Sequence[TrainingRecord], window: int = 1, title: str | None = None
+) -> Figure:
+    """Plots the policy loss of each update, with a note that it need not fall.
+
+    Only its gradient means something: each update has a loss of its own, whose value
+    depends on the returns of its episodes.
 
     Runs may be of unequal length: mean and band are over the runs still in progress.
 
     Args:
         records: one for each run.
         window: updates in the running mean that smooths each run; 1 for none.
+        title: such as algorithm and environment; the number of runs follows it.
 
     Raises:
         ValueError: if there are no records, one has no updates or no logged policy
@@ -146,10 +178,18 @@ def plot_losses(records: Sequence[TrainingRecord], window: int = 1) -> Figure:
                 "train/policy_gradient_loss) at some updates"
             )
     losses = [record.policy_losses for record in records]
-    return _plot_numbered(losses, window, "Update", "Policy loss")
+    figure = _plot_numbered(losses, window, "Update", "Policy loss")
+    note = "(only its gradient is used: the value need not fall)"
+    set_title(figure, title, len(records), note)
+    return figure
 
 
-def plot_returns(records: Sequence[TrainingRecord], window: int = 1) -> Figure:
+def plot_returns(
+    records: Sequence[TrainingRecord],
+    window: int = 1,
+    title: str | None = None,
+    best: float | None = None,
+) -> Figure:
     """Plots the return of each episode.
 
     Runs may be of unequal length: mean and band are over the runs still in progress.
@@ -157,6 +197,8 @@ def plot_returns(records: Sequence[TrainingRecord], window: int = 1) -> Figure:
     Args:
         records: one for each run.
         window: episodes in the running mean that smooths each run; 1 for none.
+        title: such as algorithm and environment; the number of runs follows it.
+        best: the best possible return, drawn as a line.
 
     Raises:
         ValueError: if there are no records, one has no finished episodes, or `window`
@@ -164,11 +206,16 @@ def plot_returns(records: Sequence[TrainingRecord], window: int = 1) -> Figure:
     """
     _check_records(records, "episode_returns", _NO_EPISODES)
     returns = [record.episode_returns for record in records]
-    return _plot_numbered(returns, window, "Episode", "Episode return")
+    figure = _plot_numbered(returns, window, "Episode", "Episode return", best)
+    set_title(figure, title, len(records))
+    return figure
 
 
 def plot_learning_curves(
-    records: Mapping[str, Sequence[TrainingRecord]], window: int = 20
+    records: Mapping[str, Sequence[TrainingRecord]],
+    window: int = 20,
+    title: str | None = None,
+    best: float | None = None,
 ) -> Figure:
     """Plots the episode return against environment steps, for several algorithms.
 
@@ -178,6 +225,8 @@ def plot_learning_curves(
     Args:
         records: for each algorithm, by name, one record for each run.
         window: episodes in the running mean that smooths each run; 1 for none.
+        title: such as the environment.
+        best: the best possible return, drawn as a line.
 
     Raises:
         ValueError: if there are no algorithms, one has no records, a run has no
@@ -195,8 +244,14 @@ def plot_learning_curves(
     axes.set_ylabel("Episode return" + _smoothing_label(window, "episodes"))
     axes.set_xlim(left=0)
     count_axis(axes)
+    if best is not None:
+        best_line(axes, best)
+    axes.set_ylim(axes.get_ylim())
+    label_ends(axes, list(records))
     has_bands = any(len(runs) > 1 for runs in records.values())
-    legend_beside(figure, axes, "mean ± 1 sd" if has_bands else None)
+    legend_beside(figure, axes, "mean, middle 80 %" if has_bands else None)
+    if title is not None:
+        figure.suptitle(title, fontsize="medium")
     return figure
 
 
@@ -276,27 +331,35 @@ def _common_times(
 
 
 def _plot_numbered(
-    runs: Sequence[Floats], window: int, x_label: str, y_label: str
+    runs: Sequence[Floats],
+    window: int,
+    x_label: str,
+    y_label: str,
+    best: float | None = None,
 ) -> Figure:
     """Plots one value for each update or episode, numbered from 1, smoothed."""
     numbers = np.arange(1, max(len(run) for run in runs) + 1)
     band = mean_band(numbers, [running_mean(run, window, 1) for run in runs])
     y_label += _smoothing_label(window, f"{x_label.lower()}s")
-    return _plot_band(band, len(runs), x_label, y_label)
+    return _plot_band(band, len(runs), x_label, y_label, best)
 
 
-def _plot_band(band: CurveBand, n_runs: int, x_label: str, y_label: str) -> Figure:
+def _plot_band(
+    band: CurveBand, n_runs: int, x_label: str, y_label: str, best: float | None
+) -> Figure:
     figure, (axes,) = new_figure(6.4, 3.4)
     draw_band(axes, band, 0, _band_label(n_runs))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     count_axis(axes)
+    if best is not None:
+        best_line(axes, best)
     axes.legend(frameon=False, loc="best")
     return figure
 
 
 def _band_label(n_runs: int) -> str:
-    return f"mean ± 1 sd, {n_runs} runs" if n_runs > 1 else "mean, 1 run"
+    return f"mean and middle 80 % of {n_runs} runs" if n_runs > 1 else "1 run"
 
 
 def _smoothing_label(window: int, unit: str) -> str:

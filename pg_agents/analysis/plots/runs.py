@@ -90,7 +90,7 @@ def plot_seed_strips(
     if threshold is not None:
         label = f"threshold {threshold:g}"
         handles.append(Line2D([], [], color=GREY, lw=1.0, ls=DASHED, label=label))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
     return figure
 
 

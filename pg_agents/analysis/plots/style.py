@@ -2,8 +2,11 @@
 
 import io
 import os
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -31,6 +34,8 @@ _LINE_STYLES = ("-", "--", ":", "-.")
 _AXES_COLOUR = "#555555"
 _DPI = 120
 _MAX_POINTS = 1000
+# Distance of two labels, as a share of the panel's height.
+_LABEL_GAP = 0.075
 
 
 def new_figure(
@@ -113,6 +118,63 @@ def draw_band(axes: Axes, band: CurveBand, index: int, label: str) -> None:
     )
 
 
+def best_line(axes: Axes, value: float) -> None:
+    """Draws a line at the best possible value, with its label on the left."""
+    axes.axhline(value, color=GREY, lw=1.0, ls=DASHED, zorder=1)
+    axes.annotate(
+        f"best possible: {value:g}",
+        (0.01, value),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(0, 3),
+        textcoords="offset points",
+        color=GREY,
+        fontsize="small",
+    )
+
+
+def label_ends(axes: Axes, names: Sequence[str]) -> None:
+    """Labels the first lines of a panel at their right ends, so that none is hidden.
+
+    Labels of lines that end at the same value are moved apart.
+
+    Args:
+        axes: with its limits set.
+        names: of the lines, in the order in which they were drawn.
+    """
+    low, high = axes.get_ylim()
+    drawn = axes.get_lines()
+    lines = [line for line in drawn if not str(line.get_label()).startswith("_")]
+    ends = [float(np.asarray(line.get_ydata())[-1]) for line in lines[: len(names)]]
+    heights = [(end - low) / (high - low) for end in ends]
+    order = sorted(range(len(names)), key=lambda i: heights[i])
+    for before, after in pairwise(order):
+        heights[after] = max(heights[after], heights[before] + _LABEL_GAP)
+    # Pushed beyond the top, they move down together.
+    limit = 1.0
+    for i in reversed(order):
+        heights[i] = min(heights[i], limit)
+        limit = heights[i] - _LABEL_GAP
+    for name, height, line in zip(names, heights, lines, strict=False):
+        axes.text(
+            1.02,
+            height,
+            name,
+            transform=axes.transAxes,
+            color=line.get_color(),
+            va="center",
+            fontsize="small",
+        )
+
+
+def set_title(figure: Figure, title: str | None, n_runs: int, note: str = "") -> None:
+    """Writes the title of a figure, the number of runs, and a note below it."""
+    runs = "1 run" if n_runs == 1 else f"{n_runs} runs"
+    text = f"{title}, {runs}" if title else ""
+    lines = [line for line in (text, note) if line]
+    if lines:
+        figure.suptitle("\n".join(lines), fontsize="medium")
+
+
 def count_axis(axes: Axes) -> None:
     """Labels the horizontal axis with integers such as 20,000."""
     axes.xaxis.set_major_locator(
@@ -128,10 +190,10 @@ def score_axis(axes: Axes) -> None:
 
 
 def legend_beside(figure: Figure, axes: Axes, title: str | None = None) -> None:
-    """Puts the legend of a panel to the right of all panels, where it hides no line."""
+    """Puts the legend of a panel right of all panels: no line or title is hidden."""
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
-        handles, labels, loc="outside right upper", frameon=False, title=title
+        handles, labels, loc="outside right center", frameon=False, title=title
     )
     legend.set_alignment("left")
 

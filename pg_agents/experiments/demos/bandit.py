@@ -106,10 +106,13 @@ def describe(records: list[TrainingRecord]) -> tuple[str, str]:
 
 def draw(name: str, records: list[TrainingRecord], out: Path) -> list[Path]:
     """Saves three plots and the animation, and returns their paths."""
+    title = f"REINFORCE with a {name} on PGToy-Bandit-v0"
+    # An arm pays 1 at most.
+    best_total = float(len(records[0].rewards))
     figures = {
-        "action_probabilities": plot_action_probabilities(records, ARMS),
-        "rewards": plot_rewards(records),
-        "total_rewards": plot_total_rewards(records),
+        "action_probabilities": plot_action_probabilities(records, ARMS, title=title),
+        "rewards": plot_rewards(records, title=title, best=1.0),
+        "total_rewards": plot_total_rewards(records, title=title, best=best_total),
     }
     paths = []
     for what, figure in figures.items():

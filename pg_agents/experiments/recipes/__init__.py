@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 
 from pg_agents.experiments.recipe import Recipe
 from pg_agents.experiments.recipes import cartpole, demos, physics, pixelcopter, toy
@@ -32,3 +34,13 @@ def find_recipe(name: str) -> Recipe:
     if name not in recipes():
         raise ValueError(f"there is no recipe {name!r}: {suggestion(name, recipes())}")
     return recipes()[name]
+
+
+@cache
+def run_seconds() -> dict[str, float]:
+    """Returns how long a run takes, in seconds, by recipe and variant.
+
+    The median of the runs in docs/results; `make results` writes it.
+    """
+    text = Path(__file__).with_name("run_seconds.json").read_text(encoding="utf-8")
+    return {name: float(value) for name, value in json.loads(text).items()}

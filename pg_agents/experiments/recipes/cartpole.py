@@ -291,7 +291,7 @@ RECIPES = (
     ),
     Recipe(
         name="improvements",
-        title="the whole list in one actor-critic; variant replay: with V-trace",
+        title="an actor-critic with every improvement; replay: with V-trace too",
         variants={
             "notebook": _improved(
                 _LAYER_NORM,

@@ -46,6 +46,29 @@ def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
 
 
 @pytest.mark.parametrize("agent", AGENTS)
+def test_the_repr_of_a_model_is_one_line(agent: Any) -> None:
+    model = (
+        agent("MlpPolicy", SEQUENCE, n_steps=5)
+        if agent is ActorCritic
+        else agent("MlpPolicy", SEQUENCE)
+    )
+    model.learn(5)
+    policy = type(model.policy).__name__
+    steps = model.num_timesteps
+    assert repr(model) == (
+        f"{agent.__name__}({policy}, 1 environment of PGToy-Sequence-v0, "
+        f"{steps} steps trained)"
+    )
+    vector = agent("MlpPolicy", gymnasium.make_vec("CartPole-v1", num_envs=3))
+    assert ", 3 environments of CartPole-v1, 0 steps trained)" in repr(vector)
+
+
+def test_a_model_without_policy_or_environment_has_a_repr() -> None:
+    model = REINFORCE("MlpPolicy", None, _init_setup_model=False)
+    assert repr(model) == "REINFORCE(no policy yet, 0 steps trained)"
+
+
+@pytest.mark.parametrize("agent", AGENTS)
 def test_a_loaded_model_predicts_the_same(agent: Any, tmp_path: Path) -> None:
     model = agent("MlpPolicy", SEQUENCE, seed=0).learn(50)
     model.save(tmp_path / "model")

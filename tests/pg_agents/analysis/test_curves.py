@@ -97,7 +97,7 @@ def test_other_bands() -> None:
     x, mean, low, high = mean_band(np.arange(3), runs)
     np.testing.assert_array_equal(x, [0, 1, 2])
     np.testing.assert_array_equal(mean, [2, 5, NAN])
-    np.testing.assert_array_equal([low, high], [[1, 5, NAN], [3, 5, NAN]])
+    np.testing.assert_allclose([low, high], [[1.2, 5, NAN], [2.8, 5, NAN]])
 
 
 def test_the_curves_of_a_group_end_with_each_run_and_the_band_with_the_shortest(
@@ -132,7 +132,7 @@ def test_runs_without_a_time_in_common_have_no_band(tmp_path: Path) -> None:
     group = read_group(tmp_path / "a")
     with pytest.raises(ValueError, match="have no steps in common"):
         learning_curves(group, "steps", 1)
-    with pytest.raises(ValueError, match="has 2 episodes, too few for a mean of 3"):
+    with pytest.raises(ValueError, match="has 2 training episodes, fewer than 3"):
         learning_curves(group, "steps", 3)
 
 

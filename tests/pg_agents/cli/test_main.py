@@ -165,9 +165,10 @@ def test_an_error_of_the_subject_is_shown_with_its_traceback(
     )
 
 
-def test_without_a_command_the_usage_is_printed(
+def test_without_a_command_the_help_is_printed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(SystemExit):
-        main([])
-    assert "usage: pgtoy" in capsys.readouterr().err
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert "usage: pgtoy" in said
+    assert "pgtoy check my_reinforce.py:loss" in said

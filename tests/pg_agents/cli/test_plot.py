@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pg_agents.cli.main import main
@@ -33,6 +34,20 @@ def test_plots_are_written(
     assert main(["plot", str(runs), *options]) == 0
     assert is_picture(file)
     assert capsys.readouterr().out == f"plot: {file}\n"
+
+
+def test_the_title_names_environment_and_runs(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(
+        "pg_agents.analysis.plots.save_figure", lambda figure, _: figures.append(figure)
+    )
+    assert main(["plot", str(runs), "--to", str(runs / "a.png")]) == 0
+    assert figures[0].get_suptitle() == "CartPole-v1: 4 runs of each"
+    (runs / "cartpole-1x16" / "seed-0002" / "result.json").unlink()
+    assert main(["plot", str(runs), "--to", str(runs / "a.png")]) == 0
+    assert figures[1].get_suptitle() == "CartPole-v1: 3 to 4 runs of each"
 
 
 def test_a_comparison_is_printed_and_drawn(
@@ -82,12 +97,20 @@ def test_skipped_runs_are_named(runs: Path, capsys: pytest.CaptureFixture[str]) 
     [
         (["plot", "nowhere"], "there is no folder nowhere"),
         (["plot", "RUNS", "--window", "0"], "--window must be an integer >= 1"),
-        (["plot", "RUNS", "--window", "500"], "has 400 episodes, too few for a mean"),
+        (
+            ["plot", "RUNS", "--window", "500"],
+            "has 400 training episodes, fewer than 500, whose mean is asked for: "
+            "use --window 100",
+        ),
+        (["compare", "ODD", "--threshold", "1", "--window", "2"], "use --window 1"),
         (["plot", "RUNS", "--to", "a.jpeg"], "must end in .png, .pdf, .svg"),
         (["plot", "RUNS", "--to", "nowhere/a.png"], "there is no folder nowhere"),
         (["compare", "RUNS", "--to", "a.txt"], "must end in .png"),
         (["compare", "ODD", "--grid", "a.png"], "--grid needs a threshold"),
-        (["compare", "ODD", "--grid", "a.png", "--threshold", "1"], "LAYERSxUNITS"),
+        (
+            ["compare", "ODD", "--grid", "a.png", "--threshold", "1", "--window", "1"],
+            "LAYERSxUNITS",
+        ),
     ],
 )
 def test_bad_arguments_are_rejected(

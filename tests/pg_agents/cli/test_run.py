@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,12 +15,12 @@ import pytest
 from PIL import Image
 
 from pg_agents.cli.main import main
+from pg_agents.common.extras import install_command
 from pg_agents.experiments import (
     Progress,
     Recipe,
     Reported,
     RunFolder,
-    find_recipe,
     recipes,
     run_one,
 )
@@ -60,16 +61,23 @@ def seeds_in(tmp_path: Path, name: str = "tiny") -> list[str]:
     return sorted(path.name for path in (tmp_path / name).glob("seed-*"))
 
 
-def test_the_list_has_a_line_for_each_recipe(
+def test_the_list_groups_recipes_by_environment_in_100_columns(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["recipes"]) == 0
-    lines = capsys.readouterr().out.splitlines()[1:]
-    assert [line.split()[0] for line in lines] == list(recipes())
-    (line,) = [line for line in lines if line.startswith("tiny ")]
-    for part in ("a recipe of the tests (also: fails", SETTINGS.env_id, "0.5 ± 0.1"):
-        assert part in line
-    assert find_recipe("sequence-reinforce").title in "\n".join(lines)
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100
+    listed = [line.split()[0] for line in lines if re.match("  [a-z]", line)]
+    assert sorted(listed) == sorted(recipes())
+    headings = [line.strip() for line in lines[1:] if re.match("[A-Za-z]", line)]
+    assert headings[0] == "CartPole-v1"
+    assert "LunarLander-v3 (extra box2d)" in headings
+    (trained,) = [line for line in lines if line.startswith("  gae ")]
+    assert re.search(r"  gae +\d+ s  yes  +actor-critic", trained)
+    (tiny,) = [line for line in lines if line.startswith("  tiny ")]
+    # It comes with neither weights nor a measured time.
+    assert re.match(r"  tiny +a recipe of the tests; variants fails", tiny)
 
 
 def test_the_result_is_printed_beside_the_notebook_s(
@@ -155,11 +163,11 @@ REFUSED: list[tuple[list[str], str]] = [
     (["run", "tiny", "--steps", "0"], "timesteps must be an integer >= 1, got 0"),
     (
         ["run", "tiny", "--variant", "needs"],
-        'needs gymnasium_robotics and mujoco: pip install "pgtoy[robotics]"',
+        f"needs gymnasium_robotics and mujoco: {install_command('robotics')}",
     ),
     (
         ["run", "tiny", "--dask", "tcp://127.0.0.1:1"],
-        '--dask needs distributed: pip install "pgtoy[distributed]"',
+        f"--dask needs distributed: {install_command('distributed')}",
     ),
     (["watch", "tiny"], "`pgtoy run tiny --seeds 1 --out OUT` makes one"),
     (["watch", "tiny", "--seed", "4"], "`pgtoy run tiny --seed 4 --out OUT` makes one"),

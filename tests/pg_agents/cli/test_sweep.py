@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from pg_agents.cli.main import main
 from pg_agents.cli.sweep import parse_try, sweep
+from pg_agents.common.extras import install_command
 from pg_agents.experiments import Recipe, Reported, RunFolder, recipes
 from pg_agents.experiments.settings import EXTRAS
 from tests.pg_agents.experiments.tiny import HOOKS, SETTINGS, tiny
@@ -141,6 +143,6 @@ def test_a_missing_extra_is_named_with_its_pip_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(EXTRAS, "sweeps", ("no_such_package",))
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "pgtoy\[sweeps\]"'):
+    with pytest.raises(ModuleNotFoundError, match=re.escape(install_command("sweeps"))):
         sweep(LONG, RATES, n_trials=1, tuning_seeds=[1], test_seeds=[2], root=tmp_path)
     assert list(tmp_path.iterdir()) == []

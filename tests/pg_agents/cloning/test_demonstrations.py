@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from pg_agents import Demonstrations, record_demonstrations
+from pg_agents.cloning.clone import CloningResult
 from tests.pg_agents.cloning.helpers import BOX, PAIR, TWO, AnySpacesEnv
 from tests.pg_agents.envs import ScriptedEnv, StaggeredVectorEnv
 
@@ -233,3 +234,16 @@ def test_invalid_arguments_are_rejected() -> None:
 def test_numbers_of_observations_and_actions_must_be_equal() -> None:
     with pytest.raises(ValueError, match="2 observations and 3 actions"):
         Demonstrations(np.zeros((2, 4)), np.zeros(3))
+
+
+def test_results_are_printed_in_one_line() -> None:
+    demos = Demonstrations(np.zeros((6, 2)), np.zeros(6), np.array([1.0, 2.0]))
+    assert repr(demos) == "Demonstrations(6 steps, 2 episodes, mean return 1.5)"
+    assert repr(Demonstrations(np.zeros((6, 2)), np.zeros(6))) == (
+        "Demonstrations(6 steps)"
+    )
+    result = CloningResult((0.9, 0.5, 0.4), (0.8, 0.6, 0.7, 0.75), 1, "patience")
+    assert repr(result) == (
+        "CloningResult(best_epoch=1 of 3, training loss 0.9 -> 0.5, "
+        "held-out loss 0.8 -> 0.6, ended by patience)"
+    )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pg_agents.common.extras import install_command
 from pg_agents.experiments import Evaluation, Settings
 from pg_agents.experiments.settings import EXTRAS, first_difference, require_extra
 from tests.pg_agents.experiments.tiny import SETTINGS, tiny
@@ -139,7 +140,7 @@ def test_a_missing_package_is_named_with_its_pip_command(
     with pytest.raises(ModuleNotFoundError) as caught:
         require_extra(extra, "recipe x")
     missing = " and ".join(EXTRAS[extra])
-    expected = f'recipe x needs {missing}: pip install "pgtoy[{extra}]"'
+    expected = f"recipe x needs {missing}: {install_command(extra)}"
     assert str(caught.value) == expected
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pg_agents.common.extras import install_command
 from pg_agents.zoo.__main__ import COMMANDS, main
 from pg_envs import WindowClosed
 
@@ -55,7 +56,7 @@ def test_a_missing_package_exits_with_2_and_the_pip_command(
 
     monkeypatch.setattr(importlib.util, "find_spec", find)
     assert main([command]) == 2
-    sentence = f'{", ".join(absent)} must be installed: pip install "pgtoy[{extra}]"'
+    sentence = f"{', '.join(absent)} must be installed: {install_command(extra)}"
     assert capsys.readouterr().err == f"python -m pg_agents.zoo: error: {sentence}\n"
 
 
@@ -96,9 +97,25 @@ def test_a_closed_window_is_no_error(
         raise WindowClosed
 
     monkeypatch.setattr(importlib.import_module("rl_zoo3.enjoy"), "enjoy", close)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     before = list(sys.argv)
     assert main(["enjoy"]) == 0
     assert sys.argv == before
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="has a screen")
+def test_without_a_screen_enjoy_says_what_works(
+    enjoyed: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["enjoy", "--folder", "x"]) == 2
+    assert "there is no screen for a window: add --no-render" in capsys.readouterr().err
+    assert enjoyed == []
+    assert main(["enjoy", "--folder", "x", "--no-render"]) == 0
+    assert len(enjoyed) == 1
 
 
 def test_an_unknown_environment_raises_with_the_nearest_one(zoo: Any) -> None:

@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from pg_envs.pixelcopter import PixelcopterEnv
 from pg_envs.pixelcopter.scene import (
+    BLACK,
     CRASHED,
+    GLASS,
     GREEN,
+    HELICOPTER,
+    PILOT,
     PIXEL,
     STRIP,
     WHITE,
@@ -51,6 +55,26 @@ def drawn_as_in_the_game(game: Reference) -> NDArray[np.uint8]:
         paint(pygame.Rect(left, top, width, 24), GREEN)
         paint(pygame.Rect(left, top + int(48 * 1.05), width, 24), GREEN)
     return screen
+
+
+def test_the_theme_draws_the_same_game_around_the_same_square() -> None:
+    """Rock and blocks cover the same pixels; the cabin is where the square is."""
+    env = PixelcopterEnv(theme="helicopter")
+    env.reset(seed=0)
+    for action in (1, 0, 0, 1):
+        env.step(action)
+    scenes = [env.scene(), pixelcopter_scene(env._games.snapshot(0, 0.0, 4, False))]
+    themed, original = (small(Canvas("", 30).rgb_array(scene)) for scene in scenes)
+    is_square = (original == WHITE).all(axis=2)
+    assert is_square.sum() == 4
+    cabin = {PILOT, GLASS, BLACK}
+    assert {tuple(pixel) for pixel in themed[is_square].tolist()} <= cabin
+    # The helicopter is drawn in the third of the screen around the player.
+    beyond = np.s_[:, 20:]
+    free = (original == BLACK).all(axis=2)[beyond]
+    assert ((themed == HELICOPTER.sky).all(axis=2)[beyond] == free).all()
+    with pytest.raises(ValueError, match="theme"):
+        PixelcopterEnv(theme="plane")  # type: ignore[arg-type]
 
 
 def test_a_flight_is_drawn_as_in_the_game() -> None:

@@ -1,5 +1,7 @@
 """Where shapes lie: measured here, apart from the code under test."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 
@@ -66,6 +68,16 @@ def bars(scene: Scene) -> list[Rectangle]:
 def tracks(scene: Scene) -> list[Rectangle]:
     """The tracks that the bars fill."""
     return [s for s in scene.shapes if isinstance(s, Rectangle) and s.fill == TRACK]
+
+
+def smallest_text(scene: Scene, but: Collection[str] = ()) -> float:
+    """The font size of the smallest text as it is drawn, in pixels, but of some."""
+    sizes = []
+    for text in scene.shapes:
+        if isinstance(text, Text) and text.text not in but:
+            natural, _ = text_size(replace(text, max_width=None))
+            sizes.append(text.size * text_size(text)[0] / natural)
+    return min(sizes)
 
 
 def assert_tidy(scene: Scene) -> None:

@@ -5,6 +5,7 @@ from pg_envs.rendering.widgets import ACCENT
 from tests.pg_envs.rendering.geometry import (
     assert_tidy,
     bars,
+    smallest_text,
     texts,
     tracks,
 )
@@ -43,6 +44,18 @@ def test_everything_fits_for_every_number_of_arms(
         reward = None if action is None else -12.34
         snapshot = Snapshot(0, action, reward, 1234, -123.45, True, probabilities)
         assert_tidy(bandit_scene(snapshot, names(n_arms), rewards, noise))
+
+
+@pytest.mark.parametrize("n_arms", [11, 12, 20, 30, 50])
+@pytest.mark.parametrize("noise", ["none", "gaussian"])
+def test_many_arms_stay_legible(n_arms: int, noise: str) -> None:
+    """Every text is at least 11 pixels high; some arms go without."""
+    rewards = [round(i / 7 - 1, 3) for i in range(n_arms)]
+    snapshot = Snapshot(0, 4, 0.5, 9, -1.0, False, (1 / n_arms,) * n_arms)
+    scene = bandit_scene(snapshot, names(n_arms), rewards, noise)
+    assert_tidy(scene)
+    assert smallest_text(scene, {"+0.50"}) >= 11
+    assert len(bars(scene)) == n_arms
 
 
 def test_only_the_pulled_arm_is_highlighted() -> None:

@@ -27,6 +27,7 @@ from tests.pg_envs.rendering.geometry import (
     bars,
     box,
     inside,
+    smallest_text,
     texts,
     tracks,
 )
@@ -94,6 +95,30 @@ def test_everything_fits_for_every_size_and_state(
         assert inside(box(agent(scene)), box(tiles(scene)[state]))
 
 
+@pytest.mark.parametrize("n_states", [13, 20, 30, 60])
+@pytest.mark.parametrize("action", [None, 0, 1, 2])
+def test_many_states_stay_legible(n_states: int, action: int | None) -> None:
+    """Every text is at least 11 pixels high, and the agent larger than its tile."""
+    for state in range(n_states):
+        for previous in (max(state - 1, 0), state, min(state + 1, n_states - 1)):
+            snapshot = Snapshot(
+                state, action, None, 9, -1.0, False, (0.2, 0.3, 0.5), previous
+            )
+            scene = draw(snapshot, n_states)
+            assert_tidy(scene)
+            assert smallest_text(scene) >= 11
+            assert agent(scene).radius >= 0.27 * tiles(scene)[0].width
+    shown = [int(text) for text in texts(draw(RESET, n_states)) if text.isdecimal()]
+    assert {0, n_states - 1} <= set(shown)
+
+
+def test_the_caption_is_shown_until_it_is_changed() -> None:
+    scene = draw(MOVED._replace(caption="episode 2 of 4"))
+    assert "episode 2 of 4" in texts(scene)
+    assert_tidy(scene)
+    assert_tidy(draw(ENDED._replace(caption="after 1,234 episodes of training")))
+
+
 @pytest.mark.parametrize("n_states", [2, 3, 7, 12])
 def test_tiles_lie_side_by_side_and_only_the_last_is_the_goal(n_states: int) -> None:
     row = tiles(draw(RESET, n_states))
@@ -112,7 +137,8 @@ def test_long_action_names_stay_in_their_bubble(name: str) -> None:
         for s in scene.shapes
         if isinstance(s, Rectangle) and s.fill == ACCENT and s.height == 24
     )
-    label = next(s for s in scene.shapes if isinstance(s, Text) and s.text == name)
+    said = f"chose {name} in state 1"
+    label = next(s for s in scene.shapes if isinstance(s, Text) and s.text == said)
     left, _, right, _ = box(label)
     assert bubble.x < left and right < bubble.x + bubble.width
     assert bubble.x > MARGIN  # Above the first tile, yet still on the board.
@@ -144,7 +170,7 @@ def test_a_move_leaves_a_ghost_behind_and_an_arrow_to_the_agent(
     ((tip, _),) = arrow_tips(scene)
     assert min(ghost.x, agent(scene).x) < tip < max(ghost.x, agent(scene).x)
     assert abs(tip - agent(scene).x) < abs(tip - ghost.x)
-    assert NAMES[action] in texts(scene)
+    assert f"chose {NAMES[action]} in state {previous}" in texts(scene)
 
 
 def test_at_a_wall_a_move_and_a_bump_differ_once_the_previous_state_is_known() -> None:
@@ -190,7 +216,7 @@ def test_bars_are_as_long_as_the_probabilities(
 def test_percentages_stand_beside_the_bars() -> None:
     scene = draw(MOVED._replace(action_probabilities=(0.08, 0.0, 0.92)))
     assert {"8%", "0%", "92%"} <= set(texts(scene))
-    assert "Policy: probability of each action in state 1" in texts(scene)
+    assert "Policy in state 1, for the next action" in texts(scene)
     # A probability of 0 has a track and no bar.
     assert len(tracks(scene)) == 3 and len(bars(scene)) == 2
 

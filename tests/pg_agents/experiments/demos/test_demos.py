@@ -16,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from pg_agents.cli.main import main
+from pg_agents.common.extras import install_command
 from pg_agents.experiments import RunConfig, demos, find_recipe
 from pg_agents.experiments.building import (
     make_evaluation_env,
@@ -142,7 +143,7 @@ def test_the_evaluator_without_the_extra_names_its_pip_command(
     )
     result = demos.periodic_evaluator(demo_request, TINY, every=20, n_episodes=2)
     assert result.lines[0].startswith("mean of 2 episodes: ")
-    message = 'no films: a film needs moviepy: pip install "pgtoy[video]"'
+    message = f"no films: a film needs moviepy: {install_command('video')}"
     assert message in result.lines[1]
 
 

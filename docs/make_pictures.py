@@ -1,0 +1,329 @@
+"""Writes the pictures of README and docs into docs/pictures.
+
+    python docs/make_pictures.py [film] [environments] [demos] [reports]
+
+film: the animation of the front page. environments: a frame of each, also with many
+states and arms. demos: their plots. reports: what the commands print, as pictures.
+Without a name, all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from matplotlib import font_manager
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "demos")]
+
+from pg_agents import REINFORCE
+from pg_agents.analysis.curves import running_mean
+from pg_agents.analysis.plots import save_gif
+from pg_agents.callbacks import Recorder, TrainingRecord
+from pg_agents.cli.main import main as pgtoy
+from pg_agents.experiments.pretrained import find_pretrained
+from pg_envs import SequenceEnv
+from pg_envs.rendering import Line, Scene, Shape, Snapshot, Text
+from pg_envs.rendering.canvas import Canvas
+from pg_envs.rendering.sequence import sequence_task
+from pg_envs.rendering.widgets import (
+    ACCENT,
+    BAR,
+    BORDER,
+    INK,
+    MUTED,
+    TRACK,
+    card,
+    compose,
+    horizontal_bar,
+    percentages,
+)
+
+PICTURES = ROOT / "docs/pictures"
+Frame = NDArray[np.uint8]
+
+# The film of the front page --------------------------------------------------------
+
+FILM_FPS = 6
+N_EPISODES = 400
+ACTIONS = ("left", "centre", "right")
+BEST_RETURN = 0.9
+
+
+def film() -> None:
+    """Writes learning.gif: before, during and after the training of one agent."""
+    torch.set_num_threads(1)
+    record = _train()
+    canvas = Canvas("", FILM_FPS)
+
+    def frame(snapshot: Snapshot, episode: int) -> Frame:
+        return canvas.rgb_array(_film_scene(snapshot, record, episode))
+
+    frames: list[Frame] = []
+    policies = record.action_probabilities
+    for snapshot in _steps(iter([policies[0]] * 6), "before training", seed=3):
+        frames += [frame(snapshot, 0)] * 3
+    episodes = np.geomspace(1, N_EPISODES - 1, 48).astype(int).tolist()
+    steps = _steps(iter(policies[episodes]), "training", seed=4)
+    for episode, snapshot in zip(episodes, steps, strict=False):
+        caption = f"training: episode {episode}"
+        frames.append(frame(snapshot._replace(caption=caption), episode))
+    trained = np.eye(3)[policies[-1].argmax(axis=1)]
+    for snapshot in _steps(iter([trained] * 3), "trained", seed=0):
+        frames += [frame(snapshot, N_EPISODES)] * FILM_FPS
+    save_gif(frames, PICTURES / "learning.gif", FILM_FPS)
+
+
+def _train() -> TrainingRecord:
+    model = REINFORCE(
+        "TabularPolicy",
+        gymnasium.make("PGToy-Sequence-v0", observation="index"),
+        gamma=0.9,
+        learning_rate=0.05,
+        seed=1,
+    )
+    recorder = Recorder(np.arange(3))
+    model.learn(100 * N_EPISODES, [recorder, StopTrainingOnMaxEpisodes(N_EPISODES)])
+    return recorder.record
+
+
+def _steps(
+    policies: Iterator[NDArray[np.float64]], caption: str, seed: int
+) -> Iterator[Snapshot]:
+    """Yields a start, and a step by each policy; after an end, a start again."""
+    env, rng = SequenceEnv(observation="index"), np.random.default_rng(seed)
+
+    def start() -> Snapshot:
+        state, _ = env.reset()
+        return Snapshot(int(state), None, None, 0, 0.0, caption=caption)
+
+    yield (now := start())
+    for policy in policies:
+        if now.terminated:
+            yield (now := start())
+            continue
+        row = policy[now.state]
+        # Recorded in single precision, they sum to 1 but for its rounding.
+        action = np.int64(rng.choice(3, p=row / row.sum()))
+        state, reward, terminated, _, _ = env.step(action)
+        now = Snapshot(
+            int(state),
+            int(action),
+            reward,
+            now.step + 1,
+            now.episode_return + reward,
+            terminated,
+            previous_state=now.state,
+            caption=caption,
+        )
+        yield now
+
+
+def _film_scene(snapshot: Snapshot, record: TrainingRecord, episode: int) -> Scene:
+    """Returns the task above, and the policy in every state and the returns below."""
+    # One update, and one recording, an episode; the first precedes them.
+    policy = record.action_probabilities[min(episode, N_EPISODES - 1)]
+    groups = [sequence_task(snapshot, 3, ACTIONS, 0.05, 1.0), card(36, 350, 728, 150)]
+    for state, row in enumerate(policy.tolist()):
+        groups.append(_policy_of(state, row, 56 + 178 * state, snapshot))
+    groups.append(_return_curve(record, episode))
+    return compose(*groups)
+
+
+def _policy_of(
+    state: int, row: Sequence[float], x: float, snapshot: Snapshot
+) -> list[Shape]:
+    is_next = state == snapshot.state and not snapshot.terminated
+    shapes: list[Shape] = [
+        Text(
+            f"policy in state {state}", x, 376, 14, ACCENT if is_next else MUTED, "left"
+        )
+    ]
+    for action, share in enumerate(percentages(row)):
+        y = 406 + 28 * action
+        shapes.append(Text(ACTIONS[action], x, y, 14, INK, "left"))
+        shapes += horizontal_bar(x + 54, y, 62, 13, row[action])
+        shapes.append(Text(share, x + 160, y, 14, INK, "right", 40))
+    return shapes
+
+
+def _return_curve(record: TrainingRecord, episode: int) -> list[Shape]:
+    """Returns the running mean of the episode returns, and a line at the best one."""
+    left, right, top, bottom = 604.0, 744.0, 396.0, 474.0
+    low = -1.0
+
+    def y(value: float) -> float:
+        share = (max(value, low) - low) / (BEST_RETURN - low)
+        return bottom - share * (bottom - top)
+
+    returns = running_mean(record.episode_returns[: max(episode, 1)], 20, 1)[4:]
+    xs = left + (right - left) * np.arange(5, len(returns) + 5) / N_EPISODES
+    points = list(zip(xs.tolist(), map(y, returns.tolist()), strict=True))
+    shapes: list[Shape] = [
+        Text("return, mean of 20", left - 16, 376, 14, MUTED, "left"),
+        Line((left, y(BEST_RETURN)), (right, y(BEST_RETURN)), TRACK, 2),
+        Line((left, y(low)), (right, y(low)), BORDER, 1.5),
+        Text("0.9", left - 4, y(BEST_RETURN), 12, MUTED, "right"),
+        Text("-1", left - 4, y(low), 12, MUTED, "right"),
+        Text(f"{N_EPISODES} episodes", right, bottom + 13, 12, MUTED, "right"),
+    ]
+    shapes += [Line(a, b, BAR, 2.5) for a, b in pairwise(points)]
+    return shapes
+
+
+# Frames of the environments --------------------------------------------------------
+
+
+def environments() -> None:
+    """Writes a frame of each environment, also with many states and arms."""
+    arms = tuple(np.linspace(-1, 1, 12).round(2).tolist())
+    sequence, bandit = "PGToy-Sequence-v0", "PGToy-Bandit-v0"
+    learnt = [[0.06, 0.12, 0.82], [0.09, 0.2, 0.71], [0.05, 0.83, 0.12]]
+    _frame("sequence", sequence, [2, 2], learnt)
+    _frame("sequence-end", sequence, [2, 2, 1], learnt)
+    _frame("sequence-30-states", sequence, [2] * 13, [0.1, 0.2, 0.7], n_states=30)
+    _frame("bandit", bandit, [0], [0.72, 0.11, 0.17])
+    policy = np.exp(3 * np.array(arms)) / np.exp(3 * np.array(arms)).sum()
+    noisy = {"arm_rewards": arms, "reward_noise": "gaussian"}
+    _frame("bandit-12-arms", bandit, [9], policy, **noisy)
+    arms = tuple(np.linspace(-1, 1, 30).round(2).tolist())
+    _frame("bandit-30-arms", bandit, [4], np.full(30, 1 / 30), arm_rewards=arms)
+    for name, theme in (("", "original"), ("-helicopter", "helicopter")):
+        _frame(f"pixelcopter{name}", "PGToy-Pixelcopter-v0", _flight(60), theme=theme)
+
+
+def _frame(
+    name: str,
+    env_id: str,
+    actions: Sequence[int],
+    policy: Any = None,  # noqa: ANN401
+    **arguments: Any,
+) -> None:
+    env = gymnasium.make(env_id, render_mode="rgb_array", **arguments)
+    inner: Any = env.unwrapped
+    if policy is not None:
+        inner.set_action_probabilities(policy)
+    env.reset(seed=0)
+    for action in actions:
+        env.step(action)
+    picture: Any = env.render()
+    _save(Image.fromarray(picture), name)
+
+
+def _flight(n_steps: int) -> list[int]:
+    """Returns the actions of the trained pilot."""
+    run = find_pretrained("pixelcopter-mc")
+    assert run is not None, "its weights come with the package"
+    model = run.load_model()
+    env = gymnasium.make("PGToy-Pixelcopter-v0")
+    obs, _ = env.reset(seed=0)
+    actions = []
+    for _ in range(n_steps):
+        action, _ = model.predict(obs, deterministic=True)
+        actions.append(int(action))
+        obs, *_ = env.step(action)
+    return actions
+
+
+# Plots of the demos ----------------------------------------------------------------
+
+DEMOS = {"sequence": [], "bandit": [], "interchange": ["--runs", "3"]}
+
+
+def demos() -> None:
+    """Writes the plots of each demo."""
+    for name, options in DEMOS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, f"demos/{name}.py", "--render", "none"]
+            subprocess.run([*command, "--out", folder, *options], cwd=ROOT, check=True)
+            for path in sorted(Path(folder).glob("*.png")):
+                _save(Image.open(path), f"demo-{name}-{path.stem}")
+
+
+# What the commands print -----------------------------------------------------------
+
+REPORTS = {
+    "help": [],
+    "recipes": ["recipes"],
+    "check": ["check", "demos/pitfalls.py:next_state"],
+    "check-right": ["check", "demos/pitfalls.py:right"],
+}
+
+
+def reports() -> None:
+    """Writes what the commands print, as a terminal of 100 columns shows it."""
+    for name, arguments in REPORTS.items():
+        _terminal(name, arguments, ROOT)
+    with tempfile.TemporaryDirectory() as folder:
+        for variant in ("baseline", "gamma", "network"):
+            train = ["run", "sequence-explore", "--variant", variant]
+            _run([*train, "--seeds", "3"], Path(folder))
+        _terminal("compare", ["compare", "runs", "--window", "20"], Path(folder))
+
+
+def _terminal(name: str, arguments: Sequence[str], folder: Path) -> None:
+    text = f"$ pgtoy {' '.join(arguments)}\n{_run(arguments, folder)}"
+    lines = text.rstrip().splitlines()
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans Mono"), 15)
+    width = max(100, *map(len, lines))
+    picture = Image.new("RGB", (9 * width + 32, 20 * len(lines) + 28), (24, 28, 36))
+    draw = ImageDraw.Draw(picture)
+    for row, line in enumerate(lines):
+        colour = (130, 220, 140) if row == 0 else (226, 229, 236)
+        draw.text((16, 14 + 20 * row), line, colour, font)
+    _save(picture, f"terminal-{name}")
+
+
+def _run(arguments: Sequence[str], folder: Path) -> str:
+    """Returns what `pgtoy` prints in a folder."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.chdir(folder):
+        pgtoy(arguments)
+    return printed.getvalue()
+
+
+def _save(picture: Image.Image, name: str) -> None:
+    path = PICTURES / f"{name}.png"
+    picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
+    print(path.relative_to(ROOT))
+
+
+PARTS = {
+    "film": film,
+    "environments": environments,
+    "demos": demos,
+    "reports": reports,
+}
+
+
+def main() -> None:
+    """Writes the pictures that are asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", nargs="*", choices=[*PARTS, []], default=[])
+    chosen = parser.parse_args().part or list(PARTS)
+    PICTURES.mkdir(exist_ok=True)
+    for part in chosen:
+        PARTS[part]()
+
+
+if __name__ == "__main__":
+    main()
