@@ -623,9 +623,11 @@ class _Search:
         frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
         gammas = [float(g) for g in self.gammas[:7]]
         kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
-        kinds = [fit_constants, fit_factors]
+        kinds = [fit_factors]
         if mistakes:
-            kinds = [fit_probabilities, fit_resampled]
+            # Constants come after the mistakes that are constants of an update, such as
+            # the mean of its values.
+            kinds = [fit_constants, fit_probabilities, fit_resampled]
         tried = [(kind, f) for f in usual(frame, gammas, False) for kind in kinds]
         if self.traits.critic:
             tried += [
