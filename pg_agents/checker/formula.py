@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,7 +263,7 @@ class Frame:
 
         scored = [w.scored[order] for w, (_, order) in zip(picks, parts, strict=True)]
 
-        def column(name: str, score: bool = False) -> NDArray[np.generic]:
+        def column(name: str, score: bool = False) -> NDArray[Any]:
             """Returns a column of the rows, or of the rows whose scores they weight."""
             chosen = scored if score else [rows for rows, _ in parts]
             return np.concatenate(
@@ -279,7 +280,7 @@ class Frame:
         shift = self.offset[record]
         self.scored_state = column("state", score=True).astype(np.int64)
         self.scored_next = column("next_state", score=True).astype(np.int64)
-        self.action = column("action", score=True)
+        self.action: NDArray[Any] = column("action", score=True)
         self.local_state = column("state").astype(np.int64)
         self.state = self.local_state + shift
         self.local_next = column("next_state").astype(np.int64)
@@ -312,7 +313,7 @@ class Frame:
         self.finished = ended[self.episode]
         near = [_neighbours(r.transitions) for r in records]
 
-        def neighbour(i: int) -> NDArray[np.generic]:
+        def neighbour(i: int) -> NDArray[Any]:
             return np.concatenate(
                 [near[w.record][i][k] for w, (k, _) in zip(picks, parts, strict=True)]
             )
@@ -411,7 +412,8 @@ class Frame:
         ends = (self.done & self.last_in_episode).astype(np.float64)
         counts = self.by_update.sums(ends[None])[0][self.update]
         started = self.by_update.sums(self.first_in_episode[None].astype(np.float64))
-        return np.where(counts > 0, counts, started[0][self.update])
+        number: Array = np.where(counts > 0, counts, started[0][self.update])
+        return number
 
     @cached_property
     def n_parts(self) -> Array:
@@ -597,7 +599,7 @@ def continues(frame: Frame, kind: str) -> Array:
         return np.ones(len(frame))
     if kind == "terminated":
         return 1.0 - frame.terminated
-    going = 1.0 - frame.done.astype(np.float64)
+    going: Array = 1.0 - frame.done.astype(np.float64)
     if kind == "both":
         return going
     # Off by one: the flag of the next step, or of the one before. Where there is none,
@@ -610,7 +612,8 @@ def continues(frame: Frame, kind: str) -> Array:
         "previous_zero": np.ones(len(frame)),
         "rolled": going[frame.follow(along or "chain").last],
     }[kind]
-    return np.where(there, sequences.shift(going[None])[0], missing)
+    mask: Array = np.where(there, sequences.shift(going[None])[0], missing)
+    return mask
 
 
 def _along(kind: str) -> str:
@@ -751,7 +754,8 @@ def subtracted(frame: Frame, x: Array, formula: Formula, gammas: Array) -> Array
     if kind == "value":
         return x - frame.value
     if kind == "next_value":
-        return x - frame.next_value * ~frame.done
+        rest: Array = x - frame.next_value * ~frame.done
+        return rest
     if kind == "value_mean":
         return x - frame.by_update.mean(frame.value[None])
     if kind == "credit_mean":
@@ -760,7 +764,8 @@ def subtracted(frame: Frame, x: Array, formula: Formula, gammas: Array) -> Array
     if kind == "action_value":
         # One reward and the value of the next state.
         following = frame.next_value * ~frame.terminated
-        return x - (frame.reward + gammas[:, None] * following)
+        beyond: Array = x - (frame.reward + gammas[:, None] * following)
+        return beyond
     if kind == "product_of_sums":
         return frame.by_update.sums(x)[:, frame.update]
     if kind == "product_of_discounted_sums":
@@ -810,18 +815,21 @@ def scaled(frame: Frame, x: Array, formula: Formula) -> Array:
         "time_step": frame.by_time,
     }[kind]
     if kind == "deviation":
-        return x / np.maximum(groups.deviation(x, formula.ddof), _TINY)
+        spread: Array = np.maximum(groups.deviation(x, formula.ddof), _TINY)
+        divided: Array = x / spread
+        return divided
     return _standardized(groups, x, formula.ddof)
 
 
 def multiplier(frame: Frame, formula: Formula, gamma: float) -> Array:
     """Returns the factors of each row that do not depend on rewards, `[K]`."""
-    return (
+    factor: Array = (
         discounts(frame, formula.discount, gamma)
         * reductions(frame, formula.reduction)
         * included(frame, formula.steps)
         * frame.times
     )
+    return factor
 
 
 def discounts(frame: Frame, kind: str, gamma: float) -> Array:
@@ -840,7 +848,8 @@ def discounts(frame: Frame, kind: str, gamma: float) -> Array:
     else:
         time = frame.time.astype(np.float64)
     if kind == "task_gamma_t":
-        return np.power(frame.task_gamma, time)
+        of_task: Array = np.power(frame.task_gamma, time)
+        return of_task
     discount: Array = np.power(gamma, 2 * time if kind == "gamma_2t" else time)
     return discount
 
@@ -884,13 +893,13 @@ def included(frame: Frame, kind: str) -> Array:
         == frame.chain[np.flatnonzero(_changes(frame.update))][frame.update],
     }.get(kind)
     if chosen is not None:
-        return chosen.astype(np.float64)
+        return _numbers(chosen)
     if kind in ("last_episode", "first_episode"):
         edge = np.maximum if kind == "last_episode" else np.minimum
         start = -1 if kind == "last_episode" else len(frame)
         extreme = np.full(len(frame.picks), start)
         edge.at(extreme, frame.update, frame.episode)
-        return (frame.episode == extreme[frame.update]).astype(np.float64)
+        return _numbers(frame.episode == extreme[frame.update])
     # The first n episodes to finish, in parallel environments.
     n = int(kind.removeprefix("first_finished_"))
     last = np.flatnonzero(frame.last_in_episode)
@@ -902,7 +911,12 @@ def included(frame: Frame, kind: str) -> Array:
     )
     used = np.zeros(len(last), dtype=bool)
     used[frame.episode[last][order]] = rank < n
-    return used[frame.episode].astype(np.float64)
+    return _numbers(used[frame.episode])
+
+
+def _numbers(mask: BoolArray) -> Array:
+    numbers: Array = mask.astype(np.float64)
+    return numbers
 
 
 # Scores
@@ -945,11 +959,11 @@ def predicted(frame: Frame, weights: Array, score: str) -> Array:
         cell = (frame.update[rows] * n_states + state) * n_actions
         cell = cell + frame.action[rows].astype(np.int64)
         size = len(frame.picks) * n_states * n_actions
-        sums = np.bincount(cell, weights[rows], size)
+        cells = np.bincount(cell, weights[rows], size)
         name = "log_prob" if score == "next_state" else score
         outputs = -np.einsum(
             "usa,sao->uso",
-            sums.reshape(-1, n_states, n_actions),
+            cells.reshape(-1, n_states, n_actions),
             score_table(record, name),
         ).reshape(len(frame.picks), -1)
         result[:, : outputs.shape[1]] += projected(outputs, record)

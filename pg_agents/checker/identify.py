@@ -8,6 +8,7 @@ usual values, and verifies what fits on many updates of all tasks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -56,6 +57,11 @@ _SCREEN_ROWS = 120
 _VERIFY_ROWS = 4_000
 _UNKNOWNS_ROWS = 600
 _MIN_NUMBERS = 20
+# Updates at the start of later records that are left out.
+_N_SKIPPED = 2
+# CPU seconds after which the search for a formula is given up. Formulas that have been
+# found so far took at most 3.
+_MAX_SECONDS = 4.0
 _MAX_PROJECTIONS = 48
 _GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
 _LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
@@ -236,7 +242,8 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
         ends = ["both"]
     sums = ["to_go", "episode", "from_start", "forward", "cumulative"]
     if traits.one_step:
-        sums = ["to_go"]
+        # A sum over one step of an episode is its reward.
+        sums = [] if traits.unfinished else ["to_go"]
     for reward in rewards:
         for order in orders:
             for credit in sums:
@@ -540,7 +547,9 @@ class Screen:
         along = x @ self._y
         norms = np.einsum("np,np->n", x, x)
         explained = along**2 / np.maximum(norms, 1e-300)
-        return np.sqrt(np.maximum(1.0 - explained / max(self._norm, 1e-300), 0.0))
+        left = np.maximum(1.0 - explained / max(self._norm, 1e-300), 0.0)
+        residual: Array = np.sqrt(left)
+        return residual
 
 
 def _orthonormal(matrix: Array) -> Array:
@@ -569,6 +578,7 @@ class _Search:
         self.fits: list[Fit] = []
         self.best: Fit | None = None
         self._seen: set[Formula] = set()
+        self._end = time.process_time() + _MAX_SECONDS
 
     def run(self) -> Identification:
         """Searches level by level."""
@@ -585,7 +595,8 @@ class _Search:
             elif self.known_gamma:
                 self.gammas = self.own_gammas
             self._search(kinds, mistakes, refine)
-            if self.fits and self._fewest() <= mistakes:
+            # A wrong sign or gamma is a mistake that the fit itself shows.
+            if self.fits and self._fewest() <= 1:
                 break
             if not self.fits and not refine:
                 self._unknowns(mistakes)
@@ -610,7 +621,7 @@ class _Search:
     def _unknowns(self, mistakes: int) -> None:
         """Tries formulas with unknown numbers, on one record and then on all."""
         frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
-        gammas = self.gammas if self.known_gamma else self.gammas[:5]
+        gammas = [float(g) for g in self.gammas[:7]]
         kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
         kinds = [fit_constants, fit_factors]
         if mistakes:
@@ -624,9 +635,11 @@ class _Search:
             ]
         if not mistakes:
             tried += [(fit_values, f) for f in usual(frame, gammas, False)]
-            if self.known_gamma or not self.traits.critic:
-                tried += [(fit_values, f) for f in usual(frame, gammas, True)]
+            # Also with a known critic: rewards may be scaled, and values not.
+            tried += [(fit_values, f) for f in usual(frame, gammas, True)]
         for kind, formula in tried:
+            if self._is_over():
+                return
             fit = kind(frame, formula)
             if fit is None or fit.residual > _SCREEN_RESIDUAL:
                 continue
@@ -722,9 +735,13 @@ class _Search:
         size = max(1, _CHUNK // (len(frame) * len(self.gammas)))
         limit = _NEAR if refine else _SCREEN_RESIDUAL
         for start in range(0, len(shapes), size):
+            if self._is_over():
+                break
             chunk = shapes[start : start + size]
             stack = self._stack(frame, chunk)
             for factor in factors:
+                if self._is_over():
+                    break
                 residual = self._residuals(screen, stack, factor, vectors)
                 for i, g in np.argwhere(residual < limit):
                     formula = replace(
@@ -742,6 +759,10 @@ class _Search:
         if refine and not hits and not self.fits:
             hits = self._refined(screen, found)
         self._verify_all(data, hits)
+
+    def _is_over(self) -> bool:
+        """Whether the time for the search is used up."""
+        return time.process_time() > self._end
 
     def _verify_all(self, data: str, hits: list[Formula]) -> None:
         """Verifies formulas on some updates of all records, then on many."""
@@ -796,7 +817,7 @@ class _Search:
     ) -> list[Formula]:
         """Refines gamma and lambda of the best formulas."""
         hits = []
-        seen = set()
+        seen: set[Formula] = set()
         for _, formula in found:
             shape = replace(formula, gamma=0.0, lam=0.0)
             if shape in seen or len(seen) >= _MAX_REFINED:
@@ -850,6 +871,10 @@ class _Search:
         parts = self._parts(first)
         parts += self._value_parts(first)
         mistakes = {p.key for p in parts if p.kind in ("mistake", "no gradient")}
+        if len(mistakes - _OF_VALUES) > _MAX_MISTAKES:
+            # Many mistakes together explain anything.
+            self.fits = []
+            return self._result()
         ties: list[tuple[Part, ...]] = []
         for fit in good[1:]:
             others = self._parts(fit)
@@ -907,6 +932,7 @@ _NO_CENTRING: dict[str, Any] = {
 }
 _MAX_SCREENED = 150
 _MAX_VERIFIED = 24
+_MAX_MISTAKES = 2
 _MAX_REFINED = 12
 
 
@@ -969,15 +995,20 @@ def _some(record: Record, all_windows: list[Window], rows: int) -> list[Window]:
 
     There are more if they have too few independent numbers together.
     """
+    # Later records may begin within a window.
+    n_skipped = _N_SKIPPED if len(all_windows) >= 10 * _N_SKIPPED else 0
     usable = [
         w
         for w in all_windows
-        if len(w.index) and np.isfinite(record.updates[w.update].outputs).all()
+        if len(w.index)
+        and np.isfinite(record.updates[w.update].outputs).all()
+        and (w.record == 0 or w.update >= n_skipped)
     ]
     # Long windows, such as those of a memory that grows, only if there are no others.
     sizes = [len(w.index) for w in usable]
     limit = max(rows, min(sizes, default=0))
-    per_state = max(record.policy.shape[1] - 1, 1)
+    # Scores of logits sum to 0.
+    per_state = record.policy.shape[1] - int(record.family == "categorical")
     chosen, n_rows, n_numbers = [], 0, 0
     for i in np.random.default_rng(0).permutation(len(usable)):
         if sizes[i] > limit:

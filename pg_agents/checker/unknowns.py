@@ -39,7 +39,7 @@ _MIN_SHARE = 0.02
 # Independent numbers, more than unknowns, without which a fit of constants or factors
 # says nothing.
 _MIN_FREE = 24
-_LAMBDAS = (0.95, 0.9, 0.97, 0.98)
+_LAMBDAS = (0.95, 0.9)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def usual(frame: Frame, gammas: Sequence[float], critic: bool) -> Iterator[Formu
         reductions_.append("episodes")
     for gamma in gammas:
         for credit in credits_:
-            for discount in ("none", "gamma_t") if gamma < 1.0 else ("none",):
+            for discount in ("none", "gamma_t")[: 1 + (gamma < 1.0 and not critic)]:
                 for reduction in reductions_ if several else ("sum",):
                     yield replace(
                         credit, gamma=gamma, discount=discount, reduction=reduction
@@ -95,7 +95,8 @@ def usual(frame: Frame, gammas: Sequence[float], critic: bool) -> Iterator[Formu
 def _weights(frame: Frame, formula: Formula) -> Array:
     gammas, lams = np.array([formula.gamma]), np.array([formula.lam])
     advantage = advantages(frame, formula, gammas, lams)[0]
-    return advantage * multiplier(frame, formula, formula.gamma)
+    weights: Array = advantage * multiplier(frame, formula, formula.gamma)
+    return weights
 
 
 def _residual(frame: Frame, rest: Array) -> float:

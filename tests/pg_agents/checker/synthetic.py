@@ -1,13 +1,14 @@
 """Records of losses that are written out in torch, for tests of identification.
 
-Nothing here uses the checker's formulas: losses are loops over the steps of a window, as
-training scripts have them, and gradients are those of autograd.
+Nothing here uses the checker's formulas: losses are loops over the steps of a window,
+as training scripts have them, and gradients are those of autograd.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,6 +85,17 @@ class Steps:
         return torch.tensor(returns, dtype=torch.float64)
 
 
+_COLUMNS = (
+    "state",
+    "action",
+    "reward",
+    "next_state",
+    "terminated",
+    "truncated",
+    "env",
+    "episode",
+    "time",
+)
 Loss = Callable[[Steps], Tensor]
 
 
@@ -178,8 +190,9 @@ def _update(
 ) -> Update:
     table = torch.tensor(logits, dtype=dtype, requires_grad=True)
     critic = torch.tensor(values, dtype=dtype, requires_grad=True)
-    window = [list(column) for column in zip(*rows[first:], strict=True)]
-    steps = Steps(*window, table, critic, task, carried)
+    window: list[Any] = [list(column) for column in zip(*rows[first:], strict=True)]
+    columns: dict[str, Any] = dict(zip(_COLUMNS, window, strict=True))
+    steps = Steps(**columns, logits=table, values=critic, task=task, carried=carried)
     loss(steps).backward()
     zero = torch.zeros_like
     outputs = (zero(table) if table.grad is None else table.grad).double().numpy()

@@ -349,10 +349,10 @@ def test_the_same_seed_gives_the_same_report() -> None:
     def strip(report: GradientReport) -> dict[str, Any]:
         return {k: v for k, v in report.to_dict().items() if k != "seconds"}
 
-    for loss in (LOSSES["leave-one-out"], pitfalls.action_resampled):
-        one = quick(loss, seed=3)
-        assert strip(one) == strip(quick(loss, seed=3))
-        assert one.tasks[0].length != quick(loss, seed=4).tasks[0].length
+    loss = LOSSES["leave-one-out"]
+    one = quick(loss, seed=3)
+    assert strip(one) == strip(quick(loss, seed=3))
+    assert one.tasks[0].length != quick(loss, seed=4).tasks[0].length
 
 
 def test_global_random_states_are_preserved() -> None:

@@ -1,0 +1,231 @@
+"""Formulas are identified from gradients of losses that are written out in torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pg_agents.checker.identify import MAX_RESIDUAL, identify
+from pg_agents.checker.record import Record
+from tests.pg_agents.checker.synthetic import GAMMA, Loss, Steps, record, tasks
+from tests.pg_agents.checker.test_formula import (
+    EPISODES,
+    gae,
+    gamma_t,
+    weighted,
+)
+
+
+def episodes(loss: Loss, **options: object) -> list[Record]:
+    return [record(loss, task, **options) for task in tasks()]  # type: ignore[arg-type]
+
+
+def windows(loss: Loss) -> list[Record]:
+    return [
+        record(loss, task, episodes=None, steps=8, n_envs=2, n_updates=30)
+        for task in tasks()
+    ]
+
+
+def right(steps: Steps) -> Tensor:
+    return weighted(gamma_t(steps) * steps.to_go(), steps) / len(steps.parts())
+
+
+def entropy(steps: Steps) -> Tensor:
+    log_p = torch.log_softmax(steps.logits, dim=-1)[steps.state]
+    return -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def keys(records: list[Record], **options: bool) -> list[str]:
+    found = identify(records, **options)
+    assert found.formula is not None
+    assert found.residual < MAX_RESIDUAL
+    assert not found.ties
+    return sorted(part.key for part in found.parts)
+
+
+def test_the_exact_gradient_has_no_parts_and_a_factor_of_one() -> None:
+    found = identify(episodes(right))
+    assert found.named
+    assert found.parts == ()
+    assert found.factor == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("mean in episodes", "mean_in_episode"),
+        ("not reset", "return_across_episodes"),
+        ("off by one", "off_by_one"),
+        ("all pairs", "all_pairs"),
+        ("double softmax", "double_softmax"),
+        pytest.param("own mean", "episode_mean_baseline", marks=pytest.mark.slow),
+        pytest.param("reversed", "returns_reversed", marks=pytest.mark.slow),
+        pytest.param("immediate", "immediate_reward", marks=pytest.mark.slow),
+        pytest.param("rounded", "rounded", marks=pytest.mark.slow),
+        pytest.param("probability", "probability", marks=pytest.mark.slow),
+        pytest.param("next state", "next_state", marks=pytest.mark.slow),
+        pytest.param("logit", "logit", marks=pytest.mark.slow),
+        pytest.param("clamped", "clamped_probability", marks=pytest.mark.slow),
+        pytest.param("[B] - [B, 1]", "broadcast_advantage", marks=pytest.mark.slow),
+        pytest.param(
+            "softmax over the batch", "softmax_over_batch", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "mask of the step before", "done_mask_shifted", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_mistakes_are_named(name: str, key: str) -> None:
+    found = identify(episodes(EPISODES[name][0]))
+    assert found.named
+    assert [part.key for part in found.mistakes] == [key]
+
+
+def test_a_wrong_sign_is_named() -> None:
+    assert keys(episodes(lambda s: -right(s))) == ["sign_flipped"]
+
+
+def test_rounding_in_float32_is_no_obstacle() -> None:
+    assert keys(episodes(right, dtype=torch.float32)) == []
+
+
+def test_gae_with_entropy_bonus_recovers_its_coefficients() -> None:
+    def loss(steps: Steps) -> Tensor:
+        actor = weighted(gae(steps, 0.93), steps) / len(steps)
+        return actor - 0.02 * entropy(steps).mean()
+
+    found = identify(windows(loss), known_gamma=False)
+    assert found.named
+    assert found.formula is not None
+    assert found.formula.gamma == pytest.approx(GAMMA, abs=1e-4)
+    assert found.formula.lam == pytest.approx(0.93, abs=1e-4)
+    assert found.factor == pytest.approx(1.0, abs=1e-4)
+    assert "entropy_bonus" in [part.key for part in found.departures]
+    assert not found.mistakes
+
+
+def test_a_gamma_that_is_not_the_tasks_is_a_mistake_if_it_was_told() -> None:
+    records = episodes(lambda s: weighted(gamma_t(s) * s.to_go(1.0), s))
+    assert keys(records) == ["other_gamma"]
+
+
+def test_a_leak_of_the_advantage_into_the_value_is_named() -> None:
+    def actor(steps: Steps, value: Tensor) -> Tensor:
+        critic = ((steps.to_go() - steps.v) ** 2).mean()
+        return weighted(steps.to_go() - value, steps) / len(steps) + 0.5 * critic
+
+    detached = identify(episodes(lambda s: actor(s, s.v.detach())))
+    assert not detached.mistakes
+    leaking = identify(episodes(lambda s: actor(s, s.v)))
+    assert [part.key for part in leaking.mistakes] == ["value_not_detached"]
+
+
+def test_a_target_that_is_not_detached_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        going = ~torch.tensor(steps.done)
+        after = steps.values[steps.next_state] * going
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        delta = reward + GAMMA * after - steps.v
+        return weighted(delta.detach(), steps) + (delta**2).sum()
+
+    found = identify(windows(loss))
+    assert [part.key for part in found.mistakes] == ["next_value_not_detached"]
+
+
+def test_a_critic_that_is_not_recorded_is_fitted() -> None:
+    def loss(steps: Steps) -> Tensor:
+        going = ~torch.tensor(steps.done)
+        after = steps.values.detach()[steps.next_state] * going
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        return weighted(reward + GAMMA * after - steps.v.detach(), steps)
+
+    records = windows(loss)
+    values = [r.values for r in records]
+    hidden = [Record(r.task, r.policy, None, r.transitions, r.updates) for r in records]
+    found = identify(hidden)
+    assert [part.key for part in found.departures] == [
+        "gamma_dropped",
+        "learned_critic",
+    ]
+    assert found.values is not None
+    for fitted, value in zip(found.values, values, strict=True):
+        seen = np.abs(fitted) > 1e-12
+        assert np.allclose(fitted[seen], np.asarray(value)[seen], atol=1e-6)
+
+
+def remembered(steps: Steps) -> tuple[Tensor, int]:
+    """Returns the loss of all steps since the start, summed, and their number."""
+    memory = steps.carried.setdefault("memory", [])
+    assert isinstance(memory, list)
+    memory += zip(steps.state, steps.action, steps.to_go().tolist(), strict=True)
+    state, action, returns = (list(x) for x in zip(*memory, strict=True))
+    log_probs = torch.log_softmax(steps.logits, dim=-1)[state, action]
+    return -(torch.tensor(returns, dtype=torch.float64) * log_probs).sum(), len(state)
+
+
+def test_a_memory_that_is_not_cleared_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        total, n_steps = remembered(steps)
+        return total / n_steps
+
+    assert "replay" in keys(episodes(loss, episodes=1))
+
+
+def test_what_cannot_be_told_apart_is_a_tie() -> None:
+    # With a sum, a memory that grows and gradients that add up are the same.
+    found = identify(episodes(lambda s: remembered(s)[0], episodes=1))
+    assert not found.named
+    named = {part.key for parts in (found.mistakes, *found.ties) for part in parts}
+    assert {"replay", "gradients_not_zeroed"} <= named
+
+
+def test_actions_drawn_again_are_named() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def loss(steps: Steps) -> Tensor:
+        probs = torch.softmax(steps.logits.detach(), dim=-1)[steps.state]
+        again = torch.multinomial(probs, 1, generator=generator)[:, 0]
+        log_probs = torch.log_softmax(steps.logits, dim=-1)[steps.state, again]
+        return -(steps.to_go() * log_probs).sum()
+
+    found = identify(episodes(loss, episodes=1, n_updates=80))
+    assert [part.kind for part in found.mistakes] == ["no gradient"]
+    assert [part.key for part in found.mistakes] == ["action_resampled"]
+
+
+def test_without_values_a_gradient_that_needs_none_has_no_critic() -> None:
+    records = [
+        Record(r.task, r.policy, None, r.transitions, r.updates)
+        for r in episodes(right)
+    ]
+    assert keys(records) == []
+
+
+@pytest.mark.slow
+def test_what_no_formula_describes_is_not_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        return weighted(torch.sin(3.0 * steps.to_go()) + reward**3, steps)
+
+    found = identify(episodes(loss))
+    assert found.formula is None
+    assert found.parts == ()
+
+
+@pytest.mark.slow
+def test_noise_above_rounding_is_not_named() -> None:
+    # 1e-3 of the norm is ten times what a name allows.
+    assert identify(episodes(right, noise=1e-3)).formula is None
+
+
+def test_updates_that_are_not_finite_are_left_out() -> None:
+    records = []
+    for r in episodes(right):
+        bad = r.updates[3]
+        nan = type(bad)(bad.first, bad.last, np.full_like(bad.outputs, np.nan))
+        updates = (*r.updates[:3], nan, *r.updates[4:])
+        records.append(Record(r.task, r.policy, r.values, r.transitions, updates))
+    assert keys(records) == []
