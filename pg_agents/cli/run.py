@@ -137,8 +137,7 @@ def _recipes(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from pg_agents.experiments.pretrained import find_pretrained
-    from pg_agents.experiments.recipes import run_seconds
+    from pg_agents.experiments.recipes import has_weights, run_seconds
 
     seconds = run_seconds()
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -159,7 +158,7 @@ def _recipes(options: argparse.Namespace) -> int:
         table.add_row(
             f"  {recipe.name}",
             _duration(seconds[name]) if name in seconds else "",
-            "yes" if find_pretrained(recipe.name) is not None else "",
+            "yes" if has_weights(recipe.name) else "",
             recipe.title + variants,
         )
     width = min(_MAX_WIDTH, Console().width) if sys.stdout.isatty() else _MAX_WIDTH
