@@ -20,6 +20,7 @@ from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig, require_extr
 if TYPE_CHECKING:
     from pg_agents.experiments.folder import RunFolder
     from pg_agents.experiments.seeds import AnyExecutor
+    from pg_agents.live.view import LiveView
 
 INTERRUPTED = 130
 _RUN_EPILOG = """\
@@ -29,6 +30,7 @@ examples:
   pgtoy run cartpole-policy-network --seed 0 --episodes 50 --out runs/short
   pgtoy run compare-networks --variant all --seeds 5
   pgtoy run known-values
+  pgtoy run sequence-reinforce --live --live-speed 20
 
 An interrupted run is resumed, a finished one is left as it is. --set takes any setting
 (n_envs=8, evaluation.n_episodes=10, policy_kwargs.net_arch=[64]) or argument of the
@@ -62,6 +64,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401
     where.add_argument("--jobs", type=int, help="processes (one a core)")
     where.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler")
     add_settings_options(run)
+    add_live_options(run)
     run.set_defaults(run=_run)
     for name, description, n_episodes, handler in (
         ("watch", "watch a trained run in a window", 5, _watch),
@@ -89,6 +92,57 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_ROOT,
         help="folder of all runs (%(default)s)",
     )
+
+
+def add_live_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the live view."""
+    group = parser.add_argument_group("live view")
+    group.add_argument(
+        "--live",
+        action="store_true",
+        help="show the training in a window, or film it where there is no screen; runs "
+        "one seed after the other",
+    )
+    group.add_argument(
+        "--live-film",
+        type=Path,
+        metavar="FILE.gif|mp4",
+        help="write the frames to a file instead of a window",
+    )
+    group.add_argument(
+        "--live-speed",
+        type=float,
+        metavar="N",
+        help="updates per second at first (no limit); keys change it",
+    )
+    group.add_argument(
+        "--live-theme", choices=("light", "dark"), default="light", help="%(default)s"
+    )
+
+
+@contextmanager
+def live_view(options: argparse.Namespace) -> Iterator[LiveView | None]:
+    """Yields the view that the options ask for; None for none.
+
+    At the end it waits until the user has closed the window, or writes the film.
+    """
+    asks = options.live_film is not None or options.live_speed is not None
+    if not options.live and not asks:
+        yield None
+        return
+    from pg_agents.live.view import LiveView
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    with LiveView(
+        film=options.live_film,
+        theme=options.live_theme,
+        updates_per_second=options.live_speed,
+        pictures=options.out,
+    ) as view:
+        yield view
+        if view.is_open and view.film is None:
+            print("the training has ended: close the window to go on")
+        view.wait()
 
 
 def add_settings_options(parser: argparse.ArgumentParser) -> None:
@@ -161,10 +215,11 @@ def _run(options: argparse.Namespace) -> int:
         return _run_demo(recipe, options)
     all_variants = options.variant == "all"
     status = 0
-    for variant in list(recipe.variants) if all_variants else [options.variant]:
-        status = max(status, _train(recipe, variant, options))
-        if status == INTERRUPTED:
-            break
+    with live_view(options) as view:
+        for variant in list(recipe.variants) if all_variants else [options.variant]:
+            status = max(status, _train(recipe, variant, options, view))
+            if status == INTERRUPTED:
+                break
     return status
 
 
@@ -177,12 +232,20 @@ def _run_demo(recipe: Recipe, options: argparse.Namespace) -> int:
                 f"recipe {recipe.name} is a demo: it takes --seed and --out, got "
                 f"--{name}"
             )
-    record = run_demo(recipe, options.out, options.seed or 0)
+    with live_view(options) as view:
+        record = run_demo(recipe, options.out, options.seed or 0, view)
+        if view is not None and not view.is_open:
+            print(f"{recipe.name} has trained nothing: there was nothing to show live")
     print("\n".join(record.lines))
     return 1 if record.passed is False else 0
 
 
-def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> int:
+def _train(
+    recipe: Recipe,
+    variant: str | None,
+    options: argparse.Namespace,
+    view: LiveView | None,
+) -> int:
     from pg_agents.common.files import check_folder
     from pg_agents.experiments.building import check_buildable
     from pg_agents.experiments.results import summary_text
@@ -204,6 +267,7 @@ def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> 
                 executor,
                 jobs=options.jobs,
                 on_progress=bar.show,
+                view=view,
             )
     except KeyboardInterrupt:
         print("pgtoy: interrupted; the same command goes on", file=sys.stderr)

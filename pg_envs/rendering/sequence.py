@@ -43,6 +43,7 @@ LEFT, CENTRE, RIGHT = range(3)
 _BOARD_TOP, _BOARD_HEIGHT = 116.0, 216.0
 _PANEL_TOP, _PANEL_HEIGHT = 350.0, 134.0
 _ROW_Y = 230.0  # Middle of the row of tiles.
+_NUMBERED_INSIDE = 40.0  # Least side of a tile with its number inside.
 
 
 def sequence_scene(
@@ -114,27 +115,25 @@ def _tiles(n_states: int, centre_name: str, goal_reward: float) -> list[Shape]:
     side, _ = _tile_size(n_states)
     top = _ROW_Y - side / 2
     radius = 0.14 * side
+    # The numbers of small tiles stand below them, as many as have room.
+    _, pitch = _tile_size(n_states)
+    every = next(n for n in (1, 2, 5, 10, 20, 50, n_states) if n * pitch >= 17)
     shapes: list[Shape] = []
     for state in range(n_states):
         goal = state == n_states - 1
         x = _middle(state, n_states)
         fill, edge = (GAIN_SOFT, GAIN) if goal else (TILE, BORDER)
-        shapes += [
-            Rectangle(x - side / 2, top, side, side, fill, radius, edge, 2),
-            Text(
-                str(state),
-                x - 0.4 * side,
-                top + 0.17 * side,
-                max(11, 0.13 * side),
-                MUTED,
-                "left",
-                0.36 * side,
-            ),
-        ]
+        shapes.append(Rectangle(x - side / 2, top, side, side, fill, radius, edge, 2))
+        if side >= _NUMBERED_INSIDE:
+            size = max(11, 0.13 * side)
+            left, y, room = x - 0.4 * side, top + 0.17 * side, 0.36 * side
+            shapes.append(Text(str(state), left, y, size, MUTED, "left", room))
+        elif state % every == 0 or goal:
+            shapes.append(Text(str(state), x, top + side + 13, 12, MUTED))
     first, last = _middle(0, n_states), _middle(n_states - 1, n_states)
     shapes += _flag(last + 0.29 * side, top + 0.09 * side, 0.22 * side)
     goal_text = f"{centre_name} here: {short(goal_reward)}"
-    below = _ROW_Y + side / 2 + 18
+    below = _ROW_Y + side / 2 + (18 if side >= _NUMBERED_INSIDE else 36)
     # A small tile is narrower than its label, which then ends at the tile's edge.
     if side >= 100:
         shapes += [
