@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from common import parse_options, save, show_agent
+from common import live_view, parse_options, save, show_agent
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from pg_agents import REINFORCE, ActorCritic
+from pg_agents import REINFORCE, ActorCritic, LiveView
 from pg_agents.analysis.plots import plot_learning_curves
 from pg_agents.callbacks import (
     ProgressCallback,
@@ -28,13 +28,17 @@ ALGORITHMS: tuple[type[OnPolicyAlgorithm], ...] = (REINFORCE, ActorCritic, A2C, 
 
 
 def train(
-    algorithm: Callable[..., BaseAlgorithm], steps: int, seed: int
+    algorithm: Callable[..., BaseAlgorithm],
+    steps: int,
+    seed: int,
+    view: LiveView | None = None,
 ) -> tuple[BaseAlgorithm, TrainingRecord, bool]:
     """Trains an algorithm; returns model, record, and whether Ctrl-C ended it."""
     model = algorithm("MlpPolicy", ENV_ID, seed=seed, device="cpu")
     recorder, interrupt = Recorder(), StopOnInterrupt()
     progress = ProgressCallback(description=f"{type(model).__name__}, seed {seed}")
-    model.learn(steps, callback=[progress, recorder, interrupt])
+    views = [] if view is None else [view]
+    model.learn(steps, callback=[progress, recorder, interrupt, *views])
     env = model.get_env()
     assert env is not None
     mean, deviation = evaluate_policy(model, env, n_eval_episodes=10)
@@ -48,14 +52,16 @@ def main() -> None:
     options = parse_options(__doc__, "interchange", runs=1, steps=30_000)
     curves: dict[str, list[TrainingRecord]] = {}
     models: list[BaseAlgorithm] = []
-    interrupted = False
+    interrupted, view = False, live_view(options)
     for algorithm in ALGORITHMS:
         for seed in range(options.seed, options.seed + options.runs):
-            if interrupted:
+            if interrupted or (view is not None and view.quit_requested):
                 break
-            model, record, interrupted = train(algorithm, options.steps, seed)
+            model, record, interrupted = train(algorithm, options.steps, seed, view)
             models.append(model)
             curves.setdefault(algorithm.__name__, []).append(record)
+    if view is not None:
+        view.wait()
     save(plot_learning_curves(curves), options.out / "learning_curves.png")
     # REINFORCE with the first seed.
     show_agent(models[0], ENV_ID, options, n_episodes=1, max_steps=200)

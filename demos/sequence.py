@@ -16,6 +16,7 @@ import torch
 from common import (
     RunsBar,
     describe,
+    live_view,
     parse_options,
     policy_table,
     save,
@@ -25,7 +26,7 @@ from common import (
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 
-from pg_agents import REINFORCE
+from pg_agents import REINFORCE, LiveView
 from pg_agents.analysis.plots import (
     animate_action_probabilities,
     plot_action_probabilities,
@@ -46,6 +47,8 @@ STATES = ("left state (-1)", "middle state (0)", "right state (1)")
 OBSERVATIONS = np.array([[-1.0], [0.0], [1.0]], dtype=np.float32)
 BEST = (2, 2, 1)
 MAX_STEPS = 50_000
+# Updates per second in the live view, at which the eye can follow.
+SPEED = 20.0
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,15 @@ def make_model(seed: int) -> REINFORCE:
     )
 
 
-def train_until_solved(seed: int) -> tuple[REINFORCE, TrainingRecord]:
-    """Trains one agent until its running reward reaches the threshold."""
+def train_until_solved(
+    seed: int, view: LiveView | None = None
+) -> tuple[REINFORCE, TrainingRecord]:
+    """Trains one agent until its running reward reaches the threshold.
+
+    Args:
+        seed: seed of the agent.
+        view: shows the training; its window stays open until the user closes it.
+    """
     model = make_model(seed)
     recorder = Recorder(OBSERVATIONS)
     callbacks: list[BaseCallback] = [
@@ -101,7 +111,12 @@ def train_until_solved(seed: int) -> tuple[REINFORCE, TrainingRecord]:
         StopOnInterrupt(),
         recorder,
     ]
-    model.learn(MAX_STEPS, callback=callbacks)
+    if view is None:
+        model.learn(MAX_STEPS, callback=callbacks)
+    else:
+        with view:
+            model.learn(MAX_STEPS, callback=[*callbacks, view])
+            view.wait()
     return model, recorder.record
 
 
@@ -170,7 +185,7 @@ def main() -> None:
     """Trains, prints, draws and shows."""
     options = parse_options(__doc__, "sequence", runs=10, episodes=500)
     print("One agent, until it is solved (running reward of 0.85; the best is 0.90):")
-    model, first = train_until_solved(options.seed)
+    model, first = train_until_solved(options.seed, live_view(options, SPEED))
     print("\nWhat it has learnt, the probability of each action in each state:")
     print_policy(policy_table(model, OBSERVATIONS))
     print(f"\n{options.runs} runs of {options.episodes} episodes:")

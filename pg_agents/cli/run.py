@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pg_agents.live.view import LiveView
 
 INTERRUPTED = 130
+GAMES = ("bandit", "sequence", "pixelcopter")
 _RUN_EPILOG = """\
 examples:
   pgtoy run cartpole-policy-network --seeds 10
@@ -66,6 +67,11 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401
     add_settings_options(run)
     add_live_options(run)
     run.set_defaults(run=_run)
+    play = commands.add_parser("play", help="play against an agent by keyboard")
+    play.add_argument("game", choices=GAMES)
+    play.add_argument("--seed", type=int, default=0, help="of the games (%(default)s)")
+    play.add_argument("--theme", choices=("light", "dark"), default="light")
+    play.set_defaults(run=_play)
     for name, description, n_episodes, handler in (
         ("watch", "watch a trained run in a window", 5, _watch),
         ("record", "record a trained run as a film", 1, _record),
@@ -308,6 +314,20 @@ def _dask(address: str | None) -> Iterator[AnyExecutor | None]:
         raise OSError(f"there is no Dask scheduler at {address}: {error}") from error
     with client:
         yield client.get_executor()
+
+
+def _play(options: argparse.Namespace) -> int:
+    from pg_agents.experiments.play import play
+    from pg_agents.live.screen import has_screen
+
+    if options.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {options.seed}")
+    if not has_screen():
+        raise ValueError("there is no screen to play on")
+    scores = play(options.game, options.seed, options.theme)
+    for number, (you, agent) in enumerate(scores, 1):
+        print(f"game {number}: you {you:.4g}, the agent {agent:.4g}")
+    return 0
 
 
 def _watch(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -469,10 +470,7 @@ class _Painter:
                 )
             )
         points = [(x_of(c), y_of(m)) for c, m in zip(centres, means, strict=True)]
-        shapes += [
-            Line(a, b, theme.main, 3 * k)
-            for a, b in zip(points[:-1], points[1:], strict=True)
-        ]
+        shapes += [Line(a, b, theme.main, 3 * k) for a, b in itertools.pairwise(points)]
         y = plot.bottom + 15 * k
         shapes += [
             self.text("0", plot.x, y, 13, "muted", "centre"),
@@ -563,7 +561,7 @@ class _Painter:
 
     def gradient(self, tables: Tables, names: Sequence[str], box: _Box) -> list[Shape]:
         """Exact gradient and the last update's, for each action and state."""
-        k, theme = self.scale, self.theme
+        k = self.scale
         aside = ""
         if math.isfinite(tables.cosine):
             aside = f"cosine {signed(tables.cosine)}"

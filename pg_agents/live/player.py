@@ -332,7 +332,7 @@ class Player:
             (name, p) for name, p in self.policy.named_parameters() if name in gradients
         ]
         weights = torch.as_tensor(by_entry, dtype=pi.dtype)
-        found = torch.autograd.grad(
+        found: Any = torch.autograd.grad(
             (pi * weights).sum(), [p for _, p in named], allow_unused=True
         )
         # Parameters of the critic do not move the policy.
@@ -362,11 +362,11 @@ class Player:
             ]
             with torch.no_grad():
                 for p, step in steps:
-                    p += step
+                    p.add_(step)
             tables.append(self._table())
             with torch.no_grad():
                 for p, step in steps:
-                    p -= step
+                    p.sub_(step)
         change: Table = tables[0] - tables[1]
         largest = np.abs(change).max()
         return change / largest if largest > 0 else change

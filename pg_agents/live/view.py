@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -150,7 +150,7 @@ class LiveView(BaseCallback):
         self._shown: BaseAlgorithm | None = None
         self._is_ready = False
         self._speed = updates_per_second
-        self._is_paused, self._n_steps_asked = False, 0
+        self._is_paused, self._n_steps_asked, self._is_stepping = False, 0, False
         self._begin()
 
     @property
@@ -177,13 +177,16 @@ class LiveView(BaseCallback):
         Raises:
             RuntimeError: if there is no viewer.
         """
-        link, self._n_frames = self._link, None
+        link = self._link
+        self._n_frames = None
         if link is None or not link.is_alive:
             raise RuntimeError("there is no viewer to ask: learn with the view first")
         link.send(CountFrames())
-        while self._n_frames is None and link.is_alive:
+        while link.is_alive:
             self._obey(0.1)
-        return self._n_frames or 0
+            if self._n_frames is not None:
+                return self._n_frames
+        return 0
 
     def close(self) -> None:
         """Closes the window, or writes the film; `learn` opens a new one.
@@ -248,7 +251,7 @@ class LiveView(BaseCallback):
         if self._is_learning:
             self._updates += 1
             self._after_update()
-        self._is_learning = True
+        self._is_learning, self._is_stepping = True, False
         if self._clears:
             # An episode that the last rollout has left is not continued.
             self._rewards.clear()
@@ -271,7 +274,7 @@ class LiveView(BaseCallback):
             self._note_episodes(values)
         if time.perf_counter() >= self._due:
             self._report()
-        if self._is_paused and self._n_steps_asked == 0:
+        if self._is_paused and not self._is_stepping:
             self._hold()
         return not (self.quit_requested and self.stops_training)
 
@@ -333,7 +336,7 @@ class LiveView(BaseCallback):
         observations = None
         normalize = self._normalize
         if normalize is not None and normalize.norm_obs:
-            rms = normalize.obs_rms
+            rms: Any = normalize.obs_rms
             if not isinstance(rms, dict):
                 numbers = rms.mean.copy(), rms.var.copy()
                 observations = *numbers, normalize.epsilon, normalize.clip_obs
@@ -373,7 +376,11 @@ class LiveView(BaseCallback):
             now = time.perf_counter()
             if self._is_paused:
                 if self._n_steps_asked > 0:
-                    self._n_steps_asked -= 1
+                    # Until the next rollout begins.
+                    self._n_steps_asked, self._is_stepping = (
+                        self._n_steps_asked - 1,
+                        True,
+                    )
                     break
                 seconds = 0.1
             else:
@@ -424,7 +431,7 @@ class LiveView(BaseCallback):
         self._link.send(State(name, self._speed))
 
     def _wait_for_viewer(self) -> None:
-        """Waits until the window is open, so that it shows the training from its start."""
+        """Waits until the window is open, which shows the training from its start."""
         link, end = self._link, time.monotonic() + _READY_SECONDS
         assert link is not None, "opened above"
         while not self._is_ready and link.is_alive and time.monotonic() < end:
@@ -492,7 +499,8 @@ def _wrappers(env: VecEnv) -> tuple[tuple[str, ...], str]:
     while isinstance(env, VecEnvWrapper):
         match env:
             case VecNormalize():
-                if env.norm_obs and isinstance(env.obs_rms, dict):
+                rms: Any = env.obs_rms if env.norm_obs else None
+                if isinstance(rms, dict):
                     return (), "observations that are dicts are not normalized here"
                 if env.norm_obs:
                     names.insert(0, "normalize")
@@ -510,7 +518,7 @@ def _wrappers(env: VecEnv) -> tuple[tuple[str, ...], str]:
 
 
 def _env_factory(env: VecEnv) -> tuple[bytes | None, str, str]:
-    """Returns a pickled function that makes the environment, its name, and a problem."""
+    """Returns a pickled maker of the environment, its name, and what is wrong."""
     spec: Any = None
     try:
         spec = env.get_attr("spec")[0]

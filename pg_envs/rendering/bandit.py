@@ -51,6 +51,7 @@ def bandit_scene(
     action_names: Sequence[str],
     arm_rewards: Sequence[float],
     reward_noise: str,
+    shows_means: bool = True,
 ) -> Scene:
     """Returns the picture of the bandit, a slot machine for each arm.
 
@@ -59,6 +60,7 @@ def bandit_scene(
         action_names: Names of the arms, at least one.
         arm_rewards: Mean reward of each arm.
         reward_noise: "none", "gaussian" or "bernoulli".
+        shows_means: Whether the mean rewards are shown, or are to be found out.
 
     Raises:
         ValueError: If an argument is invalid or the lengths differ.
@@ -73,10 +75,12 @@ def bandit_scene(
     if snapshot.action is not None and not 0 <= snapshot.action < n_arms:
         raise ValueError(f"action {snapshot.action} is not in 0..{n_arms - 1}.")
     check_probabilities(snapshot, n_arms)
-    rules = ("Pull one arm a step. The best one is in green.", _RULES[reward_noise])
+    task = "The best one is in green." if shows_means else "Find the best one."
+    rules = (f"Pull one arm a step. {task}", _RULES[reward_noise])
     shapes: list[Shape] = []
     for arm in range(n_arms):
-        shapes += _arm(snapshot, arm, action_names[arm], arm_rewards, reward_noise)
+        name, noise = action_names[arm], reward_noise
+        shapes += _arm(snapshot, arm, name, arm_rewards, noise, shows_means)
     return compose(
         header("Bandit", rules, snapshot),
         board(_BOARD_TOP, _BOARD_HEIGHT, snapshot.terminated),
@@ -100,6 +104,7 @@ def _arm(
     name: str,
     arm_rewards: Sequence[float],
     reward_noise: str,
+    shows_means: bool,
 ) -> list[Shape]:
     """Returns one arm: its name, machine, mean reward and probability."""
     n_arms = len(arm_rewards)
@@ -117,7 +122,8 @@ def _arm(
     shown = "" if snapshot.reward is None else signed(snapshot.reward)
     pay = arm_rewards[arm]
     label = short(pay) if reward_noise == "none" else f"mean {short(pay)}"
-    colour = GAIN if pay == max(arm_rewards) else MUTED
+    label = label if shows_means else "?"
+    colour = GAIN if shows_means and pay == max(arm_rewards) else MUTED
     size = 15 if pitch >= 100 else 13
     room = pitch - 8
     shapes: list[Shape] = [

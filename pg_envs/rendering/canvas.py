@@ -66,7 +66,7 @@ class Canvas:
         self._last: tuple[Scene, pygame.Surface] | None = None
         # Names of the keys that are held, and of those pressed since the last `keys`.
         self._held: set[str] = set()
-        self._pressed: dict[str, None] = {}
+        self._pressed: list[str] = []
 
     def __reduce__(self) -> tuple[type["Canvas"], tuple[str, int, bool, int]]:
         """Copies and pickles as a new canvas that shows no window."""
@@ -96,7 +96,7 @@ class Canvas:
                 raise WindowClosed("The window was closed.")
             if event.type == pygame.KEYDOWN:
                 self._held.add(pygame.key.name(event.key))
-                self._pressed[pygame.key.name(event.key)] = None
+                self._pressed.append(pygame.key.name(event.key))
             elif event.type == pygame.KEYUP:
                 self._held.discard(pygame.key.name(event.key))
         # A window that has grown since the scene was made.
@@ -117,7 +117,7 @@ class Canvas:
 
     def pressed_keys(self) -> list[str]:
         """Returns the names of the keys pressed since the last call, in order."""
-        pressed, self._pressed = list(self._pressed), {}
+        pressed, self._pressed = self._pressed, []
         return pressed
 
     def window_size(self) -> tuple[int, int] | None:
@@ -126,7 +126,7 @@ class Canvas:
 
     def close(self) -> None:
         """Closes the window if no other canvas uses it; may be called repeatedly."""
-        self._held, self._pressed = set(), {}
+        self._held, self._pressed = set(), []
         Canvas._showing.discard(self)
         if not Canvas._showing and _is_open(Canvas._window):
             pygame.display.quit()

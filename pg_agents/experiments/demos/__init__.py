@@ -50,10 +50,11 @@ from pg_agents.experiments.run import (
     run_one,
 )
 from pg_agents.experiments.settings import RunConfig, Settings, require_extra
-from pg_agents.experiments.viewer import find_run, has_screen, record, watch
-from pg_agents.live.view import LiveView
+from pg_agents.experiments.viewer import find_run, record, watch
 from pg_agents.learning.losses import policy_gradient_loss
 from pg_agents.learning.returns import reward_to_go
+from pg_agents.live.screen import has_screen
+from pg_agents.live.view import LiveView
 
 # Values that a notebook prints, in single precision.
 KNOWN_VALUES: dict[str, tuple[float, ...]] = {
