@@ -401,6 +401,7 @@ class _Painter:
                 f"last {short(round(float(data.returns[-1]), 3))}, "
                 f"mean {short(round(float(data.running_mean[-1]), 3))}"
             )
+        single = "single episodes"
         shapes = self.card(box, "Return of the episodes", aside)
         plot = _Box(
             box.x + 62 * k, box.y + 38 * k, box.width - 78 * k, box.height - 66 * k
@@ -419,6 +420,7 @@ class _Painter:
                 best=None,
                 threshold=None,
             )
+            single = "single rewards"
             shapes = self.card(box, "Reward of each step, in one episode")
         lines: list[tuple[str, float]] = []
         if data.best is not None:
@@ -477,7 +479,7 @@ class _Painter:
             self.text(f"{end:,} steps", plot.right, y, 13, "muted", "right"),
         ]
         if plot.width > 400 * k:
-            entries = ("single episodes", "main_soft"), ("running mean", "main")
+            entries = (single, "main_soft"), ("running mean", "main")
             shapes += self.legend(plot.x + 0.2 * plot.width, y, entries)
         return shapes
 

@@ -35,7 +35,7 @@ from pg_agents.live.messages import CountFrames, Parameters, Setup, State, Updat
 from pg_agents.live.player import make_env, make_policy
 from pg_agents.live.screen import has_screen, notebook_display
 
-FORMATS = (".gif", ".mp4")
+FORMATS = (".gif", ".mp4", ".png")
 SIZES = (480, 320), (3840, 2160)
 MAX_FPS = 30
 # Speeds that the keys step through, in updates per second; None for no limit.
@@ -97,9 +97,9 @@ class LiveView(BaseCallback):
         """Initialises the callback; the window opens when training starts.
 
         Args:
-            film: file to write the frames to instead of a window, .gif or .mp4 (needs
-                the extra ``video``). None for a window, or ``live.gif`` in the folder
-                `pictures` where there is no screen.
+            film: file to write the frames to instead of a window: .gif, .mp4 (needs the
+                extra ``video``), or .png for the last frame alone. None for a window,
+                or ``live.gif`` in the folder `pictures` where there is no screen.
             theme: "light" or "dark".
             size: width and height in pixels, from 480 x 320 to 3840 x 2160.
             fps: largest number of frames per second, from 1 to 30.
@@ -125,7 +125,7 @@ class LiveView(BaseCallback):
         if self.film is not None:
             if self.film.suffix not in FORMATS:
                 raise ValueError(
-                    f"film must end in {' or '.join(FORMATS)}, got {self.film}"
+                    f"film must end in {', '.join(FORMATS)}, got {self.film}"
                 )
             check_writable(self.film)
         self._display: Any = None
@@ -144,7 +144,8 @@ class LiveView(BaseCallback):
         )
         self.quit_requested = False
         self.stops_training = True
-        self._n_frames: int | None = None
+        # The viewer's last answer to `count_frames`, and the number of answers.
+        self._n_frames = self._n_answers = 0
         self.stop_asked: Callable[[], bool] | None = None
         self._link: Link | None = None
         self._shown: BaseAlgorithm | None = None
@@ -178,15 +179,13 @@ class LiveView(BaseCallback):
             RuntimeError: if there is no viewer.
         """
         link = self._link
-        self._n_frames = None
         if link is None or not link.is_alive:
             raise RuntimeError("there is no viewer to ask: learn with the view first")
+        answers = self._n_answers
         link.send(CountFrames())
-        while link.is_alive:
+        while link.is_alive and self._n_answers == answers:
             self._obey(0.1)
-            if self._n_frames is not None:
-                return self._n_frames
-        return 0
+        return self._n_frames
 
     def close(self) -> None:
         """Closes the window, or writes the film; `learn` opens a new one.
@@ -421,6 +420,7 @@ class LiveView(BaseCallback):
                     self.film = Path(command.text)
                 case "frames":
                     self._n_frames = int(command.text)
+                    self._n_answers += 1
                 case "picture" if self._display is not None:
                     self._display(command.picture)
         if before != (self._is_paused, self._speed):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pg_agents.common.files import write_file
 from pg_agents.live.dashboard import (
     MIN_HEIGHT,
     MIN_WIDTH,
@@ -249,7 +250,7 @@ class Film:
     """Frames of a training, evenly spaced in time whatever its length.
 
     Args:
-        path: of the film, .gif or .mp4.
+        path: of the film, .gif or .mp4; .png keeps the last frame alone.
     """
 
     def __init__(self, path: Path) -> None:
@@ -265,6 +266,8 @@ class Film:
     def add(self, frame: NDArray[np.uint8], now: float) -> None:
         """Adds a frame, `[H, W, 3]` uint8."""
         self._due = max(self._due + self.interval, now)
+        if self.path.suffix == ".png":
+            self._frames.clear()
         if len(self._frames) >= _MAX_FRAMES:
             del self._frames[1::2]
             self.interval *= 2
@@ -279,6 +282,9 @@ class Film:
             for content, shape in self._frames
         ]
         if not frames:
+            return
+        if self.path.suffix == ".png":
+            write_file(self.path, _png(frames[-1]))
             return
         save = save_gif if self.path.suffix == ".gif" else save_mp4
         save(frames, self.path, _FILM_FPS)
@@ -304,6 +310,11 @@ class _Process:
         if options.film is not None:
             self._film = Film(options.film)
         self._is_windowless = options.film is not None or options.sends_pictures
+        if self._is_windowless:
+            # Of the environments: pygame's and MuJoCo's would look for a screen.
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+            if sys.platform == "linux":
+                os.environ.setdefault("MUJOCO_GL", "egl")
         self._drawn: Scene | None = None
         self._pictures = self._n_frames = 0
         self._is_closing = False
@@ -326,6 +337,8 @@ class _Process:
             self._say(Command("quit"))
         if self._film is not None:
             try:
+                if self._is_windowless and self._viewer.player is not None:
+                    self._add_frame(self._film, time.monotonic())
                 self._film.write()
                 self._say(Command("saved", str(self._film.path)))
             except (OSError, ValueError, ImportError) as error:
@@ -389,8 +402,12 @@ class _Process:
         if viewer.player is None or not film.is_due(now):
             return
         viewer.play(now, at_once=True)
+        self._add_frame(film, now)
+
+    def _add_frame(self, film: Film, now: float) -> None:
         self._n_frames += 1
-        film.add(self._canvas.rgb_array(viewer.scene(*self._options.size)), now)
+        scene = self._viewer.scene(*self._options.size)
+        film.add(self._canvas.rgb_array(scene), now)
 
     def _press(self, key: str) -> None:
         if key in _COMMANDS:

@@ -43,7 +43,9 @@ def recoloured(
     colours: Mapping[Colour, Colour],
     text_colours: Mapping[Colour, Colour],
 ) -> Scene:
-    """Returns a scene in other colours; circles and images stay as they are.
+    """Returns a scene in other colours.
+
+    Images stay as they are, and circles without border: eyes and lamps.
 
     Args:
         scene: The scene.
@@ -59,6 +61,8 @@ def recoloured(
             case Rectangle():
                 outline = None if shape.outline is None else new(shape.outline)
                 return replace(shape, fill=new(shape.fill), outline=outline)
+            case Circle() if shape.fill is not None and shape.outline is not None:
+                return replace(shape, fill=new(shape.fill), outline=new(shape.outline))
             case Line():
                 return replace(shape, colour=new(shape.colour))
             case Polygon():

@@ -267,7 +267,7 @@ def test_live_films_the_runs_one_after_the_other_without_a_screen(
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     assert run(tmp_path, "--live", "--episodes", "15") == 0
-    assert seeds_in(tmp_path) == ["seed-0", "seed-1"]
+    assert seeds_in(tmp_path) == ["seed-0000", "seed-0001"]
     assert f"saved {tmp_path / 'live.gif'}" in capsys.readouterr().out
     with Image.open(tmp_path / "live.gif") as film:
         assert film.size == (1280, 720)

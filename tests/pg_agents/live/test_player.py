@@ -98,6 +98,7 @@ def test_the_exact_gradient_has_cosine_1_with_itself() -> None:
     tables = player.tables()
     assert tables is not None and tables.exact is not None
     assert tables.cosine == pytest.approx(1.0, abs=1e-6)
+    assert tables.estimate is not None
     np.testing.assert_allclose(tables.exact, tables.estimate, atol=1e-4)
     assert np.abs(tables.exact).max() == pytest.approx(1.0)
     # Probabilities of a state sum to 1 all along.

@@ -239,7 +239,7 @@ def test_sb3_and_vector_environments_are_shown(
         ({"fps": 0}, "fps must be"),
         ({"size": (100, 100)}, "size must be"),
         ({"size": 5}, "size must be"),
-        ({"film": "live.avi"}, "film must end in .gif or .mp4, got live.avi"),
+        ({"film": "live.avi"}, "film must end in .gif, .mp4, .png, got live.avi"),
         ({"updates_per_second": 0}, "updates_per_second must be"),
     ],
 )

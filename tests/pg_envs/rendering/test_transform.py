@@ -64,10 +64,17 @@ def test_recolouring_changes_surfaces_and_text_apart() -> None:
     assert new.background == BLACK
     assert isinstance(rectangle, Rectangle)
     assert (rectangle.fill, rectangle.outline) == ((1, 2, 3), WHITE)
-    assert circle == SHAPES[1] and image == SHAPES[5]
+    assert isinstance(circle, Circle)
+    assert (circle.fill, circle.outline) == ((1, 2, 3), WHITE)
+    assert image == SHAPES[5]
     assert isinstance(line, Line) and line.colour == WHITE
     assert isinstance(polygon, Polygon) and polygon.fill == (1, 2, 3)
     assert isinstance(text, Text) and text.colour == RED
+
+
+def test_circles_without_border_keep_their_colours() -> None:
+    eye = Circle(5, 5, 2, WHITE)
+    assert recoloured(Scene(9, 9, WHITE, (eye,)), {WHITE: BLACK}, {}).shapes == (eye,)
 
 
 def test_an_image_is_drawn_into_its_box() -> None:
