@@ -40,9 +40,9 @@ SIZES = (480, 320), (3840, 2160)
 MAX_FPS = 30
 # Speeds that the keys step through, in updates per second; None for no limit.
 SPEEDS: tuple[float | None, ...] = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, None)
-# Share of the training's time that the view may take. What the viewer's own process
-# takes comes on top where all cores are busy.
-_MAX_SHARE = 0.02
+# Share of the training's time for messages, and the same for copies of weights and
+# gradients. What the viewer's own process takes comes on top where all cores are busy.
+_MAX_SHARE = 0.01
 _READY_SECONDS = 60.0
 # Of an episode that goes on and on, at most so many rewards are sent.
 _MAX_RUNNING = 1000
@@ -256,7 +256,9 @@ class LiveView(BaseCallback):
             self._rewards.clear()
         self._hold()
         now = time.perf_counter()
-        if now >= self._policy_due and self._weights is None:
+        # The last ones have been sent.
+        is_wanted = self._weights is None and self._policy[0] is None
+        if is_wanted and now >= self._policy_due:
             self._weights = self._copied_weights()
             cost = time.perf_counter() - now
             self._policy_due = now + max(_POLICY_SECONDS, cost / _MAX_SHARE)
@@ -302,12 +304,14 @@ class LiveView(BaseCallback):
         """Takes the gradient that the update has left, with the weights before it."""
         if self._weights is None:
             return
+        began = time.perf_counter()
         gradients = {
             name: parameter.grad.detach().cpu().numpy().copy()
             for name, parameter in self.model.policy.named_parameters()
             if parameter.grad is not None
         }
         self._policy, self._weights = (self._weights, gradients), None
+        self._policy_due += (time.perf_counter() - began) / _MAX_SHARE
 
     def _copied_weights(self) -> Parameters | None:
         policy = self.model.policy

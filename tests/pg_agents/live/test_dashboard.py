@@ -123,6 +123,25 @@ def test_positive_gradients_point_right_and_negative_ones_left() -> None:
     np.testing.assert_allclose(sums["exact"], sums["estimate"])
     largest = sums["exact"][-1]
     np.testing.assert_allclose(sums["exact"], np.array([1, 1, 2, 2, 4]) / 4 * largest)
+    # From the zero lines of the three columns of cells.
+    zeros = {
+        s.start[0]
+        for s in scene.shapes
+        if isinstance(s, Line) and s.start[0] == s.end[0]
+    }
+    bars = [
+        s
+        for s in scene.shapes
+        if isinstance(s, Rectangle)
+        and s.fill == theme.main
+        and s.x > area[0]
+        and s.y > area[1]
+        and s.width != s.height
+    ]
+    starts = sorted(bar.x in zeros for bar in bars)
+    ends = [any(abs(bar.x + bar.width - z) < 1e-6 for z in zeros) for bar in bars]
+    # Two numbers are positive, three negative.
+    assert (sum(starts), sum(ends)) == (2, 3)
 
 
 def test_the_running_mean_is_a_line_from_episode_to_episode() -> None:
