@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 import os
 import shutil
 import subprocess
@@ -159,13 +161,51 @@ def test_keys_pause_step_save_and_quit(screen: str, tmp_path: Path) -> None:
     view.close()
 
 
+class ClientMessage(ctypes.Structure):
+    """Xlib's XClientMessageEvent, padded to the size of an XEvent."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("serial", ctypes.c_ulong),
+        ("send_event", ctypes.c_int),
+        ("display", ctypes.c_void_p),
+        ("window", ctypes.c_ulong),
+        ("message_type", ctypes.c_ulong),
+        ("format", ctypes.c_int),
+        ("data", ctypes.c_long * 5),
+        ("padding", ctypes.c_long * 12),
+    )
+
+
+def press_close_button() -> None:
+    """Sends the message by which a window manager asks a window to close."""
+    path = ctypes.util.find_library("X11")
+    if path is None:
+        pytest.skip("libX11 is not installed")
+    x11 = ctypes.CDLL(path)
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    x11.XInternAtom.restype = ctypes.c_ulong
+    display = ctypes.c_void_p(x11.XOpenDisplay(None))
+    protocols, delete = (
+        x11.XInternAtom(display, name, 0)
+        for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW")
+    )
+    found, client_message = int(window()), 33
+    event = ClientMessage(client_message, 0, 1, display, found, protocols, 32)
+    event.data[0] = delete
+    x11.XSendEvent(display, ctypes.c_ulong(found), 0, 0, ctypes.byref(event))
+    x11.XCloseDisplay(display)
+
+
+@pytest.mark.parametrize("way", ["escape", "close button"])
 def test_closing_the_window_stops_the_training_and_keeps_the_model(
-    screen: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    way: str, screen: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Escape, as the close button, in mid-training: no traceback."""
+    """In mid-training: no traceback, and the model predicts."""
+    close = press_close_button if way == "close button" else lambda: press("Escape")
     view = LiveView(size=(640, 400), verbose=0, pictures=tmp_path)
     model = make_model()
-    model.learn(10**7, callback=[After(lambda: press("Escape")), view])
+    model.learn(10**7, callback=[After(close), view])
     assert view.quit_requested
     assert 0 < model.num_timesteps < 10**7
     assert model.predict(np.zeros(1, np.float32))[0] in (0, 1, 2)
