@@ -129,7 +129,7 @@ def test_positive_gradients_point_right_and_negative_ones_left() -> None:
         for s in scene.shapes
         if isinstance(s, Line) and s.start[0] == s.end[0]
     }
-    bars = [
+    exact_bars = [
         s
         for s in scene.shapes
         if isinstance(s, Rectangle)
@@ -138,8 +138,8 @@ def test_positive_gradients_point_right_and_negative_ones_left() -> None:
         and s.y > area[1]
         and s.width != s.height
     ]
-    starts = sorted(bar.x in zeros for bar in bars)
-    ends = [any(abs(bar.x + bar.width - z) < 1e-6 for z in zeros) for bar in bars]
+    starts = sorted(bar.x in zeros for bar in exact_bars)
+    ends = [any(abs(bar.x + bar.width - z) < 1e-6 for z in zeros) for bar in exact_bars]
     # Two numbers are positive, three negative.
     assert (sum(starts), sum(ends)) == (2, 3)
 
