@@ -8,6 +8,7 @@ usual values, and verifies what fits on many updates of all tasks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -61,8 +62,10 @@ _N_SKIPPED = 2
 _MAX_PROJECTIONS = 48
 _GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
 _LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
-# Rows that are screened at once.
+# Numbers (advantages of formulas on rows) that are screened at once.
 _CHUNK = 4_000_000
+# CPU time that a search may take, in seconds.
+MAX_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Identification:
         context: what the formula was judged against.
         values: `[S]` for each record: the critic or the baseline of each state, if it
             was fitted; they stand for `Record.values`.
+        n_candidates: number of formulas, with gamma and lambda, that were evaluated.
     """
 
     formula: Formula | None
@@ -98,6 +102,7 @@ class Identification:
     notes: tuple[str, ...] = ()
     context: Context = field(default_factory=Context)
     values: tuple[Array, ...] | None = None
+    n_candidates: int = 0
 
     @property
     def mistakes(self) -> tuple[Part, ...]:
@@ -136,19 +141,56 @@ class Fit:
     values: tuple[Array, ...] | None = None
 
 
-def identify(records: Sequence[Record], *, known_gamma: bool = True) -> Identification:
+class _OutOfTimeError(Exception):
+    """The search has used up its time."""
+
+
+class _Budget:
+    """CPU time of a search.
+
+    Args:
+        seconds: how long it may take.
+        clock: returns the time that has been used, in seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+        self.n_candidates = 0
+
+    def spend(self, n_candidates: int) -> None:
+        """Counts formulas that are evaluated next.
+
+        Raises:
+            _OutOfTimeError: if the time has been used up.
+        """
+        if self._clock() >= self._end:
+            raise _OutOfTimeError
+        self.n_candidates += n_candidates
+
+
+def identify(
+    records: Sequence[Record],
+    *,
+    known_gamma: bool = True,
+    seconds: float = MAX_SECONDS,
+    clock: Callable[[], float] = time.process_time,
+) -> Identification:
     """Returns the formula of the gradients that a subject computes.
 
     Args:
         records: what the subject did, one record for each task, with the same formula.
         known_gamma: whether the subject was told the gamma of the tasks, so that
             another one is a mistake. If not, gamma is the subject's own.
+        seconds: time after which the search ends; likely formulas come first.
+        clock: returns the time used so far, in seconds; CPU time by default.
 
     Returns:
-        The identification; its formula is None if none of the formulas leaves less
-        than `MAX_RESIDUAL`.
+        The identification; its formula is None if none of the formulas that were
+        tried leaves less than `MAX_RESIDUAL`. A note says if the time did not suffice
+        to try all of them.
     """
-    return _Search(records, known_gamma).run()
+    return _Search(records, known_gamma, _Budget(seconds, clock)).run()
 
 
 # Options
@@ -563,8 +605,11 @@ class _Search:
     record, and verified on many.
     """
 
-    def __init__(self, records: Sequence[Record], known_gamma: bool) -> None:
+    def __init__(
+        self, records: Sequence[Record], known_gamma: bool, budget: _Budget
+    ) -> None:
         self.records = records
+        self.budget = budget
         self.known_gamma = known_gamma
         own = dict.fromkeys(float(r.task.gamma) for r in records)
         self.own_gammas = np.array(list(dict.fromkeys((*own, 1.0))))
@@ -576,6 +621,26 @@ class _Search:
         self._seen: set[Formula] = set()
 
     def run(self) -> Identification:
+        """Searches level by level, until the time is used up."""
+        notes = []
+        try:
+            self._run()
+        except _OutOfTimeError:
+            notes.append(
+                "the search for a formula ended early, and "
+                + (
+                    "others may fit as well"
+                    if self.fits
+                    else "not all formulas were tried"
+                )
+            )
+        return replace(
+            self._result(),
+            notes=tuple(notes),
+            n_candidates=self.budget.n_candidates,
+        )
+
+    def _run(self) -> None:
         """Searches level by level."""
         self.traits = traits_of(self.records, self.frame("window", _VERIFY_ROWS))
         kinds = data_options(self.traits)
@@ -597,7 +662,6 @@ class _Search:
                 self._unknowns(mistakes)
             if self.fits and mistakes:
                 break
-        return self._result()
 
     def _search(self, kinds: Sequence[str], mistakes: int, refine: bool) -> None:
         """Screens all formulas with a number of mistakes."""
@@ -633,6 +697,7 @@ class _Search:
             # Also with a known critic: rewards may be scaled, and values not.
             tried += [(fit_values, f) for f in usual(frame, gammas, True)]
         for kind, formula in tried:
+            self.budget.spend(1)
             fit = kind(frame, formula)
             if fit is None or fit.residual > _SCREEN_RESIDUAL:
                 continue
@@ -721,6 +786,7 @@ class _Search:
             factors: discounts, reductions, steps and scores.
             refine: whether to look for gammas and lambdas between those of the grid.
         """
+        self.budget.spend(0)
         frame = self.frame(data, _SCREEN_ROWS, one=True)
         screen = Screen(frame, wide=refine)
         found: list[tuple[float, Formula]] = []
@@ -731,6 +797,7 @@ class _Search:
             chunk = shapes[start : start + size]
             stack = self._stack(frame, chunk)
             for factor in factors:
+                self.budget.spend(len(chunk) * len(self.gammas))
                 residual = self._residuals(screen, stack, factor, vectors)
                 for i, g in np.argwhere(residual < limit):
                     formula = replace(
@@ -753,7 +820,10 @@ class _Search:
         """Verifies formulas on some updates of all records, then on many."""
         if len(self.records) > 1 and len(hits) > 3:
             frame = self.frame(data, _SCREEN_ROWS)
-            fits = [best_fit(frame, f) for f in hits[:_MAX_SCREENED]]
+            fits = []
+            for formula in hits[:_MAX_SCREENED]:
+                self.budget.spend(1)
+                fits.append(best_fit(frame, formula))
             fits.sort(key=lambda fit: fit.residual)
             hits = [f.formula for f in fits if f.residual < 2 * MAX_RESIDUAL]
             hits = [replace(f, entropy="none") for f in hits]
@@ -768,6 +838,7 @@ class _Search:
         for row, formula in zip(stack, shapes, strict=True):
             own = replace(formula, **_NO_CENTRING)
             if own != last:
+                self.budget.spend(0)
                 lams = np.full(len(gammas), formula.lam)
                 last, credit = own, credits(frame, formula, gammas, lams)
             row[:] = centred(frame, credit, formula, gammas)
@@ -808,6 +879,7 @@ class _Search:
             if shape in seen or len(seen) >= _MAX_REFINED:
                 continue
             seen.add(shape)
+            self.budget.spend(1)
             refined = _refine(screen, formula)
             if refined is not None:
                 hits.append(refined)
@@ -818,6 +890,7 @@ class _Search:
         if formula in self._seen:
             return
         self._seen.add(formula)
+        self.budget.spend(1)
         fit = best_fit(self.frame(formula.data, _VERIFY_ROWS), formula)
         if self.best is None or fit.residual < self.best.residual:
             self.best = fit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -204,15 +206,37 @@ def test_without_values_a_gradient_that_needs_none_has_no_critic() -> None:
     assert keys(records) == []
 
 
+def indescribable(steps: Steps) -> Tensor:
+    reward = torch.tensor(steps.reward, dtype=torch.float64)
+    return weighted(torch.sin(3.0 * steps.to_go()) + reward**3, steps)
+
+
 @pytest.mark.slow
 def test_what_no_formula_describes_is_not_named() -> None:
-    def loss(steps: Steps) -> Tensor:
-        reward = torch.tensor(steps.reward, dtype=torch.float64)
-        return weighted(torch.sin(3.0 * steps.to_go()) + reward**3, steps)
-
-    found = identify(episodes(loss))
+    found = identify(episodes(indescribable))
     assert found.formula is None
     assert found.parts == ()
+
+
+def test_a_search_ends_when_its_time_is_used_up() -> None:
+    records = episodes(indescribable, n_updates=20)
+    evaluated = []
+    for seconds in (100, 200):
+        ticks = itertools.count(0.0)
+        found = identify(records, seconds=seconds, clock=ticks.__next__)
+        # Each reading of the clock takes a second, so that it is read at the start
+        # and once a second until the end.
+        assert next(ticks) == seconds + 1
+        assert found.formula is None
+        assert "ended early" in found.notes[0]
+        evaluated.append(found.n_candidates)
+    assert 0 < evaluated[0] < evaluated[1] < 1_000_000
+
+
+def test_a_search_that_ends_in_time_says_nothing() -> None:
+    found = identify(episodes(right), seconds=np.inf)
+    assert found.notes == ()
+    assert found.n_candidates > 0
 
 
 @pytest.mark.slow
