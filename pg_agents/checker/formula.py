@@ -806,19 +806,33 @@ def scaled(frame: Frame, x: Array, formula: Formula) -> Array:
     if kind == "largest":
         largest = frame.by_update.largest(np.abs(x))
         return x / np.maximum(largest, _TINY)
-    groups = {
-        "window": frame.by_update,
-        "deviation": frame.by_update,
-        "mini_batch": frame.by_used,
-        "episode": frame.by_episode,
-        "environment": frame.by_chain,
-        "time_step": frame.by_time,
-    }[kind]
+    groups = _scale_groups(frame, kind)
     if kind == "deviation":
         spread: Array = np.maximum(groups.deviation(x, formula.ddof), _TINY)
         divided: Array = x / spread
         return divided
     return _standardized(groups, x, formula.ddof)
+
+
+def _scale_groups(frame: Frame, scale: str) -> Groups:
+    """Returns the rows whose deviation a scale divides by."""
+    if scale == "mini_batch":
+        return frame.by_used
+    if scale == "episode":
+        return frame.by_episode
+    if scale == "environment":
+        return frame.by_chain
+    return frame.by_time if scale == "time_step" else frame.by_update
+
+
+def deviation_groups(frame: Frame, formula: Formula) -> Groups | None:
+    """Returns the rows by whose deviation the formula divides; None if by none."""
+    if formula.scale not in ("none", "square", "absolute", "largest"):
+        return _scale_groups(frame, formula.scale)
+    for option in (formula.transform, formula.rewards):
+        if option.startswith("standardized"):
+            return frame.by_episode if "episode" in option else frame.by_update
+    return None
 
 
 def multiplier(frame: Frame, formula: Formula, gamma: float) -> Array:

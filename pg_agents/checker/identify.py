@@ -25,6 +25,7 @@ from pg_agents.checker.formula import (
     advantages,
     centred,
     credits,
+    deviation_groups,
     directions,
     entropy_columns,
     multiplier,
@@ -623,6 +624,14 @@ class _Search:
     def run(self) -> Identification:
         """Searches level by level, until the time is used up."""
         notes = []
+        bad = [not_finite(r, i) for i, r in enumerate(self.records)]
+        n_bad = sum(len(x) for x in bad)
+        if n_bad:
+            n_updates = sum(len(r.updates) for r in self.records)
+            notes.append(
+                f"the gradients of {n_bad} of {n_updates} updates are NaN or infinite; "
+                "these updates were left out"
+            )
         try:
             self._run()
         except _OutOfTimeError:
@@ -634,8 +643,14 @@ class _Search:
                     else "not all formulas were tried"
                 )
             )
+        result = self._result()
+        if result.formula is not None and n_bad:
+            frame = Frame(self.records, [w for x in bad for w in x])
+            if divides_by_single(frame, result.formula):
+                parts = (*result.parts, part_of("nan_deviation"))
+                result = replace(result, parts=parts)
         return replace(
-            self._result(),
+            result,
             notes=tuple(notes),
             n_candidates=self.budget.n_candidates,
         )
@@ -997,6 +1012,24 @@ _MAX_REFINED = 12
 def remembers(formula: Formula) -> bool:
     """Whether updates depend on what was seen before their windows."""
     return formula.ends == "carried" or formula.data.startswith(("memory", "stale"))
+
+
+def not_finite(record: Record, number: int) -> list[Window]:
+    """Returns the windows of the updates whose gradients are NaN or infinite."""
+    return [
+        w
+        for w in windows(record, number)
+        if not np.isfinite(record.updates[w.update].outputs).all()
+    ]
+
+
+def divides_by_single(frame: Frame, formula: Formula) -> bool:
+    """Whether the formula divides by the deviation of one number in all updates."""
+    groups = deviation_groups(frame, formula)
+    if groups is None:
+        return False
+    single = frame.update[groups.counts[groups.ids] == 1.0]
+    return len(np.unique(single)) == len(frame.picks)
 
 
 def _leaking(shapes: Sequence[Formula]) -> list[Formula]:

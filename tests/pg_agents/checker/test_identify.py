@@ -253,3 +253,24 @@ def test_updates_that_are_not_finite_are_left_out() -> None:
         updates = (*r.updates[:3], nan, *r.updates[4:])
         records.append(Record(r.task, r.policy, r.values, r.transitions, updates))
     assert keys(records) == []
+    (note,) = identify(records).notes
+    n_updates = sum(len(r.updates) for r in records)
+    assert f"{len(records)} of {n_updates} updates" in note
+
+
+@pytest.mark.filterwarnings("ignore:std")
+def test_the_deviation_of_a_single_return_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        returns = steps.to_go()
+        returns = (returns - returns.mean()) / (returns.std() + 1e-9)
+        return weighted(returns, steps)
+
+    records = episodes(loss, episodes=1)
+    single = [u.last - u.first == 1 for r in records for u in r.updates]
+    gradients = [u.outputs.sum() for r in records for u in r.updates]
+    assert np.array_equal(np.isnan(gradients), single)
+    assert 0 < sum(single) < len(single) / 2
+    found = identify(records)
+    assert [part.key for part in found.mistakes] == ["nan_deviation"]
+    assert "standardized" in [part.key for part in found.departures]
+    assert f"{sum(single)} of {len(single)} updates" in found.notes[0]
