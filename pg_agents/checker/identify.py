@@ -1208,7 +1208,59 @@ def _fit(
 
 
 def _explanation(fit: Fit, frame: Frame) -> str:
-    c = abs(fit.factor)
-    if abs(c - 1.0) < 1e-3:
+    """Says what the factor is, compared with a mean over the window.
+
+    The mean is that over episodes if windows hold a constant number of whole episodes,
+    or over steps if they hold a constant number of steps.
+    """
+    reduction = fit.formula.reduction
+    if reduction == "clipped":
         return ""
-    return f"the gradient is {c:.4g} times as long"
+    factor = abs(fit.factor)
+    n_steps = _constant(frame.by_used.counts)
+    n_episodes = _constant(frame.n_parts) if frame.finished.all() else None
+    n_envs = _constant(frame.by_update.sums(_starts_of_chains(frame))[0])
+    sizes = {"sum": 1.0, "steps": n_steps, "episodes": n_episodes}
+    size, usual_size = sizes.get(reduction), n_episodes or n_steps
+    if size is None or usual_size is None:
+        return "" if _near(factor, 1.0) else _times(factor)
+    relative = factor * usual_size / size
+    if _near(relative, 1.0):
+        return ""
+    counts = {"episodes": n_episodes, "environments": n_envs, "steps": n_steps}
+    for what, n in counts.items():
+        if n is None or n == 1.0:
+            continue
+        if _near(relative, n):
+            return (
+                f"a sum over your {n:g} {what}: the step size is {n:g} times as large"
+            )
+        if _near(relative, 1.0 / n):
+            return (
+                f"divided once more by your {n:g} {what}: the step size is {n:g} times "
+                "as small"
+            )
+    if n_episodes and n_steps and _near(relative, n_episodes / n_steps):
+        return (
+            f"a mean over your {n_steps:g} steps: the step size is "
+            f"{n_steps / n_episodes:g} times as small"
+        )
+    return _times(relative)
+
+
+def _times(factor: float) -> str:
+    return f"the gradient is {factor:.4g} times as long"
+
+
+def _near(x: float, y: float) -> bool:
+    return abs(x / y - 1.0) < 1e-3
+
+
+def _constant(counts: Array) -> float | None:
+    """Returns the number that all are, None if they differ."""
+    return float(counts[0]) if np.ptp(counts) == 0 else None
+
+
+def _starts_of_chains(frame: Frame) -> Array:
+    starts: Array = frame.first_in_chain[None].astype(np.float64)
+    return starts

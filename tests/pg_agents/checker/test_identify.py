@@ -94,6 +94,41 @@ def test_rounding_in_float32_is_no_obstacle() -> None:
     assert keys(episodes(right, dtype=torch.float32)) == []
 
 
+@pytest.mark.parametrize(
+    ("factor", "text"),
+    [
+        (1 / 3, ""),
+        (1.0, "a sum over your 3 episodes: the step size is 3 times as large"),
+        (
+            1 / 9,
+            "divided once more by your 3 episodes: the step size is 3 times as small",
+        ),
+        (0.7 / 3, "the gradient is 0.7 times as long"),
+    ],
+)
+def test_a_factor_over_episodes_is_explained(factor: float, text: str) -> None:
+    def loss(steps: Steps) -> Tensor:
+        return factor * weighted(gamma_t(steps) * steps.to_go(), steps)
+
+    found = identify(episodes(loss))
+    assert found.parts == ()
+    assert found.explanation == text
+
+
+@pytest.mark.parametrize(
+    ("factor", "text"),
+    [
+        (1 / 16, ""),
+        (1.0, "a sum over your 16 steps: the step size is 16 times as large"),
+        (1 / 8, "a sum over your 2 environments: the step size is 2 times as large"),
+    ],
+)
+def test_a_factor_over_windows_is_explained(factor: float, text: str) -> None:
+    found = identify(windows(lambda s: factor * weighted(gae(s, 0.95), s)))
+    assert not found.mistakes
+    assert found.explanation == text
+
+
 def test_gae_with_entropy_bonus_recovers_its_coefficients() -> None:
     def loss(steps: Steps) -> Tensor:
         actor = weighted(gae(steps, 0.93), steps) / len(steps)
