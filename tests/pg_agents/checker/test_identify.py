@@ -274,6 +274,32 @@ def test_a_search_that_ends_in_time_says_nothing() -> None:
     assert found.n_candidates > 0
 
 
+def test_a_running_mean_of_earlier_updates_is_right() -> None:
+    def loss(steps: Steps) -> Tensor:
+        mean = steps.carried.get("mean", 0.0)
+        assert isinstance(mean, float)
+        steps.carried["mean"] = 0.8 * mean + 0.2 * float(steps.to_go().mean())
+        return weighted(steps.to_go() - mean, steps)
+
+    found = identify(episodes(loss, n_updates=60))
+    assert found.named
+    assert [part.key for part in found.parts] == ["gamma_dropped"]
+
+
+@pytest.mark.parametrize("of_values", [True, False])
+def test_the_mean_of_the_updates_own_values_is_no_constant(of_values: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        # [B] - [B, 1] if of_values.
+        own = steps.v.mean() if of_values else steps.to_go().max()
+        return weighted(steps.to_go() - own.detach(), steps) / len(steps)
+
+    found = identify(episodes(loss, episodes=1, n_updates=60), known_gamma=False)
+    if of_values:
+        assert [part.key for part in found.mistakes] == ["broadcast_advantage"]
+    else:
+        assert found.formula is None
+
+
 @pytest.mark.slow
 def test_noise_above_rounding_is_not_named() -> None:
     # 1e-3 of the norm is ten times what a name allows.
