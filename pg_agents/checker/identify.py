@@ -376,7 +376,7 @@ def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int,
         means += ["time_mean", "time_mean_alive", "episodes_mean", "episode_product"]
         means += ["leave_one_out_time", "leave_one_out_episode"]
     if traits.critic:
-        means += ["value_mean", "credit_mean"]
+        means += ["value_mean", "value_sum", "credit_mean", "product_of_advantages"]
     for baseline in means:
         yield baseline, "none", 1, "none"
     scales = ["window", "deviation", "largest"]
@@ -489,7 +489,7 @@ def data_options(traits: Traits) -> list[str]:
         options.append("memory_rows")
     options += ["accumulated", "memory"]
     options += [f"memory_{n}" for n in (2, 3, 4, 5, 8)]
-    options += ["late", "stale_rewards", "stale_actions"]
+    options += ["late", "stale_rewards", "stale_actions", "next_states"]
     if traits.resets:
         options.append("resets")
     return options
@@ -660,9 +660,7 @@ class _Search:
         self.traits = traits_of(self.records, self.frame("window", _VERIFY_ROWS))
         kinds = data_options(self.traits)
         if only_window(self.records):
-            kinds = [
-                k for k in kinds if k in ("window", "chunks", "resets", "stale_rewards")
-            ]
+            kinds = [k for k in kinds if k in _WITHIN_WINDOW]
         # Usual gammas and lambdas first, then those between them; right formulas first.
         for mistakes, refine in ((0, False), (0, True), (1, False), (1, True)):
             if refine:
@@ -696,21 +694,24 @@ class _Search:
         """Tries formulas with unknown numbers, on one record and then on all."""
         frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
         gammas = [float(g) for g in self.gammas[:7]]
+        truncation = self.traits.truncation
         kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
         kinds = [fit_constants, fit_factors]
         if mistakes:
             kinds = [fit_probabilities, fit_resampled]
-        tried = [(kind, f) for f in usual(frame, gammas, False) for kind in kinds]
+        tried = [
+            (kind, f) for f in usual(frame, gammas, False, truncation) for kind in kinds
+        ]
         if self.traits.critic:
             tried += [
                 (kind, replace(f, baseline="value"))
-                for f in usual(frame, gammas, True)
+                for f in usual(frame, gammas, True, truncation)
                 for kind in kinds
             ]
         if not mistakes:
-            tried += [(fit_values, f) for f in usual(frame, gammas, False)]
+            tried += [(fit_values, f) for f in usual(frame, gammas, False, truncation)]
             # Also with a known critic: rewards may be scaled, and values not.
-            tried += [(fit_values, f) for f in usual(frame, gammas, True)]
+            tried += [(fit_values, f) for f in usual(frame, gammas, True, truncation)]
         for kind, formula in tried:
             self.budget.spend(1)
             fit = kind(frame, formula)
@@ -827,9 +828,9 @@ class _Search:
                     found.append((float(residual[i, g]), formula))
         found.sort(key=lambda pair: pair[0])
         hits = [f for r, f in found if r < _SCREEN_RESIDUAL]
-        if refine and not hits and not self.fits:
-            hits = self._refined(screen, found)
         self._verify_all(data, hits)
+        if refine and not self.fits:
+            self._verify_all(data, self._refined(screen, found))
 
     def _verify_all(self, data: str, hits: list[Formula]) -> None:
         """Verifies formulas on some updates of all records, then on many."""
@@ -995,6 +996,8 @@ class _Search:
         )
 
 
+# Data of which no state lies outside the window.
+_WITHIN_WINDOW = ("window", "chunks", "resets", "stale_rewards", "next_states")
 _NEAR = 0.1
 _OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
 _NO_CENTRING: dict[str, Any] = {

@@ -68,13 +68,16 @@ class UnknownFit:
     entropy: float = 0.0
 
 
-def usual(frame: Frame, gammas: Sequence[float], critic: bool) -> Iterator[Formula]:
+def usual(
+    frame: Frame, gammas: Sequence[float], critic: bool, truncation: bool
+) -> Iterator[Formula]:
     """Yields the usual formulas with a scale of 1.
 
     Args:
         frame: the updates.
         gammas: their discount factors.
         critic: whether the credits use values.
+        truncation: whether episodes were truncated.
     """
     several = len(frame) > len(frame.picks)
     credits_: list[Formula] = [Formula(credit="to_go")]
@@ -83,7 +86,7 @@ def usual(frame: Frame, gammas: Sequence[float], critic: bool) -> Iterator[Formu
         if several:
             credits_.append(Formula(credit="bootstrapped"))
             credits_ += [Formula(credit="lambda", lam=x) for x in _LAMBDAS]
-        if frame.truncated.any():
+        if truncation:
             credits_ += [replace(f, bootstrap="terminated") for f in credits_]
     reductions_ = ["sum", "steps"]
     if (frame.n_parts > 1).any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -272,6 +273,66 @@ def test_a_search_that_ends_in_time_says_nothing() -> None:
     found = identify(episodes(right), seconds=np.inf)
     assert found.notes == ()
     assert found.n_candidates > 0
+
+
+def test_a_matrix_of_log_probs_and_advantages_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        # [T, 1] times [T], summed over [T, T].
+        return -(steps.log_probs[:, None] * gae(steps, 0.993)).sum()
+
+    found = identify(episodes(loss, episodes=1), known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["all_pairs"]
+    assert found.formula is not None
+    assert found.formula.lam == pytest.approx(0.993, abs=1e-3)
+
+
+def test_a_sum_over_pairs_of_returns_and_values_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        # [T] minus [T, 1], times [T], summed over [T, T].
+        advantages = steps.to_go() - steps.v.detach()[:, None]
+        return -(steps.log_probs * advantages).sum()
+
+    found = identify(episodes(loss, episodes=1), known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["broadcast_advantage"]
+
+
+def test_a_state_that_was_replaced_by_the_next_one_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        steps = replace(steps, state=steps.next_state)
+        going = ~torch.tensor(steps.done)
+        after = GAMMA * steps.values[steps.next_state] * going
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        return weighted(reward + (after - steps.v).detach(), steps)
+
+    records = [
+        record(loss, task, episodes=None, steps=1, n_updates=120) for task in tasks()
+    ]
+    found = identify(records, known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["next_state"]
+
+
+def test_actions_drawn_again_for_one_step_with_a_critic_are_named() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def loss(steps: Steps) -> Tensor:
+        probs = torch.softmax(steps.logits.detach(), dim=-1)[steps.state]
+        again = torch.multinomial(probs, 1, generator=generator)[:, 0]
+        # The script knows terminations only.
+        going = ~torch.tensor(steps.terminated)
+        after = GAMMA * steps.values[steps.next_state] * going
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        drawn = replace(steps, action=again.tolist())
+        return weighted(reward + (after - steps.v).detach(), drawn)
+
+    records = [
+        record(loss, task, episodes=None, steps=1, n_updates=120) for task in tasks()
+    ]
+    found = identify(records, known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["action_resampled"]
 
 
 def test_a_running_mean_of_earlier_updates_is_right() -> None:
