@@ -155,6 +155,7 @@ class Window:
         times: `[n]`, how often each is used.
         scored: `[n]`, transitions whose scores the weights of `index` multiply; the
             same ones, unless some lists were cleared and others were not.
+        moved: whether the state of each transition is the one after it.
     """
 
     record: int
@@ -162,6 +163,7 @@ class Window:
     index: IntArray
     times: Array
     scored: IntArray
+    moved: bool = False
 
 
 def windows(record: Record, number: int, data: str = "window") -> list[Window]:
@@ -177,7 +179,8 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
             consecutive parts of it; `"resets"`: also the steps that only reset;
             `"stale_rewards"`: rewards since the start, of which the first ones are
             paired with the window's actions; `"stale_actions"`: actions since the
-            start, of which the first ones are paired with the window's returns.
+            start, of which the first ones are paired with the window's returns;
+            `"next_states"`: with next states in the place of states.
     """
     result = []
     reset = record.transitions.reset
@@ -224,7 +227,8 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
         elif update.rows is not None:
             counts = np.bincount(update.rows, minlength=len(record.transitions))
             times = counts[index].astype(np.float64)
-        result.append(Window(number, i, index, times, scored))
+        moved = data == "next_states"
+        result.append(Window(number, i, index, times, scored, moved))
     return result
 
 
@@ -278,10 +282,11 @@ class Frame:
             [w.times[order] for w, (_, order) in zip(picks, parts, strict=True)]
         )
         shift = self.offset[record]
-        self.scored_state = column("state", score=True).astype(np.int64)
+        own = "next_state" if any(w.moved for w in picks) else "state"
+        self.scored_state = column(own, score=True).astype(np.int64)
         self.scored_next = column("next_state", score=True).astype(np.int64)
         self.action: NDArray[Any] = column("action", score=True)
-        self.local_state = column("state").astype(np.int64)
+        self.local_state = column(own).astype(np.int64)
         self.state = self.local_state + shift
         self.local_next = column("next_state").astype(np.int64)
         self.clipped = (
@@ -758,6 +763,11 @@ def subtracted(frame: Frame, x: Array, formula: Formula, gammas: Array) -> Array
         return rest
     if kind == "value_mean":
         return x - frame.by_update.mean(frame.value[None])
+    if kind == "value_sum":
+        # The same, summed over pairs of steps instead of their mean.
+        n_rows = frame.by_update.counts[frame.update]
+        summed: Array = n_rows * (x - frame.by_update.mean(frame.value[None]))
+        return summed
     if kind == "credit_mean":
         # [B] - [B, 1]: each step gets the mean credit minus its own value.
         return frame.by_update.mean(x) - frame.value
@@ -768,6 +778,8 @@ def subtracted(frame: Frame, x: Array, formula: Formula, gammas: Array) -> Array
         return beyond
     if kind == "product_of_sums":
         return frame.by_update.sums(x)[:, frame.update]
+    if kind == "product_of_advantages":
+        return frame.by_update.sums(x - frame.value)[:, frame.update]
     if kind == "product_of_discounted_sums":
         discounted = x * gammas[:, None] ** frame.time
         return frame.by_update.sums(discounted)[:, frame.update]
@@ -806,19 +818,33 @@ def scaled(frame: Frame, x: Array, formula: Formula) -> Array:
     if kind == "largest":
         largest = frame.by_update.largest(np.abs(x))
         return x / np.maximum(largest, _TINY)
-    groups = {
-        "window": frame.by_update,
-        "deviation": frame.by_update,
-        "mini_batch": frame.by_used,
-        "episode": frame.by_episode,
-        "environment": frame.by_chain,
-        "time_step": frame.by_time,
-    }[kind]
+    groups = _scale_groups(frame, kind)
     if kind == "deviation":
         spread: Array = np.maximum(groups.deviation(x, formula.ddof), _TINY)
         divided: Array = x / spread
         return divided
     return _standardized(groups, x, formula.ddof)
+
+
+def _scale_groups(frame: Frame, scale: str) -> Groups:
+    """Returns the rows whose deviation a scale divides by."""
+    if scale == "mini_batch":
+        return frame.by_used
+    if scale == "episode":
+        return frame.by_episode
+    if scale == "environment":
+        return frame.by_chain
+    return frame.by_time if scale == "time_step" else frame.by_update
+
+
+def deviation_groups(frame: Frame, formula: Formula) -> Groups | None:
+    """Returns the rows by whose deviation the formula divides; None if by none."""
+    if formula.scale not in ("none", "square", "absolute", "largest"):
+        return _scale_groups(frame, formula.scale)
+    for option in (formula.transform, formula.rewards):
+        if option.startswith("standardized"):
+            return frame.by_episode if "episode" in option else frame.by_update
+    return None
 
 
 def multiplier(frame: Frame, formula: Formula, gamma: float) -> Array:

@@ -25,6 +25,7 @@ from pg_agents.checker.formula import (
     advantages,
     centred,
     credits,
+    deviation_groups,
     directions,
     entropy_columns,
     multiplier,
@@ -59,14 +60,13 @@ _UNKNOWNS_ROWS = 600
 _MIN_NUMBERS = 20
 # Updates at the start of later records that are left out.
 _N_SKIPPED = 2
-# CPU seconds after which the search for a formula is given up. Formulas that have been
-# found so far took at most 3.
-_MAX_SECONDS = 4.0
 _MAX_PROJECTIONS = 48
 _GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
 _LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
-# Rows that are screened at once.
+# Numbers (advantages of formulas on rows) that are screened at once.
 _CHUNK = 4_000_000
+# CPU time that a search may take, in seconds.
+MAX_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Identification:
         context: what the formula was judged against.
         values: `[S]` for each record: the critic or the baseline of each state, if it
             was fitted; they stand for `Record.values`.
+        n_candidates: number of formulas, with gamma and lambda, that were evaluated.
     """
 
     formula: Formula | None
@@ -102,6 +103,7 @@ class Identification:
     notes: tuple[str, ...] = ()
     context: Context = field(default_factory=Context)
     values: tuple[Array, ...] | None = None
+    n_candidates: int = 0
 
     @property
     def mistakes(self) -> tuple[Part, ...]:
@@ -140,19 +142,56 @@ class Fit:
     values: tuple[Array, ...] | None = None
 
 
-def identify(records: Sequence[Record], *, known_gamma: bool = True) -> Identification:
+class _OutOfTimeError(Exception):
+    """The search has used up its time."""
+
+
+class _Budget:
+    """CPU time of a search.
+
+    Args:
+        seconds: how long it may take.
+        clock: returns the time that has been used, in seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+        self.n_candidates = 0
+
+    def spend(self, n_candidates: int) -> None:
+        """Counts formulas that are evaluated next.
+
+        Raises:
+            _OutOfTimeError: if the time has been used up.
+        """
+        if self._clock() >= self._end:
+            raise _OutOfTimeError
+        self.n_candidates += n_candidates
+
+
+def identify(
+    records: Sequence[Record],
+    *,
+    known_gamma: bool = True,
+    seconds: float = MAX_SECONDS,
+    clock: Callable[[], float] = time.process_time,
+) -> Identification:
     """Returns the formula of the gradients that a subject computes.
 
     Args:
         records: what the subject did, one record for each task, with the same formula.
         known_gamma: whether the subject was told the gamma of the tasks, so that
             another one is a mistake. If not, gamma is the subject's own.
+        seconds: time after which the search ends; likely formulas come first.
+        clock: returns the time used so far, in seconds; CPU time by default.
 
     Returns:
-        The identification; its formula is None if none of the formulas leaves less
-        than `MAX_RESIDUAL`.
+        The identification; its formula is None if none of the formulas that were
+        tried leaves less than `MAX_RESIDUAL`. A note says if the time did not suffice
+        to try all of them.
     """
-    return _Search(records, known_gamma).run()
+    return _Search(records, known_gamma, _Budget(seconds, clock)).run()
 
 
 # Options
@@ -337,7 +376,7 @@ def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int,
         means += ["time_mean", "time_mean_alive", "episodes_mean", "episode_product"]
         means += ["leave_one_out_time", "leave_one_out_episode"]
     if traits.critic:
-        means += ["value_mean", "credit_mean"]
+        means += ["value_mean", "value_sum", "credit_mean", "product_of_advantages"]
     for baseline in means:
         yield baseline, "none", 1, "none"
     scales = ["window", "deviation", "largest"]
@@ -450,7 +489,7 @@ def data_options(traits: Traits) -> list[str]:
         options.append("memory_rows")
     options += ["accumulated", "memory"]
     options += [f"memory_{n}" for n in (2, 3, 4, 5, 8)]
-    options += ["late", "stale_rewards", "stale_actions"]
+    options += ["late", "stale_rewards", "stale_actions", "next_states"]
     if traits.resets:
         options.append("resets")
     return options
@@ -567,8 +606,11 @@ class _Search:
     record, and verified on many.
     """
 
-    def __init__(self, records: Sequence[Record], known_gamma: bool) -> None:
+    def __init__(
+        self, records: Sequence[Record], known_gamma: bool, budget: _Budget
+    ) -> None:
         self.records = records
+        self.budget = budget
         self.known_gamma = known_gamma
         own = dict.fromkeys(float(r.task.gamma) for r in records)
         self.own_gammas = np.array(list(dict.fromkeys((*own, 1.0))))
@@ -578,16 +620,47 @@ class _Search:
         self.fits: list[Fit] = []
         self.best: Fit | None = None
         self._seen: set[Formula] = set()
-        self._end = time.process_time() + _MAX_SECONDS
 
     def run(self) -> Identification:
+        """Searches level by level, until the time is used up."""
+        notes = []
+        bad = [not_finite(r, i) for i, r in enumerate(self.records)]
+        n_bad = sum(len(x) for x in bad)
+        if n_bad:
+            n_updates = sum(len(r.updates) for r in self.records)
+            notes.append(
+                f"the gradients of {n_bad} of {n_updates} updates are NaN or infinite; "
+                "these updates were left out"
+            )
+        try:
+            self._run()
+        except _OutOfTimeError:
+            notes.append(
+                "the search for a formula ended early, and "
+                + (
+                    "others may fit as well"
+                    if self.fits
+                    else "not all formulas were tried"
+                )
+            )
+        result = self._result()
+        if result.formula is not None and n_bad:
+            frame = Frame(self.records, [w for x in bad for w in x])
+            if divides_by_single(frame, result.formula):
+                parts = (*result.parts, part_of("nan_deviation"))
+                result = replace(result, parts=parts)
+        return replace(
+            result,
+            notes=tuple(notes),
+            n_candidates=self.budget.n_candidates,
+        )
+
+    def _run(self) -> None:
         """Searches level by level."""
         self.traits = traits_of(self.records, self.frame("window", _VERIFY_ROWS))
         kinds = data_options(self.traits)
         if only_window(self.records):
-            kinds = [
-                k for k in kinds if k in ("window", "chunks", "resets", "stale_rewards")
-            ]
+            kinds = [k for k in kinds if k in _WITHIN_WINDOW]
         # Usual gammas and lambdas first, then those between them; right formulas first.
         for mistakes, refine in ((0, False), (0, True), (1, False), (1, True)):
             if refine:
@@ -602,7 +675,6 @@ class _Search:
                 self._unknowns(mistakes)
             if self.fits and mistakes:
                 break
-        return self._result()
 
     def _search(self, kinds: Sequence[str], mistakes: int, refine: bool) -> None:
         """Screens all formulas with a number of mistakes."""
@@ -622,26 +694,26 @@ class _Search:
         """Tries formulas with unknown numbers, on one record and then on all."""
         frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
         gammas = [float(g) for g in self.gammas[:7]]
+        truncation = self.traits.truncation
         kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
-        kinds = [fit_factors]
+        kinds = [fit_constants, fit_factors]
         if mistakes:
-            # Constants come after the mistakes that are constants of an update, such as
-            # the mean of its values.
-            kinds = [fit_constants, fit_probabilities, fit_resampled]
-        tried = [(kind, f) for f in usual(frame, gammas, False) for kind in kinds]
+            kinds = [fit_probabilities, fit_resampled]
+        tried = [
+            (kind, f) for f in usual(frame, gammas, False, truncation) for kind in kinds
+        ]
         if self.traits.critic:
             tried += [
                 (kind, replace(f, baseline="value"))
-                for f in usual(frame, gammas, True)
+                for f in usual(frame, gammas, True, truncation)
                 for kind in kinds
             ]
         if not mistakes:
-            tried += [(fit_values, f) for f in usual(frame, gammas, False)]
+            tried += [(fit_values, f) for f in usual(frame, gammas, False, truncation)]
             # Also with a known critic: rewards may be scaled, and values not.
-            tried += [(fit_values, f) for f in usual(frame, gammas, True)]
+            tried += [(fit_values, f) for f in usual(frame, gammas, True, truncation)]
         for kind, formula in tried:
-            if self._is_over():
-                return
+            self.budget.spend(1)
             fit = kind(frame, formula)
             if fit is None or fit.residual > _SCREEN_RESIDUAL:
                 continue
@@ -730,6 +802,7 @@ class _Search:
             factors: discounts, reductions, steps and scores.
             refine: whether to look for gammas and lambdas between those of the grid.
         """
+        self.budget.spend(0)
         frame = self.frame(data, _SCREEN_ROWS, one=True)
         screen = Screen(frame, wide=refine)
         found: list[tuple[float, Formula]] = []
@@ -737,13 +810,10 @@ class _Search:
         size = max(1, _CHUNK // (len(frame) * len(self.gammas)))
         limit = _NEAR if refine else _SCREEN_RESIDUAL
         for start in range(0, len(shapes), size):
-            if self._is_over():
-                break
             chunk = shapes[start : start + size]
             stack = self._stack(frame, chunk)
             for factor in factors:
-                if self._is_over():
-                    break
+                self.budget.spend(len(chunk) * len(self.gammas))
                 residual = self._residuals(screen, stack, factor, vectors)
                 for i, g in np.argwhere(residual < limit):
                     formula = replace(
@@ -758,19 +828,18 @@ class _Search:
                     found.append((float(residual[i, g]), formula))
         found.sort(key=lambda pair: pair[0])
         hits = [f for r, f in found if r < _SCREEN_RESIDUAL]
-        if refine and not hits and not self.fits:
-            hits = self._refined(screen, found)
         self._verify_all(data, hits)
-
-    def _is_over(self) -> bool:
-        """Whether the time for the search is used up."""
-        return time.process_time() > self._end
+        if refine and not self.fits:
+            self._verify_all(data, self._refined(screen, found))
 
     def _verify_all(self, data: str, hits: list[Formula]) -> None:
         """Verifies formulas on some updates of all records, then on many."""
         if len(self.records) > 1 and len(hits) > 3:
             frame = self.frame(data, _SCREEN_ROWS)
-            fits = [best_fit(frame, f) for f in hits[:_MAX_SCREENED]]
+            fits = []
+            for formula in hits[:_MAX_SCREENED]:
+                self.budget.spend(1)
+                fits.append(best_fit(frame, formula))
             fits.sort(key=lambda fit: fit.residual)
             hits = [f.formula for f in fits if f.residual < 2 * MAX_RESIDUAL]
             hits = [replace(f, entropy="none") for f in hits]
@@ -785,6 +854,7 @@ class _Search:
         for row, formula in zip(stack, shapes, strict=True):
             own = replace(formula, **_NO_CENTRING)
             if own != last:
+                self.budget.spend(0)
                 lams = np.full(len(gammas), formula.lam)
                 last, credit = own, credits(frame, formula, gammas, lams)
             row[:] = centred(frame, credit, formula, gammas)
@@ -825,6 +895,7 @@ class _Search:
             if shape in seen or len(seen) >= _MAX_REFINED:
                 continue
             seen.add(shape)
+            self.budget.spend(1)
             refined = _refine(screen, formula)
             if refined is not None:
                 hits.append(refined)
@@ -835,6 +906,7 @@ class _Search:
         if formula in self._seen:
             return
         self._seen.add(formula)
+        self.budget.spend(1)
         fit = best_fit(self.frame(formula.data, _VERIFY_ROWS), formula)
         if self.best is None or fit.residual < self.best.residual:
             self.best = fit
@@ -924,6 +996,8 @@ class _Search:
         )
 
 
+# Data of which no state lies outside the window.
+_WITHIN_WINDOW = ("window", "chunks", "resets", "stale_rewards", "next_states")
 _NEAR = 0.1
 _OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
 _NO_CENTRING: dict[str, Any] = {
@@ -941,6 +1015,24 @@ _MAX_REFINED = 12
 def remembers(formula: Formula) -> bool:
     """Whether updates depend on what was seen before their windows."""
     return formula.ends == "carried" or formula.data.startswith(("memory", "stale"))
+
+
+def not_finite(record: Record, number: int) -> list[Window]:
+    """Returns the windows of the updates whose gradients are NaN or infinite."""
+    return [
+        w
+        for w in windows(record, number)
+        if not np.isfinite(record.updates[w.update].outputs).all()
+    ]
+
+
+def divides_by_single(frame: Frame, formula: Formula) -> bool:
+    """Whether the formula divides by the deviation of one number in all updates."""
+    groups = deviation_groups(frame, formula)
+    if groups is None:
+        return False
+    single = frame.update[groups.counts[groups.ids] == 1.0]
+    return len(np.unique(single)) == len(frame.picks)
 
 
 def _leaking(shapes: Sequence[Formula]) -> list[Formula]:
@@ -1119,7 +1211,59 @@ def _fit(
 
 
 def _explanation(fit: Fit, frame: Frame) -> str:
-    c = abs(fit.factor)
-    if abs(c - 1.0) < 1e-3:
+    """Says what the factor is, compared with a mean over the window.
+
+    The mean is that over episodes if windows hold a constant number of whole episodes,
+    or over steps if they hold a constant number of steps.
+    """
+    reduction = fit.formula.reduction
+    if reduction == "clipped":
         return ""
-    return f"the gradient is {c:.4g} times as long"
+    factor = abs(fit.factor)
+    n_steps = _constant(frame.by_used.counts)
+    n_episodes = _constant(frame.n_parts) if frame.finished.all() else None
+    n_envs = _constant(frame.by_update.sums(_starts_of_chains(frame))[0])
+    sizes = {"sum": 1.0, "steps": n_steps, "episodes": n_episodes}
+    size, usual_size = sizes.get(reduction), n_episodes or n_steps
+    if size is None or usual_size is None:
+        return "" if _near(factor, 1.0) else _times(factor)
+    relative = factor * usual_size / size
+    if _near(relative, 1.0):
+        return ""
+    counts = {"episodes": n_episodes, "environments": n_envs, "steps": n_steps}
+    for what, n in counts.items():
+        if n is None or n == 1.0:
+            continue
+        if _near(relative, n):
+            return (
+                f"a sum over your {n:g} {what}: the step size is {n:g} times as large"
+            )
+        if _near(relative, 1.0 / n):
+            return (
+                f"divided once more by your {n:g} {what}: the step size is {n:g} times "
+                "as small"
+            )
+    if n_episodes and n_steps and _near(relative, n_episodes / n_steps):
+        return (
+            f"a mean over your {n_steps:g} steps: the step size is "
+            f"{n_steps / n_episodes:g} times as small"
+        )
+    return _times(relative)
+
+
+def _times(factor: float) -> str:
+    return f"the gradient is {factor:.4g} times as long"
+
+
+def _near(x: float, y: float) -> bool:
+    return abs(x / y - 1.0) < 1e-3
+
+
+def _constant(counts: Array) -> float | None:
+    """Returns the number that all are, None if they differ."""
+    return float(counts[0]) if np.ptp(counts) == 0 else None
+
+
+def _starts_of_chains(frame: Frame) -> Array:
+    starts: Array = frame.first_in_chain[None].astype(np.float64)
+    return starts

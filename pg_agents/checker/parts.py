@@ -117,9 +117,11 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     "baseline": {
         "next_value": "next_value_baseline",
         "value_mean": "broadcast_advantage",
+        "value_sum": "broadcast_advantage",
         "credit_mean": "broadcast_advantage",
         "action_value": "action_value_baseline",
         "product_of_sums": "all_pairs",
+        "product_of_advantages": "all_pairs",
         "product_of_discounted_sums": "all_pairs",
         "episode_product": "all_pairs",
         "window_mean": "batch_mean_baseline",
@@ -188,6 +190,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     "data": {
         "memory": "replay",
         "late": "late_window",
+        "next_states": "next_state",
         "stale_rewards": "replay",
         "stale_actions": "replay",
         "resets": "reset_steps",

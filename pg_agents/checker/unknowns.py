@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from pg_agents.checker.formula import (
     Formula,
@@ -39,6 +40,10 @@ _MIN_SHARE = 0.02
 # Independent numbers, more than unknowns, without which a fit of constants or factors
 # says nothing.
 _MIN_FREE = 24
+# p-value below which the constants of updates depend on the updates' own steps.
+_DEPENDENT = 1e-3
+# Residual below which constants are looked at.
+_CONSTANTS_FIT = 2e-3
 _LAMBDAS = (0.95, 0.9)
 
 
@@ -63,13 +68,16 @@ class UnknownFit:
     entropy: float = 0.0
 
 
-def usual(frame: Frame, gammas: Sequence[float], critic: bool) -> Iterator[Formula]:
+def usual(
+    frame: Frame, gammas: Sequence[float], critic: bool, truncation: bool
+) -> Iterator[Formula]:
     """Yields the usual formulas with a scale of 1.
 
     Args:
         frame: the updates.
         gammas: their discount factors.
         critic: whether the credits use values.
+        truncation: whether episodes were truncated.
     """
     several = len(frame) > len(frame.picks)
     credits_: list[Formula] = [Formula(credit="to_go")]
@@ -78,7 +86,7 @@ def usual(frame: Frame, gammas: Sequence[float], critic: bool) -> Iterator[Formu
         if several:
             credits_.append(Formula(credit="bootstrapped"))
             credits_ += [Formula(credit="lambda", lam=x) for x in _LAMBDAS]
-        if frame.truncated.any():
+        if truncation:
             credits_ += [replace(f, bootstrap="terminated") for f in credits_]
     reductions_ = ["sum", "steps"]
     if (frame.n_parts > 1).any():
@@ -197,7 +205,11 @@ def fit_values(frame: Frame, formula: Formula) -> UnknownFit | None:
 
 
 def fit_constants(frame: Frame, formula: Formula) -> UnknownFit | None:
-    """Fits a constant baseline of each update."""
+    """Fits a constant baseline of each update.
+
+    The constants may stem from earlier updates, such as a running mean. None if they
+    depend on the steps of their own update.
+    """
     weights = _weights(frame, formula)
     x = predicted(frame, weights, formula.score)
     ones = predicted(frame, multiplier(frame, formula, formula.gamma), formula.score)
@@ -218,7 +230,45 @@ def fit_constants(frame: Frame, formula: Formula) -> UnknownFit | None:
     fitted = replace(formula, baseline="update_constant")
     # Relative to what the constants do not explain.
     scale = max(_residual(frame, target), 1e-300)
-    return UnknownFit(fitted, c, _residual(frame, target - c * x) / scale)
+    residual = _residual(frame, target - c * x) / scale
+    if residual < _CONSTANTS_FIT:
+        left = c * predicted(frame, weights, formula.score) - frame.target
+        constants = np.einsum("um,um->u", left, ones) / norms[:, 0] / c
+        if _depend_on_steps(frame, formula, constants):
+            return None
+    return UnknownFit(fitted, c, residual)
+
+
+def _depend_on_steps(frame: Frame, formula: Formula, constants: Array) -> bool:
+    """Whether numbers `[U]` depend on the returns, values or lengths of their updates.
+
+    Each record is tested by F, the significance divided by the number of records.
+    """
+    gammas, lams = np.array([formula.gamma]), np.array([formula.lam])
+    plain = replace(formula, baseline="none")
+    means = [
+        frame.by_update.sums(x)[0] / frame.by_update.counts
+        for x in (advantages(frame, plain, gammas, lams), frame.value[None])
+    ]
+    features = np.array([*means, frame.by_update.counts]).T
+    record = np.array([w.record for w in frame.picks])
+    numbers = np.unique(record)
+    for i in numbers:
+        own, y = features[record == i], constants[record == i]
+        own, y = own - own.mean(axis=0), y - y.mean()
+        total = float(y @ y)
+        if total <= (1e-4 * np.abs(constants).max()) ** 2 * len(y):
+            # The same for all updates.
+            continue
+        solution, _, rank, _ = np.linalg.lstsq(own, y, rcond=1e-9)
+        free = len(y) - 1 - int(rank)
+        if free < 1 or not rank:
+            continue
+        left = float(np.sum((y - own @ solution) ** 2))
+        f = (total - left) / rank / max(left / free, 1e-300)
+        if stats.f.sf(f, int(rank), free) * len(numbers) < _DEPENDENT:
+            return True
+    return False
 
 
 def fit_factors(frame: Frame, formula: Formula) -> UnknownFit | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +93,41 @@ def test_a_wrong_sign_is_named() -> None:
 
 def test_rounding_in_float32_is_no_obstacle() -> None:
     assert keys(episodes(right, dtype=torch.float32)) == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "text"),
+    [
+        (1 / 3, ""),
+        (1.0, "a sum over your 3 episodes: the step size is 3 times as large"),
+        (
+            1 / 9,
+            "divided once more by your 3 episodes: the step size is 3 times as small",
+        ),
+        (0.7 / 3, "the gradient is 0.7 times as long"),
+    ],
+)
+def test_a_factor_over_episodes_is_explained(factor: float, text: str) -> None:
+    def loss(steps: Steps) -> Tensor:
+        return factor * weighted(gamma_t(steps) * steps.to_go(), steps)
+
+    found = identify(episodes(loss))
+    assert found.parts == ()
+    assert found.explanation == text
+
+
+@pytest.mark.parametrize(
+    ("factor", "text"),
+    [
+        (1 / 16, ""),
+        (1.0, "a sum over your 16 steps: the step size is 16 times as large"),
+        (1 / 8, "a sum over your 2 environments: the step size is 2 times as large"),
+    ],
+)
+def test_a_factor_over_windows_is_explained(factor: float, text: str) -> None:
+    found = identify(windows(lambda s: factor * weighted(gae(s, 0.95), s)))
+    assert not found.mistakes
+    assert found.explanation == text
 
 
 def test_gae_with_entropy_bonus_recovers_its_coefficients() -> None:
@@ -204,15 +242,123 @@ def test_without_values_a_gradient_that_needs_none_has_no_critic() -> None:
     assert keys(records) == []
 
 
+def indescribable(steps: Steps) -> Tensor:
+    reward = torch.tensor(steps.reward, dtype=torch.float64)
+    return weighted(torch.sin(3.0 * steps.to_go()) + reward**3, steps)
+
+
 @pytest.mark.slow
 def test_what_no_formula_describes_is_not_named() -> None:
-    def loss(steps: Steps) -> Tensor:
-        reward = torch.tensor(steps.reward, dtype=torch.float64)
-        return weighted(torch.sin(3.0 * steps.to_go()) + reward**3, steps)
-
-    found = identify(episodes(loss))
+    found = identify(episodes(indescribable))
     assert found.formula is None
     assert found.parts == ()
+
+
+def test_a_search_ends_when_its_time_is_used_up() -> None:
+    records = episodes(indescribable, n_updates=20)
+    evaluated = []
+    for seconds in (100, 200):
+        ticks = itertools.count(0.0)
+        found = identify(records, seconds=seconds, clock=ticks.__next__)
+        # Each reading of the clock takes a second, so that it is read at the start
+        # and once a second until the end.
+        assert next(ticks) == seconds + 1
+        assert found.formula is None
+        assert "ended early" in found.notes[0]
+        evaluated.append(found.n_candidates)
+    assert 0 < evaluated[0] < evaluated[1] < 1_000_000
+
+
+def test_a_search_that_ends_in_time_says_nothing() -> None:
+    found = identify(episodes(right), seconds=np.inf)
+    assert found.notes == ()
+    assert found.n_candidates > 0
+
+
+def test_a_matrix_of_log_probs_and_advantages_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        # [T, 1] times [T], summed over [T, T].
+        return -(steps.log_probs[:, None] * gae(steps, 0.993)).sum()
+
+    found = identify(episodes(loss, episodes=1), known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["all_pairs"]
+    assert found.formula is not None
+    assert found.formula.lam == pytest.approx(0.993, abs=1e-3)
+
+
+def test_a_sum_over_pairs_of_returns_and_values_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        # [T] minus [T, 1], times [T], summed over [T, T].
+        advantages = steps.to_go() - steps.v.detach()[:, None]
+        return -(steps.log_probs * advantages).sum()
+
+    found = identify(episodes(loss, episodes=1), known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["broadcast_advantage"]
+
+
+def test_a_state_that_was_replaced_by_the_next_one_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        steps = replace(steps, state=steps.next_state)
+        going = ~torch.tensor(steps.done)
+        after = GAMMA * steps.values[steps.next_state] * going
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        return weighted(reward + (after - steps.v).detach(), steps)
+
+    records = [
+        record(loss, task, episodes=None, steps=1, n_updates=120) for task in tasks()
+    ]
+    found = identify(records, known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["next_state"]
+
+
+def test_actions_drawn_again_for_one_step_with_a_critic_are_named() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def loss(steps: Steps) -> Tensor:
+        probs = torch.softmax(steps.logits.detach(), dim=-1)[steps.state]
+        again = torch.multinomial(probs, 1, generator=generator)[:, 0]
+        # The script knows terminations only.
+        going = ~torch.tensor(steps.terminated)
+        after = GAMMA * steps.values[steps.next_state] * going
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        drawn = replace(steps, action=again.tolist())
+        return weighted(reward + (after - steps.v).detach(), drawn)
+
+    records = [
+        record(loss, task, episodes=None, steps=1, n_updates=120) for task in tasks()
+    ]
+    found = identify(records, known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["action_resampled"]
+
+
+def test_a_running_mean_of_earlier_updates_is_right() -> None:
+    def loss(steps: Steps) -> Tensor:
+        mean = steps.carried.get("mean", 0.0)
+        assert isinstance(mean, float)
+        steps.carried["mean"] = 0.8 * mean + 0.2 * float(steps.to_go().mean())
+        return weighted(steps.to_go() - mean, steps)
+
+    found = identify(episodes(loss, n_updates=60))
+    assert found.named
+    assert [part.key for part in found.parts] == ["gamma_dropped"]
+
+
+@pytest.mark.parametrize("of_values", [True, False])
+def test_the_mean_of_the_updates_own_values_is_no_constant(of_values: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        # [B] - [B, 1] if of_values.
+        own = steps.v.mean() if of_values else steps.to_go().max()
+        return weighted(steps.to_go() - own.detach(), steps) / len(steps)
+
+    found = identify(episodes(loss, episodes=1, n_updates=60), known_gamma=False)
+    if of_values:
+        assert [part.key for part in found.mistakes] == ["broadcast_advantage"]
+    else:
+        assert found.formula is None
 
 
 @pytest.mark.slow
@@ -229,3 +375,24 @@ def test_updates_that_are_not_finite_are_left_out() -> None:
         updates = (*r.updates[:3], nan, *r.updates[4:])
         records.append(Record(r.task, r.policy, r.values, r.transitions, updates))
     assert keys(records) == []
+    (note,) = identify(records).notes
+    n_updates = sum(len(r.updates) for r in records)
+    assert f"{len(records)} of {n_updates} updates" in note
+
+
+@pytest.mark.filterwarnings("ignore:std")
+def test_the_deviation_of_a_single_return_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        returns = steps.to_go()
+        returns = (returns - returns.mean()) / (returns.std() + 1e-9)
+        return weighted(returns, steps)
+
+    records = episodes(loss, episodes=1)
+    single = [u.last - u.first == 1 for r in records for u in r.updates]
+    gradients = [u.outputs.sum() for r in records for u in r.updates]
+    assert np.array_equal(np.isnan(gradients), single)
+    assert 0 < sum(single) < len(single) / 2
+    found = identify(records)
+    assert [part.key for part in found.mistakes] == ["nan_deviation"]
+    assert "standardized" in [part.key for part in found.departures]
+    assert f"{sum(single)} of {len(single)} updates" in found.notes[0]
