@@ -1264,7 +1264,7 @@ def _near(x: float, y: float) -> bool:
     return abs(x / y - 1.0) < 1e-3
 
 
-def _constant(counts: Array) -> float | None:
+def _constant(counts: NDArray[Any]) -> float | None:
     """Returns the number that all are, None if they differ."""
     return float(counts[0]) if np.ptp(counts) == 0 else None
 

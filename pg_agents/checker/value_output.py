@@ -132,7 +132,8 @@ def _placed(frame: Frame, weights: Array, state: IntArray) -> Array:
     """Returns the sums of weights `[K]` at states `[K]`, `[U, S]`."""
     width = max(len(r.policy) for r in frame.records)
     n_updates = len(frame.picks)
-    sums = np.bincount(frame.update * width + state, weights, n_updates * width)
+    cell = frame.update * width + state
+    sums: Array = np.bincount(cell, weights, n_updates * width).astype(np.float64)
     return _projected(frame, sums.reshape(n_updates, width))
 
 
@@ -198,7 +199,8 @@ def _slopes(frame: Frame, target: Formula) -> Array:
             rows.append(credits(frame, target, gammas, lams)[0])
     finally:
         frame.use_values(known)
-    return np.array(rows[1:]) - rows[0]
+    slopes: Array = np.array(rows[1:]) - rows[0]
+    return slopes
 
 
 def _leaks(frame: Frame, formula: Formula) -> list[tuple[str, Array]]:

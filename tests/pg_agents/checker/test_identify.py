@@ -41,8 +41,8 @@ def entropy(steps: Steps) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=-1)
 
 
-def keys(records: list[Record], **options: bool) -> list[str]:
-    found = identify(records, **options)
+def keys(records: list[Record]) -> list[str]:
+    found = identify(records)
     assert found.formula is not None
     assert found.residual < MAX_RESIDUAL
     assert not found.ties
