@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -604,6 +604,15 @@ def _orthonormal(matrix: Array) -> Array:
 # The search
 
 
+def _n_choices(formula: Formula) -> int:
+    """Returns the number of parts whose option is not the first."""
+    first = Formula(gamma=formula.gamma, lam=formula.lam, n=formula.n)
+    return sum(
+        getattr(formula, field.name) != getattr(first, field.name)
+        for field in fields(Formula)
+    )
+
+
 class _Search:
     """Searches formulas in the order of their mistakes.
 
@@ -833,14 +842,18 @@ class _Search:
                     found.append((float(residual[i, g]), formula))
         found.sort(key=lambda pair: pair[0])
         hits = [f for r, f in found if r < _SCREEN_RESIDUAL]
+        # Many formulas agree on one update: the simplest first.
+        hits.sort(key=_n_choices)
         self._verify_all(data, hits)
         if refine and not self.fits:
             self._verify_all(data, self._refined(screen, found))
 
     def _verify_all(self, data: str, hits: list[Formula]) -> None:
         """Verifies formulas on some updates of all records, then on many."""
-        if len(self.records) > 1 and len(hits) > 3:
-            frame = self.frame(data, _SCREEN_ROWS)
+        if len(hits) > 3:
+            # Several updates: in one alone a factor of the update is any constant.
+            rows = _SCREEN_ROWS if len(self.records) > 1 else 8 * _SCREEN_ROWS
+            frame = self.frame(data, rows)
             fits = []
             for formula in hits[:_MAX_SCREENED]:
                 self.budget.spend(1)
