@@ -363,7 +363,9 @@ def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int,
     if traits.critic:
         own.append("value")
         yield "value", "none", 1, "none"
-        yield "next_value", "none", 1, "none"
+        if credit.credit not in USES_CRITIC:
+            # One reward and the next state's value, minus it, is one reward.
+            yield "next_value", "none", 1, "none"
         yield "action_value", "none", 1, "none"
     transforms = ["int", "round"] if not traits.integers or traits.critic else []
     for transform in transforms:
