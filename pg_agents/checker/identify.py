@@ -1016,7 +1016,7 @@ _NO_CENTRING: dict[str, Any] = {
 _MAX_SCREENED = 150
 _MAX_VERIFIED = 24
 _MAX_MISTAKES = 2
-_MAX_REFINED = 12
+_MAX_REFINED = 30
 
 
 def remembers(formula: Formula) -> bool:
