@@ -363,7 +363,9 @@ def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int,
     if traits.critic:
         own.append("value")
         yield "value", "none", 1, "none"
-        yield "next_value", "none", 1, "none"
+        if credit.credit not in USES_CRITIC:
+            # One reward and the next state's value, minus it, is one reward.
+            yield "next_value", "none", 1, "none"
         yield "action_value", "none", 1, "none"
     transforms = ["int", "round"] if not traits.integers or traits.critic else []
     for transform in transforms:
@@ -1027,7 +1029,7 @@ _NO_CENTRING: dict[str, Any] = {
 _MAX_SCREENED = 150
 _MAX_VERIFIED = 24
 _MAX_MISTAKES = 2
-_MAX_REFINED = 12
+_MAX_REFINED = 30
 
 
 def remembers(formula: Formula) -> bool:

@@ -378,6 +378,19 @@ def test_discounting_from_the_start_counts_gamma_once() -> None:
     assert keys(episodes(loss)) == ["batch_mean_baseline"]
 
 
+def test_an_immediate_reward_of_single_steps_with_a_critic_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        critic = ((steps.to_go() - steps.v) ** 2).sum()
+        return weighted(torch.tensor(steps.reward, dtype=torch.float64), steps) + critic
+
+    records = [
+        record(loss, task, episodes=None, steps=1, n_updates=120) for task in tasks()
+    ]
+    found = identify(records, known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["immediate_reward"]
+
+
 def test_a_running_mean_of_earlier_updates_is_right() -> None:
     def loss(steps: Steps) -> Tensor:
         mean = steps.carried.get("mean", 0.0)
