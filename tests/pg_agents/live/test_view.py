@@ -87,6 +87,7 @@ def window() -> str:
     return found.stdout.split()[-1]
 
 
+@pytest.mark.slow
 def test_a_training_is_the_same_with_a_view(no_screen: None, tmp_path: Path) -> None:
     """Weights after 300 steps agree to the last bit."""
     plain = make_model().learn(300)
@@ -121,6 +122,7 @@ def test_the_film_is_an_mp4(no_screen: None, tmp_path: Path) -> None:
     assert path.read_bytes()[4:8] == b"ftyp"
 
 
+@pytest.mark.slow
 def test_keys_pause_step_save_and_quit(screen: str, tmp_path: Path) -> None:
     """Paused, the training makes one update for each press of the right arrow."""
     view = LiveView(
@@ -197,6 +199,7 @@ def press_close_button() -> None:
     x11.XCloseDisplay(display)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["escape", "close button"])
 def test_closing_the_window_stops_the_training_and_keeps_the_model(
     way: str, screen: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -213,6 +216,7 @@ def test_closing_the_window_stops_the_training_and_keeps_the_model(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_window_is_resized_in_mid_training(
     screen: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
