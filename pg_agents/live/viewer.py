@@ -476,5 +476,5 @@ def main() -> None:
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection = Connection(found.detach())
     connection.send_bytes(token.encode())
-    # It is closed by the end of the process: the thread that reads may still wait on it.
+    # The end of the process closes it: the thread that reads may still wait on it.
     _Process(connection).run()
