@@ -699,7 +699,9 @@ def _bootstrapped(
             target = reward + gamma * np.where(keep > 0, shifted, bootstrap)
         return target
     if formula.credit == "bootstrapped":
-        lam = np.ones_like(lam)
+        # Values only where the sum ends.
+        rest = np.where(keep > 0, reward, one_step)
+        return sequences.solve(rest, gamma * keep)
     # A = delta + gamma lambda A_next, and the target is A + V.
     advantage = sequences.solve(one_step - value, gamma * lam * keep)
     return advantage + value
@@ -710,6 +712,8 @@ def _ordered(frame: Frame, x: Array, order: str, gamma: Array) -> Array:
         return x
     if order == "reversed_episode":
         return x[:, _reversed(frame.episode)]
+    if order == "reversed_environment":
+        return x[:, _reversed(frame.chain)]
     if order == "reversed_window":
         index = np.empty(len(frame), dtype=np.int64)
         index[frame.flat] = frame.flat[_reversed(frame.update[frame.flat])]

@@ -260,6 +260,8 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
     """Yields what credits may be, up to a number of mistakes."""
     orders = ["kept", "last_lost", "reversed_episode", "reversed_window"]
     orders += ["next", "next_discounted", "previous"]
+    if traits.several_envs:
+        orders.append("reversed_environment")
     rewards = ["raw", "clipped"]
     rewards += [
         f"standardized_{over}_{ddof}" for over in ("window", "episode") for ddof in "10"
@@ -349,7 +351,9 @@ def _with_critic(
 
 def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int, str]]:
     """Yields baseline, scale, ddof and transform for a credit."""
-    yield "none", "none", 1, "none"
+    if credit.credit != "from_start" or level(credit):
+        # Otherwise the same as the sum to go times gamma^t.
+        yield "none", "none", 1, "none"
     if credit.credit == "one":
         return
     if level(credit):
@@ -359,7 +363,9 @@ def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int,
     if traits.critic:
         own.append("value")
         yield "value", "none", 1, "none"
-        yield "next_value", "none", 1, "none"
+        if credit.credit not in USES_CRITIC:
+            # One reward and the next state's value, minus it, is one reward.
+            yield "next_value", "none", 1, "none"
         yield "action_value", "none", 1, "none"
     transforms = ["int", "round"] if not traits.integers or traits.critic else []
     for transform in transforms:
@@ -517,8 +523,9 @@ _FIELDS = (
 def level(formula: Formula) -> int:
     """Returns the number of mistakes of a formula."""
     mistakes = sum(cost(name, getattr(formula, name)) for name in _FIELDS)
-    if formula.bootstrap == "ignored" and formula.successor == "seen":
-        # One mistake: no mask at the end of an episode.
+    masked = formula.bootstrap in ("both", "terminated")
+    if formula.successor == "seen" and not masked:
+        # One mistake: the mask does not hide the state after the end.
         mistakes -= 1
     shifted = formula.ends.partition("@")[0]
     if formula.credit in USES_CRITIC and shifted == formula.bootstrap != "both":
@@ -1022,7 +1029,7 @@ _NO_CENTRING: dict[str, Any] = {
 _MAX_SCREENED = 150
 _MAX_VERIFIED = 24
 _MAX_MISTAKES = 2
-_MAX_REFINED = 12
+_MAX_REFINED = 30
 
 
 def remembers(formula: Formula) -> bool:
@@ -1272,7 +1279,7 @@ def _near(x: float, y: float) -> bool:
     return abs(x / y - 1.0) < 1e-3
 
 
-def _constant(counts: Array) -> float | None:
+def _constant(counts: NDArray[Any]) -> float | None:
     """Returns the number that all are, None if they differ."""
     return float(counts[0]) if np.ptp(counts) == 0 else None
 

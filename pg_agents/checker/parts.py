@@ -70,7 +70,6 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "forward": "returns_forward",
         "cumulative": "returns_forward",
         "window": "return_across_episodes",
-        "from_start": "gamma_twice",
         "value": "state_value_weight",
         "one": "no_return",
     },
@@ -103,6 +102,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     "order": {
         "reversed_episode": "returns_reversed",
         "reversed_window": "returns_reversed",
+        "reversed_environment": "returns_reversed",
         "next": "off_by_one",
         "next_discounted": "off_by_one",
         "previous": "off_by_one",
@@ -358,8 +358,12 @@ def parts_of(
         if field == "ends" and option == "ignored" and formula.data != "window":
             # One mistake: what is not cleared is summed as one episode.
             key = None
-        if field == "successor" and option == "seen" and formula.bootstrap == "ignored":
-            # One mistake: no mask at the end of an episode.
+        if (
+            field == "successor"
+            and option == "seen"
+            and formula.bootstrap not in ("both", "terminated")
+        ):
+            # One mistake: the mask does not hide the state after the end.
             key = None
         if field == "reduction" and key == "mean_in_episode" and context.one_episode:
             key = "mean_over_steps"
@@ -388,6 +392,7 @@ def _context_keys(formula: Formula, entropy: float, context: Context) -> list[st
     if formula.discount in ("gamma_t", "task_gamma_t") and formula.credit in (
         "episode",
         "cumulative",
+        "from_start",
     ):
         keys.append("gamma_twice")
     other = context.gamma is not None and abs(formula.gamma - context.gamma) > 1e-4

@@ -139,14 +139,21 @@ def _solve(frame: Frame, columns: Array, target: Array) -> tuple[Array, float] |
 
 
 def dimensions(frame: Frame) -> IntArray:
-    """Returns how many independent numbers each update's gradient has, `[U]`."""
+    """Returns how many independent numbers the weights of each update set, `[U]`."""
     counts = []
     for row, window in zip(frame.target, frame.picks, strict=True):
         shape = frame.records[window.record].policy.shape
         norms = np.linalg.norm(row[: shape[0] * shape[1]].reshape(shape), axis=1)
         n_states = int((norms > 1e-4 * norms.max(initial=1e-300)).sum())
         counts.append(n_states * max(shape[1] - 1, 1))
-    return np.array(counts, dtype=np.int64)
+    # Weights of the same state and action act on the same numbers.
+    n_pairs = np.zeros(len(frame.picks), dtype=np.int64)
+    pairs = np.column_stack(
+        [frame.update, frame.scored_state, frame.action.reshape(len(frame), -1)]
+    )
+    used = np.unique(pairs[frame.times > 0], axis=0)[:, 0].astype(np.int64)
+    np.add.at(n_pairs, used, 1)
+    return np.minimum(np.array(counts, dtype=np.int64), n_pairs)
 
 
 def fit_values(frame: Frame, formula: Formula) -> UnknownFit | None:

@@ -132,8 +132,14 @@ def _placed(frame: Frame, weights: Array, state: IntArray) -> Array:
     """Returns the sums of weights `[K]` at states `[K]`, `[U, S]`."""
     width = max(len(r.policy) for r in frame.records)
     n_updates = len(frame.picks)
-    sums = np.bincount(frame.update * width + state, weights, n_updates * width)
-    placed = sums.reshape(n_updates, width) * _scales(frame)[:, None]
+    cell = frame.update * width + state
+    sums: Array = np.bincount(cell, weights, n_updates * width).astype(np.float64)
+    return _projected(frame, sums.reshape(n_updates, width))
+
+
+def _projected(frame: Frame, sums: Array) -> Array:
+    """Scales derivatives `[U, S]`, and projects them on what can be decoded."""
+    placed = sums * _scales(frame)[:, None]
     for i, record in enumerate(frame.records):
         basis = record.value_basis
         if basis is not None:
@@ -153,9 +159,9 @@ def _losses(frame: Frame, formula: Formula) -> Iterator[tuple[str, Array, Array]
     targets += [replace(usual, credit="lambda", lam=x) for x in _LAMBDAS]
     for ddof in (1, 0):
         targets.append(replace(usual, transform="standardized_window", ddof=ddof))
-    following = (~frame.done).astype(np.float64)
     for target in dict.fromkeys(targets):
         credit = credits(frame, target, gamma, np.array([target.lam]))
+        slopes = _slopes(frame, target)
         error = frame.value - transformed(frame, credit, target)[0]
         for slope in (error, np.clip(error, -1.0, 1.0), np.sign(error)):
             for discount in dict.fromkeys(("none", formula.discount)):
@@ -169,12 +175,32 @@ def _losses(frame: Frame, formula: Formula) -> Iterator[tuple[str, Array, Array]
                     yield (
                         target.credit,
                         _placed(frame, weights, frame.local_state),
-                        _placed(
-                            frame,
-                            -formula.gamma * weights * following,
-                            frame.local_next,
-                        ),
+                        _projected(frame, -frame.by_update.sums(slopes * weights).T),
                     )
+
+
+def _slopes(frame: Frame, target: Formula) -> Array:
+    """Returns the derivatives of a critic's targets by the values, `[S, K]`."""
+    width = max(len(r.policy) for r in frame.records)
+    if target.transform != "none":
+        return np.zeros((width, len(frame)))
+    gammas, lams = np.array([target.gamma]), np.array([target.lam])
+    known = [r.values for r in frame.records]
+    rows = []
+    try:
+        for s in (None, *range(width)):
+            # Targets are affine in the values.
+            frame.use_values(
+                [
+                    np.zeros(len(r.policy)) + (np.arange(len(r.policy)) == s)
+                    for r in frame.records
+                ]
+            )
+            rows.append(credits(frame, target, gammas, lams)[0])
+    finally:
+        frame.use_values(known)
+    slopes: Array = np.array(rows[1:]) - rows[0]
+    return slopes
 
 
 def _leaks(frame: Frame, formula: Formula) -> list[tuple[str, Array]]:

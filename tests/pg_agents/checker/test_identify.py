@@ -41,8 +41,8 @@ def entropy(steps: Steps) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=-1)
 
 
-def keys(records: list[Record], **options: bool) -> list[str]:
-    found = identify(records, **options)
+def keys(records: list[Record]) -> list[str]:
+    found = identify(records)
     assert found.formula is not None
     assert found.residual < MAX_RESIDUAL
     assert not found.ties
@@ -333,6 +333,62 @@ def test_actions_drawn_again_for_one_step_with_a_critic_are_named() -> None:
     found = identify(records, known_gamma=False)
     assert found.named
     assert [part.key for part in found.mistakes] == ["action_resampled"]
+
+
+def n_step(steps: Steps) -> Tensor:
+    """Returns rewards to the end of the window, and the value after it."""
+    targets: list[Tensor] = [torch.zeros(())] * len(steps)
+    for env in set(steps.env):
+        rows = [i for i in range(len(steps)) if steps.env[i] == env]
+        total = steps.values[steps.next_state[rows[-1]]]
+        for i in reversed(rows):
+            total = steps.reward[i] + GAMMA * total * (not steps.done[i])
+            targets[i] = total
+    return torch.stack(targets)
+
+
+def test_a_value_after_the_window_that_is_not_detached_is_named() -> None:
+    def loss(steps: Steps, target: Tensor) -> Tensor:
+        actor = weighted((target - steps.v).detach(), steps)
+        return (actor + ((target - steps.v) ** 2).sum()) / len(steps)
+
+    right_ = identify(windows(lambda s: loss(s, n_step(s).detach())))
+    assert right_.named and not right_.mistakes
+    found = identify(windows(lambda s: loss(s, n_step(s))))
+    assert [part.key for part in found.mistakes] == ["next_value_not_detached"]
+
+
+def test_returns_of_environments_in_reverse_are_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        target, order = n_step(steps).detach(), list(range(len(steps)))
+        for env in set(steps.env):
+            rows = [i for i in order if steps.env[i] == env]
+            target[rows] = target[rows[::-1]]
+        return weighted(target - steps.v.detach(), steps) / len(steps)
+
+    found = identify(windows(loss), known_gamma=False)
+    assert [part.key for part in found.mistakes] == ["returns_reversed"]
+
+
+def test_discounting_from_the_start_counts_gamma_once() -> None:
+    def loss(steps: Steps) -> Tensor:
+        returns = gamma_t(steps) * steps.to_go()
+        return weighted(returns - returns.mean(), steps)
+
+    assert keys(episodes(loss)) == ["batch_mean_baseline"]
+
+
+def test_an_immediate_reward_of_single_steps_with_a_critic_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        critic = ((steps.to_go() - steps.v) ** 2).sum()
+        return weighted(torch.tensor(steps.reward, dtype=torch.float64), steps) + critic
+
+    records = [
+        record(loss, task, episodes=None, steps=1, n_updates=120) for task in tasks()
+    ]
+    found = identify(records, known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["immediate_reward"]
 
 
 def test_a_running_mean_of_earlier_updates_is_right() -> None:
