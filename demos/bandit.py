@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from common import parse_options, say_saved, show_agent
+from common import live_view, parse_options, say_saved, show_agent
 
 from pg_agents import LearnerBatch
 from pg_agents.experiments.demos import bandit
+
+# Pulls per second in the live view, at which the eye can follow.
+SPEED = 10.0
 
 
 def play(
@@ -42,6 +45,11 @@ def main() -> None:
         **{"network-runs": network_runs, "network-pulls": network_pulls},
     )
     n_runs, n_pulls = options.table_runs, options.table_pulls
+    view = live_view(options, SPEED)
+    if view is not None:
+        with view:
+            bandit.show_one(bandit.make_tables, n_pulls, options.seed, view)
+            view.wait()
     print(f"A table of logits, {n_runs} runs:")
     batch = play("table", bandit.make_tables, n_runs, n_pulls, options)
     n_runs, n_pulls = options.network_runs, options.network_pulls

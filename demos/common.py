@@ -19,6 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 import pg_envs
+from pg_agents import LiveView
 from pg_agents.analysis.plots import save_figure, save_gif
 from pg_agents.callbacks import RunningReward
 from pg_agents.callbacks.episodes import finished_episodes
@@ -60,6 +61,11 @@ def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace
         help="show the trained agent in a window, save it as a GIF, or neither "
         "(default here: %(default)s)",
     )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="show a training in a window, or film it where there is no screen",
+    )
     for option, default in more.items():
         parser.add_argument(
             f"--{option}", type=count, default=default, help="default: %(default)s"
@@ -95,6 +101,25 @@ def has_screen() -> bool:
     if sys.platform in ("win32", "darwin"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def live_view(
+    options: argparse.Namespace, updates_per_second: float | None = None
+) -> LiveView | None:
+    """Returns the view for the callbacks of a training; None unless it is asked for.
+
+    Args:
+        options: of `parse_options`.
+        updates_per_second: speed at first, which keys in the window change; None for
+            no limit.
+    """
+    if not options.live:
+        return None
+    return LiveView(
+        film=None if has_screen() else options.out / "live.gif",
+        updates_per_second=updates_per_second,
+        pictures=options.out,
+    )
 
 
 class RunsBar:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from common import parse_options, save, show_agent
+from common import live_view, parse_options, save, show_agent
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from pg_agents import REINFORCE, ActorCritic
+from pg_agents import REINFORCE, ActorCritic, LiveView
 from pg_agents.analysis.plots import plot_learning_curves
 from pg_agents.callbacks import (
     ProgressCallback,
@@ -30,14 +30,18 @@ ALGORITHMS: tuple[type[OnPolicyAlgorithm], ...] = (REINFORCE, ActorCritic, A2C, 
 
 
 def train(
-    algorithm: Callable[..., BaseAlgorithm], steps: int, seed: int
+    algorithm: Callable[..., BaseAlgorithm],
+    steps: int,
+    seed: int,
+    view: LiveView | None = None,
 ) -> tuple[BaseAlgorithm, TrainingRecord, bool]:
     """Trains an algorithm; returns model, record, and whether Ctrl-C ended it."""
     model = algorithm("MlpPolicy", ENV_ID, seed=seed, device="cpu")
     recorder, interrupt = Recorder(), StopOnInterrupt()
     progress = ProgressCallback(description=f"{type(model).__name__}, seed {seed}")
+    views = [] if view is None else [view]
     start = time.perf_counter()
-    model.learn(steps, callback=[progress, recorder, interrupt])
+    model.learn(steps, callback=[progress, recorder, interrupt, *views])
     speed = model.num_timesteps / (time.perf_counter() - start)
     env = model.get_env()
     assert env is not None
@@ -56,15 +60,17 @@ def main() -> None:
     curves: dict[str, list[TrainingRecord]] = {}
     # Of the first seed.
     models: list[BaseAlgorithm] = []
-    interrupted = False
+    interrupted, view = False, live_view(options)
     for algorithm in ALGORITHMS:
         for seed in range(options.seed, options.seed + options.runs):
-            if interrupted:
+            if interrupted or (view is not None and view.quit_requested):
                 break
-            model, record, interrupted = train(algorithm, options.steps, seed)
+            model, record, interrupted = train(algorithm, options.steps, seed, view)
             if seed == options.seed:
                 models.append(model)
             curves.setdefault(algorithm.__name__, []).append(record)
+    if view is not None:
+        view.wait()
     title = f"{ENV_ID}, default settings"
     figure = plot_learning_curves(curves, title=title, best=BEST_RETURN)
     save(figure, options.out / "learning_curves.png")

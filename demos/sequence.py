@@ -18,6 +18,7 @@ from common import (
     RunsBar,
     ShowLearning,
     describe,
+    live_view,
     parse_options,
     policy_table,
     save,
@@ -27,7 +28,7 @@ from common import (
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 
-from pg_agents import REINFORCE
+from pg_agents import REINFORCE, LiveView
 from pg_agents.analysis.plots import (
     animate_action_probabilities,
     plot_action_probabilities,
@@ -52,6 +53,8 @@ TITLE = "REINFORCE on PGToy-Sequence-v0"
 MAX_STEPS = 50_000
 # Numbers of episodes after which the policy is shown.
 SHOWN_AT = (0, 30, 100)
+# Updates per second in the live view, at which the eye can follow.
+SPEED = 20.0
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,16 @@ def make_model(seed: int) -> REINFORCE:
     )
 
 
-def train_until_solved(options: Namespace) -> tuple[REINFORCE, TrainingRecord]:
-    """Trains one agent until its running reward reaches the threshold."""
+def train_until_solved(
+    options: Namespace, view: LiveView | None = None
+) -> tuple[REINFORCE, TrainingRecord]:
+    """Trains one agent until its running reward reaches the threshold.
+
+    Args:
+        options: of `parse_options`.
+        view: shows the training; its window stays open until the user closes it. None
+            shows an episode now and then.
+    """
     model = make_model(options.seed)
     recorder = Recorder(OBSERVATIONS)
     callbacks: list[BaseCallback] = [
@@ -106,9 +117,14 @@ def train_until_solved(options: Namespace) -> tuple[REINFORCE, TrainingRecord]:
         StopWhenSolved(),
         StopOnInterrupt(),
         recorder,
-        ShowLearning(ENV_ID, options, SHOWN_AT),
     ]
-    model.learn(MAX_STEPS, callback=callbacks)
+    if view is None:
+        show = ShowLearning(ENV_ID, options, SHOWN_AT)
+        model.learn(MAX_STEPS, callback=[*callbacks, show])
+    else:
+        with view:
+            model.learn(MAX_STEPS, callback=[*callbacks, view])
+            view.wait()
     return model, recorder.record
 
 
@@ -178,7 +194,7 @@ def main() -> None:
     """Trains, prints, draws and shows."""
     options = parse_options(__doc__, "sequence", runs=10, episodes=500)
     print("One agent, until it is solved (running reward of 0.85; the best is 0.90):")
-    model, first = train_until_solved(options)
+    model, first = train_until_solved(options, live_view(options, SPEED))
     print("\nWhat it has learnt, the probability of each action in each state:")
     print_policy(policy_table(model, OBSERVATIONS))
     show_agent(model, ENV_ID, options, n_episodes=2)

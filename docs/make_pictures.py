@@ -260,7 +260,8 @@ def demos() -> None:
 REPORTS = {
     "help": [],
     "recipes": ["recipes"],
-    "check": ["check", "demos/pitfalls.py:next_state"],
+    "check": ["check", "demos/train_reinforce.py"],
+    "check-loss": ["check", "demos/pitfalls.py:next_state"],
     "check-right": ["check", "demos/pitfalls.py:right"],
 }
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pg_agents.cloning.clone import clone_behaviour
     from pg_agents.cloning.demonstrations import Demonstrations, record_demonstrations
     from pg_agents.learners import LearnerBatch
+    from pg_agents.live.view import LiveView
     from pg_agents.policies.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
     from pg_agents.policies.random import RandomPolicy
     from pg_agents.policies.tabular import TabularPolicy
@@ -31,6 +32,7 @@ __all__ = [
     "CnnPolicy",
     "Demonstrations",
     "LearnerBatch",
+    "LiveView",
     "MlpPolicy",
     "MultiInputPolicy",
     "RandomAgent",
@@ -54,6 +56,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "cloning",
         "experiments",
         "learners",
+        "live",
         "zoo",
     ],
     submod_attrs={
@@ -65,6 +68,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "cloning.clone": ["clone_behaviour"],
         "cloning.demonstrations": ["Demonstrations", "record_demonstrations"],
         "learners": ["LearnerBatch"],
+        "live.view": ["LiveView"],
         "policies.policies": ["CnnPolicy", "MlpPolicy", "MultiInputPolicy"],
         "policies.random": ["RandomPolicy"],
         "policies.tabular": ["TabularPolicy"],

@@ -78,6 +78,9 @@ class BanditEnv(TabularEnv):
             `"index"`: the constant index 0 of a `Discrete(1)` space.
         render_mode: `"human"`, `"rgb_array"` or None.
 
+    Attributes:
+        shows_means: whether pictures show the mean reward of each arm.
+
     Raises:
         ValueError: if an argument is out of range; the message names it.
 
@@ -99,12 +102,14 @@ class BanditEnv(TabularEnv):
     ) -> None:
         mdp = bandit_mdp(arm_rewards, reward_noise, noise_scale, observation)
         super().__init__(mdp, render_mode)
+        self.shows_means = True
 
     def scene(self, snapshot: Snapshot) -> Scene:
         """Returns the picture of a snapshot."""
         rewards = self.mdp.reward[0, :, 0].tolist()
         noise = self.mdp.reward_noise
-        return bandit_scene(snapshot, self.mdp.action_names, rewards, noise)
+        names = self.mdp.action_names
+        return bandit_scene(snapshot, names, rewards, noise, self.shows_means)
 
 
 make_vector_env = vector_entry_point(BanditEnv)

@@ -104,11 +104,25 @@ def _make(
     limit = spec.max_episode_steps if spec is not None else None
     common = *size, limit, autoreset_mode, render_mode
     tabular, cartpole, pixelcopter = kinds
+    made: Any
     if isinstance(single, CartPoleEnv):
         rewards = single._sutton_barto_reward
-        return cartpole(*common, rewards, check_actions=check_actions)
-    if isinstance(single, PixelcopterEnv):
-        return pixelcopter(*common, single.reward_scheme, check_actions=check_actions)
+        made = cartpole(*common, rewards, check_actions=check_actions)
+    elif isinstance(single, PixelcopterEnv):
+        made = pixelcopter(*common, single.reward_scheme, check_actions=check_actions)
+    else:
+        made = tabular(
+            _as_tabular(env, id, render_mode), *common, check_actions=check_actions
+        )
+    # As `gymnasium.make_vec` does: callbacks read threshold and name.
+    made.spec = spec
+    return made  # type: ignore[no-any-return]
+
+
+def _as_tabular(
+    env: gymnasium.Env[Any, Any], id: str | EnvSpec, render_mode: str | None
+) -> TabularEnv:
+    single = env.unwrapped
     if not isinstance(single, TabularEnv):
         if not hasattr(single, "P"):
             env.close()
@@ -123,4 +137,4 @@ def _make(
                 f"{render_mode!r}"
             )
         single = TabularEnv(mdp_from_env(single))
-    return tabular(single, *common, check_actions=check_actions)
+    return single

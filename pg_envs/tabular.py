@@ -224,7 +224,8 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
         """Returns the picture of a snapshot; a class with render modes overrides it."""
         raise NotImplementedError(f"{type(self).__name__} has no picture")
 
-    def _current_scene(self) -> Scene | None:
+    def current_scene(self) -> Scene | None:
+        """Returns the picture of the current situation; None before `reset`."""
         snapshot = self._snapshot
         if snapshot is None:
             return None

@@ -52,7 +52,7 @@ def verdicts(path: Path, seed: int, n_halves: int) -> dict[str, dict[str, int]]:
     if recording.error is not None:
         return {"runs": {"cannot check": 1}, "halves": {}}
     rng = np.random.default_rng(seed)
-    halves = Counter(
+    halves: Counter[str] = Counter(
         judge_recording(half_of(recording, rng), path.name).verdict
         for _ in range(n_halves)
     )

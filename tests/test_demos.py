@@ -109,6 +109,20 @@ def test_sequence_saves_its_pictures_without_a_screen(tmp_path: Path) -> None:
     assert "running" in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sequence", "bandit", "interchange"])
+def test_live_films_a_training_without_a_screen(name: str, tmp_path: Path) -> None:
+    small = {
+        "sequence": ["--runs", "1", "--episodes", "5"],
+        "bandit": ["--table-runs", "1", "--table-pulls", "20", "--network-runs", "1"],
+        "interchange": ["--steps", "300"],
+    }[name]
+    done = run_demo(name, *small, "--live", "--render", "none", out=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"live view: saved {tmp_path / 'live.gif'}" in done.stdout
+    assert is_picture(tmp_path / "live.gif")
+
+
 def test_bandit_saves_its_pictures_without_a_screen(tmp_path: Path) -> None:
     small = ["--table-runs", "2", "--table-pulls", "20"]
     small += ["--network-runs", "2", "--network-pulls", "10", "--render", "none"]

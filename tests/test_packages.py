@@ -124,9 +124,7 @@ def test_type_checkers_know_lazily_loaded_names() -> None:
 def commands(capsys: pytest.CaptureFixture[str]) -> list[str]:
     with pytest.raises(SystemExit):
         main(["--help"])
-    listed = re.search(r"\{(.*?)\}", capsys.readouterr().out)
-    assert listed is not None
-    return listed[1].split(",")
+    return re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
 
 
 # Prints the heavy libraries that a command has loaded.

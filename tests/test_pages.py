@@ -113,21 +113,20 @@ def test_pgtoy_commands_of_the_front_page_run(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def without_numbers(text: str) -> list[str]:
-    """Returns the words of a report, with every number replaced."""
-    return re.sub(r"[-+]?\d[\d.,e-]*", "N", text).split()
-
-
 @pytest.mark.slow
 def test_the_report_of_the_front_page_is_what_the_command_prints(
     tmp_path: Path,
 ) -> None:
-    """Word for word, but for numbers, which differ between machines."""
+    """Line by line, where it does not leave lines out by three dots."""
     (block,) = [text for text in blocks(README, "text") if text.startswith("$ ")]
     command, report = block.split("\n", 1)
     done = pgtoy(command.removeprefix("$ pgtoy ").split(), tmp_path)
+    # A gradient that is not right has the exit status 1.
     assert done.returncode == 1, done.stderr
-    assert without_numbers(report) == without_numbers(done.stdout)
+    position = 0
+    for passage in report.split("  ...\n"):
+        position = done.stdout.find(passage, position)
+        assert position >= 0, f"not printed, or not in this order: {passage}"
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,14 @@ from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig, require_extr
 if TYPE_CHECKING:
     from pg_agents.experiments.folder import RunFolder
     from pg_agents.experiments.seeds import AnyExecutor
+    from pg_agents.live.view import LiveView
 
 INTERRUPTED = 130
 _MAX_WIDTH = 100
 _RECIPES_NOTE = """
 time: of one run on one core, the median of those in docs/results.md; weights: `pgtoy
 watch NAME` shows a trained agent at once. `pgtoy run NAME [--variant ...]` trains."""
+GAMES = ("bandit", "sequence", "pixelcopter")
 _RUN_EPILOG = """\
 examples:
   pgtoy run cartpole-policy-network --seeds 10
@@ -33,6 +35,7 @@ examples:
   pgtoy run cartpole-policy-network --seed 0 --episodes 50 --out runs/short
   pgtoy run compare-networks --variant all --seeds 5
   pgtoy run known-values
+  pgtoy run sequence-reinforce --live --live-speed 20
 
 An interrupted run is resumed, a finished one is left as it is. --set takes any setting
 (n_envs=8, evaluation.n_episodes=10, policy_kwargs.net_arch=[64]) or argument of the
@@ -65,7 +68,13 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401
     where.add_argument("--jobs", type=int, help="processes (one a core)")
     where.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler")
     add_settings_options(run)
+    add_live_options(run)
     run.set_defaults(run=_run)
+    play = commands.add_parser("play", help="play against an agent by keyboard")
+    play.add_argument("game", choices=GAMES)
+    play.add_argument("--seed", type=int, default=0, help="of the games (%(default)s)")
+    play.add_argument("--theme", choices=("light", "dark"), default="light")
+    play.set_defaults(run=_play)
     for name, description, n_episodes, handler in (
         ("watch", "watch a trained run in a window", 5, _watch),
         ("record", "record a trained run as a film", 1, _record),
@@ -92,6 +101,57 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_ROOT,
         help="folder of all runs (%(default)s)",
     )
+
+
+def add_live_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the live view."""
+    group = parser.add_argument_group("live view")
+    group.add_argument(
+        "--live",
+        action="store_true",
+        help="show the training in a window, or film it where there is no screen; runs "
+        "one seed after the other",
+    )
+    group.add_argument(
+        "--live-film",
+        type=Path,
+        metavar="FILE.gif|mp4",
+        help="write the frames to a file instead of a window",
+    )
+    group.add_argument(
+        "--live-speed",
+        type=float,
+        metavar="N",
+        help="updates per second at first (no limit); keys change it",
+    )
+    group.add_argument(
+        "--live-theme", choices=("light", "dark"), default="light", help="%(default)s"
+    )
+
+
+@contextmanager
+def live_view(options: argparse.Namespace) -> Iterator[LiveView | None]:
+    """Yields the view that the options ask for; None for none.
+
+    At the end it waits until the user has closed the window, or writes the film.
+    """
+    asks = options.live_film is not None or options.live_speed is not None
+    if not options.live and not asks:
+        yield None
+        return
+    from pg_agents.live.view import LiveView
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    with LiveView(
+        film=options.live_film,
+        theme=options.live_theme,
+        updates_per_second=options.live_speed,
+        pictures=options.out,
+    ) as view:
+        yield view
+        if view.is_open and view.film is None:
+            print("the training has ended: close the window to go on")
+        view.wait()
 
 
 def add_settings_options(parser: argparse.ArgumentParser) -> None:
@@ -137,8 +197,7 @@ def _recipes(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from pg_agents.experiments.pretrained import find_pretrained
-    from pg_agents.experiments.recipes import run_seconds
+    from pg_agents.experiments.recipes import has_weights, run_seconds
 
     seconds = run_seconds()
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -159,7 +218,7 @@ def _recipes(options: argparse.Namespace) -> int:
         table.add_row(
             f"  {recipe.name}",
             _duration(seconds[name]) if name in seconds else "",
-            "yes" if find_pretrained(recipe.name) is not None else "",
+            "yes" if has_weights(recipe.name) else "",
             recipe.title + variants,
         )
     width = min(_MAX_WIDTH, Console().width) if sys.stdout.isatty() else _MAX_WIDTH
@@ -198,10 +257,11 @@ def _run(options: argparse.Namespace) -> int:
         return _run_demo(recipe, options)
     all_variants = options.variant == "all"
     status = 0
-    for variant in list(recipe.variants) if all_variants else [options.variant]:
-        status = max(status, _train(recipe, variant, options))
-        if status == INTERRUPTED:
-            break
+    with live_view(options) as view:
+        for variant in list(recipe.variants) if all_variants else [options.variant]:
+            status = max(status, _train(recipe, variant, options, view))
+            if status == INTERRUPTED:
+                break
     return status
 
 
@@ -214,12 +274,20 @@ def _run_demo(recipe: Recipe, options: argparse.Namespace) -> int:
                 f"recipe {recipe.name} is a demo: it takes --seed and --out, got "
                 f"--{name}"
             )
-    record = run_demo(recipe, options.out, options.seed or 0)
+    with live_view(options) as view:
+        record = run_demo(recipe, options.out, options.seed or 0, view)
+        if view is not None and not view.is_open:
+            print(f"{recipe.name} has trained nothing: there was nothing to show live")
     print("\n".join(record.lines))
     return 1 if record.passed is False else 0
 
 
-def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> int:
+def _train(
+    recipe: Recipe,
+    variant: str | None,
+    options: argparse.Namespace,
+    view: LiveView | None,
+) -> int:
     from pg_agents.common.files import check_folder
     from pg_agents.experiments.building import check_buildable
     from pg_agents.experiments.results import summary_text
@@ -241,6 +309,7 @@ def _train(recipe: Recipe, variant: str | None, options: argparse.Namespace) -> 
                 executor,
                 jobs=options.jobs,
                 on_progress=bar.show,
+                view=view,
             )
     except KeyboardInterrupt:
         print("pgtoy: interrupted; the same command goes on", file=sys.stderr)
@@ -281,6 +350,20 @@ def _dask(address: str | None) -> Iterator[AnyExecutor | None]:
         raise OSError(f"there is no Dask scheduler at {address}: {error}") from error
     with client:
         yield client.get_executor()
+
+
+def _play(options: argparse.Namespace) -> int:
+    from pg_agents.experiments.play import play
+    from pg_agents.live.screen import has_screen
+
+    if options.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {options.seed}")
+    if not has_screen():
+        raise ValueError("there is no screen to play on")
+    scores = play(options.game, options.seed, options.theme)
+    for number, (you, agent) in enumerate(scores, 1):
+        print(f"game {number}: you {you:.4g}, the agent {agent:.4g}")
+    return 0
 
 
 def _watch(options: argparse.Namespace) -> int:

@@ -21,8 +21,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from pg_agents.checkpoint.weights import load_weights, save_weights
 from pg_agents.experiments.building import make_evaluation_env, make_model
 from pg_agents.experiments.folder import DamagedRunError, RunFolder
+from pg_agents.experiments.recipes import PRETRAINED
 
-_FOLDER = Path(__file__).with_name("pretrained")
 _WEIGHTS = "weights.safetensors"
 _STATISTICS = "observations.safetensors"
 MAX_BYTES = 100_000
@@ -64,14 +64,14 @@ def find_pretrained(recipe: str, variant: str | None = None) -> PretrainedRun | 
         recipe: name of the recipe.
         variant: which variant it must be of; None for any.
     """
-    path = _FOLDER / recipe
+    path = PRETRAINED / recipe
     if not path.is_dir():
         return None
     folder = PretrainedRun(path)
     return folder if variant in (None, folder.config.variant) else None
 
 
-def write_pretrained(run: RunFolder, root: str | Path = _FOLDER) -> PretrainedRun:
+def write_pretrained(run: RunFolder, root: str | Path = PRETRAINED) -> PretrainedRun:
     """Makes a pretrained model of a finished run.
 
     Args:

@@ -18,6 +18,7 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -72,6 +73,7 @@ from pg_agents.experiments.settings import (
     require_extra,
 )
 from pg_agents.learners import LearnerBatch
+from pg_agents.live.view import LiveView
 
 # Number of steps for `learn` where a callback ends the training.
 NO_LIMIT = 2**62
@@ -169,6 +171,7 @@ def run_one(
     *,
     on_progress: OnProgress | None = None,
     stop_asked: StopAsked | None = None,
+    view: LiveView | None = None,
 ) -> RunFolder:
     """Trains and evaluates with one seed, in a folder of its own.
 
@@ -183,6 +186,7 @@ def run_one(
         on_progress: called when training begins and after each episode.
         stop_asked: whether to stop, called before each rollout; None for the first
             Ctrl-C, in the main thread.
+        view: shows the training; to quit in its window stops the run.
 
     Returns:
         The folder.
@@ -199,6 +203,11 @@ def run_one(
     check_seed(seed)
     settings = config.settings
     if settings.vectorization == "learners":
+        if view is not None:
+            raise ValueError(
+                "a view shows one learner, and vectorization='learners' trains a batch "
+                "of them: train with vectorization='dummy' or 'vector' to see it"
+            )
         on_own = None if on_progress is None else lambda _, now: on_progress(now)
         return run_together(
             config, [seed], root, on_progress=on_own, stop_asked=stop_asked
@@ -219,7 +228,7 @@ def run_one(
                 # Created after the model, whose constructor may refuse the settings.
                 folder = folder or RunFolder.create(path, config, seed)
                 if not progress_of(model).ended:
-                    model = _train(model, folder, train, on_progress, stop_asked)
+                    model = _train(model, folder, train, on_progress, stop_asked, view)
                 write_file(path / "model.zip", checkpoint_content(model))
             _write_results(folder, model)
             return folder
@@ -469,6 +478,7 @@ def _train(
     train: Callable[[Training], BaseAlgorithm],
     on_progress: OnProgress | None,
     stop_asked: StopAsked | None,
+    view: LiveView | None,
 ) -> BaseAlgorithm:
     settings = folder.config.settings
     silence(model)
@@ -482,6 +492,11 @@ def _train(
     limit = NO_LIMIT if settings.timesteps is None else settings.timesteps
     left = max(0, limit - model.num_timesteps)
     with closing(log), _stop_request(stop_asked) as asked:
+        if view is not None:
+            # The request to quit becomes one to stop, which saves a checkpoint first.
+            view.stops_training, view.stop_asked = False, asked
+            callbacks.append(view)
+            asked = partial(_any_asks, asked, view)
         callbacks.append(
             RunCheckpoints(settings.checkpoint_every, folder.checkpoints, asked)
         )
@@ -505,6 +520,10 @@ def _write_results(folder: RunFolder, model: BaseAlgorithm) -> None:
             resumed_at=tuple(progress.resumed_at),
         )
     )
+
+
+def _any_asks(stop_asked: StopAsked, view: LiveView) -> bool:
+    return stop_asked() or view.quit_requested
 
 
 class EpisodeLog(BaseCallback):

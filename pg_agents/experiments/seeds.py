@@ -39,6 +39,7 @@ from pg_agents.experiments.run import (
     share_done,
 )
 from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig
+from pg_agents.live.view import LiveView
 
 _POLL_SECONDS = 0.5
 # Exceptions for a lost worker, by name: Dask and submitit need not be installed.
@@ -95,6 +96,7 @@ def run_seeds(
     jobs: int | None = None,
     retries: int = 2,
     on_progress: OnSeedProgress | None = None,
+    view: LiveView | None = None,
 ) -> list[RunReport]:
     """Runs a recipe with several seeds, each in its folder, see `run_one`.
 
@@ -117,6 +119,7 @@ def run_seeds(
             seed, the runs are made in this process.
         retries: how often a run is submitted again after its worker has died.
         on_progress: called with a seed and its progress.
+        view: shows the runs, which are made one after the other in this process.
 
     Returns:
         A report for each seed, in their order.
@@ -136,13 +139,21 @@ def run_seeds(
         check_count("jobs", jobs)
     check_integer("retries", retries, 0)
     report = on_progress or (lambda seed, progress: None)
-    if executor is None and config.settings.vectorization == "learners":
+    if view is not None and (executor is not None or (jobs or 1) > 1):
+        raise ValueError(
+            "a view shows runs one after the other in this process: it takes neither "
+            "executor nor jobs"
+        )
+    if view is not None:
+        jobs = 1
+    is_batch = config.settings.vectorization == "learners"
+    if executor is None and is_batch and view is None:
         return _run_together(config, seeds, root, report)
     if executor is None and (jobs == 1 or len(seeds) == 1):
         reports = []
         for seed in seeds:
             on_own = partial(report, seed)
-            reports.append(_run(config, seed, root, on_own, in_worker=False))
+            reports.append(_run(config, seed, root, on_own, False, view))
             report(seed, Progress(1.0))
         return reports
     if executor is not None:
@@ -195,13 +206,19 @@ def _run(
     root: str | Path,
     on_progress: OnProgress | None = None,
     in_worker: bool = True,
+    view: LiveView | None = None,
 ) -> RunReport:
     """Makes one run, and reports its error instead of raising it."""
     path = RunFolder.path_of(root, config, seed)
     stop_asked = _stop_requested if in_worker else None
     try:
         folder = run_one(
-            config, seed, root, on_progress=on_progress, stop_asked=stop_asked
+            config,
+            seed,
+            root,
+            on_progress=on_progress,
+            stop_asked=stop_asked,
+            view=view,
         )
         return RunReport(seed, path, folder.result())
     except KeyboardInterrupt:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
@@ -16,9 +15,9 @@ from gymnasium.wrappers import RenderCollection
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from pg_agents.analysis.plots import save_gif
+from pg_agents.analysis.plots import save_gif, save_mp4
 from pg_agents.common.checks import check_count
-from pg_agents.common.files import check_writable, write_file
+from pg_agents.common.files import check_writable
 from pg_agents.experiments.building import (
     derived_seed,
     load_function,
@@ -26,6 +25,7 @@ from pg_agents.experiments.building import (
 )
 from pg_agents.experiments.folder import RunFolder
 from pg_agents.experiments.settings import RunConfig, require_extra
+from pg_agents.live.screen import has_screen
 from pg_envs import WindowClosed
 
 FORMATS = (".gif", ".mp4")
@@ -150,15 +150,8 @@ def record(
     if path.suffix == ".gif":
         save_gif(list(frames), path, fps / every)
     else:
-        _write_mp4(frames, path, fps)
-
-
-def has_screen() -> bool:
-    """Whether a window can be opened; SDL's dummy driver, as in tests, counts."""
-    if sys.platform in ("win32", "darwin"):
-        return True
-    names = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-    return any(os.environ.get(name) for name in names)
+        with closing(frames):
+            save_mp4(frames, path, fps)
 
 
 def _check(folder: RunFolder, n_episodes: int, max_steps: int | None) -> None:
@@ -207,16 +200,3 @@ def _frames(
             frames = collection.render()
             if n_steps % every == 0:
                 yield frames[0]
-
-
-def _write_mp4(frames: Frames, path: Path, fps: float) -> None:
-    from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
-
-    with tempfile.TemporaryDirectory() as temporary, closing(frames):
-        film = Path(temporary) / "film.mp4"
-        first = next(frames)
-        with FFMPEG_VideoWriter(str(film), first.shape[1::-1], fps) as writer:
-            writer.write_frame(first)
-            for frame in frames:
-                writer.write_frame(frame)
-        write_file(path, film.read_bytes())

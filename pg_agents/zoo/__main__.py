@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pg_agents.common.extras import install_command
-from pg_agents.experiments.viewer import has_screen
+from pg_agents.live.screen import has_screen
 from pg_agents.zoo.register import register
 from pg_envs import WindowClosed
 

@@ -218,7 +218,8 @@ class PixelcopterEnv(RenderedEnv[NDArray[Any], np.int64]):
         snapshot = self._games.snapshot(0, episode_return, n_steps, crashed)
         return pixelcopter_scene(replace(snapshot, message=message), self.theme)
 
-    def _current_scene(self) -> Scene | None:
+    def current_scene(self) -> Scene | None:
+        """Returns the picture of the current situation; None before `reset`."""
         return None if self._episode is None else self.scene()
 
     def _identity(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Importing this package does not import pygame. `pg_envs.rendering.canvas` does.
 from pg_envs.rendering.bandit import bandit_scene
 from pg_envs.rendering.scene import (
     Circle,
+    Image,
     Line,
     Polygon,
     Rectangle,
@@ -16,9 +17,11 @@ from pg_envs.rendering.scene import (
     WindowClosed,
 )
 from pg_envs.rendering.sequence import sequence_scene
+from pg_envs.rendering.transform import placed, recoloured
 
 __all__ = [
     "Circle",
+    "Image",
     "Line",
     "Polygon",
     "Rectangle",
@@ -28,5 +31,7 @@ __all__ = [
     "Text",
     "WindowClosed",
     "bandit_scene",
+    "placed",
+    "recoloured",
     "sequence_scene",
 ]

@@ -55,6 +55,7 @@ def bandit_scene(
     action_names: Sequence[str],
     arm_rewards: Sequence[float],
     reward_noise: str,
+    shows_means: bool = True,
 ) -> Scene:
     """Returns the picture of the bandit, a slot machine for each arm.
 
@@ -63,6 +64,7 @@ def bandit_scene(
         action_names: Names of the arms, at least one.
         arm_rewards: Mean reward of each arm.
         reward_noise: "none", "gaussian" or "bernoulli".
+        shows_means: Whether the mean rewards are shown, or are to be found out.
 
     Raises:
         ValueError: If an argument is invalid or the lengths differ.
@@ -77,11 +79,14 @@ def bandit_scene(
     if snapshot.action is not None and not 0 <= snapshot.action < n_arms:
         raise ValueError(f"action {snapshot.action} is not in 0..{n_arms - 1}.")
     check_probabilities(snapshot, n_arms)
-    rules = ("Pull one arm a step. The best one is in green.", _RULES[reward_noise])
+    task = "The best one is in green." if shows_means else "Find the best one."
+    rules = (f"Pull one arm a step. {task}", _RULES[reward_noise])
     shapes: list[Shape] = []
     for arm in range(n_arms):
         shapes += _machine_of(snapshot, arm, arm_rewards)
-        shapes += _labels(snapshot, arm, action_names[arm], arm_rewards, reward_noise)
+        shapes += _labels(
+            snapshot, arm, action_names[arm], arm_rewards, reward_noise, shows_means
+        )
     return compose(
         header("Bandit", rules, snapshot),
         board(_BOARD_TOP, _BOARD_HEIGHT, snapshot),
@@ -151,6 +156,7 @@ def _labels(
     name: str,
     arm_rewards: Sequence[float],
     reward_noise: str,
+    shows_means: bool,
 ) -> list[Shape]:
     """Returns the name of an arm, its mean reward and its probability.
 
@@ -171,6 +177,7 @@ def _labels(
         label = f"mean {label}"
     size = 15 if is_wide else 13
     room = stride * pitch - 6
+    label = label if shows_means else "?"
     shapes: list[Shape] = [
         Text(
             name,
@@ -185,7 +192,7 @@ def _labels(
             x,
             top + height + 20,
             size,
-            GAIN if pay == max(arm_rewards) else MUTED,
+            GAIN if shows_means and pay == max(arm_rewards) else MUTED,
             max_width=room,
         ),
     ]

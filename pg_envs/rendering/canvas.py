@@ -1,6 +1,7 @@
 """Draws scenes with pygame; the only module of this package that imports it."""
 
 import os
+from dataclasses import replace
 from functools import lru_cache
 from typing import ClassVar
 from weakref import WeakSet
@@ -13,6 +14,7 @@ import pygame.surfarray
 from pg_envs.rendering.scene import (
     Circle,
     Colour,
+    Image,
     Line,
     Polygon,
     Rectangle,
@@ -24,7 +26,7 @@ from pg_envs.rendering.scene import (
 
 # Scenes are drawn this many times larger, then averaged down, because pygame does not
 # smooth edges. With a power of two smoothscale is exact; with 3, white becomes 253.
-_OVERSAMPLING = 4
+OVERSAMPLING = 4
 # Middle of a capital letter in its line of text, as a share of the line's height.
 _CAPITALS_MIDDLE = 0.46
 
@@ -36,7 +38,11 @@ class Canvas:
 
     Args:
         caption: Title of the window.
-        fps: Frames a second, to which `show` limits the pace.
+        fps: Frames a second, to which `show` limits the pace; 0 for no limit.
+        is_resizable: Whether the user may resize the window, whose size `window_size`
+            tells. `show` then keeps the size, and cuts off a larger scene.
+        oversampling: How many times larger scenes are drawn before they are averaged
+            down: 4, or for large windows that are redrawn often 2.
     """
 
     # pygame has one window per process, which all canvases share.
@@ -44,21 +50,33 @@ class Canvas:
     # The window, if a canvas has opened it; other code may have closed it since.
     _window: ClassVar[pygame.Surface | None] = None
 
-    def __init__(self, caption: str, fps: int) -> None:
+    def __init__(
+        self,
+        caption: str,
+        fps: int,
+        is_resizable: bool = False,
+        oversampling: int = OVERSAMPLING,
+    ) -> None:
         self.caption = caption
         self.fps = fps
+        self.is_resizable = is_resizable
+        self.oversampling = oversampling
         self._clock = pygame.time.Clock()
+        # The scene that was shown last, and its picture.
+        self._last: tuple[Scene, pygame.Surface] | None = None
         # Names of the keys that are held, and of those pressed since the last `keys`.
         self._held: set[str] = set()
-        self._pressed: set[str] = set()
+        self._pressed: list[str] = []
 
-    def __reduce__(self) -> tuple[type["Canvas"], tuple[str, int]]:
+    def __reduce__(self) -> tuple[type["Canvas"], tuple[str, int, bool, int]]:
         """Copies and pickles as a new canvas that shows no window."""
-        return type(self), (self.caption, self.fps)
+        arguments = self.caption, self.fps, self.is_resizable, self.oversampling
+        return type(self), arguments
 
     def rgb_array(self, scene: Scene) -> npt.NDArray[np.uint8]:
         """Returns a scene as a fresh array [height, width, 3] of uint8."""
-        pixels = pygame.surfarray.array3d(_draw_scene(scene))
+        picture = _draw_scene(scene, self.oversampling)
+        pixels = pygame.surfarray.array3d(picture)
         # pygame's first axis is x.
         return np.ascontiguousarray(pixels.transpose(1, 0, 2), dtype=np.uint8)
 
@@ -78,10 +96,15 @@ class Canvas:
                 raise WindowClosed("The window was closed.")
             if event.type == pygame.KEYDOWN:
                 self._held.add(pygame.key.name(event.key))
-                self._pressed.add(pygame.key.name(event.key))
+                self._pressed.append(pygame.key.name(event.key))
             elif event.type == pygame.KEYUP:
                 self._held.discard(pygame.key.name(event.key))
-        window.blit(_draw_scene(scene), (0, 0))
+        # A window that has grown since the scene was made.
+        if window.get_size() != (scene.width, scene.height):
+            window.fill(scene.background)
+        if self._last is None or self._last[0] != scene:
+            self._last = scene, _draw_scene(scene, self.oversampling)
+        window.blit(self._last[1], (0, 0))
         pygame.display.flip()
         self._clock.tick(self.fps)
 
@@ -90,13 +113,20 @@ class Canvas:
 
         Keys that were pressed and released since the last call are included.
         """
-        keys = self._held | self._pressed
-        self._pressed = set()
-        return keys
+        return self._held | set(self.pressed_keys())
+
+    def pressed_keys(self) -> list[str]:
+        """Returns the names of the keys pressed since the last call, in order."""
+        pressed, self._pressed = self._pressed, []
+        return pressed
+
+    def window_size(self) -> tuple[int, int] | None:
+        """Returns width and height of the open window in pixels; None without one."""
+        return Canvas._window.get_size() if _is_open(Canvas._window) else None  # type: ignore[union-attr]
 
     def close(self) -> None:
         """Closes the window if no other canvas uses it; may be called repeatedly."""
-        self._held, self._pressed = set(), set()
+        self._held, self._pressed = set(), []
         Canvas._showing.discard(self)
         if not Canvas._showing and _is_open(Canvas._window):
             pygame.display.quit()
@@ -114,9 +144,10 @@ class Canvas:
                 Canvas._showing.clear()  # Their window is gone.
                 pygame.display.init()
             window = pygame.display.get_surface()
-            if window is None or window.get_size() != size:
+            if window is None or (window.get_size() != size and not self.is_resizable):
                 _refuse_invisible_display()
-                window = pygame.display.set_mode(size)
+                flags = pygame.RESIZABLE if self.is_resizable else 0
+                window = pygame.display.set_mode(size, flags)
         except pygame.error as error:
             if is_ours and not Canvas._showing:
                 pygame.display.quit()
@@ -147,44 +178,47 @@ def _refuse_invisible_display() -> None:
         raise pygame.error("SDL offers its offscreen driver only")
 
 
-def _draw_scene(scene: Scene) -> pygame.Surface:
+def _draw_scene(scene: Scene, oversampling: int = OVERSAMPLING) -> pygame.Surface:
     """Draws a scene on a new surface, [width, height]."""
     # In every frame: other environments call `pygame.quit()` when they close.
     pygame.font.init()
-    size = (scene.width * _OVERSAMPLING, scene.height * _OVERSAMPLING)
+    size = (scene.width * oversampling, scene.height * oversampling)
     surface = pygame.Surface(size, depth=32)
     surface.fill(scene.background)
     for shape in scene.shapes:
-        _draw_shape(surface, shape)
+        _draw_shape(surface, shape, oversampling)
     return pygame.transform.smoothscale(surface, (scene.width, scene.height))
 
 
-def _draw_shape(surface: pygame.Surface, shape: Shape) -> None:
-    """Draws one shape on the oversampled surface."""
+def _draw_shape(surface: pygame.Surface, shape: Shape, scale: int) -> None:
+    """Draws one shape on a surface that is `scale` times as large as the scene."""
     match shape:
         case Rectangle():
-            _draw_rectangle(surface, shape)
+            _draw_rectangle(surface, shape, scale)
         case Circle():
-            _draw_circle(surface, shape)
+            _draw_circle(surface, shape, scale)
         case Line():
-            _draw_line(surface, shape)
+            _draw_line(surface, shape, scale)
         case Polygon():
-            points = [_scaled(*point) for point in shape.points]
+            points = [_scaled(scale, *point) for point in shape.points]
             pygame.draw.polygon(surface, shape.fill, points)
         case Text():
-            _draw_text(surface, shape)
+            _draw_text(surface, shape, scale)
+        case Image():
+            _draw_image(surface, shape, scale)
 
 
-def _scaled(*lengths: float) -> tuple[int, ...]:
+def _scaled(scale: int, *lengths: float) -> tuple[int, ...]:
     """Converts lengths to pixels of the oversampled surface."""
-    return tuple(round(length * _OVERSAMPLING) for length in lengths)
+    return tuple(round(length * scale) for length in lengths)
 
 
-def _draw_rectangle(surface: pygame.Surface, shape: Rectangle) -> None:
+def _draw_rectangle(surface: pygame.Surface, shape: Rectangle, scale: int) -> None:
     """Draws the border as a full rectangle, then the inside over it."""
 
     def fill(colour: Colour, inset: float) -> None:
         left, top, right, bottom, radius = _scaled(
+            scale,
             shape.x + inset,
             shape.y + inset,
             shape.x + shape.width - inset,
@@ -202,24 +236,24 @@ def _draw_rectangle(surface: pygame.Surface, shape: Rectangle) -> None:
         fill(shape.fill, shape.outline_width)
 
 
-def _draw_circle(surface: pygame.Surface, shape: Circle) -> None:
+def _draw_circle(surface: pygame.Surface, shape: Circle, scale: int) -> None:
     """Draws a disc, a disc with a border, or a ring."""
-    centre = (shape.x * _OVERSAMPLING, shape.y * _OVERSAMPLING)
-    radius, border = _scaled(shape.radius, shape.outline_width)
+    centre = (shape.x * scale, shape.y * scale)
+    radius, border = _scaled(scale, shape.radius, shape.outline_width)
     if shape.fill is not None:
         pygame.draw.circle(surface, shape.fill, centre, radius)
     if shape.outline is not None:
         pygame.draw.circle(surface, shape.outline, centre, radius, max(border, 1))
 
 
-def _draw_line(surface: pygame.Surface, shape: Line) -> None:
+def _draw_line(surface: pygame.Surface, shape: Line, scale: int) -> None:
     """Draws a line as a quadrilateral with a disc at each end.
 
     pygame ends its thick lines along the axes, not at a right angle to the line.
     """
-    start = pygame.Vector2(shape.start) * _OVERSAMPLING
-    end = pygame.Vector2(shape.end) * _OVERSAMPLING
-    radius = shape.width * _OVERSAMPLING / 2
+    start = pygame.Vector2(shape.start) * scale
+    end = pygame.Vector2(shape.end) * scale
+    radius = shape.width * scale / 2
     for centre in (start, end):
         pygame.draw.circle(surface, shape.colour, centre, radius)
     if start != end:
@@ -229,15 +263,15 @@ def _draw_line(surface: pygame.Surface, shape: Line) -> None:
         pygame.draw.polygon(surface, shape.colour, corners)
 
 
-def _fitting_font(shape: Text) -> pygame.font.Font:
+def _fitting_font(shape: Text, scale: int) -> pygame.font.Font:
     """Returns the bundled font at the text's size, or smaller if needed to fit."""
     # Loaded by name it has the requested size; loaded as None, 69 % of it.
     name = pygame.font.get_default_font()
-    size = round(shape.size * _OVERSAMPLING)
+    size = round(shape.size * scale)
     font = pygame.font.Font(name, size)
     if shape.max_width is None:
         return font
-    room = shape.max_width * _OVERSAMPLING
+    room = shape.max_width * scale
     while (width := font.size(shape.text)[0]) > room and size > 1:
         size = max(1, min(size - 1, int(size * room / width)))
         font = pygame.font.Font(name, size)
@@ -245,22 +279,31 @@ def _fitting_font(shape: Text) -> pygame.font.Font:
 
 
 @lru_cache(maxsize=512)
-def _text_picture(shape: Text) -> pygame.Surface:
+def _text_picture(shape: Text, scale: int) -> pygame.Surface:
     """Renders a text on a transparent surface, cached from frame to frame.
 
     A surface survives `pygame.quit()`, a font does not: fonts are not cached.
     """
-    return _fitting_font(shape).render(shape.text, True, shape.colour)
+    return _fitting_font(shape, scale).render(shape.text, True, shape.colour)
 
 
-def _draw_text(surface: pygame.Surface, shape: Text) -> None:
+def _draw_text(surface: pygame.Surface, shape: Text, scale: int) -> None:
     """Draws one line of text, with capitals vertically centred on its y."""
-    picture = _text_picture(shape)
-    x = shape.x * _OVERSAMPLING
+    # The position is left out of the key, so that moving text stays in the cache.
+    picture = _text_picture(replace(shape, x=0, y=0, anchor="left"), scale)
+    x = shape.x * scale
     left = {
         "left": x,
         "centre": x - picture.get_width() / 2,
         "right": x - picture.get_width(),
     }[shape.anchor]
-    top = shape.y * _OVERSAMPLING - _CAPITALS_MIDDLE * picture.get_height()
+    top = shape.y * scale - _CAPITALS_MIDDLE * picture.get_height()
     surface.blit(picture, (round(left), round(top)))
+
+
+def _draw_image(surface: pygame.Surface, shape: Image, scale: int) -> None:
+    """Draws pixels, scaled smoothly to their box."""
+    picture = pygame.image.frombytes(shape.pixels, shape.size, "RGB")
+    size = _scaled(scale, shape.width, shape.height)
+    scaled = pygame.transform.smoothscale(picture, size)
+    surface.blit(scaled, _scaled(scale, shape.x, shape.y))

@@ -23,7 +23,7 @@ Action = TypeVar("Action")
 class RenderedEnv(gymnasium.Env[Obs, Action], Generic[Obs, Action]):
     """A single environment with a canvas, made when something is first drawn.
 
-    A subclass implements `_current_scene` and lists its render modes in `metadata`.
+    A subclass implements `current_scene` and lists its render modes in `metadata`.
 
     Args:
         render_mode: one of `metadata["render_modes"]`, or None.
@@ -53,7 +53,7 @@ class RenderedEnv(gymnasium.Env[Obs, Action], Generic[Obs, Action]):
                 "or render_mode='rgb_array' when you make the environment"
             )
             return None
-        scene = self._current_scene()
+        scene = self.current_scene()
         if scene is None:
             raise ResetNeeded("render() was called before reset(): nothing to draw yet")
         if self.render_mode == "rgb_array":
@@ -75,6 +75,6 @@ class RenderedEnv(gymnasium.Env[Obs, Action], Generic[Obs, Action]):
         if "canvas" in self.__dict__:
             self.canvas.close()
 
-    def _current_scene(self) -> Scene | None:
+    def current_scene(self) -> Scene | None:
         """Returns the picture of the current situation; None before `reset`."""
         raise NotImplementedError

@@ -93,7 +93,37 @@ class Text:
     max_width: float | None = None
 
 
-Shape: TypeAlias = Rectangle | Circle | Line | Polygon | Text
+@dataclass(frozen=True)
+class Image:
+    """Pixels, such as a frame that an environment has rendered, scaled to a box.
+
+    Attributes:
+        x: Left edge of the box.
+        y: Top edge of the box.
+        width: Width of the box.
+        height: Height of the box.
+        pixels: Red, green and blue of each pixel, row by row, one byte each.
+        size: Width and height in pixels of the image itself.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    pixels: bytes
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError if there are not three bytes for each pixel."""
+        columns, rows = self.size
+        if len(self.pixels) != 3 * columns * rows:
+            raise ValueError(
+                f"pixels must hold 3 bytes for each of {columns} x {rows} pixels, got "
+                f"{len(self.pixels)} bytes"
+            )
+
+
+Shape: TypeAlias = Rectangle | Circle | Line | Polygon | Text | Image
 
 
 @dataclass(frozen=True)

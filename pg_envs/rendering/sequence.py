@@ -167,12 +167,12 @@ def _number(state: int, n_states: int) -> list[Shape]:
         left, y = x - 0.4 * side, _ROW_Y - 0.33 * side
         size = max(11, 0.13 * side)
         return [Text(str(state), left, y, size, MUTED, "left", 0.36 * side)]
-    stride = label_stride(pitch)
+    stride = label_stride(pitch, 18.0)
     last = n_states - 1
     crowded = state != last and last - state < stride
     if state != last and (state % stride or crowded):
         return []
-    return [Text(str(state), x, _ROW_Y + side / 2 + 15, 13, MUTED)]
+    return [Text(str(state), x, _ROW_Y + side / 2 + 15, 12, MUTED)]
 
 
 def _flag(x: float, y: float, height: float) -> list[Shape]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pg_agents.analysis.plots.animation import (
         animate_action_probabilities,
         save_gif,
+        save_mp4,
     )
     from pg_agents.analysis.plots.records import (
         plot_action_probabilities,
@@ -45,12 +46,13 @@ __all__ = [
     "plot_total_rewards",
     "save_figure",
     "save_gif",
+    "save_mp4",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "animation": ["animate_action_probabilities", "save_gif"],
+        "animation": ["animate_action_probabilities", "save_gif", "save_mp4"],
         "records": [
             "plot_action_probabilities",
             "plot_learning_curves",

@@ -2,8 +2,10 @@
 
 import io
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -92,6 +94,36 @@ def save_gif(
     sampled = Image.fromarray(np.concatenate([frame[::4, ::4] for frame in frames]))
     images = [Image.fromarray(frame) for frame in frames]
     _write_gif(images, sampled.quantize(128), path, fps)
+
+
+def save_mp4(
+    frames: Iterable[NDArray[np.uint8]], path: str | os.PathLike[str], fps: float = 30.0
+) -> None:
+    """Writes frames as a film in MP4, atomically; needs the extra ``video``.
+
+    Args:
+        frames: at least one, uint8 [H, W, 3], of the same size.
+        path: of the film, in an existing folder.
+        fps: frames per second.
+
+    Raises:
+        ValueError: if there are no frames.
+        ModuleNotFoundError: if moviepy is not installed.
+        OSError: if it can't be written; names `path` and the reason.
+    """
+    from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
+
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError("frames must hold at least one frame, got none")
+    with tempfile.TemporaryDirectory() as temporary:
+        film = Path(temporary) / "film.mp4"
+        with FFMPEG_VideoWriter(str(film), first.shape[1::-1], fps) as writer:
+            writer.write_frame(first)
+            for frame in iterator:
+                writer.write_frame(frame)
+        write_file(path, film.read_bytes())
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,11 @@ from pg_agents.experiments.run import (
     run_one,
 )
 from pg_agents.experiments.settings import RunConfig, Settings, require_extra
-from pg_agents.experiments.viewer import find_run, has_screen, record, watch
+from pg_agents.experiments.viewer import find_run, record, watch
 from pg_agents.learning.losses import policy_gradient_loss
 from pg_agents.learning.returns import reward_to_go
+from pg_agents.live.screen import has_screen
+from pg_agents.live.view import LiveView
 
 # Values that a notebook prints, in single precision.
 KNOWN_VALUES: dict[str, tuple[float, ...]] = {
@@ -80,11 +82,18 @@ class DemoRequest:
         recipe: name of the recipe.
         out: the folder of all runs.
         seed: seed of everything random.
+        view: shows the training; None for none.
     """
 
     recipe: str
     out: Path
     seed: int = 0
+    view: LiveView | None = None
+
+    @property
+    def views(self) -> list[BaseCallback]:
+        """The view as callbacks of `learn`, none or one."""
+        return [] if self.view is None else [self.view]
 
     @property
     def folder(self) -> Path:
@@ -147,15 +156,23 @@ class DemoRecord:
         return cls(**data)
 
 
-def run_demo(recipe: Recipe, out: Path, seed: int) -> DemoRecord:
+def run_demo(
+    recipe: Recipe, out: Path, seed: int, view: LiveView | None = None
+) -> DemoRecord:
     """Runs a recipe's demo, and stores its record as ``OUT/RECIPE/demo.json``.
+
+    Args:
+        recipe: the recipe.
+        out: the folder of all runs.
+        seed: seed of everything random.
+        view: shows the training of a demo that trains.
 
     Raises:
         ValueError: if the recipe has no demo.
     """
     if recipe.demo is None:
         raise ValueError(f"recipe {recipe.name} has no demo: it is trained")
-    request = DemoRequest(recipe.name, out, seed)
+    request = DemoRequest(recipe.name, out, seed, view)
     began = time.monotonic()
     result: DemoResult = load_function(recipe.demo)(request)
     seconds = round(time.monotonic() - began, 1)
@@ -178,7 +195,7 @@ def trained_run(request: DemoRequest) -> RunFolder:
         return find_run(config, request.out)
     except ValueError:
         print(f"There is no run of {config.name} in {request.out}: training one.")
-        return run_one(config, request.seed, request.out)
+        return run_one(config, request.seed, request.out, view=request.view)
 
 
 def computed_values() -> dict[str, tuple[float, ...]]:
@@ -241,7 +258,7 @@ def checkpoint(
             log_path = request.folder / "monitor.csv"
             log = EpisodeLog(log_path, replace(settings, episodes=n_episodes))
             with closing(log):
-                learn(model, NO_LIMIT, [log])
+                learn(model, NO_LIMIT, [log, *request.views])
             path = request.folder / f"model_{n_episodes}_episodes.zip"
             write_file(path, checkpoint_content(model))
             loaded = snapshot(algorithm_class(settings).load(path))
@@ -328,7 +345,8 @@ def gpu(request: DemoRequest) -> DemoResult:
 def train_on(device: str, request: DemoRequest, config: RunConfig) -> DemoResult:
     """Trains on a device, with torch environments on it."""
     changed = config.changed({"device": device, "vectorization": "torch"})
-    result = run_one(changed, request.seed, request.folder).result()
+    folder = run_one(changed, request.seed, request.folder, view=request.view)
+    result = folder.result()
     line = (
         f"{config.name} on {device}: return {result.mean_return:.4g} after "
         f"{result.steps} steps"
@@ -349,7 +367,7 @@ def learning_curve(
     settings, _ = _settings(settings, "reinforce-128", 150)
     config = RunConfig("reinforce-128", "notebook", settings)
     for seed in range(request.seed, request.seed + n_seeds):
-        run_one(config, seed, request.folder)
+        run_one(config, seed, request.folder, view=request.view)
     group = read_group(request.folder / config.name)
     curves = {group.name: learning_curves(group, "episodes", 10)}
     figure = plot_curve_bands(curves, "Episodes", "Return (mean of 10 episodes)")
@@ -371,15 +389,19 @@ def solved_stop(request: DemoRequest, settings: Settings | None = None) -> DemoR
     last = StopTrainingOnMaxEpisodes(n_episodes)
     with closing(make_training_env(settings)) as env:
         model = make_model(settings, env, request.seed)
-        learn(model, NO_LIMIT, [progress, stop, interrupt, last])
+        callbacks = [progress, stop, interrupt, last, *request.views]
+        learn(model, NO_LIMIT, callbacks)
     write_file(request.folder / "model.zip", checkpoint_content(model))
     outcome = "solved" if stop.solved else "not solved"
-    outcome = "stopped by Ctrl-C" if interrupt.interrupted else outcome
+    was_stopped = interrupt.interrupted or (
+        request.view is not None and request.view.quit_requested
+    )
+    outcome = "stopped by the user" if was_stopped else outcome
     line = (
         f"{outcome} after {stop.n_episodes} episodes ({model.num_timesteps} steps) at "
         f"a running reward of {stop.running_reward:.4g}; the model is kept"
     )
-    return DemoResult((line,), None if interrupt.interrupted else stop.solved)
+    return DemoResult((line,), None if was_stopped else stop.solved)
 
 
 def periodic_evaluator(
@@ -419,7 +441,8 @@ def periodic_evaluator(
     training_env = film_env(settings, films, "training", lambda n: n % every == 0)
     with closing(DummyVecEnv([lambda: Monitor(training_env)])) as env:
         model = make_model(settings, env, request.seed)
-        learn(model, NO_LIMIT, [EveryEpisodes(every, n_last, evaluate_after)])
+        evaluator = EveryEpisodes(every, n_last, evaluate_after)
+        learn(model, NO_LIMIT, [evaluator, *request.views])
     texts = [f"{mean:.4g} at {n_trained}" for n_trained, mean in means.items()]
     if films is not None:
         n_films = len(list(films.glob("*.mp4")))

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3.common.logger import Logger
 
 from pg_agents.algorithms.reinforce import REINFORCE
 from pg_agents.analysis.plots import (
@@ -22,6 +23,7 @@ from pg_agents.analysis.plots import (
 from pg_agents.callbacks import TrainingRecord
 from pg_agents.experiments.demos import DemoRequest, DemoResult
 from pg_agents.learners import BatchRecorder, LearnerBatch
+from pg_agents.live.view import LiveView
 
 ENV_ID = "pg_envs:PGToy-Bandit-v0"
 ARMS = ("left", "centre", "right")
@@ -60,6 +62,20 @@ def make_networks(seeds: Sequence[int]) -> LearnerBatch:
         # No hidden layer: the logits are linear in the observation, which is 0.
         policy_kwargs={"net_arch": [], "optimizer_class": torch.optim.Adam},
     )
+
+
+def show_one(make_batch: MakeBatch, n_pulls: int, seed: int, view: LiveView) -> None:
+    """Trains the agent of one seed alone, and shows it.
+
+    Args:
+        make_batch: as of `make_runs`.
+        n_pulls: number of pulls.
+        seed: seed of the agent.
+        view: shows the training.
+    """
+    model = make_batch([seed]).models[0]
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    model.learn(n_pulls, view, log_interval=None)
 
 
 def make_runs(
@@ -144,6 +160,8 @@ def plots(
         ("table", make_tables, table_size),
         ("network", make_networks, network_size),
     ):
+        if request.view is not None:
+            show_one(make_batch, size[1], request.seed, request.view)
         records, _ = make_runs(make_batch, *size, request.seed)
         paths += draw(name, records, request.folder)
     return DemoResult(("; ".join(str(p.relative_to(request.out)) for p in paths),))
@@ -152,6 +170,8 @@ def plots(
 def _train(
     make_batch: MakeBatch, request: DemoRequest, size: tuple[int, int]
 ) -> DemoResult:
+    if request.view is not None:
+        show_one(make_batch, size[1], request.seed, request.view)
     records, _ = make_runs(make_batch, *size, request.seed)
     share = (final_probabilities(records) >= 0.95).mean()
     return DemoResult(describe(records), bool(share >= 0.99))

@@ -10,6 +10,9 @@ from pg_agents.experiments.recipe import Recipe
 from pg_agents.experiments.recipes import cartpole, demos, physics, pixelcopter, toy
 from pg_agents.experiments.settings import suggestion
 
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+"""Folder of the weights that come with the package, a folder for each recipe."""
+
 RECIPES: tuple[Recipe, ...] = (
     *cartpole.RECIPES,
     *pixelcopter.RECIPES,
@@ -34,6 +37,11 @@ def find_recipe(name: str) -> Recipe:
     if name not in recipes():
         raise ValueError(f"there is no recipe {name!r}: {suggestion(name, recipes())}")
     return recipes()[name]
+
+
+def has_weights(name: str) -> bool:
+    """Whether the weights of a trained run come with the package."""
+    return (PRETRAINED / name / "result.json").is_file()
 
 
 @cache

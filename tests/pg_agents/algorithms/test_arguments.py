@@ -358,6 +358,23 @@ def test_environments_are_accepted_as_env(function: str, tmp_path: Path) -> None
     )
 
 
+def test_an_id_of_ours_that_is_not_registered_yet_says_what_to_import(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = {
+        name: spec
+        for name, spec in gymnasium.registry.items()
+        if not name.startswith("PGToy-")
+    }
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", others)
+    monkeypatch.setattr(gymnasium, "registry", others)
+    with pytest.raises(ValueError, match='or write "pg_envs:PGToy-Sequence-v0"'):
+        REINFORCE("MlpPolicy", "PGToy-Sequence-v0")
+    with pytest.raises(ValueError, match="can't be made") as refused:
+        REINFORCE("MlpPolicy", "Nowhere-v0")
+    assert "pg_envs" not in str(refused.value)
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 def test_only_the_constructor_accepts_an_id(agent: Any) -> None:
     """As in SB3."""

@@ -267,3 +267,32 @@ def test_watch_and_record_show_the_best_run_or_that_of_a_seed(
     assert main(["watch", "tiny", "--episodes", "1", *where, *seed]) == 0
     assert str(worst.path) in capsys.readouterr().out
     assert main(["watch", "tiny", "--episodes", "0", *where]) == 2
+
+
+def test_live_films_the_runs_one_after_the_other_without_a_screen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(tmp_path, "--live", "--episodes", "15") == 0
+    assert seeds_in(tmp_path) == ["seed-0000", "seed-0001"]
+    assert f"saved {tmp_path / 'live.gif'}" in capsys.readouterr().out
+    with Image.open(tmp_path / "live.gif") as film:
+        assert film.size == (1280, 720)
+
+
+def test_live_takes_one_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = str(tmp_path / "live.gif")
+    assert run(tmp_path, "--live-film", film, "--jobs", "2") == 2
+    assert "a view shows runs one after the other" in capsys.readouterr().err
+
+
+def test_live_says_where_nothing_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = str(tmp_path / "live.gif")
+    options = ["--out", str(tmp_path), "--live-film", film]
+    assert main(["run", "known-values", *options]) == 0
+    assert "there was nothing to show live" in capsys.readouterr().out

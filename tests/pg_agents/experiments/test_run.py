@@ -32,6 +32,7 @@ from pg_agents.experiments import (
 )
 from pg_agents.experiments import run as run_module
 from pg_agents.experiments.building import algorithm_class
+from pg_agents.live.view import LiveView
 from tests.pg_agents.checkpoint.foreign import edited, foreign
 from tests.pg_agents.experiments.tiny import EXACT, HOOKS, numbers, tiny
 
@@ -507,3 +508,36 @@ def test_training_ends_with_the_last_episode(
     assert folder.check().episodes == 11
     # Every episode takes two steps, in all environments at the same time.
     assert folder.result().steps == 2 * n_envs * -(-11 // n_envs)
+
+
+class QuitAt(LiveView):
+    """A view whose user quits at a step."""
+
+    def __init__(self, step: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.step = step
+
+    def _on_step(self) -> bool:
+        self.quit_requested = self.num_timesteps >= self.step
+        return super()._on_step()
+
+
+def test_to_quit_in_the_view_saves_a_checkpoint_from_which_the_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    plain = run_one(tiny(), 0, tmp_path / "plain")
+    view = QuitAt(60, film=tmp_path / "live.gif", size=(480, 320), verbose=0)
+    with view, pytest.raises(KeyboardInterrupt):
+        run_one(tiny(), 0, tmp_path / "seen", view=view)
+    folder = RunFolder.path_of(tmp_path / "seen", tiny(), 0)
+    assert not (folder / "result.json").exists()
+    resumed = run_one(tiny(), 0, tmp_path / "seen")
+    assert resumed.result().resumed_at
+    assert numbers(resumed) == numbers(plain)
+
+
+def test_a_view_shows_no_batch_of_learners(tmp_path: Path) -> None:
+    config = tiny(vectorization="learners")
+    view = LiveView(film=tmp_path / "live.gif")
+    with pytest.raises(ValueError, match="a view shows one learner"):
+        run_one(config, 0, tmp_path, view=view)

@@ -17,10 +17,10 @@ from pg_agents.experiments import RunFolder, run_one
 from pg_agents.experiments.pretrained import PretrainedRun
 from pg_agents.experiments.viewer import (
     find_run,
-    has_screen,
     record,
     watch,
 )
+from pg_agents.live.screen import has_screen
 from pg_envs import SequenceEnv
 from tests.pg_agents.experiments.tiny import tiny
 

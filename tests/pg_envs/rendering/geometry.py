@@ -7,7 +7,16 @@ from itertools import combinations
 
 import pygame
 
-from pg_envs.rendering import Circle, Line, Polygon, Rectangle, Scene, Shape, Text
+from pg_envs.rendering import (
+    Circle,
+    Image,
+    Line,
+    Polygon,
+    Rectangle,
+    Scene,
+    Shape,
+    Text,
+)
 from pg_envs.rendering.widgets import BAR, TRACK
 
 Box = tuple[float, float, float, float]
@@ -27,7 +36,7 @@ def text_size(text: Text) -> tuple[float, float]:
 
 def box(shape: Shape) -> Box:
     """The smallest box around a shape."""
-    if isinstance(shape, Rectangle):
+    if isinstance(shape, Rectangle | Image):
         return shape.x, shape.y, shape.x + shape.width, shape.y + shape.height
     if isinstance(shape, Circle):
         r = shape.radius

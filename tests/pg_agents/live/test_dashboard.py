@@ -1,0 +1,256 @@
+"""The picture of a training: what it shows, and that nothing leaves the window."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pg_agents.live.dashboard import (
+    Dashboard,
+    Playing,
+    Tables,
+    axis,
+    dashboard_scene,
+    extremes,
+    thinned,
+)
+from pg_envs import BanditEnv, SequenceEnv
+from pg_envs.rendering import Image, Line, Rectangle, Scene, Snapshot, Text
+from pg_envs.rendering.canvas import Canvas
+from pg_envs.rendering.themes import THEMES
+from tests.pg_envs.rendering.geometry import box, inside
+
+ACTIONS = ("left", "centre", "right")
+POLICY = np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8], [0.0, 1.0, 0.0]])
+
+
+def dashboard(n_episodes: int = 5, n_states: int = 3) -> Dashboard:
+    scene = SequenceEnv(n_states).scene(
+        Snapshot(0, None, None, 0, 0.0, action_probabilities=(0.2, 0.3, 0.5))
+    )
+    policy = np.resize(POLICY, (n_states, 3))
+    returns = np.linspace(-1.0, 0.85, n_episodes)
+    return Dashboard(
+        title="REINFORCE on PGToy-Sequence-v0",
+        state="running",
+        timesteps=1234,
+        total_timesteps=20_000,
+        updates=17,
+        steps_per_second=432.1,
+        returns=returns,
+        return_timesteps=np.arange(1, n_episodes + 1) * 3,
+        running_mean=returns - 0.1,
+        best=0.9,
+        threshold=0.85,
+        rewards=np.array([-0.05, -0.05, 1.0]),
+        playing=Playing(
+            scene, "", "episode 1", ACTIONS, (0.2, 0.3, 0.5), None, shows_policy=True
+        ),
+        tables=Tables(policy, policy - 0.3, 0.3 - policy, 0.25, 0.75, 12),
+    )
+
+
+def texts(scene: Scene) -> str:
+    return "\n".join(shape.text for shape in scene.shapes if isinstance(shape, Text))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(480, 320), (700, 420), (1280, 720), (1920, 1080)])
+@pytest.mark.parametrize("n_states", [2, 3, 30])
+def test_everything_lies_within_the_window(
+    theme: str, size: tuple[int, int], n_states: int
+) -> None:
+    scene = dashboard_scene(dashboard(400, n_states), *size, theme)
+    window = (-1.0, -1.0, size[0] + 1.0, size[1] + 1.0)
+    outside = [shape for shape in scene.shapes if not inside(box(shape), window)]
+    assert outside == []
+
+
+def test_it_shows_the_numbers_of_the_training() -> None:
+    shown = texts(dashboard_scene(dashboard(), 1280, 720))
+    for text in (
+        "REINFORCE on PGToy-Sequence-v0",
+        "step 1,234 of 20,000   update 17   episode 5   432 steps/s",
+        "running",
+        "last +0.85, mean +0.75",
+        "best possible: 0.9",
+        "3 steps, sum +0.9",
+        "cosine +0.25 (12 averaged: +0.75)",
+        "space: pause",
+        "80%",
+    ):
+        assert text in shown
+
+
+def test_bars_of_the_policy_are_as_long_as_its_probabilities() -> None:
+    """In units of the longest one, which has probability 1."""
+    data = replace(dashboard(), tables=Tables(POLICY))
+    scene = dashboard_scene(data, 1280, 720)
+    main = THEMES["light"].main
+    bars = [
+        shape
+        for shape in scene.shapes
+        if isinstance(shape, Rectangle) and shape.fill == main and shape.y > 500
+    ]
+    # Bars of the rewards lie in the right column.
+    widths = np.array([bar.width for bar in bars if bar.x < 640])
+    expected = POLICY.T[POLICY.T > 0] if len(widths) == 7 else POLICY[POLICY > 0]
+    np.testing.assert_allclose(np.sort(widths / widths.max()), np.sort(expected))
+
+
+def test_positive_gradients_point_right_and_negative_ones_left() -> None:
+    exact = np.array([[1.0, -0.5, -0.5], [0.0, 0.0, 0.0], [0.25, 0.0, -0.25]])
+    data = replace(dashboard(), tables=Tables(POLICY, exact, -exact, -1.0))
+    scene = dashboard_scene(data, 1280, 720)
+    theme = THEMES["light"]
+    area = (720.0, 500.0)
+    sums = {}
+    for name, colour in (("exact", theme.main), ("estimate", theme.second)):
+        bars = [
+            shape.width
+            for shape in scene.shapes
+            if isinstance(shape, Rectangle)
+            and shape.fill == colour
+            and shape.x > area[0]
+            and shape.y > area[1]
+            # The squares of the legend.
+            and shape.width != shape.height
+        ]
+        sums[name] = sorted(bars)
+    assert len(sums["exact"]) == len(sums["estimate"]) == 5
+    np.testing.assert_allclose(sums["exact"], sums["estimate"])
+    largest = sums["exact"][-1]
+    np.testing.assert_allclose(sums["exact"], np.array([1, 1, 2, 2, 4]) / 4 * largest)
+    # From the zero lines of the three columns of cells.
+    zeros = {
+        s.start[0]
+        for s in scene.shapes
+        if isinstance(s, Line) and s.start[0] == s.end[0]
+    }
+    exact_bars = [
+        s
+        for s in scene.shapes
+        if isinstance(s, Rectangle)
+        and s.fill == theme.main
+        and s.x > area[0]
+        and s.y > area[1]
+        and s.width != s.height
+    ]
+    starts = sorted(bar.x in zeros for bar in exact_bars)
+    ends = [any(abs(bar.x + bar.width - z) < 1e-6 for z in zeros) for bar in exact_bars]
+    # Two numbers are positive, three negative.
+    assert (sum(starts), sum(ends)) == (2, 3)
+
+
+def test_the_running_mean_is_a_line_from_episode_to_episode() -> None:
+    data = dashboard(5)
+    scene = dashboard_scene(data, 1280, 720)
+    lines = [
+        s
+        for s in scene.shapes
+        if isinstance(s, Line) and s.colour == THEMES["light"].main
+    ]
+    assert len(lines) == 4
+    heights = [lines[0].start[1], *(line.end[1] for line in lines)]
+    # Pixels grow downwards, linearly with the mean.
+    slopes = np.diff(heights) / np.diff(data.running_mean)
+    np.testing.assert_allclose(slopes, slopes[0])
+    assert slopes[0] < 0
+
+
+def test_without_an_ended_episode_the_rewards_so_far_are_shown() -> None:
+    none = np.empty(0)
+    data = replace(
+        dashboard(),
+        returns=none,
+        return_timesteps=np.empty(0, np.int64),
+        running_mean=none,
+        rewards=None,
+    )
+    assert "no episode has ended yet" in texts(dashboard_scene(data, 1280, 720))
+    data = replace(data, running_rewards=np.array([0.0, 1.0, 1.0]))
+    shown = texts(dashboard_scene(data, 1280, 720))
+    assert "Reward of each step, in one episode" in shown
+    assert "The last rewards" in shown
+
+
+def test_frames_of_other_environments_are_shown_as_images() -> None:
+    frame = Image(0, 0, 1, 1, bytes(range(3 * 4 * 2))[: 3 * 8], (4, 2))
+    playing = Playing(frame, "", "", ("a", "b"), (0.25, 0.75))
+    data = replace(dashboard(), playing=playing, tables=None)
+    scene = dashboard_scene(data, 1280, 720)
+    (image,) = (shape for shape in scene.shapes if isinstance(shape, Image))
+    assert image.width == pytest.approx(2 * image.height)
+    assert "25%" in texts(scene) and "75%" in texts(scene)
+
+
+def test_numbers_as_actions_are_shown_with_their_deviation() -> None:
+    playing = Playing(None, "no picture", "", ("number 0",), (0.5,), (0.25,))
+    data = replace(dashboard(), playing=playing, tables=None)
+    shown = texts(dashboard_scene(data, 1280, 720))
+    assert "+0.50 ± 0.25" in shown
+    assert "no picture" in shown
+
+
+def test_a_dark_window_has_no_light_surface() -> None:
+    """Of a bandit, whose scene is recoloured; text stays light."""
+    env = BanditEnv()
+    scene = env.scene(Snapshot(0, 1, 0.0, 1, 0.0, action_probabilities=(0.2, 0.3, 0.5)))
+    data = replace(
+        dashboard(), playing=Playing(scene, "", "", ACTIONS, (0.2, 0.3, 0.5))
+    )
+    picture = Canvas("", 0, oversampling=2).rgb_array(
+        dashboard_scene(data, 1280, 720, "dark")
+    )
+    assert np.median(picture) < 64
+    assert (picture.min(axis=2) > 200).mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("size", "theme", "message"),
+    [
+        ((100, 720), "light", "at least 480 x 320 pixels, got 100 x 720"),
+        ((1280, 720), "blue", "theme must be one of light, dark, got 'blue'"),
+    ],
+)
+def test_bad_arguments_are_named(
+    size: tuple[int, int], theme: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        dashboard_scene(dashboard(), *size, theme)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.0, 1.0, [0.0, 0.25, 0.5, 0.75, 1.0]),
+        (-1.0, 0.9, [-1.0, -0.5, 0.0, 0.5]),
+        (0.0, 500.0, [0.0, 200.0, 400.0]),
+        (3.0, 3.0, [2.5, 2.75, 3.0, 3.25, 3.5]),
+    ],
+)
+def test_ticks_are_round_numbers(low: float, high: float, ticks: list[float]) -> None:
+    bottom, top, found = axis(low, high, 4)
+    assert found == ticks
+    assert bottom < min(low, *ticks) and top > max(high, *ticks)
+
+
+def test_thinned_curves_keep_extremes_and_the_last_mean() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=10_000)
+    steps = np.cumsum(rng.integers(1, 9, 10_000))
+    means = np.arange(10_000.0)
+    x, low, high, mean = thinned(steps, values, means, int(steps[-1]))
+    assert len(x) == 240
+    assert (min(low), max(high)) == (values.min(), values.max())
+    assert mean[-1] == 9999
+    assert x == sorted(x)
+
+
+def test_extremes_keep_the_reward_farthest_from_zero() -> None:
+    rewards = np.zeros(1000)
+    rewards[123] = -5.0
+    assert extremes(rewards, 100).tolist().count(-5.0) == 1
+    assert len(extremes(rewards, 100)) == 100
