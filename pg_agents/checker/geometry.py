@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import linalg
 from torch import Tensor, nn
 
 from pg_agents.checker.task import Array, Task
@@ -84,8 +85,12 @@ class Decoder:
         possible = values_ > _ROUNDING**2 * values_.max()
         whole = vectors[:, possible]
         self._projection = (whole / values_[possible]) @ whole.T
-        self.basis = _orthonormal(span[:n_outputs])
-        self.value_basis = None if values is None else _orthonormal(span[n_outputs:])
+        self.basis, self.value_basis = _orthonormal(span[:n_outputs]), None
+        if values is not None:
+            # On a shared trunk, directions in which the other part would leak are out.
+            of_outputs, of_values = span[:n_outputs], span[n_outputs:]
+            self.basis = _orthonormal(of_outputs @ _null_space(of_values))
+            self.value_basis = _orthonormal(of_values @ _null_space(of_outputs))
 
     def decode(self, gradient: Tensor) -> tuple[Array, Array | None, float]:
         """Returns the gradients by outputs and values, and the unexplained share.
@@ -129,6 +134,12 @@ def _jacobian(table: Tensor, parameters: Sequence[nn.Parameter]) -> Array:
         )
     jacobian: Array = torch.stack(rows).numpy()
     return jacobian
+
+
+def _null_space(matrix: Array) -> Array:
+    """Returns orthonormal columns x with `matrix @ x = 0` up to rounding."""
+    columns: Array = linalg.null_space(matrix, rcond=_ROUNDING)
+    return columns
 
 
 def _orthonormal(columns: Array) -> Array:

@@ -348,7 +348,9 @@ class _RecordingVectorEnv(TabularVectorEnv):
         )
         observations = task.mdp.observations
         space = model.observation_space
-        if isinstance(space, spaces.Box) and all(o in space for o in observations):
+        if isinstance(space, spaces.Box) and all(
+            np.asarray(o) in space for o in observations
+        ):
             self.single_observation_space = space
             self.observation_space = batch_space(space, self.num_envs)
         self._rows: list[tuple[np.ndarray[Any, Any], ...]] = []

@@ -80,12 +80,14 @@ def test_planted_mistakes_are_identified_on_the_battery(key: str) -> None:
     assert named(report) == {key}
 
 
+@pytest.mark.slow
 def test_no_action_of_the_batch_is_no_gradient() -> None:
     report = quick(pitfalls.action_resampled, n_episodes=8192)
     assert report.verdict == "no gradient" and report.exit_status == 1
     assert report.tasks[0].cosine is None
 
 
+@pytest.mark.slow
 def test_learning_from_earlier_policies_is_named() -> None:
     report = quick(planted("replay"), n_episodes=4096)
     assert report.verdict == "wrong" and named(report) == {"replay"}
@@ -120,6 +122,7 @@ def test_departures_are_right_for_the_algorithm_and_listed(key: str) -> None:
     assert {f.key: f.kind for f in report.findings}[key] == "departure"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["sign_flipped", "off_by_one", "all_pairs"])
 def test_mistakes_are_wrong_for_the_algorithm_too(key: str) -> None:
     assert quick(planted(key), target="algorithm").verdict == "wrong"
@@ -249,6 +252,7 @@ def test_a_policy_that_ends_in_a_softmax_is_recognised() -> None:
     assert any("ends in a softmax" in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_log_probabilities_are_logits() -> None:
     def loss(batch: EpisodeBatch, policy: nn.Module) -> Tensor:
         return gather_loss(batch, policy(batch.observations))
@@ -355,6 +359,7 @@ def test_the_same_seed_gives_the_same_report() -> None:
     assert one.tasks[0].length != quick(loss, seed=4).tasks[0].length
 
 
+@pytest.mark.slow
 def test_global_random_states_are_preserved() -> None:
     torch.manual_seed(1)
     np.random.seed(1)
@@ -365,6 +370,7 @@ def test_global_random_states_are_preserved() -> None:
     assert (torch.rand(3).tolist(), np.random.rand(3).tolist()) == expected
 
 
+@pytest.mark.slow
 def test_a_small_sample_is_undecided_and_says_how_many_more_episodes_would_do() -> None:
     report = quick(only_first_steps, env=LAKE)
     assert report.verdict == "undecided" and report.exit_status == 3

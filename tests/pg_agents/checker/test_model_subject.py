@@ -71,6 +71,7 @@ def test_leave_one_out_is_right() -> None:
     assert report.right and keys(report) <= {"batch_mean_baseline"}
 
 
+@pytest.mark.slow
 def test_the_mean_alone_gives_the_same_verdict() -> None:
     """The gradient is random beyond the episodes: no formula reproduces it."""
 
@@ -207,6 +208,7 @@ def test_gradients_are_compared_before_clipping() -> None:
     assert any("max_grad_norm=0.01 clips" in note for note in report.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("observation_space", "n_actions"),
     [
@@ -274,6 +276,7 @@ def test_the_model_is_not_changed(algorithm: type[OnPolicyAlgorithm]) -> None:
     model.learn(100)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_report() -> None:
     one, two = (checked(reinforce(), seed=5).to_dict() for _ in range(2))
     assert one["tasks"] == two["tasks"] and one["residual"] == two["residual"]
