@@ -175,7 +175,7 @@ def identify(
     *,
     known_gamma: bool = True,
     seconds: float = MAX_SECONDS,
-    clock: Callable[[], float] = time.process_time,
+    clock: Callable[[], float] = time.thread_time,
 ) -> Identification:
     """Returns the formula of the gradients that a subject computes.
 
@@ -852,10 +852,10 @@ class _Search:
 
     def _verify_all(self, data: str, hits: list[Formula]) -> None:
         """Verifies formulas on some updates of all records, then on many."""
-        if len(hits) > 3:
+        n_records = len(self.records)
+        if len(hits) > (3 if n_records > 1 else _MAX_VERIFIED):
             # Several updates: in one alone a factor of the update is any constant.
-            rows = _SCREEN_ROWS if len(self.records) > 1 else 8 * _SCREEN_ROWS
-            frame = self.frame(data, rows)
+            frame = self.frame(data, _SCREEN_ROWS * (1 if n_records > 1 else 4))
             fits = []
             for formula in hits[:_MAX_SCREENED]:
                 self.budget.spend(1)

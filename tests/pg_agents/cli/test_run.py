@@ -269,6 +269,7 @@ def test_watch_and_record_show_the_best_run_or_that_of_a_seed(
     assert main(["watch", "tiny", "--episodes", "0", *where]) == 2
 
 
+@pytest.mark.slow
 def test_live_films_the_runs_one_after_the_other_without_a_screen(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -267,6 +267,6 @@ def test_without_optuna_the_pip_command_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna.storages", None)
-    with pytest.raises(ImportError, match=r'pip install "pgtoy\[sweeps\]"'):
+    with pytest.raises(ImportError, match=r"pip install .*\[sweeps\]"):
         sweep(tmp_path, score)
     assert list(tmp_path.iterdir()) == []
