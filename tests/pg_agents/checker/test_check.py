@@ -167,6 +167,7 @@ def only_first_steps(batch: EpisodeBatch, policy: Any) -> Tensor:
     return loss_of(weight, batch, policy)
 
 
+@pytest.mark.slow
 def test_an_unknown_mistake_is_located_and_not_named() -> None:
     report = check_policy_gradient(only_first_steps)
     assert report.verdict == "wrong" and report.formula is None
@@ -178,6 +179,7 @@ def test_an_unknown_mistake_is_located_and_not_named() -> None:
     assert np.abs(table.exact - table.estimated).max() > 5.0 * table.deviation.max()
 
 
+@pytest.mark.slow
 def test_gradients_may_come_in_several_forms() -> None:
     def flat(batch: EpisodeBatch, policy: nn.Module) -> Tensor:
         gradient: Tensor = torch.autograd.grad(
@@ -228,6 +230,7 @@ def network(*head: nn.Module, n_inputs: int = 4, n_actions: int = 2) -> nn.Modul
     return nn.Sequential(*layers, *head)
 
 
+@pytest.mark.slow
 def test_a_custom_policy_is_used_and_not_changed() -> None:
     policy = network(n_inputs=5, n_actions=4)
     before = [p.detach().clone() for p in policy.parameters()]
@@ -291,6 +294,7 @@ def test_tuples_of_policy_and_value_are_taken() -> None:
     assert report.right and report.formula is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "name"), [(nn.Dropout(0.3), "Dropout")])
 def test_a_policy_that_draws_noise_is_named(layer: nn.Module, name: str) -> None:
     def loss(batch: EpisodeBatch, policy: nn.Module) -> Tensor:
@@ -315,6 +319,7 @@ class Noisy(nn.Module):
         return logits + torch.randn_like(logits)
 
 
+@pytest.mark.slow
 def test_a_critic_fills_the_values() -> None:
     seen = []
 

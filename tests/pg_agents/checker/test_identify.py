@@ -403,6 +403,7 @@ def test_a_running_mean_of_earlier_updates_is_right() -> None:
     assert [part.key for part in found.parts] == ["gamma_dropped"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_values", [True, False])
 def test_the_mean_of_the_updates_own_values_is_no_constant(of_values: bool) -> None:
     def loss(steps: Steps) -> Tensor:

@@ -282,6 +282,7 @@ def test_the_same_seed_gives_the_same_report() -> None:
     assert one["tasks"] == two["tasks"] and one["residual"] == two["residual"]
 
 
+@pytest.mark.slow
 def test_a_value_loss_on_shared_parameters_is_told_apart() -> None:
     model = ActorCritic(
         "MlpPolicy",

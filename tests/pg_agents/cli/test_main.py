@@ -45,6 +45,7 @@ def test_a_departure_exits_with_0_for_the_algorithm() -> None:
     assert main([*subject, "--target", "algorithm"]) == 0
 
 
+@pytest.mark.slow
 def test_a_small_sample_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
     few = ["--env", "FrozenLake-v1", "--episodes", "2048"]
     assert main(["check", "pitfalls:action_resampled", *few]) == 3
@@ -69,6 +70,7 @@ def test_the_time_limit_can_be_taken_out_of_the_task(
     assert "no bootstrap at a truncation" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_class_is_instantiated_and_checked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -107,6 +109,7 @@ def loss(batch, policy):
 """
 
 
+@pytest.mark.slow
 def test_policy_and_critic_may_be_in_the_same_file(tmp_path: Path) -> None:
     """The file is imported once: the policy's class is that which the loss knows."""
     file = tmp_path / "own.py"
@@ -115,6 +118,7 @@ def test_policy_and_critic_may_be_in_the_same_file(tmp_path: Path) -> None:
     assert main(["check", f"{file}:loss", *extra]) == 0
 
 
+@pytest.mark.slow
 def test_a_plot_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "check.png"
     main(["check", "pitfalls:right", "--plot", str(file)])

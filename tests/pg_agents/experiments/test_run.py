@@ -522,6 +522,7 @@ class QuitAt(LiveView):
         return super()._on_step()
 
 
+@pytest.mark.slow
 def test_to_quit_in_the_view_saves_a_checkpoint_from_which_the_run_goes_on(
     tmp_path: Path,
 ) -> None:
