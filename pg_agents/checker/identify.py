@@ -174,7 +174,7 @@ def identify(
     records: Sequence[Record],
     *,
     known_gamma: bool = True,
-    seconds: float = MAX_SECONDS,
+    seconds: float | None = None,
     clock: Callable[[], float] = time.thread_time,
 ) -> Identification:
     """Returns the formula of the gradients that a subject computes.
@@ -183,7 +183,8 @@ def identify(
         records: what the subject did, one record for each task, with the same formula.
         known_gamma: whether the subject was told the gamma of the tasks, so that
             another one is a mistake. If not, gamma is the subject's own.
-        seconds: time after which the search ends; likely formulas come first.
+        seconds: time after which the search ends, `MAX_SECONDS` by default; likely
+            formulas come first.
         clock: returns the time used so far, in seconds; CPU time by default.
 
     Returns:
@@ -191,7 +192,8 @@ def identify(
         tried leaves less than `MAX_RESIDUAL`. A note says if the time did not suffice
         to try all of them.
     """
-    return _Search(records, known_gamma, _Budget(seconds, clock)).run()
+    limit = MAX_SECONDS if seconds is None else seconds
+    return _Search(records, known_gamma, _Budget(limit, clock)).run()
 
 
 # Options

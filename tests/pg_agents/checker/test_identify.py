@@ -204,6 +204,7 @@ def remembered(steps: Steps) -> tuple[Tensor, int]:
     return -(torch.tensor(returns, dtype=torch.float64) * log_probs).sum(), len(state)
 
 
+@pytest.mark.slow
 def test_a_memory_that_is_not_cleared_is_named() -> None:
     def loss(steps: Steps) -> Tensor:
         total, n_steps = remembered(steps)
@@ -275,6 +276,7 @@ def test_a_search_that_ends_in_time_says_nothing() -> None:
     assert found.n_candidates > 0
 
 
+@pytest.mark.slow
 def test_a_matrix_of_log_probs_and_advantages_is_named() -> None:
     def loss(steps: Steps) -> Tensor:
         # [T, 1] times [T], summed over [T, T].
@@ -358,6 +360,7 @@ def test_a_value_after_the_window_that_is_not_detached_is_named() -> None:
     assert [part.key for part in found.mistakes] == ["next_value_not_detached"]
 
 
+@pytest.mark.slow
 def test_returns_of_environments_in_reverse_are_named() -> None:
     def loss(steps: Steps) -> Tensor:
         target, order = n_step(steps).detach(), list(range(len(steps)))
