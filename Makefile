@@ -37,8 +37,12 @@ $(ALL_INSTALLED): $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/python demos/sequence.py --out out/sequence
 
+# NumPy's small matrix products are several times slower when two workers each use
+# all cores for one of them.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 # With coverage of lines and branches, of which 95 % are required; tracing takes half as
 # long again.
