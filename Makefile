@@ -47,7 +47,7 @@ test: $(INSTALLED)
 # With coverage of lines and branches, of which 95 % are required; tracing takes half as
 # long again.
 test-all: $(ALL_INSTALLED)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
 
 # Tests that need a CUDA device; they are skipped without one.
 test-gpu: $(INSTALLED)
