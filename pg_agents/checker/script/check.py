@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pg_agents.checker.conclusion import described
 from pg_agents.checker.formula import USES_CRITIC
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
 from pg_agents.checker.identify import Identification, identify
@@ -139,7 +140,7 @@ def judge_recording(
         subject=name,
         target=target,
         verdict=_verdict(found, findings, results, target),
-        formula=None if found.formula is None else str(found.formula),
+        formula=None if found.formula is None else described(found.formula),
         residual=found.residual,
         findings=tuple(findings),
         ties=tuple(" + ".join(part.title for part in tie) for tie in found.ties),
