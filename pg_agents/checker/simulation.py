@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pg_agents.checker.episodes import sample_episodes
+from pg_agents.checker.episodes import Steps, sample_episodes
 from pg_agents.checker.formula import (
     Formula,
     Frame,
@@ -210,7 +210,21 @@ def _episode_windows(
     window_of = np.repeat(np.arange(n_windows), chosen.sum(axis=1))
     env_of = np.repeat(np.tile(np.arange(layout.n_envs), n_windows), chosen.ravel())
     window, env = window_of[steps.episode], env_of[steps.episode]
-    transitions = Transitions(
+    transitions = _transitions(steps, env)
+    if layout.by_step:
+        # Number of the step of its environment within the window.
+        chain = window * layout.n_envs + env
+        starts = np.flatnonzero(np.append(True, chain[1:] != chain[:-1]))
+        lengths = np.diff(np.append(starts, len(chain)))
+        step = np.arange(len(chain)) - np.repeat(starts, lengths)
+        transitions = _taken(transitions, np.lexsort((env, step, window)))
+    ends = np.cumsum(np.bincount(window, minlength=n_windows))
+    return transitions, np.column_stack([np.append(0, ends[:-1]), ends])
+
+
+def _transitions(steps: Steps, env: IntArray) -> Transitions:
+    """Returns sampled steps as transitions of the environments `[K]`."""
+    return Transitions(
         steps.state,
         steps.action,
         steps.reward,
@@ -221,15 +235,6 @@ def _episode_windows(
         steps.episode,
         steps.time,
     )
-    if layout.by_step:
-        # Number of the step of its environment within the window.
-        chain = window * layout.n_envs + env
-        starts = np.flatnonzero(np.append(True, chain[1:] != chain[:-1]))
-        lengths = np.diff(np.append(starts, len(chain)))
-        step = np.arange(len(chain)) - np.repeat(starts, lengths)
-        transitions = _taken(transitions, np.lexsort((env, step, window)))
-    ends = np.cumsum(np.bincount(window, minlength=n_windows))
-    return transitions, np.column_stack([np.append(0, ends[:-1]), ends])
 
 
 def _cut_episodes(
@@ -242,17 +247,7 @@ def _cut_episodes(
     """Returns windows that end after some steps or with the episode."""
     n_episodes = max(2, round(n_steps / _mean_length(task, policy)))
     steps = sample_episodes(task, policy, n_episodes, rng)
-    transitions = Transitions(
-        steps.state,
-        steps.action,
-        steps.reward,
-        steps.next_state,
-        steps.terminated,
-        steps.truncated,
-        np.zeros_like(steps.state),
-        steps.episode,
-        steps.time,
-    )
+    transitions = _transitions(steps, np.zeros_like(steps.state))
     starts = np.flatnonzero(steps.time % layout.n_steps == 0)
     return transitions, np.column_stack(
         [starts, np.append(starts[1:], len(steps.time))]

@@ -147,7 +147,7 @@ def _accept(
 ) -> Connection | None:
     """Returns the connection to the viewer; None if it ends before, or takes too long.
 
-    Whoever else connects does not know the token, and nothing of it is unpickled.
+    Other processes do not know the token: nothing that they send is unpickled.
     """
     assert process.stdin is not None, "it is a pipe"
     try:
