@@ -7,6 +7,7 @@ in the order, which pytest-randomly draws. A test that changes what others see f
 from __future__ import annotations
 
 import atexit
+import itertools
 import logging
 import os
 import random
@@ -25,6 +26,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.envs import registration
+from gymnasium.utils import seeding
 from gymnasium.wrappers import common
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -46,6 +48,18 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
+_np_random = seeding.np_random
+_unseeded = itertools.count()
+
+
+def _np_random_of_the_test(seed: int | None = None) -> tuple[np.random.Generator, int]:
+    """Gymnasium's, in which an unseeded space or environment is the test's n-th."""
+    return _np_random(next(_unseeded) if seed is None else seed)
+
+
+seeding.np_random = _np_random_of_the_test
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # It would seed by the order's seed: a statistical test would fail once in a while.
     config.option.randomly_reset_seed = False
@@ -56,6 +70,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Seeds what a test may draw from without seeding it."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+    global _unseeded
+    _unseeded = itertools.count()
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
