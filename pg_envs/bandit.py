@@ -58,16 +58,24 @@ class BanditEnv(TabularEnv):
 
     The best policy always pulls the arm with the highest expected reward. The gradient
     of the expected reward with respect to softmax logits is
-    `pi(a) * (r(a) - sum_b pi(b) r(b))`, so every step of a learner can be checked.
-    The id is `PGToy-Bandit-v0`; the best return of an episode is 100.
+    `pi(a) * (r(a) - sum_b pi(b) r(b))`, so every step of a learner can be checked. The
+    best return of an episode is 100.
 
-    Action Space: `Discrete(A)`: left, centre, right.
+    Action Space:
+        `Discrete(3)`: 0 is the left arm, 1 the centre one, 2 the right one. With
+        `arm_rewards` of A numbers, `Discrete(A)`.
 
-    Observation Space: the constant 0.0, `Box(-1, 1, (1,), float32)`.
+    Observation Space:
+        `Box(-1.0, 1.0, (1,), float32)`: always 0.0, since there is one state.
 
-    Rewards: those of the arms, by default 1, 0 and 0 without noise.
+    Rewards:
+        That of the pulled arm: by default 1, 0 and 0, without noise.
 
-    Episode End: never terminated; truncated after 100 steps by `TimeLimit`.
+    Starting State:
+        The only state.
+
+    Episode End:
+        Never terminated. `gymnasium.make` truncates it after 100 steps.
 
     Arguments:
         arm_rewards: expected reward of each arm; any number of arms.
@@ -77,6 +85,9 @@ class BanditEnv(TabularEnv):
         observation: `"scalar"`: the constant 0.0. `"one_hot"`: the constant 1.0.
             `"index"`: the constant index 0 of a `Discrete(1)` space.
         render_mode: `"human"`, `"rgb_array"` or None.
+
+    Version History:
+        v0: first version.
 
     Attributes:
         shows_means: whether pictures show the mean reward of each arm.

@@ -55,19 +55,26 @@ class SequenceEnv(TabularEnv):
     """A row of states: walk to the right end, then choose centre.
 
     The smallest task with delayed rewards in which the best action depends on the
-    state. An episode starts in the leftmost state. Left and right move by one state and
-    stop at the ends, centre stays. The best policy is right, right, centre, with a
-    return of 0.90; the task counts as solved at a mean return of 0.85, one wasted
-    action per episode. The id is `PGToy-Sequence-v0`.
+    state. The best policy is right, right, centre, with a return of 0.90; the task
+    counts as solved at a mean return of 0.85, one wasted action per episode.
 
-    Action Space: `Discrete(3)`: left, centre, right.
+    Action Space:
+        `Discrete(3)`: 0 moves to the left, 1 is centre and stays, 2 moves to the right.
+        Moves stop at the ends of the row.
 
-    Observation Space: -1.0, 0.0 or 1.0, `Box(-1, 1, (1,), float32)`.
+    Observation Space:
+        `Box(-1.0, 1.0, (1,), float32)`: -1.0, 0.0 and 1.0 for the three states, from
+        left to right.
 
-    Rewards: 1 for centre in the rightmost state, -0.05 for every other action.
+    Rewards:
+        1 for centre in the rightmost state, -0.05 for every other action.
 
-    Episode End: terminated by centre in the rightmost state; truncated after 100 steps
-        by `TimeLimit`.
+    Starting State:
+        The leftmost state.
+
+    Episode End:
+        Terminated by centre in the rightmost state. `gymnasium.make` truncates it after
+        100 steps.
 
     Arguments:
         n_states: number of states in the row, at least 2.
@@ -76,6 +83,9 @@ class SequenceEnv(TabularEnv):
         observation: `"scalar"`: evenly spaced from -1 to 1. `"one_hot"`: n_states
             numbers. `"index"`: a `Discrete(n_states)` space.
         render_mode: `"human"`, `"rgb_array"` or None.
+
+    Version History:
+        v0: first version.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.

@@ -32,14 +32,18 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
     A subclass that can be rendered overrides `scene` and lists its render modes in
     `metadata`.
 
-    Action Space: `Discrete(A)`.
+    Action Space:
+        `Discrete(A)`.
 
-    Observation Space: `Discrete(S)` for observed indices, a float32 `Box` otherwise.
+    Observation Space:
+        `Discrete(S)` for observed indices, a float32 `Box` otherwise.
 
-    Rewards: those of the tables.
+    Rewards:
+        Those of the tables.
 
-    Episode End: terminated as the tables say. It has no time limit of its own;
-        `gymnasium.make` adds one.
+    Episode End:
+        Terminated as the tables say. It has no time limit of its own; `gymnasium.make`
+        adds one.
 
     Arguments:
         mdp: the tables.

@@ -35,29 +35,46 @@ class PixelcopterEnv(RenderedEnv[NDArray[Any], np.int64]):
     Step for step the game Pixelcopter of the PyGame Learning Environment (PLE) at its
     default size, 48 x 48 pixels, and speed, 30 steps a second: a policy trained here
     plays there. Random quantities have the same distribution, from another generator.
+    There is no best return: flying pays about 0.176 a step.
 
-    `PGToy-Pixelcopter-v0` has no time limit, `PGToy-PixelcopterTimeLimit-v0` has one of
-    4,000 steps. There is no best return: flying pays about 0.176 a step.
+    Action Space:
+        `Discrete(2)`: 0 climbs, 1 does nothing.
 
-    Action Space: `Discrete(2)`: 0 climbs, 1 does nothing.
+    Observation Space:
+        `Box` of 7 float32, lengths in pixels, y downwards:
 
-    Observation Space: `Box` of 7 float32, in pixels: y (downwards), momentum, distance
-        to the ceiling and to the floor of the column at the player, distance to the
-        next block, that block's y (its middle, though PLE calls it the top), and that y
-        plus its height 9.
+        - 0: y of the player;
+        - 1: its momentum;
+        - 2: distance to the ceiling of the column at the player;
+        - 3: distance to the floor of that column;
+        - 4: distance to the next block;
+        - 5: y of the middle of that block, which PLE calls its top;
+        - 6: number 5 plus the height of a block, 9.
 
-    Rewards: 1 for each block passed, 1 for each column of terrain that leaves the
-        screen, -5 in the step that ends the episode.
+    Rewards:
+        1 for each block passed, 1 for each column of terrain that leaves the screen, -5
+        in the step that ends the episode.
 
-    Episode End: terminated when the player touches a block, the ceiling or the floor.
-        As in PLE, blocks may overlap the terrain or leave no way through.
+    Starting State:
+        The player is in the middle, at y = 24, without momentum. The terrain and the
+        first block, which is beyond the right edge, are drawn at random.
+
+    Episode End:
+        Terminated when the player touches a block, the ceiling or the floor. As in PLE,
+        blocks may overlap the terrain or leave no way through. `PGToy-Pixelcopter-v0`
+        has no time limit; `PGToy-PixelcopterTimeLimit-v0` is truncated after 4,000
+        steps.
 
     Arguments:
-        reward_scheme: `"original"`: as above. `"course"`: -1 instead of -5.
+        reward_scheme: `"original"`: as above. `"course"`: -1 instead of -5, as in the
+            Hugging Face course.
+        render_mode: `"human"`, `"rgb_array"` or None.
         theme: how it is drawn. `"original"`: as in PLE, where the player is a white
             square. `"helicopter"`: a helicopter among rocks; the game is the same, and
             what counts is the square in its middle.
-        render_mode: `"human"`, `"rgb_array"` or None.
+
+    Version History:
+        v0: first version.
 
     Raises:
         ValueError: if an argument is unknown; the message names it.

@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 class PixelcopterVectorEnv(BatchedEnv):
     """N independent games of Pixelcopter on NumPy; see `PixelcopterEnv`.
 
-    Action Space: `MultiDiscrete` of N times 2 actions: 0 climbs, 1 does nothing.
+    Action Space:
+        `MultiDiscrete` of N times 2 actions: 0 climbs, 1 does nothing.
 
-    Observation Space: float32 `[N, 7]`.
+    Observation Space:
+        `[N, 7]` float32.
 
-    Rewards: float64 `[N]`.
+    Rewards:
+        `[N]` float64.
 
-    Episode End: terminated by a crash; truncated after `max_episode_steps`.
+    Episode End:
+        Terminated by a crash; truncated after `max_episode_steps`.
 
     Arguments:
         num_envs: N, at least 1.
@@ -130,13 +134,17 @@ class PixelcopterVectorEnv(BatchedEnv):
 class TorchPixelcopterVectorEnv(PixelcopterVectorEnv):
     """N independent games of Pixelcopter as tensors on one device.
 
-    Action Space: int64 `[N]`: 0 climbs, 1 does nothing.
+    Action Space:
+        `[N]` int64: 0 climbs, 1 does nothing.
 
-    Observation Space: float32 `[N, 7]`.
+    Observation Space:
+        `[N, 7]` float32.
 
-    Rewards: float32 `[N]`.
+    Rewards:
+        `[N]` float32.
 
-    Episode End: terminated by a crash; truncated after `max_episode_steps`.
+    Episode End:
+        Terminated by a crash; truncated after `max_episode_steps`.
 
     Arguments:
         num_envs: N, at least 1.

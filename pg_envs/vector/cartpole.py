@@ -65,17 +65,31 @@ class CartPoleVectorEnv(BatchedEnv):
     """N copies of Gymnasium's CartPole on NumPy, in float64.
 
     With the same seed it equals Gymnasium's `CartPoleVectorEnv` bit for bit, and adds
-    what `BatchedEnv` has, such as both modes of autoreset and saved states.
+    what `BatchedEnv` has, such as both modes of autoreset and saved states. It is made
+    by `pg_envs.make_numpy_vec("CartPole-v1", num_envs)`; `make_torch_vec` makes the
+    same on a GPU.
 
-    Action Space: `MultiDiscrete` of N times 2 actions: 0 pushes the cart to the left, 1
-        to the right.
+    Action Space:
+        `MultiDiscrete` of N times 2 actions: 0 pushes the cart to the left, 1 to the
+        right.
 
-    Observation Space: float32 `[N, 4]`: x, x_dot, theta, theta_dot.
+    Observation Space:
+        `[N, 4]` float32:
 
-    Rewards: float64 `[N]`: 1 in every step. With `sutton_barto_reward`, 0 in every step
-        and -1 in the one that terminates the episode.
+        - 0: x, position of the cart, in metres;
+        - 1: its velocity, in metres per second;
+        - 2: theta, angle of the pole from the vertical, in radians;
+        - 3: its angular velocity, in radians per second.
 
-    Episode End: terminated where `|x| > 2.4` or `|theta| > 12` degrees; truncated after
+    Rewards:
+        `[N]` float64: 1 in every step. With `sutton_barto_reward`, 0 in every step and
+        -1 in the one that terminates the episode.
+
+    Starting State:
+        Each of the four numbers is uniform on [-0.05, 0.05).
+
+    Episode End:
+        Terminated where `|x| > 2.4` or `|theta|` is above 12 degrees; truncated after
         `max_episode_steps`.
 
     Arguments:
@@ -86,6 +100,9 @@ class CartPoleVectorEnv(BatchedEnv):
         sutton_barto_reward: which rewards, see above.
         backend: the array library; NumPy by default.
         check_actions: whether `step` refuses actions other than 0 and 1.
+
+    Version History:
+        v1: as Gymnasium's `CartPole-v1`.
 
     Raises:
         ValueError: if an argument is out of range; the message names it.
@@ -155,13 +172,17 @@ class TorchCartPoleVectorEnv(CartPoleVectorEnv):
     Gymnasium computes in float64: a position that comes within a rounding of float32 of
     a limit can end an episode one step earlier or later here.
 
-    Action Space: int64 `[N]`: 0 pushes the cart to the left, 1 to the right.
+    Action Space:
+        `[N]` int64: 0 pushes the cart to the left, 1 to the right.
 
-    Observation Space: float32 `[N, 4]`: x, x_dot, theta, theta_dot.
+    Observation Space:
+        `[N, 4]` float32: x, x_dot, theta, theta_dot.
 
-    Rewards: float32 `[N]`, see `CartPoleVectorEnv`.
+    Rewards:
+        `[N]` float32, see `CartPoleVectorEnv`.
 
-    Episode End: terminated where `|x| > 2.4` or `|theta| > 12` degrees; truncated after
+    Episode End:
+        Terminated where `|x| > 2.4` or `|theta| > 12` degrees; truncated after
         `max_episode_steps`.
 
     Arguments:

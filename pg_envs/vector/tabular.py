@@ -31,14 +31,17 @@ if TYPE_CHECKING:
 class TabularVectorEnv(BatchedEnv):
     """N independent copies of a `TabularEnv` on NumPy, as one batch of states.
 
-    Action Space: `MultiDiscrete` of N times A actions.
+    Action Space:
+        `MultiDiscrete` of N times A actions.
 
-    Observation Space: observations of the N copies, stacked: float32 `[N, *shape]`, or
-        int64 `[N]`.
+    Observation Space:
+        Observations of the N copies, stacked: `[N, *shape]` float32 or `[N]` int64.
 
-    Rewards: float64 `[N]`, those of the tables.
+    Rewards:
+        `[N]` float64, those of the tables.
 
-    Episode End: terminated as the tables say; truncated after `max_episode_steps`.
+    Episode End:
+        Terminated as the tables say; truncated after `max_episode_steps`.
 
     Arguments:
         env: an environment of the kind to be copied; it draws the frames.
@@ -179,13 +182,17 @@ class TabularVectorEnv(BatchedEnv):
 class TorchTabularVectorEnv(TabularVectorEnv):
     """N independent copies of a `TabularEnv` as tensors on one device.
 
-    Action Space: int64 `[N]`, from 0 to A - 1.
+    Action Space:
+        `[N]` int64, from 0 to A - 1.
 
-    Observation Space: float32 `[N, *shape]` or int64 `[N]`.
+    Observation Space:
+        `[N, *shape]` float32 or `[N]` int64.
 
-    Rewards: float32 `[N]`, those of the tables.
+    Rewards:
+        `[N]` float32, those of the tables.
 
-    Episode End: terminated as the tables say; truncated after `max_episode_steps`.
+    Episode End:
+        Terminated as the tables say; truncated after `max_episode_steps`.
 
     Arguments:
         env: an environment of the kind to be copied; it draws the frames.
