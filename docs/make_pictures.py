@@ -1,10 +1,10 @@
 """Writes the pictures of README and docs into docs/pictures.
 
-    python docs/make_pictures.py [film] [environments] [demos] [reports]
+    python docs/make_pictures.py [film] [environments] [demos] [reports] [diagrams]
 
 film: the animation of the front page. environments: a frame of each, also with many
 states and arms. demos: their plots. reports: what the commands print, as pictures.
-Without a name, all of them.
+diagrams: of the agents' data. Without a name, all of them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "demos")]
 
+from docs.diagrams import DIAGRAMS
 from pg_agents import REINFORCE
 from pg_agents.analysis.curves import running_mean
 from pg_agents.analysis.plots import save_gif
@@ -38,9 +39,10 @@ from pg_agents.callbacks import Recorder, TrainingRecord
 from pg_agents.cli.main import main as pgtoy
 from pg_agents.experiments.pretrained import find_pretrained
 from pg_envs import SequenceEnv
-from pg_envs.rendering import Line, Scene, Shape, Snapshot, Text
+from pg_envs.rendering import Line, Scene, Shape, Snapshot, Text, recoloured
 from pg_envs.rendering.canvas import Canvas
 from pg_envs.rendering.sequence import sequence_task
+from pg_envs.rendering.themes import LIGHT, Theme
 from pg_envs.rendering.widgets import (
     ACCENT,
     BAR,
@@ -65,14 +67,20 @@ ACTIONS = ("left", "centre", "right")
 BEST_RETURN = 0.9
 
 
-def film() -> None:
-    """Writes learning.gif: before, during and after the training of one agent."""
+def film(path: Path | None = None, theme: Theme = LIGHT) -> None:
+    """Writes a film: before, during and after the training of one agent.
+
+    Args:
+        path: of the GIF; None for learning.gif.
+        theme: its colours.
+    """
     torch.set_num_threads(1)
     record = _train()
     canvas = Canvas("", FILM_FPS)
 
     def frame(snapshot: Snapshot, episode: int) -> Frame:
-        return canvas.rgb_array(_film_scene(snapshot, record, episode))
+        scene = _film_scene(snapshot, record, episode)
+        return canvas.rgb_array(recoloured(scene, theme.colours, theme.text_colours))
 
     frames: list[Frame] = []
     policies = record.action_probabilities
@@ -86,7 +94,7 @@ def film() -> None:
     trained = np.eye(3)[policies[-1].argmax(axis=1)]
     for snapshot in _steps(iter([trained] * 3), "trained", seed=0):
         frames += [frame(snapshot, N_EPISODES)] * FILM_FPS
-    save_gif(frames, PICTURES / "learning.gif", FILM_FPS)
+    save_gif(frames, path or PICTURES / "learning.gif", FILM_FPS)
 
 
 def _train() -> TrainingRecord:
@@ -306,11 +314,23 @@ def _save(picture: Image.Image, name: str) -> None:
     print(path.relative_to(ROOT))
 
 
+# Diagrams of the agents' data ------------------------------------------------------
+
+
+def diagrams() -> None:
+    """Writes the diagrams of the agents' pages."""
+    for name, svg in DIAGRAMS.items():
+        path = PICTURES / f"diagram-{name}.svg"
+        path.write_text(svg, encoding="utf-8")
+        print(path.relative_to(ROOT))
+
+
 PARTS = {
     "film": film,
     "environments": environments,
     "demos": demos,
     "reports": reports,
+    "diagrams": diagrams,
 }
 
 

@@ -32,6 +32,7 @@ def test_frames_and_film_are_those_of_the_pages(
 ) -> None:
     pictures.environments()
     pictures.film()
+    pictures.diagrams()
     kept = names(ROOT / "docs/pictures")
     # Those take minutes: a plot of each demo, and what each command prints.
     other = {name for name in kept if name.startswith(("demo-", "terminal-"))}

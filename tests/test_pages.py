@@ -15,10 +15,22 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
-# What the README was until it had pages of its own.
+# Pages whose blocks are run.
 GUIDES = [
     DOCS / f"{name}.md"
-    for name in ("agents", "environments", "install", "recipes", "resume", "scale")
+    for name in (
+        "agents",
+        "agents/actor-critic",
+        "agents/random-agent",
+        "agents/reinforce",
+        "environments",
+        "index",
+        "install",
+        "recipes",
+        "resume",
+        "scale",
+        "your-environment",
+    )
 ]
 # Without a screen, on a thread; the blocks import the packages of this checkout.
 ENVIRONMENT = {

@@ -65,7 +65,7 @@ class FolderBusyError(RuntimeError):
 class RunFolder:
     """The folder of one run, ``ROOT/RECIPE[-VARIANT]/seed-0007``.
 
-    ==================  ==============================================================
+    =================== ==============================================================
     ``config.json``     recipe, variant, seed and all settings
     ``versions.json``   of Python and the libraries, including those of its extra
     ``monitor.csv``     the training episodes, see `open_monitor`
@@ -73,7 +73,7 @@ class RunFolder:
     ``model.zip``       the trained model
     ``evaluation.json`` returns and lengths of the evaluation episodes
     ``result.json``     the summary; written last, so a run that has one is finished
-    ==================  ==============================================================
+    =================== ==============================================================
 
     Args:
         path: the folder of an existing run.
