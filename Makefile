@@ -7,6 +7,7 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SITE_INSTALLED := $(VENV)/.site-installed
 # With the extras that the slow tests need.
 ALL_INSTALLED := $(VENV)/.all-installed
 WHEEL_VENV := out/wheel-venv
@@ -14,7 +15,8 @@ WORKERS ?= 2
 
 .PHONY: demo test test-all test-gpu wheel-test dist sb3-suite lint type format install
 .PHONY: clean pictures results ablation bench bench-gpu estimators checker false-alarms
-.PHONY: call-trace check-your-script script-checks script-alarms
+.PHONY: call-trace check-your-script script-checks script-alarms site site-test
+.PHONY: site-links
 
 install: $(INSTALLED)
 
@@ -31,7 +33,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 $(ALL_INSTALLED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,video,zoo,box2d,mujoco,robotics]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,video,zoo,box2d,mujoco,robotics,site]"
+	touch $@
+
+$(SITE_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,site]"
 	touch $@
 
 demo: $(INSTALLED)
@@ -90,6 +96,20 @@ type: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The site of the documentation, in out/site; a warning is an error.
+site: $(SITE_INSTALLED)
+	$(BIN)/python docs/make_site.py
+
+# Builds the site anew, follows its links and opens each page in headless Chromium, which
+# is not among Python's packages: apt-get install chromium (Debian), or a Chrome that is
+# called google-chrome.
+site-test: $(SITE_INSTALLED)
+	$(ONE_THREAD) $(BIN)/python -m pytest tests/test_site.py
+
+# Asks the addresses outside the site, too; needs the network.
+site-links: $(SITE_INSTALLED)
+	$(BIN)/python docs/make_site.py --builder linkcheck --out out/site-links
 
 # Every picture of README and docs/pictures; ONLY="film environments" makes some of them.
 pictures: $(INSTALLED)

@@ -128,7 +128,8 @@ CONTRAST_SCRIPT = """
       layers.push(colour(style.backgroundColor));
       if (layers.at(-1)[3] === 1) break;
     }
-    return layers.reverse().reduce((bottom, top) => over(top, bottom), [255, 255, 255, 1]);
+    const white = [255, 255, 255, 1];
+    return layers.reverse().reduce((bottom, top) => over(top, bottom), white);
   };
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const found = {};
@@ -153,8 +154,8 @@ CONTRAST_SCRIPT = """
     const element = walker.currentNode.parentElement;
     if (!text || element.closest("script, style, title, mjx-container")) continue;
     const box = element.getBoundingClientRect();
-    if (box.width > 1 && box.height > 1 && element.checkVisibility({visibilityProperty: true}))
-      check(element, text);
+    const shown = element.checkVisibility({visibilityProperty: true});
+    if (shown && box.width > 1 && box.height > 1) check(element, text);
   }
   document.querySelectorAll("mjx-container").forEach(e => check(e, "formula"));
   return Object.entries(found).map(entry => entry.join(" "));
@@ -198,7 +199,7 @@ def address(site: Path) -> Iterator[str]:
 
 
 def problems_of(tab: Any, url: str, page: str) -> Iterator[str]:
-    """Opens a page in light and dark, wide and on a telephone, and yields its faults."""
+    """Opens a page, light and dark, wide and on a telephone, and yields its faults."""
     said: list[str] = []
     tab.on("console", lambda m: m.type in ("error", "warning") and said.append(m.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
