@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # With the extras that the slow tests need.
 ALL_INSTALLED := $(VENV)/.all-installed
+NOTEBOOKS_INSTALLED := $(VENV)/.notebooks-installed
 WHEEL_VENV := out/wheel-venv
 WORKERS ?= 2
 
 .PHONY: demo test test-all test-gpu wheel-test dist sb3-suite lint type format install
 .PHONY: clean pictures results ablation bench bench-gpu estimators checker false-alarms
-.PHONY: call-trace check-your-script script-checks script-alarms
+.PHONY: call-trace check-your-script script-checks script-alarms notebooks
 
 install: $(INSTALLED)
 
@@ -31,7 +32,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 $(ALL_INSTALLED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,video,zoo,box2d,mujoco,robotics]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,video,zoo,box2d,mujoco,robotics,notebooks]"
+	touch $@
+
+$(NOTEBOOKS_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[notebooks]"
 	touch $@
 
 demo: $(INSTALLED)
@@ -94,6 +99,12 @@ format: $(INSTALLED)
 # Every picture of README and docs/pictures; ONLY="film environments" makes some of them.
 pictures: $(INSTALLED)
 	$(BIN)/python docs/make_pictures.py $(ONLY)
+
+# Executes the notebooks, prints the time of each, and fails if one does; no screen is
+# needed. ONLY="01-bandit 02-sequence" executes some, ONLY=--write also writes the times
+# of all into notebooks/README.md.
+notebooks: $(NOTEBOOKS_INSTALLED)
+	$(ONE_THREAD) $(BIN)/python notebooks/execute.py $(ONLY)
 
 # From the summaries in docs/results; RUNS=runs first takes new ones from that folder.
 results: $(INSTALLED)

@@ -7,7 +7,7 @@ import html
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -37,7 +37,7 @@ class Film:
         alt: text for those who do not see it.
     """
 
-    gif: bytes
+    gif: bytes = field(repr=False)
     alt: str
 
     def _repr_html_(self) -> str:
