@@ -10,6 +10,7 @@ INSTALLED := $(VENV)/.installed
 SITE_INSTALLED := $(VENV)/.site-installed
 # With the extras that the slow tests need.
 ALL_INSTALLED := $(VENV)/.all-installed
+NOTEBOOKS_INSTALLED := $(VENV)/.notebooks-installed
 WHEEL_VENV := out/wheel-venv
 WORKERS ?= 2
 
@@ -17,6 +18,7 @@ WORKERS ?= 2
 .PHONY: clean pictures results ablation bench bench-gpu estimators checker false-alarms
 .PHONY: call-trace check-your-script script-checks script-alarms site site-test
 .PHONY: site-links
+.PHONY: call-trace check-your-script script-checks script-alarms notebooks
 
 install: $(INSTALLED)
 
@@ -38,6 +40,11 @@ $(ALL_INSTALLED): $(INSTALLED)
 
 $(SITE_INSTALLED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,site]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,video,zoo,box2d,mujoco,robotics,notebooks]"
+	touch $@
+
+$(NOTEBOOKS_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[notebooks]"
 	touch $@
 
 demo: $(INSTALLED)
@@ -114,6 +121,12 @@ site-links: $(SITE_INSTALLED)
 # Every picture of README and docs/pictures; ONLY="film environments" makes some of them.
 pictures: $(INSTALLED)
 	$(BIN)/python docs/make_pictures.py $(ONLY)
+
+# Executes the notebooks, prints the time of each, and fails if one does; no screen is
+# needed. ONLY="01-bandit 02-sequence" executes some, ONLY=--write also writes the times
+# of all into notebooks/README.md.
+notebooks: $(NOTEBOOKS_INSTALLED)
+	$(ONE_THREAD) $(BIN)/python notebooks/execute.py $(ONLY)
 
 # From the summaries in docs/results; RUNS=runs first takes new ones from that folder.
 results: $(INSTALLED)

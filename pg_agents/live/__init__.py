@@ -1,6 +1,7 @@
-"""The live view: a window that shows a training, in a process of its own.
+"""The live view, a window that shows a training, and films for notebooks.
 
-Importing this package loads neither torch nor pygame.
+The window has a process of its own. Importing this package loads neither torch nor
+pygame.
 """
 
 from typing import TYPE_CHECKING
@@ -8,10 +9,15 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from pg_agents.live.film import Film, film_episode, film_frames
     from pg_agents.live.view import LiveView
 
-__all__ = ["LiveView"]
+__all__ = ["Film", "LiveView", "film_episode", "film_frames"]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
-    __name__, submod_attrs={"view": ["LiveView"]}
+    __name__,
+    submod_attrs={
+        "film": ["Film", "film_episode", "film_frames"],
+        "view": ["LiveView"],
+    },
 )

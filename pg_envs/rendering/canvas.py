@@ -8,8 +8,6 @@ from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
-import pygame
-import pygame.surfarray
 
 from pg_envs.rendering.scene import (
     Circle,
@@ -23,6 +21,23 @@ from pg_envs.rendering.scene import (
     Text,
     WindowClosed,
 )
+
+try:
+    import pygame
+    import pygame.font
+    import pygame.surfarray
+except ImportError as error:
+    # pygame and pygame-ce install into one folder: uninstalling either of them leaves
+    # the other one listed as installed, without the files that both have.
+    raise ImportError(
+        f"pictures need pygame-ce, but pygame cannot be imported ({error}). If pygame "
+        "and pygame-ce were both installed and one was removed, their folder is "
+        "incomplete. These lines repair it; in a notebook write %pip for pip, and "
+        "restart the kernel:\n"
+        "    pip uninstall -y pygame pygame-ce\n"
+        "    pip install pygame-ce",
+        name=error.name,
+    ) from error
 
 # Scenes are drawn this many times larger, then averaged down, because pygame does not
 # smooth edges. With a power of two smoothscale is exact; with 3, white becomes 253.

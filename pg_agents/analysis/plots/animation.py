@@ -69,7 +69,7 @@ def animate_action_probabilities(
     # The quantizer mixes the white background with the shades near it.
     levels[levels.min(axis=1) > 240] = 255
     palette.putpalette(levels.ravel().tolist())
-    _write_gif(frames, palette, path, fps)
+    write_file(path, _encode(frames, palette, fps))
 
 
 def save_gif(
@@ -87,13 +87,18 @@ def save_gif(
         ValueError: if there are no frames, or `fps` is out of range.
         OSError: if it can't be written; names `path` and the reason.
     """
+    write_file(path, encode_gif(frames, fps))
+
+
+def encode_gif(frames: Sequence[NDArray[np.uint8]], fps: float = 4.0) -> bytes:
+    """Returns the content of the file that `save_gif` writes, with its arguments."""
     if len(frames) == 0:
         raise ValueError("frames must hold at least one frame, got none")
     _check_fps(fps)
     # A colour may occur in one frame alone.
     sampled = Image.fromarray(np.concatenate([frame[::4, ::4] for frame in frames]))
     images = [Image.fromarray(frame) for frame in frames]
-    _write_gif(images, sampled.quantize(128), path, fps)
+    return _encode(images, sampled.quantize(128), fps)
 
 
 def save_mp4(
@@ -207,13 +212,8 @@ def _check_fps(fps: float) -> None:
         raise ValueError(f"fps must be in (0, 50], got {fps!r}")
 
 
-def _write_gif(
-    images: Sequence[Image.Image],
-    palette: Image.Image,
-    path: str | os.PathLike[str],
-    fps: float,
-) -> None:
-    """Writes an endless GIF; one palette for all keeps colours from flickering."""
+def _encode(images: Sequence[Image.Image], palette: Image.Image, fps: float) -> bytes:
+    """Returns an endless GIF; one palette for all keeps colours from flickering."""
     quantized = [i.quantize(palette=palette, dither=Image.Dither.NONE) for i in images]
     content = io.BytesIO()
     quantized[0].save(
@@ -225,4 +225,4 @@ def _write_gif(
         loop=0,
         optimize=False,
     )
-    write_file(path, content.getvalue())
+    return content.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib
 import json
 import sys
@@ -53,6 +52,7 @@ from pg_agents.experiments.settings import RunConfig, Settings, require_extra
 from pg_agents.experiments.viewer import find_run, record, watch
 from pg_agents.learning.losses import policy_gradient_loss
 from pg_agents.learning.returns import reward_to_go
+from pg_agents.live.film import Film
 from pg_agents.live.screen import has_screen
 from pg_agents.live.view import LiveView
 
@@ -318,10 +318,9 @@ def notebook_view(request: DemoRequest) -> DemoResult:
     returns: list[float] = []
     film = request.folder / "episode.gif"
     record(folder, film, 1, returns.append)
-    data = base64.b64encode(film.read_bytes()).decode()
-    image = f'<img alt="{film.stem}" src="data:image/gif;base64,{data}">'
-    page = request.folder / "episode.html"
     title = f"{folder.config.name}, seed {folder.seed}"
+    image = Film(film.read_bytes(), title)._repr_html_()
+    page = request.folder / "episode.html"
     write_file(page, _PAGE.format(title=title, image=image).encode())
     # A notebook has imported it.
     ipython: Any = sys.modules.get("IPython")

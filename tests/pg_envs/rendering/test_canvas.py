@@ -1,6 +1,8 @@
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pygame
@@ -245,3 +247,33 @@ def test_only_the_canvas_imports_pygame() -> None:
         "import pg_envs.rendering.canvas"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("left_over", ["an empty folder", "a folder without fonts"])
+def test_a_broken_pygame_folder_is_an_error_that_says_the_fix(
+    tmp_path: Path, left_over: str
+) -> None:
+    """As `pip uninstall pygame` leaves it where pygame-ce was installed beside it."""
+    # A folder without __init__.py would not hide the pygame that is installed here.
+    folder = tmp_path / "pygame"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    if left_over == "a folder without fonts":
+        (folder / "surfarray.py").touch()
+    code = (
+        "import gymnasium, pg_envs\n"
+        "env = gymnasium.make('PGToy-Sequence-v0', render_mode='rgb_array')\n"
+        "env.reset(seed=0)\n"
+        "env.render()\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *_, last = found.stderr.rpartition("ImportError: ")
+    assert found.returncode == 1
+    assert "pip uninstall -y pygame pygame-ce\n    pip install pygame-ce" in last
+    assert "No module named 'pygame." in last
