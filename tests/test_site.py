@@ -201,9 +201,18 @@ def address(site: Path) -> Iterator[str]:
 def problems_of(tab: Any, url: str, page: str) -> Iterator[str]:
     """Opens a page, light and dark, wide and on a telephone, and yields its faults."""
     said: list[str] = []
-    tab.on("console", lambda m: m.type in ("error", "warning") and said.append(m.text))
+
+    def note_message(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            said.append(message.text)
+
+    def note_foreign(request: Any) -> None:
+        if not request.url.startswith((url, "data:")):
+            said.append(request.url)
+
+    tab.on("console", note_message)
     tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("request", lambda r: r.url.startswith((url, "data:")) or said.append(r.url))
+    tab.on("request", note_foreign)
     tab.set_viewport_size({"width": 1280, "height": 900})
     tab.goto(url + page, wait_until="load")
     if tab.query_selector(".math") is not None:
