@@ -172,13 +172,15 @@ async () => {
   return broken;
 }
 """
-# The widest of the regions that may not scroll sideways: all but code, tables, formulas.
+# The widest region that scrolls sideways and is neither code, table nor formula; then
+# the sizes of the diagrams' text.
 WIDTHS = """
 () => [
-  Math.max(...[...document.querySelectorAll("html, body, article, article *")].filter(e =>
-    e.matches("html, body, article") || getComputedStyle(e).overflowX !== "visible" &&
-    !e.closest("pre, .table-wrapper, .math")
-  ).map(e => e.scrollWidth > e.clientWidth + 1 ? e.scrollWidth : 0)),
+  Math.max(...[...document.querySelectorAll("html, body, article, article *")]
+    .filter(e => e.matches("html, body, article")
+      || getComputedStyle(e).overflowX !== "visible")
+    .filter(e => !e.closest("pre, .table-wrapper, .math"))
+    .map(e => e.scrollWidth > e.clientWidth + 1 ? e.scrollWidth : 0)),
   ...[...document.querySelectorAll("svg.diagram")].map(
     e => 15 * e.getBoundingClientRect().width / e.viewBox.baseVal.width),
 ]
