@@ -172,14 +172,14 @@ async () => {
   return broken;
 }
 """
-# The widest region that scrolls sideways and is neither code, table nor formula; then
-# the sizes of the diagrams' text.
+# The widest region that scrolls sideways and is neither code, table, formula nor output
+# of a notebook; then the sizes of the diagrams' text.
 WIDTHS = """
 () => [
   Math.max(...[...document.querySelectorAll("html, body, article, article *")]
     .filter(e => e.matches("html, body, article")
       || getComputedStyle(e).overflowX !== "visible")
-    .filter(e => !e.closest("pre, .table-wrapper, .math"))
+    .filter(e => !e.closest("pre, .table-wrapper, .math, .cell_output"))
     .map(e => e.scrollWidth > e.clientWidth + 1 ? e.scrollWidth : 0)),
   ...[...document.querySelectorAll("svg.diagram")].map(
     e => 15 * e.getBoundingClientRect().width / e.viewBox.baseVal.width),
