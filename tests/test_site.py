@@ -172,9 +172,15 @@ async () => {
   return broken;
 }
 """
+# The widest region that scrolls sideways and is neither code, table, formula nor output
+# of a notebook; then the sizes of the diagrams' text.
 WIDTHS = """
 () => [
-  document.documentElement.scrollWidth,
+  Math.max(...[...document.querySelectorAll("html, body, article, article *")]
+    .filter(e => e.matches("html, body, article")
+      || getComputedStyle(e).overflowX !== "visible")
+    .filter(e => !e.closest("pre, .table-wrapper, .math, .cell_output"))
+    .map(e => e.scrollWidth > e.clientWidth + 1 ? e.scrollWidth : 0)),
   ...[...document.querySelectorAll("svg.diagram")].map(
     e => 15 * e.getBoundingClientRect().width / e.viewBox.baseVal.width),
 ]
