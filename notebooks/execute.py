@@ -24,7 +24,11 @@ from typing import Any
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import (
+    CellExecutionError,
+    CellTimeoutError,
+    DeadKernelError,
+)
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -51,12 +55,13 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("[0-9][0-9]-*.md"))
 
 
-def execute(name: str, timeout: int = 600) -> Execution:
+def execute(name: str, timeout: int = 3600) -> Execution:
     """Executes a notebook in an empty folder, in a process of its own.
 
     Args:
         name: of the notebook, without suffix.
-        timeout: seconds that a cell may take.
+        timeout: seconds that a cell may take, many times what it needs: other processes
+            may share the cores.
     """
     notebook: Any = jupytext.read(FOLDER / f"{name}.md")
     error, began, cpu_before = "", time.monotonic(), _cpu_seconds_of_children()
@@ -70,7 +75,7 @@ def execute(name: str, timeout: int = 600) -> Execution:
         )
         try:
             client.execute()
-        except CellExecutionError as failure:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
             error = str(failure)
     seconds = time.monotonic() - began
     cpu_seconds = _cpu_seconds_of_children() - cpu_before
