@@ -24,7 +24,11 @@ from typing import Any
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import (
+    CellExecutionError,
+    CellTimeoutError,
+    DeadKernelError,
+)
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -51,12 +55,13 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("[0-9][0-9]-*.md"))
 
 
-def execute(name: str, timeout: int = 600) -> Execution:
+def execute(name: str, timeout: int = 3600) -> Execution:
     """Executes a notebook in an empty folder, in a process of its own.
 
     Args:
         name: of the notebook, without suffix.
-        timeout: seconds that a cell may take.
+        timeout: seconds that a cell may take, many times what it needs: other processes
+            may share the cores.
     """
     notebook: Any = jupytext.read(FOLDER / f"{name}.md")
     error, began, cpu_before = "", time.monotonic(), _cpu_seconds_of_children()
@@ -70,7 +75,7 @@ def execute(name: str, timeout: int = 600) -> Execution:
         )
         try:
             client.execute()
-        except CellExecutionError as failure:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
             error = str(failure)
     seconds = time.monotonic() - began
     cpu_seconds = _cpu_seconds_of_children() - cpu_before
@@ -90,25 +95,25 @@ def _standard_error(notebook: Any) -> str:  # noqa: ANN401
 
 
 def write_times(executions: dict[str, Execution], path: Path) -> None:
-    """Writes the table of times into a page, between its marks.
+    """Writes times into the table of a page, between its marks; others stay.
 
     Raises:
         ValueError: if the page has no marks.
     """
-    rows = "".join(
-        f"| [{name}]({name}.md) | {done.cpu_seconds:.0f} s |\n"
-        for name, done in executions.items()
+    page = path.read_text(encoding="utf-8")
+    marked = re.search(
+        r"<!-- generated: times -->\n(.*?)<!-- end -->", page, flags=re.DOTALL
     )
-    total = sum(done.cpu_seconds for done in executions.values())
-    table = f"| notebook | time |\n|---|---:|\n{rows}| together | {total:.0f} s |"
-    page, n_replaced = re.subn(
-        r"(<!-- generated: times -->\n).*?(<!-- end -->)",
-        lambda marks: f"{marks[1]}\n{table}\n\n{marks[2]}",
-        path.read_text(encoding="utf-8"),
-        flags=re.DOTALL,
-    )
-    if n_replaced != 1:
-        raise ValueError(f"{path} must have one part '<!-- generated: times -->'")
+    if marked is None:
+        raise ValueError(f"{path} must have a part '<!-- generated: times -->'")
+    known = re.findall(r"^\| \[(.*?)\].*\| (\d+) s \|$", marked[1], re.MULTILINE)
+    times = {name: int(seconds) for name, seconds in known}
+    times |= {name: round(done.cpu_seconds) for name, done in executions.items()}
+    rows = [f"| [{name}]({name}.md) | {times[name]} s |" for name in sorted(times)]
+    lines = ["| notebook | time |", "|---|---:|", *rows]
+    lines.append(f"| together | {sum(times.values())} s |")
+    table = "\n".join(lines)
+    page = page[: marked.start(1)] + f"\n{table}\n\n" + page[marked.end(1) :]
     path.write_text(page, encoding="utf-8")
 
 
@@ -126,8 +131,6 @@ def main() -> int:
     unknown = sorted(set(options.names) - set(names()))
     if unknown:
         parser.error(f"there is no notebook {unknown[0]}; there are {names()}")
-    if options.write and options.names != names():
-        parser.error("--write needs the times of all notebooks")
     if options.to is not None:
         options.to.mkdir(parents=True, exist_ok=True)
     print(f"{'notebook':28} {'seconds':>8} {'CPU':>8}")
@@ -144,8 +147,9 @@ def main() -> int:
     cpu_seconds = sum(done.cpu_seconds for done in executions.values())
     print(f"{'together':28} {seconds:8.1f} {cpu_seconds:8.1f}")
     failed = {name: done for name, done in executions.items() if done.error}
-    if options.write and not failed:
-        write_times(executions, FOLDER / "README.md")
+    if options.write:
+        completed = {n: done for n, done in executions.items() if n not in failed}
+        write_times(completed, FOLDER / "README.md")
     for name, done in failed.items():
         print(f"\n{name}:\n{done.error}", file=sys.stderr)
     return int(bool(failed))

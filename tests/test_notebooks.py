@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,12 +31,17 @@ def cells_of(name: str) -> list[str]:
     ]
 
 
+def load_execute() -> Any:
+    """The module, or a skip without the extra `notebooks`."""
+    for name in ("jupytext", "nbclient", "ipykernel"):
+        pytest.importorskip(name)
+    return importlib.import_module("notebooks.execute")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_without_a_screen(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("jupytext")
-    pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
+    load_execute()
     environment = {
         key: value
         for key, value in os.environ.items()
@@ -55,8 +62,7 @@ def test_a_notebook_runs_without_a_screen(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_failing_cell_and_a_warning_fail_the_notebook(tmp_path: Path) -> None:
-    pytest.importorskip("jupytext")
-    pytest.importorskip("nbclient")
+    load_execute()
     header = text_of(NAMES[0]).split("# 1.")[0]
     (tmp_path / "execute.py").write_bytes((FOLDER / "execute.py").read_bytes())
     for name, code in (
@@ -76,6 +82,34 @@ def test_a_failing_cell_and_a_warning_fail_the_notebook(tmp_path: Path) -> None:
     failed = [line.split()[0] for line in found.stdout.splitlines() if "failed" in line]
     assert failed == ["02-error", "03-warning"]
     assert "ZeroDivisionError" in found.stderr and "careful" in found.stderr
+
+
+def test_times_are_written_beside_those_that_are_known(tmp_path: Path) -> None:
+    execute = load_execute()
+    page = tmp_path / "README.md"
+    page.write_text("a\n<!-- generated: times -->\n<!-- end -->\nb\n")
+
+    def done(seconds: float) -> object:
+        return execute.Execution(None, 60.0, seconds, "")
+
+    execute.write_times({"02-two": done(3.6), "01-one": done(8.2)}, page)
+    execute.write_times({"01-one": done(9.0)}, page)
+    assert page.read_text().splitlines() == [
+        "a",
+        "<!-- generated: times -->",
+        "",
+        "| notebook | time |",
+        "|---|---:|",
+        "| [01-one](01-one.md) | 9 s |",
+        "| [02-two](02-two.md) | 4 s |",
+        "| together | 13 s |",
+        "",
+        "<!-- end -->",
+        "b",
+    ]
+    (tmp_path / "other.md").write_text("a\n")
+    with pytest.raises(ValueError, match="generated: times"):
+        execute.write_times({}, tmp_path / "other.md")
 
 
 def test_the_table_lists_every_notebook_with_its_exercises() -> None:
