@@ -1085,7 +1085,7 @@ def exercises_parts() -> dict[str, list[str]]:
                 str(n_hints),
             )
         )
-        mistakes += [f"### {one.title}", "", f"`pgtoy exercise show {one.name}`", ""]
+        mistakes += [f"### {one.title}: `{one.name}`", ""]
         shown = [row[2] for row in rows["wrong"] if row[0] == "unseen"]
         shown += [row[2] for row in rows["wrong"] if row[0] == "own"][:OWN_MISTAKES]
         mistakes += table("mistake | by | the hint says", shown)
@@ -1114,6 +1114,8 @@ def exercise_rows(name: str) -> tuple[dict[str, list[Row]], int]:
     Raises:
         ValueError: if two wrong answers get the same hint, or a wrong one passes.
     """
+    import contextlib
+    import io
     import warnings
     from importlib import import_module
 
@@ -1148,7 +1150,8 @@ def exercise_rows(name: str) -> tuple[dict[str, list[Row]], int]:
         if hint not in theirs
     ]
     rows: dict[str, list[Row]] = {"right": [], "wrong": []}
-    with warnings.catch_warnings():
+    # Answers print, and warn of logarithms of 0.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         for author, answer in right:
             rows["right"].append((author, grade(one, answer).status, ()))
@@ -1157,7 +1160,9 @@ def exercise_rows(name: str) -> tuple[dict[str, list[Row]], int]:
             if result.right:
                 raise ValueError(f"{name}: a wrong answer passes: {mistake}")
             outcome = "own hint" if result.hint == hint else "another hint"
-            cells = (mistake, author, f"**{result.title}.** {result.why}")
+            # The author of the checker calls a mistake what the hint calls it.
+            title = "" if mistake == result.title else f"**{result.title}.** "
+            cells = (mistake, author, f"{title}{result.why}")
             cells = tuple(cell.replace("|", "\\|") for cell in cells)
             rows["wrong"].append((author, outcome, cells))
     return rows, len(one.hints)
