@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pg_agents import __version__
-from pg_agents.cli import run, sweep
+from pg_agents.cli import exercise, run, sweep
 from pg_agents.cli.plot import add_compare_parser, add_plot_parser
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ examples:
   pgtoy recipes                               what can be run
   pgtoy watch pixelcopter-mc                  a trained agent, in a window
   pgtoy run sequence-reinforce --seeds 3      train
+  pgtoy exercise list                         write it yourself, with a checker
 
 `pgtoy COMMAND --help` says more.
 """
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     run.add_commands(commands)
     sweep.add_command(commands)
+    exercise.add_command(commands)
     add_plot_parser(commands)
     add_compare_parser(commands)
     return parser

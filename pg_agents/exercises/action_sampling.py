@@ -40,8 +40,8 @@ def sample_action(logits):
     """Draw an action from the softmax of the logits.
 
     logits: tensor [A], part of a graph (requires_grad)
-    result: (action, log_prob); action is an integer from 0 to A - 1, and log_prob a
-        tensor with one number, log pi(action)
+    result: (action, log_prob); action is an integer from 0 to A - 1, as an int or a
+        tensor, and log_prob a tensor with one number, log pi(action)
     """
     raise NotImplementedError
 '''
@@ -156,6 +156,12 @@ HINTS = {
         "multinomial and choice take probabilities. Of log-probabilities, the rarest "
         "action has the largest weight.",
         "What does the function that draws expect?",
+    ),
+    "never_drawn": Hint(
+        "an action is never drawn",
+        "An action with a probability above 0 did not occur at all: the agent never "
+        "finds out what it is worth.",
+        "Which actions can your loop or index end with?",
     ),
     "seeded": Hint(
         "the random generator is seeded at each call",
@@ -441,6 +447,8 @@ def _check_frequencies(counted: list[tuple[Array, Array]], answer: Function) -> 
     for key, distribution in _DISTRIBUTIONS.items():
         if all(_fits(counts, distribution(x)) for x, counts in counted):
             raise WrongError(key, seen)
+    if any((counts == 0).any() for _, counts in counted):
+        raise WrongError("never_drawn", seen)
     raise WrongError(None, seen, title="other frequencies than expected")
 
 

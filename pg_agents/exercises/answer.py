@@ -53,6 +53,13 @@ COMMON_HINTS: Mapping[str, Hint] = {
         "Look for a global variable, or a default argument such as `out=[]`, which is "
         "made once and shared by all calls.",
     ),
+    "integer_type": Hint(
+        "whole numbers in, whole numbers out",
+        "With integers as input, such as rewards of 1, the result is cut to whole "
+        "numbers: the array or tensor that it is written to took over the integer "
+        "type of the input. With floats the result is right.",
+        "Which dtype has an array made with zeros_like, copy or array from integers?",
+    ),
     "not_finite": Hint(
         "a number that is not finite",
         "The result holds NaN or infinity. One such number in a loss makes all weights "
@@ -230,6 +237,7 @@ def check_numbers(
     expected: Function,
     hints: Mapping[str, Hint],
     *,
+    integers: Case,
     may_change: bool = False,
 ) -> str:
     """Compares the numbers that an answer returns with those that are expected.
@@ -242,6 +250,7 @@ def check_numbers(
         cases: arguments by name, arrays as NumPy arrays.
         expected: the right function, of NumPy arrays.
         hints: typical mistakes, whose results are compared with the answer's.
+        integers: another case, whose arrays hold integers.
         may_change: whether an answer may write to its input.
 
     Returns:
@@ -263,9 +272,8 @@ def check_numbers(
                 raise WrongError("input_changed", f"given {bad[0].given}")
             again = run(function, converted[0])
             if not _is_right(again, cases[0], expected):
-                raise WrongError(
-                    "second_call", _difference(again, cases[0], expected, cases)
-                )
+                raise WrongError("second_call", _difference(again, cases[0], expected))
+            _check_integers(function, integers, expected)
             return (
                 f"{len(cases)} of {len(cases)} results agree (tolerance {TOLERANCE:g})."
             )
@@ -280,7 +288,7 @@ def check_numbers(
         for key, hint in hints.items():
             if hint.mistake and _makes(outcomes, cases, hint.mistake):
                 i = right.index(False)
-                seen = _difference(outcomes[i], cases[i], expected, cases)
+                seen = _difference(outcomes[i], cases[i], expected)
                 raise WrongError(key, seen)
     # No typical mistake: that with the fewest exceptions is described.
     outcomes, right = min(ran, key=lambda a: sum(o.failure is not None for o in a[0]))
@@ -296,7 +304,7 @@ def check_numbers(
             title=failed.title,
             think="What is special about this input?",
         )
-    seen = _difference(outcome, cases[i], expected, cases)
+    seen = _difference(outcome, cases[i], expected)
     values, want = as_array(outcome.value), expected(**cases[i])
     if outcome.value is None:
         raise WrongError("nothing", seen)
@@ -313,6 +321,20 @@ def check_numbers(
         raise WrongError("not_finite", seen)
     found = [as_array(o.value) for o in outcomes]
     raise WrongError(None, f"{seen}\n{_pattern(found, cases, expected)}".strip())
+
+
+def _check_integers(function: Function, case: Case, expected: Function) -> None:
+    """Checks that the result of integers is not cut to integers.
+
+    An answer may refuse integers: an exception is seen, and cut digits are not.
+
+    Raises:
+        WrongError: if it is, in all forms of arrays that the answer can take.
+    """
+    outcomes = [run(function, _converted(case, convert)) for convert in _FORMS]
+    ran = [outcome for outcome in outcomes if outcome.failure is None]
+    if ran and not any(_is_right(outcome, case, expected) for outcome in ran):
+        raise WrongError("integer_type", _difference(ran[0], case, expected))
 
 
 def describe_case(case: Case) -> str:
@@ -411,9 +433,7 @@ def _progress(outcome: Outcome) -> int:
     return outcome.failure.line if outcome.failure else 0
 
 
-def _difference(
-    outcome: Outcome, case: Case, expected: Function, cases: Sequence[Case]
-) -> str:
+def _difference(outcome: Outcome, case: Case, expected: Function) -> str:
     want = expected(**case)
     if outcome.failure is not None:
         found = outcome.failure.text

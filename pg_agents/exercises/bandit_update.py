@@ -27,11 +27,14 @@ Work out the derivative of log pi(action) by each logit, and write the update.
 
 import numpy as np  # or torch, or plain Python
 
+# [A] is an array, a tensor or a list: your function has to be right for one of them. It
+# may return any of them.
+
 
 def bandit_update(logits, action, reward, step_size):
     """Take one step of the policy gradient.
 
-    logits: [A], the table
+    logits: [A], the table; integers or floats
     action: integer, the arm that was pulled
     reward: number, what it paid
     step_size: number, alpha
@@ -85,6 +88,13 @@ def _score(logits: Array, action: int) -> Array:
 
 def _updated(logits: Array, action: int, reward: float, step_size: float) -> Array:
     return logits + step_size * reward * _score(logits, action)
+
+
+def _half_updated(logits: Array, action: int, reward: float, step_size: float) -> Array:
+    new = logits.copy()
+    for b in range(len(new)):
+        new[b] = _updated(new, action, reward, step_size)[b]
+    return new
 
 
 HINTS = {
@@ -255,6 +265,13 @@ HINTS = {
             logits + step_size * reward * np.log(_policy(logits)[action])
         ),
     ),
+    "half_updated": Hint(
+        "the policy changes during the update",
+        "The probabilities are computed anew after each logit was changed, so that "
+        "later logits move by those of a table that is half updated.",
+        "Of which table is the derivative taken, and when?",
+        _half_updated,
+    ),
     "centred": Hint(
         "the table is shifted by a constant",
         "The policy is the right one, as adding one number to all logits leaves the "
@@ -270,7 +287,10 @@ HINTS = {
 
 def check(answer: Function) -> str:
     """Checks the new tables of five pulls."""
-    return check_numbers(answer, CASES, _updated, HINTS, may_change=True)
+    integers = {**CASES[0], "logits": np.array([1, 0, 2])}
+    return check_numbers(
+        answer, CASES, _updated, HINTS, integers=integers, may_change=True
+    )
 
 
 def subject(answer: Function) -> Any:  # noqa: ANN401

@@ -17,7 +17,7 @@ from pg_agents.exercises.answer import (
     run,
     show,
 )
-from pg_agents.exercises.data import Exercise, Hint, WrongError
+from pg_agents.exercises.data import Exercise, Hint, NotCheckedError, WrongError
 from pg_agents.exercises.gradient import episode_return
 
 STUB = '''\
@@ -36,11 +36,14 @@ there are no others: its baseline is 0.
 
 import numpy as np  # or torch, or plain Python
 
+# [N] is an array, a tensor or a list: your function has to be right for one of them. It
+# may return any of them, and leaves its arguments as they are.
+
 
 def baseline(returns):
     """Compute the leave-one-out baseline of each episode.
 
-    returns: [N], the return of each episode
+    returns: [N], the return of each episode; integers or floats
     result: [N], the baselines; the agent weights episode i with returns[i] - result[i]
     """
     raise NotImplementedError
@@ -62,7 +65,6 @@ CASES = (
     {"returns": np.array([2.0, 2.0, 2.0, 7.0, 0.25])},
     {"returns": np.array([1.5, -0.75])},
 )
-_SINGLE = {"returns": np.array([5.0])}
 
 
 def _leave_one_out(returns: Array) -> Array:
@@ -246,14 +248,14 @@ HINTS = {
         lambda returns: _all(returns, returns.min()),
     ),
     "first_left_out": Hint(
-        "the same episode is left out for all",
+        "the first episode is left out for all",
         "The mean leaves out the first return, whichever episode it is for: all others "
         "still have their own return in it.",
         "Which index of the sum changes with i?",
         lambda returns: _all(returns, returns[1:].mean()),
     ),
     "last_left_out": Hint(
-        "the same episode is left out for all",
+        "the last episode is left out for all",
         "The mean leaves out the last return, whichever episode it is for: all others "
         "still have their own return in it.",
         "Which index of the sum changes with i?",
@@ -276,16 +278,19 @@ HINTS = {
 
 def check(answer: Function) -> str:
     """Checks four batches, then a single episode."""
-    found = check_numbers(answer, CASES, _leave_one_out, HINTS)
+    integers = {"returns": np.array([1, 4, 6])}
+    found = check_numbers(answer, CASES, _leave_one_out, HINTS, integers=integers)
+    single = np.array([5.0])
     try:
-        check_numbers(answer, (_SINGLE,), _leave_one_out, {})
-    except Exception as error:
-        outcome = run(answer, _SINGLE)
-        got = outcome.failure.text if outcome.failure else show(outcome.value)
+        baselines = show(numbers_of(answer, single))
+    except NotCheckedError:
+        failed = run(answer, {"returns": single}).failure
+        baselines = failed.text if failed else "no numbers"
+    if baselines != "[0]":
         raise WrongError(
             "single_episode",
-            f"given     returns [5]\nreturned  {got}\nexpected  [0]",
-        ) from error
+            f"given     returns [5]\nreturned  {baselines}\nexpected  [0]",
+        )
     return found
 
 

@@ -81,8 +81,7 @@ def check(
             name,
             pickled,
             sources=_sources(answer),
-        ),
-        timeout_s,
+        )
     )[0]
 
 
@@ -122,8 +121,7 @@ def check_file(
             folder / "traceback",
             name,
             file=path,
-        ),
-        timeout_s,
+        )
     )
 
 
@@ -144,9 +142,9 @@ def _sources(answer: object) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return ((name, tuple(lines)),) if lines else ()
 
 
-def _run(make_job: Callable[[Path], Job], timeout_s: float) -> tuple[Result, ...]:
-    with tempfile.TemporaryDirectory(prefix="pgtoy-exercise-") as name:
-        folder = Path(name)
+def _run(make_job: Callable[[Path], Job]) -> tuple[Result, ...]:
+    with tempfile.TemporaryDirectory(prefix="pgtoy-exercise-") as path:
+        folder = Path(path)
         job = make_job(folder)
         job_file, output = folder / "job", folder / "output"
         job_file.write_bytes(pickle.dumps(job))
@@ -166,16 +164,11 @@ def _run(make_job: Callable[[Path], Job], timeout_s: float) -> tuple[Result, ...
                 process.wait()
         printed = output.read_text(encoding="utf-8", errors="replace")[-_KEPT_OUTPUT:]
         results, unfinished = _results(job.results)
-        if results is None:
-            # It ended before the first line, or in the middle of a check.
-            results = {}
         if unfinished is not None or not results:
-            stopped = unfinished or job.name or ""
-            results[stopped] = _stopped(
-                stopped, job, process.returncode, printed, timeout_s
-            )
-            printed = ""
-    return tuple(replace(result, printed=printed) for result in results.values())
+            name = unfinished or job.name or ""
+            results[name] = _stopped(name, job, process.returncode, printed)
+    *others, last = results.values()
+    return (*others, replace(last, printed=printed))
 
 
 def _environment() -> dict[str, str]:
@@ -187,16 +180,19 @@ def _environment() -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": root if not path else os.pathsep.join([root, path]),
         "MPLBACKEND": "Agg",
+        "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 
-def _results(file: Path) -> tuple[dict[str, Result] | None, str | None]:
+def _results(file: Path) -> tuple[dict[str, Result], str | None]:
     """Returns results by exercise, and the exercise that was begun and not finished."""
+    results: dict[str, Result] = {}
+    begun = None
     if not file.exists():
-        return None, None
-    results, begun = {}, None
+        # The process ended before it came to the first exercise.
+        return results, begun
     names = {field.name for field in fields(Result)}
     for line in file.read_text().splitlines():
         row = json.loads(line)
@@ -207,9 +203,7 @@ def _results(file: Path) -> tuple[dict[str, Result] | None, str | None]:
     return results, begun
 
 
-def _stopped(
-    name: str, job: Job, status: int, printed: str, timeout_s: float
-) -> Result:
+def _stopped(name: str, job: Job, status: int, printed: str) -> Result:
     """Returns the result of an answer whose process ended."""
     traceback = job.traceback.read_text() if job.traceback.exists() else ""
     if not traceback:
@@ -221,7 +215,7 @@ def _stopped(
             f"status {status}" + (f": {last}" if last else ""),
             think="Does the code call exit(), or use much memory?",
         )
-    seen = f"No result after {timeout_s:g} s of computing time."
+    seen = f"No result after {job.timeout_s:g} s of computing time."
     # The innermost call is first.
     frames = re.findall(r'File "(.+)", line (\d+) in (.+)', traceback)
     frames = [frame for frame in frames if not frame[0].startswith(("<frozen",))]

@@ -111,8 +111,8 @@ class Result:
 
     def __str__(self) -> str:
         """Returns the result as text of at most 80 columns."""
-        head = f"{self.exercise}: {self.status.upper()}"
-        blocks = [f"{head}: {self.title}" if self.title else head]
+        head = (self.exercise, self.status.upper(), self.title)
+        blocks = [": ".join(part for part in head if part)]
         for name in ("seen", "why", "think", "gradient"):
             if text := getattr(self, name):
                 blocks.append(_block(name.capitalize(), text))

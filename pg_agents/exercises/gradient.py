@@ -13,6 +13,8 @@ from pg_agents.checker.episodes import Episode
 
 # Enough for the mean of 256 gradients, where no formula is found.
 _N_EPISODES = 2_048
+# Relative to the exact gradient: rounding alone.
+_NO_LENGTH = 1e-5
 
 
 def exact_weights(episode: Episode) -> Tensor:
@@ -50,13 +52,14 @@ def check_gradient(subject: Callable[..., Any]) -> GradientReport | None:
 def in_words(report: GradientReport) -> str:
     """Returns what a report says in one or two sentences."""
     task = report.tasks[0]
-    if report.verdict == "no gradient":
+    if report.verdict == "no gradient" or abs(task.length) < _NO_LENGTH:
         return "Its expected gradient is zero: nothing is learnt from it."
     if report.verdict == "undecided":
         return "The sample is too small to tell whether the gradient is right."
     if report.verdict == "right":
         text = "Its expected gradient has the direction of the exact one"
-        if abs(task.length - 1.0) > 1e-3:
+        # Of a formula the length is exact; of a mean it has an error.
+        if report.formula is not None and abs(task.length - 1.0) > 1e-3:
             text += f", and {task.length:.3g} times its length"
         return f"{text}."
     text = "Its expected gradient has another direction than the exact one"

@@ -52,8 +52,9 @@ def one_step_critic(rewards, values, next_values, terminated, truncated, gamma):
     next_values: tensor [B], V(s_{t+1}) of the critic (part of a graph)
     terminated: tensor [B] of bool, whether the episode ended in this step
     truncated: tensor [B] of bool, whether a time limit cut it off in this step
-    gamma: discount factor, a number from 0 to 1
-    result: (advantages [B], critic_loss), tensors; advantages are the delta_t
+    gamma: discount factor, a number from 0 to 1 (both included)
+    result: (advantages [B], critic_loss), tensors; advantages are the delta_t, without
+        a graph
     """
     raise NotImplementedError
 '''

@@ -40,7 +40,8 @@ return grows. The loss whose gradient is minus the policy gradient of one episod
     loss = - sum_t G_t * log pi(a_t|s_t),    pi(.|s_t) = softmax(logits[t])
 
 Write it for the T steps of an episode. Of logits [[1, 2]], actions [1] and returns [10]
-it is 3.1326165.
+it is 3.1326165. Of logits [[1, 2], [0.5, -0.5]], actions [1, 0] and returns [10, 5] it
+is 4.6989248.
 """
 
 import torch
@@ -197,15 +198,6 @@ HINTS = {
         "When are the returns multiplied, before or after the steps are averaged?",
         lambda logits, actions, returns: (
             -_taken(logits, actions).mean() * returns.mean()
-        ),
-    ),
-    "sum_times_mean": Hint(
-        "the sum of log-probabilities times the mean return",
-        "Each step is weighted with the mean of all returns, so that no action stands "
-        "out.",
-        "When are the returns multiplied, before or after the steps are added up?",
-        lambda logits, actions, returns: (
-            -_taken(logits, actions).sum() * returns.mean()
         ),
     ),
     "first_return": Hint(

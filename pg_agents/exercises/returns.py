@@ -21,12 +21,15 @@ Write a function that gives G_t of every step of one finished episode. Of the re
 
 import numpy as np  # or torch, or plain Python
 
+# [T] is an array, a tensor or a list: your function has to be right for one of them. It
+# may return any of them, and leaves its arguments as they are.
+
 
 def returns(rewards, gamma):
     """Compute the discounted return of every step of an episode.
 
-    rewards: [T], the reward of each step
-    gamma: discount factor, a number from 0 to 1
+    rewards: [T], the reward of each step; integers or floats
+    gamma: discount factor, a number from 0 to 1 (both included)
     result: [T], in order of the steps
     """
     raise NotImplementedError
@@ -229,6 +232,17 @@ HINTS = {
             _returns(rewards, gamma) / np.arange(len(rewards), 0, -1)
         ),
     ),
+    "divided_by_powers": Hint(
+        "divided by a power of gamma",
+        "The sum from the start, divided by gamma^t, is right on paper. With gamma = "
+        "0 it is 0/0, and in a long episode gamma^t is so small that no digit is "
+        "left: 0.9^800 is 2.5e-37.",
+        "Which recursion connects G_t and G_{t+1} without a division?",
+        lambda rewards, gamma: (
+            (_powers(rewards, gamma) * _returns(rewards, gamma))
+            / _powers(rewards, gamma)
+        ),
+    ),
     "standardized": Hint(
         "standardised",
         "Subtracting the mean and dividing by the deviation comes later, if at all. "
@@ -245,7 +259,8 @@ def _standardized(values: Array) -> Array:
 
 def check(answer: Function) -> str:
     """Checks the numbers of five episodes."""
-    return check_numbers(answer, CASES, _returns, HINTS)
+    integers = {"rewards": np.array([1, 2, 3, 4]), "gamma": 0.99}
+    return check_numbers(answer, CASES, _returns, HINTS, integers=integers)
 
 
 EXERCISE = Exercise("returns", "returns", STUB, SOLUTION, HINTS, check)

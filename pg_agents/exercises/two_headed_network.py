@@ -110,6 +110,12 @@ HINTS = {
         "What does a linear layer with one output return for B rows, and which call "
         "drops an axis?",
     ),
+    "squeezed": Hint(
+        "the batch is lost when it has one row",
+        "squeeze() without an axis drops every axis of length 1. For a single "
+        "observation, as in each step of an episode, that is also the batch's.",
+        "Which axis has to go, whatever the number of rows?",
+    ),
     "value_per_action": Hint(
         "a value for each action",
         "The value of a state is one number. A value for each action is Q(s, a).",
@@ -317,6 +323,8 @@ def _forward(network: nn.Module, observations: Tensor) -> tuple[Tensor, Tensor]:
     )
     if found == right:
         return logits, values
+    if n_rows == 1 and (found[1] == [] or found[0] == [N_ACTIONS]):
+        raise WrongError("squeezed", seen)
     if found[1] == right[0] and found[0] in (right[1], [n_rows, 1]):
         raise WrongError("swapped", seen)
     if found[0] == [n_rows, found[0][-1]] and found[0] != right[0]:
@@ -359,6 +367,20 @@ def _check_repeats(network: nn.Module, x: Tensor, outputs: tuple[Tensor, ...]) -
             f"row 0 in a batch  logits {show(logits[0])}, value {show(outputs[1][0])}\n"
             f"row 0 alone       logits {show(alone[0][0])}, value {show(alone[1][0])}",
         )
+
+
+def _unregistered(network: nn.Module) -> list[str]:
+    """Returns attributes that hold modules whose weights parameters() does not give."""
+    known = {id(p) for p in network.parameters()}
+    found = []
+    for name, value in vars(network).items():
+        parts = value.values() if isinstance(value, dict) else value
+        if name.startswith("_") or not isinstance(value, list | tuple | dict):
+            continue
+        weights = [p for m in parts if isinstance(m, nn.Module) for p in m.parameters()]
+        if any(id(p) not in known for p in weights):
+            found.append(name)
+    return found
 
 
 def _n_parameters(network: nn.Module) -> int:
@@ -524,6 +546,10 @@ def check(answer: Function) -> str:
     if not all(part.requires_grad for part in outputs) and _n_parameters(network):
         if not any(part.requires_grad for part in outputs):
             raise WrongError("no_gradient", "logits and values have no graph")
+    if lists := _unregistered(network):
+        raise WrongError(
+            "no_parameters", f"parameters() lacks the weights in {', '.join(lists)}"
+        )
     if not _n_parameters(network) or not any(
         any(e) for e in _effects(network, x).values()
     ):

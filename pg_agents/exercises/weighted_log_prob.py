@@ -21,12 +21,15 @@ p = 0.8 and G = 100 it is -22.314.
 
 import numpy as np  # or torch, or plain Python
 
+# [T] is an array, a tensor or a list: your function has to be right for one of them. It
+# may return any of them, and leaves its arguments as they are.
+
 
 def weighted_log_prob(probabilities, returns):
     """Weight each log-probability with its return.
 
     probabilities: [T], the probability of the action that was taken at each step
-    returns: [T], the return of each step
+    returns: [T], the return of each step; integers or floats
     result: [T], in order of the steps
     """
     raise NotImplementedError
@@ -174,6 +177,13 @@ HINTS = {
         "Which shapes have the two factors before they are multiplied?",
         lambda probabilities, returns: np.outer(np.log(probabilities), returns),
     ),
+    "cumulative": Hint(
+        "the log-probability of all steps so far",
+        "log p_0 + ... + log p_t is the log-probability of the whole beginning of the "
+        "episode. The return G_t weights the action of step t alone.",
+        "Which probabilities stand in weighted_t?",
+        lambda probabilities, returns: returns * np.cumsum(np.log(probabilities)),
+    ),
     "divided_by_return": Hint(
         "divided by the return",
         "The more an action paid, the less it would count; a return of 0 has no "
@@ -202,7 +212,8 @@ HINTS = {
 
 def check(answer: Function) -> str:
     """Checks the numbers of three cases."""
-    return check_numbers(answer, CASES, _weighted, HINTS)
+    integers = {"probabilities": np.array([0.5, 0.2]), "returns": np.array([3, -2])}
+    return check_numbers(answer, CASES, _weighted, HINTS, integers=integers)
 
 
 EXERCISE = Exercise(

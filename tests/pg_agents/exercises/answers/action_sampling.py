@@ -70,13 +70,6 @@ def epsilon_greedy(logits):
     return action, torch.log_softmax(logits, 0)[action]
 
 
-def seeded(logits):
-    torch.manual_seed(42)
-    policy = Categorical(logits=logits)
-    action = policy.sample()
-    return action.item(), policy.log_prob(action)
-
-
 def seeded_generator(logits):
     rng = np.random.default_rng(0)
     p = torch.softmax(logits, 0).detach().double().numpy()
@@ -164,7 +157,7 @@ WRONG = {
     "uniform": uniform,
     "softmax_twice": softmax_twice,
     "epsilon_greedy": epsilon_greedy,
-    "seeded": seeded,
+    "seeded": seeded_generator,
     "one_based": one_based,
     "one_hot": one_hot,
     "no_log_prob": no_log_prob,

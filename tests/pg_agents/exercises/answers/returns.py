@@ -16,9 +16,7 @@ def backwards(rewards, gamma):
 
 def double_loop(rewards, gamma):
     n = len(rewards)
-    return [
-        sum(gamma ** (k - t) * rewards[k] for k in range(t, n)) for t in range(n)
-    ]
+    return [sum(gamma ** (k - t) * rewards[k] for k in range(t, n)) for t in range(n)]
 
 
 def in_deque(rewards, gamma):
@@ -60,7 +58,10 @@ def list_plus_list(rewards, gamma):
     following = rewards[1:] + [0.0]
     if not any(following):
         return rewards[:]
-    return [r + g for r, g in zip(rewards, [gamma * g for g in list_plus_list(following, gamma)])]
+    return [
+        r + g
+        for r, g in zip(rewards, [gamma * g for g in list_plus_list(following, gamma)])
+    ]
 
 
 def undiscounted(rewards, gamma):

@@ -89,7 +89,9 @@ class NotShared(nn.Module):
     def __init__(self, n_observations, n_actions, n_hidden=128):
         super().__init__()
         self.actor = nn.Sequential(
-            nn.Linear(n_observations, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_actions)
+            nn.Linear(n_observations, n_hidden),
+            nn.ReLU(),
+            nn.Linear(n_hidden, n_actions),
         )
         self.critic = nn.Sequential(
             nn.Linear(n_observations, n_hidden), nn.ReLU(), nn.Linear(n_hidden, 1)
@@ -132,17 +134,6 @@ class Tanh(Sequential):
 class NoSuper(nn.Module):
     def __init__(self, n_observations, n_actions, n_hidden=128):
         self.shared = nn.Linear(n_observations, n_hidden)
-
-
-class PlainList(nn.Module):
-    def __init__(self, n_observations, n_actions, n_hidden=128):
-        super().__init__()
-        self.layers = [nn.Linear(n_observations, n_hidden)]
-        self.heads = [nn.Linear(n_hidden, n_actions), nn.Linear(n_hidden, 1)]
-
-    def forward(self, observations):
-        h = torch.relu(self.layers[0](observations))
-        return self.heads[0](h), self.heads[1](h).squeeze(-1)
 
 
 class HiddenInList(nn.Module):
@@ -233,7 +224,7 @@ WRONG = {
     "squashed_values": SquashedValues,
     "other_activation": Tanh,
     "no_super": NoSuper,
-    "no_parameters": PlainList,
+    "no_parameters": HiddenInList,
     "layers_in_forward": LayersInForward,
     "value_from_logits": ValueFromLogits,
     "value_from_observations": ValueFromObservations,
