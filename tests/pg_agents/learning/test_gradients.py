@@ -333,12 +333,13 @@ def test_two_updates_are_equal_with_any_combination(
         loss = loss | {"weight_by_gamma_t": False}
     if algorithm is REINFORCE:
         loss = loss | {"baseline": "value"}
+    observation, action = space
     if network["net_arch"] == []:
         network = network | {"critic": "separate", "layer_norm": False}
 
     def make_env() -> Any:
         def make() -> Any:
-            return Monitor(SampleEnv(*space, [4, 6], truncates=True))
+            return Monitor(SampleEnv(observation, action, [4, 6], truncates=True))
 
         return DummyVecEnv([make] * 2)
 
