@@ -561,8 +561,9 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         Returns:
             False if a callback asked to stop.
         """
+        config = self.config
         rollout_buffer.reset()
-        self.collector.begin(env, n_rollout_steps, self.n_episodes)
+        self.collector.begin(env, n_rollout_steps, config.n_episodes)
         # As in SB3: new noise for a rollout, and every few steps from its first on.
         if self.use_sde:
             self.policy.reset_noise(env.num_envs)
@@ -597,15 +598,15 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             on_step,
             self._update_info_buffer,
             self._stats_window_size,
-            None if self.n_episodes is None else self.max_episode_steps,
+            None if config.n_episodes is None else config.max_episode_steps,
             self.sde_sample_freq if self.use_sde else -1,
             gradients.uses_arrays,
         )
         limit = self.collector.limit
         if limit.reached:
             n_episodes = None
-            if self.n_episodes is not None:
-                n_episodes = self.n_episodes * self.n_envs
+            if config.n_episodes is not None:
+                n_episodes = config.n_episodes * self.n_envs
                 if self.n_envs > 1:
                     self.logger.record("rollout/idle_fraction", limit.idle_fraction)
             values = self.learner.complete(rollout_buffer, self._last_obs, n_episodes)

@@ -231,11 +231,11 @@ class TrajectoryBuffer:
             return
         self._capacity = self._n_steps or _FIRST_CAPACITY
         for name, rows in columns.items():
-            self._memory[name] = tree_map(partial(_empty, self._capacity), rows)
-        # SubprocVecEnv returns float64.
-        self._memory["rewards"] = _empty(
-            self._capacity, columns["rewards"], dtype="float32"
-        )
+            # SubprocVecEnv returns float64.
+            dtype = "float32" if name == "rewards" else None
+            self._memory[name] = tree_map(
+                lambda row, dtype=dtype: _empty(self._capacity, row, dtype), rows
+            )
 
     def rows(self, name: str) -> Any:  # noqa: ANN401
         """Returns what `add` was given, `[T, N, ...]`, sharing memory with the buffer.
