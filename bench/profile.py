@@ -5,9 +5,10 @@ no step does without, each alone. These are the environment's step, drawing acti
 forward pass, gradient and optimizer step of an update. What is left is the cost of
 SB3's interface: buffer, callbacks, logs, checks, returns.
 
-The second has shares of `learn()`. A signal interrupts training every millisecond of CPU time. A sample belongs to the
-innermost function of pgtoy that is running, and with it what that function calls in
-other packages: a step of SB3's vector environment, say, belongs to the stepper.
+The second has shares of `learn()`. A signal interrupts training every millisecond of
+CPU time. A sample belongs to the innermost function of pgtoy that is running, and with
+it what that function calls in other packages: a step of SB3's vector environment, say,
+belongs to the stepper.
 """
 
 from __future__ import annotations
