@@ -519,8 +519,9 @@ def speed_advice(runs: Mapping[str, Any]) -> list[str]:
             where = "with no number of environments"
         if both:
             lines.append(
-                "**One thread**, `torch.set_num_threads(1)`, for networks of this "
-                f"size: two are more than 5 % faster {where}."
+                "**One thread**, `torch.set_num_threads(1)` and "
+                "`OPENBLAS_NUM_THREADS=1` in the environment (NumPy's products), for "
+                f"networks of this size: two are more than 5 % faster {where}."
             )
     one_by_one = "models one by one"
     if "batch" in runs.get("batch-cartpole-mc", {"turns": {}})["turns"]:
