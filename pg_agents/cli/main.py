@@ -183,7 +183,9 @@ def _check(options: argparse.Namespace) -> int:
     else:
         report = _check_object(options)
     print(report.to_json() if options.json else report)
-    if options.plot is not None:
+    if options.plot is not None and not report.tasks:
+        print("plot: no gradient is finite, there is nothing to draw", file=sys.stderr)
+    elif options.plot is not None:
         save_figure(draw_report(report), options.plot)
         print(f"plot: {options.plot}", file=sys.stderr)
     return report.exit_status
