@@ -91,7 +91,7 @@ _SCORES = {
     "binary_cross_entropy_logits": "minus grad BCE(sigmoid of logits, one-hot of a_t)",
     "squared_error": "minus grad |pi - one-hot of a_t|^2",
     "softmax_over_batch": "grad log softmax over the update's rows",
-    "softmax_over_batch_normalized": "grad log softmax of log pi over the update's rows",
+    "softmax_over_batch_normalized": "grad log softmax of log pi over the rows",
     "clipped_action": "grad log pi(clipped a_t|s_t)",
     "resampled": "grad log pi(a'|s_t) with a' drawn again",
 }

@@ -203,6 +203,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+
 def key_of(field: str, option: str) -> str | None:
     """Returns the key of an option, None if it is right whatever the task."""
     if field == "steps" and option.startswith("first_finished"):

@@ -30,8 +30,8 @@ EXIT_STATUS: dict[Verdict, int] = {
     "undecided": 3,
 }
 _TARGETS = {
-    "exact": "exact: the gradient of E[sum_t gamma^t r_t], up to a positive factor",
-    "algorithm": "algorithm: the gradient that a documented algorithm has",
+    "exact": "exact: the gradient of the return; --target algorithm allows more",
+    "algorithm": "algorithm: what documented algorithms do; --target exact is stricter",
 }
 _MEANING = {
     ("right", "exact"): "the expected gradient has the direction of the exact one",
@@ -51,6 +51,23 @@ _DIRECTION: dict[Verdict, str] = {
     "no gradient": "none",
     "undecided": "undecided",
 }
+# Mistakes that are not part of the formula of the policy's gradient.
+_NOT_IN_FORMULA = frozenset(
+    {
+        "actions_not_sampled",
+        "truncation_ignored",
+        "end_ignored",
+        "gradients_not_zeroed",
+        "zeroed_before_step",
+        "nan_deviation",
+        "not_finite",
+        "value_not_detached",
+        "next_value_not_detached",
+        "critic_sign_flipped",
+    }
+)
+# Cosine below which a right report says that the departures matter.
+_FAR = 0.7
 _WIDTH = 78
 # Rows of the table of states, findings that are explained, and ties that are listed.
 _MAX_ROWS, _MAX_EXPLAINED, _MAX_TIES = 10, 2, 3
@@ -177,7 +194,7 @@ class GradientReport:
         blocks = [
             self._head(),
             self._verdict_lines(),
-            _results_lines(self.tasks),
+            self._results_lines(),
             *self._finding_blocks(),
             *(_paragraph(f"Note: {note.rstrip('.')}.") for note in self.notes),
         ]
@@ -193,12 +210,14 @@ class GradientReport:
                 ("tasks", f"gamma {task.gamma:g}, time limit {task.horizon}{limit}")
             )
         if self.formula is not None:
-            way = f"a formula that gives every gradient (residual {self.residual:.0e})"
+            way = (
+                f"a formula that gives every gradient, up to {self.residual:.0e} of it"
+            )
         elif self.tasks:
             gradients = sum(task.n_gradients for task in self.tasks)
             way = f"mean of {gradients:,} gradients; no known formula gives them"
         else:
-            way = "none: no gradient is finite"
+            way = "none: there is no gradient of the policy that could be compared"
         rows += [
             ("method", way),
             (
@@ -238,6 +257,50 @@ class GradientReport:
             lines += _paragraph(f"Gradient: {self.formula}")
         return lines
 
+    def _results_lines(self) -> list[str]:
+        """Returns the table of tasks, and what it compares."""
+        if not self.tasks:
+            return []
+        unseen = {f.key for f in self.findings} & _NOT_IN_FORMULA
+        compared, alone = "The expected gradient", ""
+        if self.formula is not None and unseen:
+            compared = "The formula"
+            alone = " What is wrong is not part of the formula."
+        lines = _paragraph(
+            f"{compared} against the exact gradient, on small tasks (error: relative "
+            f"to the part along the exact one; length: of that part).{alone}"
+        )
+        # Against documented algorithms it is no verdict.
+        judged = self.target == "exact" or self.verdict == "no gradient"
+        heading = f"{'direction':11} " if judged else ""
+        lines.append(
+            f"  {'task':17} {heading}{'cosine':>7} {'error':>8} "
+            f"{'95 % interval':>19} {'length':>8}"
+        )
+        for task in self.tasks:
+            cosine = error = interval = "-"
+            if task.cosine is not None:
+                assert task.error is not None and task.error_interval is not None
+                cosine, error = f"{task.cosine:.4f}", _percent(task.error)
+                interval = " to ".join(map(_percent, task.error_interval))
+                if not math.isfinite(task.error):
+                    # 90 degrees or more from the exact gradient.
+                    error = interval = "-"
+            direction = f"{_DIRECTION[task.verdict]:11} " if judged else ""
+            length = f"{task.length:.3g}" if abs(task.length) >= 1e-3 else "0.000"
+            lines.append(
+                f"  {task.task[:17]:17} {direction}{cosine:>7} "
+                f"{error:>8} {interval:>19} {length:>8}"
+            )
+        far = [t for t in self.tasks if t.cosine is not None and t.cosine < _FAR]
+        if self.right and far:
+            task = min(far, key=lambda t: t.cosine or 0.0)
+            lines += _paragraph(
+                f"The departures turn the gradient far away from the exact one on "
+                f"{task.task}: they matter in tasks like it."
+            )
+        return lines
+
     def _finding_blocks(self) -> list[list[str]]:
         """Returns explanations or, without a name, where the gradient is off."""
         blocks = []
@@ -248,7 +311,9 @@ class GradientReport:
             text = f"{finding.explanation[0].upper()}{finding.explanation[1:]}"
             block = _paragraph(f"{title}: {text.rstrip('.')}.")
             if finding.wrong and i == 0 and not self.right and self._is_explained:
-                block += _code("wrong", finding.wrong) + _code("right", finding.right)
+                departs = finding.kind == "departure"
+                block += _code("found" if departs else "wrong", finding.wrong)
+                block += _code("exact" if departs else "right", finding.right)
             blocks.append(block)
         table = self.worst.table if self.tasks else None
         if not self._is_explained and not self.right and table is not None:
@@ -277,30 +342,6 @@ def _rounded(number: int) -> int:
     """Rounds up to two digits."""
     unit = int(10 ** max(0, len(str(number)) - 2))
     return -(-number // unit) * unit
-
-
-def _results_lines(tasks: tuple[TaskResult, ...]) -> list[str]:
-    if not tasks:
-        return []
-    lines = [
-        f"  {'task':17} {'direction':11} {'cosine':>7} {'error':>8} "
-        f"{'95 % interval':>19} {'length':>8}"
-    ]
-    for task in tasks:
-        cosine = error = interval = "-"
-        if task.cosine is not None:
-            assert task.error is not None and task.error_interval is not None
-            cosine, error = f"{task.cosine:.4f}", _percent(task.error)
-            interval = " to ".join(map(_percent, task.error_interval))
-            if not math.isfinite(task.error):
-                # 90 degrees or more from the exact gradient.
-                error = interval = "-"
-        length = f"{task.length:.3g}" if abs(task.length) >= 1e-3 else "0.000"
-        lines.append(
-            f"  {task.task[:17]:17} {_DIRECTION[task.verdict]:11} {cosine:>7} "
-            f"{error:>8} {interval:>19} {length:>8}"
-        )
-    return lines
 
 
 def _percent(error: float) -> str:

@@ -126,8 +126,8 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
         "--target",
         choices=("exact", "algorithm"),
         help="exact: the gradient of the expected discounted return, up to a positive "
-        "factor; algorithm: also what documented algorithms have (algorithm for "
-        "scripts, otherwise exact)",
+        "factor; algorithm: also what documented algorithms have (exact for functions, "
+        "algorithm for scripts and models)",
     )
     add("--env", help="id of a tabular environment (a battery of three tasks)")
     add("--policy", metavar="module:object", help="for functions: the network")
@@ -219,7 +219,7 @@ def _check_object(options: argparse.Namespace) -> GradientReport:
     return check_policy_gradient(
         _subject(options.subject, options.env, options.seed, modules),
         options.env,
-        target=options.target or "exact",
+        target=options.target,
         gamma=options.gamma,
         horizon=options.horizon,
         bootstrap=options.bootstrap,

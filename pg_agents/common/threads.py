@@ -15,4 +15,3 @@ def default_to_one_thread(environment: MutableMapping[str, str]) -> None:
     """
     for name in _VARIABLES:
         environment.setdefault(name, "1")
-

@@ -133,11 +133,7 @@ def judge_recording(
     notes = [*recording.notes, *found.notes]
     if found.formula is not None and limited and limited is not whole:
         notes += _at_limits(found, limited, parts, gamma)
-    known = {finding.key for finding in own}
-    findings = [
-        *own,
-        *(_finding(p, recording) for p in parts if p.key not in known),
-    ]
+    findings = _merged(own, found, [_finding(part, recording) for part in parts])
     results = tuple(_result(record, found, seed) for record in _largest(whole))
     unexplained = max(update.residual for r in whole for update in r.updates)
     if unexplained > _MAX_UNEXPLAINED:
@@ -209,11 +205,30 @@ def _at_limits(
         ]
     at_limits = _identified(limited, gamma)
     if at_limits.formula is None:
-        return ["what the script does at time limits was not identified"]
+        if found.mistakes:
+            return []
+        return [
+            "no formula was found for what the script does at time limits: whether it "
+            "bootstraps there was not checked"
+        ]
     known = {part.key for part in parts}
     if not found.mistakes and not at_limits.ties:
         parts += [part for part in at_limits.mistakes if part.key not in known]
     return []
+
+
+def _merged(
+    own: Sequence[Finding], found: Identification, parts: Sequence[Finding]
+) -> list[Finding]:
+    """Returns what the script's calls show and what the formula is, each key once."""
+    of_formula = {part.key for part in parts}
+    left_out = {f.key for f in own if f.kind == "warning"} & of_formula
+    if found.formula is not None:
+        # The formula says whether such a softmax reaches the gradient.
+        left_out |= {"softmax_over_batch"}
+    kept = [finding for finding in own if finding.key not in left_out]
+    known = {finding.key for finding in kept}
+    return [*kept, *(part for part in parts if part.key not in known)]
 
 
 def _finding(part: Part, recording: Recording) -> Finding:

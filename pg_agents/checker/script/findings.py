@@ -17,6 +17,8 @@ from pg_agents.checker.script.taps import Faults
 SIGNIFICANCE = 1e-6
 # Share of the steps in which a fault must occur: a single one may be a start or an end.
 _SHARE = 0.02
+# Share of updates whose steps may be of two tasks or of two runs of the script.
+_MIXED = 0.1
 
 
 def findings_of(recording: Recording) -> tuple[Finding, ...]:
@@ -169,6 +171,21 @@ def _gradients(recording: Recording) -> list[Finding]:
         )
         title = "steps without a gradient"
         found.append(_finding("empty_step", "warning", text, title))
+    if faults.over_rows > _SHARE * n_steps:
+        text = (
+            f"{faults.over_rows} times the script computes a softmax over the rows of "
+            "a batch, where the actions are in the columns. The probabilities then sum "
+            "to 1 over the states of the batch; with a single state in it every action "
+            "has probability 1."
+        )
+        found.append(_finding("softmax_over_batch", "mistake", text))
+    if faults.probabilities_as_logits > n_steps // 2:
+        text = (
+            "Categorical(logits=...) is given probabilities, and applies a second "
+            "softmax to them. Acted from, too, nothing is biased, but no action can "
+            "become nearly certain: of two actions at most 73 %."
+        )
+        found.append(_finding("double_softmax", "warning", text))
     if faults.not_finite:
         found.append(_not_finite(faults, n_steps))
     if faults.clipped > _SHARE * n_steps:
@@ -197,10 +214,11 @@ def _not_finite(faults: Faults, n_steps: int) -> Finding:
         "after one such step all weights are."
     )
     bad, short = faults.not_finite_at, faults.short_at
-    if bad and bad <= short and len(short - bad) <= _SHARE * len(bad):
+    if bad and bad <= short and len(short - bad) <= _MIXED * len(bad):
         text += (
             " It is so after each episode of a single step, and only then: the "
-            "deviation of one number is NaN, or 0 if it is divided by N."
+            "deviation of one number is NaN, or 0 if it is divided by N. Tasks without "
+            "such episodes do not show it."
         )
         return _finding("nan_deviation", "mistake", text)
     text += (

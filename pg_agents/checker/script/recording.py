@@ -32,8 +32,8 @@ class Recording:
     """What the child process reports.
 
     Attributes:
-        records: one per task on which updates were recorded; none if the gradients of
-            all updates are NaN.
+        records: one per task on which updates were recorded; none if all gradients are
+            NaN, or the actions do not depend on the parameters.
         actions: where the actions come from, one entry per record.
         faults: of the order of calls.
         n_updates: number of updates recorded.
@@ -189,8 +189,10 @@ class Recorder:
                 f"{error} (after {n_updates} updates, which were checked)"
             )
             error = None
-        # Gradients that are all NaN leave no record, and are a finding.
-        if error is None and not self._records and not taps.faults.not_finite:
+        # Without a record there are mistakes that are seen.
+        faults = taps.faults
+        seen = faults.not_finite or faults.over_rows
+        if error is None and not self._records and not seen:
             error = self._reason()
         self._finish(
             Recording(
