@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pg_agents.checker.conclusion import described
+from pg_agents.checker.description import described
 from pg_agents.checker.formula import USES_CRITIC
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
 from pg_agents.checker.identify import Identification, identify
@@ -111,7 +111,7 @@ def judge_recording(
     """Returns the report on what a script did, without the time that it took.
 
     Args:
-        recording: with at least one record.
+        recording: without an error.
         name: of the script.
         target: see `check_script`.
         gamma: discount factor that the script should use; None for its own.
@@ -121,6 +121,11 @@ def judge_recording(
         record if gamma is None else _with_gamma(record, gamma)
         for record in recording.records
     ]
+    own = findings_of(recording)
+    if not records:
+        return GradientReport(
+            name, target, "wrong", None, None, own, (), (), recording.notes, seed, 0.0
+        )
     limited = [r for r in records if r.task.name == SHORT_LIMIT_NAME]
     whole = [r for r in records if r.task.name != SHORT_LIMIT_NAME] or limited
     found = _identified(whole, gamma)
@@ -128,7 +133,7 @@ def judge_recording(
     notes = [*recording.notes, *found.notes]
     if found.formula is not None and limited and limited is not whole:
         notes += _at_limits(found, limited, parts, gamma)
-    findings = [*findings_of(recording), *map(_finding, parts)]
+    findings = _merged(own, found, [_finding(part, recording) for part in parts])
     results = tuple(_result(record, found, seed) for record in _largest(whole))
     unexplained = max(update.residual for r in whole for update in r.updates)
     if unexplained > _MAX_UNEXPLAINED:
@@ -140,7 +145,7 @@ def judge_recording(
         subject=name,
         target=target,
         verdict=_verdict(found, findings, results, target),
-        formula=None if found.formula is None else described(found.formula),
+        formula=described(found.formula) if found.formula else None,
         residual=found.residual,
         findings=tuple(findings),
         ties=tuple(" + ".join(part.title for part in tie) for tie in found.ties),
@@ -200,14 +205,42 @@ def _at_limits(
         ]
     at_limits = _identified(limited, gamma)
     if at_limits.formula is None:
-        return ["what the script does at time limits was not identified"]
+        if found.mistakes:
+            return []
+        return [
+            "no formula was found for what the script does at time limits: whether it "
+            "bootstraps there was not checked"
+        ]
     known = {part.key for part in parts}
     if not found.mistakes and not at_limits.ties:
         parts += [part for part in at_limits.mistakes if part.key not in known]
     return []
 
 
-def _finding(part: Part) -> Finding:
+def _merged(
+    own: Sequence[Finding], found: Identification, parts: Sequence[Finding]
+) -> list[Finding]:
+    """Returns what the script's calls show and what the formula is, each key once."""
+    of_formula = {part.key for part in parts}
+    left_out = {f.key for f in own if f.kind == "warning"} & of_formula
+    if found.formula is not None:
+        # The formula says whether such a softmax reaches the gradient.
+        left_out |= {"softmax_over_batch"}
+    kept = [finding for finding in own if finding.key not in left_out]
+    known = {finding.key for finding in kept}
+    return [*kept, *(part for part in parts if part.key not in known)]
+
+
+def _finding(part: Part, recording: Recording) -> Finding:
+    if part.key == "no_bootstrap_at_truncation" and recording.hides_limits:
+        return Finding(
+            part.key,
+            part.title,
+            "departure",
+            "done of the old Gym API is True at a time limit, too, and the script "
+            "cannot tell. Treated as an end, the limit makes the actions before it "
+            "look worse than they are; Gymnasium's `truncated` tells it.",
+        )
     mistake = MISTAKES.get(part.key)
     lines = ("", "") if mistake is None else (mistake.wrong, mistake.right)
     kind = "factor" if part.kind == "right" else part.kind
@@ -266,7 +299,7 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
         record, geometry = own, _geometry(own)
         sampled = _recorded(record, geometry)
     series, n_episodes = sampled
-    return judge(
+    result = judge(
         Measurement(
             task=record.task,
             series=series,
@@ -276,6 +309,17 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
             episodes_per_gradient=n_episodes,
             sample_is_sufficient=len(series.gradients) > 2 * len(geometry.exact),
         )
+    )
+    if not zero:
+        return result
+    return replace(
+        result,
+        verdict="no gradient",
+        cosine=None,
+        cosine_interval=None,
+        error=None,
+        error_interval=None,
+        more_episodes=None,
     )
 
 

@@ -32,7 +32,8 @@ class Recording:
     """What the child process reports.
 
     Attributes:
-        records: one per task on which updates were recorded.
+        records: one per task on which updates were recorded; none if all gradients are
+            NaN, or the actions do not depend on the parameters.
         actions: where the actions come from, one entry per record.
         faults: of the order of calls.
         n_updates: number of updates recorded.
@@ -41,6 +42,7 @@ class Recording:
         old_observations: steps whose action was computed from another observation than
             the environment's last one.
         n_transitions: number of all transitions.
+        hides_limits: whether the script was not told which ends are time limits.
         error: one sentence that says why the script could not be checked; None if it
             could.
         traceback: of the script's own exception; None without one.
@@ -57,6 +59,7 @@ class Recording:
     past_limit: int = 0
     old_observations: int = 0
     n_transitions: int = 0
+    hides_limits: bool = False
     error: str | None = None
     traceback: str | None = None
     notes: tuple[str, ...] = ()
@@ -186,7 +189,10 @@ class Recorder:
                 f"{error} (after {n_updates} updates, which were checked)"
             )
             error = None
-        if error is None and not self._records:
+        # Without a record there are mistakes that are seen.
+        faults = taps.faults
+        seen = faults.not_finite or faults.over_rows
+        if error is None and not self._records and not seen:
             error = self._reason()
         self._finish(
             Recording(
@@ -198,6 +204,7 @@ class Recorder:
                 past_limit=stage.log.past_limit,
                 old_observations=stage.log.old_observations,
                 n_transitions=len(stage.log),
+                hides_limits=stage.hides_limits,
                 error=error,
                 traceback=traceback,
                 notes=(*stage.notes, *taps.notes),
