@@ -9,6 +9,7 @@ import importlib.util
 import multiprocessing.process
 import os
 import sys
+import time
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -105,6 +106,8 @@ def install(finish: Callable[[str], None], text: str | None) -> None:
     sys.modules["torch.utils.tensorboard"] = Anything("torch.utils.tensorboard")
     sys.meta_path.insert(0, _PyplotFinder())
     _make_folders()
+    # Scripts wait while they show something.
+    time.sleep = lambda _: None
 
     def refuse_process(*_: Any, **__: Any) -> None:
         finish(
