@@ -177,6 +177,7 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
             `"memory_rows"`: those that the update is known to have used; `"late"`: one
             transition earlier; `"chunks"`: the updates of the same window use
             consecutive parts of it; `"resets"`: also the steps that only reset;
+            `"through_resets"`: sums also run through these, but do not learn from them;
             `"stale_rewards"`: rewards since the start, of which the first ones are
             paired with the window's actions; `"stale_actions"`: actions since the
             start, of which the first ones are paired with the window's returns;
@@ -186,7 +187,7 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
     reset = record.transitions.reset
     keep = (
         np.ones(len(record.transitions), dtype=bool)
-        if reset is None or data == "resets"
+        if reset is None or data in ("resets", "through_resets")
         else ~reset
     )
     bounds = [(u.first, u.last) for u in record.updates]
@@ -228,6 +229,8 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
             times[edges[j] : edges[j + 1]] = 1.0
         elif update.rows is not None:
             times = _counts(update.rows, index)
+        if data == "through_resets" and reset is not None:
+            times = np.where(reset[index], 0.0, times)
         moved = data == "next_states"
         result.append(Window(number, i, index, times, scored, moved))
     return result

@@ -426,6 +426,8 @@ def _usual_centrings(traits: Traits) -> Iterator[tuple[str, str, int, str]]:
     for baseline in own:
         yield baseline, "window", 1, "none"
         yield baseline, "window", 0, "none"
+        if traits.rows or traits.shared_windows:
+            yield baseline, "mini_batch", 1, "none"
     if traits.several_episodes:
         yield "none", "episode", 1, "none"
         yield "time_mean", "none", 1, "none"
@@ -500,6 +502,8 @@ def multiplier_options(traits: Traits, mistakes: int) -> tuple[Formula, ...]:
 def data_options(traits: Traits) -> list[str]:
     """Returns which transitions may form the windows."""
     options = ["window"]
+    if traits.resets:
+        options.append("through_resets")
     if traits.shared_windows and not traits.rows:
         options.append("chunks")
     if traits.old_rows:
@@ -741,14 +745,14 @@ class _Search:
 
     def _search(self, kinds: Sequence[str], mistakes: int, refine: bool) -> None:
         """Screens all formulas with a number of mistakes."""
-        for data in kinds:
-            left = mistakes - cost("data", data)
-            if left < 0 or (self.fits and self._fewest() <= 0):
-                continue
-            # There are more factors than advantages, and they are less likely wrong.
-            for a in range(left, -1, -1):
+        # There are more factors than advantages, and they are less likely wrong.
+        for a in range(mistakes, -1, -1):
+            for data in kinds:
+                left = mistakes - cost("data", data) - a
+                if left < 0 or (self.fits and self._fewest() <= 0):
+                    continue
                 shapes = list(advantage_options(self.traits, a))
-                factors = multiplier_options(self.traits, left - a)
+                factors = multiplier_options(self.traits, left)
                 if data.startswith(("memory", "stale")):
                     # What is not cleared is often summed as one episode.
                     shapes += _leaking(shapes)
@@ -1099,7 +1103,14 @@ class _Search:
 
 
 # Data of which no state lies outside the window.
-_WITHIN_WINDOW = ("window", "chunks", "resets", "stale_rewards", "next_states")
+_WITHIN_WINDOW = (
+    "window",
+    "through_resets",
+    "chunks",
+    "resets",
+    "stale_rewards",
+    "next_states",
+)
 _NEAR = 0.1
 _OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
 _NO_CENTRING: dict[str, Any] = {
