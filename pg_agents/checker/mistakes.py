@@ -386,9 +386,12 @@ CATALOGUE = (
         "reset_steps",
         "resets learnt from as steps",
         "Under next-step autoreset the step after an end resets the environment and "
-        "ignores the action. Its row is not a step and must not reach the loss.",
+        "ignores the action. Its row has no effect on what follows, and the loss "
+        "reinforces an action that was never executed. Vector loops of well-known "
+        "implementations do so.",
         "loss = -(advantage * log_prob).mean()",
         "loss = -(advantage * log_prob)[~after_end].mean()",
+        kind="departure",
     ),
     Mistake(
         "first_step_lost",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pg_agents.checker.conclusion import described
+from pg_agents.checker.description import described
 from pg_agents.checker.formula import USES_CRITIC
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
 from pg_agents.checker.identify import Identification, identify
@@ -115,7 +115,7 @@ def judge_recording(
     """Returns the report on what a script did, without the time that it took.
 
     Args:
-        recording: with at least one record.
+        recording: without an error.
         name: of the script.
         target: see `check_script`.
         gamma: discount factor that the script should use; None for its own.
@@ -125,6 +125,11 @@ def judge_recording(
         record if gamma is None else _with_gamma(record, gamma)
         for record in recording.records
     ]
+    own = findings_of(recording)
+    if not records:
+        return GradientReport(
+            name, target, "wrong", None, None, own, (), (), recording.notes, seed, 0.0
+        )
     limited = [r for r in records if r.task.name == SHORT_LIMIT_NAME]
     whole = [r for r in records if r.task.name != SHORT_LIMIT_NAME] or limited
     limited = [r for r in limited if _bypassing(r) <= _MAX_UNEXPLAINED]
@@ -133,7 +138,11 @@ def judge_recording(
     notes = [*recording.notes, *found.notes]
     if found.formula is not None and 0 < len(limited) < len(records):
         notes += _at_limits(found, limited, parts, gamma)
-    findings = [*findings_of(recording), *map(_finding, parts)]
+    known = {finding.key for finding in own}
+    findings = [
+        *own,
+        *(_finding(p, recording) for p in parts if p.key not in known),
+    ]
     results = tuple(_result(record, found, seed) for record in _largest(whole))
     unexplained = max(_bypassing(record) for record in whole)
     if unexplained > _MAX_UNEXPLAINED:
@@ -145,7 +154,7 @@ def judge_recording(
         subject=name,
         target=target,
         verdict=_verdict(found, findings, results, target),
-        formula=None if found.formula is None else described(found.formula),
+        formula=described(found.formula) if found.formula else None,
         residual=found.residual,
         findings=tuple(findings),
         ties=tuple(" + ".join(part.title for part in tie) for tie in found.ties),
@@ -220,7 +229,16 @@ def _at_limits(
     return []
 
 
-def _finding(part: Part) -> Finding:
+def _finding(part: Part, recording: Recording) -> Finding:
+    if part.key == "no_bootstrap_at_truncation" and recording.hides_limits:
+        return Finding(
+            part.key,
+            part.title,
+            "departure",
+            "done of the old Gym API is True at a time limit, too, and the script "
+            "cannot tell. Treated as an end, the limit makes the actions before it "
+            "look worse than they are; Gymnasium's `truncated` tells it.",
+        )
     mistake = MISTAKES.get(part.key)
     lines = ("", "") if mistake is None else (mistake.wrong, mistake.right)
     kind = "factor" if part.kind == "right" else part.kind
@@ -279,7 +297,7 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
         record, geometry = own, _geometry(own)
         sampled = _recorded(record, geometry)
     series, n_episodes = sampled
-    return judge(
+    result = judge(
         Measurement(
             task=record.task,
             series=series,
@@ -289,6 +307,17 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
             episodes_per_gradient=n_episodes,
             sample_is_sufficient=len(series.gradients) > 2 * len(geometry.exact),
         )
+    )
+    if not zero:
+        return result
+    return replace(
+        result,
+        verdict="no gradient",
+        cosine=None,
+        cosine_interval=None,
+        error=None,
+        error_interval=None,
+        more_episodes=None,
     )
 
 

@@ -34,7 +34,8 @@ class Recording:
     """What the child process reports.
 
     Attributes:
-        records: one per task on which updates were recorded.
+        records: one per task on which updates were recorded; none if the gradients of
+            all updates are NaN.
         actions: where the actions come from, one entry per record.
         faults: of the order of calls.
         n_updates: number of updates recorded.
@@ -43,6 +44,7 @@ class Recording:
         old_observations: steps whose action was computed from another observation than
             the environment's last one.
         n_transitions: number of all transitions.
+        hides_limits: whether the script was not told which ends are time limits.
         error: one sentence that says why the script could not be checked; None if it
             could.
         traceback: of the script's own exception; None without one.
@@ -59,6 +61,7 @@ class Recording:
     past_limit: int = 0
     old_observations: int = 0
     n_transitions: int = 0
+    hides_limits: bool = False
     error: str | None = None
     traceback: str | None = None
     notes: tuple[str, ...] = ()
@@ -194,7 +197,8 @@ class Recorder:
                 f"{error} (after {n_updates} updates, which were checked)"
             )
             error = None
-        if error is None and not self._records:
+        # Gradients that are all NaN leave no record, and are a finding.
+        if error is None and not self._records and not taps.faults.not_finite:
             error = self._reason()
         self._finish(
             Recording(
@@ -206,6 +210,7 @@ class Recorder:
                 past_limit=stage.log.past_limit,
                 old_observations=stage.log.old_observations,
                 n_transitions=len(stage.log),
+                hides_limits=stage.hides_limits,
                 error=error,
                 traceback=traceback,
                 notes=(*stage.notes, *taps.notes),

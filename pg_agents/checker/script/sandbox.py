@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pg_agents.checker.script.recording import PATIENCE, Recording
+from pg_agents.common.threads import default_to_one_thread
 
 # CPU time for the start of the interpreter and for the last decoding.
 _GRACE_S = 6.0
@@ -126,7 +127,7 @@ def _environment(folder: str) -> dict[str, str]:
     """Returns the environment variables of the child."""
     root = str(Path(__file__).resolve().parents[3])
     path = os.environ.get("PYTHONPATH")
-    return {
+    environment = {
         **os.environ,
         "PYTHONPATH": root if not path else os.pathsep.join([root, path]),
         "TMPDIR": folder,
@@ -135,11 +136,12 @@ def _environment(folder: str) -> dict[str, str]:
         "SDL_AUDIODRIVER": "dummy",
         "CUDA_VISIBLE_DEVICES": "",
         "WANDB_MODE": "disabled",
-        "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONWARNINGS": "ignore",
     }
+    default_to_one_thread(environment)
+    return environment
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -98,6 +98,8 @@ class Faults:
         clipped: calls of `clip_grad_norm_` or `clip_grad_value_` that would have
             changed the gradient.
         not_finite: steps with a gradient that is NaN or infinite.
+        not_finite_at: numbers of transitions before these steps.
+        short_at: the same of steps that follow an episode of a single step.
         moved: changes of parameters without an optimiser.
     """
 
@@ -108,6 +110,8 @@ class Faults:
     rescaled: int = 0
     clipped: int = 0
     not_finite: int = 0
+    not_finite_at: set[int] = field(default_factory=set)
+    short_at: set[int] = field(default_factory=set)
     moved: int = 0
 
 
@@ -207,6 +211,8 @@ class Taps:
         # By the weight of the layer that gives the value.
         self.critics: dict[int, Outputs] = {}
         self.steps: list[Step] = []
+        # Transitions since the step before the last one.
+        self._window = 0, 0
         # What the policy was computed from, by state: module and observation.
         self._asked: dict[int, tuple[nn.Module, Tensor]] = {}
 
@@ -576,9 +582,9 @@ class Taps:
         for key, gradient, index in zip(keys, gradients, kept, strict=True):
             step.gradients[key] = np.asarray(gradient, np.float64).reshape(-1)[index]
         bad = not all(np.isfinite(g).all() for g in step.gradients.values())
-        self.faults.not_finite += bad
         self.faults.n_steps += 1
         self.steps.append(step)
+        self._note_finite(bad)
 
     def _keep(
         self, outputs: Outputs, table: Array, jacobian: list[Array], keys: list[int]
@@ -701,9 +707,21 @@ class Taps:
                 total = record.gradients.get(key)
                 record.gradients[key] = pending if total is None else total + pending
         self.faults.empty += not seen
-        self.faults.not_finite += bad
+        self._note_finite(bad)
         self.faults.zeroed += zeroed
         self.faults.rescaled += changed and not zeroed
+
+    def _note_finite(self, bad: bool) -> None:
+        """Notes whether the last gradient is NaN, and whether an episode was short."""
+        end = self.steps[-1].end
+        if end != self._window[1]:
+            self._window = self._window[1], end
+            rows = self._stage.log.rows[slice(*self._window)]
+            if any(r.time == 0 and (r.terminated or r.truncated) for r in rows):
+                self.faults.short_at.add(end)
+        if bad:
+            self.faults.not_finite += 1
+            self.faults.not_finite_at.add(end)
 
     def _rows(self) -> NDArray[np.int64] | None:
         """Returns the transitions that the policy was evaluated on for this step."""
