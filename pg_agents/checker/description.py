@@ -165,6 +165,7 @@ _OPTIONS = {
         "late": "without the latest step, with the one before the rollout",
         "chunks": "each update has a part of the rollout",
         "resets": "with the steps that only reset",
+        "through_resets": "summed through the steps that only reset",
         "stale_rewards": "with rewards of earlier updates",
         "stale_actions": "with actions of earlier updates",
         "next_states": "states replaced by the next states",

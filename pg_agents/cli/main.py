@@ -156,7 +156,12 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
         action="append",
         help="what a script's input() reads; may be repeated",
     )
-    add("--timeout", type=float, default=25.0, help="of a script, in s (%(default)g)")
+    add(
+        "--timeout",
+        type=float,
+        default=20.0,
+        help="CPU time of a script, in s (%(default)g)",
+    )
     add("--plot", type=Path, metavar="FILE", help="draw the gradient (png, pdf, svg)")
     add("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=_check)

@@ -983,6 +983,7 @@ def _tap_backward(taps: Taps) -> None:
 
 def _hold_optimizers(taps: Taps) -> None:
     base = torch.optim.Optimizer
+    _without_compiler(base)
     original_init = base.__init__
 
     def step(self: Any, closure: Any = None, **_: Any) -> Any:
@@ -999,6 +1000,17 @@ def _hold_optimizers(taps: Taps) -> None:
         taps.optimizer(self)
 
     base.__init__ = init  # type: ignore[method-assign]
+
+
+def _without_compiler(optimizer: type[torch.optim.Optimizer]) -> None:
+    """Keeps methods from importing torch's compiler, to tell it to ignore them.
+
+    The import takes longer than most recordings.
+    """
+    for method in vars(optimizer).values():
+        ignored = getattr(method, "__wrapped__", None)
+        if ignored is not None:
+            vars(ignored)["__dynamo_disable"] = ignored
 
 
 def _hold_clipping(taps: Taps) -> None:
