@@ -238,6 +238,8 @@ def _speed_cells(summary: Summary) -> list[str]:
 
 
 def _number(value: float) -> str:
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 

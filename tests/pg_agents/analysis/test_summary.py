@@ -87,12 +87,17 @@ def test_100_percent_means_all(tmp_path: Path) -> None:
     assert line.split()[-2:] == ["0%", ">99%"]
 
 
-def test_the_table_fits_a_terminal_of_a_hundred_columns(tmp_path: Path) -> None:
-    """With the longest name of a recipe and its variant, and millions of steps."""
-    names = ["cartpole-policy-network-stepped-past", "b"]
-    for name in names:
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [("cartpole-policy-network-stepped-past", 499.75), ("gaussian-policy", -12345.6)],
+)
+def test_the_table_fits_a_terminal_of_a_hundred_columns(
+    tmp_path: Path, name: str, score: float
+) -> None:
+    """With the longest name of a recipe and its variant, and with large returns."""
+    for group in (name, "b"):
         for seed in range(10):
-            write_run(tmp_path / name, seed, [-1234.5 + seed] * 5, [-1234.5 * seed])
-    groups = read_groups([tmp_path / name for name in names])
-    summaries = summarise(groups, -1234.0, window=1)
-    assert max(map(len, table(summaries).splitlines())) <= 100
+            write_run(tmp_path / group, seed, [score] * 5, [score / (seed + 1)] * 2)
+    groups = read_groups([tmp_path / name, tmp_path / "b"])
+    text = table(summarise(groups, score, window=1))
+    assert max(map(len, text.splitlines())) <= 100
