@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -394,7 +395,11 @@ def _watch(options: argparse.Namespace) -> int:
 
 def _record(options: argparse.Namespace) -> int:
     from pg_agents.experiments.viewer import record
+    from pg_agents.live.screen import has_screen
 
+    if not has_screen():
+        # SDL would look for one, and say that there is none.
+        os.environ["SDL_VIDEODRIVER"] = "dummy"
     folder = _find_run(options)
     record(folder, options.to, options.episodes, _print_return, options.steps)
     print(f"film: {options.to}")

@@ -142,8 +142,6 @@ def record(
     has_window = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     if sys.platform == "linux" and not has_window:
         os.environ.setdefault("MUJOCO_GL", "egl")
-        # SDL would look for a screen, and say that there is none.
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     with closing(make_evaluation_env(folder.config.settings, 0)) as env:
         fps = float(env.get_attr("metadata")[0].get("render_fps", 30))
     # GIFs are large: of a fast game they show every second frame, or fewer.

@@ -146,7 +146,7 @@ def compare_runs(
     learning.set_title("Learning: interquartile mean, 95 % interval", fontsize="medium")
     _draw_strips(strips, scores, threshold)
     strips.set_xlabel("Mean evaluation return")
-    strips.set_title("Result: runs, interquartile mean, 95 % interval", fontsize="medium")
+    strips.set_title("Result: interquartile mean, 95 % interval", fontsize="medium")
     _draw_profiles(profile, scores)
     profile.set_xlabel("Mean evaluation return")
     profile.set_title("Share of runs above a result", fontsize="medium")
