@@ -514,7 +514,8 @@ def speed_advice(runs: Mapping[str, Any]) -> list[str]:
             if "2" in runs[f"envs-{n}"]["turns"][OURS]
         }
         faster = [f"{n:,}" for n, quotient in both.items() if quotient > 1.05]
-        where = f"with {', '.join(faster)} environments only"
+        noun = "environment" if faster == ["1"] else "environments"
+        where = f"with {', '.join(faster)} {noun} only"
         if not faster:
             where = "with no number of environments"
         if both:
