@@ -158,10 +158,10 @@ def label_ends(axes: Axes, names: Sequence[str]) -> None:
         heights[i] = min(heights[i], limit)
         limit = heights[i] - _LABEL_GAP
     for name, height, line in zip(names, heights, lines, strict=False):
-        last = float(np.asarray(line.get_xdata())[-1]), float(line.get_ydata()[-1])
+        x, y = (float(np.asarray(data)[-1]) for data in line.get_data())
         axes.annotate(
             name,
-            last,
+            (x, y),
             (1.03, height),
             textcoords="axes fraction",
             annotation_clip=False,
