@@ -53,6 +53,7 @@ PACKAGES = (
     "pg_agents.callbacks",
     "pg_agents.learners",
     "pg_agents.checker",
+    "pg_agents.exercises",
     "pg_agents.analysis",
     "pg_agents.analysis.plots",
     "pg_agents.experiments",
