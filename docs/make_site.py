@@ -54,6 +54,7 @@ PACKAGES = (
     "pg_agents.learners",
     "pg_agents.checker",
     "pg_agents.exercises",
+    "pg_agents.live",
     "pg_agents.analysis",
     "pg_agents.analysis.plots",
     "pg_agents.experiments",
