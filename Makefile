@@ -71,7 +71,9 @@ wheel-test:
 	cd out/wheel-run && SDL_VIDEODRIVER=dummy ../../$(WHEEL_VENV)/bin/pgtoy record improvements --steps 50 --to trained.gif
 	test -s out/wheel-run/trained.gif
 
-# A source distribution and a wheel in dist/, ready to upload.
+# A source distribution and a wheel in dist/, ready to upload. With PROJECT_URL in the
+# environment, the address of the repository, pictures and links of the README work on
+# the index, too.
 dist: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet build twine
 	rm -rf dist

@@ -78,9 +78,12 @@ def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace
         check_folder(options.out)
     except OSError as error:
         parser.error(f"--out {options.out} can't be written to: {error.strerror}")
-    if options.render == "human" and not has_screen():
+    if options.render != "none" and not has_screen():
         print("There is no screen: the agent is saved as a GIF instead of shown.")
         options.render = "gif"
+    if not has_screen():
+        # SDL would look for one, and say that there is none.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     # Networks this small lose time on a second thread.
     torch.set_num_threads(1)
     return options
@@ -287,6 +290,8 @@ def show_agent(
         f"actions.{how_to_end}"
     )
     captions = [f"trained: episode {k + 1} of {n_episodes}" for k in range(n_episodes)]
+    if n_episodes == 1:
+        captions = ["trained"]
     try:
         frames = _play(model, env, options.seed, captions, max_steps, greedy=True)
     except (pg_envs.WindowClosed, KeyboardInterrupt):

@@ -197,7 +197,8 @@ def main() -> None:
     model, first = train_until_solved(options, live_view(options, SPEED))
     print("\nWhat it has learnt, the probability of each action in each state:")
     print_policy(policy_table(model, OBSERVATIONS))
-    show_agent(model, ENV_ID, options, n_episodes=2)
+    # Its episodes are all the same, and a GIF starts again by itself.
+    show_agent(model, ENV_ID, options, n_episodes=2 if options.render == "human" else 1)
     print(f"\n{options.runs} runs of {options.episodes} episodes:")
     runs = make_runs(options.runs, options.episodes, options.seed)
     print_runs(runs, options.seed)

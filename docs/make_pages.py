@@ -514,13 +514,15 @@ def speed_advice(runs: Mapping[str, Any]) -> list[str]:
             if "2" in runs[f"envs-{n}"]["turns"][OURS]
         }
         faster = [f"{n:,}" for n, quotient in both.items() if quotient > 1.05]
-        where = f"with {', '.join(faster)} environments only"
+        noun = "environment" if faster == ["1"] else "environments"
+        where = f"with {', '.join(faster)} {noun} only"
         if not faster:
             where = "with no number of environments"
         if both:
             lines.append(
-                "**One thread**, `torch.set_num_threads(1)`, for networks of this "
-                f"size: two are more than 5 % faster {where}."
+                "**One thread**, `torch.set_num_threads(1)` and "
+                "`OPENBLAS_NUM_THREADS=1` in the environment (NumPy's products), for "
+                f"networks of this size: two are more than 5 % faster {where}."
             )
     one_by_one = "models one by one"
     if "batch" in runs.get("batch-cartpole-mc", {"turns": {}})["turns"]:

@@ -1,10 +1,13 @@
 """Writes the pictures of README and docs into docs/pictures.
 
-    python docs/make_pictures.py [film] [environments] [demos] [reports]
+    python docs/make_pictures.py [film] [flight] [environments] [demos] [reports]
+                                 [live] [play]
 
-film: the animation of the front page. environments: a frame of each, also with many
-states and arms. demos: their plots. reports: what the commands print, as pictures.
-Without a name, all of them.
+film: the animation of the front page. flight: one of Pixelcopter. environments: a frame
+of each, also with many states and arms. demos: their plots. reports: what the commands
+print, as pictures, and the plots of `pgtoy compare` and `pgtoy plot`. live: the live
+view, light and dark, also in small windows. play: the games of `pgtoy play`. Without a
+name, all of them.
 """
 
 from __future__ import annotations
@@ -31,15 +34,19 @@ from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "demos")]
 
+from docs.live_pictures import CASES, draw
 from pg_agents import REINFORCE
 from pg_agents.analysis.curves import running_mean
 from pg_agents.analysis.plots import save_gif
 from pg_agents.callbacks import Recorder, TrainingRecord
 from pg_agents.cli.main import main as pgtoy
+from pg_agents.experiments.play import Match
 from pg_agents.experiments.pretrained import find_pretrained
 from pg_envs import SequenceEnv
+from pg_envs.pixelcopter.game import UP
 from pg_envs.rendering import Line, Scene, Shape, Snapshot, Text
 from pg_envs.rendering.canvas import Canvas
+from pg_envs.rendering.scene import WindowClosed
 from pg_envs.rendering.sequence import sequence_task
 from pg_envs.rendering.widgets import (
     ACCENT,
@@ -178,12 +185,32 @@ def _return_curve(record: TrainingRecord, episode: int) -> list[Shape]:
         Text("return, mean of 20", left - 16, 376, 14, MUTED, "left"),
         Line((left, y(BEST_RETURN)), (right, y(BEST_RETURN)), TRACK, 2),
         Line((left, y(low)), (right, y(low)), BORDER, 1.5),
+        Line((left, y(0.0)), (right, y(0.0)), TRACK, 1),
         Text("0.9", left - 4, y(BEST_RETURN), 12, MUTED, "right"),
-        Text("-1", left - 4, y(low), 12, MUTED, "right"),
+        Text("0", left - 4, y(0.0), 12, MUTED, "right"),
+        Text("−1", left - 4, y(low), 12, MUTED, "right"),  # noqa: RUF001
         Text(f"{N_EPISODES} episodes", right, bottom + 13, 12, MUTED, "right"),
     ]
     shapes += [Line(a, b, BAR, 2.5) for a, b in pairwise(points)]
     return shapes
+
+
+# The film of a flight ---------------------------------------------------------------
+
+
+def flight() -> None:
+    """Writes pixelcopter.gif: the trained pilot, at the pace of the game."""
+    env = gymnasium.make(
+        "PGToy-Pixelcopter-v0", render_mode="rgb_array", theme="helicopter"
+    )
+    # A cave in which it does not crash within these steps.
+    env.reset(seed=3)
+    frames: list[Any] = [env.render()]
+    for step, action in enumerate(_flight(300, seed=3), 1):
+        env.step(action)
+        if step % 2 == 0:
+            frames.append(env.render())
+    save_gif(frames, PICTURES / "pixelcopter.gif", env.metadata["render_fps"] / 2)
 
 
 # Frames of the environments --------------------------------------------------------
@@ -203,8 +230,9 @@ def environments() -> None:
     _frame("bandit-12-arms", bandit, [9], policy, **noisy)
     arms = tuple(np.linspace(-1, 1, 30).round(2).tolist())
     _frame("bandit-30-arms", bandit, [4], np.full(30, 1 / 30), arm_rewards=arms)
-    for name, theme in (("", "original"), ("-helicopter", "helicopter")):
-        _frame(f"pixelcopter{name}", "PGToy-Pixelcopter-v0", _flight(60), theme=theme)
+    flight, env_id = _flight(60, seed=0), "PGToy-Pixelcopter-v0"
+    _frame("pixelcopter", env_id, flight)
+    _frame("pixelcopter-helicopter", env_id, flight, theme="helicopter")
 
 
 def _frame(
@@ -225,13 +253,13 @@ def _frame(
     _save(Image.fromarray(picture), name)
 
 
-def _flight(n_steps: int) -> list[int]:
-    """Returns the actions of the trained pilot."""
+def _flight(n_steps: int, seed: int) -> list[int]:
+    """Returns the actions of the trained pilot in the cave of a seed."""
     run = find_pretrained("pixelcopter-mc")
     assert run is not None, "its weights come with the package"
     model = run.load_model()
     env = gymnasium.make("PGToy-Pixelcopter-v0")
-    obs, _ = env.reset(seed=0)
+    obs, _ = env.reset(seed=seed)
     actions = []
     for _ in range(n_steps):
         action, _ = model.predict(obs, deterministic=True)
@@ -274,14 +302,19 @@ def reports() -> None:
         for variant in ("baseline", "gamma", "network"):
             train = ["run", "sequence-explore", "--variant", variant]
             _run([*train, "--seeds", "3"], Path(folder))
-        _terminal("compare", ["compare", "runs", "--window", "20"], Path(folder))
+        compare = ["compare", "runs", "--window", "20"]
+        _terminal("compare", compare, Path(folder))
+        _run([*compare, "--to", "compare.png"], Path(folder))
+        _run(["plot", "runs", "--to", "plot.png"], Path(folder))
+        for name in ("compare", "plot"):
+            _save(Image.open(Path(folder) / f"{name}.png"), f"runs-{name}")
 
 
 def _terminal(name: str, arguments: Sequence[str], folder: Path) -> None:
     text = f"$ pgtoy {' '.join(arguments)}\n{_run(arguments, folder)}"
     lines = text.rstrip().splitlines()
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans Mono"), 15)
-    width = max(100, *map(len, lines))
+    width = max(map(len, lines))
     picture = Image.new("RGB", (9 * width + 32, 20 * len(lines) + 28), (24, 28, 36))
     draw = ImageDraw.Draw(picture)
     for row, line in enumerate(lines):
@@ -298,6 +331,62 @@ def _run(arguments: Sequence[str], folder: Path) -> str:
     return printed.getvalue()
 
 
+# The live view, and the games -------------------------------------------------------
+
+
+def live() -> None:
+    """Writes the live view of several trainings."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in CASES:
+            path = Path(folder) / f"{name}.png"
+            draw(name, path)
+            _save(Image.open(path), f"live-{name}")
+
+
+def play() -> None:
+    """Writes a moment of each game."""
+    # The person flies as the agent does, then lets go.
+    climbs = ["space" if action == UP else "" for action in _flight(40, seed=0)]
+    for game, keys, n_frames, theme in (
+        ("bandit", "0012301230123", 12, "light"),
+        ("sequence", ["", "right", "right"], 4, "light"),
+        ("pixelcopter", ["", "space", *climbs], 48, "dark"),
+    ):
+        screen = _Screen(keys, n_frames)
+        with contextlib.suppress(WindowClosed):
+            Match(game, screen, theme).play(seed=0)
+        assert screen.scene is not None, "it has shown something"
+        _save(Image.fromarray(screen.rgb_array(screen.scene)), f"play-{game}")
+
+
+class _Screen(Canvas):
+    """A canvas without a window, with keys that are pressed one after the other.
+
+    Args:
+        keys: one for each time that the game asks; "" for none.
+        n_frames: after how many frames the game ends.
+    """
+
+    def __init__(self, keys: Sequence[str], n_frames: int) -> None:
+        super().__init__("", 0, oversampling=2)
+        self._presses, self._n_left = iter(keys), n_frames
+        self.scene: Scene | None = None
+
+    def show(self, scene: Scene) -> None:
+        """Keeps the scene."""
+        if self._n_left == 0:
+            raise WindowClosed("This was the last frame.")
+        self.scene, self._n_left = scene, self._n_left - 1
+
+    def pressed_keys(self) -> list[str]:
+        """Returns the next key."""
+        return [next(self._presses, "")]
+
+    def keys(self) -> set[str]:
+        """Returns the next key."""
+        return set(self.pressed_keys())
+
+
 def _save(picture: Image.Image, name: str) -> None:
     path = PICTURES / f"{name}.png"
     picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
@@ -308,9 +397,12 @@ def _save(picture: Image.Image, name: str) -> None:
 
 PARTS = {
     "film": film,
+    "flight": flight,
     "environments": environments,
     "demos": demos,
     "reports": reports,
+    "live": live,
+    "play": play,
 }
 
 

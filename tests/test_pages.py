@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -18,7 +19,15 @@ DOCS = ROOT / "docs"
 # What the README was until it had pages of its own.
 GUIDES = [
     DOCS / f"{name}.md"
-    for name in ("agents", "environments", "install", "recipes", "resume", "scale")
+    for name in (
+        "agents",
+        "environments",
+        "install",
+        "live",
+        "recipes",
+        "resume",
+        "scale",
+    )
 ]
 # Without a screen, on a thread; the blocks import the packages of this checkout.
 ENVIRONMENT = {
@@ -127,6 +136,24 @@ def test_the_report_of_the_front_page_is_what_the_command_prints(
     for passage in report.split("  ...\n"):
         position = done.stdout.find(passage, position)
         assert position >= 0, f"not printed, or not in this order: {passage}"
+
+
+def test_pictures_and_links_have_addresses_on_a_package_index() -> None:
+    """Built with PROJECT_URL: every relative one is a file of the released version."""
+    spec = importlib.util.spec_from_file_location("setup_script", ROOT / "setup.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    url = "https://example.org/someone/pgtoy"
+    text = script.with_addresses(README.read_text(encoding="utf-8"), url, "1.2.3")
+    kinds = {"raw": set[str](), "blob": set[str]()}
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("https://"), target
+        if target.startswith(url):
+            kind, version, path = target.removeprefix(f"{url}/").split("/", 2)
+            assert version == "v1.2.3" and (ROOT / path).is_file(), target
+            kinds[kind].add(Path(path).suffix)
+    assert kinds == {"raw": {".gif", ".png"}, "blob": {".md"}}
 
 
 @pytest.mark.parametrize(

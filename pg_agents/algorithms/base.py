@@ -69,7 +69,7 @@ from pg_agents.learning.gradients import (
 from pg_agents.learning.learner import Learner, current_value
 from pg_agents.learning.losses import CriticLoss
 from pg_agents.learning.replay import ReplayMemory
-from pg_agents.policies.base import PolicyGradientPolicy, is_stock
+from pg_agents.policies.base import PolicyGradientPolicy
 from pg_agents.policies.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from pg_agents.policies.tabular import TabularPolicy
 from pg_agents.rollout.buffer import TrajectoryBuffer
@@ -408,15 +408,15 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             return "gradients='autograd' was passed"
         if self.device.type != "cpu":
             return f"the model is on {self.device}"
-        for owner, stock, names in (
-            (self, PolicyGradientAlgorithm, ("loss", "train")),
-            (self.rollout_buffer, TrajectoryBuffer, ("get", "batch", "add")),
-        ):
-            for name in names:
-                own = getattr(type(owner), name)
-                overridden = own is not getattr(stock, name) or name in vars(owner)
-                if overridden or not is_stock(own):
-                    return f"{type(owner).__name__}.{name} is overridden"
+        pairs: tuple[tuple[object, dict[str, object]], ...] = (
+            (self, _STOCK_METHODS),
+            (self.rollout_buffer, _STOCK_METHODS_OF_BUFFER),
+        )
+        for owner, methods in pairs:
+            own, kind = vars(owner), type(owner)
+            for name, stock in methods.items():
+                if name in own or getattr(kind, name) is not stock:
+                    return f"{kind.__name__}.{name} is overridden"
         return None
 
     def _gradient_source(self, current: GradientSource | None) -> GradientSource:
@@ -561,8 +561,9 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         Returns:
             False if a callback asked to stop.
         """
+        config = self.config
         rollout_buffer.reset()
-        self.collector.begin(env, n_rollout_steps, self.n_episodes)
+        self.collector.begin(env, n_rollout_steps, config.n_episodes)
         # As in SB3: new noise for a rollout, and every few steps from its first on.
         if self.use_sde:
             self.policy.reset_noise(env.num_envs)
@@ -597,15 +598,15 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             on_step,
             self._update_info_buffer,
             self._stats_window_size,
-            None if self.n_episodes is None else self.max_episode_steps,
+            None if config.n_episodes is None else config.max_episode_steps,
             self.sde_sample_freq if self.use_sde else -1,
             gradients.uses_arrays,
         )
         limit = self.collector.limit
         if limit.reached:
             n_episodes = None
-            if self.n_episodes is not None:
-                n_episodes = self.n_episodes * self.n_envs
+            if config.n_episodes is not None:
+                n_episodes = config.n_episodes * self.n_envs
                 if self.n_envs > 1:
                     self.logger.record("rollout/idle_fraction", limit.idle_fraction)
             values = self.learner.complete(rollout_buffer, self._last_obs, n_episodes)
@@ -845,6 +846,18 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         if self.target_policy is not None:
             names = [*names, "target_policy"]
         return names, others
+
+
+# What an override replaces, in a subclass, on the class or on the instance.
+_STOCK_METHODS: dict[str, object] = {
+    "loss": PolicyGradientAlgorithm.loss,
+    "train": PolicyGradientAlgorithm.train,
+}
+_STOCK_METHODS_OF_BUFFER: dict[str, object] = {
+    "get": TrajectoryBuffer.get,
+    "batch": TrajectoryBuffer.batch,
+    "add": TrajectoryBuffer.add,
+}
 
 
 def with_progress_bar(callback: MaybeCallback, progress_bar: bool) -> MaybeCallback:

@@ -160,29 +160,38 @@ def speed(
 
 
 def table(summaries: Sequence[Summary], unit: Unit = "steps") -> str:
-    """Returns summaries as an aligned table, with the meaning of its columns below.
+    """Returns summaries as aligned tables, with the meaning of their columns below.
+
+    One of the scores and one of speed and stability, so that a line fits a terminal.
 
     Args:
         summaries: of `summarise`.
         unit: as given to it.
     """
-    header = ["runs of", "runs", "iqm", "95 % interval", "median", "P(better)", "95 %"]
+    header = ["score", "runs", "iqm", "95 % interval", "median", "P(better)", "95 %"]
+    lines = _aligned([header, *map(_score_cells, summaries)])
     first = summaries[0].speed
     if first is not None:
-        header += ["solved", "reached", unit, "stay", "time above"]
-    rows = [header, *map(_cells, summaries)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *cells in rows:
-        aligned = [cell.rjust(n) for cell, n in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
-    if first is not None:
+        header = ["speed", "solved", "reached", unit, "stay", "time above"]
         lines += [
+            "",
+            *_aligned([header, *map(_speed_cells, summaries)]),
+            "",
             solved_criterion(first),
             reached_criterion(first),
             f"{unit}: until then, median over the runs; stay, time above: from then on",
         ]
     return "\n".join(lines)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns a line for each row; the first cell is flush left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        aligned = [cell.rjust(n) for cell, n in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
+    return lines
 
 
 def solved_criterion(speed: Speed) -> str:
@@ -198,7 +207,7 @@ def reached_criterion(speed: Speed) -> str:
     )
 
 
-def _cells(summary: Summary) -> list[str]:
+def _score_cells(summary: Summary) -> list[str]:
     low, high = summary.interval
     cells = [
         summary.name,
@@ -212,19 +221,25 @@ def _cells(summary: Summary) -> list[str]:
     else:
         probability, (low, high) = summary.improvement
         cells += [f"{probability:.2f}", f"{low:.2f} to {high:.2f}"]
-    if summary.speed is not None:
-        median = summary.speed.median
-        cells += [
-            f"{summary.n_solved} of {summary.n_runs}",
-            f"{summary.speed.n_reached} of {summary.n_runs}",
-            "never" if math.isinf(median) else f"{median:,.0f}",
-            _percentage(summary.speed.stability),
-            _percentage(summary.speed.time_above),
-        ]
     return cells
 
 
+def _speed_cells(summary: Summary) -> list[str]:
+    speed = summary.speed
+    assert speed is not None, "all summaries have a threshold, or none"
+    return [
+        summary.name,
+        f"{summary.n_solved} of {summary.n_runs}",
+        f"{speed.n_reached} of {summary.n_runs}",
+        "never" if math.isinf(speed.median) else f"{speed.median:,.0f}",
+        _percentage(speed.stability),
+        _percentage(speed.time_above),
+    ]
+
+
 def _number(value: float) -> str:
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 

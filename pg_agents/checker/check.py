@@ -53,7 +53,7 @@ def check_policy_gradient(
     subject: Subject | OnPolicyAlgorithm,
     env: str | TabularMDP | gymnasium.Env[Any, Any] | None = None,
     *,
-    target: Target = "exact",
+    target: Target | None = None,
     gamma: float | None = None,
     horizon: int | None = None,
     bootstrap: bool = False,
@@ -88,7 +88,8 @@ def check_policy_gradient(
         target: `"exact"`: right is the gradient of J, up to a positive factor.
             `"algorithm"`: right is also what documented algorithms have: gamma^t
             dropped, means over steps, a learned critic, standardised advantages,
-            entropy bonuses; the report lists each.
+            entropy bonuses; the report lists each. None for `"exact"` with a function
+            and `"algorithm"` with a model.
         gamma: discount factor of the objective; None for the model's, or 0.9.
         horizon: time limit; None for the environment's own, or 100.
         bootstrap: False if the time limit is part of the task. True if it only
@@ -130,6 +131,9 @@ def check_policy_gradient(
         >>> report = check_policy_gradient(loss)
     """
     _check_subject(subject)
+    model = subject if isinstance(subject, OnPolicyAlgorithm) else None
+    if target is None:
+        target = "exact" if model is None else "algorithm"
     check_choice("target", target, ("exact", "algorithm"))
     if not callable(critic):
         check_choice("critic", critic, ("own", "exact"))
@@ -147,7 +151,6 @@ def check_policy_gradient(
     if n_episodes is not None:
         check_count("n_episodes", n_episodes)
         n_episodes = operator.index(n_episodes)
-    model = subject if isinstance(subject, OnPolicyAlgorithm) else None
     if gamma is None:
         gamma = DEFAULT_GAMMA if model is None else float(model.gamma)
     tasks = _tasks(subject, env, policy, gamma, horizon, bootstrap)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pg_agents.checker.formula import Formula
+from pg_agents.checker.description import described
 from pg_agents.checker.geometry import Geometry
 from pg_agents.checker.identify import Identification, identify
 from pg_agents.checker.mistakes import MISTAKES
@@ -101,7 +101,7 @@ def conclude(
         subject=name,
         target=target,
         verdict=_verdict(results, found, target),
-        formula=None if found is None else described(found.formula),
+        formula=described(found.formula) if found and found.formula else None,
         residual=None if found is None else found.residual,
         findings=findings,
         ties=ties,
@@ -238,73 +238,6 @@ def _findings(found: Identification | None) -> tuple[Finding, ...]:
     if found.explanation:
         findings.append(Finding("factor", "length", "factor", found.explanation))
     return tuple(findings)
-
-
-_CREDITS = {
-    "to_go": "G_t",
-    "episode": "G of the episode",
-    "immediate": "r_t",
-    "td": "r_t + g V(s')",
-    "n_step": "the n-step return",
-    "lambda": "the lambda-return",
-    "bootstrapped": "G_t, bootstrapped at the end of the window",
-    "value": "V(s_t)",
-    "one": "1",
-}
-
-
-# Parts that are mentioned where they are not as usual.
-_NAMED_OPTIONS = (
-    "rewards",
-    "ends",
-    "bootstrap",
-    "successor",
-    "order",
-    "transform",
-    "steps",
-    "data",
-    "entropy",
-)
-
-
-def described(formula: Formula | None) -> str:
-    """Returns a formula in words: what multiplies what, and over what it is averaged.
-
-    Options without words of their own are given by name.
-    """
-    if formula is None:
-        return ""
-
-    def words(option: str) -> str:
-        return option.replace("_", " ")
-
-    credit = _CREDITS.get(formula.credit, words(formula.credit))
-    if formula.baseline != "none":
-        credit += f" - {words(formula.baseline)}"
-    if formula.scale != "none":
-        credit = f"({credit}) / deviation over the {words(formula.scale)}"
-    discount = {"none": "", "gamma_t": "g^t "}.get(
-        formula.discount, f"{words(formula.discount)} "
-    )
-    score = {"log_prob": "grad log pi(a_t|s_t)"}.get(
-        formula.score, f"the gradient of {words(formula.score)}"
-    )
-    per = {"sum": "summed", "episodes": "per episode", "steps": "per step"}.get(
-        formula.reduction, words(formula.reduction)
-    )
-    numbers = f"g = {float(formula.gamma):g}"
-    if formula.credit == "lambda":
-        numbers += f", lambda = {float(formula.lam):g}"
-    if formula.credit == "n_step":
-        numbers += f", n = {formula.n}"
-    usual = Formula()
-    others = [
-        f"{words(name)}: {words(str(getattr(formula, name)))}"
-        for name in _NAMED_OPTIONS
-        if getattr(formula, name) != getattr(usual, name)
-    ]
-    text = f"{discount}[{credit}] {score}, {per}; {numbers}"
-    return "; ".join([text, *others]) + "."
 
 
 def catalogue_finding(key: str) -> Finding:

@@ -177,6 +177,7 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
             `"memory_rows"`: those that the update is known to have used; `"late"`: one
             transition earlier; `"chunks"`: the updates of the same window use
             consecutive parts of it; `"resets"`: also the steps that only reset;
+            `"through_resets"`: sums also run through these, but do not learn from them;
             `"stale_rewards"`: rewards since the start, of which the first ones are
             paired with the window's actions; `"stale_actions"`: actions since the
             start, of which the first ones are paired with the window's returns;
@@ -186,13 +187,14 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
     reset = record.transitions.reset
     keep = (
         np.ones(len(record.transitions), dtype=bool)
-        if reset is None or data == "resets"
+        if reset is None or data in ("resets", "through_resets")
         else ~reset
     )
     bounds = [(u.first, u.last) for u in record.updates]
     distinct = sorted(set(bounds))
     number_of = {bound: i for i, bound in enumerate(distinct)}
     seen: dict[tuple[int, int], int] = {}
+    all_rows, ones = np.arange(len(keep)), np.ones(len(keep))
     for i, update in enumerate(record.updates):
         bound = bounds[i]
         first, last = bound
@@ -205,31 +207,44 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
             first, last = max(0, first - 1), max(1, last - 1)
         elif data == "stale_rewards":
             first = 0
-        index = np.arange(first, last)
+        index = all_rows[first:last]
         if data == "memory_rows" and update.rows is not None:
             index = np.unique(update.rows)
-        index = index[keep[index]]
-        times, scored = np.ones(len(index)), index
+        if reset is not None:
+            index = index[keep[index]]
+        times, scored = ones[: len(index)], index
         if data in ("stale_rewards", "stale_actions"):
             own = np.arange(*bound)[keep[slice(*bound)]]
             all_ = np.arange(bound[1])[keep[: bound[1]]]
             rows = own if data == "stale_rewards" else all_
             n_pairs = min(len(own), len(rows))
-            times[n_pairs:] = 0.0
+            times = (np.arange(len(index)) < n_pairs).astype(np.float64)
             scored = index.copy()
             scored[:n_pairs] = rows[:n_pairs]
         elif data == "chunks":
             j, total = seen.get(bound, 0), bounds.count(bound)
             seen[bound] = j + 1
             edges = np.linspace(0, len(index), total + 1).astype(int)
-            times[:] = 0.0
+            times = np.zeros(len(index))
             times[edges[j] : edges[j + 1]] = 1.0
         elif update.rows is not None:
-            counts = np.bincount(update.rows, minlength=len(record.transitions))
-            times = counts[index].astype(np.float64)
+            times = _counts(update.rows, index)
+        if data == "through_resets" and reset is not None:
+            times = np.where(reset[index], 0.0, times)
         moved = data == "next_states"
         result.append(Window(number, i, index, times, scored, moved))
     return result
+
+
+def _counts(rows: IntArray, index: IntArray) -> Array:
+    """Returns how often rows have each element of a sorted index."""
+    if not len(index):
+        return np.zeros(0)
+    low, high = index[0], index[-1]
+    inside = rows[(rows >= low) & (rows <= high)] - low
+    counts = np.bincount(inside, minlength=high - low + 1)
+    times: Array = counts[index - low].astype(np.float64)
+    return times
 
 
 class Frame:
@@ -256,31 +271,27 @@ class Frame:
         self.picks = picks
         self.accumulated = accumulated
         self.entropy_terms: dict[str, Array] = {}
-        parts = [_sorted_rows(records[w.record].transitions, w) for w in picks]
-        sizes = [len(p) for p, _ in parts]
-        self.update = np.repeat(np.arange(len(picks)), sizes)
-        self.position = np.concatenate([order for _, order in parts])
+        sizes = [len(w.index) for w in picks]
+        update = np.repeat(np.arange(len(picks)), sizes)
         record = np.repeat([w.record for w in picks], sizes)
+        index = _joined([w.index for w in picks])
+        scored = _joined([w.scored for w in picks])
         n_states = [len(r.policy) for r in records]
         self.offset = np.concatenate([[0], np.cumsum(n_states)])
         self.n_states = int(self.offset[-1])
 
-        scored = [w.scored[order] for w, (_, order) in zip(picks, parts, strict=True)]
-
         def column(name: str, score: bool = False) -> NDArray[Any]:
             """Returns a column of the rows, or of the rows whose scores they weight."""
-            chosen = scored if score else [rows for rows, _ in parts]
-            return np.concatenate(
-                [
-                    getattr(records[w.record].transitions, name)[rows]
-                    for w, rows in zip(picks, chosen, strict=True)
-                ]
-            )
+            columns = [getattr(r.transitions, name) for r in records]
+            return _gathered(columns, record, scored if score else index)
 
+        order = np.lexsort((column("env"), update))
+        starts = np.cumsum([0, *sizes])[:-1]
+        self.update = update
+        self.position = (np.arange(len(update)) - starts[update])[order]
+        index, scored = index[order], scored[order]
         self.record = record
-        self.times = np.concatenate(
-            [w.times[order] for w, (_, order) in zip(picks, parts, strict=True)]
-        )
+        self.times = _joined([w.times for w in picks])[order].astype(np.float64)
         shift = self.offset[record]
         own = "next_state" if any(w.moved for w in picks) else "state"
         self.scored_state = column(own, score=True).astype(np.int64)
@@ -318,16 +329,12 @@ class Frame:
         self.finished = ended[self.episode]
         near = [_neighbours(r.transitions) for r in records]
 
-        def neighbour(i: int) -> NDArray[Any]:
-            return np.concatenate(
-                [near[w.record][i][k] for w, (k, _) in zip(picks, parts, strict=True)]
-            )
-
         # State that the environment was in at the next step (after a reset), and
         # whether an episode ended with the step before.
-        after = neighbour(0)
-        self.done_before = neighbour(1).astype(np.float64)
+        after = _gathered([states for states, _ in near], record, index)
+        before = _gathered([ended for _, ended in near], record, index)
         self.local_after = after.astype(np.int64)
+        self.done_before = before.astype(np.float64)
         self.use_values([r.values for r in records])
         self.width = max(records[w.record].policy.size for w in picks)
         self.target, self.scale = self._target(accumulated)
@@ -503,10 +510,18 @@ class Sequences:
         return wide[:, self.next]
 
 
-def _sorted_rows(transitions: Transitions, window: Window) -> tuple[IntArray, IntArray]:
-    """Returns rows ordered by environment, and their positions in the window."""
-    order = np.argsort(transitions.env[window.index], kind="stable")
-    return window.index[order], order
+def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
+
+
+def _gathered(
+    columns: Sequence[NDArray[Any]], record: IntArray, index: IntArray
+) -> NDArray[Any]:
+    """Returns elements of columns, one column for each record."""
+    if len(columns) == 1:
+        return columns[0][index]
+    offsets = np.cumsum([0, *(len(c) for c in columns)])
+    return np.concatenate(columns)[offsets[record] + index]
 
 
 def _changes(x: NDArray[np.generic]) -> BoolArray:

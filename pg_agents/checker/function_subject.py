@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,8 +27,9 @@ from pg_agents.checker.geometry import (
     normalized_policy,
 )
 from pg_agents.checker.perturbation import PolicyPerturbation, is_stateful
-from pg_agents.checker.record import Record, Transitions, Update
+from pg_agents.checker.record import Record, Update
 from pg_agents.checker.report import Progress
+from pg_agents.checker.simulation import transitions_of
 from pg_agents.checker.statistics import GradientSeries
 from pg_agents.checker.task import Array, Task
 from pg_agents.checker.verdict import Measurement
@@ -311,18 +312,10 @@ class FunctionSubject:
             first = last
             progress.advance(len(batch))
         per_env = plan.batch_size // plan.n_envs
-        transitions = Transitions(
-            steps.state,
-            steps.action,
-            # As the function sees them.
-            steps.reward.astype(np.float32).astype(np.float64),
-            steps.next_state,
-            steps.terminated,
-            steps.truncated,
-            steps.episode % plan.batch_size // per_env,
-            steps.episode,
-            steps.time,
-        )
+        env = steps.episode % plan.batch_size // per_env
+        # Rewards as the function sees them.
+        reward = steps.reward.astype(np.float32).astype(np.float64)
+        transitions = replace(transitions_of(steps, env), reward=reward)
         basis = self._decoder.basis
         n_states, n_actions = self.logits.shape
         full = basis.shape[1] >= n_states * (n_actions - 1)

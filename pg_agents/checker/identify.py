@@ -37,6 +37,7 @@ from pg_agents.checker.record import IntArray, Record
 from pg_agents.checker.task import Array
 from pg_agents.checker.unknowns import (
     UnknownFit,
+    dimensions,
     fit_constants,
     fit_factors,
     fit_probabilities,
@@ -58,9 +59,17 @@ _SCREEN_ROWS = 120
 _VERIFY_ROWS = 4_000
 _UNKNOWNS_ROWS = 600
 _MIN_NUMBERS = 20
+# Residual that rounding leaves, and expected number of formulas that fit by chance
+# above which none is named.
+_ROUNDING = 1e-6
+_CHANCE = 1e-3
 # Updates at the start of later records that are left out.
 _N_SKIPPED = 2
 _MAX_PROJECTIONS = 48
+# Projections by which most formulas are ruled out, and how much smaller than the
+# residual on all projections that on these may be.
+_FEW_PROJECTIONS = 14
+_MARGIN = 3.0
 _GAMMAS = (1.0, 0.99, 0.95, 0.9, 0.98, 0.999, 0.97, 0.995, 0.8, 0.5)
 _LAMBDAS = (0.95, 0.9, 0.98, 0.8, 0.5)
 # Numbers (advantages of formulas on rows) that are screened at once.
@@ -340,10 +349,10 @@ def _with_critic(
         same = end == base.bootstrap
         if not same and end != "both" and base.bootstrap not in ("both", "terminated"):
             continue
-        formula = replace(base, ends=end)
+        formula = replace(base, ends=end, credit="bootstrapped")
         if level(formula) > budget:
             continue
-        yield replace(formula, credit="bootstrapped")
+        yield formula
         for lam in _LAMBDAS[: 3 if level(formula) else None]:
             yield replace(formula, credit="lambda", lam=lam)
         if not level(formula):
@@ -417,6 +426,8 @@ def _usual_centrings(traits: Traits) -> Iterator[tuple[str, str, int, str]]:
     for baseline in own:
         yield baseline, "window", 1, "none"
         yield baseline, "window", 0, "none"
+        if traits.rows or traits.shared_windows:
+            yield baseline, "mini_batch", 1, "none"
     if traits.several_episodes:
         yield "none", "episode", 1, "none"
         yield "time_mean", "none", 1, "none"
@@ -491,6 +502,8 @@ def multiplier_options(traits: Traits, mistakes: int) -> tuple[Formula, ...]:
 def data_options(traits: Traits) -> list[str]:
     """Returns which transitions may form the windows."""
     options = ["window"]
+    if traits.resets:
+        options.append("through_resets")
     if traits.shared_windows and not traits.rows:
         options.append("chunks")
     if traits.old_rows:
@@ -545,11 +558,15 @@ class Screen:
     Args:
         frame: the updates.
         wide: whether to allow for log-probabilities as "entropy", too.
+
+    Attributes:
+        used: `[R]`, the rows that the updates use, in whose weights the residuals are.
     """
 
     def __init__(self, frame: Frame, wide: bool = False) -> None:
         self.frame = frame
         self.wide = wide
+        self.used = np.flatnonzero(frame.times > 0)
         n_updates, width = frame.target.shape
         size = n_updates * width
         rng = np.random.default_rng(0)
@@ -561,7 +578,8 @@ class Screen:
         y = np.einsum("um,ump->p", frame.target, self._projection)
         self._basis = self._nuisances()
         self._y = self._without(y)
-        self._norm = float(self._y @ self._y)
+        n = len(self._y)
+        self._few = rng.normal(size=(n, min(n, _FEW_PROJECTIONS))) / np.sqrt(n)
 
     def _nuisances(self) -> Array:
         """Returns an orthonormal basis of the entropy terms, `[p, q]`."""
@@ -580,24 +598,55 @@ class Screen:
         return rest
 
     def folded(self, formula: Formula, gamma: float, vectors: Array) -> Array:
-        """Returns what a weight of 1 on each row predicts, `[K, p]`."""
-        factors = multiplier(self.frame, formula, gamma)
-        rows = self.frame.update
-        x = np.empty((len(self.frame), self._projection.shape[-1]))
+        """Returns what a weight of 1 on each used row predicts, `[R, p]`."""
+        factors = multiplier(self.frame, formula, gamma)[self.used]
+        rows, vectors = self.frame.update[self.used], vectors[self.used]
+        x = np.empty((len(rows), self._projection.shape[-1]))
         for u in range(len(self.frame.picks)):
             mine = rows == u
             x[mine] = vectors[mine] @ self._projection[u]
         return self._without(x * factors[:, None])
 
-    def residuals(self, weights: NDArray[np.floating], folded: Array) -> Array:
-        """Returns the residual of each row of weights `[N, K]`."""
-        x = (weights @ folded.astype(weights.dtype)).astype(np.float64)
-        along = x @ self._y
-        norms = np.einsum("np,np->n", x, x)
-        explained = along**2 / np.maximum(norms, 1e-300)
-        left = np.maximum(1.0 - explained / max(self._norm, 1e-300), 0.0)
-        residual: Array = np.sqrt(left)
+    def residuals(
+        self, weights: NDArray[np.floating], folded: Array, limit: float = 1.0
+    ) -> Array:
+        """Returns the residual of each row of weights `[N, R]`.
+
+        Residuals above the limit may be those on a few projections alone.
+        """
+        if limit >= 1.0 / _MARGIN:
+            return _residuals(weights, folded, self._y)
+        residual = _residuals(weights, folded @ self._few, self._y @ self._few)
+        near = np.flatnonzero(residual < _MARGIN * limit)
+        residual[near] = _residuals(weights[near], folded, self._y)
         return residual
+
+
+def _residuals(weights: NDArray[np.floating], folded: Array, y: Array) -> Array:
+    x = (weights @ folded.astype(weights.dtype)).astype(np.float64)
+    along = x @ y
+    norms = np.einsum("np,np->n", x, x)
+    explained = along**2 / np.maximum(norms, 1e-300)
+    left = np.maximum(1.0 - explained / max(float(y @ y), 1e-300), 0.0)
+    residual: Array = np.sqrt(left)
+    return residual
+
+
+def _distinct(rows: NDArray[np.float32]) -> tuple[IntArray, IntArray]:
+    """Returns indices of rows `[N, R]` that differ in more than a factor.
+
+    Returns:
+        Indices of distinct rows, and for each row its index in them, `[N]`.
+    """
+    rng = np.random.default_rng(0)
+    keys = rows @ rng.normal(size=(rows.shape[1], 4)).astype(np.float32)
+    norms = np.sqrt(np.einsum("nk,nk->n", rows, rows))
+    keys /= np.maximum(norms, 1e-30)[:, None]
+    keys *= np.where(keys[:, :1] < 0, -1.0, 1.0)
+    rounded = np.rint(1e4 * keys).astype(np.int64)
+    mixed = rounded @ np.array([1, 1_000_003, 998_244_353, 2_147_483_647])
+    _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+    return first, inverse
 
 
 def _orthonormal(matrix: Array) -> Array:
@@ -696,13 +745,14 @@ class _Search:
 
     def _search(self, kinds: Sequence[str], mistakes: int, refine: bool) -> None:
         """Screens all formulas with a number of mistakes."""
-        for data in kinds:
-            left = mistakes - cost("data", data)
-            if left < 0 or (self.fits and self._fewest() <= 0):
-                continue
-            for a in range(left + 1):
+        # There are more factors than advantages, and they are less likely wrong.
+        for a in range(mistakes, -1, -1):
+            for data in kinds:
+                left = mistakes - cost("data", data) - a
+                if left < 0 or (self.fits and self._fewest() <= 0):
+                    continue
                 shapes = list(advantage_options(self.traits, a))
-                factors = multiplier_options(self.traits, left - a)
+                factors = multiplier_options(self.traits, left)
                 if data.startswith(("memory", "stale")):
                     # What is not cleared is often summed as one episode.
                     shapes += _leaking(shapes)
@@ -825,25 +875,31 @@ class _Search:
         screen = Screen(frame, wide=refine)
         found: list[tuple[float, Formula]] = []
         vectors = {f.score: directions(frame, f.score) for f in factors}
-        size = max(1, _CHUNK // (len(frame) * len(self.gammas)))
+        groups = _proportional(screen, factors)
+        size = max(1, _CHUNK // (len(screen.used) * len(self.gammas)))
         limit = _NEAR if refine else _SCREEN_RESIDUAL
         for start in range(0, len(shapes), size):
             chunk = shapes[start : start + size]
-            stack = self._stack(frame, chunk)
-            for factor in factors:
-                self.budget.spend(len(chunk) * len(self.gammas))
-                residual = self._residuals(screen, stack, factor, vectors)
+            stack = self._stack(screen, chunk)
+            distinct = _distinct(stack.reshape(-1, stack.shape[-1]))
+            for group in groups:
+                n_formulas = len(group) * len(chunk) * len(self.gammas)
+                self.budget.spend(n_formulas)
+                residual = self._residuals(
+                    screen, stack, distinct, group[0], vectors, limit
+                )
                 for i, g in np.argwhere(residual < limit):
-                    formula = replace(
-                        chunk[i],
-                        discount=factor.discount,
-                        reduction=factor.reduction,
-                        steps=factor.steps,
-                        score=factor.score,
-                        data=data,
-                        gamma=float(self.gammas[g]),
-                    )
-                    found.append((float(residual[i, g]), formula))
+                    for factor in group:
+                        formula = replace(
+                            chunk[i],
+                            discount=factor.discount,
+                            reduction=factor.reduction,
+                            steps=factor.steps,
+                            score=factor.score,
+                            data=data,
+                            gamma=float(self.gammas[g]),
+                        )
+                        found.append((float(residual[i, g]), formula))
         found.sort(key=lambda pair: pair[0])
         hits = [f for r, f in found if r < _SCREEN_RESIDUAL]
         # Many formulas agree on one update: the simplest first.
@@ -868,10 +924,10 @@ class _Search:
         for formula in hits[:_MAX_VERIFIED]:
             self._verify(formula)
 
-    def _stack(self, frame: Frame, shapes: Sequence[Formula]) -> NDArray[np.float32]:
-        """Returns the advantages of each shape and gamma, `[N, G, K]`."""
-        gammas = self.gammas
-        stack = np.empty((len(shapes), len(gammas), len(frame)), dtype=np.float32)
+    def _stack(self, screen: Screen, shapes: Sequence[Formula]) -> NDArray[np.float32]:
+        """Returns the advantages of each shape and gamma, `[N, G, R]`."""
+        frame, gammas, used = screen.frame, self.gammas, screen.used
+        stack = np.empty((len(shapes), len(gammas), len(used)), dtype=np.float32)
         last, credit = None, np.zeros(0)
         for row, formula in zip(stack, shapes, strict=True):
             own = replace(formula, **_NO_CENTRING)
@@ -879,22 +935,35 @@ class _Search:
                 self.budget.spend(0)
                 lams = np.full(len(gammas), formula.lam)
                 last, credit = own, credits(frame, formula, gammas, lams)
-            row[:] = centred(frame, credit, formula, gammas)
+            row[:] = centred(frame, credit, formula, gammas)[:, used]
         return stack
 
     def _residuals(
         self,
         screen: Screen,
         stack: NDArray[np.float32],
+        distinct: tuple[IntArray, IntArray],
         factor: Formula,
         vectors: dict[str, Array],
+        limit: float,
     ) -> Array:
-        """Returns the residuals of all rows with a multiplier, `[N, G]`."""
+        """Returns the residuals of all rows with a multiplier, `[N, G]`.
+
+        Args:
+            screen: the updates.
+            stack: advantages, `[N, G, R]`.
+            distinct: see `_distinct`, of the advantages as rows.
+            factor: the multiplier.
+            vectors: scores `[K, M]` by their names.
+            limit: see `Screen.residuals`.
+        """
         n, n_gammas, k = stack.shape
+        score = vectors[factor.score]
         if factor.discount in ("none", "task_gamma_t"):
-            folded = screen.folded(factor, 1.0, vectors[factor.score])
-            residual = screen.residuals(stack.reshape(-1, k), folded)
-            residual = residual.reshape(n, n_gammas)
+            folded = screen.folded(factor, 1.0, score)
+            first, inverse = distinct
+            residual = screen.residuals(stack.reshape(-1, k)[first], folded, limit)
+            residual = residual[inverse].reshape(n, n_gammas)
             if factor.discount == "task_gamma_t":
                 # The same as gamma^t.
                 residual[:, 0] = 1.0
@@ -902,8 +971,8 @@ class _Search:
         residual = np.ones((n, n_gammas))
         for g, gamma in enumerate(self.gammas):
             if gamma < 1.0:
-                folded = screen.folded(factor, float(gamma), vectors[factor.score])
-                residual[:, g] = screen.residuals(stack[:, g], folded)
+                folded = screen.folded(factor, float(gamma), score)
+                residual[:, g] = screen.residuals(stack[:, g], folded, limit)
         return residual
 
     def _refined(
@@ -948,6 +1017,9 @@ class _Search:
                 closest=best.formula if best else None,
                 context=context,
             )
+        self.fits = [fit for fit in self.fits if not self._may_be_chance(fit)]
+        if not self.fits:
+            return self._result()
         smallest = min(fit.residual for fit in self.fits)
         good = [f for f in self.fits if f.residual <= max(_TIE * smallest, 1e-6)]
 
@@ -994,6 +1066,18 @@ class _Search:
             values=first.values,
         )
 
+    def _may_be_chance(self, fit: Fit) -> bool:
+        """Whether one of as many wrong formulas could fit as well, to few numbers."""
+        if fit.values is not None:
+            return False
+        formula = fit.formula
+        n_fitted = 1 + (formula.entropy != "none")
+        n_fitted += formula.gamma not in self.all_gammas
+        n_fitted += formula.credit == "lambda" and formula.lam not in _LAMBDAS
+        n_numbers = int(dimensions(self.frame(formula.data, _VERIFY_ROWS)).sum())
+        by_chance = max(fit.residual, _ROUNDING) ** max(n_numbers - n_fitted, 0)
+        return self.budget.n_candidates * by_chance > _CHANCE
+
     def _value_parts(self, fit: Fit) -> tuple[Part, ...]:
         """Returns the mistakes in the gradient of the value output."""
         frame = self.frame(fit.formula.data, _UNKNOWNS_ROWS)
@@ -1019,7 +1103,14 @@ class _Search:
 
 
 # Data of which no state lies outside the window.
-_WITHIN_WINDOW = ("window", "chunks", "resets", "stale_rewards", "next_states")
+_WITHIN_WINDOW = (
+    "window",
+    "through_resets",
+    "chunks",
+    "resets",
+    "stale_rewards",
+    "next_states",
+)
 _NEAR = 0.1
 _OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
 _NO_CENTRING: dict[str, Any] = {
@@ -1046,6 +1137,18 @@ def not_finite(record: Record, number: int) -> list[Window]:
         for w in windows(record, number)
         if not np.isfinite(record.updates[w.update].outputs).all()
     ]
+
+
+def _proportional(screen: Screen, factors: Sequence[Formula]) -> list[list[Formula]]:
+    """Returns multipliers in groups of those that differ in a constant factor."""
+    groups: dict[tuple[str, str, bytes], list[Formula]] = {}
+    for factor in factors:
+        weights = multiplier(screen.frame, factor, 0.5)[screen.used]
+        largest = np.abs(weights).max(initial=0.0)
+        if largest > 0.0:
+            key = np.round(weights / largest, 9).tobytes()
+            groups.setdefault((factor.discount, factor.score, key), []).append(factor)
+    return list(groups.values())
 
 
 def divides_by_single(frame: Frame, formula: Formula) -> bool:
@@ -1150,7 +1253,7 @@ def _refine(screen: Screen, formula: Formula) -> Formula | None:
         gammas = np.unique(np.clip(gamma + width * shifts, 0.0, 1.0))
         lams = np.unique(np.clip(lam + lam_width * shifts, 0.0, 1.0))
         grid = np.array([(g, x) for g in gammas for x in lams])
-        stack = advantages(frame, formula, grid[:, 0], grid[:, 1])
+        stack = advantages(frame, formula, grid[:, 0], grid[:, 1])[:, screen.used]
         if formula.discount == "none":
             folded = screen.folded(formula, 1.0, vectors)
             residual = screen.residuals(stack, folded)

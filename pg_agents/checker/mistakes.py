@@ -367,10 +367,10 @@ CATALOGUE = (
     Mistake(
         "return_across_episodes",
         "returns not reset between episodes",
-        "When episodes, or the rows of several workers, lie behind one another in one "
-        "list, the running sum must start at 0 at the end of each. Otherwise the last "
-        "steps of an episode are credited with the rewards of the next one: an episode "
-        "that ends early gets more of them.",
+        "The running sum must start at 0 for each episode. In a list of several "
+        "episodes or workers, or if the variable keeps its value from the update "
+        "before, the last steps of an episode are credited with the rewards of "
+        "another one.",
         "for r in reversed(rewards): G = r + gamma * G",
         "for r, done in reversed(steps): G = r + gamma * G * (not done)",
     ),
@@ -386,9 +386,12 @@ CATALOGUE = (
         "reset_steps",
         "resets learnt from as steps",
         "Under next-step autoreset the step after an end resets the environment and "
-        "ignores the action. Its row is not a step and must not reach the loss.",
+        "ignores the action. Its row has no effect on what follows, and the loss "
+        "reinforces an action that was never executed. Vector loops of well-known "
+        "implementations do so.",
         "loss = -(advantage * log_prob).mean()",
         "loss = -(advantage * log_prob)[~after_end].mean()",
+        kind="departure",
     ),
     Mistake(
         "first_step_lost",
@@ -444,9 +447,9 @@ CATALOGUE = (
     Mistake(
         "last_step_lost",
         "last step lost",
-        "A loop that stops one step early, or a transition that is stored only if the "
-        "episode goes on, loses the last action and its reward: often the only reward "
-        "of the episode.",
+        "A loop that stops one step early, a transition that is stored only if the "
+        "episode goes on, or a last reward that is dropped or set to 0 loses what the "
+        "last action earned: often the only reward of the episode.",
         "if not done: memory.append((obs, action, reward))",
         "memory.append((obs, action, reward))",
     ),

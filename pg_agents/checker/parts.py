@@ -203,104 +203,6 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-# Parts that the catalogue of mistakes does not have: kind, title, explanation.
-_OWN: Mapping[str, tuple[Kind, str, str]] = {
-    "rewards_clipped": (
-        "departure",
-        "rewards clipped",
-        "Rewards outside [-1, 1] are clipped: the gradient is that of another reward.",
-    ),
-    "no_return": (
-        "no gradient",
-        "no return in the loss",
-        "The log-probabilities are not multiplied by a return, and the mean of their "
-        "gradient is 0.",
-    ),
-    "return_across_workers": (
-        "mistake",
-        "returns summed across environments",
-        "Steps of parallel environments alternate in the flattened rollout; a sum over "
-        "consecutive rows mixes their rewards.",
-    ),
-    "next_value_baseline": (
-        "mistake",
-        "next state's value as baseline",
-        "A baseline must not depend on the action, and the next state does: its value "
-        "is credit that the action deserves.",
-    ),
-    "advantage_sign_lost": (
-        "mistake",
-        "sign of the advantage lost",
-        "A square or an absolute value of the advantage reinforces bad actions like "
-        "good ones.",
-    ),
-    "first_step_lost": (
-        "mistake",
-        "first step lost",
-        "The first step of each episode does not reach the loss.",
-    ),
-    "one_step_only": (
-        "mistake",
-        "one step of each episode only",
-        "The loss is overwritten in the loop instead of summed, so that the policy "
-        "learns from a single step of each episode.",
-    ),
-    "one_episode_only": (
-        "mistake",
-        "one episode of the update only",
-        "The loss is overwritten in the loop over episodes instead of summed.",
-    ),
-    "one_environment_only": (
-        "departure",
-        "one environment only",
-        "Of the parallel environments only the first is learnt from.",
-    ),
-    "unfinished_dropped": (
-        "departure",
-        "unfinished episodes dropped",
-        "Steps of episodes that the window cuts off are not learnt from, so that short "
-        "episodes are over-represented.",
-    ),
-    "p_log_p": (
-        "mistake",
-        "p log p instead of log p",
-        "The logarithm is multiplied by the probability: an entropy, not a "
-        "log-likelihood.",
-    ),
-    "inverse_probability": (
-        "mistake",
-        "score divided by the probability",
-        "An importance weight 1/pi is applied although the actions were drawn from pi.",
-    ),
-    "late_window": (
-        "departure",
-        "updates one step late",
-        "Each update uses transitions up to the one before the last.",
-    ),
-    "reset_steps": (
-        "mistake",
-        "resets learnt from as steps",
-        "Under next-step autoreset the step after an end only resets the environment; "
-        "its action has no effect and must not reach the loss.",
-    ),
-    "gradient_clipped": (
-        "departure",
-        "gradient scaled in each update",
-        "Each update has the direction of the formula but a length of its own, as "
-        "clipping by norm gives.",
-    ),
-    "critic_sign_flipped": (
-        "mistake",
-        "critic's loss with the wrong sign",
-        "The gradient of the value output moves the critic away from its targets.",
-    ),
-    "limit_bootstrapped": (
-        "departure",
-        "bootstrap at the time limit",
-        "The critic's value follows the time limit, which belongs to the task here.",
-    ),
-}
-
 
 def key_of(field: str, option: str) -> str | None:
     """Returns the key of an option, None if it is right whatever the task."""
@@ -315,16 +217,8 @@ def key_of(field: str, option: str) -> str | None:
 
 def part_of(key: str) -> Part:
     """Returns the part with a key."""
-    if key not in MISTAKES:
-        kind, title, text = _OWN[key]
-        return Part(key, kind, title, text)
     mistake = MISTAKES[key]
-    kind = (
-        "mistake"
-        if mistake.kind not in ("departure", "no gradient")
-        else (mistake.kind)
-    )
-    return Part(key, kind, mistake.title, mistake.explanation)
+    return Part(key, mistake.kind, mistake.title, mistake.explanation)
 
 
 @cache

@@ -30,8 +30,8 @@ EXIT_STATUS: dict[Verdict, int] = {
     "undecided": 3,
 }
 _TARGETS = {
-    "exact": "exact: the gradient of E[sum_t gamma^t r_t], up to a positive factor",
-    "algorithm": "algorithm: the gradient that a documented algorithm has",
+    "exact": "exact: the gradient of the return; --target algorithm allows more",
+    "algorithm": "algorithm: what documented algorithms do; --target exact is stricter",
 }
 _MEANING = {
     ("right", "exact"): "the expected gradient has the direction of the exact one",
@@ -51,9 +51,28 @@ _DIRECTION: dict[Verdict, str] = {
     "no gradient": "none",
     "undecided": "undecided",
 }
+# Mistakes that are not part of the formula of the policy's gradient.
+_NOT_IN_FORMULA = frozenset(
+    {
+        "actions_not_sampled",
+        "truncation_ignored",
+        "end_ignored",
+        "gradients_not_zeroed",
+        "zeroed_before_step",
+        "nan_deviation",
+        "not_finite",
+        "value_not_detached",
+        "next_value_not_detached",
+        "critic_sign_flipped",
+    }
+)
+# Cosine below which a right report says that the departures matter.
+_FAR = 0.7
 _WIDTH = 78
-# Rows of the table of states, and of the findings that are explained at length.
-_MAX_ROWS, _MAX_EXPLAINED = 10, 2
+# Rows of the table of states, findings that are explained, and ties that are listed.
+_MAX_ROWS, _MAX_EXPLAINED, _MAX_TIES = 10, 2, 3
+# Findings in this order.
+_ORDER: tuple[Kind, ...] = ("mistake", "no gradient", "warning", "departure", "factor")
 _MAX_BARS = 24
 
 
@@ -95,7 +114,7 @@ class GradientReport:
             between them and the closest formula; None if formulas were not fitted.
         findings: what was identified; a mistake is named only if it holds on all tasks.
         ties: titles of other explanations with the same gradients on all tasks.
-        tasks: the result on each task.
+        tasks: the result on each task; none if all gradients are NaN.
         notes: remarks, such as limits of the check.
         seed: seed of the sampling.
         seconds: wall-clock time of the check.
@@ -126,13 +145,28 @@ class GradientReport:
     @property
     def name(self) -> str:
         """What the gradient is, in words; empty if it is the exact one or unknown."""
-        named = [f for f in self.findings if f.kind != "factor"]
+        named = [f for f in self._sorted if f.kind != "factor"]
         return " + ".join(finding.title for finding in named)
 
     @property
     def worst(self) -> TaskResult:
-        """The task on which the gradient is farthest from the exact one."""
+        """The task on which the gradient is farthest from the exact one.
+
+        Raises:
+            ValueError: if there is no task.
+        """
         return max(self.tasks, key=_distance)
+
+    @property
+    def _sorted(self) -> list[Finding]:
+        """The findings, mistakes first."""
+        return sorted(self.findings, key=lambda f: _ORDER.index(f.kind))
+
+    @property
+    def _is_explained(self) -> bool:
+        """Whether the findings say why the verdict is what it is."""
+        kinds = {finding.kind for finding in self.findings}
+        return self.formula is not None or bool(kinds & {"mistake", "no gradient"})
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as JSON-compatible types; infinity is None."""
@@ -160,26 +194,32 @@ class GradientReport:
         blocks = [
             self._head(),
             self._verdict_lines(),
-            _results_lines(self.tasks),
+            self._results_lines(),
             *self._finding_blocks(),
-            *(_paragraph(f"Note: {note}") for note in self.notes),
+            *(_paragraph(f"Note: {note.rstrip('.')}.") for note in self.notes),
         ]
         return "\n\n".join("\n".join(block) for block in blocks if block)
 
     def _head(self) -> list[str]:
         episodes = sum(task.n_episodes for task in self.tasks)
+        rows = [("subject", self.subject), ("target", _TARGETS[self.target])]
+        if self.tasks:
+            task = self.tasks[0]
+            limit = ", no part of the task" if task.bootstrap else ""
+            rows.append(
+                ("tasks", f"gamma {task.gamma:g}, time limit {task.horizon}{limit}")
+            )
         if self.formula is not None:
-            way = f"formula: reproduces every gradient (residual {self.residual:.0e})"
-        else:
+            way = (
+                f"a formula that gives every gradient, up to {self.residual:.0e} of it"
+            )
+        elif self.tasks:
             gradients = sum(task.n_gradients for task in self.tasks)
-            way = f"mean of {gradients:,} gradients; no known formula reproduces them"
-        limit = ", no part of the task" if self.tasks[0].bootstrap else ""
-        task = self.tasks[0]
-        rows = [
-            ("subject", self.subject),
-            ("target", _TARGETS[self.target]),
-            ("tasks", f"gamma {task.gamma:g}, time limit {task.horizon}{limit}"),
-            ("way", way),
+            way = f"mean of {gradients:,} gradients; no known formula gives them"
+        else:
+            way = "none: there is no gradient of the policy that could be compared"
+        rows += [
+            ("method", way),
             (
                 "sample",
                 f"{episodes:,} episodes, seed {self.seed}, {self.seconds:.1f} s",
@@ -192,36 +232,91 @@ class GradientReport:
         meaning = meaning or _MEANING[(self.verdict, "")]
         lines = _paragraph(f"{self.verdict.upper()}: {meaning}.")
         if self.ties:
+            ties = [*self.ties[:_MAX_TIES]]
+            if len(self.ties) > _MAX_TIES:
+                ties.append(f"and {len(self.ties) - _MAX_TIES} more")
             lines += _paragraph(
                 f"It is one of these, which give the same gradients here: {self.name}; "
-                f"{'; '.join(self.ties)}."
+                f"{'; '.join(ties)}."
             )
-        elif self.name:
+        elif self.name and self.right:
+            intro = (
+                "The direction is exact in spite of"
+                if self.target == "exact"
+                else "Departures from the exact gradient"
+            )
+            lines += _paragraph(f"{intro}: {self.name}.")
+        elif self.name and self._is_explained:
             lines += _paragraph(f"It is: {self.name}.")
         elif not self.right and self.verdict != "undecided":
-            lines += _paragraph("It is none of the mistakes that are known here.")
+            besides = f" Apart from that: {self.name}." if self.name else ""
+            lines += _paragraph(
+                f"It is none of the mistakes that are known here.{besides}"
+            )
         if self.formula is not None:
-            lines += _paragraph(f"Its gradient: {self.formula}")
+            lines += _paragraph(f"Gradient: {self.formula}")
+        return lines
+
+    def _results_lines(self) -> list[str]:
+        """Returns the table of tasks, and what it compares."""
+        if not self.tasks:
+            return []
+        unseen = {f.key for f in self.findings} & _NOT_IN_FORMULA
+        compared, alone = "The expected gradient", ""
+        if self.formula is not None and unseen:
+            compared = "The formula"
+            alone = " What is wrong is not part of the formula."
+        lines = _paragraph(
+            f"{compared} against the exact gradient, on small tasks (error: relative "
+            f"to the part along the exact one; length: of that part).{alone}"
+        )
+        # Against documented algorithms it is no verdict.
+        judged = self.target == "exact" or self.verdict == "no gradient"
+        heading = f"{'direction':11} " if judged else ""
+        lines.append(
+            f"  {'task':17} {heading}{'cosine':>7} {'error':>8} "
+            f"{'95 % interval':>19} {'length':>8}"
+        )
+        for task in self.tasks:
+            cosine = error = interval = "-"
+            if task.cosine is not None:
+                assert task.error is not None and task.error_interval is not None
+                cosine, error = f"{task.cosine:.4f}", _percent(task.error)
+                interval = " to ".join(map(_percent, task.error_interval))
+                if not math.isfinite(task.error):
+                    # 90 degrees or more from the exact gradient.
+                    error = interval = "-"
+            direction = f"{_DIRECTION[task.verdict]:11} " if judged else ""
+            length = f"{task.length:.3g}" if abs(task.length) >= 1e-3 else "0.000"
+            lines.append(
+                f"  {task.task[:17]:17} {direction}{cosine:>7} "
+                f"{error:>8} {interval:>19} {length:>8}"
+            )
+        far = [t for t in self.tasks if t.cosine is not None and t.cosine < _FAR]
+        if self.right and far:
+            task = min(far, key=lambda t: t.cosine or 0.0)
+            lines += _paragraph(
+                f"The departures turn the gradient far away from the exact one on "
+                f"{task.task}: they matter in tasks like it."
+            )
         return lines
 
     def _finding_blocks(self) -> list[list[str]]:
         """Returns explanations or, without a name, where the gradient is off."""
-        # Mistakes first; what is only a factor is one sentence.
-        order = ("mistake", "no gradient", "warning", "departure", "factor")
-        findings = sorted(self.findings, key=lambda f: order.index(f.kind))
         blocks = []
-        for i, finding in enumerate(findings):
+        for i, finding in enumerate(self._sorted[:_MAX_EXPLAINED]):
             title = f"{finding.title[0].upper()}{finding.title[1:]}"
             if finding.kind == "departure":
                 title += " (as documented algorithms do)"
-            block = _paragraph(f"{title}: {finding.explanation}")
-            if i >= _MAX_EXPLAINED:
-                block = _paragraph(f"{title}.")
-            elif finding.wrong and i == 0 and not self.right:
-                block += _code("wrong", finding.wrong) + _code("right", finding.right)
+            text = f"{finding.explanation[0].upper()}{finding.explanation[1:]}"
+            block = _paragraph(f"{title}: {text.rstrip('.')}.")
+            if finding.wrong and i == 0 and not self.right and self._is_explained:
+                departs = finding.kind == "departure"
+                block += _code("found" if departs else "wrong", finding.wrong)
+                block += _code("exact" if departs else "right", finding.right)
             blocks.append(block)
-        table = self.worst.table
-        if not self.findings and not self.right and table is not None:
+        table = self.worst.table if self.tasks else None
+        if not self._is_explained and not self.right and table is not None:
             blocks.append(_state_lines(self.worst.task, table))
         more = [t.more_episodes for t in self.tasks if t.more_episodes is not None]
         if self.verdict == "undecided" and more:
@@ -249,27 +344,6 @@ def _rounded(number: int) -> int:
     return -(-number // unit) * unit
 
 
-def _results_lines(tasks: tuple[TaskResult, ...]) -> list[str]:
-    lines = [
-        f"  {'task':17} {'direction':11} {'cosine':>7} {'error':>8} "
-        f"{'95 % interval':>19} {'length':>8}"
-    ]
-    for task in tasks:
-        cosine = error = interval = "-"
-        if task.cosine is not None:
-            assert task.error is not None and task.error_interval is not None
-            cosine, error = f"{task.cosine:.4f}", _percent(task.error)
-            interval = " to ".join(map(_percent, task.error_interval))
-            if not math.isfinite(task.error):
-                # 90 degrees or more from the exact gradient.
-                error = interval = "-"
-        lines.append(
-            f"  {task.task[:17]:17} {_DIRECTION[task.verdict]:11} {cosine:>7} "
-            f"{error:>8} {interval:>19} {task.length:8.3g}"
-        )
-    return lines
-
-
 def _percent(error: float) -> str:
     """Returns the tangent of an angle as a percentage."""
     if error > 10.0:
@@ -291,10 +365,15 @@ def _state_lines(task: str, table: StateTable) -> list[str]:
     return lines
 
 
-def _code(name: str, line: str) -> list[str]:
-    return textwrap.wrap(
-        f"{name}: {line}", _WIDTH, initial_indent="    ", subsequent_indent=" " * 11
-    )
+def _code(name: str, text: str) -> list[str]:
+    """Returns lines of code, each under the one before."""
+    lines = []
+    for i, line in enumerate(text.splitlines()):
+        first = f"    {name}: " if i == 0 else " " * 11
+        lines += textwrap.wrap(
+            line, _WIDTH, initial_indent=first, subsequent_indent=" " * 13
+        )
+    return lines
 
 
 def _paragraph(text: str) -> list[str]:
@@ -305,7 +384,12 @@ def draw_report(report: GradientReport) -> Figure:
     """Draws the exact and the estimated gradient in each state, one panel a task.
 
     `pg_agents.analysis.plots.save_figure` writes the figure.
+
+    Raises:
+        ValueError: if the report has no task.
     """
+    if not report.tasks:
+        raise ValueError("no gradient is finite: there is nothing to draw")
     # matplotlib is slow to import, and checks do not need it.
     from pg_agents.analysis.plots.style import new_figure
 

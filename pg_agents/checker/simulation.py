@@ -210,7 +210,7 @@ def _episode_windows(
     window_of = np.repeat(np.arange(n_windows), chosen.sum(axis=1))
     env_of = np.repeat(np.tile(np.arange(layout.n_envs), n_windows), chosen.ravel())
     window, env = window_of[steps.episode], env_of[steps.episode]
-    transitions = _transitions(steps, env)
+    transitions = transitions_of(steps, env)
     if layout.by_step:
         # Number of the step of its environment within the window.
         chain = window * layout.n_envs + env
@@ -222,7 +222,7 @@ def _episode_windows(
     return transitions, np.column_stack([np.append(0, ends[:-1]), ends])
 
 
-def _transitions(steps: Steps, env: IntArray) -> Transitions:
+def transitions_of(steps: Steps, env: IntArray) -> Transitions:
     """Returns sampled steps as transitions of the environments `[K]`."""
     return Transitions(
         steps.state,
@@ -247,7 +247,7 @@ def _cut_episodes(
     """Returns windows that end after some steps or with the episode."""
     n_episodes = max(2, round(n_steps / _mean_length(task, policy)))
     steps = sample_episodes(task, policy, n_episodes, rng)
-    transitions = _transitions(steps, np.zeros_like(steps.state))
+    transitions = transitions_of(steps, np.zeros_like(steps.state))
     starts = np.flatnonzero(steps.time % layout.n_steps == 0)
     return transitions, np.column_stack(
         [starts, np.append(starts[1:], len(steps.time))]

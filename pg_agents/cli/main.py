@@ -14,8 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pg_agents import __version__
-from pg_agents.cli import run, sweep
-from pg_agents.cli.plot import add_compare_parser, add_plot_parser
+from pg_agents.common.threads import default_to_one_thread
 
 if TYPE_CHECKING:
     from pg_agents.checker.report import GradientReport
@@ -59,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     script_arguments: list[str] = []
-    if arguments[:1] == ["check"] and "--" in arguments:
+    checks = arguments[:1] == ["check"]
+    if checks and "numpy" not in sys.modules:
+        default_to_one_thread(os.environ)
+    if checks and "--" in arguments:
         # argparse would mix them with the command's own.
         end = arguments.index("--")
         arguments, script_arguments = arguments[:end], arguments[end + 1 :]
@@ -85,6 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    # They import NumPy, for which the number of threads is set before.
+    from pg_agents.cli import run, sweep
+    from pg_agents.cli.plot import add_compare_parser, add_plot_parser
+
     parser = argparse.ArgumentParser(
         prog="pgtoy",
         description="Policy gradients to run, watch and check.",
@@ -120,8 +126,8 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
         "--target",
         choices=("exact", "algorithm"),
         help="exact: the gradient of the expected discounted return, up to a positive "
-        "factor; algorithm: also what documented algorithms have (algorithm for "
-        "scripts, otherwise exact)",
+        "factor; algorithm: also what documented algorithms have (exact for functions, "
+        "algorithm for scripts and models)",
     )
     add("--env", help="id of a tabular environment (a battery of three tasks)")
     add("--policy", metavar="module:object", help="for functions: the network")
@@ -150,7 +156,12 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
         action="append",
         help="what a script's input() reads; may be repeated",
     )
-    add("--timeout", type=float, default=25.0, help="of a script, in s (%(default)g)")
+    add(
+        "--timeout",
+        type=float,
+        default=20.0,
+        help="CPU time of a script, in s (%(default)g)",
+    )
     add("--plot", type=Path, metavar="FILE", help="draw the gradient (png, pdf, svg)")
     add("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=_check)
@@ -177,7 +188,9 @@ def _check(options: argparse.Namespace) -> int:
     else:
         report = _check_object(options)
     print(report.to_json() if options.json else report)
-    if options.plot is not None:
+    if options.plot is not None and not report.tasks:
+        print("plot: no gradient is finite, there is nothing to draw", file=sys.stderr)
+    elif options.plot is not None:
         save_figure(draw_report(report), options.plot)
         print(f"plot: {options.plot}", file=sys.stderr)
     return report.exit_status
@@ -211,7 +224,7 @@ def _check_object(options: argparse.Namespace) -> GradientReport:
     return check_policy_gradient(
         _subject(options.subject, options.env, options.seed, modules),
         options.env,
-        target=options.target or "exact",
+        target=options.target,
         gamma=options.gamma,
         horizon=options.horizon,
         bootstrap=options.bootstrap,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -200,32 +201,45 @@ def _recipes(options: argparse.Namespace) -> int:
     from pg_agents.experiments.recipes import has_weights, run_seconds
 
     seconds = run_seconds()
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    width = min(_MAX_WIDTH, Console().width) if sys.stdout.isatty() else _MAX_WIDTH
+    console = Console(width=width, highlight=False, markup=False)
+    name_width = 2 + max(map(len, recipes()))
+
+    def rows() -> Table:
+        """Returns an empty table; all have the same columns."""
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, min_width=name_width)
+        table.add_column(no_wrap=True, min_width=6, justify="right")
+        table.add_column(no_wrap=True, min_width=7)
+        table.add_column(overflow="fold")
+        return table
+
+    table = rows()
     table.add_row("recipe", "time", "weights", "what it is")
     heading = ""
     for recipe in sorted(recipes().values(), key=_group):
         if heading != (heading := _heading(recipe)):
-            table.add_section()
-            table.add_row()
-            table.add_row(heading)
-        others = [name for name in recipe.variants if name != "notebook"]
-        variants = f"; variants {', '.join(others)}" if others else ""
+            console.print(table)
+            # Apart from the table, whose first column it would widen.
+            console.print(f"\n{heading}")
+            table = rows()
         name = recipe.config().name if recipe.variants else recipe.name
         table.add_row(
             f"  {recipe.name}",
             _duration(seconds[name]) if name in seconds else "",
             "yes" if has_weights(recipe.name) else "",
-            recipe.title + variants,
+            recipe.title + _variants(recipe),
         )
-    width = min(_MAX_WIDTH, Console().width) if sys.stdout.isatty() else _MAX_WIDTH
-    console = Console(width=width, highlight=False, markup=False)
     console.print(table)
     console.print(_RECIPES_NOTE)
     return 0
+
+
+def _variants(recipe: Recipe) -> str:
+    others = [name for name in recipe.variants if name != "notebook"]
+    if not others:
+        return ""
+    return f"; variant{'s' if len(others) > 1 else ''} {', '.join(others)}"
 
 
 def _heading(recipe: Recipe) -> str:
@@ -370,7 +384,7 @@ def _watch(options: argparse.Namespace) -> int:
     from pg_agents.experiments.viewer import watch
 
     folder = _find_run(options)
-    print(f"{folder.path}: {folder.result().mean_return:.4g} on average")
+    print(f"{folder.path}: a return of {folder.result().mean_return:.4g} on average")
     try:
         if not watch(folder, options.episodes, _print_return, options.steps):
             print("the window was closed")
@@ -381,7 +395,11 @@ def _watch(options: argparse.Namespace) -> int:
 
 def _record(options: argparse.Namespace) -> int:
     from pg_agents.experiments.viewer import record
+    from pg_agents.live.screen import has_screen
 
+    if not has_screen():
+        # SDL would look for one, and say that there is none.
+        os.environ["SDL_VIDEODRIVER"] = "dummy"
     folder = _find_run(options)
     record(folder, options.to, options.episodes, _print_return, options.steps)
     print(f"film: {options.to}")
@@ -402,9 +420,11 @@ def _find_run(options: argparse.Namespace) -> RunFolder:
         pretrained = find_pretrained(options.recipe, options.variant)
     folder = find_run(config, options.out, options.seed, pretrained)
     if folder is pretrained:
+        variant = folder.config.variant
+        which = "" if variant == "notebook" else f", of the variant {variant}"
         print(
-            f"no finished run of {config.name} in {options.out}: this is the "
-            f"{folder.config.name} that comes with pgtoy"
+            f"no finished run of {config.name} in {options.out}: these are the weights "
+            f"that come with pgtoy{which}"
         )
     return folder
 

@@ -28,7 +28,8 @@ from pg_envs.rendering.transform import placed, recoloured
 from pg_envs.rendering.widgets import BACKGROUND, short
 
 GAMES = ("bandit", "sequence", "pixelcopter")
-_SIZE = 1280, 720
+# Of the window, for pictures as wide as those of the first two games, and for others.
+_SIZE = {"bandit": (1280, 560), "sequence": (1280, 560), "pixelcopter": (1280, 720)}
 _FPS = 30
 # The agent's pace where it does not wait for the person's moves.
 _AGENT_SECONDS = 0.5
@@ -195,7 +196,7 @@ class Match:
         name = "REINFORCE, learning" if game == "bandit" else "Trained agent"
         self.sides = Side("You"), Side(name)
         self._help = {
-            "bandit": f"keys 1, 2, 3 ... pull an arm; {_PULLS} pulls",
+            "bandit": f"keys 0, 1, 2, 3 pull an arm; {_PULLS} pulls",
             "sequence": "left and right arrow walk; down or space chooses centre",
             "pixelcopter": "hold up, w or space to climb; press it to begin",
         }[game]
@@ -282,7 +283,7 @@ class Match:
         keys = self.canvas.pressed_keys()
         if self.game == "bandit":
             n_arms = int(self._person.action_space.n)  # type: ignore[attr-defined]
-            arms = {str(arm + 1): arm for arm in range(n_arms)}
+            arms = {str(arm): arm for arm in range(n_arms)}
         else:
             arms = {"left": 0, "down": 1, "space": 1, "right": 2}
         return [arms[key] for key in keys if key in arms]
@@ -307,7 +308,7 @@ class Match:
         return set(self.canvas.pressed_keys())
 
     def _show(self, message: str) -> None:
-        width, height = self.canvas.window_size() or _SIZE
+        width, height = self.canvas.window_size() or _SIZE[self.game]
         scene = match_scene(
             _scene_of(self._person.unwrapped),
             _scene_of(self._rival.env),
@@ -345,7 +346,7 @@ def match_scene(
     """
     width, height = size
     colours = THEMES[theme]
-    k = min(width / 1280, height / 640)
+    k = min(width / 1280, height / 560)
     margin, top, bottom = 16 * k, 92 * k, 44 * k
     panel = (width - 3 * margin) / 2
     shapes: list[Shape] = []
@@ -360,13 +361,16 @@ def match_scene(
                 side.name, x + 18 * k, 50 * k, 24 * k, colours.ink, "left", 0.4 * panel
             ),
             Text(
+                "score", x + 0.6 * panel, 52 * k, 18 * k, colours.muted, "right", 80 * k
+            ),
+            Text(
                 short(round(side.score, 2)),
-                x + 0.62 * panel,
+                x + 0.6 * panel + 14 * k,
                 50 * k,
                 34 * k,
                 accent,
-                "centre",
-                0.3 * panel,
+                "left",
+                0.17 * panel,
             ),
         ]
         if side.finished:

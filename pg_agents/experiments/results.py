@@ -248,7 +248,7 @@ def summary_text(
         lines = _finished_lines(recipe, config, folders)
     else:
         lines = [f"{config.name}: no run has finished"]
-    lines.append(f"notebook: {recipe.reported.text}")
+    lines.append(f"reported by its source: {recipe.reported.text}")
     n_failed = len(reports) - len(folders)
     if n_failed:
         lines.append(f"{n_failed} of {len(reports)} runs failed")
@@ -261,8 +261,9 @@ def coverage(n_seeds: int) -> str:
         return ", so there is no interval"
     measured = max((n for n in _COVERAGE if n <= n_seeds), default=None)
     if measured is None:
-        return "; their 95 % interval covers less than 75 %"
-    return f"; their 95 % interval covers about {_COVERAGE[measured]} %"
+        return "; so few seeds make a 95 % interval hold in less than 75 % of cases"
+    held = _COVERAGE[measured]
+    return f"; so few seeds make a 95 % interval hold in about {held} % of cases"
 
 
 def _finished_lines(

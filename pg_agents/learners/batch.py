@@ -40,6 +40,7 @@ from pg_agents.learning.advantages import estimate_advantages
 from pg_agents.learning.closed_form import Derivatives, loss_and_derivatives
 from pg_agents.learning.gradients import Forward
 from pg_agents.learning.learner import current_value
+from pg_agents.policies.tabular import TabularPolicy
 from pg_agents.rollout.data import Batch, Rollout
 
 Array = NDArray[Any]
@@ -833,6 +834,9 @@ class LearnerBatch:
 
     def _initialise(self, template: PolicyGradientAlgorithm) -> None:
         """Sets the weights of each learner to those of a model with its seed."""
+        if type(template.policy) is TabularPolicy:
+            # Tables start at 0, as the arrays of parameters do.
+            return
         kwargs = {
             "use_sde": False,
             **template._default_policy_kwargs(),
@@ -953,7 +957,8 @@ def _loss(
         terms[name] = terms[name] * scale
     if derivatives.values is not None:
         derivatives.values *= scale[:, None]
-    derivatives.entropy = derivatives.entropy * valid.astype(log_prob.dtype)
+    if derivatives.entropy is not None:
+        derivatives.entropy = derivatives.entropy * valid.astype(log_prob.dtype)
     return terms, derivatives
 
 

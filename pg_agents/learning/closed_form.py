@@ -254,15 +254,15 @@ class Distribution(Protocol):
         """Returns log-probabilities of actions `[..., B, *action_shape]`."""
 
     def gradient(
-        self, evaluation: Evaluation, d_log_prob: Array, d_entropy: float | Array
+        self, evaluation: Evaluation, d_log_prob: Array, d_entropy: float | Array | None
     ) -> Array:
         """Returns dL/do `[..., B, K]`; adds to gradients of parameters of its own.
 
         Args:
             evaluation: what `evaluate` returned.
             d_log_prob: dL/dlog pi, `[..., B]`.
-            d_entropy: dL/dH, one number for all steps, or `[..., 1]` for each learner;
-                0.0 without an entropy term.
+            d_entropy: dL/dH, one number for all steps, or `[..., B]`; None without an
+                entropy term.
         """
 
 
@@ -298,7 +298,7 @@ class Categorical:
         return Evaluation(log_p[taken].reshape(shape), entropy.reshape(shape), saved)
 
     def gradient(
-        self, evaluation: Evaluation, d_log_prob: Array, d_entropy: float | Array
+        self, evaluation: Evaluation, d_log_prob: Array, d_entropy: float | Array | None
     ) -> Array:
         """See `Distribution`.
 
@@ -307,7 +307,7 @@ class Categorical:
         p, log_p, taken, entropy, shape = evaluation.saved
         weight = d_log_prob.reshape(-1)
         gradient = p * -weight
-        if np.any(d_entropy):
+        if d_entropy is not None:
             log_p += entropy
             log_p *= p
             log_p *= np.broadcast_to(d_entropy, d_log_prob.shape).reshape(-1)
@@ -348,7 +348,7 @@ class MultiCategorical:
         return Evaluation(log_prob, sum(part.entropy for part in parts), parts)  # type: ignore[arg-type]
 
     def gradient(
-        self, evaluation: Evaluation, d_log_prob: Array, d_entropy: float | Array
+        self, evaluation: Evaluation, d_log_prob: Array, d_entropy: float | Array | None
     ) -> Array:
         """See `Distribution`."""
         pairs = zip(self._parts, evaluation.saved, strict=True)
@@ -375,12 +375,12 @@ class Bernoulli:
         return Evaluation(log_prob, entropy, (p, outputs, actions))
 
     def gradient(
-        self, evaluation: Evaluation, d_log_prob: Array, d_entropy: float | Array
+        self, evaluation: Evaluation, d_log_prob: Array, d_entropy: float | Array | None
     ) -> Array:
         """See `Distribution`: `dlog pi/do = a - p` and `dH/do = -o p (1 - p)`."""
         p, outputs, actions = evaluation.saved
         gradient: Array = d_log_prob[..., None] * (actions - p)
-        if np.any(d_entropy):
+        if d_entropy is not None:
             weight = np.broadcast_to(d_entropy, d_log_prob.shape)[..., None]
             gradient -= weight * outputs * p * (1.0 - p)
         return gradient
@@ -419,7 +419,7 @@ class Gaussian:
         return Evaluation(log_prob, entropy, (z, std))
 
     def gradient(
-        self, evaluation: Evaluation, d_log_prob: Array, d_entropy: float | Array
+        self, evaluation: Evaluation, d_log_prob: Array, d_entropy: float | Array | None
     ) -> Array:
         """See `Distribution`.
 
@@ -428,8 +428,9 @@ class Gaussian:
         z, std = evaluation.saved
         weight = d_log_prob[..., None]
         self._log_std_gradient += (weight * (np.square(z) - 1.0)).sum(-2)
-        total = np.broadcast_to(d_entropy, d_log_prob.shape).sum(-1)
-        self._log_std_gradient += total[..., None]
+        if d_entropy is not None:
+            total = np.broadcast_to(d_entropy, d_log_prob.shape).sum(-1)
+            self._log_std_gradient += total[..., None]
         gradient: Array = weight * z / std
         return gradient
 
@@ -446,12 +447,13 @@ class Derivatives:
 
     Attributes:
         log_prob: dL/dlog pi(a_b | s_b), `[..., B]`.
-        entropy: dL/dH(s_b), the same for all steps.
+        entropy: dL/dH(s_b), a number for all steps, or `[..., B]`; None without an
+            entropy term.
         values: dL/dV(s_b), `[..., B]`; None without a critic.
     """
 
     log_prob: Array
-    entropy: float | Array
+    entropy: float | Array | None
     values: Array | None
 
 
@@ -509,8 +511,9 @@ def loss_and_derivatives(
         d_log_prob = np.where(clipped < surrogate, 0.0, -surrogate)
     terms["policy_loss"] = loss
     terms["entropy_loss"] = -_sum(entropy / n_samples)
-    d_entropy = -coefficients["ent_coef"] / n_samples
+    d_entropy = None
     if coefficients["ent_coef"] != 0.0:
+        d_entropy = -coefficients["ent_coef"] / n_samples
         loss = loss + coefficients["ent_coef"] * terms["entropy_loss"]
     d_values = None
     if config.baseline == "value":

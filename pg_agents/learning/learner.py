@@ -131,8 +131,9 @@ class Learner:
         states = buffer.bootstrap_states(last_obs)
         rollout = buffer.collected(states, n_episodes, values, log_probs)
         n_envs = rollout.recorded.shape[1]
-        last_values = torch.zeros((n_envs, 1), device=self.device)
-        if self.config.bootstraps:
+        if not self.config.bootstraps:
+            last_values = torch.zeros((n_envs, 1), device=self.device)
+        else:
             # One forward pass for all truncated and all unfinished episodes.
             bootstrap_values = self._successor_values(states.observations)
             values = rollout.values
@@ -432,13 +433,13 @@ def _variance(values: Rows) -> Any:  # noqa: ANN401
 
 def _mean_terms(terms: list[Terms], start_of_last_pass: int) -> Terms:
     """Returns what PPO logs: the last loss, the last pass's KL, means of the rest."""
-    if not terms:
-        return {}
+    if len(terms) < 2:
+        return terms[0] if terms else {}
     starts = {"loss": len(terms) - 1, "approx_kl": start_of_last_pass}
     means = {}
     for name in terms[-1]:
         numbers = [each[name] for each in terms[starts.get(name, 0) :]]
-        means[name] = sum(numbers) / len(numbers) if len(numbers) > 1 else numbers[0]
+        means[name] = sum(numbers) / len(numbers)
     return means
 
 

@@ -413,12 +413,13 @@ class FlatParameters:
             view.copy_(parameter.detach())
             parameter.data = view
         self._addresses = [p.data_ptr() for p in parameters]
-        self._shapes = [p.shape for p in parameters]
+        self._layouts = _layouts(parameters)
         ids = [id(p) for p in parameters]
         self._value = dict(zip(ids, (v.numpy() for v in values), strict=True))
         self._gradient = dict(
             zip(ids, (g.numpy() for g in self._gradients), strict=True)
         )
+        self._sizes = [len(group["params"]) for group in optimizer.param_groups]
         work = np.empty_like(self.values), np.empty_like(self.values)
         self._groups: list[_Group] = []
         start = 0
@@ -515,19 +516,12 @@ class FlatParameters:
         The optimiser does not know of parameters that a module got in place of its
         own, as by `load_state_dict(assign=True)`: they are not `in` this object.
         """
-        parameters, groups = self._parameters, self.optimizer.param_groups
-        if not parameters or len(groups) != len(self._groups):
-            return False
-        for group, bound in zip(groups, self._groups, strict=True):
-            now = group["params"]
-            if len(now) != len(bound.parameters):
-                return False
-            if not all(map(is_, now, bound.parameters)):
-                return False
+        groups = [group["params"] for group in self.optimizer.param_groups]
         return (
-            [p.data_ptr() for p in parameters] == self._addresses
-            and [p.shape for p in parameters] == self._shapes
-            and all([p.requires_grad and p.is_contiguous() for p in parameters])
+            bool(self._parameters)
+            and [len(group) for group in groups] == self._sizes
+            and all(map(is_, chain.from_iterable(groups), self._parameters))
+            and _layouts(self._parameters) == self._layouts
         )
 
     def attach_gradients(self) -> None:
@@ -715,6 +709,13 @@ class FlatParameters:
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _layouts(parameters: list[Tensor]) -> list[tuple[Any, ...]]:
+    """Returns what changes when a parameter moves, is reshaped or is frozen."""
+    return [
+        (p.data_ptr(), p.shape, p.is_contiguous(), p.requires_grad) for p in parameters
+    ]
 
 
 def _views(flat: Array, parameters: list[Tensor]) -> list[Tensor]:

@@ -177,19 +177,22 @@ def _discounted_sum(
     terms: Rows, discount: float, continues: Rows, after_last: Rows
 ) -> Rows:
     """Returns `S_t = terms_t + discount * c_t S_{t+1}` with `S_T = after_last`."""
-    total: Any = to_float64(after_last)
-    rows: Any = to_float64(terms)
-    if isinstance(terms, np.ndarray):
-        factors: Any = discount * continues
-    else:
+    total: Any
+    rows: Any
+    factors: Any
+    if isinstance(terms, Tensor):
+        total, rows = to_float64(after_last), list(to_float64(terms))
         # Via uint8: converting bools is many times slower in torch.
-        factors = discount * to_float64(continues.view(torch.uint8))
-    if isinstance(terms, np.ndarray) and after_last.size == 1:
-        # Python's numbers are faster than arrays of one.
-        total, rows, factors = (x.ravel().tolist() for x in (total, rows, factors))
-        (total,) = total
+        factors = list(discount * to_float64(continues.view(torch.uint8)))
+    elif after_last.size == 1:
+        # Python's numbers, of float64, are faster than arrays of one.
+        total, rows = after_last.item(), terms.ravel().tolist()
+        factors = [discount * c for c in continues.ravel().tolist()]
+    else:
+        total, rows = to_float64(after_last), list(to_float64(terms))
+        factors = list(discount * continues)
     sums = []
-    for term, factor in zip(reversed(list(rows)), reversed(list(factors)), strict=True):
+    for term, factor in zip(reversed(rows), reversed(factors), strict=True):
         total = term + factor * total
         sums.append(total)
     sums.reverse()

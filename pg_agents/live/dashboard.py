@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pg_envs.rendering.scene import Image, Line, Rectangle, Scene, Shape, Text
-from pg_envs.rendering.themes import DARK, THEMES, Theme
+from pg_envs.rendering.themes import THEMES, Theme
 from pg_envs.rendering.transform import placed, recoloured
 from pg_envs.rendering.widgets import BACKGROUND, percentages, short, signed
 
@@ -66,6 +66,8 @@ class Playing:
         probabilities: of the actions in the state that is shown; for actions that are
             numbers the mean of each.
         deviations: of actions that are numbers; None for discrete ones.
+        limits: smallest and largest value of each number, where it has them, otherwise
+            -1 and 1; None for discrete ones.
         shows_policy: whether the picture has the probabilities itself.
     """
 
@@ -76,6 +78,7 @@ class Playing:
     probabilities: tuple[float, ...] | None = None
     deviations: tuple[float, ...] | None = None
     shows_policy: bool = False
+    limits: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -321,7 +324,7 @@ class _Painter:
 
     def environment(self, playing: Playing, box: _Box) -> list[Shape]:
         k = self.scale
-        shapes = self.card(box, "The present policy plays", playing.caption)
+        shapes = self.card(box, "The current policy plays", playing.caption)
         inner = _Box(
             box.x + 8 * k, box.y + 34 * k, box.width - 16 * k, box.height - 42 * k
         )
@@ -337,9 +340,11 @@ class _Painter:
             columns, rows = picture.size
             frame = Image(0, 0, columns, rows, picture.pixels, picture.size)
             picture = Scene(columns, rows, self.theme.card, (frame,))
-        elif self.theme is DARK and picture.background == BACKGROUND:
+        elif picture.background == BACKGROUND:
             theme = self.theme
-            picture = recoloured(picture, theme.colours, theme.text_colours)
+            # On the panel itself, without a frame around the picture.
+            colours = {**theme.colours, BACKGROUND: theme.card}
+            picture = recoloured(picture, colours, theme.text_colours)
         shapes += placed(picture, inner.x, inner.y, inner.width, inner.height)
         return shapes
 
@@ -348,7 +353,12 @@ class _Painter:
         k, theme = self.scale, self.theme
         is_discrete = playing.deviations is None
         title = "Action probabilities" if is_discrete else "Action: mean and deviation"
-        shapes = self.card(box, title, "in the state shown")
+        aside, limits = "in the state shown", playing.limits or ()
+        if len(set(limits)) == 1:
+            aside += (
+                f", from {short_number(limits[0][0])} to {short_number(limits[0][1])}"
+            )
+        shapes = self.card(box, title, aside)
         values = playing.probabilities or ()
         top, room = box.y + 34 * k, box.height - 42 * k
         pitch = min(30 * k, room / max(len(values), 1))
@@ -372,18 +382,16 @@ class _Painter:
                     bar = Rectangle(left, y - thick / 2, filled, thick, theme.main)
                     shapes.append(bar)
             else:
-                # From -1 to 1, where most action spaces of numbers lie.
                 deviation = playing.deviations[i]
-                number = f"{value:+.2f} ± {deviation:.2f}"
-                low, high = (
-                    left + length * (min(max(v, -1.0), 1.0) + 1) / 2
-                    for v in (value - deviation, value + deviation)
-                )
+                smallest, largest = limits[i] if limits else (-1.0, 1.0)
+                three = value + deviation * np.array([-1.0, 0.0, 1.0])
+                shares = np.clip((three - smallest) / (largest - smallest), 0.0, 1.0)
+                low, x, high = (left + length * shares).tolist()
+                number = f"{signed(value)} ± {deviation:.2f}"
                 width = max(high - low, 2 * k)
                 shapes.append(
                     Rectangle(low, y - thick / 2, width, thick, theme.main_soft)
                 )
-                x = left + length * (min(max(value, -1.0), 1.0) + 1) / 2
                 shapes.append(
                     Rectangle(x - 2 * k, y - thick / 2, 4 * k, thick, theme.main)
                 )
@@ -402,7 +410,7 @@ class _Painter:
                 f"mean {short(round(float(data.running_mean[-1]), 3))}"
             )
         single = "single episodes"
-        shapes = self.card(box, "Return of the episodes", aside)
+        shapes = self.card(box, "Episode returns", aside)
         plot = _Box(
             box.x + 62 * k, box.y + 38 * k, box.width - 78 * k, box.height - 66 * k
         )
@@ -449,28 +457,26 @@ class _Painter:
         centres, lows, highs, means = thinned(
             data.return_timesteps, data.returns, data.running_mean, end
         )
-        for centre, bottom, top in zip(centres, lows, highs, strict=True):
-            x, y0, y1 = x_of(centre), y_of(top), y_of(bottom)
-            mark = (4.0 if len(centres) < 120 else 3.0) * k
-            shapes.append(
-                Rectangle(
-                    x - mark / 2, y0 - mark / 2, mark, y1 - y0 + mark, theme.main_soft
-                )
-            )
+        mark = (4.0 if len(centres) < 120 else 3.0) * k
+        for centre, *pair in zip(centres, lows, highs, strict=True):
+            x = x_of(centre) - mark / 2
+            shapes += [
+                Rectangle(x, y_of(value) - mark / 2, mark, mark, theme.main_soft)
+                for value in set(pair)
+            ]
         for name, value in lines:
             y = y_of(value)
             shapes += self.dashes(plot.x, plot.right, y)
             above = y - 10 * k > box.y + 34 * k
-            shapes.append(
-                self.text(
-                    f"{name}: {short_number(value)}",
-                    plot.right,
-                    y - 10 * k if above else y + 11 * k,
-                    13,
-                    "good",
-                    "right",
-                )
-            )
+            middle = y - 10 * k if above else y + 11 * k
+            what = f"{name}: {short_number(value)}"
+            # Points behind it would make it hard to read.
+            width = 7.2 * k * len(what)
+            left, height = plot.right - width, 14 * k
+            shapes += [
+                Rectangle(left, middle - height / 2, width, height, theme.card),
+                self.text(what, plot.right, middle, 13, "good", "right", width),
+            ]
         points = [(x_of(c), y_of(m)) for c, m in zip(centres, means, strict=True)]
         shapes += [Line(a, b, theme.main, 3 * k) for a, b in itertools.pairwise(points)]
         y = plot.bottom + 15 * k
@@ -518,7 +524,8 @@ class _Painter:
         zero = y_of(0.0)
         shapes.append(Line((plot.x, zero), (plot.right, zero), theme.muted, k))
         pitch = min(plot.width / len(values), 48 * k)
-        width = max(0.72 * pitch, 1.0)
+        # Narrow gaps would be of different widths in pixels.
+        width = 0.72 * pitch if pitch >= 6 * k else pitch
         for i, value in enumerate(values):
             if value == 0:
                 continue
@@ -644,12 +651,17 @@ class _Painter:
         pitch = (right - left) / n_states, (bottom - top) / n_actions
         gap = min(8 * k, 0.22 * pitch[0]), min(4 * k, 0.18 * pitch[1])
         width, height = pitch[0] - gap[0], pitch[1] - gap[1]
-        size = min(14.0, 0.8 * pitch[1] / k)
+        # Names of flat rows are left out rather than too small to read.
+        named = max(1, math.ceil(14 * k / pitch[1]))
+        size = min(14.0, 0.8 * named * pitch[1] / k)
+        number_size = min(14.0, 0.8 * pitch[1] / k)
         frame: list[Shape] = []
         for a in range(n_actions):
             y = top + (a + 0.5) * pitch[1]
             name = names[a] if a < len(names) else str(a)
-            frame.append(self.text(name, box.x + 14 * k, y, size, room=label - 6 * k))
+            if a % named == 0:
+                left_end = box.x + 14 * k
+                frame.append(self.text(name, left_end, y, size, room=label - 6 * k))
             for s in range(n_states):
                 x = left + s * pitch[0]
                 frame.append(
@@ -661,8 +673,8 @@ class _Painter:
                 x = left + s * pitch[0] + width / 2
                 name = f"state {s}" if pitch[0] > 64 * k else str(s)
                 frame.append(self.text(name, x, top - 9 * k, 13, "muted", "centre"))
-        has_numbers = width > 110 * k
-        return _Cells(frame, left, top, pitch, width, height, has_numbers, size)
+        has_numbers = width > 110 * k and number_size >= 9
+        return _Cells(frame, left, top, pitch, width, height, has_numbers, number_size)
 
     def legend(
         self, x: float, y: float, entries: Sequence[tuple[str, str]]

@@ -236,6 +236,7 @@ class Player:
             probabilities,
             deviations,
             isinstance(self._inner, TabularEnv),
+            None if deviations is None else _limits_of(self.env.action_space),
         )
 
     def _draw(self) -> Scene | Image | None:
@@ -421,10 +422,23 @@ def _action_names(env: gymnasium.Env[Any, Any] | None) -> tuple[str, ...]:
     if isinstance(inner, PixelcopterEnv):
         return "climb", "nothing"
     if not isinstance(space, spaces.Discrete):
-        return tuple(f"number {i}" for i in range(int(np.prod(space.shape or (0,)))))
+        n_numbers = int(np.prod(space.shape or (0,)))
+        if n_numbers == 1:
+            return ("action",)
+        return tuple(f"action {i}" for i in range(n_numbers))
     name = "" if env.spec is None else env.spec.name
     plain = tuple(f"action {i}" for i in range(int(space.n)))
     return _ACTION_NAMES.get(name, plain)
+
+
+def _limits_of(space: spaces.Space[Any]) -> tuple[tuple[float, float], ...]:
+    """Returns smallest and largest value of each number; -1 and 1 where unlimited."""
+    if not isinstance(space, spaces.Box):
+        return ()
+    pairs = zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True)
+    return tuple(
+        (low, high) if 0 < high - low < math.inf else (-1.0, 1.0) for low, high in pairs
+    )
 
 
 def _seconds_of(env: gymnasium.Env[Any, Any] | None, mdp: TabularMDP | None) -> float:

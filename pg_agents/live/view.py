@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -42,7 +43,7 @@ MAX_FPS = 30
 SPEEDS: tuple[float | None, ...] = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, None)
 # Share of the training's time for messages, and the same for copies of weights and
 # gradients. What the viewer's own process takes comes on top where all cores are busy.
-_MAX_SHARE = 0.01
+_MAX_SHARE = 0.003
 _READY_SECONDS = 60.0
 # Of an episode that goes on and on, at most so many rewards are sent.
 _MAX_RUNNING = 1000
@@ -89,7 +90,7 @@ class LiveView(BaseCallback):
         film: str | Path | None = None,
         theme: str = "light",
         size: tuple[int, int] = (1280, 720),
-        fps: int = MAX_FPS,
+        fps: int | None = None,
         updates_per_second: float | None = None,
         pictures: str | Path = ".",
         verbose: int = 1,
@@ -102,7 +103,8 @@ class LiveView(BaseCallback):
                 or ``live.gif`` in the folder `pictures` where there is no screen.
             theme: "light" or "dark".
             size: width and height in pixels, from 480 x 320 to 3840 x 2160.
-            fps: largest number of frames per second, from 1 to 30.
+            fps: largest number of frames per second, from 1 to 30. None for 30, or 15
+                on one or two cores, which the viewer shares with the training.
             updates_per_second: speed limit of the training at its start; None for none.
             pictures: existing folder for saved pictures.
             verbose: 1 or more prints where pictures and films are.
@@ -113,6 +115,8 @@ class LiveView(BaseCallback):
         """
         super().__init__(verbose)
         check_choice("theme", theme, ("light", "dark"))
+        if fps is None:
+            fps = MAX_FPS if (os.cpu_count() or 1) > 2 else MAX_FPS // 2
         fps = check_integer("fps", fps, 1)
         if fps > MAX_FPS:
             raise ValueError(f"fps must be at most {MAX_FPS}, got {fps}")
@@ -265,11 +269,11 @@ class LiveView(BaseCallback):
 
     def _on_step(self) -> bool:
         values = self.locals
-        rewards = values["rewards"]
         normalize = self._normalize
-        if normalize is not None and normalize.norm_reward:
-            rewards = normalize.old_reward
-        self._rewards.append(rewards[0])
+        if normalize is None or not normalize.norm_reward:
+            self._rewards.append(values["rewards"][0])
+        else:
+            self._rewards.append(normalize.old_reward[0])
         dones = values["dones"]
         if not isinstance(dones, np.ndarray) or np.count_nonzero(dones):
             self._note_episodes(values)

@@ -197,11 +197,11 @@ class NoCritic(nn.Module):
 
 def methods_in_use(policy: ActorCriticPolicy) -> list[object]:
     """Returns the functions that act and evaluate, for a comparison."""
-    return [
-        vars(part).get(name, getattr(type(part), name, None))
-        for part, names in _parts(policy)
-        for name in names
-    ]
+    methods: list[object] = []
+    for part, names in _parts(policy):
+        own, kind = vars(part), type(part)
+        methods += [own[n] if n in own else getattr(kind, n, None) for n in names]
+    return methods
 
 
 def overridden_method(policy: ActorCriticPolicy) -> str | None:

@@ -102,5 +102,4 @@ class TabularPolicy(PolicyGradientPolicy):
 
     def clamp_logits(self, *_: object) -> None:
         """Clamps the logits to their bounds; a hook for steps of an optimiser."""
-        with torch.no_grad():
-            self.action_net.weight.clamp_(-self.max_logit, self.max_logit)
+        self.action_net.weight.detach().clamp_(-self.max_logit, self.max_logit)

@@ -231,11 +231,9 @@ class TrajectoryBuffer:
             return
         self._capacity = self._n_steps or _FIRST_CAPACITY
         for name, rows in columns.items():
-            self._memory[name] = tree_map(partial(_empty, self._capacity), rows)
-        # SubprocVecEnv returns float64.
-        self._memory["rewards"] = _empty(
-            self._capacity, columns["rewards"], dtype="float32"
-        )
+            # SubprocVecEnv returns float64.
+            dtype = "float32" if name == "rewards" else None
+            self._memory[name] = tree_map(partial(_empty, self._capacity, dtype), rows)
 
     def rows(self, name: str) -> Any:  # noqa: ANN401
         """Returns what `add` was given, `[T, N, ...]`, sharing memory with the buffer.
@@ -639,7 +637,7 @@ def _as_array(values: Any) -> NDArray[Any]:  # noqa: ANN401
     return np.require(values, requirements="W")
 
 
-def _empty(capacity: int, row: Rows, dtype: str | None = None) -> Rows:
+def _empty(capacity: int, dtype: str | None, row: Rows) -> Rows:
     """Returns memory for rows like a row; dtypes have the same names in NumPy."""
     shape = (capacity, *row.shape)
     if isinstance(row, Tensor):

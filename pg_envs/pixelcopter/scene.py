@@ -140,9 +140,10 @@ def _box(left: int, top: int, right: int, bottom: int, colour: Colour) -> list[S
 def _strip(snapshot: PixelcopterSnapshot) -> list[Shape]:
     """Returns the strip with score and steps above the game, and the message."""
     width, middle = SIDE * PIXEL, STRIP / 2
+    score = f"score {snapshot.score:g}".replace("-", "−")  # noqa: RUF001
     texts: list[Shape] = [
         Rectangle(0, 0, width, STRIP, STRIP_COLOUR),
-        Text(f"score {snapshot.score:g}", 16, middle, 20, WHITE, "left", 200),
+        Text(score, 16, middle, 20, WHITE, "left", 200),
         Text(f"step {snapshot.step}", width - 16, middle, 16, GREY, "right", 120),
     ]
     if snapshot.terminated:

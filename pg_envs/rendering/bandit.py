@@ -18,6 +18,7 @@ from pg_envs.rendering.widgets import (
     CARD,
     FAINT,
     GAIN,
+    GAIN_SOFT,
     HEIGHT,
     INK,
     LOSS,
@@ -30,6 +31,7 @@ from pg_envs.rendering.widgets import (
     compose,
     header,
     label_stride,
+    labelled_indices,
     percentages,
     short,
     signed,
@@ -80,13 +82,20 @@ def bandit_scene(
         raise ValueError(f"action {snapshot.action} is not in 0..{n_arms - 1}.")
     check_probabilities(snapshot, n_arms)
     task = "The best one is in green." if shows_means else "Find the best one."
+    column = _column(0, n_arms, snapshot.action_probabilities is not None)
+    best = [arm for arm in range(n_arms) if arm_rewards[arm] == max(arm_rewards)]
+    # A pulled arm is named where it can be, the best one always.
+    pulled = [] if snapshot.action is None else [snapshot.action]
+    important = [*(best if shows_means else []), *pulled]
+    labelled = labelled_indices(n_arms, label_stride(column.pitch, 42.0), important)
     rules = (f"Pull one arm a step. {task}", _RULES[reward_noise])
     shapes: list[Shape] = []
     for arm in range(n_arms):
         shapes += _machine_of(snapshot, arm, arm_rewards)
-        shapes += _labels(
-            snapshot, arm, action_names[arm], arm_rewards, reward_noise, shows_means
-        )
+        if arm in labelled:
+            shapes += _labels(
+                snapshot, arm, action_names[arm], arm_rewards, reward_noise, shows_means
+            )
     return compose(
         header("Bandit", rules, snapshot),
         board(_BOARD_TOP, _BOARD_HEIGHT, snapshot),
@@ -160,24 +169,22 @@ def _labels(
 ) -> list[Shape]:
     """Returns the name of an arm, its mean reward and its probability.
 
-    Machines close together are labelled with the arm's number, and only some of them.
+    Machines close together are labelled with the arm's number.
     """
     n_arms = len(arm_rewards)
     probabilities = snapshot.action_probabilities
     x, top, _, height, pitch = _column(arm, n_arms, probabilities is not None)
-    stride = label_stride(pitch, 42.0)
-    if arm % stride:
-        return []
     if pitch < _NARROW:
         name = str(arm)
     pay = arm_rewards[arm]
     is_wide = pitch >= 100
-    label = short(pay) if is_wide else short(pay, 3 if pitch >= _NARROW else 2)
+    label = short(pay) if is_wide else short(round(pay, 2) or pay, 3)
     if reward_noise != "none" and is_wide:
         label = f"mean {label}"
     size = 15 if is_wide else 13
-    room = stride * pitch - 6
+    room = label_stride(pitch, 42.0) * pitch - 6
     label = label if shows_means else "?"
+    is_best = shows_means and pay == max(arm_rewards)
     shapes: list[Shape] = [
         Text(
             name,
@@ -187,15 +194,16 @@ def _labels(
             ACCENT if snapshot.action == arm else INK,
             max_width=room,
         ),
-        Text(
-            label,
-            x,
-            top + height + 20,
-            size,
-            GAIN if shows_means and pay == max(arm_rewards) else MUTED,
-            max_width=room,
-        ),
     ]
+    y = top + height + 20
+    if is_best:
+        # The frame tells it to those who see no green.
+        width = min(max(8.5 * len(label) + 14, 34.0), room)
+        shapes.append(
+            Rectangle(x - width / 2, y - 12, width, 23, GAIN_SOFT, 8, GAIN, 1.5)
+        )
+    colour = GAIN if is_best else MUTED
+    shapes.append(Text(label, x, y, size, colour, max_width=room))
     if probabilities is not None:
         share = percentages(probabilities)[arm]
         shapes.append(Text(share, x, 464, 13, INK, max_width=room))
@@ -228,6 +236,9 @@ def _machine(
         radius = 0.055 * width
         dots = (Circle(x + i * 0.2 * width, middle, radius, _DOT) for i in (-1, 0, 1))
         return [*shapes, *dots]
+    if width < 24:
+        # The reward stands above; here it could not be read.
+        return shapes
     size = max(13.0, 0.24 * width)
     # On a narrow machine it extends beyond the screen, to be read at all.
     room = width - 4 if width < 60 else width - 2 * inset - 6

@@ -245,14 +245,17 @@ def short(value: float, digits: int = 4) -> str:
 
 
 def percentages(probabilities: Sequence[float]) -> list[str]:
-    """Formats a distribution as whole percentages that sum to 100, such as "62%".
+    """Formats a distribution as percentages that sum to 100, such as "62%".
 
-    All are rounded down, and those with the largest remainders up again until the sum
-    is 100 (the method of Hamilton). A rare but possible action is "<1%", counted as 0;
-    a likely but not certain one ">99%", counted as 100.
+    Whole ones; of more than 20 actions with one decimal, as "3.3%". All are rounded
+    down, and those with the largest remainders up again until the sum is 100 (the
+    method of Hamilton). A rare but possible action is "<1%", counted as 0; a likely
+    but not certain one ">99%", counted as 100.
     """
+    digits = 0 if len(probabilities) <= 20 else 1
+    unit = 10**digits
     # Without it 0.29 would be 28.999999999999996 %.
-    exact = [round(100 * p, 6) for p in probabilities]
+    exact = [round(100 * unit * p, 6) for p in probabilities]
     whole = [math.floor(x) for x in exact]
     n_missing = round(sum(exact)) - sum(whole)
     by_remainder = sorted(range(len(exact)), key=lambda i: whole[i] - exact[i])
@@ -260,11 +263,31 @@ def percentages(probabilities: Sequence[float]) -> list[str]:
         whole[i] += 1
     texts = []
     for p, n in zip(probabilities, whole, strict=True):
-        rare, likely = n == 0 and p > 0, n == 100 and p < 1 - 1e-6
-        texts.append("<1%" if rare else ">99%" if likely else f"{n}%")
+        rare, likely = n == 0 and p > 0, n == 100 * unit and p < 1 - 1e-6
+        if rare:
+            texts.append(f"<{1 / unit:g}%")
+        elif likely:
+            texts.append(f">{100 - 1 / unit:g}%")
+        else:
+            texts.append(f"{n / unit:.{digits}f}%")
     return texts
 
 
 def label_stride(pitch: float, room: float = 26.0) -> int:
     """Returns that every so many labels, `pitch` pixels apart, leave room for each."""
     return next(n for n in (1, 2, 5, 10, 20, 50, 100, 1000) if n * pitch >= room)
+
+
+def labelled_indices(n: int, stride: int, important: Sequence[int]) -> set[int]:
+    """Returns which of n labels to draw: no two of them closer than `stride`.
+
+    Args:
+        n: Number of labels.
+        stride: Least distance of two of them, as `label_stride` returns it.
+        important: Labels to draw before all others, the most important ones first.
+    """
+    chosen: set[int] = set()
+    for i in (*important, *range(0, n, stride)):
+        if all(abs(i - other) >= stride for other in chosen):
+            chosen.add(i)
+    return chosen

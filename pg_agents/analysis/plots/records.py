@@ -67,7 +67,8 @@ def plot_action_probabilities(
             for record in records
         ]
     )
-    figure, panels = new_figure(3.4 + 3.2 * n_observations, 3.4, n_observations)
+    width = 6.4 if n_observations == 1 else 0.8 + 2.9 * n_observations
+    figure, panels = new_figure(width, 3.4, n_observations)
     for k, axes in enumerate(panels):
         for a, name in enumerate(actions):
             draw_band(axes, mean_band(grid, held[:, :, k, a]), a, name)
@@ -79,8 +80,8 @@ def plot_action_probabilities(
     panels[0].set_ylim(-0.03, 1.03)
     for axes in panels:
         label_ends(axes, actions)
-    legend_beside(figure, panels[0], _band_label(len(records)))
-    set_title(figure, title, len(records))
+    note = "mean and middle 80 % of the runs" if len(records) > 1 else ""
+    set_title(figure, title, len(records), note)
     return figure
 
 
@@ -136,13 +137,17 @@ def plot_total_rewards(
     mean, sd = totals.mean(), totals.std()
     figure, (axes,) = new_figure(6.4, 3.4)
     numbers = np.arange(1, len(totals) + 1)
-    axes.plot(numbers, totals, "o", color=colour(0), ms=7, label="one run")
+    size = 7 if len(totals) <= 20 else 5
+    axes.plot(numbers, totals, "o", color=colour(0), ms=size, label="one run")
     axes.axhline(mean, color=colour(1), lw=1.5, label=f"mean {mean:,.4g}, sd {sd:,.3g}")
     low, high = np.quantile(totals, [0.1, 0.9])
     axes.axhspan(low, high, color=colour(1), alpha=0.12, lw=0, label="middle 80 %")
     if best is not None:
         best_line(axes, best)
-    axes.set_xlim(0.5, len(totals) + 0.5)
+    # With room for the whole of the first dot and the last one.
+    margin = max(0.5, 0.02 * len(totals))
+    axes.set_xlim(1 - margin, len(totals) + margin)
+    axes.margins(y=0.1)
     count_axis(axes)
     axes.set_xlabel("Run")
     axes.set_ylabel("Total reward of the run")
@@ -235,11 +240,10 @@ def plot_learning_curves(
     """
     if len(records) == 0:
         raise ValueError("at least one algorithm is needed, got an empty mapping")
-    figure, (axes,) = new_figure(8.0, 3.8)
+    figure, (axes,) = new_figure(7.2, 4.2)
     for index, (name, runs) in enumerate(records.items()):
         _check_records(runs, "episode_returns", _NO_EPISODES)
-        label = f"{name} ({len(runs)} run{'s' if len(runs) > 1 else ''})"
-        draw_band(axes, _learning_curve(name, runs, window), index, label)
+        draw_band(axes, _learning_curve(name, runs, window), index, name)
     axes.set_xlabel(_STEPS)
     axes.set_ylabel("Episode return" + _smoothing_label(window, "episodes"))
     axes.set_xlim(left=0)
@@ -248,10 +252,14 @@ def plot_learning_curves(
         best_line(axes, best)
     axes.set_ylim(axes.get_ylim())
     label_ends(axes, list(records))
-    has_bands = any(len(runs) > 1 for runs in records.values())
-    legend_beside(figure, axes, "mean, middle 80 %" if has_bands else None)
-    if title is not None:
-        figure.suptitle(title, fontsize="medium")
+    counts = sorted({len(runs) for runs in records.values()})
+    note = ""
+    if counts[-1] > 1:
+        numbers = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+        note = f"mean and middle 80 % of {numbers} runs each"
+    if title or note:
+        lines = [line for line in (title, note) if line]
+        figure.suptitle("\n".join(lines), fontsize="medium")
     return figure
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pg_agents.analysis.curves import CurveBand, evenly_spaced
@@ -125,10 +126,12 @@ def best_line(axes: Axes, value: float) -> None:
         f"best possible: {value:g}",
         (0.01, value),
         xycoords=axes.get_yaxis_transform(),
-        xytext=(0, 3),
+        xytext=(0, 5),
         textcoords="offset points",
         color=GREY,
         fontsize="small",
+        # Lines, bands and dots behind it would make it hard to read.
+        path_effects=[withStroke(linewidth=3, foreground="white")],
     )
 
 
@@ -155,14 +158,24 @@ def label_ends(axes: Axes, names: Sequence[str]) -> None:
         heights[i] = min(heights[i], limit)
         limit = heights[i] - _LABEL_GAP
     for name, height, line in zip(names, heights, lines, strict=False):
-        axes.text(
-            1.02,
-            height,
+        x, y = (float(np.asarray(data)[-1]) for data in line.get_data())
+        axes.annotate(
             name,
-            transform=axes.transAxes,
+            (x, y),
+            (1.03, height),
+            textcoords="axes fraction",
+            annotation_clip=False,
             color=line.get_color(),
             va="center",
             fontsize="small",
+            # To the line's end, from which a label may have been moved away.
+            arrowprops={
+                "arrowstyle": "-",
+                "color": line.get_color(),
+                "lw": 0.8,
+                "shrinkA": 2,
+                "shrinkB": 2,
+            },
         )
 
 

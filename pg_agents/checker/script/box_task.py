@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from gymnasium import spaces
-from scipy.special import ndtr
 
 from pg_agents.checker.task import Array, Task
+
+
+def _ndtr(x: float) -> float:
+    """Returns the cumulative distribution of the standard normal.
+
+    The process that runs the script calls it, which need not import SciPy.
+    """
+    return 0.5 * math.erfc(-x / math.sqrt(2.0))
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class BoxTask(Task):
 
     def door_probability(self, state: int, action: Array) -> float:
         """Returns the probability that an action `[D]` opens door 1."""
-        return float(ndtr(self.weights[state] @ action + self.offsets[state]))
+        return _ndtr(float(self.weights[state] @ action + self.offsets[state]))
 
     def doors(self, policy: Array) -> Array:
         """Returns the probabilities of the doors, `[S, 2]`.
@@ -46,7 +54,7 @@ class BoxTask(Task):
         Args:
             policy: `[S, 2D]`, means followed by log standard deviations.
         """
-        second = ndtr(self._argument(policy)[0])
+        second = np.array([_ndtr(x) for x in self._argument(policy)[0]])
         return np.stack([1.0 - second, second], axis=1)
 
     def gaussian_gradient(self, policy: Array) -> Array:

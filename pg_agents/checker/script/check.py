@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pg_agents.checker.conclusion import described
+from pg_agents.checker.description import described
 from pg_agents.checker.formula import USES_CRITIC
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
 from pg_agents.checker.identify import Identification, identify
@@ -30,12 +30,15 @@ from pg_agents.checker.task import Task
 from pg_agents.checker.verdict import Measurement, TaskResult, Verdict, judge, worst
 from pg_agents.common.checks import check_choice, check_seed, check_unit_interval
 
-DEFAULT_TIMEOUT_S = 25.0
+DEFAULT_TIMEOUT_S = 20.0
 _SHORTEST_TIMEOUT_S = 10.0
 # Share of a gradient that may bypass the outputs of policy and critic.
 _MAX_UNEXPLAINED = 1e-3
-# CPU time of a search for a formula.
-_SEARCH_CPU_S = 8.0
+# CPU time after which a search for a formula ends itself, that of one at time limits,
+# and by how much a search may exceed it.
+_SEARCH_CPU_S = 6.0
+_LIMITS_CPU_S = 2.5
+_EXCESS_CPU_S = 2.0
 # Transitions of the checker's own episodes, per task.
 _N_SIMULATED = 200_000
 
@@ -68,7 +71,8 @@ def check_script(
             gradient of the expected discounted return, up to a positive factor.
         gamma: discount factor that the script should use; None for its own.
         text: what the script reads from its standard input.
-        timeout_s: time limit of the script, in seconds, at least 10.
+        timeout_s: limit of the script's CPU time, in seconds, at least 10. On a busy
+            machine four times as many seconds may pass.
         seed: seed of the tasks and of the random generators.
 
     Raises:
@@ -111,7 +115,7 @@ def judge_recording(
     """Returns the report on what a script did, without the time that it took.
 
     Args:
-        recording: with at least one record.
+        recording: without an error.
         name: of the script.
         target: see `check_script`.
         gamma: discount factor that the script should use; None for its own.
@@ -121,16 +125,22 @@ def judge_recording(
         record if gamma is None else _with_gamma(record, gamma)
         for record in recording.records
     ]
+    own = findings_of(recording)
+    if not records:
+        return GradientReport(
+            name, target, "wrong", None, None, own, (), (), recording.notes, seed, 0.0
+        )
     limited = [r for r in records if r.task.name == SHORT_LIMIT_NAME]
     whole = [r for r in records if r.task.name != SHORT_LIMIT_NAME] or limited
+    limited = [r for r in limited if _bypassing(r) <= _MAX_UNEXPLAINED]
     found = _identified(whole, gamma)
     parts = list(found.parts)
     notes = [*recording.notes, *found.notes]
-    if found.formula is not None and limited and limited is not whole:
+    if found.formula is not None and 0 < len(limited) < len(records):
         notes += _at_limits(found, limited, parts, gamma)
-    findings = [*findings_of(recording), *map(_finding, parts)]
+    findings = _merged(own, found, [_finding(part, recording) for part in parts])
     results = tuple(_result(record, found, seed) for record in _largest(whole))
-    unexplained = max(update.residual for r in whole for update in r.updates)
+    unexplained = max(_bypassing(record) for record in whole)
     if unexplained > _MAX_UNEXPLAINED:
         notes.append(
             f"up to {unexplained:.0%} of a gradient bypasses the outputs of the policy "
@@ -140,7 +150,7 @@ def judge_recording(
         subject=name,
         target=target,
         verdict=_verdict(found, findings, results, target),
-        formula=None if found.formula is None else described(found.formula),
+        formula=described(found.formula) if found.formula else None,
         residual=found.residual,
         findings=tuple(findings),
         ties=tuple(" + ".join(part.title for part in tie) for tie in found.ties),
@@ -151,11 +161,18 @@ def judge_recording(
     )
 
 
+def _bypassing(record: Record) -> float:
+    """Returns the largest share of a gradient that the decoding does not explain."""
+    return max((update.residual for update in record.updates), default=0.0)
+
+
 class _TooLongError(Exception):
     """The search has taken its time."""
 
 
-def _identified(records: Sequence[Record], gamma: float | None) -> Identification:
+def _identified(
+    records: Sequence[Record], gamma: float | None, seconds: float = _SEARCH_CPU_S
+) -> Identification:
     """Returns the formula of records; none if the search takes too long."""
 
     def stop(*_: object) -> None:
@@ -164,13 +181,14 @@ def _identified(records: Sequence[Record], gamma: float | None) -> Identificatio
     # Timers exist on Unix, and signals in the main thread alone.
     timed = hasattr(signal, "setitimer")
     if not timed or threading.current_thread() is not threading.main_thread():
-        return identify(records, known_gamma=gamma is not None)
+        return identify(records, known_gamma=gamma is not None, seconds=seconds)
+    limit = seconds + _EXCESS_CPU_S
     before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, _SEARCH_CPU_S)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limit)
     try:
-        return identify(records, known_gamma=gamma is not None)
+        return identify(records, known_gamma=gamma is not None, seconds=seconds)
     except _TooLongError:
-        note = f"the search for a formula was stopped after {_SEARCH_CPU_S:g} s"
+        note = f"the search for a formula was stopped after {limit:g} s"
         return Identification(None, (), 0.0, 0.0, 1.0, notes=(note,))
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
@@ -198,16 +216,44 @@ def _at_limits(
             replace(record, task=replace(record.task, bootstrap=True))
             for record in limited
         ]
-    at_limits = _identified(limited, gamma)
+    at_limits = _identified(limited, gamma, _LIMITS_CPU_S)
     if at_limits.formula is None:
-        return ["what the script does at time limits was not identified"]
+        if found.mistakes:
+            return []
+        return [
+            "no formula was found for what the script does at time limits: whether it "
+            "bootstraps there was not checked"
+        ]
     known = {part.key for part in parts}
     if not found.mistakes and not at_limits.ties:
         parts += [part for part in at_limits.mistakes if part.key not in known]
     return []
 
 
-def _finding(part: Part) -> Finding:
+def _merged(
+    own: Sequence[Finding], found: Identification, parts: Sequence[Finding]
+) -> list[Finding]:
+    """Returns what the script's calls show and what the formula is, each key once."""
+    of_formula = {part.key for part in parts}
+    left_out = {f.key for f in own if f.kind == "warning"} & of_formula
+    if found.formula is not None:
+        # The formula says whether such a softmax reaches the gradient.
+        left_out |= {"softmax_over_batch"}
+    kept = [finding for finding in own if finding.key not in left_out]
+    known = {finding.key for finding in kept}
+    return [*kept, *(part for part in parts if part.key not in known)]
+
+
+def _finding(part: Part, recording: Recording) -> Finding:
+    if part.key == "no_bootstrap_at_truncation" and recording.hides_limits:
+        return Finding(
+            part.key,
+            part.title,
+            "departure",
+            "done of the old Gym API is True at a time limit, too, and the script "
+            "cannot tell. Treated as an end, the limit makes the actions before it "
+            "look worse than they are; Gymnasium's `truncated` tells it.",
+        )
     mistake = MISTAKES.get(part.key)
     lines = ("", "") if mistake is None else (mistake.wrong, mistake.right)
     kind = "factor" if part.kind == "right" else part.kind
@@ -266,7 +312,7 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
         record, geometry = own, _geometry(own)
         sampled = _recorded(record, geometry)
     series, n_episodes = sampled
-    return judge(
+    result = judge(
         Measurement(
             task=record.task,
             series=series,
@@ -276,6 +322,17 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
             episodes_per_gradient=n_episodes,
             sample_is_sufficient=len(series.gradients) > 2 * len(geometry.exact),
         )
+    )
+    if not zero:
+        return result
+    return replace(
+        result,
+        verdict="no gradient",
+        cosine=None,
+        cosine_interval=None,
+        error=None,
+        error_interval=None,
+        more_episodes=None,
     )
 
 

@@ -68,6 +68,7 @@ def make_tasks(
 def main(job_file: str) -> NoReturn:
     """Runs a job."""
     job: Job = pickle.loads(Path(job_file).read_bytes())
+    _limit_cpu(job.limit)
 
     def finish(recording: Recording) -> NoReturn:
         partial = job.result.with_suffix(".partial")
@@ -105,6 +106,18 @@ def main(job_file: str) -> NoReturn:
         trace = traceback.format_exc()
     recorder.finish(error, trace)
     raise AssertionError("finish() ends the process")
+
+
+def _limit_cpu(seconds: float) -> None:
+    """Ends the process once it has used a CPU time, where the platform can."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    limit = int(np.ceil(seconds))
+    if most == resource.RLIM_INFINITY or limit < most:
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, most))
 
 
 def _run(job: Job) -> None:

@@ -11,11 +11,14 @@ from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.record import Record
 from pg_agents.checker.report import Finding, Kind
 from pg_agents.checker.script.recording import Recording
+from pg_agents.checker.script.taps import Faults
 
 # Probability of a false alarm about the actions of one script.
 SIGNIFICANCE = 1e-6
 # Share of the steps in which a fault must occur: a single one may be a start or an end.
 _SHARE = 0.02
+# Share of updates whose steps may be of two tasks or of two runs of the script.
+_MIXED = 0.1
 
 
 def findings_of(recording: Recording) -> tuple[Finding, ...]:
@@ -168,13 +171,23 @@ def _gradients(recording: Recording) -> list[Finding]:
         )
         title = "steps without a gradient"
         found.append(_finding("empty_step", "warning", text, title))
-    if faults.not_finite:
+    if faults.over_rows > _SHARE * n_steps:
         text = (
-            f"in {faults.not_finite} of {n_steps} updates the gradient is NaN or "
-            "infinite; after one such step all weights are. On these tasks some "
-            "episodes have a single step, whose deviation is NaN."
+            f"{faults.over_rows} times the script computes a softmax over the rows of "
+            "a batch, where the actions are in the columns. The probabilities then sum "
+            "to 1 over the states of the batch; with a single state in it every action "
+            "has probability 1."
         )
-        found.append(_finding("nan_deviation", "warning", text))
+        found.append(_finding("softmax_over_batch", "mistake", text))
+    if faults.probabilities_as_logits > n_steps // 2:
+        text = (
+            "Categorical(logits=...) is given probabilities, and applies a second "
+            "softmax to them. Acted from, too, nothing is biased, but no action can "
+            "become nearly certain: of two actions at most 73 %."
+        )
+        found.append(_finding("double_softmax", "warning", text))
+    if faults.not_finite:
+        found.append(_not_finite(faults, n_steps))
     if faults.clipped > _SHARE * n_steps:
         text = (
             f"in {faults.clipped} of {n_steps} updates the script clips the gradient, "
@@ -192,3 +205,25 @@ def _gradients(recording: Recording) -> list[Finding]:
         title = "gradient changed before the step"
         found.append(_finding("gradient_changed", "departure", text, title))
     return found
+
+
+def _not_finite(faults: Faults, n_steps: int) -> Finding:
+    """Returns the finding about gradients that are NaN, and where they come from."""
+    text = (
+        f"in {faults.not_finite} of {n_steps} updates the gradient is NaN or infinite; "
+        "after one such step all weights are."
+    )
+    bad, short = faults.not_finite_at, faults.short_at
+    if bad and bad <= short and len(short - bad) <= _MIXED * len(bad):
+        text += (
+            " It is so after each episode of a single step, and only then: the "
+            "deviation of one number is NaN, or 0 if it is divided by N. Tasks without "
+            "such episodes do not show it."
+        )
+        return _finding("nan_deviation", "mistake", text)
+    text += (
+        " Episodes of a single step are not the cause. Common ones: the logarithm of a "
+        "probability of 0, exp() of a large number, a division by a sum or a deviation "
+        "that is 0."
+    )
+    return _finding("not_finite", "mistake", text, "gradient that is NaN or infinite")

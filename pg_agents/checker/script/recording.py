@@ -25,6 +25,8 @@ _ENOUGH_WINDOWS = 6
 _MOST_RUNS = 3
 # Updates without which the time alone does not end a task.
 _FEWEST_UPDATES = 3
+# How many seconds may pass for each second of CPU time: the machine may be busy.
+PATIENCE = 4.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Recording:
     """What the child process reports.
 
     Attributes:
-        records: one per task on which updates were recorded.
+        records: one per task on which updates were recorded; none if all gradients are
+            NaN, or the actions do not depend on the parameters.
         actions: where the actions come from, one entry per record.
         faults: of the order of calls.
         n_updates: number of updates recorded.
@@ -41,6 +44,7 @@ class Recording:
         old_observations: steps whose action was computed from another observation than
             the environment's last one.
         n_transitions: number of all transitions.
+        hides_limits: whether the script was not told which ends are time limits.
         error: one sentence that says why the script could not be checked; None if it
             could.
         traceback: of the script's own exception; None without one.
@@ -57,6 +61,7 @@ class Recording:
     past_limit: int = 0
     old_observations: int = 0
     n_transitions: int = 0
+    hides_limits: bool = False
     error: str | None = None
     traceback: str | None = None
     notes: tuple[str, ...] = ()
@@ -69,7 +74,7 @@ class Recorder:
 
     Args:
         stage: whose phases it goes through.
-        seconds: time for all tasks.
+        seconds: CPU time for all tasks; `PATIENCE` times as many seconds may pass.
         finish: is called with the recording after the last one, and ends the process.
     """
 
@@ -79,6 +84,7 @@ class Recorder:
         self._stage = stage
         self._finish = finish
         self._start = time.monotonic()
+        self._cpu_start = time.process_time()
         # When the script took its first step, after its imports.
         self._first_step: float | None = None
         self._seconds = seconds
@@ -92,16 +98,21 @@ class Recorder:
         stage.audience = self.taps
 
     def _stepped(self) -> None:
-        elapsed = time.monotonic() - self._start
+        elapsed = self._elapsed()
         late = elapsed > self._share() and len(self.taps.steps) >= _FEWEST_UPDATES
         if self._is_enough() or late or elapsed > self._seconds:
             self._end_phase()
             self._next_task()
 
+    def _elapsed(self) -> float:
+        """Returns the CPU time that was used, in seconds; more if the script waits."""
+        waited = (time.monotonic() - self._start) / PATIENCE
+        return max(time.process_time() - self._cpu_start, waited)
+
     def _share(self) -> float:
         """Returns the time at which the current task should be over."""
         if self._first_step is None:
-            self._first_step = time.monotonic() - self._start
+            self._first_step = self._elapsed()
         part = (self._task + 1) / max(1, len(self._stage.available))
         return self._first_step + part * (self._seconds - self._first_step)
 
@@ -128,7 +139,7 @@ class Recorder:
         enough = self._is_enough()
         self._end_phase()
         self._n_runs += 1
-        late = time.monotonic() - self._start > self._share()
+        late = self._elapsed() > self._share()
         if enough or late or self._n_runs == _MOST_RUNS:
             self._next_task()
         else:
@@ -186,7 +197,10 @@ class Recorder:
                 f"{error} (after {n_updates} updates, which were checked)"
             )
             error = None
-        if error is None and not self._records:
+        # Without a record there are mistakes that are seen.
+        faults = taps.faults
+        seen = faults.not_finite or faults.over_rows
+        if error is None and not self._records and not seen:
             error = self._reason()
         self._finish(
             Recording(
@@ -198,6 +212,7 @@ class Recorder:
                 past_limit=stage.log.past_limit,
                 old_observations=stage.log.old_observations,
                 n_transitions=len(stage.log),
+                hides_limits=stage.hides_limits,
                 error=error,
                 traceback=traceback,
                 notes=(*stage.notes, *taps.notes),

@@ -16,11 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pg_agents.checker.script.recording import Recording
+from pg_agents.checker.script.recording import PATIENCE, Recording
+from pg_agents.common.threads import default_to_one_thread
 
-# Time for the start of the interpreter and for the last decoding.
-_GRACE_S = 8.0
+# CPU time for the start of the interpreter and for the last decoding.
+_GRACE_S = 6.0
 _KEPT_OUTPUT = 4000
+# Ends a process that exceeds its CPU time; 0 where there is no such signal.
+_SIGXCPU = int(getattr(signal, "SIGXCPU", 0))
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Job:
         args: its arguments.
         entry: `module:function` to call instead of running the script as a program.
         input: what `input()` reads; None if it must not be called.
-        seconds: time to record.
+        seconds: CPU time to record.
+        limit: CPU time after which the process is ended.
         seed: of the tasks.
         result: path of the file that the recording is written to.
     """
@@ -42,6 +46,7 @@ class Job:
     entry: str | None
     input: str | None
     seconds: float
+    limit: float
     seed: int
     result: Path
 
@@ -52,7 +57,7 @@ def run(
     *,
     entry: str | None = None,
     text: str | None = None,
-    timeout_s: float = 25.0,
+    timeout_s: float = 20.0,
     seed: int = 0,
 ) -> Recording:
     """Runs a script and returns what it did.
@@ -66,14 +71,24 @@ def run(
         args: its arguments.
         entry: `module:function` to call instead of running the script as a program.
         text: what the script reads from its standard input.
-        timeout_s: time limit in seconds.
+        timeout_s: limit of the CPU time in seconds. On a busy machine `PATIENCE` times
+            as many seconds may pass.
         seed: seed of the tasks, of Python's, NumPy's and torch's random generators.
     """
     with tempfile.TemporaryDirectory(prefix="pgtoy-script-") as folder:
         work, result = Path(folder, "work"), Path(folder, "result.pickle")
         work.mkdir()
         seconds = max(1.0, timeout_s - _GRACE_S)
-        job = Job(script.resolve(), tuple(args), entry, text, seconds, seed, result)
+        job = Job(
+            script.resolve(),
+            tuple(args),
+            entry,
+            text,
+            seconds=seconds,
+            limit=timeout_s,
+            seed=seed,
+            result=result,
+        )
         job_file, output = Path(folder, "job.pickle"), Path(folder, "output.txt")
         job_file.write_bytes(pickle.dumps(job))
         with output.open("wb") as sink:
@@ -88,7 +103,7 @@ def run(
             )
             timed_out = False
             try:
-                process.wait(timeout_s)
+                process.wait(PATIENCE * timeout_s)
             except subprocess.TimeoutExpired:
                 timed_out = True
             finally:
@@ -97,7 +112,7 @@ def run(
         if result.exists():
             recording: Recording = pickle.loads(result.read_bytes())
             return replace(recording, output=printed)
-    if timed_out:
+    if timed_out or (_SIGXCPU and process.returncode == -_SIGXCPU):
         error = (
             f"the script did no update of its policy in {timeout_s:g} s; give it more "
             "time, or arguments with which it updates more often"
@@ -112,7 +127,7 @@ def _environment(folder: str) -> dict[str, str]:
     """Returns the environment variables of the child."""
     root = str(Path(__file__).resolve().parents[3])
     path = os.environ.get("PYTHONPATH")
-    return {
+    environment = {
         **os.environ,
         "PYTHONPATH": root if not path else os.pathsep.join([root, path]),
         "TMPDIR": folder,
@@ -121,11 +136,12 @@ def _environment(folder: str) -> dict[str, str]:
         "SDL_AUDIODRIVER": "dummy",
         "CUDA_VISIBLE_DEVICES": "",
         "WANDB_MODE": "disabled",
-        "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONWARNINGS": "ignore",
     }
+    default_to_one_thread(environment)
+    return environment
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

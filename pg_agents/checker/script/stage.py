@@ -223,6 +223,8 @@ class Stage:
         tasks: the task of each phase so far.
         phase: index of the current phase; environments take it up at a reset.
         log: all transitions.
+        hides_limits: whether an environment has the interface of old Gym, whose `done`
+            does not tell a time limit from an end.
         notes: sentences about what was left out.
     """
 
@@ -238,6 +240,7 @@ class Stage:
         self._tables: list[DynamicsTables] = []
         self.phase = -1
         self.log = Log()
+        self.hides_limits = False
         self.notes: list[str] = []
         self.audience: Audience | None = None
         self.watermark = Watermark(())
@@ -275,6 +278,7 @@ class Stage:
             self, observation_space, action_space, kwargs.get("render_mode"), spec
         )
         self.n_envs += 1
+        self.hides_limits |= env.hides_limits
         return env
 
     def start_phase(self, task: Task) -> None:
@@ -347,7 +351,10 @@ class StageEnv(gymnasium.Env[Any, Any]):
         phase: index of the task.
         autoreset_action: the action of a vector step that resets this environment
             instead (next-step autoreset); None outside such a step.
+        hides_limits: whether `step` does not tell a time limit from an end.
     """
+
+    hides_limits = False
 
     metadata = {  # noqa: RUF012 - Gymnasium's attribute
         "render_modes": ["human", "rgb_array", "ansi", "rgb_array_list"],

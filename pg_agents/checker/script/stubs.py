@@ -9,6 +9,7 @@ import importlib.util
 import multiprocessing.process
 import os
 import sys
+import time
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -103,8 +104,10 @@ def install(finish: Callable[[str], None], text: str | None) -> None:
     sys.meta_path.append(_Finder())
     # It writes a file per event; its package may be missing too.
     sys.modules["torch.utils.tensorboard"] = Anything("torch.utils.tensorboard")
-    _never_show()
+    sys.meta_path.insert(0, _PyplotFinder())
     _make_folders()
+    # Scripts wait while they show something.
+    time.sleep = lambda _: None
 
     def refuse_process(*_: Any, **__: Any) -> None:
         finish(
@@ -146,15 +149,36 @@ def _make_folders() -> None:
     torch.save = save  # type: ignore[assignment]
 
 
-def _never_show() -> None:
+class _PyplotFinder(importlib.abc.MetaPathFinder):
+    """Changes `matplotlib.pyplot` when a script imports it."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Returns the specification of the package, which never shows anything."""
+        if fullname != "matplotlib.pyplot":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_change(module: types.ModuleType) -> None:
+                execute(module)
+                _never_show(module)
+
+            spec.loader.exec_module = execute_and_change  # type: ignore[method-assign]
+        return spec
+
+
+def _never_show(pyplot: types.ModuleType) -> None:
     """Makes matplotlib's windows and pauses do nothing."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        return
 
     def nothing(*_: Any, **__: Any) -> None:
         """Does nothing."""
 
     for name in ("show", "pause", "draw", "ion"):
-        setattr(plt, name, nothing)
+        setattr(pyplot, name, nothing)

@@ -11,7 +11,6 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,7 +97,12 @@ class Faults:
         clipped: calls of `clip_grad_norm_` or `clip_grad_value_` that would have
             changed the gradient.
         not_finite: steps with a gradient that is NaN or infinite.
+        not_finite_at: numbers of transitions before these steps.
+        short_at: the same of steps that follow an episode of a single step.
         moved: changes of parameters without an optimiser.
+        over_rows: softmaxes with a gradient over the rows of a batch instead of the
+            actions.
+        probabilities_as_logits: distributions that were given probabilities as logits.
     """
 
     n_steps: int = 0
@@ -108,7 +112,11 @@ class Faults:
     rescaled: int = 0
     clipped: int = 0
     not_finite: int = 0
+    not_finite_at: set[int] = field(default_factory=set)
+    short_at: set[int] = field(default_factory=set)
     moved: int = 0
+    over_rows: int = 0
+    probabilities_as_logits: int = 0
 
 
 @dataclass(frozen=True)
@@ -207,6 +215,8 @@ class Taps:
         # By the weight of the layer that gives the value.
         self.critics: dict[int, Outputs] = {}
         self.steps: list[Step] = []
+        # Transitions since the step before the last one.
+        self._window = 0, 0
         # What the policy was computed from, by state: module and observation.
         self._asked: dict[int, tuple[nn.Module, Tensor]] = {}
 
@@ -245,6 +255,25 @@ class Taps:
         if is_log:
             found.table = np.exp(found.table)
         return self._take(found)
+
+    def softmax(self, result: Tensor, dim: Any, *, is_log: bool) -> None:
+        """Takes the result of a softmax over a dimension."""
+        self.categorical(result, is_log=is_log)
+        self.faults.over_rows += (
+            isinstance(dim, int)
+            and result.requires_grad
+            and result.dim() > 1
+            and result.shape[-1] == self._n_actions()
+            and dim % result.dim() != result.dim() - 1
+        )
+
+    def logits(self, given: Any) -> None:
+        """Takes the logits that a distribution is made with."""
+        if self._quiet or not isinstance(given, Tensor) or not given.dim():
+            return
+        rows = given.detach().reshape(-1, given.shape[-1]).double()
+        sums = (rows.sum(dim=1) - 1.0).abs().max() < 1e-5 if len(rows) else False
+        self.faults.probabilities_as_logits += bool(sums and (rows >= 0.0).all())
 
     def bernoulli(self, probabilities: Tensor) -> Distribution | None:
         """Takes probabilities of the second of two actions, `[N]` or `[N, 1]`."""
@@ -576,9 +605,9 @@ class Taps:
         for key, gradient, index in zip(keys, gradients, kept, strict=True):
             step.gradients[key] = np.asarray(gradient, np.float64).reshape(-1)[index]
         bad = not all(np.isfinite(g).all() for g in step.gradients.values())
-        self.faults.not_finite += bad
         self.faults.n_steps += 1
         self.steps.append(step)
+        self._note_finite(bad)
 
     def _keep(
         self, outputs: Outputs, table: Array, jacobian: list[Array], keys: list[int]
@@ -701,9 +730,21 @@ class Taps:
                 total = record.gradients.get(key)
                 record.gradients[key] = pending if total is None else total + pending
         self.faults.empty += not seen
-        self.faults.not_finite += bad
+        self._note_finite(bad)
         self.faults.zeroed += zeroed
         self.faults.rescaled += changed and not zeroed
+
+    def _note_finite(self, bad: bool) -> None:
+        """Notes whether the last gradient is NaN, and whether an episode was short."""
+        end = self.steps[-1].end
+        if end != self._window[1]:
+            self._window = self._window[1], end
+            rows = self._stage.log.rows[slice(*self._window)]
+            if any(r.time == 0 and (r.terminated or r.truncated) for r in rows):
+                self.faults.short_at.add(end)
+        if bad:
+            self.faults.not_finite += 1
+            self.faults.not_finite_at.add(end)
 
     def _rows(self) -> NDArray[np.int64] | None:
         """Returns the transitions that the policy was evaluated on for this step."""
@@ -867,6 +908,8 @@ def _tap_distribution(
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         with taps.quiet():
             original_init(self, *args, **kwargs)
+        if kind is torch.distributions.Categorical:
+            taps.logits(kwargs.get("logits", args[1] if len(args) > 1 else None))
         self._pgtoy = take(self)
 
     kind.__init__ = init
@@ -889,8 +932,7 @@ def _drawing(taps: Taps, original: Callable[..., Tensor]) -> Callable[..., Tenso
 def _tap_softmax(taps: Taps) -> None:
     for owner in (nn.functional, torch, torch.Tensor):
         for name, is_log in (("softmax", False), ("log_softmax", True)):
-            take = partial(taps.categorical, is_log=is_log)
-            setattr(owner, name, _tapped(taps, getattr(owner, name), take))
+            setattr(owner, name, _tapped_softmax(taps, getattr(owner, name), is_log))
 
     def take_sigmoid(result: Tensor) -> None:
         if result.dim() == 0 or result.shape[-1] == 1:
@@ -899,6 +941,20 @@ def _tap_softmax(taps: Taps) -> None:
     owners: tuple[Any, ...] = (nn.functional, torch, torch.Tensor)
     for owner in owners:
         owner.sigmoid = _tapped(taps, owner.sigmoid, take_sigmoid)
+
+
+def _tapped_softmax(
+    taps: Taps, original: Callable[..., Tensor], is_log: bool
+) -> Callable[..., Tensor]:
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        with taps.quiet():
+            result = original(*args, **kwargs)
+        if not taps._quiet:
+            dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+            taps.softmax(result, dim, is_log=is_log)
+        return result
+
+    return run
 
 
 def _tapped(
@@ -927,6 +983,7 @@ def _tap_backward(taps: Taps) -> None:
 
 def _hold_optimizers(taps: Taps) -> None:
     base = torch.optim.Optimizer
+    _without_compiler(base)
     original_init = base.__init__
 
     def step(self: Any, closure: Any = None, **_: Any) -> Any:
@@ -943,6 +1000,17 @@ def _hold_optimizers(taps: Taps) -> None:
         taps.optimizer(self)
 
     base.__init__ = init  # type: ignore[method-assign]
+
+
+def _without_compiler(optimizer: type[torch.optim.Optimizer]) -> None:
+    """Keeps methods from importing torch's compiler, to tell it to ignore them.
+
+    The import takes longer than most recordings.
+    """
+    for method in vars(optimizer).values():
+        ignored = getattr(method, "__wrapped__", None)
+        if ignored is not None:
+            vars(ignored)["__dynamo_disable"] = ignored
 
 
 def _hold_clipping(taps: Taps) -> None:

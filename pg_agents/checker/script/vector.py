@@ -75,6 +75,8 @@ def make_vec(stage: Stage) -> Callable[..., StageVectorEnv]:
 class OldStageEnv(StageEnv):
     """Gym's interface before 0.26: 1 value of `reset()` and 4 of `step()`."""
 
+    hides_limits = True
+
     def reset(self, **_: Any) -> Any:
         """Starts an episode."""
         return super().reset()[0]

@@ -57,14 +57,17 @@ def test_a_summary_is_made_of_its_parts(folders: list[Path]) -> None:
 
 def test_the_table_is_aligned_and_complete(folders: list[Path]) -> None:
     summaries = summarise(read_groups(folders), 10.0, window=3, unit="episodes")
-    lines = table(summaries, "episodes").splitlines()
-    assert len({len(line) for line in lines[:3]}) == 1
-    assert lines[0].split()[-6:] == "solved reached episodes stay time above".split()
-    assert lines[1].split()[:3] == ["good", "3", "25.7"]
-    assert lines[1].split()[-9:] == "3 of 3 3 of 3 7 100% 100%".split()
-    assert lines[2].split()[-9:] == "1 of 2 1 of 2 never 0% 40%".split()
-    assert lines[3] == "solved: the mean evaluation return is at least 10"
-    assert lines[4] == "reached: the mean of 3 training episodes is at least 10"
+    scores, speeds, notes = table(summaries, "episodes").split("\n\n")
+    for part in (scores, speeds):
+        assert len({len(line) for line in part.splitlines()}) == 1
+    header, good, poor = speeds.splitlines()
+    assert header.split() == "speed solved reached episodes stay time above".split()
+    assert scores.splitlines()[1].split()[:3] == ["good", "3", "25.7"]
+    assert good.split() == "good 3 of 3 3 of 3 7 100% 100%".split()
+    assert poor.split() == "poor 1 of 2 1 of 2 never 0% 40%".split()
+    solved, reached, _ = notes.splitlines()
+    assert solved == "solved: the mean evaluation return is at least 10"
+    assert reached == "reached: the mean of 3 training episodes is at least 10"
     without = table(summarise(read_groups(folders)))
     assert "reached" not in without and len(without.splitlines()) == 3
 
@@ -72,12 +75,29 @@ def test_the_table_is_aligned_and_complete(folders: list[Path]) -> None:
 def test_a_threshold_that_no_run_reaches(folders: list[Path]) -> None:
     found = summarise(read_groups(folders), 1e6, window=3)
     assert all(s.speed is not None and math.isnan(s.speed.stability) for s in found)
-    cells = table(found).splitlines()[1].split()
-    assert cells[-9:] == "0 of 3 0 of 3 never - -".split()
+    speeds = table(found).split("\n\n")[1]
+    assert speeds.splitlines()[1].split() == "good 0 of 3 0 of 3 never - -".split()
 
 
 def test_100_percent_means_all(tmp_path: Path) -> None:
     """One episode of 250 below the threshold rounds to 100 %."""
     write_run(tmp_path / "a", 0, [9.0] * 249 + [0.0])
-    line = table(summarise(read_groups([tmp_path]), 9.0, window=1)).splitlines()[1]
+    text = table(summarise(read_groups([tmp_path]), 9.0, window=1))
+    line = text.split("\n\n")[1].splitlines()[1]
     assert line.split()[-2:] == ["0%", ">99%"]
+
+
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [("cartpole-policy-network-stepped-past", 499.75), ("gaussian-policy", -12345.6)],
+)
+def test_the_table_fits_a_terminal_of_a_hundred_columns(
+    tmp_path: Path, name: str, score: float
+) -> None:
+    """With the longest name of a recipe and its variant, and with large returns."""
+    for group in (name, "b"):
+        for seed in range(10):
+            write_run(tmp_path / group, seed, [score] * 5, [score / (seed + 1)] * 2)
+    groups = read_groups([tmp_path / name, tmp_path / "b"])
+    text = table(summarise(groups, score, window=1))
+    assert max(map(len, text.splitlines())) <= 100

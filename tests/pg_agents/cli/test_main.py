@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -167,6 +169,25 @@ def test_an_error_of_the_subject_is_shown_with_its_traceback(
         and "mine.py" in printed
         and "ValueError: mine" in printed
     )
+
+
+def test_blas_has_one_thread_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    """BLAS reads the variables when NumPy is imported."""
+    file = tmp_path / "mine.py"
+    file.write_text("import os\nraise ValueError(sorted(os.environ.items()))\n")
+    environment = {"OMP_NUM_THREADS": "3"}
+    environment |= {k: v for k, v in os.environ.items() if "THREADS" not in k}
+    program = "import sys; from pg_agents.cli.main import main; "
+    program += "assert 'numpy' not in sys.modules; sys.exit(main())"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "check", f"{file}:loss"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 2
+    for name, number in (("OPENBLAS", 1), ("MKL", 1), ("OMP", 3)):
+        assert f"('{name}_NUM_THREADS', '{number}')" in ran.stderr
 
 
 def test_without_a_command_the_help_is_printed(

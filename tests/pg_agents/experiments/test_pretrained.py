@@ -158,8 +158,8 @@ def test_the_commands_show_it_unless_there_is_a_run(
     command = ["record", "pixelcopter-mc", "--to", str(film), *options]
     assert main(command) == 0
     assert (
-        f"no finished run of pixelcopter-mc in {tmp_path}: this is the "
-        "pixelcopter-mc-best that comes with pgtoy" in capsys.readouterr().out
+        f"no finished run of pixelcopter-mc in {tmp_path}: these are the weights that "
+        "come with pgtoy, of the variant best" in capsys.readouterr().out
     )
     with Image.open(film) as frames:
         # After 0, 2, 4, 6, 8 and 9 steps.

@@ -192,9 +192,9 @@ def test_the_window_of_a_point_starts_at_the_first_episode_or_later() -> None:
     ("n_seeds", "text"),
     [
         (1, ", so there is no interval"),
-        (2, "; their 95 % interval covers less than 75 %"),
-        (5, "; their 95 % interval covers about 90 %"),
-        (12, "; their 95 % interval covers about 93 %"),
+        (2, "; so few seeds make a 95 % interval hold in less than 75 % of cases"),
+        (5, "; so few seeds make a 95 % interval hold in about 90 % of cases"),
+        (12, "; so few seeds make a 95 % interval hold in about 93 % of cases"),
     ],
 )
 def test_the_coverage_of_few_seeds_is_stated(n_seeds: int, text: str) -> None:
@@ -216,9 +216,13 @@ def test_the_summary_has_a_line_per_seed_and_per_metric(tmp_path: Path) -> None:
         "  average of 10 at episode 10  3 [3, 3]; notebook 2: reached",
         "  evaluation                   6 [4, 8]; notebook 5.5: reached",
     ]
-    assert lines[-2:] == ["notebook: t", "1 of 3 runs failed"]
+    assert lines[-2:] == ["reported by its source: t", "1 of 3 runs failed"]
     none = summary_text(tiny, tiny.config(), reports[:1]).splitlines()
-    assert none == ["r: no run has finished", "notebook: t", "1 of 1 runs failed"]
+    assert none == [
+        "r: no run has finished",
+        "reported by its source: t",
+        "1 of 1 runs failed",
+    ]
 
 
 def test_run_and_compare_agree_on_solved_and_reached(
@@ -233,8 +237,11 @@ def test_run_and_compare_agree_on_solved_and_reached(
         reports.append(RunReport(seed, folder.path, folder.result()))
     printed = summary_text(recipe(settings), recipe(settings).config(), reports)
     assert main(["compare", str(tmp_path / "r")]) == 0
-    header, row, *criteria = capsys.readouterr().out.splitlines()
-    cells = dict(zip(re.split(r"  +", header), re.split(r"  +", row), strict=True))
+    scores, speeds, notes = capsys.readouterr().out.split("\n\n")
+    criteria, cells = notes.splitlines(), dict[str, str]()
+    for part in (scores, speeds):
+        header, row = (re.split(r"  +", line) for line in part.splitlines())
+        cells |= dict(zip(header, row, strict=True))
     assert (cells["solved"], cells["reached"]) == ("10 of 10", "3 of 10")
     for name, criterion in zip(("solved", "reached"), criteria, strict=False):
         assert criterion.startswith(f"{name}: ")

@@ -20,6 +20,9 @@ import pytest
 import safetensors.torch
 import torch
 from gymnasium import spaces
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
@@ -288,6 +291,65 @@ def test_trainings_are_equal_with_each_space(
         check_equal_trainings(
             algorithm, make_env, 60, **sgd(**options), **settings, **more
         )
+
+
+LOSSES = st.fixed_dictionaries(
+    {
+        "clip_range": st.sampled_from([None, 0.1]),
+        "n_epochs": st.sampled_from([1, 2]),
+        "batch_size": st.sampled_from([None, 7]),
+        "normalize_advantage": st.booleans(),
+        "ent_coef": st.sampled_from([0.0, 0.05]),
+        "max_grad_norm": st.sampled_from([None, 0.3]),
+        "critic_loss": st.sampled_from(["squared", "huber"]),
+        "vf_coef": st.sampled_from([0.1, 1.0]),
+        "weight_by_gamma_t": st.booleans(),
+    }
+)
+NETWORKS = st.fixed_dictionaries(
+    {
+        "net_arch": st.sampled_from([[], [5], [6, 4]]),
+        "activation_fn": st.sampled_from([nn.Tanh, nn.ReLU]),
+        "critic": st.sampled_from(["separate", "shared"]),
+        "layer_norm": st.booleans(),
+    }
+)
+
+
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    algorithm=st.sampled_from([REINFORCE, ActorCritic]),
+    space=st.sampled_from(SPACES),
+    loss=LOSSES,
+    network=NETWORKS,
+)
+def test_two_updates_are_equal_with_any_combination(
+    algorithm: Any, space: Any, loss: dict[str, Any], network: dict[str, Any]
+) -> None:
+    if loss["clip_range"] is None:
+        # Without clipping an update uses a rollout once, whole.
+        loss = loss | {"n_epochs": 1, "batch_size": None}
+    if loss["batch_size"] is not None and loss["normalize_advantage"]:
+        loss = loss | {"weight_by_gamma_t": False}
+    if algorithm is REINFORCE:
+        loss = loss | {"baseline": "value"}
+    observation, action = space
+    if network["net_arch"] == []:
+        network = network | {"critic": "separate", "layer_norm": False}
+
+    def make_env() -> Any:
+        def make() -> Any:
+            return Monitor(SampleEnv(observation, action, [4, 6], truncates=True))
+
+        return DummyVecEnv([make] * 2)
+
+    runs = {
+        gradients: run(
+            gradients, algorithm, make_env(), 36, n_steps=9, **sgd(**network), **loss
+        )
+        for gradients in ("closed_form", "autograd")
+    }
+    assert_same_runs(runs["closed_form"], runs["autograd"])
 
 
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])

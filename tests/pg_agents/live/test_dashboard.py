@@ -187,11 +187,39 @@ def test_frames_of_other_environments_are_shown_as_images() -> None:
 
 
 def test_numbers_as_actions_are_shown_with_their_deviation() -> None:
-    playing = Playing(None, "no picture", "", ("number 0",), (0.5,), (0.25,))
+    limits = ((-2.0, 2.0),)
+    playing = Playing(
+        None, "no picture", "", ("action",), (-0.5,), (0.25,), limits=limits
+    )
     data = replace(dashboard(), playing=playing, tables=None)
-    shown = texts(dashboard_scene(data, 1280, 720))
-    assert "+0.50 ± 0.25" in shown
+    scene = dashboard_scene(data, 1280, 720)
+    shown = texts(scene)
+    assert "−0.50 ± 0.25" in shown  # noqa: RUF001
+    assert "from −2 to 2" in shown  # noqa: RUF001
     assert "no picture" in shown
+    theme = THEMES["light"]
+    (track,) = rectangles(scene, theme.grid)
+    (spread,) = (r for r in rectangles(scene, theme.main_soft) if r.y == track.y)
+    # From -0.75 to -0.25 of -2 to 2.
+    assert spread.x - track.x == pytest.approx(track.width * 1.25 / 4)
+    assert spread.width == pytest.approx(track.width * 0.5 / 4)
+
+
+def rectangles(scene: Scene, fill: tuple[int, int, int]) -> list[Rectangle]:
+    return [s for s in scene.shapes if isinstance(s, Rectangle) and s.fill == fill]
+
+
+@pytest.mark.parametrize("n_actions", [3, 12, 40])
+def test_names_of_many_actions_are_left_out_rather_than_small(n_actions: int) -> None:
+    names = tuple(f"arm {i}" for i in range(n_actions))
+    policy = np.full((1, n_actions), 1 / n_actions)
+    playing = Playing(None, "no picture", "", names, tuple(policy[0].tolist()))
+    tables = Tables(policy, policy - 0.1, policy - 0.2, 0.5)
+    data = replace(dashboard(), playing=playing, tables=tables)
+    scene = dashboard_scene(data, 1280, 720)
+    named = [s for s in scene.shapes if isinstance(s, Text) and s.text in names]
+    assert min(text.size for text in named) >= 9
+    assert {"arm 0"} <= {text.text for text in named}
 
 
 def test_a_dark_window_has_no_light_surface() -> None:

@@ -236,6 +236,7 @@ def test_numbers_as_actions_have_means_and_deviations() -> None:
     player.step()
     playing = player.playing()
     assert playing.deviations == pytest.approx((1.0,))
+    assert playing.limits == ((-2.0, 2.0),)
     player.step()
 
 

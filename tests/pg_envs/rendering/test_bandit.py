@@ -1,7 +1,7 @@
 import pytest
 
 from pg_envs.rendering import Rectangle, Scene, Snapshot, Text, bandit_scene
-from pg_envs.rendering.widgets import ACCENT
+from pg_envs.rendering.widgets import ACCENT, GAIN_SOFT
 from tests.pg_envs.rendering.geometry import (
     assert_tidy,
     bars,
@@ -56,6 +56,18 @@ def test_many_arms_stay_legible(n_arms: int, noise: str) -> None:
     assert_tidy(scene)
     assert smallest_text(scene, {"+0.50"}) >= 11
     assert len(bars(scene)) == n_arms
+
+
+@pytest.mark.parametrize("best", [0, 13, 29])
+def test_the_best_of_many_arms_is_named_and_framed(best: int) -> None:
+    """Green alone would say nothing to those who do not see it."""
+    rewards = [0.5] * 30
+    rewards[best] = 0.75
+    snapshot = Snapshot(0, 4, -0.5, 9, -1.0, False, (1 / 30,) * 30)
+    scene = bandit_scene(snapshot, names(30), rewards, "none")
+    label, (frame,) = find(scene, "+0.75"), machines(scene, GAIN_SOFT)
+    assert find(scene, str(best)).x == label.x
+    assert frame.x < label.x < frame.x + frame.width
 
 
 def test_only_the_pulled_arm_is_highlighted() -> None:

@@ -1,8 +1,16 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_envs.rendering.widgets import label_stride, percentages, short, signed
+from pg_envs.rendering.widgets import (
+    label_stride,
+    labelled_indices,
+    percentages,
+    short,
+    signed,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +51,30 @@ def test_percentages_never_hide_a_rare_action(
 @given(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=40))
 def test_percentages_sum_to_100_and_are_less_than_1_off(weights: list[float]) -> None:
     probabilities = [weight / sum(weights) for weight in weights]
-    shown = {"<1%": 0, ">99%": 100}
-    whole = [
-        shown[t] if t in shown else int(t[:-1]) for t in percentages(probabilities)
+    shown = {"<1%": 0, ">99%": 100, "<0.1%": 0, ">99.9%": 100}
+    numbers = [
+        shown[t] if t in shown else float(t[:-1]) for t in percentages(probabilities)
     ]
-    assert sum(whole) == 100
-    for p, n in zip(probabilities, whole, strict=True):
-        assert abs(100 * p - n) < 1 + 1e-5
+    # More than 20 have a decimal.
+    unit = 1.0 if len(weights) <= 20 else 0.1
+    assert sum(numbers) == pytest.approx(100)
+    for p, number in zip(probabilities, numbers, strict=True):
+        assert abs(100 * p - number) < unit + 1e-5
+
+
+def test_thirty_equal_shares_look_almost_equal() -> None:
+    assert set(percentages([1 / 30] * 30)) == {"3.3%", "3.4%"}
+
+
+@given(st.integers(1, 60), st.integers(1, 10), st.lists(st.integers(0, 59), max_size=3))
+def test_important_labels_come_first_and_none_are_crowded(
+    n: int, stride: int, important: list[int]
+) -> None:
+    important = [i % n for i in important]
+    chosen = sorted(labelled_indices(n, stride, important))
+    assert all(b - a >= stride for a, b in pairwise(chosen))
+    assert set(important[:1]) <= set(chosen)
+    assert 0 <= chosen[0] <= chosen[-1] < n
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from pg_agents.analysis.plots import (
     animate_action_probabilities,
@@ -77,8 +78,8 @@ def test_action_probabilities_are_mean_and_middle_over_runs() -> None:
             assert_band(axes, x, values, action)
             assert axes.get_lines()[action].get_color() == PALETTE[action]
     assert figure.axes[0].get_ylabel() == "Action probability"
-    assert legend_texts(figure) == ACTIONS
-    assert figure.legends[0].get_title().get_text() == "mean and middle 80 % of 4 runs"
+    assert [text.get_text() for text in figure.axes[0].texts] == ACTIONS
+    assert figure.get_suptitle() == "mean and middle 80 % of the runs"
 
 
 def test_action_probabilities_hold_until_the_next_update_of_the_run() -> None:
@@ -160,7 +161,8 @@ def test_learning_curves_are_interpolated_onto_common_times() -> None:
         axes, np.array([10.0, 15.0, 20.0]), np.array([[0.0, 5, 10], [5.0, 6, 6]]), 0
     )
     assert_band(axes, np.array([10.0, 20.0]), np.array([[0.0, 10.0]]), 1)
-    assert legend_texts(figure) == ["A2C (2 runs)", "PPO (1 run)"]
+    assert [text.get_text() for text in axes.texts] == ["A2C", "PPO"]
+    assert figure.get_suptitle() == "mean and middle 80 % of 1 to 2 runs each"
     assert axes.get_xlabel() == "Environment steps"
 
 
@@ -190,6 +192,10 @@ def test_lines_that_end_together_have_labels_of_their_own() -> None:
     heights = sorted(text.get_position()[1] for text in labels.values())
     assert min(np.diff(heights)) >= 0.07
     assert labels[ACTIONS[1]].get_position()[1] == max(heights)
+    for name, text in labels.items():
+        assert isinstance(text, Annotation)
+        # Each is joined to the end of its own line.
+        assert text.xy == (40.0, run[-1, 0, ACTIONS.index(name)])
     colours = [labels[name].get_color() for name in ACTIONS]
     assert colours == list(PALETTE[:3])
 

@@ -1,10 +1,12 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pg_agents.checker.battery import battery
 from pg_agents.checker.record import Record, Transitions
+from pg_agents.checker.report import Finding
 from pg_agents.checker.script.decode import Actions
 from pg_agents.checker.script.findings import SIGNIFICANCE, action_test, findings_of
 from pg_agents.checker.script.recording import Recording
@@ -67,7 +69,7 @@ def test_the_sentence_says_what_was_counted() -> None:
     assert "in state" in text and "would be about" in text
 
 
-def keys(**faults: int) -> list[str]:
+def keys(**faults: Any) -> list[str]:
     recording = Recording(faults=Faults(n_steps=100, **faults))
     return [finding.key for finding in findings_of(recording)]
 
@@ -79,7 +81,25 @@ def test_faults_between_zero_grad_backward_and_step() -> None:
     assert keys(stale=1) == []
     assert keys(zeroed=100) == ["zeroed_before_step"]
     assert keys(clipped=50) == ["gradient_clipped"]
-    assert keys(not_finite=3) == ["nan_deviation"]
+
+
+def test_a_gradient_that_is_nan_is_a_mistake_and_short_episodes_may_be_the_cause() -> (
+    None
+):
+    def found(bad: set[int], short: set[int]) -> Finding:
+        faults = Faults(
+            n_steps=100, not_finite=len(bad), not_finite_at=bad, short_at=short
+        )
+        (finding,) = findings_of(Recording(faults=faults))
+        assert finding.kind == "mistake" and f"in {len(bad)} of 100" in (
+            finding.explanation
+        )
+        return finding
+
+    assert found({3, 9}, {3, 9}).key == "nan_deviation"
+    # After some of the short episodes, or after others: another cause.
+    assert found({3}, {3, 9, 12}).key == "not_finite"
+    assert found({3, 9}, {3}).key == "not_finite"
 
 
 def test_replaced_actions_need_no_statistics() -> None:

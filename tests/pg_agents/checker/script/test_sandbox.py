@@ -113,6 +113,16 @@ def test_a_step_without_an_optimiser_is_recorded_and_undone(tmp_path: Path) -> N
     assert max(u.residual for r in recording.records for u in r.updates) < 1e-4
 
 
+def test_one_thread_unless_the_user_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    names = "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"
+    source = f"import os\nprint([os.environ[name] for name in {names}])"
+    assert run_source(tmp_path, source).output.strip() == "['1', '3']"
+
+
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
