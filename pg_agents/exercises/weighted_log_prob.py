@@ -50,7 +50,8 @@ CASES = (
 
 
 def _weighted(probabilities: Array, returns: Array) -> Array:
-    return returns * np.log(probabilities)
+    weighted: Array = returns * np.log(probabilities)
+    return weighted
 
 
 def _softmax(x: Array) -> Array:
