@@ -56,7 +56,8 @@ def _weighted(probabilities: Array, returns: Array) -> Array:
 
 def _softmax(x: Array) -> Array:
     e: Array = np.exp(x - x.max())
-    return e / e.sum()
+    policy: Array = e / e.sum()
+    return policy
 
 
 HINTS = {
