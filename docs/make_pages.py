@@ -1164,8 +1164,10 @@ def exercise_rows(name: str) -> tuple[dict[str, list[Row]], int]:
             outcome = "own hint" if result.hint == hint else "another hint"
             # The author of the checker calls a mistake what the hint calls it.
             title = "" if mistake == result.title else f"**{result.title}.** "
-            cells = (mistake, author, f"{title}{result.why}")
-            cells = tuple(cell.replace("|", "\\|") for cell in cells)
+            cells = tuple(
+                cell.replace("|", "\\|")
+                for cell in (mistake, author, f"{title}{result.why}")
+            )
             rows["wrong"].append((author, outcome, cells))
     return rows, len(one.hints)
 

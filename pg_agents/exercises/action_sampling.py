@@ -63,11 +63,13 @@ FALSE_ALARM = 1e-7
 
 def _softmax(x: Array) -> Array:
     e: Array = np.exp(x - x.max())
-    return e / e.sum()
+    policy: Array = e / e.sum()
+    return policy
 
 
 def _greedy(logits: Array) -> Array:
-    return (np.arange(len(logits)) == logits.argmax()).astype(np.float64)
+    best: Array = (np.arange(len(logits)) == logits.argmax()).astype(np.float64)
+    return best
 
 
 # Mistakes in which the actions are drawn: from which probabilities they come then.

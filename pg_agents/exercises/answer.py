@@ -361,10 +361,9 @@ def _kind(value: Any) -> str:  # noqa: ANN401
     if value is None:
         return "None"
     if isinstance(value, list | tuple):
-        shapes = [
-            np.shape(as_array(v)) if as_array(v) is not None else v for v in value
-        ]
-        if len(set(map(str, shapes))) > 1:
+        parts = [as_array(part) for part in value]
+        shapes = {None if part is None else part.shape for part in parts}
+        if len(shapes) > 1:
             return f"a {type(value).__name__} of parts of different shapes"
     return f"a {type(value).__name__}"
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pg_agents.checker.episodes import EpisodeBatch
+from pg_agents.checker.function_subject import TablePolicy
 from pg_agents.exercises.answer import Array, Function, check_numbers, numbers_of
 from pg_agents.exercises.data import Exercise, Hint
 from pg_agents.exercises.gradient import exact_weights
@@ -74,11 +75,13 @@ CASES = (
 
 def _policy(logits: Array) -> Array:
     e: Array = np.exp(logits - logits.max())
-    return e / e.sum()
+    policy: Array = e / e.sum()
+    return policy
 
 
 def _taken(logits: Array, action: int) -> Array:
-    return (np.arange(len(logits)) == action).astype(np.float64)
+    taken: Array = (np.arange(len(logits)) == action).astype(np.float64)
+    return taken
 
 
 def _score(logits: Array, action: int) -> Array:
@@ -299,7 +302,7 @@ def subject(answer: Function) -> Any:  # noqa: ANN401
     Each state is a bandit of its own, whose reward is the exact weight of the step.
     """
 
-    def gradient(batch: EpisodeBatch, policy: torch.nn.Module) -> list[Tensor]:
+    def gradient(batch: EpisodeBatch, policy: TablePolicy) -> list[Tensor]:
         total = torch.zeros_like(policy.logits)
         rows = policy.observations
         for episode in batch:

@@ -69,7 +69,8 @@ CASES = (
 
 def _leave_one_out(returns: Array) -> Array:
     n = len(returns)
-    return (returns.sum() - returns) / max(n - 1, 1)
+    others: Array = (returns.sum() - returns) / max(n - 1, 1)
+    return others
 
 
 def _all(returns: Array, value: float) -> Array:
@@ -85,7 +86,8 @@ def _so_far(returns: Array) -> Array:
 
 
 def _standardized(returns: Array, ddof: int) -> Array:
-    return (returns - returns.mean()) / (returns.std(ddof=ddof) + 1e-8)
+    result: Array = (returns - returns.mean()) / (returns.std(ddof=ddof) + 1e-8)
+    return result
 
 
 HINTS = {
@@ -302,7 +304,8 @@ def subject(answer: Function) -> Any:  # noqa: ANN401
         baselines = numbers_of(answer, returns.double().numpy())
         weights = returns - torch.from_numpy(baselines).float()
         log_prob = policy(batch.observations).log_prob(batch.actions)
-        return -(weights[batch.episode] * log_prob).sum() / len(batch)
+        total: Tensor = (weights[batch.episode] * log_prob).sum()
+        return -total / len(batch)
 
     return loss
 

@@ -16,7 +16,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 
 from pg_agents.common.checks import check_positive
 from pg_agents.exercises.catalogue import exercise

@@ -58,9 +58,10 @@ def in_words(report: GradientReport) -> str:
         return "The sample is too small to tell whether the gradient is right."
     if report.verdict == "right":
         text = "Its expected gradient has the direction of the exact one"
-        # Of a formula the length is exact; of a mean it has an error.
-        if report.formula is not None and abs(task.length - 1.0) > 1e-3:
-            text += f", and {task.length:.3g} times its length"
+        # Two digits are certain where a formula was found.
+        length = f"{task.length:.2g}"
+        if report.formula is not None and length != "1":
+            text += f", and {length} times its length"
         return f"{text}."
     text = "Its expected gradient has another direction than the exact one"
     if task.cosine is not None:

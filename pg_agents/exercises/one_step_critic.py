@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +132,16 @@ def _right(
     return _both(_target(rewards, next_values, terminated, gamma).detach() - values)
 
 
+def _with_loss(
+    both: tuple[Tensor, Tensor], change: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    return both[0], change(both[1])
+
+
+def _standardized(advantages: Tensor) -> Tensor:
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+
 # Below, r, v, n are rewards, values and next values, e and c where an episode ended or
 # was cut off, and g is gamma.
 HINTS = {
@@ -250,16 +261,16 @@ HINTS = {
         "The equation has a mean: a sum grows with the batch, and so does the critic's "
         "step size.",
         "Is your loss the same for a batch that holds every step twice?",
-        lambda r, v, n, e, c, g: (lambda a, loss: (a, len(r) * loss))(
-            *_right(r, v, n, e, c, g)
+        lambda r, v, n, e, c, g: _with_loss(
+            _right(r, v, n, e, c, g), lambda loss: len(r) * loss
         ),
     ),
     "half": Hint(
         "half of the squared error",
         "There is no 1/2 in this equation: the gradient is half as long.",
         "Where does your factor come from?",
-        lambda r, v, n, e, c, g: (lambda a, loss: (a, loss / 2.0))(
-            *_right(r, v, n, e, c, g)
+        lambda r, v, n, e, c, g: _with_loss(
+            _right(r, v, n, e, c, g), lambda loss: loss / 2.0
         ),
     ),
     "not_squared": Hint(
@@ -301,8 +312,8 @@ HINTS = {
         "the loss has a minus",
         "The loss is negative: minimising it makes the error larger.",
         "For which values is your loss smallest?",
-        lambda r, v, n, e, c, g: (lambda a, loss: (a, -loss))(
-            *_right(r, v, n, e, c, g)
+        lambda r, v, n, e, c, g: _with_loss(
+            _right(r, v, n, e, c, g), lambda loss: -loss
         ),
     ),
     "standardized": Hint(
@@ -311,8 +322,9 @@ HINTS = {
         "have.",
         "What should the first advantage be?",
         lambda r, v, n, e, c, g: (
-            lambda a, loss: ((a - a.mean()) / (a.std() + 1e-8), loss)
-        )(*_right(r, v, n, e, c, g)),
+            _standardized(_right(r, v, n, e, c, g)[0]),
+            _right(r, v, n, e, c, g)[1],
+        ),
     ),
     "advantage_not_detached": Hint(
         "the advantages carry a gradient",

@@ -376,7 +376,8 @@ def _measured(loss: Tensor, logits: Tensor) -> _Loss | None:
     """Returns value and gradient; None if there is no graph."""
     if not loss.requires_grad:
         return None
-    (gradient,) = torch.autograd.grad(loss.sum(), logits, allow_unused=True)
+    # None where no graph leads to the logits, which the annotation does not say.
+    gradient: Any = torch.autograd.grad(loss.sum(), logits, allow_unused=True)[0]
     if gradient is None:
         return None
     value, derivative = as_array(loss.reshape(())), as_array(gradient)

@@ -69,7 +69,8 @@ def _forward(rewards: Array, gamma: float) -> Array:
 
 
 def _powers(rewards: Array, gamma: float) -> Array:
-    return gamma ** np.arange(len(rewards))
+    powers: Array = gamma ** np.arange(len(rewards), dtype=np.float64)
+    return powers
 
 
 def _to_go(rewards: Array) -> Array:
@@ -254,7 +255,8 @@ HINTS = {
 
 
 def _standardized(values: Array) -> Array:
-    return (values - values.mean()) / (values.std() + 1e-8)
+    result: Array = (values - values.mean()) / (values.std() + 1e-8)
+    return result
 
 
 def check(answer: Function) -> str:

@@ -50,12 +50,14 @@ CASES = (
 
 
 def _weighted(probabilities: Array, returns: Array) -> Array:
-    return returns * np.log(probabilities)
+    weighted: Array = returns * np.log(probabilities)
+    return weighted
 
 
 def _softmax(x: Array) -> Array:
     e: Array = np.exp(x - x.max())
-    return e / e.sum()
+    policy: Array = e / e.sum()
+    return policy
 
 
 HINTS = {

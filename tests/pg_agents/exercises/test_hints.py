@@ -238,12 +238,12 @@ def test_a_mistake_that_only_the_gradient_checker_knows_is_named_by_it() -> None
 
 def test_the_gradient_checker_says_what_a_mistake_does() -> None:
     one = exercise("baseline")
-    for hint, text in (
-        ("own_return", "direction of the exact one, and 0.876 times its length"),
-        ("own_only", "is zero"),
-    ):
-        answer = next(a for name, key, a in WRONG if (name, key) == (one.name, hint))
-        assert text in with_gradient(one, answer, grade(one, answer)).gradient
+    answer = next(
+        a for name, key, a in WRONG if (name, key) == ("baseline", "own_return")
+    )
+    result = with_gradient(one, answer, grade(one, answer))
+    # 1 - 1/N of batches of 8 episodes.
+    assert "direction of the exact one, and 0.88 times its length" in result.gradient
 
 
 @pytest.mark.slow
