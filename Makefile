@@ -14,7 +14,7 @@ WORKERS ?= 2
 
 .PHONY: demo test test-all test-gpu wheel-test dist sb3-suite lint type format install
 .PHONY: clean pictures results ablation bench bench-gpu estimators checker false-alarms
-.PHONY: call-trace check-your-script script-checks script-alarms
+.PHONY: call-trace check-your-script exercises script-checks script-alarms
 
 install: $(INSTALLED)
 
@@ -126,6 +126,9 @@ checker: $(INSTALLED)
 
 check-your-script: $(INSTALLED)
 	$(BIN)/python docs/make_pages.py check-your-script
+
+exercises: $(INSTALLED)
+	$(BIN)/python docs/make_pages.py exercises
 
 # The training scripts of the tests, right and wrong: about an hour; continues where it
 # was stopped.

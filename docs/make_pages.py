@@ -6,6 +6,7 @@
     python docs/make_pages.py estimators              estimators.md
     python docs/make_pages.py checker                 checker.md, pitfalls.md
     python docs/make_pages.py check-your-script       check-your-script.md
+    python docs/make_pages.py exercises               exercises.md
 
 The text of a page is written by hand; a generated part stands between the lines
 `<!-- generated: NAME -->` and `<!-- end -->`. The first three commands only read what
@@ -1059,6 +1060,130 @@ def run_python(folder: str, *arguments: str) -> tuple[int, str]:
     return result.returncode, result.stdout.rstrip()
 
 
+# docs/exercises.md ------------------------------------------------------------------
+
+# Own mistakes that the page shows for each exercise, besides those of the other author.
+OWN_MISTAKES = 7
+
+
+def exercises_parts() -> dict[str, list[str]]:
+    """Checks all answers of the tests; returns the parts of docs/exercises.md."""
+    from pg_agents.exercises import EXERCISES
+
+    summary, mistakes = [], []
+    for one in EXERCISES:
+        rows, n_hints = exercise_rows(one.name)
+        n_right, n_wrong = len(rows["right"]), len(rows["wrong"])
+        passed = sum(status == "right" for _, status, _ in rows["right"])
+        hinted = sum(status == "own hint" for _, status, _ in rows["wrong"])
+        unseen = sum(author == "unseen" for author, _, _ in rows["wrong"])
+        summary.append(
+            (
+                f"`{one.name}`",
+                one.title,
+                f"{passed} of {n_right}",
+                f"{hinted} of {n_wrong}",
+                str(unseen),
+                str(n_hints),
+            )
+        )
+        mistakes += [f"### {one.title}: `{one.name}`", ""]
+        shown = [row[2] for row in rows["wrong"] if row[0] == "unseen"]
+        shown += [row[2] for row in rows["wrong"] if row[0] == "own"][:OWN_MISTAKES]
+        mistakes += table("mistake | by | the hint says", shown)
+        mistakes.append("")
+    columns = (
+        "exercise | title | right answers that pass | mistakes that get their hint | "
+        "of these, unseen | hints in all"
+    )
+    return {
+        "summary": table(columns, summary, "llrrrr"),
+        "mistakes": mistakes,
+        "example": exercise_example(),
+    }
+
+
+Row = tuple[str, str, tuple[str, ...]]
+
+
+def exercise_rows(name: str) -> tuple[dict[str, list[Row]], int]:
+    """Checks the answers of an exercise that the tests hold.
+
+    Returns:
+        Author, outcome and table cells of right and of wrong answers; the number of
+        hints.
+
+    Raises:
+        ValueError: if two wrong answers get the same hint, or a wrong one passes.
+    """
+    import contextlib
+    import io
+    import warnings
+    from importlib import import_module
+
+    from pg_agents.exercises import exercise
+    from pg_agents.exercises.answer import COMMON_HINTS
+    from pg_agents.exercises.grading import grade
+    from tests.pg_agents.exercises import unseen_answers as unseen
+
+    one = exercise(name)
+    own = import_module(f"tests.pg_agents.exercises.answers.{name}")
+    folder = unseen.FOLDER
+    right = [("own", answer) for answer in own.RIGHT]
+    right += [
+        ("unseen", unseen.read_answer(name, file))
+        for file in sorted((folder / "right" / name).glob("*.py"))
+    ]
+    files = sorted((folder / "wrong" / name).glob("*.py"))
+    wrong = [
+        (
+            "unseen",
+            unseen.mistake_of(file),
+            unseen.HINTS[name][file.stem],
+            unseen.read_answer(name, file),
+        )
+        for file in files
+    ]
+    theirs = {hint for _, _, hint, _ in wrong}
+    hints = {**COMMON_HINTS, **one.hints}
+    wrong += [
+        ("own", hints[hint].title, hint, answer)
+        for hint, answer in own.WRONG.items()
+        if hint not in theirs
+    ]
+    rows: dict[str, list[Row]] = {"right": [], "wrong": []}
+    # Answers print, and warn of logarithms of 0.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for author, answer in right:
+            rows["right"].append((author, grade(one, answer).status, ()))
+        for author, mistake, hint, answer in wrong:
+            result = grade(one, answer)
+            if result.right:
+                raise ValueError(f"{name}: a wrong answer passes: {mistake}")
+            outcome = "own hint" if result.hint == hint else "another hint"
+            # The author of the checker calls a mistake what the hint calls it.
+            title = "" if mistake == result.title else f"**{result.title}.** "
+            cells = tuple(
+                cell.replace("|", "\\|")
+                for cell in (mistake, author, f"{title}{result.why}")
+            )
+            rows["wrong"].append((author, outcome, cells))
+    return rows, len(one.hints)
+
+
+def exercise_example() -> list[str]:
+    """Checks the first wrong answer to `returns` by the command."""
+    answers = ROOT / "tests/pg_agents/exercises/unseen/wrong/returns"
+    file = min(answers.glob("*.py"))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "returns.py").write_text(file.read_text())
+        _, output = run_python(
+            folder, "-m", "pg_agents.cli.main", "exercise", "check", "returns.py"
+        )
+    return ["```text", *output.splitlines(), "```"]
+
+
 def main() -> None:
     """Writes the pages that are asked for."""
     parser = argparse.ArgumentParser(
@@ -1071,6 +1196,7 @@ def main() -> None:
         "estimators",
         "checker",
         "check-your-script",
+        "exercises",
     )
     parser.add_argument("page", choices=pages)
     parser.add_argument(
@@ -1094,6 +1220,8 @@ def main() -> None:
                 draw_speed(stored["runs"], DOCS / "speed.png")
         elif options.page == "estimators":
             update("estimators", estimators_parts())
+        elif options.page == "exercises":
+            update("exercises", exercises_parts())
         elif options.page == "check-your-script":
             update("check-your-script", check_your_script_parts())
         else:

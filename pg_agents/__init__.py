@@ -54,6 +54,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "callbacks",
         "checker",
         "cloning",
+        "exercises",
         "experiments",
         "learners",
         "live",

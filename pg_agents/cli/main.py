@@ -29,6 +29,7 @@ examples:
   pgtoy recipes                               what can be run
   pgtoy watch pixelcopter-mc                  a trained agent, in a window
   pgtoy run sequence-reinforce --seeds 3      train
+  pgtoy exercise list                         write it yourself, with a checker
 
 `pgtoy COMMAND --help` says more.
 """
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     # They import NumPy, for which the number of threads is set before.
-    from pg_agents.cli import run, sweep
+    from pg_agents.cli import exercise, run, sweep
     from pg_agents.cli.plot import add_compare_parser, add_plot_parser
 
     parser = argparse.ArgumentParser(
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     run.add_commands(commands)
     sweep.add_command(commands)
+    exercise.add_command(commands)
     add_plot_parser(commands)
     add_compare_parser(commands)
     return parser

@@ -1,0 +1,30 @@
+"""The bandit's update
+
+A bandit has no states: the policy is a table of one logit for each action, and
+pi = softmax(logits). After each pull, the policy gradient of that pull moves the logits,
+with a step size alpha:
+
+    logits <- logits + alpha * reward * d log pi(action) / d logits
+
+Work out the derivative of log pi(action) by each logit, and write the update.
+"""
+
+import math
+
+
+def bandit_update(logits, action, reward, step_size):
+    """Take one step of the policy gradient.
+
+    logits: [A], the table
+    action: integer, the arm that was pulled
+    reward: number, what it paid
+    step_size: number, alpha
+    result: [A], the new table
+    """
+    highest = max(float(x) for x in logits)
+    weights = [math.exp(float(x) - highest) for x in logits]
+    total = sum(weights)
+    return [
+        float(x) + step_size * reward * ((b == action) - w / total)
+        for b, (x, w) in enumerate(zip(logits, weights))
+    ]

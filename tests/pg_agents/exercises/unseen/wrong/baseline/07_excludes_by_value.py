@@ -1,0 +1,31 @@
+# mistake: leaves out every episode with the same return instead of episode i alone
+"""Baseline
+
+REINFORCE weights an episode with its return R_i. Subtracting a baseline b_i from it makes
+the gradient less noisy, and leaves its expectation as it is, as long as b_i does not
+depend on the episode's own actions. Such a baseline is the mean return of the other
+episodes of the batch (leave-one-out):
+
+    b_i = 1/(N-1) * sum_{j != i} R_j
+
+Write a function that gives the baseline of each of N episodes. With a single episode
+there are no others: its baseline is 0.
+"""
+
+import numpy as np  # or torch, or plain Python
+
+
+def baseline(returns):
+    """Compute the leave-one-out baseline of each episode.
+
+    returns: [N], the return of each episode
+    result: [N], the baselines; the agent weights episode i with returns[i] - result[i]
+    """
+    result = []
+    for r in returns:
+        others = [x for x in returns if x != r]
+        if len(others) == 0:
+            result.append(0.0)
+        else:
+            result.append(sum(others) / len(others))
+    return np.array(result)
