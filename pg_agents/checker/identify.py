@@ -285,8 +285,11 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
     ends = ["both"]
     if traits.truncation:
         ends.append("terminated")
-    shifted = ("previous", "previous_zero", "rolled", "next", "ignored")
-    ends += [f"{kind}{way}" for kind in shifted for way in along]
+    shifted = ["previous", "previous_zero", "rolled", "next"]
+    if not traits.several_episodes:
+        # No end lies before another step: the mask hides nothing, as without one.
+        shifted.remove("previous_zero")
+    ends += [f"{kind}{way}" for kind in (*shifted, "ignored") for way in along]
     ends.append("carried")
     if traits.several_envs:
         ends.append("both@flat")
@@ -313,7 +316,7 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
             yield formula
     if not traits.critic:
         return
-    bootstraps = ["both", "ignored", "previous", "previous_zero", "rolled", "next"]
+    bootstraps = ["both", "ignored", *shifted]
     if traits.truncation:
         bootstraps.insert(1, "terminated")
     successors = ["true", "seen", "same", "same_always", "none"]

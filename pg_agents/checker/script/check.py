@@ -236,6 +236,8 @@ def _merged(
     """Returns what the script's calls show and what the formula is, each key once."""
     of_formula = {part.key for part in parts}
     left_out = {f.key for f in own if f.kind == "warning"} & of_formula
+    # The calls say after which episodes a gradient is NaN.
+    left_out.discard("nan_deviation")
     if found.formula is not None:
         # The formula says whether such a softmax reaches the gradient.
         left_out |= {"softmax_over_batch"}
