@@ -415,7 +415,8 @@ def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int,
     if traits.critic and credit.credit not in ("episode", "window"):
         for over in ("window", "episode"):
             for ddof in (1, 0):
-                yield "value", "none", ddof, f"standardized_{over}"
+                for baseline in ("value", "product_of_advantages", "value_mean"):
+                    yield baseline, "none", ddof, f"standardized_{over}"
 
 
 def _usual_centrings(traits: Traits) -> Iterator[tuple[str, str, int, str]]:

@@ -119,6 +119,8 @@ class GradientReport:
         notes: remarks, such as limits of the check.
         seed: seed of the sampling.
         seconds: wall-clock time of the check.
+        takes_episodes: whether the user chooses the number of episodes; a script has
+            its own.
     """
 
     subject: str
@@ -132,6 +134,7 @@ class GradientReport:
     notes: tuple[str, ...]
     seed: int
     seconds: float
+    takes_episodes: bool = True
 
     @property
     def right(self) -> bool:
@@ -323,11 +326,12 @@ class GradientReport:
             blocks.append(_state_lines(self.worst.task, table))
         more = [t.more_episodes for t in self.tasks if t.more_episodes is not None]
         if self.verdict == "undecided" and more:
+            n = _rounded(self._sampled() + max(more))
+            how = f": n_episodes={n} (--episodes {n})" if self.takes_episodes else ""
             blocks.append(
                 _paragraph(
-                    f"About {_rounded(max(more)):,} more episodes per task would do: "
-                    f"n_episodes={_rounded(self._sampled() + max(more))} "
-                    f"(--episodes {_rounded(self._sampled() + max(more))})."
+                    f"About {_rounded(max(more)):,} more episodes per task would do"
+                    f"{how}."
                 )
             )
         return blocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 import threading
 import time
@@ -158,6 +159,7 @@ def judge_recording(
         notes=tuple(dict.fromkeys(notes)),
         seed=seed,
         seconds=recording.seconds,
+        takes_episodes=False,
     )
 
 
@@ -314,6 +316,7 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
         record, geometry = own, _geometry(own)
         sampled = _recorded(record, geometry)
     series, n_episodes = sampled
+    n_needed = 2 * len(geometry.exact)
     result = judge(
         Measurement(
             task=record.task,
@@ -322,9 +325,12 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
             to_outputs=geometry.directions,
             exact_outputs=geometry.exact_outputs,
             episodes_per_gradient=n_episodes,
-            sample_is_sufficient=len(series.gradients) > 2 * len(geometry.exact),
+            sample_is_sufficient=len(series.gradients) > n_needed,
         )
     )
+    if result.more_episodes is not None and len(series.gradients) <= n_needed:
+        more = max(result.more_episodes, math.ceil(n_needed * n_episodes))
+        result = replace(result, more_episodes=more)
     if not zero:
         return result
     return replace(

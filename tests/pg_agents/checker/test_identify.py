@@ -289,6 +289,17 @@ def test_a_matrix_of_log_probs_and_advantages_is_named() -> None:
     assert found.formula.lam == pytest.approx(0.993, abs=1e-3)
 
 
+def test_a_matrix_with_standardized_returns_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        returns = steps.to_go()
+        returns = (returns - returns.mean()) / (returns.std() + 1e-9)
+        return -(steps.log_probs[:, None] * (returns - steps.v.detach())).sum()
+
+    found = identify(episodes(loss, episodes=2), known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["all_pairs"]
+
+
 def test_a_sum_over_pairs_of_returns_and_values_is_named() -> None:
     def loss(steps: Steps) -> Tensor:
         # [T] minus [T, 1], times [T], summed over [T, T].

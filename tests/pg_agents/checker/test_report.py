@@ -181,6 +181,16 @@ def test_undecided_says_how_many_more_episodes_would_do() -> None:
     page = " ".join(str(REPORTS["undecided"]).split())
     assert "About 130,000 more episodes per task would do" in page
     assert "n_episodes=140000" in page
+    # A script cannot be told how many.
+    script = str(replace(REPORTS["undecided"], takes_episodes=False))
+    assert "130,000 more episodes" in script and "--episodes" not in script
+
+
+def test_right_says_that_short_episodes_give_nan() -> None:
+    warning = Finding("nan_deviation", "deviation of a single return", "warning", LONG)
+    page = " ".join(str(report(verdict="right", findings=(warning,))).split())
+    assert "RIGHT: after episodes of two or more steps" in page
+    assert "after one of a single step it is NaN" in page
 
 
 def test_departures_are_lines_of_a_right_report() -> None:
