@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pg_agents.checker.description import described
 from pg_agents.checker.geometry import Geometry
-from pg_agents.checker.identify import Identification, identify
+from pg_agents.checker.identify import OF_VALUES, Identification, identify
 from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.record import Record
 from pg_agents.checker.report import Finding, GradientReport, Progress, Target
@@ -219,6 +219,9 @@ def _verdict(
     if not found.parts:
         # Its expectation is known to be the exact gradient.
         return "right"
+    if any(part.key in OF_VALUES for part in found.mistakes):
+        # What reaches the policy through the value is no part of the formula.
+        return "wrong"
     if target == "algorithm" and exact != "no gradient":
         return "wrong" if found.mistakes else "right"
     if exact == "right" and not all(map(_is_precise, results)):

@@ -438,12 +438,19 @@ def _usual_centrings(traits: Traits) -> Iterator[tuple[str, str, int, str]]:
 
 
 @cache
-def multiplier_options(traits: Traits, mistakes: int) -> tuple[Formula, ...]:
-    """Returns choices of discount, reduction, steps and score with some mistakes."""
+def multiplier_options(
+    traits: Traits, mistakes: int, pairs: bool
+) -> tuple[Formula, ...]:
+    """Returns choices of discount, reduction, steps and score with some mistakes.
+
+    Args:
+        traits: what the data have.
+        mistakes: number of mistakes.
+        pairs: whether a mean may be one over pairs of steps.
+    """
     discounts = ["none", "gamma_t", "task_gamma_t", "gamma_2t", "window"]
     reductions_ = ["sum", "steps", "episodes"]
-    if mistakes:
-        # Means over pairs of steps.
+    if pairs:
         reductions_.append("steps_squared")
     steps = ["all"]
     scores = ["log_prob", "probability", "next_state", "clipped_action"]
@@ -756,7 +763,7 @@ class _Search:
                 if left < 0 or (self.fits and self._fewest() <= 0):
                     continue
                 shapes = list(advantage_options(self.traits, a))
-                factors = multiplier_options(self.traits, left)
+                factors = multiplier_options(self.traits, left, mistakes > 0)
                 if data.startswith(("memory", "stale")):
                     # What is not cleared is often summed as one episode.
                     shapes += _leaking(shapes)
@@ -1043,7 +1050,7 @@ class _Search:
         parts = self._parts(first)
         parts += self._value_parts(first)
         mistakes = {p.key for p in parts if p.kind in ("mistake", "no gradient")}
-        if len(mistakes - _OF_VALUES) > _MAX_MISTAKES:
+        if len(mistakes - OF_VALUES) > _MAX_MISTAKES:
             # Many mistakes together explain anything.
             self.fits = []
             return self._result()
@@ -1051,7 +1058,7 @@ class _Search:
         for fit in good[1:]:
             others = self._parts(fit)
             keys = {p.key for p in others if p.kind in ("mistake", "no gradient")}
-            keys |= mistakes & _OF_VALUES
+            keys |= mistakes & OF_VALUES
             if len(keys) == len(mistakes) and keys != mistakes:
                 if others not in ties:
                     ties.append(others)
@@ -1116,7 +1123,8 @@ _WITHIN_WINDOW = (
     "next_states",
 )
 _NEAR = 0.1
-_OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
+# Mistakes in the gradient of the value output, which no formula has.
+OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
 _NO_CENTRING: dict[str, Any] = {
     "baseline": "none",
     "scale": "none",

@@ -277,21 +277,28 @@ class TwoHeads(nn.Module):
         return self.actor(hidden), self.critic(hidden)
 
 
-def test_tuples_of_policy_and_value_are_taken() -> None:
-    """The value loss on the shared trunk is no part of the policy's gradient."""
+@pytest.mark.parametrize("detached", [True, False])
+def test_tuples_of_policy_and_value_are_taken(detached: bool) -> None:
+    """The critic's loss on the shared trunk is no part of the policy's gradient.
+
+    What reaches the trunk through a value that is not detached is a mistake.
+    """
 
     def loss(batch: EpisodeBatch, policy: nn.Module) -> Tensor:
         logits, values = policy(batch.observations)
         torch.testing.assert_close(batch.values, values.detach()[:, 0])
         returns = discounted_to_go(batch) / batch.gamma**batch.time
-        advantages = batch.gamma**batch.time * (returns - values[:, 0].detach())
+        baseline = values[:, 0].detach() if detached else values[:, 0]
+        advantages = batch.gamma**batch.time * (returns - baseline)
         chosen = torch.log_softmax(logits, 1).gather(1, batch.actions[:, None])[:, 0]
         value_loss = (values[:, 0] - returns).square().mean()
         loss: Tensor = -(advantages * chosen).sum() / len(batch) + value_loss
         return loss
 
     report = check_policy_gradient(loss, policy=TwoHeads())
-    assert report.right and report.formula is not None
+    assert report.right == detached and report.formula is not None
+    mistakes = [f.key for f in report.findings if f.kind == "mistake"]
+    assert mistakes == ([] if detached else ["value_not_detached"])
 
 
 @pytest.mark.slow

@@ -300,6 +300,15 @@ def test_a_matrix_with_standardized_returns_is_named() -> None:
     assert [part.key for part in found.mistakes] == ["all_pairs"]
 
 
+def test_a_mean_times_a_mean_is_named() -> None:
+    # A mean over [T, T].
+    found = identify(
+        episodes(lambda s: -s.log_probs.mean() * s.to_go().mean(), episodes=1)
+    )
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["all_pairs"]
+
+
 def test_a_sum_over_pairs_of_returns_and_values_is_named() -> None:
     def loss(steps: Steps) -> Tensor:
         # [T] minus [T, 1], times [T], summed over [T, T].
