@@ -339,7 +339,6 @@ CATALOGUE = (
         "good direction in practice, but not the gradient of any objective.",
         "loss = -(returns * log_prob).sum()",
         "loss = -(gamma**t * returns * log_prob).sum()",
-        (),
         kind="departure",
     ),
     Mistake(
