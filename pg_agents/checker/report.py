@@ -245,13 +245,15 @@ class GradientReport:
                 f"It is one of these, which give the same gradients here: {self.name}; "
                 f"{'; '.join(ties)}."
             )
-        elif self.name and self.right:
+        elif self.right:
             intro = (
                 "The direction is exact in spite of"
                 if self.target == "exact"
                 else "Departures from the exact gradient"
             )
-            lines += _paragraph(f"{intro}: {self.name}.")
+            departures = [f.title for f in self._sorted if f.kind == "departure"]
+            if departures:
+                lines += _paragraph(f"{intro}: {' + '.join(departures)}.")
         elif self.name and self._is_explained:
             lines += _paragraph(f"It is: {self.name}.")
         elif not self.right and self.verdict != "undecided":
@@ -269,7 +271,7 @@ class GradientReport:
             return []
         unseen = {f.key for f in self.findings} & _NOT_IN_FORMULA
         compared, alone = "The expected gradient", ""
-        if self.formula is not None and unseen:
+        if self.formula is not None and unseen and not self.right:
             compared = "The formula"
             alone = " What is wrong is not part of the formula."
         lines = _paragraph(

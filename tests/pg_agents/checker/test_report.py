@@ -188,9 +188,22 @@ def test_undecided_says_how_many_more_episodes_would_do() -> None:
 
 def test_right_says_that_short_episodes_give_nan() -> None:
     warning = Finding("nan_deviation", "deviation of a single return", "warning", LONG)
-    page = " ".join(str(report(verdict="right", findings=(warning,))).split())
+    page = " ".join(
+        str(
+            report(
+                verdict="right",
+                target="algorithm",
+                formula="G_t",
+                residual=1e-7,
+                findings=(warning,),
+            )
+        ).split()
+    )
     assert "RIGHT: after episodes of two or more steps" in page
     assert "after one of a single step it is NaN" in page
+    assert "Deviation of a single return: One sentence" in page
+    # It is none of the departures.
+    assert "Departures" not in page and "is wrong" not in page
 
 
 def test_departures_are_lines_of_a_right_report() -> None:
