@@ -201,6 +201,9 @@ def identify(
         tried leaves less than `MAX_RESIDUAL`. A note says if the time did not suffice
         to try all of them.
     """
+    if not any(u.outputs.any() for record in records for u in record.updates):
+        # Every formula would fit, with a factor of 0.
+        return Identification(None, (), 0.0, 0.0, 0.0)
     limit = MAX_SECONDS if seconds is None else seconds
     return _Search(records, known_gamma, _Budget(limit, clock)).run()
 

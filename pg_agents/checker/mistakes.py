@@ -537,7 +537,8 @@ CATALOGUE = (
         "no bootstrap at a truncation",
         "A time limit that is not part of the task truncates the data, not the task. "
         "Treated as termination, it makes the actions before it look worse than they "
-        "are.",
+        "are. Some well-known implementations do so. Where the limit belongs to the "
+        "task, and the observation tells the time, it is right.",
         "target = rewards + gamma * next_values * ~(terminated | truncated)",
         "target = rewards + gamma * next_values * ~terminated",
         at_truncation=True,

@@ -229,7 +229,9 @@ def _at_limits(
     known = {part.key for part in parts}
     if not found.mistakes and not at_limits.ties:
         parts += [part for part in at_limits.mistakes if part.key not in known]
-    return []
+    if found.formula.credit in USES_CRITIC or found.mistakes:
+        return []
+    return ["time limits were taken for ends that belong to the task"]
 
 
 def _merged(

@@ -277,6 +277,11 @@ class TwoHeads(nn.Module):
         return self.actor(hidden), self.critic(hidden)
 
 
+def test_a_gradient_that_is_always_zero_is_no_gradient() -> None:
+    report = check_policy_gradient(lambda b, p: 0.0 * pitfalls.right(b, p))
+    assert report.verdict == "no gradient" and report.formula is None
+
+
 @pytest.mark.parametrize("detached", [True, False])
 def test_tuples_of_policy_and_value_are_taken(detached: bool) -> None:
     """The critic's loss on the shared trunk is no part of the policy's gradient.

@@ -484,6 +484,11 @@ def test_a_mask_that_hides_no_end_of_a_whole_episode_is_no_mask() -> None:
     assert [part.key for part in found.mistakes] == ["through_terminal"]
 
 
+def test_gradients_that_are_zero_have_no_formula() -> None:
+    found = identify(episodes(lambda s: 0.0 * right(s)))
+    assert found.formula is None and found.parts == ()
+
+
 def test_a_formula_that_may_fit_by_chance_is_not_named() -> None:
     """Two steps have few numbers: some of 10,000 formulas fit any weights."""
 

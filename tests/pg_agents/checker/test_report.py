@@ -206,6 +206,19 @@ def test_right_says_that_short_episodes_give_nan() -> None:
     assert "Departures" not in page and "is wrong" not in page
 
 
+def test_mistakes_and_departures_are_told_apart() -> None:
+    found = REPORTS["many findings"]
+    second = replace(MISTAKE, key="d", title="the second", right="right = 2")
+    found = replace(found, findings=(*found.findings, second), target="algorithm")
+    page = " ".join(str(found).split())
+    assert "It is: the mistake + the mistake + the second." in page
+    assert "Departures from the exact gradient: the departure + the departure." in page
+    # Each mistake has its lines; what is left out is said.
+    assert page.count("right: right =") == 3 and "right: right = 2" in page
+    assert "Explained in docs/pitfalls.md and by --json: the departure," in page
+    assert "It is not the verdict: departures count here, too." in page
+
+
 def test_departures_are_lines_of_a_right_report() -> None:
     page = " ".join(str(REPORTS["departures"]).split())
     assert "RIGHT" in page and "The departure (as documented algorithms do)" in page

@@ -30,6 +30,7 @@ def test_a_right_script_is_right_for_its_algorithm(
     assert main(["check", str(SCRIPTS / "reinforce_one_file.py")]) == 0
     text = capsys.readouterr().out
     assert "RIGHT" in text and "gamma^t dropped" in text and "gamma 0.99" in text
+    assert "time limits were taken for ends that belong to the task" in text
     lines = text.splitlines()
     assert len(lines) <= 40 and max(map(len, lines)) <= 80
 
