@@ -394,6 +394,22 @@ def test_a_small_sample_is_undecided_and_says_how_many_more_episodes_would_do() 
     assert "more episodes per task would do" in str(report)
 
 
+@pytest.mark.slow
+def test_a_sample_that_is_too_small_is_enlarged() -> None:
+    """Twice the gradient of half of the episodes, which no formula describes."""
+
+    def loss(batch: EpisodeBatch, policy: Any) -> Tensor:
+        kept = 2.0 * (batch.episode % 2 == 0)
+        return loss_of(kept * discounted_to_go(batch), batch, policy)
+
+    report = check_policy_gradient(loss)
+    assert report.formula is None and report.right
+    sizes = [task.n_episodes for task in report.tasks]
+    assert max(sizes) > min(sizes)
+    for task in report.tasks:
+        assert task.error_interval is not None and task.error_interval[1] < 0.05
+
+
 def optimizer_inside(batch: EpisodeBatch, policy: nn.Module) -> Tensor:
     loss = pitfalls.right(batch, policy)
     torch.optim.SGD(policy.parameters(), lr=0.1)
