@@ -286,7 +286,7 @@ class GradientReport:
         # Against documented algorithms it is no verdict.
         judged = self.target == "exact" or self.verdict == "no gradient"
         if self.formula is not None and not judged:
-            remark += " It is not the verdict: departures count here, too."
+            remark += " The table is no verdict: departures count here, too."
         lines = _paragraph(
             f"{compared} against the exact gradient, on small tasks (error: relative "
             f"to the part along the exact one; length: of that part).{remark}"

@@ -216,7 +216,7 @@ def test_mistakes_and_departures_are_told_apart() -> None:
     # Each mistake has its lines; what is left out is said.
     assert page.count("right: right =") == 3 and "right: right = 2" in page
     assert "Explained in docs/pitfalls.md and by --json: the departure," in page
-    assert "It is not the verdict: departures count here, too." in page
+    assert "The table is no verdict: departures count here, too." in page
 
 
 def test_departures_are_lines_of_a_right_report() -> None:
