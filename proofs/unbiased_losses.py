@@ -1,4 +1,4 @@
-"""Unbiased estimators of the policy gradient, as losses and for many batches at once.
+"""Unbiased estimators of the policy gradient, as losses.
 
 None of them is plain reward-to-go: the checker's control variates would remove all of
 its noise.
@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pg_agents.checker import EpisodeBatch
-from pg_agents.checker.estimators import Sample, Weights
-from pg_agents.checker.task import Array
 
 
 def discounted_to_go(batch: EpisodeBatch) -> Tensor:
@@ -39,13 +36,6 @@ def full_return_loss(batch: EpisodeBatch, policy: Any) -> Tensor:  # noqa: ANN40
     return loss_of(weight, batch, policy)
 
 
-def full_return(sample: Sample, discount: Array) -> Weights:
-    """Computes the weights of `full_return_loss` for all batches at once."""
-    del discount
-    weights: Array = sample.returns[sample.steps.time == 0][sample.steps.episode]
-    return weights
-
-
 def leave_one_out_loss(batch: EpisodeBatch, policy: Any) -> Tensor:  # noqa: ANN401
     """Subtracts the mean reward-to-go of the other episodes at the same step."""
     to_go = discounted_to_go(batch)
@@ -55,15 +45,6 @@ def leave_one_out_loss(batch: EpisodeBatch, policy: Any) -> Tensor:  # noqa: ANN
     return loss_of(to_go - others[batch.episode, batch.time], batch, policy)
 
 
-def leave_one_out(sample: Sample, discount: Array) -> Weights:
-    """Computes the weights of `leave_one_out_loss` for all batches at once."""
-    n_times = int(sample.steps.time.max()) + 1
-    group = sample.batch * n_times + sample.steps.time
-    others = np.bincount(group, sample.returns)[group] - sample.returns
-    weights: Array = discount * (sample.returns - others / (sample.batch_size - 1))
-    return weights
-
-
 def exact_critic_loss(batch: EpisodeBatch, policy: Any) -> Tensor:  # noqa: ANN401
     """Weights every step by its one-step advantage from the exact values."""
     next_values = batch.gamma * batch.next_values * ~batch.terminated
@@ -71,19 +52,6 @@ def exact_critic_loss(batch: EpisodeBatch, policy: Any) -> Tensor:  # noqa: ANN4
     return loss_of(batch.gamma**batch.time * advantage, batch, policy)
 
 
-def exact_critic(sample: Sample, discount: Array) -> Weights:
-    """Computes the weights of `exact_critic_loss` for all batches at once."""
-    steps = sample.steps
-    next_values = sample.task.gamma * sample.next_values * ~steps.terminated
-    weights: Array = discount * (steps.reward + next_values - sample.values)
-    return weights
-
-
-ESTIMATORS = {
-    "full return": full_return,
-    "leave-one-out": leave_one_out,
-    "exact critic": exact_critic,
-}
 LOSSES = {
     "full return": full_return_loss,
     "leave-one-out": leave_one_out_loss,

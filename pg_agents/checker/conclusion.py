@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
+
+import numpy as np
 
 from pg_agents.checker.description import described
 from pg_agents.checker.geometry import Geometry
-from pg_agents.checker.identify import Identification, identify
+from pg_agents.checker.identify import OF_VALUES, Identification, identify
 from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.record import Record
 from pg_agents.checker.report import Finding, GradientReport, Progress, Target
 from pg_agents.checker.simulation import simulate
+from pg_agents.checker.statistics import GradientSeries
 from pg_agents.checker.task import Task
 from pg_agents.checker.verdict import Measurement, TaskResult, Verdict, judge, worst
 
@@ -21,6 +25,8 @@ _MAX_UNEXPLAINED = 1e-3
 # Transitions by which the expectation of a formula is estimated, and four times as many
 # unless its error is below a bound.
 _N_SIMULATED, _PRECISE = 300_000, 0.02
+# Samples that are added to one that is too small to tell.
+_MAX_POOLED = 2
 # A rejection with a larger p-value than the first is repeated with another sample, at
 # the second level.
 _CERTAIN, _CONFIRMING_SIGNIFICANCE = 1e-8, 1e-3
@@ -132,8 +138,29 @@ def _results(
         def again(subject: TaskSubject = subject) -> Measurement:
             return subject.measure(progress, repeat=1)
 
-        results.append(_confirmed(judge(first), again))
+        result, pooled = _confirmed(judge(first), again), first
+        for repeat in range(2, 2 + _MAX_POOLED):
+            if result.verdict != "undecided" or not pooled.sample_is_sufficient:
+                break
+            pooled = _pooled(pooled, subject.measure(progress, repeat))
+            result = _confirmed(judge(pooled), again)
+        results.append(result)
     return tuple(results), measured
+
+
+def _pooled(first: Measurement, second: Measurement) -> Measurement:
+    """Returns the gradients of two independent samples of the same subject."""
+    series = [first.series, second.series]
+    groups = [s.n_groups for s in series if s.n_groups is not None]
+    return replace(
+        first,
+        series=GradientSeries(
+            np.concatenate([s.gradients for s in series]),
+            np.concatenate([s.controls for s in series]),
+            sum(groups) if groups else None,
+        ),
+        sample_is_sufficient=second.sample_is_sufficient,
+    )
 
 
 def _simulated(
@@ -219,6 +246,9 @@ def _verdict(
     if not found.parts:
         # Its expectation is known to be the exact gradient.
         return "right"
+    if any(part.key in OF_VALUES for part in found.mistakes):
+        # What reaches the policy through the value is no part of the formula.
+        return "wrong"
     if target == "algorithm" and exact != "no gradient":
         return "wrong" if found.mistakes else "right"
     if exact == "right" and not all(map(_is_precise, results)):

@@ -428,7 +428,7 @@ class FunctionSubject:
             outputs, _, _ = self._decoder.decode(self._gradient(batch))
             rows.append(outputs)
             progress.advance(len(batch))
-        sample = Sample(steps, self.task, geometry.policy, plan.batch_size, plan.n_envs)
+        sample = Sample(steps, self.task, geometry.policy, plan.batch_size)
         return GradientSeries(
             geometry.coordinates(np.array(rows)),
             control_variates(sample, geometry.scores, geometry.exact),

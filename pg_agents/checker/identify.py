@@ -201,6 +201,9 @@ def identify(
         tried leaves less than `MAX_RESIDUAL`. A note says if the time did not suffice
         to try all of them.
     """
+    if not any(u.outputs.any() for record in records for u in record.updates):
+        # Every formula would fit, with a factor of 0.
+        return Identification(None, (), 0.0, 0.0, 0.0)
     limit = MAX_SECONDS if seconds is None else seconds
     return _Search(records, known_gamma, _Budget(limit, clock)).run()
 
@@ -285,8 +288,11 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
     ends = ["both"]
     if traits.truncation:
         ends.append("terminated")
-    shifted = ("previous", "previous_zero", "rolled", "next", "ignored")
-    ends += [f"{kind}{way}" for kind in shifted for way in along]
+    shifted = ["previous", "previous_zero", "rolled", "next"]
+    if not traits.several_episodes:
+        # No end lies before another step: the mask hides nothing, as without one.
+        shifted.remove("previous_zero")
+    ends += [f"{kind}{way}" for kind in (*shifted, "ignored") for way in along]
     ends.append("carried")
     if traits.several_envs:
         ends.append("both@flat")
@@ -313,7 +319,7 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
             yield formula
     if not traits.critic:
         return
-    bootstraps = ["both", "ignored", "previous", "previous_zero", "rolled", "next"]
+    bootstraps = ["both", "ignored", *shifted]
     if traits.truncation:
         bootstraps.insert(1, "terminated")
     successors = ["true", "seen", "same", "same_always", "none"]
@@ -412,7 +418,8 @@ def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int,
     if traits.critic and credit.credit not in ("episode", "window"):
         for over in ("window", "episode"):
             for ddof in (1, 0):
-                yield "value", "none", ddof, f"standardized_{over}"
+                for baseline in ("value", "product_of_advantages", "value_mean"):
+                    yield baseline, "none", ddof, f"standardized_{over}"
 
 
 def _usual_centrings(traits: Traits) -> Iterator[tuple[str, str, int, str]]:
@@ -434,12 +441,19 @@ def _usual_centrings(traits: Traits) -> Iterator[tuple[str, str, int, str]]:
 
 
 @cache
-def multiplier_options(traits: Traits, mistakes: int) -> tuple[Formula, ...]:
-    """Returns choices of discount, reduction, steps and score with some mistakes."""
+def multiplier_options(
+    traits: Traits, mistakes: int, pairs: bool
+) -> tuple[Formula, ...]:
+    """Returns choices of discount, reduction, steps and score with some mistakes.
+
+    Args:
+        traits: what the data have.
+        mistakes: number of mistakes.
+        pairs: whether a mean may be one over pairs of steps.
+    """
     discounts = ["none", "gamma_t", "task_gamma_t", "gamma_2t", "window"]
     reductions_ = ["sum", "steps", "episodes"]
-    if mistakes:
-        # Means over pairs of steps.
+    if pairs:
         reductions_.append("steps_squared")
     steps = ["all"]
     scores = ["log_prob", "probability", "next_state", "clipped_action"]
@@ -752,7 +766,7 @@ class _Search:
                 if left < 0 or (self.fits and self._fewest() <= 0):
                     continue
                 shapes = list(advantage_options(self.traits, a))
-                factors = multiplier_options(self.traits, left)
+                factors = multiplier_options(self.traits, left, mistakes > 0)
                 if data.startswith(("memory", "stale")):
                     # What is not cleared is often summed as one episode.
                     shapes += _leaking(shapes)
@@ -1039,7 +1053,7 @@ class _Search:
         parts = self._parts(first)
         parts += self._value_parts(first)
         mistakes = {p.key for p in parts if p.kind in ("mistake", "no gradient")}
-        if len(mistakes - _OF_VALUES) > _MAX_MISTAKES:
+        if len(mistakes - OF_VALUES) > _MAX_MISTAKES:
             # Many mistakes together explain anything.
             self.fits = []
             return self._result()
@@ -1047,7 +1061,7 @@ class _Search:
         for fit in good[1:]:
             others = self._parts(fit)
             keys = {p.key for p in others if p.kind in ("mistake", "no gradient")}
-            keys |= mistakes & _OF_VALUES
+            keys |= mistakes & OF_VALUES
             if len(keys) == len(mistakes) and keys != mistakes:
                 if others not in ties:
                     ties.append(others)
@@ -1112,7 +1126,8 @@ _WITHIN_WINDOW = (
     "next_states",
 )
 _NEAR = 0.1
-_OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
+# Mistakes in the gradient of the value output, which no formula has.
+OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
 _NO_CENTRING: dict[str, Any] = {
     "baseline": "none",
     "scale": "none",

@@ -1,142 +1,9 @@
-"""Common mistakes in policy gradients: the catalogue, and their estimators."""
+"""Common mistakes in policy gradients: the catalogue."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
-
-from pg_agents.checker.episodes import IntArray
-from pg_agents.checker.estimators import Estimator, Sample, Weights
-from pg_agents.checker.task import Array
-
-
-def probability(sample: Sample, discount: Array) -> Weights:
-    """`grad pi = pi grad log pi`."""
-    prob = sample.policy[sample.steps.state, sample.steps.action]
-    return discount * sample.returns * prob
-
-
-def sign_flipped(sample: Sample, discount: Array) -> Weights:
-    """The loss without its minus sign."""
-    return -discount * sample.returns
-
-
-def off_by_one(sample: Sample, discount: Array) -> Weights:
-    """`G_{t+1}` in place of `G_t`, 0 at the end."""
-    next_returns = np.append(sample.returns[1:], 0.0)
-    return discount * np.where(sample.last_step, 0.0, next_returns)
-
-
-def next_state(sample: Sample, discount: Array) -> Weights:
-    """The score of the action in the next state."""
-    return discount * sample.returns, sample.steps.next_state
-
-
-def gamma_twice(sample: Sample, discount: Array) -> Weights:
-    """`gamma^{2t} G_t`."""
-    return discount * sample.gamma_t * sample.returns
-
-
-def mean_over_steps(sample: Sample, discount: Array) -> Weights:
-    """The mean over the steps of the batch instead of its episodes."""
-    return discount * sample.returns * sample.batch_size / sample.steps_per_batch
-
-
-def baseline_per_time_step(sample: Sample, discount: Array) -> Weights:
-    """The batch's mean return at the same time as baseline; ended episodes count 0."""
-    n_times = int(sample.steps.time.max()) + 1
-    group = sample.batch * n_times + sample.steps.time
-    means: Array = np.bincount(group, sample.returns)[group] / sample.batch_size
-    advantages: Array = discount * (sample.returns - means)
-    return advantages
-
-
-def baseline_over_steps(sample: Sample, discount: Array) -> Weights:
-    """The mean return of all steps of the batch as baseline."""
-    return discount * (sample.returns - sample.group_mean(sample.batch, sample.returns))
-
-
-def baseline_over_episodes(sample: Sample, discount: Array) -> Weights:
-    """The mean return of the batch's episodes as baseline, at every step."""
-    episode_returns = np.where(sample.steps.time == 0, sample.returns, 0.0)
-    mean = sample.batch_sum(episode_returns) / sample.batch_size
-    return discount * (sample.returns - mean)
-
-
-def _standardized_returns(sample: Sample, group: IntArray) -> Array:
-    centred = sample.returns - sample.group_mean(group, sample.returns)
-    count = np.bincount(group)
-    variance = np.bincount(group, centred**2) / np.maximum(count - 1, 1)
-    std = np.sqrt(variance)[group]
-    # A single return has no standard deviation.
-    standardized: Array = np.where(
-        count[group] > 1, centred / (std + 1e-8), sample.returns
-    )
-    return standardized
-
-
-def standardized_in_batch(sample: Sample, discount: Array) -> Weights:
-    """Returns standardised over the steps of the batch."""
-    return discount * _standardized_returns(sample, sample.batch)
-
-
-def standardized_in_episode(sample: Sample, discount: Array) -> Weights:
-    """Returns standardised within each episode."""
-    return discount * _standardized_returns(sample, sample.steps.episode)
-
-
-def standardized_mean_over_steps(sample: Sample, discount: Array) -> Weights:
-    """Returns standardised over the steps of the batch, and a mean over them."""
-    weights = discount * _standardized_returns(sample, sample.batch)
-    averaged: Array = weights * sample.batch_size / sample.steps_per_batch
-    return averaged
-
-
-def cast_to_int(sample: Sample, discount: Array) -> Weights:
-    """`int(G_t)`."""
-    return discount * np.trunc(sample.returns)
-
-
-def rounded(sample: Sample, discount: Array) -> Weights:
-    """`round(G_t)`."""
-    return discount * np.rint(sample.returns)
-
-
-def td_through_terminal(sample: Sample, discount: Array) -> Weights:
-    """`r + gamma V(s') - V(s)`, also at the end of an episode."""
-    target = sample.steps.reward + sample.task.gamma * sample.next_values
-    return discount * (target - sample.values)
-
-
-def return_through_terminal(sample: Sample, discount: Array) -> Weights:
-    """`r_t + ... + gamma^{T-t} V(s_T) - V(s_t)`, also where s_T is terminal."""
-    return discount * (sample.returns_to_go(sample.next_values) - sample.values)
-
-
-def td_without_bootstrap(sample: Sample, discount: Array) -> Weights:
-    """`r + gamma V(s') - V(s)`, with truncation treated as termination."""
-    next_values = np.where(sample.last_step, 0.0, sample.next_values)
-    target = sample.steps.reward + sample.task.gamma * next_values
-    return discount * (target - sample.values)
-
-
-def return_without_bootstrap(sample: Sample, discount: Array) -> Weights:
-    """Returns that stop at the time limit."""
-    return discount * sample.returns_to_go(np.zeros(len(sample.returns)))
-
-
-def first_finished(sample: Sample, discount: Array) -> Weights:
-    """The half of the batch's episodes that finish first, in parallel environments."""
-    size = sample.batch_size
-    lengths = sample.steps.lengths().reshape(-1, sample.n_envs, size // sample.n_envs)
-    end_steps = np.cumsum(lengths, axis=-1).reshape(-1, size)
-    n_used = max(1, size // 2)
-    order = np.argsort(end_steps, axis=1, kind="stable")
-    factor = np.zeros(end_steps.shape)
-    np.put_along_axis(factor, order[:, :n_used], size / n_used, axis=1)
-    return discount * sample.returns * factor.ravel()[sample.steps.episode]
 
 
 @dataclass(frozen=True)
@@ -149,8 +16,6 @@ class Mistake:
         explanation: its effect, and how much it matters.
         wrong: code that makes the mistake.
         right: the corrected code.
-        estimators: gradients that its variants give; empty if it is detected in another
-            way.
         at_truncation: whether it only has an effect if the time limit is not part of
             the task.
         kind: `"departure"` if it changes the gradient but common algorithms document
@@ -162,7 +27,6 @@ class Mistake:
     explanation: str
     wrong: str
     right: str
-    estimators: tuple[Estimator, ...] = ()
     at_truncation: bool = False
     kind: Literal["mistake", "departure", "no gradient"] = "mistake"
 
@@ -176,7 +40,6 @@ CATALOGUE = (
         "for being likely, and unlikely ones are hardly learnt.",
         "loss = -(returns * policy(obs).probs.gather(1, a[:, None])[:, 0]).sum()",
         "loss = -(returns * policy(obs).log_prob(a)).sum()",
-        (probability,),
     ),
     Mistake(
         "logit",
@@ -213,7 +76,6 @@ CATALOGUE = (
         "return.",
         "loss = (returns * log_prob).sum()",
         "loss = -(returns * log_prob).sum()",
-        (sign_flipped,),
     ),
     Mistake(
         "next_state",
@@ -222,7 +84,6 @@ CATALOGUE = (
         "is reinforced in a state where it was not taken.",
         "log_prob = policy(batch.next_observations).log_prob(batch.actions)",
         "log_prob = policy(batch.observations).log_prob(batch.actions)",
-        (next_state,),
     ),
     Mistake(
         "all_actions",
@@ -334,7 +195,6 @@ CATALOGUE = (
         "no credit.",
         "returns[t] = G; G = rewards[t] + gamma * G",
         "G = rewards[t] + gamma * G; returns[t] = G",
-        (off_by_one,),
     ),
     Mistake(
         "immediate_reward",
@@ -479,7 +339,6 @@ CATALOGUE = (
         "good direction in practice, but not the gradient of any objective.",
         "loss = -(returns * log_prob).sum()",
         "loss = -(gamma**t * returns * log_prob).sum()",
-        (),
         kind="departure",
     ),
     Mistake(
@@ -498,7 +357,6 @@ CATALOGUE = (
         "second factor gamma^t underweights late steps.",
         "weight[t] = gamma**t * sum(gamma**k * rewards[k] for k in range(t, T))",
         "weight[t] = gamma**t * sum(gamma**(k - t) * rewards[k] for k in range(t, T))",
-        (gamma_twice,),
     ),
     Mistake(
         "rounded",
@@ -507,7 +365,6 @@ CATALOGUE = (
         "usually an integer array, or a cast that was meant for the actions.",
         "returns = torch.tensor(returns, dtype=torch.long)",
         "returns = torch.tensor(returns, dtype=torch.float32)",
-        (cast_to_int, rounded),
     ),
     Mistake(
         "rewards_clipped",
@@ -536,7 +393,6 @@ CATALOGUE = (
         " the mean inside the episode.",
         "loss = -(returns * log_prob).mean()",
         "loss = -(returns * log_prob).sum() / n_episodes",
-        (mean_over_steps,),
         kind="departure",
     ),
     Mistake(
@@ -575,7 +431,6 @@ CATALOGUE = (
         "first N to finish over-samples short episodes.",
         "batch = sorted(episodes, key=finishing_time)[:N]",
         "batch = [e for e in episodes if e.index_in_env < n_episodes_per_env]",
-        (first_finished,),
     ),
     Mistake(
         "batch_mean_baseline",
@@ -585,7 +440,6 @@ CATALOGUE = (
         "the direction does not change.",
         "advantage = returns - returns.mean(dim=0)",
         "advantage = (returns - returns.mean(dim=0)) * N / (N - 1)",
-        (baseline_per_time_step, baseline_over_steps, baseline_over_episodes),
         kind="departure",
     ),
     Mistake(
@@ -640,11 +494,6 @@ CATALOGUE = (
         "but the result is biased.",
         "returns = (returns - returns.mean()) / (returns.std() + 1e-8)",
         "scale the rewards by a constant, or the step size",
-        (
-            standardized_in_batch,
-            standardized_in_episode,
-            standardized_mean_over_steps,
-        ),
         kind="departure",
     ),
     Mistake(
@@ -682,17 +531,16 @@ CATALOGUE = (
         "last action with rewards that are never received.",
         "target = rewards + gamma * next_values",
         "target = rewards + gamma * next_values * ~terminated",
-        (td_through_terminal, return_through_terminal),
     ),
     Mistake(
         "no_bootstrap_at_truncation",
         "no bootstrap at a truncation",
         "A time limit that is not part of the task truncates the data, not the task. "
         "Treated as termination, it makes the actions before it look worse than they "
-        "are.",
+        "are. Some well-known implementations do so. Where the limit belongs to the "
+        "task, and the observation tells the time, it is right.",
         "target = rewards + gamma * next_values * ~(terminated | truncated)",
         "target = rewards + gamma * next_values * ~terminated",
-        (td_without_bootstrap, return_without_bootstrap),
         at_truncation=True,
     ),
     Mistake(

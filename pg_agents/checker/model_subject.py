@@ -316,7 +316,7 @@ def _sample_is_sufficient(
     rng = np.random.default_rng([seed, 3])
     n = max(round(plan.n_rounds * plan.episodes_per_round), _MIN_SAMPLES)
     steps = sample_episodes(task, geometry.policy, n, rng)
-    sample = Sample(steps, task, geometry.policy, batch_size=1, n_envs=1)
+    sample = Sample(steps, task, geometry.policy, batch_size=1)
     controls = control_variates(sample, geometry.scores, geometry.exact)
     return sample_is_sufficient(controls, geometry.norm)
 

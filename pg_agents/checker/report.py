@@ -40,10 +40,11 @@ _MEANING = {
         "wrong",
         "exact",
     ): "the expected gradient has another direction than the exact one",
-    ("wrong", "algorithm"): "no documented algorithm has this gradient",
+    ("wrong", "algorithm"): "the gradient is not the one that the algorithm documents",
     ("no gradient", ""): "the expected gradient is zero: nothing is learnt from it",
     ("undecided", ""): "the sample is too small to tell",
 }
+_NAN = "after one of a single step it is NaN, and all is lost"
 # The verdict on a task in words that fit both targets.
 _DIRECTION: dict[Verdict, str] = {
     "right": "exact",
@@ -118,6 +119,8 @@ class GradientReport:
         notes: remarks, such as limits of the check.
         seed: seed of the sampling.
         seconds: wall-clock time of the check.
+        takes_episodes: whether the user chooses the number of episodes; a script has
+            its own.
     """
 
     subject: str
@@ -131,6 +134,7 @@ class GradientReport:
     notes: tuple[str, ...]
     seed: int
     seconds: float
+    takes_episodes: bool = True
 
     @property
     def right(self) -> bool:
@@ -230,6 +234,8 @@ class GradientReport:
     def _verdict_lines(self) -> list[str]:
         meaning = _MEANING.get((self.verdict, self.target))
         meaning = meaning or _MEANING[(self.verdict, "")]
+        if self.right and any(f.key == "nan_deviation" for f in self.findings):
+            meaning = f"after episodes of two or more steps {meaning}; {_NAN}"
         lines = _paragraph(f"{self.verdict.upper()}: {meaning}.")
         if self.ties:
             ties = [*self.ties[:_MAX_TIES]]
@@ -239,39 +245,52 @@ class GradientReport:
                 f"It is one of these, which give the same gradients here: {self.name}; "
                 f"{'; '.join(ties)}."
             )
-        elif self.name and self.right:
-            intro = (
-                "The direction is exact in spite of"
-                if self.target == "exact"
-                else "Departures from the exact gradient"
-            )
-            lines += _paragraph(f"{intro}: {self.name}.")
-        elif self.name and self._is_explained:
-            lines += _paragraph(f"It is: {self.name}.")
-        elif not self.right and self.verdict != "undecided":
-            besides = f" Apart from that: {self.name}." if self.name else ""
-            lines += _paragraph(
-                f"It is none of the mistakes that are known here.{besides}"
-            )
+        else:
+            lines += self._named_lines()
         if self.formula is not None:
             lines += _paragraph(f"Gradient: {self.formula}")
         return lines
+
+    def _named_lines(self) -> list[str]:
+        """Returns what it is: mistakes, and apart from them what is allowed."""
+        mistakes = self._titles("mistake", "no gradient")
+        departures = self._titles("departure")
+        lines: list[str] = []
+        if mistakes:
+            lines += _paragraph(f"It is: {mistakes}.")
+        elif not self.right and self.verdict != "undecided" and not self._is_explained:
+            lines += _paragraph("It is none of the mistakes that are known here.")
+        if departures and self.right and self.target == "exact":
+            lines += _paragraph(
+                f"The direction is exact in spite of departures: {departures}."
+            )
+        elif departures:
+            lines += _paragraph(f"Departures from the exact gradient: {departures}.")
+        if warnings := self._titles("warning"):
+            lines += _paragraph(f"Warning: {warnings}.")
+        return lines
+
+    def _titles(self, *kinds: Kind) -> str:
+        titles = [finding.title for finding in self._sorted if finding.kind in kinds]
+        return " + ".join(titles)
 
     def _results_lines(self) -> list[str]:
         """Returns the table of tasks, and what it compares."""
         if not self.tasks:
             return []
-        unseen = {f.key for f in self.findings} & _NOT_IN_FORMULA
-        compared, alone = "The expected gradient", ""
-        if self.formula is not None and unseen:
+        mistakes = {f.key for f in self.findings if f.kind == "mistake"}
+        compared, remark = "The expected gradient", ""
+        if self.formula is not None and mistakes and mistakes <= _NOT_IN_FORMULA:
             compared = "The formula"
-            alone = " What is wrong is not part of the formula."
-        lines = _paragraph(
-            f"{compared} against the exact gradient, on small tasks (error: relative "
-            f"to the part along the exact one; length: of that part).{alone}"
-        )
+            remark = " What is wrong is not part of the formula."
         # Against documented algorithms it is no verdict.
         judged = self.target == "exact" or self.verdict == "no gradient"
+        if self.formula is not None and not judged:
+            remark += " The table is no verdict: departures count here, too."
+        lines = _paragraph(
+            f"{compared} against the exact gradient, on small tasks (error: relative "
+            f"to the part along the exact one; length: of that part).{remark}"
+        )
         heading = f"{'direction':11} " if judged else ""
         lines.append(
             f"  {'task':17} {heading}{'cosine':>7} {'error':>8} "
@@ -304,27 +323,37 @@ class GradientReport:
     def _finding_blocks(self) -> list[list[str]]:
         """Returns explanations or, without a name, where the gradient is off."""
         blocks = []
-        for i, finding in enumerate(self._sorted[:_MAX_EXPLAINED]):
+        mistakes = [f for f in self._sorted if f.kind in ("mistake", "no gradient")]
+        n_explained = max(_MAX_EXPLAINED, len(mistakes))
+        for i, finding in enumerate(self._sorted[:n_explained]):
             title = f"{finding.title[0].upper()}{finding.title[1:]}"
             if finding.kind == "departure":
                 title += " (as documented algorithms do)"
             text = f"{finding.explanation[0].upper()}{finding.explanation[1:]}"
             block = _paragraph(f"{title}: {text.rstrip('.')}.")
-            if finding.wrong and i == 0 and not self.right and self._is_explained:
-                departs = finding.kind == "departure"
+            departs = finding.kind == "departure"
+            shown = finding in mistakes or (i == 0 and departs)
+            if finding.wrong and shown and not self.right and self._is_explained:
                 block += _code("found" if departs else "wrong", finding.wrong)
                 block += _code("exact" if departs else "right", finding.right)
             blocks.append(block)
+        others = [f for f in self._sorted[n_explained:] if f.kind != "factor"]
+        if others:
+            titles = ", ".join(finding.title for finding in others)
+            blocks.append(
+                _paragraph(f"Explained in docs/pitfalls.md and by --json: {titles}.")
+            )
         table = self.worst.table if self.tasks else None
         if not self._is_explained and not self.right and table is not None:
             blocks.append(_state_lines(self.worst.task, table))
         more = [t.more_episodes for t in self.tasks if t.more_episodes is not None]
         if self.verdict == "undecided" and more:
+            n = _rounded(self._sampled() + max(more))
+            how = f": n_episodes={n} (--episodes {n})" if self.takes_episodes else ""
             blocks.append(
                 _paragraph(
-                    f"About {_rounded(max(more)):,} more episodes per task would do: "
-                    f"n_episodes={_rounded(self._sampled() + max(more))} "
-                    f"(--episodes {_rounded(self._sampled() + max(more))})."
+                    f"About {_rounded(max(more)):,} more episodes per task would do"
+                    f"{how}."
                 )
             )
         return blocks

@@ -340,7 +340,8 @@ def _score_of(levels: Array, factors: Array) -> str | None:
             low = (below.max() + kept.min()) / 2 if len(below) else 0.0
             high = (above.min() + kept.max()) / 2 if len(above) else 1.0
             return f"clamped_{low:.6g}_{high:.6g}"
-    if largest == 0.0 or (share <= 0.0).any():
+    # A line passes through any two points.
+    if len(levels) < 3 or largest == 0.0 or (share <= 0.0).any():
         return None
     # c p / (p + eps): 1 / factor is affine in 1 / p.
     slope, intercept = np.polyfit(1.0 / levels, 1.0 / factors, 1)

@@ -29,9 +29,9 @@ _ZERO_SIGNIFICANCE = 1e-3
 # A mean that may be 0 is called 0 if it is at most this long, relative to the exact
 # gradient.
 _ZERO_LENGTH = 0.1
-# Upper bound of the error above which the sample does not justify the verdict "right",
-# and the bound that more episodes are to reach.
-_UNDECIDED_ERROR, _WANTED_ERROR = 0.3, 0.15
+# Error that the interval must exclude for the verdict "right", and the upper bound that
+# more episodes are to reach.
+_EXCLUDED_ERROR, _WANTED_ERROR = 0.05, 0.025
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _verdict(
         return "no gradient" if longest < _ZERO_LENGTH else "undecided"
     if rejected or factor < 0.0:
         return "wrong"
-    return "undecided" if max_error > _UNDECIDED_ERROR else "right"
+    return "undecided" if max_error > _EXCLUDED_ERROR else "right"
 
 
 def _longest(mean: MeanEstimate) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 import threading
 import time
@@ -158,6 +159,7 @@ def judge_recording(
         notes=tuple(dict.fromkeys(notes)),
         seed=seed,
         seconds=recording.seconds,
+        takes_episodes=False,
     )
 
 
@@ -227,7 +229,9 @@ def _at_limits(
     known = {part.key for part in parts}
     if not found.mistakes and not at_limits.ties:
         parts += [part for part in at_limits.mistakes if part.key not in known]
-    return []
+    if found.formula.credit in USES_CRITIC or found.mistakes:
+        return []
+    return ["time limits were taken for ends that belong to the task"]
 
 
 def _merged(
@@ -236,6 +240,8 @@ def _merged(
     """Returns what the script's calls show and what the formula is, each key once."""
     of_formula = {part.key for part in parts}
     left_out = {f.key for f in own if f.kind == "warning"} & of_formula
+    # The calls say after which episodes a gradient is NaN.
+    left_out.discard("nan_deviation")
     if found.formula is not None:
         # The formula says whether such a softmax reaches the gradient.
         left_out |= {"softmax_over_batch"}
@@ -312,6 +318,7 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
         record, geometry = own, _geometry(own)
         sampled = _recorded(record, geometry)
     series, n_episodes = sampled
+    n_needed = 2 * len(geometry.exact)
     result = judge(
         Measurement(
             task=record.task,
@@ -320,9 +327,12 @@ def _result(record: Record, found: Identification, seed: int) -> TaskResult:
             to_outputs=geometry.directions,
             exact_outputs=geometry.exact_outputs,
             episodes_per_gradient=n_episodes,
-            sample_is_sufficient=len(series.gradients) > 2 * len(geometry.exact),
+            sample_is_sufficient=len(series.gradients) > n_needed,
         )
     )
+    if result.more_episodes is not None and len(series.gradients) <= n_needed:
+        more = max(result.more_episodes, math.ceil(n_needed * n_episodes))
+        result = replace(result, more_episodes=more)
     if not zero:
         return result
     return replace(

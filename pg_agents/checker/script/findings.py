@@ -217,10 +217,11 @@ def _not_finite(faults: Faults, n_steps: int) -> Finding:
     if bad and bad <= short and len(short - bad) <= _MIXED * len(bad):
         text += (
             " It is so after each episode of a single step, and only then: the "
-            "deviation of one number is NaN, or 0 if it is divided by N. Tasks without "
-            "such episodes do not show it."
+            "deviation of one number is NaN, or 0 if it is divided by N. A task "
+            "without such episodes never shows it, and the verdict is on the other "
+            "updates."
         )
-        return _finding("nan_deviation", "mistake", text)
+        return _finding("nan_deviation", "warning", text)
     text += (
         " Episodes of a single step are not the cause. Common ones: the logarithm of a "
         "probability of 0, exp() of a large number, a division by a sum or a deviation "

@@ -277,21 +277,33 @@ class TwoHeads(nn.Module):
         return self.actor(hidden), self.critic(hidden)
 
 
-def test_tuples_of_policy_and_value_are_taken() -> None:
-    """The value loss on the shared trunk is no part of the policy's gradient."""
+def test_a_gradient_that_is_always_zero_is_no_gradient() -> None:
+    report = check_policy_gradient(lambda b, p: 0.0 * pitfalls.right(b, p))
+    assert report.verdict == "no gradient" and report.formula is None
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_tuples_of_policy_and_value_are_taken(detached: bool) -> None:
+    """The critic's loss on the shared trunk is no part of the policy's gradient.
+
+    What reaches the trunk through a value that is not detached is a mistake.
+    """
 
     def loss(batch: EpisodeBatch, policy: nn.Module) -> Tensor:
         logits, values = policy(batch.observations)
         torch.testing.assert_close(batch.values, values.detach()[:, 0])
         returns = discounted_to_go(batch) / batch.gamma**batch.time
-        advantages = batch.gamma**batch.time * (returns - values[:, 0].detach())
+        baseline = values[:, 0].detach() if detached else values[:, 0]
+        advantages = batch.gamma**batch.time * (returns - baseline)
         chosen = torch.log_softmax(logits, 1).gather(1, batch.actions[:, None])[:, 0]
         value_loss = (values[:, 0] - returns).square().mean()
         loss: Tensor = -(advantages * chosen).sum() / len(batch) + value_loss
         return loss
 
     report = check_policy_gradient(loss, policy=TwoHeads())
-    assert report.right and report.formula is not None
+    assert report.right == detached and report.formula is not None
+    mistakes = [f.key for f in report.findings if f.kind == "mistake"]
+    assert mistakes == ([] if detached else ["value_not_detached"])
 
 
 @pytest.mark.slow
@@ -380,6 +392,22 @@ def test_a_small_sample_is_undecided_and_says_how_many_more_episodes_would_do() 
     report = quick(only_first_steps, env=LAKE)
     assert report.verdict == "undecided" and report.exit_status == 3
     assert "more episodes per task would do" in str(report)
+
+
+@pytest.mark.slow
+def test_a_sample_that_is_too_small_is_enlarged() -> None:
+    """Twice the gradient of half of the episodes, which no formula describes."""
+
+    def loss(batch: EpisodeBatch, policy: Any) -> Tensor:
+        kept = 2.0 * (batch.episode % 2 == 0)
+        return loss_of(kept * discounted_to_go(batch), batch, policy)
+
+    report = check_policy_gradient(loss)
+    assert report.formula is None and report.right
+    sizes = [task.n_episodes for task in report.tasks]
+    assert max(sizes) > min(sizes)
+    for task in report.tasks:
+        assert task.error_interval is not None and task.error_interval[1] < 0.05
 
 
 def optimizer_inside(batch: EpisodeBatch, policy: nn.Module) -> Tensor:

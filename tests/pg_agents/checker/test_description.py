@@ -37,7 +37,7 @@ def searched() -> list[Formula]:
     formulas = [Formula(data=data) for data in data_options(TRAITS)]
     for mistakes in (0, 1):
         formulas += advantage_options(TRAITS, mistakes)
-        formulas += multiplier_options(TRAITS, mistakes)
+        formulas += multiplier_options(TRAITS, mistakes, pairs=True)
     single = {
         replace(Formula(), **{field.name: getattr(formula, field.name)})
         for formula in formulas

@@ -289,6 +289,26 @@ def test_a_matrix_of_log_probs_and_advantages_is_named() -> None:
     assert found.formula.lam == pytest.approx(0.993, abs=1e-3)
 
 
+def test_a_matrix_with_standardized_returns_is_named() -> None:
+    def loss(steps: Steps) -> Tensor:
+        returns = steps.to_go()
+        returns = (returns - returns.mean()) / (returns.std() + 1e-9)
+        return -(steps.log_probs[:, None] * (returns - steps.v.detach())).sum()
+
+    found = identify(episodes(loss, episodes=2), known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["all_pairs"]
+
+
+def test_a_mean_times_a_mean_is_named() -> None:
+    # A mean over [T, T].
+    found = identify(
+        episodes(lambda s: -s.log_probs.mean() * s.to_go().mean(), episodes=1)
+    )
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["all_pairs"]
+
+
 def test_a_sum_over_pairs_of_returns_and_values_is_named() -> None:
     def loss(steps: Steps) -> Tensor:
         # [T] minus [T, 1], times [T], summed over [T, T].
@@ -419,6 +439,65 @@ def test_the_mean_of_the_updates_own_values_is_no_constant(of_values: bool) -> N
         assert [part.key for part in found.mistakes] == ["broadcast_advantage"]
     else:
         assert found.formula is None
+
+
+def shifted_gae(steps: Steps, lam: float, standardized: bool) -> Tensor:
+    """Returns GAE whose mask is that of the step before; the first has none."""
+    advantages = torch.zeros(len(steps), dtype=torch.float64)
+    values = steps.values.detach()
+    for env in set(steps.env):
+        rows = [i for i in range(len(steps)) if steps.env[i] == env]
+        total = torch.zeros(())
+        for t in reversed(range(len(rows))):
+            i = rows[t]
+            going = 1.0 - float(steps.done[rows[t - 1]]) if t else 1.0
+            after, own = values[steps.next_state[i]], values[steps.state[i]]
+            delta = steps.reward[i] + GAMMA * after * going - own
+            total = delta + GAMMA * lam * going * total
+            advantages[i] = total
+    if not standardized:
+        return advantages
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+
+@pytest.mark.parametrize("standardized", [False, True])
+def test_a_done_mask_that_is_shifted_in_vector_loops_is_named(
+    standardized: bool,
+) -> None:
+    found = identify(
+        windows(lambda s: weighted(shifted_gae(s, 0.95, standardized), s) / len(s)),
+        known_gamma=False,
+    )
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["done_mask_shifted"]
+    assert ("advantages_standardized" in {p.key for p in found.parts}) == standardized
+
+
+def test_a_mask_that_hides_no_end_of_a_whole_episode_is_no_mask() -> None:
+    def loss(steps: Steps) -> Tensor:
+        after = steps.values[steps.next_state]
+        target = torch.tensor(steps.reward, dtype=torch.float64) + GAMMA * after
+        return weighted((target - steps.v).detach(), steps)
+
+    found = identify(episodes(loss, episodes=1, n_updates=60), known_gamma=False)
+    assert found.named
+    assert [part.key for part in found.mistakes] == ["through_terminal"]
+
+
+def test_gradients_that_are_zero_have_no_formula() -> None:
+    found = identify(episodes(lambda s: 0.0 * right(s)))
+    assert found.formula is None and found.parts == ()
+
+
+def test_a_formula_that_may_fit_by_chance_is_not_named() -> None:
+    """Two steps have few numbers: some of 10,000 formulas fit any weights."""
+
+    def loss(steps: Steps) -> Tensor:
+        weights = torch.tensor([2.0, 3.0], dtype=torch.float64)
+        return weighted(weights[: len(steps)], steps)
+
+    few = episodes(loss, episodes=None, steps=2, n_updates=1)
+    assert identify(few[2:]).formula is None
 
 
 @pytest.mark.slow

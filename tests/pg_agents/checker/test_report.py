@@ -181,6 +181,42 @@ def test_undecided_says_how_many_more_episodes_would_do() -> None:
     page = " ".join(str(REPORTS["undecided"]).split())
     assert "About 130,000 more episodes per task would do" in page
     assert "n_episodes=140000" in page
+    # A script cannot be told how many.
+    script = str(replace(REPORTS["undecided"], takes_episodes=False))
+    assert "130,000 more episodes" in script and "--episodes" not in script
+
+
+def test_right_says_that_short_episodes_give_nan() -> None:
+    warning = Finding("nan_deviation", "deviation of a single return", "warning", LONG)
+    page = " ".join(
+        str(
+            report(
+                verdict="right",
+                target="algorithm",
+                formula="G_t",
+                residual=1e-7,
+                findings=(warning,),
+            )
+        ).split()
+    )
+    assert "RIGHT: after episodes of two or more steps" in page
+    assert "after one of a single step it is NaN" in page
+    assert "Deviation of a single return: One sentence" in page
+    # It is none of the departures.
+    assert "Departures" not in page and "is wrong" not in page
+
+
+def test_mistakes_and_departures_are_told_apart() -> None:
+    found = REPORTS["many findings"]
+    second = replace(MISTAKE, key="d", title="the second", right="right = 2")
+    found = replace(found, findings=(*found.findings, second), target="algorithm")
+    page = " ".join(str(found).split())
+    assert "It is: the mistake + the mistake + the second." in page
+    assert "Departures from the exact gradient: the departure + the departure." in page
+    # Each mistake has its lines; what is left out is said.
+    assert page.count("right: right =") == 3 and "right: right = 2" in page
+    assert "Explained in docs/pitfalls.md and by --json: the departure," in page
+    assert "The table is no verdict: departures count here, too." in page
 
 
 def test_departures_are_lines_of_a_right_report() -> None:

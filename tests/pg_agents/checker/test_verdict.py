@@ -53,10 +53,24 @@ def test_too_much_noise_is_undecided_and_says_how_much_more_is_needed(
     noisy = judge(measurement(mean, noise=20.0, n=1000))
     assert noisy.verdict == "undecided"
     assert noisy.more_episodes is not None
-    # The noise of the mean is 0.63; with 16 times as many episodes 0.16.
-    assert 1_000 * 8 < noisy.more_episodes < 1_000 * 8 * 1_000
+    # The standard error of the mean is 0.63 of a length of 2, and 0.025 is wanted of
+    # the upper bound: 200 to 2,000 times as many episodes.
+    assert 200 * 8_000 < noisy.more_episodes < 5_000 * 8_000
     decided = judge(measurement(mean, noise=20.0, n=1000 + noisy.more_episodes // 8))
     assert decided.verdict != "undecided" and decided.more_episodes is None
+
+
+def test_right_needs_an_interval_without_a_bias_of_five_percent() -> None:
+    """The standard error is n^-1/2 of the length; it must be about 0.02.
+
+    Of a right mean, whose confirmed rejection has probability 1e-4.
+    """
+    coarse = judge(measurement([2.0, 0.0], noise=2.0, n=400))
+    assert coarse.verdict == "undecided" and coarse.p_value > 1e-4
+    assert coarse.error_interval is not None and coarse.error_interval[1] > 0.05
+    fine = judge(measurement([2.0, 0.0], noise=2.0, n=40_000))
+    assert fine.verdict == "right"
+    assert fine.error_interval is not None and fine.error_interval[1] < 0.05
 
 
 def test_no_cosine_is_given_where_the_gradient_may_be_zero() -> None:

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pg_agents.checker import CannotCheckError, check_script
+from pg_agents.checker import CannotCheckError, GradientReport, check_script
 from pg_agents.cli.main import main
+from tests.pg_agents.checker.planted import CASES
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 EXAMPLES = Path(__file__).parent / "examples"
@@ -29,6 +30,7 @@ def test_a_right_script_is_right_for_its_algorithm(
     assert main(["check", str(SCRIPTS / "reinforce_one_file.py")]) == 0
     text = capsys.readouterr().out
     assert "RIGHT" in text and "gamma^t dropped" in text and "gamma 0.99" in text
+    assert "time limits were taken for ends that belong to the task" in text
     lines = text.splitlines()
     assert len(lines) <= 40 and max(map(len, lines)) <= 80
 
@@ -41,6 +43,37 @@ def test_a_mistake_is_named(tmp_path: Path) -> None:
     report = check_script(path)
     assert report.verdict == "wrong" and report.exit_status == 1
     assert "sign_flipped" in [finding.key for finding in report.findings]
+
+
+def checked(name: str, folder: Path) -> GradientReport:
+    (case,) = (case for case in CASES if case.name == name)
+    return check_script(case.write(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["a2c_vector", "ppo_minibatch"])
+def test_shifted_done_masks_of_vector_loops_are_named(
+    script: str, tmp_path: Path
+) -> None:
+    report = checked(f"{script}__done_mask_shifted", tmp_path)
+    mistakes = [f.key for f in report.findings if f.kind == "mistake"]
+    assert report.verdict == "wrong" and mistakes == ["done_mask_shifted"]
+
+
+@pytest.mark.slow
+def test_nan_after_episodes_of_one_step_is_a_warning(tmp_path: Path) -> None:
+    report = checked("reinforce_one_file__standardized", tmp_path)
+    kinds = {finding.key: finding.kind for finding in report.findings}
+    assert report.right and kinds["nan_deviation"] == "warning"
+
+
+@pytest.mark.slow
+def test_a_mean_without_a_formula_acquits_no_small_sample(tmp_path: Path) -> None:
+    """A discount that runs on from step to step: no formula has it."""
+    report = checked("reinforce_agent_class__discount_not_reset", tmp_path)
+    assert report.formula is None and not report.right
+    if report.verdict == "undecided":
+        assert "more episodes" in str(report) and "--episodes" not in str(report)
 
 
 def test_what_cannot_be_checked_has_exit_status_2(

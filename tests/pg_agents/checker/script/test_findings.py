@@ -83,7 +83,7 @@ def test_faults_between_zero_grad_backward_and_step() -> None:
     assert keys(clipped=50) == ["gradient_clipped"]
 
 
-def test_a_gradient_that_is_nan_is_a_mistake_and_short_episodes_may_be_the_cause() -> (
+def test_a_nan_gradient_is_a_mistake_unless_only_episodes_of_one_step_cause_it() -> (
     None
 ):
     def found(bad: set[int], short: set[int]) -> Finding:
@@ -91,15 +91,15 @@ def test_a_gradient_that_is_nan_is_a_mistake_and_short_episodes_may_be_the_cause
             n_steps=100, not_finite=len(bad), not_finite_at=bad, short_at=short
         )
         (finding,) = findings_of(Recording(faults=faults))
-        assert finding.kind == "mistake" and f"in {len(bad)} of 100" in (
-            finding.explanation
-        )
+        assert f"in {len(bad)} of 100" in finding.explanation
         return finding
 
-    assert found({3, 9}, {3, 9}).key == "nan_deviation"
+    # The user's task may have no such episodes.
+    short = found({3, 9}, {3, 9})
+    assert (short.key, short.kind) == ("nan_deviation", "warning")
     # After some of the short episodes, or after others: another cause.
-    assert found({3}, {3, 9, 12}).key == "not_finite"
-    assert found({3, 9}, {3}).key == "not_finite"
+    for other in (found({3}, {3, 9, 12}), found({3, 9}, {3})):
+        assert (other.key, other.kind) == ("not_finite", "mistake")
 
 
 def test_replaced_actions_need_no_statistics() -> None:

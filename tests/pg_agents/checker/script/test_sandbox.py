@@ -1,5 +1,6 @@
 """Scripts in their own process: what is recorded, what is refused."""
 
+import resource
 import textwrap
 from pathlib import Path
 
@@ -121,6 +122,37 @@ def test_one_thread_unless_the_user_says_otherwise(
     names = "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"
     source = f"import os\nprint([os.environ[name] for name in {names}])"
     assert run_source(tmp_path, source).output.strip() == "['1', '3']"
+
+
+def test_neither_windows_nor_pauses_keep_a_script_waiting(tmp_path: Path) -> None:
+    source = """
+    import time
+    import matplotlib.pyplot as plt
+    time.sleep(1e6)
+    plt.ion()
+    plt.plot([0, 1])
+    plt.pause(1e6)
+    # An argument that the real one refuses.
+    plt.show(wait=True)
+    print("interactive:", plt.isinteractive())
+    """
+    assert run_source(tmp_path, source, timeout_s=5.0).output == "interactive: False\n"
+
+
+def test_the_limit_is_one_of_cpu_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However long it takes on a busy machine.
+    monkeypatch.setattr(sandbox, "PATIENCE", 20.0)
+
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = used()
+    recording = run_source(tmp_path, "while True: pass", timeout_s=2.0)
+    assert recording.error is not None and "in 2 s" in recording.error
+    assert used() - before < 2.0 + 1.0
 
 
 @pytest.mark.parametrize(
