@@ -9,7 +9,6 @@ import os
 import pickle
 import random
 import runpy
-import signal
 import sys
 import tempfile
 import time
@@ -27,7 +26,6 @@ from pg_agents.checker.script import taps as taps_module
 from pg_agents.checker.script.box_task import box_task
 from pg_agents.checker.script.recording import (
     LOOK_AHEAD_S,
-    PATIENCE,
     SHORT_LIMIT_NAME,
     Recorder,
     Recording,
@@ -83,9 +81,6 @@ def main(job_file: str) -> NoReturn:
         write(recording)
         # Code that takes no step in an environment ends here.
         _limit_cpu(min(job.limit, time.process_time() + LOOK_AHEAD_S + 1.0))
-        if hasattr(signal, "setitimer"):
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE * (LOOK_AHEAD_S + 1.0))
 
     def finish(recording: Recording) -> NoReturn:
         write(recording)
