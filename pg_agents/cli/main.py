@@ -115,7 +115,7 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
         help="say whether the gradient of a script, a loss or a model is right",
         usage="%(prog)s [OPTIONS] train.py [-- ARGUMENTS]\n"
         "       %(prog)s [OPTIONS] module:object",
-        description="Say whether the policy gradient of a training script, of a loss "
+        description="Say whether the policy gradient of a training script, of a loss\n"
         "or of a model is right, and if not, what is wrong.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
