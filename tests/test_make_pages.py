@@ -92,7 +92,7 @@ def test_a_run_stands_beside_the_notebooks_figure(tmp_path: Path) -> None:
     assert "at episode 200: 30 [30, 30]; notebook 76: **falls short**" in line
     # `run` writes evaluations of seed + 1.
     assert "evaluation: 1.5 [1, 2]; notebook 1000: **falls short**" in line
-    assert "2; so few seeds make a 95 % interval hold in less than 75 %" in line
+    assert "2; with so few seeds a 95 % interval holds in less than 75 %" in line
     assert "`pgtoy run cartpole-mc --seeds 2`" in line
 
 

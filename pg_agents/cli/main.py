@@ -35,11 +35,11 @@ examples:
 """
 _EPILOG = """\
 examples:
+  pgtoy check train.py -- --num-envs 4
   pgtoy check my_reinforce.py:loss
   pgtoy check my_package.losses:actor_loss --policy my_package.nets:Actor --gamma 0.99
   pgtoy check my_reinforce.py:loss --target algorithm --plot check.png
   pgtoy check stable_baselines3:A2C --env FrozenLake-v1
-  pgtoy check train.py -- --num-envs 4
 
 The object is a function (batch, policy) -> loss or gradient, a model with
 Stable-Baselines3's interface, or the class of one, which is made with "MlpPolicy" and
@@ -112,17 +112,20 @@ def _parser() -> argparse.ArgumentParser:
 def _add_check(commands: Any) -> None:  # noqa: ANN401
     check = commands.add_parser(
         "check",
-        help="compare the gradient of a loss or a model with the exact one",
-        description="Compare the gradient of a loss or a model with the exact one.",
+        help="say whether the gradient of a script, a loss or a model is right",
+        usage="%(prog)s [OPTIONS] train.py [-- ARGUMENTS]\n"
+        "       %(prog)s [OPTIONS] module:object",
+        description="Say whether the policy gradient of a training script, of a loss\n"
+        "or of a model is right, and if not, what is wrong.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = check.add_argument
     add(
         "subject",
-        metavar="module:object",
-        help="a module or a .py file; a .py file alone is a script that trains, which "
-        "runs unchanged, with the arguments after --",
+        metavar="train.py | module:object",
+        help="a training script, which runs unchanged with the arguments after --; or "
+        "a loss or a model in a module or a .py file",
     )
     add(
         "--target",

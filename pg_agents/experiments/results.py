@@ -261,9 +261,9 @@ def coverage(n_seeds: int) -> str:
         return ", so there is no interval"
     measured = max((n for n in _COVERAGE if n <= n_seeds), default=None)
     if measured is None:
-        return "; so few seeds make a 95 % interval hold in less than 75 % of cases"
+        return "; with so few seeds a 95 % interval holds in less than 75 % of cases"
     held = _COVERAGE[measured]
-    return f"; so few seeds make a 95 % interval hold in about {held} % of cases"
+    return f"; with so few seeds a 95 % interval holds in about {held} % of cases"
 
 
 def _finished_lines(

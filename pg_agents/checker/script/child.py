@@ -11,6 +11,7 @@ import random
 import runpy
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ from pg_agents.checker.script import handover, stubs, vector
 from pg_agents.checker.script import taps as taps_module
 from pg_agents.checker.script.box_task import box_task
 from pg_agents.checker.script.recording import (
+    LOOK_AHEAD_S,
     SHORT_LIMIT_NAME,
     Recorder,
     Recording,
@@ -70,10 +72,18 @@ def main(job_file: str) -> NoReturn:
     job: Job = pickle.loads(Path(job_file).read_bytes())
     _limit_cpu(job.limit)
 
-    def finish(recording: Recording) -> NoReturn:
+    def write(recording: Recording) -> None:
         partial = job.result.with_suffix(".partial")
         partial.write_bytes(pickle.dumps(recording))
         partial.replace(job.result)
+
+    def keep(recording: Recording) -> None:
+        write(recording)
+        # Code that takes no step in an environment ends here.
+        _limit_cpu(min(job.limit, time.process_time() + LOOK_AHEAD_S + 1.0))
+
+    def finish(recording: Recording) -> NoReturn:
+        write(recording)
         sys.stdout.flush()
         # An exception would pass through a bare `except:` of the script.
         os._exit(0)
@@ -83,7 +93,7 @@ def main(job_file: str) -> NoReturn:
     torch.manual_seed(job.seed)
     torch.set_num_threads(1)
     stage = Stage(make_tasks, job.seed)
-    recorder = Recorder(stage, job.seconds, finish)
+    recorder = Recorder(stage, job.seconds, keep, finish)
     taps_module.install(recorder.taps)
     handover.receive(recorder.taps.handed_in)
     vector.install(stage, job.script)

@@ -182,8 +182,9 @@ def _gradients(recording: Recording) -> list[Finding]:
     if faults.probabilities_as_logits > n_steps // 2:
         text = (
             "Categorical(logits=...) is given probabilities, and applies a second "
-            "softmax to them. Acted from, too, nothing is biased, but no action can "
-            "become nearly certain: of two actions at most 73 %."
+            "softmax to them. The actions are drawn from the same probabilities, so "
+            "that the gradient is not biased, but no action can become nearly certain: "
+            "of two actions at most 73 %."
         )
         found.append(_finding("double_softmax", "warning", text))
     if faults.not_finite:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pg_agents.checker.record import Record
 from pg_agents.checker.script.decode import Actions, NotDecodableError, decode
 from pg_agents.checker.script.stage import Stage
 from pg_agents.checker.script.taps import Faults, Taps
+from pg_agents.checker.script.trainings import leave_learn_early
 
 # The task on which a time limit ends most episodes.
 SHORT_LIMIT_NAME = "fork, short limit"
@@ -25,6 +27,9 @@ _ENOUGH_WINDOWS = 6
 _MOST_RUNS = 3
 # Updates without which the time alone does not end a task.
 _FEWEST_UPDATES = 3
+# CPU time that a script goes on after the last task, to see whether it trains another
+# policy.
+LOOK_AHEAD_S = 3.0
 # How many seconds may pass for each second of CPU time: the machine may be busy.
 PATIENCE = 4.0
 
@@ -75,14 +80,22 @@ class Recorder:
     Args:
         stage: whose phases it goes through.
         seconds: CPU time for all tasks; `PATIENCE` times as many seconds may pass.
-        finish: is called with the recording after the last one, and ends the process.
+        keep: is called with the recording after the last task. The script then goes on
+            for `LOOK_AHEAD_S`, and the process may be ended.
+        finish: is called with the final recording, and ends the process.
     """
 
     def __init__(
-        self, stage: Stage, seconds: float, finish: Callable[[Recording], None]
+        self,
+        stage: Stage,
+        seconds: float,
+        keep: Callable[[Recording], None],
+        finish: Callable[[Recording], None],
     ) -> None:
         self._stage = stage
-        self._finish = finish
+        self._keep, self._finish = keep, finish
+        self._kept: Recording | None = None
+        self._n_kinds = 1
         self._start = time.monotonic()
         self._cpu_start = time.process_time()
         # When the script took its first step, after its imports.
@@ -94,11 +107,23 @@ class Recorder:
         self._records: list[Record] = []
         self._actions: list[Actions] = []
         self._errors: list[str] = []
-        self.taps = Taps(stage, self._stepped)
+        self.taps = Taps(stage, self._stepped, self._leaves_stage)
         stage.audience = self.taps
 
     def _stepped(self) -> None:
         elapsed = self._elapsed()
+        n_kinds = len(self.taps.trainings.kinds())
+        if self._kept is not None:
+            # Not the time that passed: a busy machine must not hide a training.
+            if time.process_time() > self._seconds:
+                self.stop()
+            if n_kinds > self._n_kinds:
+                self._n_kinds = n_kinds
+                self._keep(self._with_trainings(self._kept, stopped=True))
+            return
+        if n_kinds > 1:
+            self._look_ahead(self._recording())
+            return
         late = elapsed > self._share() and len(self.taps.steps) >= _FEWEST_UPDATES
         if self._is_enough() or late or elapsed > self._seconds:
             self._end_phase()
@@ -134,7 +159,7 @@ class Recorder:
         It runs again on the same task until that was seen enough, and then on the next.
         """
         self.taps.undo_own_step()
-        if not self.taps.steps:
+        if self._kept is not None or not self.taps.steps:
             return False
         enough = self._is_enough()
         self._end_phase()
@@ -160,8 +185,9 @@ class Recorder:
         self._task += 1
         self._n_runs = self._n_updates = self._n_transitions = 0
         if self._task == len(self._stage.available):
-            self.finish()
-        self._stage.start_phase(self._stage.available[self._task])
+            self._look_ahead(self._recording())
+        else:
+            self._stage.start_phase(self._stage.available[self._task])
 
     def _decode(self) -> None:
         stage, taps = self._stage, self.taps
@@ -186,38 +212,100 @@ class Recorder:
                 self._records.append(record)
                 self._actions.append(actions)
 
+    def _leaves_stage(self, reason: str) -> bool:
+        """Ends the recording at an environment that the stage cannot stand in for.
+
+        Returns:
+            Whether enough was recorded before.
+        """
+        if self._kept is None:
+            recording = self._recording(reason)
+            if recording.error is not None:
+                return False
+            self._look_ahead(recording)
+        return True
+
+    def _look_ahead(self, recording: Recording) -> None:
+        """Lets the script go on, unrecorded, to see whether it trains another policy.
+
+        Training loops of Stable-Baselines3 are left as soon as they have updated their
+        policy.
+        """
+        # What the script does from here on is no fault of what was recorded.
+        self._kept = replace(recording, faults=copy.deepcopy(recording.faults))
+        self.taps.passes_over = True
+        self._seconds = time.process_time() + LOOK_AHEAD_S
+        leave_learn_early(self.taps.trainings)
+        self._keep(self._with_trainings(self._kept, stopped=True))
+
+    def stop(self) -> None:
+        """Reports what was recorded, before the end of the script."""
+        self._finish(
+            self._with_trainings(self._kept or self._recording(), stopped=True)
+        )
+
     def finish(self, error: str | None = None, traceback: str | None = None) -> None:
-        """Reports what was recorded."""
+        """Reports what was recorded, after the end of the script.
+
+        Args:
+            error: one sentence that says why the script has ended early.
+            traceback: of the script's own exception.
+        """
+        found = self._kept
+        if found is None:
+            found = self._recording(error, traceback)
+        elif error is not None:
+            note = _left_note(error, found.n_updates)
+            found = replace(found, notes=(*found.notes, note))
+        self._finish(self._with_trainings(found, stopped=False))
+
+    def _with_trainings(self, recording: Recording, *, stopped: bool) -> Recording:
+        """Returns the recording with what was seen of other policies."""
+        trainings = self.taps.trainings
+        refusal = trainings.refusal()
+        if refusal is not None:
+            return replace(recording, error=refusal, traceback=None)
+        notes = []
+        remark = trainings.remark()
+        if remark is not None:
+            notes.append(remark)
+        if stopped:
+            made = "".join(f" of {origin}" for origin, _ in trainings.kinds())
+            notes.append(
+                f"the script was stopped after {trainings.n_steps()} updates{made}; "
+                "what it does later, such as training another policy, was not seen"
+            )
+        return replace(recording, notes=(*notes, *recording.notes))
+
+    def _recording(
+        self, error: str | None = None, traceback: str | None = None
+    ) -> Recording:
         stage, taps = self._stage, self.taps
         if not self._records:
             self._decode()
         n_updates = sum(len(record.updates) for record in self._records)
         if n_updates >= _FEWEST_UPDATES and error is not None:
-            taps.notes.append(
-                f"{error} (after {n_updates} updates, which were checked)"
-            )
+            taps.notes.append(_left_note(error, n_updates))
             error = None
         # Without a record there are mistakes that are seen.
         faults = taps.faults
         seen = faults.not_finite or faults.over_rows
         if error is None and not self._records and not seen:
             error = self._reason()
-        self._finish(
-            Recording(
-                records=tuple(self._records),
-                actions=tuple(self._actions),
-                faults=taps.faults,
-                n_updates=n_updates,
-                past_end=stage.log.past_end,
-                past_limit=stage.log.past_limit,
-                old_observations=stage.log.old_observations,
-                n_transitions=len(stage.log),
-                hides_limits=stage.hides_limits,
-                error=error,
-                traceback=traceback,
-                notes=(*stage.notes, *taps.notes),
-                seconds=time.monotonic() - self._start,
-            )
+        return Recording(
+            records=tuple(self._records),
+            actions=tuple(self._actions),
+            faults=taps.faults,
+            n_updates=n_updates,
+            past_end=stage.log.past_end,
+            past_limit=stage.log.past_limit,
+            old_observations=stage.log.old_observations,
+            n_transitions=len(stage.log),
+            hides_limits=stage.hides_limits,
+            error=error,
+            traceback=traceback,
+            notes=(*stage.notes, *taps.notes),
+            seconds=time.monotonic() - self._start,
         )
 
     def _reason(self) -> str:
@@ -233,3 +321,9 @@ class Recorder:
         if not self.taps.faults.n_steps:
             return "the script has called no step() of an optimiser of torch"
         return "no update of the policy was recorded"
+
+
+def _left_note(error: str, n_updates: int) -> str:
+    return (
+        f"{error}: {n_updates} updates before it were checked, what comes later was not"
+    )

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pg_agents.checker.script.box_task import BoxTask
 from pg_agents.checker.script.stage import Acted, Stage, StageEnv
+from pg_agents.checker.script.trainings import Trainings
 from pg_agents.checker.task import Array
 
 # Coordinates kept of a parameter's gradient. A gradient has as many unknowns as the
@@ -169,6 +170,10 @@ class Distribution:
         """`[N]`, the states that it was computed for, -1 where unknown; or None."""
         return None if self.given is None else self.given.states
 
+    def leaves(self) -> list[Tensor]:
+        """Returns the parameters that the outputs depend on."""
+        return _leaves(self._outputs)
+
     def differentiable(self, row: int) -> Tensor:
         """Returns what is differentiated in a row, `[O]`."""
         with torch.enable_grad():
@@ -182,9 +187,23 @@ class Taps:
     Args:
         stage: whose environments the script acts in.
         stepped: is called after each transition, and may end the process.
+        leaves_stage: says whether the script may act in an environment that is not of
+            the stage, for a reason.
+
+    Attributes:
+        trainings: the policies that the script trains.
+        passes_over: whether enough was recorded; then only further policies are noted.
     """
 
-    def __init__(self, stage: Stage, stepped: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        stepped: Callable[[], None],
+        leaves_stage: Callable[[str], bool],
+    ) -> None:
+        self.leaves_stage = leaves_stage
+        self.trainings = Trainings()
+        self.passes_over = False
         self._stage = stage
         self._stepped = stepped
         self.notes: list[str] = []
@@ -231,6 +250,7 @@ class Taps:
         self._recent.clear()
         self._batches.clear()
         self._current_draw = None
+        self.trainings.start_run()
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -245,10 +265,11 @@ class Taps:
 
     def categorical(self, given: Tensor | None, *, is_log: bool) -> Distribution | None:
         """Takes probabilities `[..., A]`, or their logarithms."""
-        n_actions = self._n_actions()
-        if self._quiet or given is None or n_actions is None or given.dim() == 0:
+        if self._quiet or given is None or given.dim() == 0:
             return None
-        if given.shape[-1] != n_actions or not given.is_floating_point():
+        n_actions = given.shape[-1]
+        known = n_actions == self._n_actions() or n_actions in self._stage.other_actions
+        if not known or not given.is_floating_point():
             return None
         rows = given.reshape(-1, n_actions)
         found = Distribution(rows, None if is_log else torch.log)
@@ -259,6 +280,8 @@ class Taps:
     def softmax(self, result: Tensor, dim: Any, *, is_log: bool) -> None:
         """Takes the result of a softmax over a dimension."""
         self.categorical(result, is_log=is_log)
+        if self.passes_over:
+            return
         self.faults.over_rows += (
             isinstance(dim, int)
             and result.requires_grad
@@ -269,7 +292,9 @@ class Taps:
 
     def logits(self, given: Any) -> None:
         """Takes the logits that a distribution is made with."""
-        if self._quiet or not isinstance(given, Tensor) or not given.dim():
+        if self._quiet or self.passes_over:
+            return
+        if not isinstance(given, Tensor) or not given.dim():
             return
         rows = given.detach().reshape(-1, given.shape[-1]).double()
         sums = (rows.sum(dim=1) - 1.0).abs().max() < 1e-5 if len(rows) else False
@@ -287,9 +312,14 @@ class Taps:
     def gaussian(self, means: Tensor, deviations: Tensor) -> Distribution | None:
         """Takes means and standard deviations, `[..., D]`, or `[...]` if D is 1."""
         task = self._stage.tasks[0] if self._stage.tasks else None
-        if self._quiet or not isinstance(task, BoxTask):
+        if self._quiet:
             return None
-        n = task.n_dimensions
+        if -means.shape[-1:].numel() in self._stage.other_actions:
+            n = means.shape[-1:].numel()
+        elif isinstance(task, BoxTask):
+            n = task.n_dimensions
+        else:
+            return None
         means, deviations = torch.broadcast_tensors(means, deviations)
         if means.numel() % n or (n > 1 and means.shape[-1:] != (n,)):
             return None
@@ -297,6 +327,10 @@ class Taps:
         return self._take(Distribution(outputs))
 
     def _take(self, found: Distribution) -> Distribution:
+        if found.graph:
+            self.trainings.policy(found.leaves())
+        if self.passes_over:
+            return found
         self._recent.append(found)
         del self._recent[:-_MAX_RECENT]
         given = self._input
@@ -310,7 +344,7 @@ class Taps:
 
     def drawn(self, distribution: Distribution | None, actions: Tensor) -> None:
         """Takes the actions that a distribution has drawn."""
-        if distribution is not None:
+        if distribution is not None and not self.passes_over:
             drawn = actions.detach().cpu().numpy()
             distribution.draws.append(drawn.reshape(len(distribution.table), -1))
             self._current_draw = distribution
@@ -332,6 +366,8 @@ class Taps:
 
     def acted(self, env: StageEnv, sent: Any) -> Acted:
         """Finds the distribution that the script's action comes from."""
+        if self.passes_over:
+            return Acted(None, False, env.state)
         self.undo_own_step()
         chosen, row = self._current_draw, env.row
         n_rows = 1 if chosen is None else len(chosen.table)
@@ -469,7 +505,7 @@ class Taps:
 
     def before_module(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Recognises the states in the input of an outermost module."""
-        if self._depth == 0:
+        if self._depth == 0 and not self.passes_over:
             self.undo_own_step()
             # Otherwise it is the last one's, which `F.relu(self.fc1(x))` hands on to
             # the next layer.
@@ -482,7 +518,8 @@ class Taps:
         del inputs
         self._depth = max(0, self._depth - 1)
         if (
-            self._input is None
+            self.passes_over
+            or self._input is None
             or not isinstance(module, nn.Linear)
             or module.out_features != 1
             or output.numel() != len(self._input.states)
@@ -570,6 +607,7 @@ class Taps:
     def optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Takes a new optimiser."""
         self._optimizers.append(optimizer)
+        self.trainings.optimizer(optimizer)
 
     def handed_in(
         self,
@@ -580,6 +618,9 @@ class Taps:
     ) -> None:
         """Takes an update of a script that does not use torch, see `hand_in`."""
         if not self._stage.tasks:
+            return
+        self.trainings.handed_in()
+        if self.passes_over:
             return
         end = len(self._stage.log)
         observations = self._stage.tasks[self._stage.phase].mdp.observations
@@ -633,12 +674,16 @@ class Taps:
     def before_backward(self) -> None:
         """Keeps the gradients before a backward pass."""
         self._before = {}
+        if self.passes_over:
+            return
         for p in self._tracked():
             gradient = p.grad
             self._before[self._key(p)] = None if gradient is None else gradient.clone()
 
     def after_backward(self) -> None:
         """Adds what a backward pass has contributed."""
+        if self.passes_over:
+            return
         for distribution in self._recent:
             distribution.alive = False
         self._batches.append(self._inputs)
@@ -672,6 +717,8 @@ class Taps:
 
     def undo_own_step(self) -> None:
         """Undoes and records a step that the script takes without an optimiser."""
+        if self.passes_over:
+            return
         moved = [
             key
             for key, copy in self._copies.items()
@@ -691,6 +738,11 @@ class Taps:
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Records the step of an optimiser."""
+        self.trainings.step(optimizer)
+        if self.passes_over:
+            # Other environments do not report their transitions.
+            self._stepped()
+            return
         self.faults.n_steps += 1
         end = len(self._stage.log)
         rows = self._rows()

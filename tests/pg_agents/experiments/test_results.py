@@ -192,9 +192,9 @@ def test_the_window_of_a_point_starts_at_the_first_episode_or_later() -> None:
     ("n_seeds", "text"),
     [
         (1, ", so there is no interval"),
-        (2, "; so few seeds make a 95 % interval hold in less than 75 % of cases"),
-        (5, "; so few seeds make a 95 % interval hold in about 90 % of cases"),
-        (12, "; so few seeds make a 95 % interval hold in about 93 % of cases"),
+        (2, "; with so few seeds a 95 % interval holds in less than 75 % of cases"),
+        (5, "; with so few seeds a 95 % interval holds in about 90 % of cases"),
+        (12, "; with so few seeds a 95 % interval holds in about 93 % of cases"),
     ],
 )
 def test_the_coverage_of_few_seeds_is_stated(n_seeds: int, text: str) -> None:
