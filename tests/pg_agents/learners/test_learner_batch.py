@@ -796,3 +796,17 @@ def test_wrong_arguments_of_learn_are_named() -> None:
         BatchRecorder(batch, np.zeros((3, 2)))
     with pytest.raises(ValueError, match="Discrete"):
         BatchRecorder(box, np.zeros((1, 3)))
+
+
+def test_the_bar_counts_the_steps_of_all_learners(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    batch = LearnerBatch(REINFORCE, "MlpPolicy", BANDIT, seeds=range(3))
+    batch.learn(20, progress_bar=True)
+    shown = capsys.readouterr().err
+    assert "100%" in shown and "60/60 steps" in shown
+    assert "60 episodes, 0 of 3 learning" in shown
+    batch.learn(20)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ValueError, match="progress_bar"):
+        batch.learn(20, progress_bar="yes")  # type: ignore[arg-type]
