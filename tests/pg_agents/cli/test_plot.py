@@ -88,10 +88,10 @@ def test_the_threshold_is_given_or_the_environments(
 
 def test_the_threshold_of_an_environment_of_pg_envs_is_known(tmp_path: Path) -> None:
     """In a process that has not registered it, as `pgtoy compare` is."""
-    write_run(tmp_path / "row", 0, [1.0] * 9, env_id="PGToy-Sequence-v0")
+    write_run(tmp_path / "row", 0, [1.0] * 100, env_id="PGToy-Sequence-v0")
+    command = "from pg_agents.cli.main import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", "from pg_agents.cli.main import main; main()"]
-        + ["compare", str(tmp_path / "row"), "--window", "3"],
+        [sys.executable, "-c", command, "compare", str(tmp_path / "row")],
         capture_output=True,
         text=True,
         check=True,
