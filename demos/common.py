@@ -16,15 +16,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import ActorCriticPolicy
 
 import pg_envs
 from pg_agents import LiveView
 from pg_agents.analysis.plots import save_figure, save_gif
 from pg_agents.callbacks import RunningReward
 from pg_agents.callbacks.episodes import finished_episodes
+from pg_agents.callbacks.recorder import action_probabilities
+from pg_agents.cli.live import add_live_options, make_live_view
 from pg_agents.common.files import check_folder
 from pg_agents.common.progress import tqdm
+from pg_agents.live.screen import shows_windows
 
 # Of environments whose every step is to be read.
 RENDER_FPS = 2.0
@@ -33,7 +35,7 @@ HOLD_SECONDS = 1.0
 
 
 def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace:
-    """Parses `--seed`, `--out`, `--render` and the options of a demo.
+    """Parses `--seed`, `--out`, `--render`, the live view's and a demo's own options.
 
     Args:
         doc: description of the demo.
@@ -57,15 +59,11 @@ def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace
     parser.add_argument(
         "--render",
         choices=("human", "gif", "none"),
-        default="human" if has_screen() else "gif",
+        default="human" if shows_windows() else "gif",
         help="show the trained agent in a window, save it as a GIF, or neither "
         "(default here: %(default)s)",
     )
-    parser.add_argument(
-        "--live",
-        action="store_true",
-        help="show a training in a window, or film it where there is no screen",
-    )
+    add_live_options(parser)
     for option, default in more.items():
         parser.add_argument(
             f"--{option}", type=count, default=default, help="default: %(default)s"
@@ -78,10 +76,10 @@ def parse_options(doc: str | None, name: str, **more: Any) -> argparse.Namespace
         check_folder(options.out)
     except OSError as error:
         parser.error(f"--out {options.out} can't be written to: {error.strerror}")
-    if options.render != "none" and not has_screen():
+    if options.render != "none" and not shows_windows():
         print("There is no screen: the agent is saved as a GIF instead of shown.")
         options.render = "gif"
-    if not has_screen():
+    if not shows_windows():
         # SDL would look for one, and say that there is none.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     # Networks this small lose time on a second thread.
@@ -97,15 +95,6 @@ def count(text: str) -> int:
     return number
 
 
-def has_screen() -> bool:
-    """Whether a window can be opened."""
-    if os.environ.get("SDL_VIDEODRIVER") in ("dummy", "offscreen"):
-        return False
-    if sys.platform in ("win32", "darwin"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
 def live_view(
     options: argparse.Namespace, updates_per_second: float | None = None
 ) -> LiveView | None:
@@ -113,16 +102,16 @@ def live_view(
 
     Args:
         options: of `parse_options`.
-        updates_per_second: speed at first, which keys in the window change; None for
-            no limit.
+        updates_per_second: speed at first without `--live-speed`, which keys in the
+            window change; None for no limit.
+
+    Raises:
+        SystemExit: if an option of the view is invalid.
     """
-    if not options.live:
-        return None
-    return LiveView(
-        film=None if has_screen() else options.out / "live.gif",
-        updates_per_second=updates_per_second,
-        pictures=options.out,
-    )
+    try:
+        return make_live_view(options, updates_per_second)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {error}") from error
 
 
 class RunsBar:
@@ -176,25 +165,6 @@ def save(figure: Figure, path: Path) -> None:
 def say_saved(path: Path) -> None:
     """Prints that a file was written."""
     print(f"  saved {path}")
-
-
-def policy_table(
-    model: BaseAlgorithm, observations: NDArray[np.generic]
-) -> NDArray[np.float64]:
-    """Returns the action probabilities of each observation, `[K, A]`.
-
-    Args:
-        model: an on-policy model with discrete actions.
-        observations: `[K, *obs_shape]`.
-    """
-    policy = model.policy
-    assert isinstance(policy, ActorCriticPolicy)
-    with torch.no_grad():
-        obs, _ = policy.obs_to_tensor(np.array(observations))
-        distribution = policy.get_distribution(obs).distribution
-    assert isinstance(distribution, torch.distributions.Categorical)
-    probabilities: NDArray[np.float64] = distribution.probs.double().numpy()
-    return probabilities
 
 
 class ShowLearning(BaseCallback):
@@ -332,7 +302,7 @@ def _play(
     tabular = env.unwrapped
     for episode, caption in enumerate(captions):
         if isinstance(tabular, pg_envs.TabularEnv):
-            table = policy_table(model, tabular.mdp.observations)
+            table = action_probabilities(model, tabular.mdp.observations)
             tabular.set_action_probabilities(table)
             tabular.set_caption(caption)
         obs, _ = env.reset(seed=seed + episode)

@@ -20,7 +20,6 @@ from common import (
     describe,
     live_view,
     parse_options,
-    policy_table,
     save,
     say_saved,
     show_agent,
@@ -42,6 +41,7 @@ from pg_agents.callbacks import (
     StopWhenSolved,
     TrainingRecord,
 )
+from pg_agents.callbacks.recorder import action_probabilities
 
 ENV_ID = "pg_envs:PGToy-Sequence-v0"
 ACTIONS = ("left", "centre", "right")
@@ -135,7 +135,7 @@ def train_for(n_episodes: int, seed: int, bar: BaseCallback) -> Run:
     # Stopping by episodes, not steps, so that the last episode is learnt from.
     stop = StopTrainingOnMaxEpisodes(n_episodes)
     model.learn(100 * n_episodes, callback=[bar, recorder, last, interrupt, stop])
-    table = policy_table(model, OBSERVATIONS)
+    table = action_probabilities(model, OBSERVATIONS)
     return Run(table, last.actions, recorder.record, interrupt.interrupted)
 
 
@@ -196,7 +196,7 @@ def main() -> None:
     print("One agent, until it is solved (running reward of 0.85; the best is 0.90):")
     model, first = train_until_solved(options, live_view(options, SPEED))
     print("\nWhat it has learnt, the probability of each action in each state:")
-    print_policy(policy_table(model, OBSERVATIONS))
+    print_policy(action_probabilities(model, OBSERVATIONS))
     # Its episodes are all the same, and a GIF starts again by itself.
     show_agent(model, ENV_ID, options, n_episodes=2 if options.render == "human" else 1)
     print(f"\n{options.runs} runs of {options.episodes} episodes:")

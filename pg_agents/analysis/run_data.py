@@ -147,6 +147,7 @@ class RunGroup:
         """
         import gymnasium
 
+        import pg_envs  # noqa: F401 - registers PGToy-*
         from pg_agents.common.env_specs import registered_threshold
 
         try:

@@ -1,20 +1,12 @@
 """A progress bar with the last return and the running reward."""
 
-from typing import TYPE_CHECKING, Never, TextIO
+from typing import TextIO
 
 from stable_baselines3.common.callbacks import BaseCallback
 
 from pg_agents.callbacks.episodes import RunningReward, finished_episodes
 from pg_agents.common.checks import check_count
-from pg_agents.common.progress import IS_WIDGET, tqdm
-
-if TYPE_CHECKING:
-    Bar = tqdm[Never]  # tqdm is generic for the type checker alone
-
-_BAR_FORMAT = (
-    "{{desc}}{{percentage:3.0f}}%|{{{bar}}}| {{n_fmt}}/{{total_fmt}} {unit}"
-    "{{postfix}} [{{elapsed}}<{{remaining}}]"
-)
+from pg_agents.common.progress import Bar, advance, bar_format, tqdm
 
 
 class ProgressCallback(BaseCallback):
@@ -84,9 +76,7 @@ class ProgressCallback(BaseCallback):
             total=total,
             initial=self._count,
             desc=f"{self.description}: " if self.description else None,
-            bar_format=_BAR_FORMAT.format(
-                bar="bar" if IS_WIDGET else "bar:20", unit=unit
-            ),
+            bar_format=bar_format(unit),
             dynamic_ncols=True,
             leave=self.leave,
             disable=self.disable,
@@ -103,10 +93,7 @@ class ProgressCallback(BaseCallback):
                 f"{steps}episode {episode.episode_return:.4g}, running {running:.4g}",
                 refresh=False,
             )
-        if self._bar.total is not None and self._count > self._bar.total:
-            # The last rollout may exceed the total, where tqdm hides the bar.
-            self._bar.total = self._count
-        self._bar.update(self._count - self._bar.n)
+        advance(self._bar, self._count)
         return True
 
     @property

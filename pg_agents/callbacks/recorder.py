@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
@@ -47,6 +48,33 @@ class TrainingRecord:
     episode_timesteps: NDArray[np.int64]
     policy_losses: NDArray[np.float64]
     loss_timesteps: NDArray[np.int64]
+
+
+def action_probabilities(
+    model: BaseAlgorithm, observations: NDArray[np.generic]
+) -> NDArray[np.float64]:
+    """Returns the probability of each action at each observation, float64 `[K, A]`.
+
+    Args:
+        model: an actor-critic or policy-gradient model with discrete actions.
+        observations: `[K, *obs_shape]`, as inputs of the policy.
+
+    Raises:
+        ValueError: if the policy is not categorical.
+    """
+    policy = model.policy
+    if not isinstance(policy, ActorCriticPolicy):
+        raise ValueError(_not_categorical(type(policy).__name__))
+    was_training = policy.training
+    policy.set_training_mode(False)
+    with torch.no_grad():
+        tensor = policy.obs_to_tensor(np.array(observations))[0]
+        distribution = policy.get_distribution(tensor).distribution
+    policy.set_training_mode(was_training)
+    if not isinstance(distribution, torch.distributions.Categorical):
+        raise ValueError(_not_categorical(type(distribution).__name__))
+    probabilities: NDArray[np.float64] = distribution.probs.double().cpu().numpy()
+    return probabilities
 
 
 class Recorder(BaseCallback):
@@ -156,26 +184,8 @@ class Recorder(BaseCallback):
         is_done = self._policy_timestep in self._probability_timesteps[-1:]
         if self.observations is None or is_done:
             return
-        self._probabilities.append(self._action_probabilities(self.observations))
+        self._probabilities.append(action_probabilities(self.model, self.observations))
         self._probability_timesteps.append(self._policy_timestep)
-
-    def _action_probabilities(
-        self, observations: NDArray[np.generic]
-    ) -> NDArray[np.float64]:
-        """Returns action probabilities [K, A] in evaluation mode."""
-        policy = self.model.policy
-        if not isinstance(policy, ActorCriticPolicy):
-            raise ValueError(_not_categorical(type(policy).__name__))
-        was_training = policy.training
-        policy.set_training_mode(False)
-        with torch.no_grad():
-            tensor = policy.obs_to_tensor(observations)[0]
-            distribution = policy.get_distribution(tensor).distribution
-        policy.set_training_mode(was_training)
-        if not isinstance(distribution, torch.distributions.Categorical):
-            raise ValueError(_not_categorical(type(distribution).__name__))
-        probabilities: NDArray[np.float64] = distribution.probs.double().cpu().numpy()
-        return probabilities
 
     def _check_observations(self) -> None:
         if self.observations is None:

@@ -139,7 +139,11 @@ def compare(options: argparse.Namespace) -> int:
     summaries = summarise(groups, threshold, options.window, options.x)
     print(table(summaries, options.x))
     if threshold is None:
-        print("no threshold: neither speed nor stability; set one with --threshold")
+        which = "" if all(group.threshold is None for group in groups) else " in common"
+        print(
+            f"no threshold{which}: neither speed nor stability; set one with "
+            "--threshold"
+        )
     if options.to is not None:
         figure = compare_runs(
             _curves(groups, options.x, options.window),

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pg_agents.cli.live import add_live_options, make_live_view
 from pg_agents.experiments.recipe import Recipe
 from pg_agents.experiments.recipes import find_recipe, recipes
 from pg_agents.experiments.settings import DEFAULT_ROOT, RunConfig, require_extra
@@ -38,7 +39,8 @@ examples:
   pgtoy run known-values
   pgtoy run sequence-reinforce --live --live-speed 20
 
-An interrupted run is resumed, a finished one is left as it is. --set takes any setting
+An interrupted run is resumed, a finished one is left as it is. With the live view, one
+seed is trained after the other. --set takes any setting
 (n_envs=8, evaluation.n_episodes=10, policy_kwargs.net_arch=[64]) or argument of the
 algorithm (learning_rate=0.01). The exit status is 0 if all runs have finished and 1 if
 some have failed, or a recipe that checks something finds it wrong.
@@ -104,51 +106,17 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_live_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the live view."""
-    group = parser.add_argument_group("live view")
-    group.add_argument(
-        "--live",
-        action="store_true",
-        help="show the training in a window, or film it where there is no screen; runs "
-        "one seed after the other",
-    )
-    group.add_argument(
-        "--live-film",
-        type=Path,
-        metavar="FILE.gif|mp4",
-        help="write the frames to a file instead of a window",
-    )
-    group.add_argument(
-        "--live-speed",
-        type=float,
-        metavar="N",
-        help="updates per second at first (no limit); keys change it",
-    )
-    group.add_argument(
-        "--live-theme", choices=("light", "dark"), default="light", help="%(default)s"
-    )
-
-
 @contextmanager
 def live_view(options: argparse.Namespace) -> Iterator[LiveView | None]:
     """Yields the view that the options ask for; None for none.
 
     At the end it waits until the user has closed the window, or writes the film.
     """
-    asks = options.live_film is not None or options.live_speed is not None
-    if not options.live and not asks:
+    view = make_live_view(options)
+    if view is None:
         yield None
         return
-    from pg_agents.live.view import LiveView
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    with LiveView(
-        film=options.live_film,
-        theme=options.live_theme,
-        updates_per_second=options.live_speed,
-        pictures=options.out,
-    ) as view:
+    with view:
         yield view
         if view.is_open and view.film is None:
             print("the training has ended: close the window to go on")
@@ -367,13 +335,18 @@ def _dask(address: str | None) -> Iterator[AnyExecutor | None]:
 
 
 def _play(options: argparse.Namespace) -> int:
-    from pg_agents.experiments.play import play
-    from pg_agents.live.screen import has_screen
+    from pg_agents.experiments.play import AGENTS, play
+    from pg_agents.live.screen import shows_windows
 
     if options.seed < 0:
         raise ValueError(f"--seed must be at least 0, got {options.seed}")
-    if not has_screen():
-        raise ValueError("there is no screen to play on")
+    if not shows_windows():
+        command = "run bandit-table --live"
+        if options.game in AGENTS:
+            command = f"record {AGENTS[options.game]} --to film.gif"
+        raise ValueError(
+            f"there is no screen to play on: `pgtoy {command}` makes a film of an agent"
+        )
     scores = play(options.game, options.seed, options.theme)
     for number, (you, agent) in enumerate(scores, 1):
         print(f"game {number}: you {you:.4g}, the agent {agent:.4g}")

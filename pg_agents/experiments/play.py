@@ -15,10 +15,11 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
-import pg_envs  # noqa: F401 - registers the environments
 from pg_agents.algorithms.reinforce import REINFORCE
+from pg_agents.callbacks.recorder import action_probabilities
 from pg_agents.common.checks import check_choice
 from pg_agents.experiments.pretrained import find_pretrained
+from pg_envs import TabularEnv
 from pg_envs.pixelcopter.game import NOOP, UP
 from pg_envs.rendering.canvas import Canvas
 from pg_envs.rendering.env import RenderedEnv
@@ -28,6 +29,8 @@ from pg_envs.rendering.transform import placed, recoloured
 from pg_envs.rendering.widgets import BACKGROUND, short
 
 GAMES = ("bandit", "sequence", "pixelcopter")
+# Recipes whose pretrained agents play; the bandit's learns in the game.
+AGENTS = {"sequence": "sequence-reinforce", "pixelcopter": "pixelcopter-mc"}
 # Of the window, for pictures as wide as those of the first two games, and for others.
 _SIZE = {"bandit": (1280, 560), "sequence": (1280, 560), "pixelcopter": (1280, 720)}
 _FPS = 30
@@ -63,6 +66,11 @@ class Trained:
     def __init__(self, model: BaseAlgorithm, env: gymnasium.Env[Any, Any]) -> None:
         self._model, self._env = model, env
         self._obs: Any = None
+        if isinstance(env.unwrapped, TabularEnv):
+            observations = env.unwrapped.mdp.observations
+            env.unwrapped.set_action_probabilities(
+                action_probabilities(model, observations)
+            )
 
     @property
     def env(self) -> RenderedEnv[Any, Any]:
@@ -235,8 +243,7 @@ class Match:
             self._show(f"{outcome}. Enter starts the next game, Escape ends")
 
     def _make_trained(self) -> None:
-        recipe = {"sequence": "sequence-reinforce", "pixelcopter": "pixelcopter-mc"}
-        folder = find_pretrained(recipe[self.game])
+        folder = find_pretrained(AGENTS[self.game])
         assert folder is not None, "it comes with the package"
         env_id = folder.config.settings.env_id
         self._person, env = gymnasium.make(env_id), gymnasium.make(env_id)

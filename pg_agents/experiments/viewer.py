@@ -25,7 +25,7 @@ from pg_agents.experiments.building import (
 )
 from pg_agents.experiments.folder import RunFolder
 from pg_agents.experiments.settings import RunConfig, require_extra
-from pg_agents.live.screen import has_screen
+from pg_agents.live.screen import shows_windows
 from pg_envs import WindowClosed
 
 FORMATS = (".gif", ".mp4")
@@ -98,7 +98,7 @@ def watch(
     if play is not None:
         load_function(play)(folder, n_episodes)
         return True
-    if not has_screen():
+    if not shows_windows():
         raise ValueError(
             "there is no screen to watch it on: `pgtoy record "
             f"{folder.config.recipe} --to film.gif` makes a film of it"

@@ -29,9 +29,15 @@ from pg_agents.algorithms.reinforce import REINFORCE
 from pg_agents.analysis.monitor import COLUMNS, Episodes
 from pg_agents.checkpoint.env_state import UnsupportedEnvError
 from pg_agents.checkpoint.state import next_seed, preserved_random_states
-from pg_agents.common.checks import check_count, check_seed, checked_timesteps
+from pg_agents.common.checks import (
+    check_choice,
+    check_count,
+    check_seed,
+    checked_timesteps,
+)
 from pg_agents.common.files import write_file, write_whole
 from pg_agents.common.nonfinite import NonFiniteError
+from pg_agents.common.progress import Bar, advance, bar_format, tqdm
 from pg_agents.common.spaces import nearest_actions
 from pg_agents.learners.lanes import make_env, make_lanes
 from pg_agents.learners.policies import Networks, Policies, Rows
@@ -203,6 +209,7 @@ class LearnerBatch:
         self,
         total_timesteps: int | None,
         callback: Callback | Sequence[Callback] | None = None,
+        progress_bar: bool = False,
     ) -> Self:
         """Each learner learns until it has taken `total_timesteps` steps more.
 
@@ -216,6 +223,8 @@ class LearnerBatch:
                 all learners and the updates that follow it. Returning False stops all
                 learners, and a mask `[R]` bool those where it is False. A learner that
                 was stopped does not learn from its unfinished rollout.
+            progress_bar: whether to show steps, summed over the learners, finished
+                episodes, and how many learners are still learning.
 
         Returns:
             The batch itself.
@@ -231,6 +240,7 @@ class LearnerBatch:
                 "callback must be a function of the batch, several of them, or None, "
                 f"got {callback!r}"
             )
+        check_choice("progress_bar", progress_bar, (True, False))
         if total_timesteps is not None:
             total_timesteps = checked_timesteps("total_timesteps", total_timesteps)
             if total_timesteps == 0:
@@ -239,10 +249,13 @@ class LearnerBatch:
         self._models = None
         started_at = time.perf_counter() - self.seconds
         everyone = len(self.seeds)
+        bar = self._progress() if progress_bar else None
         try:
             while self._active.any():
                 self.seconds = time.perf_counter() - started_at
                 self._step()
+                if bar is not None:
+                    self._show_progress(bar)
                 for function in callbacks:
                     answer = function(self)
                     if answer is not None and not np.all(answer):
@@ -251,6 +264,8 @@ class LearnerBatch:
             # After an error, which may have come in the middle of a step.
             self._stop(np.ones(everyone, np.bool_))
             self._write_monitor_files()
+            if bar is not None:
+                bar.close()
         return self
 
     @property
@@ -400,6 +415,23 @@ class LearnerBatch:
     def close(self) -> None:
         """Closes the environments; the models have their own."""
         self._lanes.close()
+
+    def _progress(self) -> Bar:
+        """Returns a bar of the steps of all learners, those of earlier calls too."""
+        return tqdm(
+            total=int(self._goals.sum()),
+            initial=int(self.num_timesteps.sum()),
+            bar_format=bar_format("steps"),
+            dynamic_ncols=True,
+        )
+
+    def _show_progress(self, bar: Bar) -> None:
+        learning, everyone = np.count_nonzero(self._active), len(self.seeds)
+        bar.set_postfix_str(
+            f"{int(self.n_episodes.sum())} episodes, {learning} of {everyone} learning",
+            refresh=False,
+        )
+        advance(bar, int(self.num_timesteps.sum()))
 
     def _begin(self, total_timesteps: int) -> None:
         """Prepares all learners for that many steps more."""

@@ -102,6 +102,7 @@ class Dashboard:
         playing: the environment.
         tables: of a tabular environment; None otherwise.
         note: a short message, such as that a picture was saved.
+        has_keys: whether there is a window, whose keys are explained.
     """
 
     title: str
@@ -120,6 +121,7 @@ class Dashboard:
     tables: Tables | None
     running_rewards: Table | None = None
     note: str = ""
+    has_keys: bool = True
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ class _Painter:
     def everything(self, data: Dashboard, width: int, height: int) -> list[Shape]:
         k = self.scale
         margin, gap = 14 * k, 12 * k
-        top, bottom = 58 * k, 34 * k
+        top, bottom = 58 * k, (34 if data.has_keys or data.note else 14) * k
         room = _Box(margin, top, width - 2 * margin, height - top - bottom)
         left_width = 0.56 * room.width
         left = _Box(room.x, room.y, left_width, room.height)
@@ -264,6 +266,8 @@ class _Painter:
         k, y = self.scale, height - 17 * self.scale
         if data.note:
             return [self.text(data.note, 16 * k, y, 15, "good", room=width - 32 * k)]
+        if not data.has_keys:
+            return []
         text = "     ".join(f"{key}: {what}" for key, what in _KEYS)
         return [self.text(text, 16 * k, y, 14, "muted", room=width - 32 * k)]
 

@@ -17,6 +17,12 @@ def has_screen() -> bool:
     return any(os.environ.get(name) for name in names)
 
 
+def shows_windows() -> bool:
+    """Whether a window would be seen: SDL's drivers for no screen draw into memory."""
+    driver = os.environ.get("SDL_VIDEODRIVER", "")
+    return has_screen() and driver not in ("dummy", "offscreen")
+
+
 def notebook_display() -> Callable[[bytes], None] | None:
     """Returns a function that shows a PNG in place of the last one in a notebook.
 

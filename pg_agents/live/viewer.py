@@ -73,9 +73,13 @@ class Viewer:
 
     Args:
         options: of the view.
+
+    Attributes:
+        has_keys: whether there is a window, whose keys the picture explains.
     """
 
     def __init__(self, options: Options) -> None:
+        self.has_keys = options.film is None and not options.sends_pictures
         self.options, self.theme = options, options.theme
         self.setup: Setup | None = None
         self.player: Player | None = None
@@ -176,6 +180,7 @@ class Viewer:
             playing=playing,
             tables=tables,
             note=self._note if time.monotonic() < self._note_until else "",
+            has_keys=self.has_keys,
         )
 
     def _take_update(self, update: Update) -> None:
@@ -309,7 +314,7 @@ class _Process:
         self._film: Film | None = None
         if options.film is not None:
             self._film = Film(options.film)
-        self._is_windowless = options.film is not None or options.sends_pictures
+        self._is_windowless = not self._viewer.has_keys
         if self._is_windowless:
             # Of the environments: pygame's and MuJoCo's would look for a screen.
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -389,6 +394,7 @@ class _Process:
         """Goes on without a window, where the screen turns out to be none."""
         path = self._options.spare_film
         self._film, self._is_windowless = Film(path), True
+        self._viewer.has_keys = False
         self._say(Command("failed", f"{error} The frames go to {path}."))
         self._say(Command("filming", str(path)))
 

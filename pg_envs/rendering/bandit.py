@@ -41,7 +41,7 @@ from pg_envs.rendering.widgets import (
 _RULES = {
     "none": "An arm pays the same each time.",
     "gaussian": "An arm pays its mean plus Gaussian noise.",
-    "bernoulli": "An arm pays 1 with its mean as the chance, else 0.",
+    "bernoulli": "Each arm pays 1 with a probability of its own, else 0.",
 }
 _BOARD_TOP = 116.0
 # Machines closer together than this have no room for the arm's name.
@@ -179,11 +179,11 @@ def _labels(
     pay = arm_rewards[arm]
     is_wide = pitch >= 100
     label = short(pay) if is_wide else short(round(pay, 2) or pay, 3)
+    label = label if shows_means else "?"
     if reward_noise != "none" and is_wide:
         label = f"mean {label}"
     size = 15 if is_wide else 13
     room = label_stride(pitch, 42.0) * pitch - 6
-    label = label if shows_means else "?"
     is_best = shows_means and pay == max(arm_rewards)
     shapes: list[Shape] = [
         Text(

@@ -36,6 +36,7 @@ from pg_agents.analysis.summary import Speed
 
 # Relative to its row, so that no dot hides the interval.
 _INTERVAL_HEIGHT = 0.34
+_SHADE = "#f5f5f7"
 
 
 def plot_curve_bands(
@@ -154,10 +155,15 @@ def compare_runs(
         _draw_speeds(speed, speeds)
         speed.set_xlabel(f"{x_label} until {threshold:g} is reached")
         speed.set_title("Speed: runs, median; stability", fontsize="medium")
-    else:
-        speed.set_axis_off()
     handles, labels = learning.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    if speeds:
+        figure.legend(
+            handles, labels, loc="outside upper center", ncols=4, frameon=False
+        )
+    else:
+        # The legend fills the place of the fourth panel.
+        speed.set_axis_off()
+        speed.legend(handles, labels, loc="center", frameon=False)
     return figure
 
 
@@ -224,7 +230,8 @@ def _draw_strips(
 def _draw_profiles(axes: Axes, scores: Mapping[str, Floats]) -> None:
     values = check_scores("scores", np.concatenate(list(scores.values())))
     low, high = values.min(), values.max()
-    margin = 0.05 * (high - low) or 1.0
+    # Of equal scores, too, the ends of the line are shown.
+    margin = 0.05 * ((high - low) or abs(high) or 1.0)
     # The steps are at the scores themselves.
     levels = np.unique([low - margin, *values, high + margin])
     for index, (name, of_group) in enumerate(scores.items()):
@@ -273,12 +280,15 @@ def _draw_speeds(axes: Axes, speeds: Mapping[str, Speed]) -> None:
 
 def _draw_dots(axes: Axes, values: Floats, row: int) -> None:
     """Draws a dot for each run, at heights that keep equal values apart."""
-    jitter = (np.arange(len(values)) * 0.618034 % 1.0 - 0.5) * 0.4
+    spread = min(0.4, 0.1 * len(values))
+    jitter = (np.arange(len(values)) * 0.618034 % 1.0 - 0.5) * spread
     axes.plot(values, row + jitter, "o", color=colour(row), ms=5, alpha=0.6)
 
 
 def _label_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Labels one row for each group, the first on top."""
+    """Labels one row for each group, the first on top; every second one is shaded."""
+    for row in range(1, len(names), 2):
+        axes.axhspan(row - 0.5, row + 0.5, color=_SHADE, lw=0, zorder=0)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.5)
     axes.grid(axis="y", visible=False)

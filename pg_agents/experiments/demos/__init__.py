@@ -53,7 +53,7 @@ from pg_agents.experiments.viewer import find_run, record, watch
 from pg_agents.learning.losses import policy_gradient_loss
 from pg_agents.learning.returns import reward_to_go
 from pg_agents.live.film import Film
-from pg_agents.live.screen import has_screen
+from pg_agents.live.screen import shows_windows
 from pg_agents.live.view import LiveView
 
 # Values that a notebook prints, in single precision.
@@ -301,7 +301,7 @@ def watch_trained(request: DemoRequest) -> DemoResult:
     """Shows an episode in a window, or records it where there is no screen."""
     folder = trained_run(request)
     returns: list[float] = []
-    if has_screen():
+    if shows_windows():
         completed = watch(folder, 1, returns.append)
         outcome = "watched" if completed else "the window was closed"
     else:

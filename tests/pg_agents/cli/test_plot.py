@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,19 @@ def test_the_threshold_is_given_or_the_environments(
         "no threshold: neither speed nor stability" in printed
         and "reached" not in printed
     )
+
+
+def test_the_threshold_of_an_environment_of_pg_envs_is_known(tmp_path: Path) -> None:
+    """In a process that has not registered it, as `pgtoy compare` is."""
+    write_run(tmp_path / "row", 0, [1.0] * 100, env_id="PGToy-Sequence-v0")
+    command = "from pg_agents.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "compare", str(tmp_path / "row")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "evaluation return is at least 0.85" in done.stdout
 
 
 def test_skipped_runs_are_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

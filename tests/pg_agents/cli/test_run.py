@@ -261,6 +261,8 @@ def test_watch_and_record_show_the_best_run_or_that_of_a_seed(
     with Image.open(film) as picture:
         assert picture.size == (800, 512)
     monkeypatch.setitem(SequenceEnv.metadata, "render_fps", 1000)
+    # SDL's dummy driver stands for a screen.
+    monkeypatch.setattr("pg_agents.experiments.viewer.shows_windows", lambda: True)
     assert main(["watch", "tiny", "--episodes", "1", *where]) == 0
     assert str(best.path) in capsys.readouterr().out
     seed = ["--seed", str(worst.seed)]

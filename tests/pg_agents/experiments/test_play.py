@@ -59,6 +59,20 @@ def test_the_sequence_against_the_trained_agent() -> None:
     assert agent == pytest.approx(0.9)
 
 
+def test_the_agents_policy_is_shown_on_its_side_alone() -> None:
+    shown: list[str] = []
+
+    def keys(text: str) -> list[str]:
+        shown.append(text)
+        return []
+
+    match = Match("sequence", Keyboard(keys, 3))
+    with pytest.raises(WindowClosed):
+        match.play(0)
+    assert shown[-1].count("What the actions do") == 1
+    assert shown[-1].count("Policy in state 0, for the next action") == 1
+
+
 def test_thirty_pulls_against_an_agent_that_learns() -> None:
     """Bernoulli arms pay 0 or 1; both pull as often, and the means are then shown."""
     shown: list[str] = []
@@ -72,8 +86,8 @@ def test_thirty_pulls_against_an_agent_that_learns() -> None:
     ((you, agent),) = match.scores
     assert you == int(you) and 0 <= you <= 30
     assert agent == int(agent) and 0 <= agent <= 30
-    assert "?" in shown[1].split("\n")
-    assert "?" not in shown[-1].split("\n")
+    assert "mean ?" in shown[1].split("\n")
+    assert "?" not in shown[-1]
 
 
 def test_pixelcopter_without_a_key_crashes_before_the_agent() -> None:
@@ -121,4 +135,8 @@ def test_the_command_needs_a_screen(
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     assert main(["play", "sequence"]) == 2
-    assert "there is no screen to play on" in capsys.readouterr().err
+    message = "no screen to play on: `pgtoy record sequence-reinforce --to film.gif`"
+    assert message in capsys.readouterr().err
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    assert main(["play", "bandit"]) == 2
+    assert "`pgtoy run bandit-table --live`" in capsys.readouterr().err

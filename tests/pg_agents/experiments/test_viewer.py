@@ -20,7 +20,6 @@ from pg_agents.experiments.viewer import (
     record,
     watch,
 )
-from pg_agents.live.screen import has_screen
 from pg_envs import SequenceEnv
 from tests.pg_agents.experiments.tiny import tiny
 
@@ -35,6 +34,14 @@ CARTPOLE = tiny(
     env_kwargs={"max_episode_steps": 7},
     episodes=1,
 )
+
+
+@pytest.fixture(autouse=True)
+def driver_of_tests_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SDL's dummy driver stands for a screen."""
+    monkeypatch.setattr("pg_agents.experiments.viewer.shows_windows", lambda: True)
+
+
 PLAYED: list[tuple[Path, int]] = []
 
 
@@ -215,11 +222,14 @@ def test_a_window_of_gymnasium_can_be_closed(
 def test_without_a_screen_the_message_names_record(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert has_screen() == bool(os.environ["SDL_VIDEODRIVER"])
+    message = "no screen to watch it on: `pgtoy record tiny --to film.gif`"
+    monkeypatch.undo()
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    with pytest.raises(ValueError, match=message):
+        watch(folder, 1, ignore)
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
-    message = "no screen to watch it on: `pgtoy record tiny --to film.gif`"
     with pytest.raises(ValueError, match=message):
         watch(folder, 1, ignore)
 

@@ -796,3 +796,18 @@ def test_wrong_arguments_of_learn_are_named() -> None:
         BatchRecorder(batch, np.zeros((3, 2)))
     with pytest.raises(ValueError, match="Discrete"):
         BatchRecorder(box, np.zeros((1, 3)))
+
+
+def test_the_bar_counts_the_steps_of_all_learners(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Those of a last rollout too: 100 steps of one episode, where 20 are asked for."""
+    batch = LearnerBatch(REINFORCE, "MlpPolicy", BANDIT, seeds=range(3))
+    batch.learn(20, progress_bar=True)
+    shown = capsys.readouterr().err
+    assert "0/60 steps" in shown
+    assert "300/300 steps, 3 episodes, 0 of 3 learning" in shown
+    batch.learn(20)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ValueError, match="progress_bar"):
+        batch.learn(20, progress_bar="yes")  # type: ignore[arg-type]

@@ -84,6 +84,11 @@ def test_it_shows_the_numbers_of_the_training() -> None:
         assert text in shown
 
 
+def test_films_explain_no_keys() -> None:
+    film = dashboard_scene(replace(dashboard(), has_keys=False), 1280, 720)
+    assert "space: pause" not in texts(film)
+
+
 def test_bars_of_the_policy_are_as_long_as_its_probabilities() -> None:
     """In units of the longest one, which has probability 1."""
     data = replace(dashboard(), tables=Tables(POLICY))

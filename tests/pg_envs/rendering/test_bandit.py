@@ -87,7 +87,7 @@ def test_only_the_pulled_arm_is_highlighted() -> None:
         ("gaussian", "An arm pays its mean plus Gaussian noise.", "mean +0.5"),
         (
             "bernoulli",
-            "An arm pays 1 with its mean as the chance, else 0.",
+            "Each arm pays 1 with a probability of its own, else 0.",
             "mean +0.5",
         ),
     ],

@@ -33,6 +33,9 @@ class Audience:
     def stepped(self) -> None:
         pass
 
+    def leaves_stage(self, reason: str) -> bool:
+        return False
+
 
 @pytest.fixture
 def stage() -> Stage:

@@ -175,7 +175,7 @@ def test_the_page_of_the_notebook_view_holds_the_film(
 def test_a_run_is_filmed_where_there_is_no_screen(
     demo_request: DemoRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demos, "has_screen", lambda: False)
+    monkeypatch.setattr(demos, "shows_windows", lambda: False)
     result = demos.watch_trained(demo_request)
     assert "no screen here, so the-demo/episode.gif was recorded" in result.lines[0]
     assert (demo_request.folder / "episode.gif").read_bytes().startswith(b"GIF8")
