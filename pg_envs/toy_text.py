@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -41,15 +41,18 @@ def mdp_from_transitions(
         action_names: A names, for display.
 
     Raises:
-        ValueError: if the same transition sometimes ends the episode and sometimes does
-            not, or if the tables are not an MDP.
+        ValueError: if a state or action is missing, an outcome is not four numbers, a
+            next state is no state, probabilities do not sum to 1, or the same
+            transition sometimes ends the episode and sometimes does not.
     """
-    n_states, n_actions = len(transitions), len(transitions[0])
+    n_states, n_actions = _sizes(transitions)
     shape = (n_states, n_actions, n_states)
     transition, reward, ending = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for state in range(n_states):
         for action in range(n_actions):
-            for probability, next_state, pay, done in transitions[state][action]:
+            outcomes = transitions[state][action]
+            _check_outcomes(f"action {action} in state {state}", outcomes, n_states)
+            for probability, next_state, pay, done in outcomes:
                 index = state, action, next_state
                 transition[index] += probability
                 reward[index] += probability * pay
@@ -72,6 +75,52 @@ def mdp_from_transitions(
         observations=np.arange(n_states),
         action_names=action_names,
     )
+
+
+def _sizes(transitions: Transitions) -> tuple[int, int]:
+    """Returns the numbers of states and actions of complete tables."""
+    n_states = len(transitions)
+    if n_states == 0 or set(transitions) != set(range(n_states)):
+        raise ValueError(
+            f"the states must be 0 to S - 1, got {_listed(transitions)} as keys"
+        )
+    n_actions = max(len(actions) for actions in transitions.values())
+    for state, actions in transitions.items():
+        if n_actions == 0 or set(actions) != set(range(n_actions)):
+            raise ValueError(
+                f"every state must have the actions 0 to {max(n_actions - 1, 0)}, got "
+                f"{_listed(actions)} in state {state}"
+            )
+    return n_states, n_actions
+
+
+def _listed(keys: Iterable[Any]) -> str:
+    return ", ".join(repr(key) for key in keys) or "nothing"
+
+
+def _check_outcomes(where: str, outcomes: Any, n_states: int) -> None:  # noqa: ANN401
+    total = 0.0
+    for outcome in outcomes:
+        if not isinstance(outcome, Sequence) or len(outcome) != 4:
+            raise ValueError(
+                f"an outcome must be (probability, next state, reward, done), got "
+                f"{outcome!r} for {where}"
+            )
+        probability, next_state = outcome[:2]
+        if next_state not in range(n_states):
+            raise ValueError(
+                f"a next state must be one of 0 to {n_states - 1}, got {next_state!r} "
+                f"for {where}"
+            )
+        if not 0.0 <= probability <= 1.0:
+            raise ValueError(
+                f"a probability must be from 0 to 1, got {probability!r} for {where}"
+            )
+        total += probability
+    if abs(total - 1.0) > 1e-6:
+        raise ValueError(
+            f"the probabilities of outcomes must sum to 1, got {total:g} for {where}"
+        )
 
 
 def mdp_from_env(

@@ -289,9 +289,10 @@ def _principal_components(controls: Array) -> tuple[Array, Array, Array]:
     """Returns the controls that vary, scaled, with eigenvalues and eigenvectors."""
     if not controls.size:
         return controls, np.zeros(0), np.zeros((0, 0))
-    # A constant control would be collinear with the intercept.
-    spread = controls.std(axis=0)
-    varying = spread > 1e-6 * np.abs(controls).max(axis=0)
+    # A constant control would be collinear with the intercept, and one that is zero but
+    # for rounding has another mean than 0.
+    spread, largest = controls.std(axis=0), np.abs(controls).max(axis=0)
+    varying = spread > np.maximum(1e-6 * largest, 1e-12 * largest.max())
     scaled = controls[:, varying] / spread[varying]
     centred = scaled - scaled.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred)

@@ -330,3 +330,27 @@ def test_ids_of_toy_text_make_vector_environments(
     assert obs.dtype == (torch.int64 if is_torch else np.int64)
     with pytest.raises(ValueError, match=f"render_mode must be None for '{env_id}'"):
         make(env_id, 3, render_mode="rgb_array", **arguments)
+
+
+STAY = [(1.0, 0, 0.0, False)]
+
+
+@pytest.mark.parametrize(
+    ("transitions", "message"),
+    [
+        ({}, "states must be 0 to S - 1, got nothing"),
+        ({1: {0: STAY}}, "states must be 0 to S - 1, got 1 as keys"),
+        ({0: {}}, "actions 0 to 0, got nothing in state 0"),
+        ({0: {0: STAY}, 1: {0: STAY, 1: STAY}}, "actions 0 to 1, got 0 in state 0"),
+        ({0: {0: STAY, 2: STAY}}, "actions 0 to 1, got 0, 2 in state 0"),
+        ({0: {0: [(1.0, 0, 0.0)]}}, r"must be \(probability, .* got \(1.0, 0, 0.0\)"),
+        ({0: {0: [(1.0, 1, 0.0, True)]}}, "one of 0 to 0, got 1 for action 0 in state"),
+        ({0: {0: [(1.5, 0, 0.0, True)]}}, "from 0 to 1, got 1.5 for action 0 in state"),
+        ({0: {0: [(float("nan"), 0, 0.0, True)]}}, "from 0 to 1, got nan"),
+        ({0: {0: [(0.8, 0, 0.0, True)]}}, "sum to 1, got 0.8 for action 0 in state 0"),
+        ({0: {0: []}}, "sum to 1, got 0 for action 0 in state 0"),
+    ],
+)
+def test_incomplete_tables_are_refused(transitions: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        mdp_from_transitions(transitions, [1.0])

@@ -88,6 +88,15 @@ def test_a_control_that_does_not_vary_changes_nothing(wobble: float) -> None:
     np.testing.assert_allclose(found.value, intercept(samples, control))
 
 
+def test_a_control_that_is_zero_but_for_rounding_changes_nothing() -> None:
+    """Its mean is as large as its deviation, so that it would take the intercept's."""
+    rng = np.random.default_rng(4)
+    samples, control = rng.normal(size=(2, 60, 1))
+    rounding = 1e-17 * (1.0 + rng.normal(size=(60, 1)))
+    found = control_variate_mean(samples, np.column_stack([control, rounding]))
+    np.testing.assert_allclose(found.value, intercept(samples, control))
+
+
 def test_controls_with_a_constant_combination_are_inconsistent() -> None:
     """Controls of mean 0 cannot have a constant difference of 0.3."""
     noise = np.random.default_rng(0).normal(size=(200, 1))
