@@ -240,7 +240,8 @@ def test_a_batch_mean_scales_by_one_less_than_the_number_of_returns(
     def loss(batch: Any, policy: Any) -> Tensor:
         rewards = batch.rewards - (batch.rewards.mean() if centres else 0.0)
         log_probs = policy(batch.observations).log_prob(batch.actions)
-        return -(rewards * log_probs).sum() / len(batch)
+        total: Tensor = (rewards * log_probs).sum()
+        return -total / len(batch)
 
     report = check_policy_gradient(loss, bandit_mdp(), gamma=1.0, horizon=1)
     assert report.right
