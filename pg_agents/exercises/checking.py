@@ -19,6 +19,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from pg_agents.common.checks import check_positive
+from pg_agents.common.threads import default_to_one_thread
 from pg_agents.exercises.catalogue import exercise
 from pg_agents.exercises.child import Job
 from pg_agents.exercises.data import Result
@@ -174,9 +175,7 @@ def _run(make_job: Callable[[Path], Job]) -> tuple[Result, ...]:
 def _environment() -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[2])
     path = os.environ.get("PYTHONPATH")
-    defaults = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return {
-        **defaults,
+    environment = {
         **os.environ,
         "PYTHONPATH": root if not path else os.pathsep.join([root, path]),
         "MPLBACKEND": "Agg",
@@ -184,6 +183,8 @@ def _environment() -> dict[str, str]:
         "PYTHONWARNINGS": "ignore",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    default_to_one_thread(environment)
+    return environment
 
 
 def _results(file: Path) -> tuple[dict[str, Result], str | None]:

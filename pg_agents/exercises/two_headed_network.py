@@ -138,8 +138,8 @@ HINTS = {
     ),
     "softmax": Hint(
         "probabilities in place of logits",
-        "The rows add up to 1: the policy head ends in a softmax. Whoever takes the "
-        "softmax of the logits outside takes one of a softmax, which is close to "
+        "The rows add up to 1: the policy head ends in a softmax. Code outside "
+        "takes the softmax of the logits, here one of a softmax, which is close to "
         "uniform.",
         "Where does the instruction apply the softmax?",
     ),
