@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import linecache
-import os
 import pickle
 import re
 import subprocess
@@ -19,7 +18,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from pg_agents.common.checks import check_positive
-from pg_agents.common.threads import default_to_one_thread
+from pg_agents.common.child import child_environment
 from pg_agents.exercises.catalogue import exercise
 from pg_agents.exercises.child import Job
 from pg_agents.exercises.data import Result
@@ -152,7 +151,7 @@ def _run(make_job: Callable[[Path], Job]) -> tuple[Result, ...]:
         with output.open("wb") as sink:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pg_agents.exercises.child", str(job_file)],
-                env=_environment(),
+                env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -170,21 +169,6 @@ def _run(make_job: Callable[[Path], Job]) -> tuple[Result, ...]:
             results[name] = _stopped(name, job, process.returncode, printed)
     *others, last = results.values()
     return (*others, replace(last, printed=printed))
-
-
-def _environment() -> dict[str, str]:
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.environ.get("PYTHONPATH")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": root if not path else os.pathsep.join([root, path]),
-        "MPLBACKEND": "Agg",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "ignore",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    default_to_one_thread(environment)
-    return environment
 
 
 def _results(file: Path) -> tuple[dict[str, Result], str | None]:

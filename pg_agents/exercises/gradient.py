@@ -13,8 +13,6 @@ from pg_agents.checker.episodes import Episode
 
 # Enough for the mean of 256 gradients, where no formula is found.
 _N_EPISODES = 2_048
-# Relative to the exact gradient: rounding alone.
-_NO_LENGTH = 1e-5
 
 
 def exact_weights(episode: Episode) -> Tensor:
@@ -52,7 +50,7 @@ def check_gradient(subject: Callable[..., Any]) -> GradientReport | None:
 def in_words(report: GradientReport) -> str:
     """Returns what a report says in one or two sentences."""
     task = report.tasks[0]
-    if report.verdict == "no gradient" or abs(task.length) < _NO_LENGTH:
+    if report.verdict == "no gradient":
         return "Its expected gradient is zero: nothing is learnt from it."
     if report.verdict == "undecided":
         return "The sample is too small to tell whether the gradient is right."

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pg_agents.checker.script.recording import PATIENCE, Recording
-from pg_agents.common.threads import default_to_one_thread
+from pg_agents.common.child import child_environment
 
 # CPU time for the start of the interpreter and for the last decoding.
 _GRACE_S = 6.0
@@ -125,23 +125,13 @@ def run(
 
 def _environment(folder: str) -> dict[str, str]:
     """Returns the environment variables of the child."""
-    root = str(Path(__file__).resolve().parents[3])
-    path = os.environ.get("PYTHONPATH")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": root if not path else os.pathsep.join([root, path]),
-        "TMPDIR": folder,
-        "MPLBACKEND": "Agg",
-        "SDL_VIDEODRIVER": "dummy",
-        "SDL_AUDIODRIVER": "dummy",
-        "CUDA_VISIBLE_DEVICES": "",
-        "WANDB_MODE": "disabled",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
-    default_to_one_thread(environment)
-    return environment
+    return child_environment(
+        TMPDIR=folder,
+        SDL_VIDEODRIVER="dummy",
+        SDL_AUDIODRIVER="dummy",
+        CUDA_VISIBLE_DEVICES="",
+        WANDB_MODE="disabled",
+    )
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
