@@ -10,7 +10,12 @@ import numpy as np
 
 from pg_agents.checker.description import described
 from pg_agents.checker.geometry import Geometry
-from pg_agents.checker.identify import OF_VALUES, Identification, identify
+from pg_agents.checker.identify import (
+    OF_VALUES,
+    Identification,
+    identify,
+    with_found_values,
+)
 from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.record import Record
 from pg_agents.checker.report import Finding, GradientReport, Progress, Target
@@ -173,6 +178,7 @@ def _simulated(
 
     The samples are larger where a small error would not have been found on any task.
     """
+    records = [with_found_values(r, i, found) for i, r in enumerate(records)]
     pairs = list(zip(subjects, records, strict=True))
 
     def measured(i: int, n_steps: int, repeat: int = 0) -> Measurement | None:
@@ -249,6 +255,8 @@ def _verdict(
     if any(part.key in OF_VALUES for part in found.mistakes):
         # What reaches the policy through the value is no part of the formula.
         return "wrong"
+    if target == "algorithm" and found.is_ambiguous:
+        return "undecided"
     if target == "algorithm" and exact != "no gradient":
         return "wrong" if found.mistakes else "right"
     if exact == "right" and not all(map(_is_precise, results)):
@@ -261,10 +269,12 @@ def _findings(found: Identification | None) -> tuple[Finding, ...]:
         return ()
     findings = []
     for part in found.parts:
-        if part.key in MISTAKES:
-            findings.append(catalogue_finding(part.key))
-        elif part.kind != "right":
-            findings.append(Finding(part.key, part.title, part.kind, part.explanation))
+        mistake = MISTAKES.get(part.key)
+        if part.kind != "right":
+            lines = ("", "") if mistake is None else (mistake.wrong, mistake.right)
+            findings.append(
+                Finding(part.key, part.title, part.kind, part.explanation, *lines)
+            )
     if found.explanation:
         findings.append(Finding("factor", "length", "factor", found.explanation))
     return tuple(findings)

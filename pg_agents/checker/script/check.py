@@ -16,7 +16,11 @@ import numpy as np
 from pg_agents.checker.description import described
 from pg_agents.checker.formula import USES_CRITIC
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
-from pg_agents.checker.identify import Identification, identify
+from pg_agents.checker.identify import (
+    Identification,
+    identify,
+    with_found_values,
+)
 from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.parts import Part
 from pg_agents.checker.record import Record
@@ -135,6 +139,7 @@ def judge_recording(
     whole = [r for r in records if r.task.name != SHORT_LIMIT_NAME] or limited
     limited = [r for r in limited if _bypassing(r) <= _MAX_UNEXPLAINED]
     found = _identified(whole, gamma)
+    whole = [with_found_values(r, i, found) for i, r in enumerate(whole)]
     parts = list(found.parts)
     notes = [*recording.notes, *found.notes]
     if found.formula is not None and 0 < len(limited) < len(records):
@@ -275,6 +280,9 @@ def _verdict(
     kinds = {finding.kind for finding in findings}
     if "no gradient" in kinds:
         return "no gradient"
+    sure = {f.kind for f in findings if f.key not in {p.key for p in found.parts}}
+    if found.is_ambiguous and "mistake" not in sure:
+        return "undecided"
     if "mistake" in kinds:
         return "wrong"
     if found.formula is None:
