@@ -103,6 +103,8 @@ class Identification:
             was fitted, or divided by the factor of the rewards; they stand for
             `Record.values`.
         n_candidates: number of formulas, with gamma and lambda, that were evaluated.
+        critic_unknown: whether the value output receives a gradient that no critic's
+            loss explains, so that a value that is not detached would not be seen.
     """
 
     formula: Formula | None
@@ -117,6 +119,7 @@ class Identification:
     context: Context = field(default_factory=Context)
     values: tuple[Array, ...] | None = None
     n_candidates: int = 0
+    critic_unknown: bool = False
 
     @property
     def mistakes(self) -> tuple[Part, ...]:
@@ -757,6 +760,7 @@ class _Search:
         self._seen: set[Formula] = set()
         # By what rewards are multiplied before they are compared with values.
         self._reward_factor = 1.0
+        self._critic_unknown = False
 
     def run(self) -> Identification:
         """Searches level by level, until the time is used up."""
@@ -791,10 +795,16 @@ class _Search:
                 f"rewards are multiplied by {self._reward_factor:.4g} before the "
                 "critic learns from them"
             )
+        if result.formula is not None and self._critic_unknown:
+            notes.append(
+                "no formula was found for the gradient of the critic: whether its value "
+                "is detached in the actor's loss was not checked"
+            )
         return replace(
             result,
             notes=tuple(notes),
             n_candidates=self.budget.n_candidates,
+            critic_unknown=self._critic_unknown,
         )
 
     def _run(self) -> None:
@@ -1229,6 +1239,7 @@ class _Search:
         if frame.accumulated or fit.values is not None:
             return ()
         found = fit_value_output(frame, fit.formula, MAX_RESIDUAL)
+        self._critic_unknown = found is None and _critic_learns(self.records)
         return () if found is None else tuple(part_of(key) for key in found.keys)
 
     @cached_property
@@ -1357,6 +1368,16 @@ def complexity(formula: Formula) -> int:
     default = Formula()
     names = (*_FIELDS, "n")
     return sum(getattr(formula, n) != getattr(default, n) for n in names)
+
+
+def _critic_learns(records: Sequence[Record]) -> bool:
+    """Whether a value output receives a gradient that is more than rounding."""
+    return any(
+        update.value is not None
+        and np.abs(update.value).max() > 1e-4 * np.abs(update.outputs).max()
+        for record in records
+        for update in record.updates
+    )
 
 
 def _critic_is_exact(record: Record) -> bool:

@@ -155,7 +155,7 @@ def judge_recording(
     return GradientReport(
         subject=name,
         target=target,
-        verdict=_verdict(found, findings, results, target),
+        verdict=_verdict(whole, found, findings, results, target),
         formula=described(found.formula) if found.formula else None,
         residual=found.residual,
         findings=tuple(findings),
@@ -272,6 +272,7 @@ def _finding(part: Part, recording: Recording) -> Finding:
 
 
 def _verdict(
+    records: Sequence[Record],
     found: Identification,
     findings: Sequence[Finding],
     results: Sequence[TaskResult],
@@ -287,6 +288,9 @@ def _verdict(
         return "wrong"
     if found.formula is None:
         return worst(results)
+    if found.critic_unknown and any(record.shares_critic for record in records):
+        # What the policy receives through the parameters that it shares is not known.
+        return "undecided"
     if target == "algorithm" or not found.parts:
         return "right"
     return worst(results)

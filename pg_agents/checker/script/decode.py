@@ -152,6 +152,8 @@ def decode(
         logits=logits,
         basis=decoder.basis,
         value_basis=decoder.value_basis,
+        shares_critic=critic is not None
+        and not policy.parameters().isdisjoint(critic.parameters()),
     )
     learnt = np.zeros(len(rows), dtype=np.bool_)
     for update in updates:

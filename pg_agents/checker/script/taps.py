@@ -787,7 +787,8 @@ class Taps:
             or (
                 (rows is not None or last.rows is not None)
                 and not of_policy.isdisjoint(last.gradients)
-                and not of_policy.isdisjoint(held)
+                # The policy's next step, or the critic's that comes before it.
+                and not (of_policy | set(last.gradients)).isdisjoint(held)
             )
         ):
             self.steps.append(Step(end))

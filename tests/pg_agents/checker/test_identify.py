@@ -173,6 +173,18 @@ def test_a_target_that_is_not_detached_is_named() -> None:
     assert [part.key for part in found.mistakes] == ["next_value_not_detached"]
 
 
+@pytest.mark.parametrize(("power", "unknown"), [(2, False), (4, True)])
+def test_a_critic_with_another_loss_is_told(power: int, unknown: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        delta = gae(steps, 1.0) + steps.v.detach() - steps.v
+        return weighted(delta.detach(), steps) + (delta**power).sum()
+
+    found = identify(windows(loss))
+    assert found.named and not found.mistakes
+    assert found.critic_unknown == unknown
+    assert any("critic" in note for note in found.notes) == unknown
+
+
 def test_a_critic_that_is_not_recorded_is_fitted() -> None:
     def loss(steps: Steps) -> Tensor:
         going = ~torch.tensor(steps.done)
