@@ -112,7 +112,9 @@ def conclude(
         subject=name,
         target=target,
         verdict=_verdict(results, found, target),
-        formula=described(found.formula) if found and found.formula else None,
+        formula=described(found.formula, same_mean=found.same_mean)
+        if found and found.formula
+        else None,
         residual=None if found is None else found.residual,
         findings=findings,
         ties=ties,

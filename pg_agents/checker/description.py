@@ -186,13 +186,20 @@ _ENTROPIES = {
 }
 
 
-def described(formula: Formula) -> str:
+def described(formula: Formula, *, same_mean: bool = False) -> str:
     """Returns a formula in words: what multiplies what, and over what it is averaged.
 
     Usual options are not mentioned.
+
+    Args:
+        formula: the formula.
+        same_mean: whether a mean over steps and one over episodes are the same.
     """
     product = f"{_DISCOUNTS[formula.discount]}{_weight(formula)} {_score(formula)}"
-    parts = [f"{_REDUCTIONS[formula.reduction]} {' '.join(product.split())}"]
+    reduction = _REDUCTIONS[formula.reduction]
+    if same_mean:
+        reduction = "mean over steps (or over episodes, which is the same here) of"
+    parts = [f"{reduction} {' '.join(product.split())}"]
     parts.append(f"gamma = {float(formula.gamma):.4g}")
     if formula.credit == "lambda":
         parts.append(f"lambda = {float(formula.lam):.4g}")

@@ -105,6 +105,8 @@ class Identification:
         n_candidates: number of formulas, with gamma and lambda, that were evaluated.
         critic_unknown: whether the value output receives a gradient that no critic's
             loss explains, so that a value that is not detached would not be seen.
+        reward_factor: by what rewards are multiplied before the critic learns them.
+        same_mean: whether a mean over steps and one over episodes are the same here.
     """
 
     formula: Formula | None
@@ -120,6 +122,8 @@ class Identification:
     values: tuple[Array, ...] | None = None
     n_candidates: int = 0
     critic_unknown: bool = False
+    reward_factor: float = 1.0
+    same_mean: bool = False
 
     @property
     def mistakes(self) -> tuple[Part, ...]:
@@ -797,7 +801,7 @@ class _Search:
             )
         if result.formula is not None and self._critic_unknown:
             notes.append(
-                "no formula was found for the gradient of the critic: whether its value "
+                "no formula was found for the critic's gradient: whether its value "
                 "is detached in the actor's loss was not checked"
             )
         return replace(
@@ -805,6 +809,7 @@ class _Search:
             notes=tuple(notes),
             n_candidates=self.budget.n_candidates,
             critic_unknown=self._critic_unknown,
+            reward_factor=self._reward_factor,
         )
 
     def _run(self) -> None:
@@ -1214,6 +1219,15 @@ class _Search:
             ),
             context=context,
             values=first.values or self._divided_values(),
+            same_mean=first.formula.reduction in _MEANS
+            and _MEANS
+            <= {
+                fit.formula.reduction
+                for fit in good
+                if replace(fit.formula, reduction="sum")
+                == replace(first.formula, reduction="sum")
+                and abs(fit.factor / first.factor - 1.0) < 1e-3
+            },
         )
 
     def _divided_values(self) -> tuple[Array, ...] | None:
@@ -1269,6 +1283,7 @@ _WITHIN_WINDOW = (
     "next_states",
 )
 _NEAR = 0.1
+_MEANS = {"steps", "episodes"}
 # Kinds of parts that are counted, and of which formulas with the fewest are preferred.
 _NOT_RIGHT = ("mistake", "no gradient", "warning")
 # Mistakes in the gradient of the value output, which no formula has.
