@@ -175,6 +175,8 @@ _OPTIONS = {
         "through_resets": "summed through the steps that only reset",
         "stale_rewards": "with rewards of earlier updates",
         "stale_actions": "with actions of earlier updates",
+        "mixed_up": "the steps of a mini-batch have the weights of the rollout's first "
+        "ones",
         "next_states": "states replaced by the next states",
         "accumulated": "added to the gradients of all updates before",
     },

@@ -202,6 +202,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "next_states": "next_state",
         "stale_rewards": "replay",
         "stale_actions": "replay",
+        "mixed_up": "rows_mixed_up",
         "resets": "reset_steps",
         "accumulated": "gradients_not_zeroed",
     },

@@ -62,6 +62,57 @@ def test_shifted_done_masks_of_vector_loops_are_named(
 
 @pytest.mark.slow
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ppo_minibatch__across_episodes",
+        "ppo_minibatch__advantages_of_other_rows",
+        "gae_actor_critic__last_step_lost",
+        "gaussian_actor_critic__value_not_detached",
+        "gaussian_actor_critic__bootstrap_from_wrong_state",
+        "reinforce_module_level__binary_cross_entropy",
+        "reinforce_module_level__logit",
+    ],
+)
+def test_mistakes_that_hide_behind_something_right_are_named(
+    name: str, tmp_path: Path
+) -> None:
+    (case,) = (case for case in CASES if case.name == name)
+    report = checked(name, tmp_path)
+    mistakes = {f.key for f in report.findings if f.kind == "mistake"}
+    assert report.verdict == "wrong" and not report.ties
+    assert len(mistakes) == 1 and mistakes <= set(case.keys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("sequential_softmax__only_last_episode", "one_episode_only"),
+        ("trainer_class__rewards_not_reset", "earlier_rewards"),
+    ],
+)
+def test_what_wastes_data_is_a_warning(name: str, warning: str, tmp_path: Path) -> None:
+    report = checked(name, tmp_path)
+    assert report.right
+    assert [f.key for f in report.findings if f.kind == "warning"] == [warning]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("terminal", "verdict"), [(False, "wrong"), (True, "right")])
+def test_a_time_limit_may_belong_to_the_task(
+    terminal: bool, verdict: str, tmp_path: Path
+) -> None:
+    (case,) = (
+        case
+        for case in CASES
+        if case.name == "actor_critic_two_networks__no_bootstrap_at_truncation"
+    )
+    path = case.write(tmp_path)
+    assert check_script(path, time_limit_is_terminal=terminal).verdict == verdict
+
+
+@pytest.mark.slow
 def test_an_unknown_loss_of_a_critic_with_a_shared_trunk_acquits_nothing(
     tmp_path: Path,
 ) -> None:
