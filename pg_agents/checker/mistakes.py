@@ -682,8 +682,8 @@ CATALOGUE = (
     Mistake(
         "rows_mixed_up",
         "advantages of other steps",
-        "A mini-batch is an index into the rollout, and every array of the loss must be "
-        "indexed with it. One that is not, or is cut to the same size, pairs each "
+        "A mini-batch is an index into the rollout, and every array of the loss must "
+        "be indexed with it. One that is not, or is cut to the same size, pairs each "
         "action with the advantage of another step: they are independent, "
         "and the expected gradient is close to zero.",
         "loss = -(advantages[: len(batch)] * log_prob[batch]).mean()",
