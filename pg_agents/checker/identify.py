@@ -182,7 +182,7 @@ class Fit:
     values: tuple[Array, ...] | None = None
 
 
-class _OutOfTimeError(Exception):
+class OutOfTimeError(Exception):
     """The search has used up its time."""
 
 
@@ -203,10 +203,10 @@ class _Budget:
         """Counts formulas that are evaluated next.
 
         Raises:
-            _OutOfTimeError: if the time has been used up.
+            OutOfTimeError: if the time has been used up.
         """
         if self._clock() >= self._end:
-            raise _OutOfTimeError
+            raise OutOfTimeError
         self.n_candidates += n_candidates
 
 
@@ -781,7 +781,7 @@ class _Search:
             )
         try:
             self._run()
-        except _OutOfTimeError:
+        except OutOfTimeError:
             notes.append(
                 "the search for a formula ended early, and "
                 + (

@@ -1,11 +1,15 @@
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pg_agents.checker import CannotCheckError, GradientReport, check_script
+from pg_agents.checker.script.check import judge_recording
+from pg_agents.checker.script.recording import Recording
 from pg_agents.cli.main import main
 from tests.pg_agents.checker.planted import CASES
+from tests.pg_agents.checker.synthetic import record, tasks
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 EXAMPLES = Path(__file__).parent / "examples"
@@ -33,6 +37,22 @@ def test_a_right_script_is_right_for_its_algorithm(
     assert "time limits were taken for ends that belong to the task" in text
     lines = text.splitlines()
     assert len(lines) <= 40 and max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("bypassing", "verdict"), [(1e-6, "right"), (0.01, "undecided")]
+)
+def test_a_gradient_that_is_explained_in_part_is_not_acquitted(
+    bypassing: float, verdict: str
+) -> None:
+    records = []
+    for task in tasks():
+        seen = record(lambda s: -(s.to_go() * s.log_probs).sum(), task)
+        updates = tuple(replace(u, residual=bypassing) for u in seen.updates)
+        records.append(replace(seen, updates=updates))
+    report = judge_recording(Recording(tuple(records)), "train.py")
+    assert report.verdict == verdict
+    assert any("bypasses" in note for note in report.notes) == (verdict != "right")
 
 
 @pytest.mark.slow
