@@ -43,6 +43,7 @@ _BASELINES = {
     "value": "V(s_t)",
     "next_value": "V(s_{t+1})",
     "action_value": "Q(s_t, a_t)",
+    "action_value_fitted": "Q(s_t, a_t)",
     "value_mean": "mean of V",
     "value_sum": "mean of V, over pairs of steps",
     "window_mean": "mean of the update",

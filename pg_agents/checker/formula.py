@@ -797,8 +797,8 @@ def _standardized(groups: Groups, x: Array, ddof: int) -> Array:
 def subtracted(frame: Frame, x: Array, formula: Formula, gammas: Array) -> Array:
     """Returns credits minus the formula's baseline, `[G, K]`."""
     kind = formula.baseline
-    if kind in ("none", "update_constant"):
-        # The constant of each update is fitted.
+    if kind in ("none", "update_constant", "action_value_fitted"):
+        # The constant of each update is fitted, or the value of each action.
         return x
     if kind == "value":
         return x - frame.value

@@ -38,6 +38,7 @@ from pg_agents.checker.task import Array
 from pg_agents.checker.unknowns import (
     UnknownFit,
     dimensions,
+    fit_action_values,
     fit_constants,
     fit_factors,
     fit_probabilities,
@@ -944,7 +945,7 @@ class _Search:
         kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
         kinds = [fit_constants, fit_factors]
         if mistakes:
-            kinds = [fit_probabilities, fit_resampled]
+            kinds = [fit_probabilities, fit_resampled, fit_action_values]
         tried = [
             (kind, f) for f in usual(frame, gammas, False, truncation) for kind in kinds
         ]
@@ -953,6 +954,12 @@ class _Search:
                 (kind, replace(f, baseline="value"))
                 for f in usual(frame, gammas, True, truncation)
                 for kind in kinds
+            ]
+        if mistakes:
+            tried += [
+                (fit_action_values, f)
+                for f in usual(frame, gammas, True, truncation)
+                if f.credit == "td"
             ]
         if not mistakes:
             tried += [(fit_values, f) for f in usual(frame, gammas, False, truncation)]
