@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
-
-import numpy as np
 
 from pg_agents.checker.description import described
 from pg_agents.checker.geometry import Geometry
@@ -15,7 +13,7 @@ from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.record import Record
 from pg_agents.checker.report import Finding, GradientReport, Progress, Target
 from pg_agents.checker.simulation import simulate
-from pg_agents.checker.statistics import GradientSeries
+from pg_agents.checker.statistics import pooled
 from pg_agents.checker.task import Task
 from pg_agents.checker.verdict import Measurement, TaskResult, Verdict, judge, worst
 
@@ -25,11 +23,15 @@ _MAX_UNEXPLAINED = 1e-3
 # Transitions by which the expectation of a formula is estimated, and four times as many
 # unless its error is below a bound.
 _N_SIMULATED, _PRECISE = 300_000, 0.02
+# Transitions if the formula is right by itself, so that its expectation is known.
+_N_KNOWN = 100_000
 # Samples that are added to one that is too small to tell.
 _MAX_POOLED = 2
 # A rejection with a larger p-value than the first is repeated with another sample, at
 # the second level.
 _CERTAIN, _CONFIRMING_SIGNIFICANCE = 1e-8, 1e-3
+# p-value of a rejection by a small part of the sample that ends the check.
+_OBVIOUS = 1e-12
 
 
 class TaskSubject(Protocol):
@@ -63,8 +65,8 @@ class TaskSubject(Protocol):
     def record(self, progress: Progress) -> Record:
         """Returns a few decoded gradients, for the search of a formula."""
 
-    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
-        """Returns many gradients, for the estimate of their mean.
+    def measure(self, progress: Progress, repeat: int = 0) -> Iterator[Measurement]:
+        """Yields many gradients, for the estimate of their mean, and then more of them.
 
         Args:
             progress: progress bar.
@@ -131,36 +133,44 @@ def _results(
         if simulated is not None:
             return simulated, []
     progress.start(sum(subject.n_measured for subject in subjects))
-    measured = [subject.measure(progress) for subject in subjects]
+    samples = [subject.measure(progress) for subject in subjects]
+    looks = [next(sample) for sample in samples]
+    seen = tuple(map(judge, looks))
+    if any(r.verdict == "wrong" and r.p_value < _OBVIOUS for r in seen):
+        # A larger sample does not change the verdict.
+        return seen, looks
+    measured = [
+        _last(sample, look) for sample, look in zip(samples, looks, strict=True)
+    ]
     results = []
-    for subject, first in zip(subjects, measured, strict=True):
+    for subject, first_sample in zip(subjects, measured, strict=True):
 
         def again(subject: TaskSubject = subject) -> Measurement:
-            return subject.measure(progress, repeat=1)
+            return _last(subject.measure(progress, repeat=1))
 
-        result, pooled = _confirmed(judge(first), again), first
+        result, sampled = _confirmed(judge(first_sample), again), first_sample
         for repeat in range(2, 2 + _MAX_POOLED):
-            if result.verdict != "undecided" or not pooled.sample_is_sufficient:
+            if result.verdict != "undecided" or not sampled.sample_is_sufficient:
                 break
-            pooled = _pooled(pooled, subject.measure(progress, repeat))
-            result = _confirmed(judge(pooled), again)
+            more = _last(subject.measure(progress, repeat))
+            sampled = replace(
+                sampled,
+                series=pooled([sampled.series, more.series]),
+                sample_is_sufficient=more.sample_is_sufficient,
+            )
+            result = _confirmed(judge(sampled), again)
         results.append(result)
     return tuple(results), measured
 
 
-def _pooled(first: Measurement, second: Measurement) -> Measurement:
-    """Returns the gradients of two independent samples of the same subject."""
-    series = [first.series, second.series]
-    groups = [s.n_groups for s in series if s.n_groups is not None]
-    return replace(
-        first,
-        series=GradientSeries(
-            np.concatenate([s.gradients for s in series]),
-            np.concatenate([s.controls for s in series]),
-            sum(groups) if groups else None,
-        ),
-        sample_is_sufficient=second.sample_is_sufficient,
-    )
+def _last(
+    sample: Iterator[Measurement], measured: Measurement | None = None
+) -> Measurement:
+    """Returns the measurement of a whole sample; the given one if there is no other."""
+    for measured in sample:  # noqa: B007
+        pass
+    assert measured is not None
+    return measured
 
 
 def _simulated(
@@ -191,7 +201,8 @@ def _simulated(
         )
 
     results: list[TaskResult] = []
-    for n_steps in (_N_SIMULATED, 4 * _N_SIMULATED):
+    sizes = (_N_SIMULATED, 4 * _N_SIMULATED) if found.parts else (_N_KNOWN,)
+    for n_steps in sizes:
         for i in range(len(pairs)):
             if len(results) == len(pairs) and _is_precise(results[i]):
                 continue

@@ -157,12 +157,15 @@ class ModelSubject:
             value_basis=self._decoder.value_basis,
         )
 
-    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
+    def measure(self, progress: Progress, repeat: int = 0) -> Iterator[Measurement]:
         """Estimates the mean gradient, also after rollouts with a perturbed policy.
 
         Args:
             progress: progress bar.
             repeat: not used: the copy continues, so that each sample is independent.
+
+        Yields:
+            The measurement of the whole sample.
         """
         plan, geometry, task = self._plan, self.geometry, self.task
         centred_q = _centred_q_scores(task, geometry)
@@ -177,7 +180,7 @@ class ModelSubject:
             stateful = is_stateful(series.mean(), after.mean(), geometry.norm)
             # During training the policy has always just changed.
             series = after if stateful else series
-        return Measurement(
+        yield Measurement(
             task,
             series,
             geometry.exact,
