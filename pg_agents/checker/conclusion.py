@@ -7,11 +7,17 @@ from dataclasses import replace
 from typing import Protocol
 
 from pg_agents.checker.description import described
-from pg_agents.checker.geometry import Geometry
+from pg_agents.checker.geometry import Geometry, undiscounted_outputs
 from pg_agents.checker.identify import OF_VALUES, Identification, identify
 from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.record import Record
-from pg_agents.checker.report import Finding, GradientReport, Progress, Target
+from pg_agents.checker.report import (
+    Compared,
+    Finding,
+    GradientReport,
+    Progress,
+    Target,
+)
 from pg_agents.checker.simulation import simulate
 from pg_agents.checker.statistics import pooled
 from pg_agents.checker.task import Task
@@ -93,13 +99,17 @@ def conclude(
     progress.start(sum(subject.n_recorded for subject in subjects))
     records = [subject.record(progress) for subject in subjects]
     found = _identified(records)
-    results, measured = _results(subjects, records, found, seed, progress)
+    results, measured, compared = _results(
+        subjects, records, found, target, seed, progress
+    )
     findings = _findings(found)
     ties: tuple[str, ...] = ()
     if found is not None:
         ties = tuple(" + ".join(p.title for p in tie) for tie in found.ties)
     elif any(m.stateful for m in measured):
         findings = (catalogue_finding("replay"),)
+    elif compared == "undiscounted":
+        findings = (catalogue_finding("gamma_dropped"),)
     elif worst(results) == "no gradient" and all(s.is_random for s in subjects):
         findings = (catalogue_finding("action_resampled"),)
     notes = [note for subject in subjects for note in subject.notes]
@@ -117,6 +127,7 @@ def conclude(
         notes=tuple(dict.fromkeys(notes)),
         seed=seed,
         seconds=0.0,
+        compared=compared,
     )
 
 
@@ -124,43 +135,104 @@ def _results(
     subjects: Sequence[TaskSubject],
     records: Sequence[Record],
     found: Identification | None,
+    target: Target,
     seed: int,
     progress: Progress,
-) -> tuple[tuple[TaskResult, ...], list[Measurement]]:
-    """Returns the results by the formula on each task or, without one, by the mean."""
+) -> tuple[tuple[TaskResult, ...], list[Measurement], Compared]:
+    """Returns the results by the formula on each task or, without one, by the mean.
+
+    If the mean has another direction than the exact gradient, and the target is the
+    algorithm, it is compared with the gradient without gamma^t, too.
+    """
     if found is not None:
         simulated = _simulated(subjects, records, found, seed)
         if simulated is not None:
-            return simulated, []
-    progress.start(sum(subject.n_measured for subject in subjects))
-    samples = [subject.measure(progress) for subject in subjects]
-    looks = [next(sample) for sample in samples]
-    seen = tuple(map(judge, looks))
-    if any(r.verdict == "wrong" and r.p_value < _OBVIOUS for r in seen):
-        # A larger sample does not change the verdict.
-        return seen, looks
-    measured = [
-        _last(sample, look) for sample, look in zip(samples, looks, strict=True)
-    ]
-    results = []
-    for subject, first_sample in zip(subjects, measured, strict=True):
+            return simulated, [], "exact"
+    sampled = _Sampled(subjects, progress)
+    results = sampled.results()
+    if found is None and target == "algorithm" and worst(results) != "right":
+        undiscounted = sampled.results(_undiscounted)
+        if worst(undiscounted) == "right":
+            return undiscounted, sampled.measured, "undiscounted"
+        return results, sampled.measured, "both"
+    return results, sampled.measured, "exact"
 
-        def again(subject: TaskSubject = subject) -> Measurement:
-            return _last(subject.measure(progress, repeat=1))
 
-        result, sampled = _confirmed(judge(first_sample), again), first_sample
+def _undiscounted(subject: TaskSubject, measured: Measurement) -> Measurement:
+    """Returns a measurement that is compared with the gradient without gamma^t."""
+    geometry = subject.geometry
+    outputs = undiscounted_outputs(subject.task, geometry.policy)
+    coordinates = geometry.coordinates(outputs)
+    # As far as the policy's gradient can be attributed to its outputs.
+    projected = (geometry.directions @ coordinates).reshape(outputs.shape)
+    return replace(measured, exact=coordinates, exact_outputs=projected)
+
+
+def _as_it_is(subject: TaskSubject, measured: Measurement) -> Measurement:
+    return measured
+
+
+class _Sampled:
+    """Samples of the gradients of subjects, which grow as results need them.
+
+    Args:
+        subjects: the subject on each task.
+        progress: progress bar.
+
+    Attributes:
+        measured: the sample on each task.
+    """
+
+    def __init__(self, subjects: Sequence[TaskSubject], progress: Progress) -> None:
+        progress.start(sum(subject.n_measured for subject in subjects))
+        self._subjects, self._progress = subjects, progress
+        self._samples = [subject.measure(progress) for subject in subjects]
+        self.measured = [next(sample) for sample in self._samples]
+
+    def results(
+        self, against: Callable[[TaskSubject, Measurement], Measurement] = _as_it_is
+    ) -> tuple[TaskResult, ...]:
+        """Returns the result on each task.
+
+        Args:
+            against: returns a measurement with the gradient that it is compared with.
+        """
+        pairs = list(zip(self._subjects, self.measured, strict=True))
+        seen = tuple(judge(against(*pair)) for pair in pairs)
+        if any(r.verdict == "wrong" and r.p_value < _OBVIOUS for r in seen):
+            # A larger sample does not change the verdict.
+            return seen
+        self.measured = [
+            _last(sample, measured)
+            for sample, measured in zip(self._samples, self.measured, strict=True)
+        ]
+        pairs = list(zip(self._subjects, self.measured, strict=True))
+        return tuple(self._result(subject, first, against) for subject, first in pairs)
+
+    def _result(
+        self,
+        subject: TaskSubject,
+        sample: Measurement,
+        against: Callable[[TaskSubject, Measurement], Measurement],
+    ) -> TaskResult:
+        """Returns the result by a whole sample, or by larger ones."""
+
+        def again() -> Measurement:
+            repeated = _last(subject.measure(self._progress, repeat=1))
+            return against(subject, repeated)
+
+        result = _confirmed(judge(against(subject, sample)), again)
         for repeat in range(2, 2 + _MAX_POOLED):
-            if result.verdict != "undecided" or not sampled.sample_is_sufficient:
+            if result.verdict != "undecided" or not sample.sample_is_sufficient:
                 break
-            more = _last(subject.measure(progress, repeat))
-            sampled = replace(
-                sampled,
-                series=pooled([sampled.series, more.series]),
+            more = _last(subject.measure(self._progress, repeat))
+            sample = replace(
+                sample,
+                series=pooled([sample.series, more.series]),
                 sample_is_sufficient=more.sample_is_sufficient,
             )
-            result = _confirmed(judge(sampled), again)
-        results.append(result)
-    return tuple(results), measured
+            result = _confirmed(judge(against(subject, sample)), again)
+        return result
 
 
 def _last(
@@ -183,6 +255,12 @@ def _simulated(
 
     The samples are larger where a small error would not have been found on any task.
     """
+    if found.values is not None:
+        # The critic or the baseline that was fitted.
+        records = [
+            replace(record, values=values)
+            for record, values in zip(records, found.values, strict=True)
+        ]
     pairs = list(zip(subjects, records, strict=True))
 
     def measured(i: int, n_steps: int, repeat: int = 0) -> Measurement | None:

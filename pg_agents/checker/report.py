@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Target = Literal["exact", "algorithm"]
+Compared = Literal["exact", "undiscounted", "both"]
 Kind = Literal["mistake", "departure", "no gradient", "factor", "warning"]
 
 EXIT_STATUS: dict[Verdict, int] = {
@@ -43,6 +44,22 @@ _MEANING = {
     ("wrong", "algorithm"): "the gradient is not the one that the algorithm documents",
     ("no gradient", ""): "the expected gradient is zero: nothing is learnt from it",
     ("undecided", ""): "the sample is too small to tell",
+}
+# What a mean says about an algorithm, if no formula gives the gradients.
+_NEITHER = (
+    "no known formula gives the gradients, and their mean has another direction than "
+    "the exact gradient"
+)
+_COMPARED = {
+    ("right", "exact"): "the expected gradient has the direction of the exact one",
+    ("right", "both"): "the expected gradient has the direction of the exact one",
+    (
+        "right",
+        "undiscounted",
+    ): "the expected gradient has the direction of the exact one without gamma^t, "
+    "which the algorithm documents",
+    ("wrong", "exact"): _NEITHER,
+    ("wrong", "both"): f"{_NEITHER}, with gamma^t and without",
 }
 _NAN = "after one of a single step it is NaN, and all is lost"
 # The verdict on a task in words that fit both targets.
@@ -121,6 +138,10 @@ class GradientReport:
         seconds: wall-clock time of the check.
         takes_episodes: whether the user chooses the number of episodes; a script has
             its own.
+        compared: without a formula, what the mean was compared with: the `"exact"`
+            gradient, or also the one without gamma^t, which documented algorithms
+            follow (`"both"`). `"undiscounted"`: the results on the tasks are against
+            the latter, as the mean has its direction.
     """
 
     subject: str
@@ -135,6 +156,7 @@ class GradientReport:
     seed: int
     seconds: float
     takes_episodes: bool = True
+    compared: Compared = "exact"
 
     @property
     def right(self) -> bool:
@@ -234,6 +256,8 @@ class GradientReport:
     def _verdict_lines(self) -> list[str]:
         meaning = _MEANING.get((self.verdict, self.target))
         meaning = meaning or _MEANING[(self.verdict, "")]
+        if self.target == "algorithm" and not self._is_explained:
+            meaning = _COMPARED.get((self.verdict, self.compared), meaning)
         if self.right and any(f.key == "nan_deviation" for f in self.findings):
             meaning = f"after episodes of two or more steps {meaning}; {_NAN}"
         lines = _paragraph(f"{self.verdict.upper()}: {meaning}.")
@@ -280,6 +304,8 @@ class GradientReport:
             return []
         mistakes = {f.key for f in self.findings if f.kind == "mistake"}
         compared, remark = "The expected gradient", ""
+        if self.compared == "undiscounted":
+            remark = " Exact is here the gradient without gamma^t."
         if self.formula is not None and mistakes and mistakes <= _NOT_IN_FORMULA:
             compared = "The formula"
             remark = " What is wrong is not part of the formula."
