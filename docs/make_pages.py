@@ -663,8 +663,14 @@ def finding_keys(report: Any) -> frozenset[str]:  # noqa: ANN401
     """Returns the keys of what the report asserts; none if there are ties."""
     if isinstance(report, Exception) or report.ties:
         return frozenset()
-    ignored = ("factor", "warning")
-    return frozenset(f.key for f in report.findings if f.kind not in ignored)
+    from pg_agents.checker.mistakes import MISTAKES
+
+    warnings = {key for key, mistake in MISTAKES.items() if mistake.kind == "warning"}
+    return frozenset(
+        f.key
+        for f in report.findings
+        if f.kind not in ("factor", "warning") or f.key in warnings
+    )
 
 
 def slowest(reports: Mapping[str, Any]) -> str:
@@ -678,8 +684,12 @@ def planted_lines(reports: Mapping[str, Any]) -> list[str]:
     keys = {key: finding_keys(report) for key, report in reports.items()}
     named = sum(found == {key} for key, found in keys.items())
     misnamed = sum(bool(found) and found != {key} for key, found in keys.items())
+    from pg_agents.checker.mistakes import MISTAKES
+
     acquitted = sum(
-        key != "right" and verdict_cells(report)[0] == "right"
+        key != "right"
+        and MISTAKES[key].kind != "warning"
+        and verdict_cells(report)[0] == "right"
         for key, report in reports.items()
     )
     rows = [
@@ -741,6 +751,7 @@ def pitfall_lines(reports: Mapping[str, Any]) -> list[str]:
         "mistake": "",
         "departure": " Documented algorithms do it: `--target algorithm` accepts it.",
         "no gradient": " The expected gradient is zero.",
+        "warning": " The check warns of it: the direction is right.",
     }
     lines: list[str] = []
     for mistake in CATALOGUE:

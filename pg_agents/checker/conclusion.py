@@ -8,7 +8,12 @@ from typing import Protocol
 
 from pg_agents.checker.description import described
 from pg_agents.checker.geometry import Geometry, undiscounted_outputs
-from pg_agents.checker.identify import OF_VALUES, Identification, identify
+from pg_agents.checker.identify import (
+    OF_VALUES,
+    Identification,
+    identify,
+    with_found_values,
+)
 from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.record import Record
 from pg_agents.checker.report import (
@@ -119,7 +124,9 @@ def conclude(
         subject=name,
         target=target,
         verdict=_verdict(results, found, target),
-        formula=described(found.formula) if found and found.formula else None,
+        formula=described(found.formula, same_mean=found.same_mean)
+        if found and found.formula
+        else None,
         residual=None if found is None else found.residual,
         findings=findings,
         ties=ties,
@@ -255,12 +262,7 @@ def _simulated(
 
     The samples are larger where a small error would not have been found on any task.
     """
-    if found.values is not None:
-        # The critic or the baseline that was fitted.
-        records = [
-            replace(record, values=values)
-            for record, values in zip(records, found.values, strict=True)
-        ]
+    records = [with_found_values(r, i, found) for i, r in enumerate(records)]
     pairs = list(zip(subjects, records, strict=True))
 
     def measured(i: int, n_steps: int, repeat: int = 0) -> Measurement | None:
@@ -338,6 +340,8 @@ def _verdict(
     if any(part.key in OF_VALUES for part in found.mistakes):
         # What reaches the policy through the value is no part of the formula.
         return "wrong"
+    if target == "algorithm" and found.is_ambiguous:
+        return "undecided"
     if target == "algorithm" and exact != "no gradient":
         return "wrong" if found.mistakes else "right"
     if exact == "right" and not all(map(_is_precise, results)):
@@ -350,10 +354,12 @@ def _findings(found: Identification | None) -> tuple[Finding, ...]:
         return ()
     findings = []
     for part in found.parts:
-        if part.key in MISTAKES:
-            findings.append(catalogue_finding(part.key))
-        elif part.kind != "right":
-            findings.append(Finding(part.key, part.title, part.kind, part.explanation))
+        mistake = MISTAKES.get(part.key)
+        if part.kind != "right":
+            lines = ("", "") if mistake is None else (mistake.wrong, mistake.right)
+            findings.append(
+                Finding(part.key, part.title, part.kind, part.explanation, *lines)
+            )
     if found.explanation:
         findings.append(Finding("factor", "length", "factor", found.explanation))
     return tuple(findings)

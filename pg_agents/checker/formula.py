@@ -39,7 +39,8 @@ class Formula:
         rewards: what is done to rewards before they are summed.
         credit: the return: `"to_go"`, `"episode"`, `"immediate"`, `"forward"`,
             `"from_start"` (discounted from the start of the episode), `"cumulative"`,
-            `"window"`, `"td"`, `"n_step"`, `"lambda"`, `"bootstrapped"`
+            `"window"`, `"window_so_far"` (the rewards from the start of the window to
+            the end of the episode), `"td"`, `"n_step"`, `"lambda"`, `"bootstrapped"`
             (all rewards of the window and the critic after it), `"value"`, `"one"`.
         ends: which ends of episodes stop the sum.
         bootstrap: at which ends the next value is left out, for credits with a critic.
@@ -574,6 +575,8 @@ def credits(frame: Frame, formula: Formula, gammas: Array, lams: Array) -> Array
     reward = _rewards(frame, formula.rewards)
     if formula.order == "last_lost":
         reward = np.where(frame.last_in_episode, 0.0, reward)
+    elif formula.order == "last_skipped":
+        reward = np.where(frame.last_in_chain, 0.0, reward)
     gamma = gammas[:, None]
     kind = formula.credit
     if kind in USES_CRITIC:
@@ -584,6 +587,8 @@ def credits(frame: Frame, formula: Formula, gammas: Array, lams: Array) -> Array
         x = np.broadcast_to(reward, (len(gammas), len(frame))).copy()
     elif kind in ("forward", "cumulative"):
         x = _forward(frame, formula, reward, gamma)
+    elif kind == "window_so_far":
+        x = _so_far(frame, reward, gamma)
     else:
         x = _to_go(frame, formula, reward, gamma)
         if kind == "from_start":
@@ -690,6 +695,17 @@ def _forward(frame: Frame, formula: Formula, reward: Array, gamma: Array) -> Arr
     return sequences.solve(a * gamma**frame.time, np.ones_like(gamma) * before)
 
 
+def _so_far(frame: Frame, reward: Array, gamma: Array) -> Array:
+    """Returns the rewards from the start of the window to the end of the episode."""
+    starts = np.flatnonzero(frame.first_in_chain)
+    step = np.arange(len(frame)) - starts[frame.chain]
+    total = np.cumsum(reward * gamma**step, axis=1)
+    before = np.concatenate([np.zeros((len(gamma), 1)), total], axis=1)[:, starts]
+    so_far = total[:, np.flatnonzero(frame.last_in_episode)[frame.episode]]
+    rewards: Array = so_far - before[:, frame.chain]
+    return rewards
+
+
 def _bootstrapped(
     frame: Frame, formula: Formula, reward: Array, gamma: Array, lam: Array
 ) -> Array:
@@ -706,6 +722,9 @@ def _bootstrapped(
         following = np.where(frame.last_in_chain, 0.0, following)
     bootstrap = following * continues(frame, formula.bootstrap)
     one_step = reward + gamma * bootstrap
+    if formula.order == "last_skipped":
+        # The loop starts at the last step but one: the last one has no advantage.
+        one_step = np.where(frame.last_in_chain, value, one_step)
     if formula.credit == "td":
         return one_step
     sequences = frame.follow(_along(formula.ends))
@@ -726,7 +745,7 @@ def _bootstrapped(
 
 
 def _ordered(frame: Frame, x: Array, order: str, gamma: Array) -> Array:
-    if order in ("kept", "last_lost"):
+    if order in ("kept", "last_lost", "last_skipped"):
         return x
     if order == "reversed_episode":
         return x[:, _reversed(frame.episode)]
@@ -897,6 +916,10 @@ def discounts(frame: Frame, kind: str, gamma: float) -> Array:
         time[order] = count
     else:
         time = frame.time.astype(np.float64)
+    if kind == "not_reset":
+        # T terms of the first step's return, T - 1 of the second one's, and so on.
+        lengths = frame.by_episode.counts[frame.episode]
+        time = time * lengths - time * (time - 1.0) / 2.0
     if kind == "task_gamma_t":
         of_task: Array = np.power(frame.task_gamma, time)
         return of_task
@@ -1225,8 +1248,15 @@ def _gaussian_scores(frame: Frame, record: Record, rows: IntArray, score: str) -
     action = frame.action[rows].reshape(len(rows), n_dims)
     if score == "clipped_action":
         action = frame.clipped[rows].reshape(len(rows), n_dims)
-    z = (action - mean[state]) / np.exp(log_std[state])
-    own = np.concatenate([z / np.exp(log_std[state]), z**2 - 1.0], axis=1)
+    # Exponent of the deviation that the log-probability is computed with.
+    power = {"variance": 2.0, "root": 0.5}.get(score, 1.0)
+    std = np.exp(power * log_std[state])
+    z = (action - mean[state]) / std
+    if score == "reparameterized":
+        # The gradient through the action cancels that of the mean.
+        own = np.concatenate([np.zeros_like(z), -np.ones_like(z)], axis=1)
+    else:
+        own = np.concatenate([z / std, power * (z**2 - 1.0)], axis=1)
     if score == "probability":
         log_density = -0.5 * z**2 - log_std[state] - 0.5 * np.log(2.0 * np.pi)
         own = own * np.exp(log_density.sum(axis=1, keepdims=True))

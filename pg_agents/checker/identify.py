@@ -42,10 +42,13 @@ from pg_agents.checker.unknowns import (
     fit_factors,
     fit_probabilities,
     fit_resampled,
+    fit_reward_factor,
     fit_rewards,
     fit_value_of_policy,
     fit_values,
     usual,
+    without_rewards,
+    without_values,
 )
 from pg_agents.checker.value_output import fit_value_output
 
@@ -99,8 +102,13 @@ class Identification:
         notes: remarks.
         context: what the formula was judged against.
         values: `[S]` for each record: the critic or the baseline of each state, if it
-            was fitted; they stand for `Record.values`.
+            was fitted, or divided by the factor of the rewards; they stand for
+            `Record.values`.
         n_candidates: number of formulas, with gamma and lambda, that were evaluated.
+        critic_unknown: whether the value output receives a gradient that no critic's
+            loss explains, so that a value that is not detached would not be seen.
+        reward_factor: by what rewards are multiplied before the critic learns them.
+        same_mean: whether a mean over steps and one over episodes are the same here.
     """
 
     formula: Formula | None
@@ -115,11 +123,21 @@ class Identification:
     context: Context = field(default_factory=Context)
     values: tuple[Array, ...] | None = None
     n_candidates: int = 0
+    critic_unknown: bool = False
+    reward_factor: float = 1.0
+    same_mean: bool = False
 
     @property
     def mistakes(self) -> tuple[Part, ...]:
         """The parts that are mistakes."""
         return tuple(p for p in self.parts if p.kind in ("mistake", "no gradient"))
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether a mistake and what is none fit equally well."""
+        kinds = [{part.kind for part in parts} for parts in (self.parts, *self.ties)]
+        wrong = [bool(k & {"mistake", "no gradient"}) for k in kinds]
+        return any(wrong) and not all(wrong)
 
     @property
     def departures(self) -> tuple[Part, ...]:
@@ -130,6 +148,19 @@ class Identification:
     def named(self) -> bool:
         """Whether a formula fits and no other one as well."""
         return self.formula is not None and not self.ties
+
+
+def with_found_values(record: Record, number: int, found: Identification) -> Record:
+    """Returns a record with the critic that was found in place of its own.
+
+    Args:
+        record: the record.
+        number: its index among those that were identified.
+        found: the identification.
+    """
+    if found.values is None:
+        return record
+    return replace(record, values=found.values[number])
 
 
 @dataclass(frozen=True)
@@ -276,7 +307,8 @@ def advantage_options(traits: Traits, mistakes: int) -> tuple[Formula, ...]:
 
 def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
     """Yields what credits may be, up to a number of mistakes."""
-    orders = ["kept", "last_lost", "reversed_episode", "reversed_window"]
+    orders = ["kept", "last_lost", "last_skipped", "reversed_episode"]
+    orders += ["reversed_window"]
     orders += ["next", "next_discounted", "previous"]
     if traits.several_envs:
         orders.append("reversed_environment")
@@ -315,8 +347,10 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
                         continue
                     if level(formula) <= budget:
                         yield formula
-    for kind in ("immediate", "window", "value", "one"):
+    for kind in ("immediate", "window", "window_so_far", "value", "one"):
         if kind == "value" and not traits.critic:
+            continue
+        if kind == "window_so_far" and not traits.several_episodes:
             continue
         formula = Formula(credit=kind)
         if level(formula) <= budget:
@@ -456,12 +490,13 @@ def multiplier_options(
         mistakes: number of mistakes.
         pairs: whether a mean may be one over pairs of steps.
     """
-    discounts = ["none", "gamma_t", "task_gamma_t", "gamma_2t", "window"]
+    discounts = ["none", "gamma_t", "task_gamma_t", "gamma_2t", "window", "not_reset"]
     reductions_ = ["sum", "steps", "episodes"]
     if pairs:
         reductions_.append("steps_squared")
     steps = ["all"]
     scores = ["log_prob", "probability", "next_state", "clipped_action"]
+    scores += ["reparameterized", "variance", "root"]
     if not traits.one_step:
         reductions_ += ["own_steps", "own_steps_episodes"]
         steps += [
@@ -640,6 +675,32 @@ class Screen:
         residual[near] = _residuals(weights[near], folded, self._y)
         return residual
 
+    def pair_residuals(
+        self,
+        weights: NDArray[np.floating],
+        others: NDArray[np.floating],
+        folded: Array,
+    ) -> Array:
+        """Returns residuals of sums of two rows `[N, R]`, each with its own factor."""
+        x, z = weights @ folded, others @ folded
+        xx, zz = np.einsum("np,np->n", x, x), np.einsum("np,np->n", z, z)
+        xz, xy, zy = np.einsum("np,np->n", x, z), x @ self._y, z @ self._y
+        determinant = xx * zz - xz**2
+        # Without both, there is no factor between them.
+        apart = determinant > 1e-8 * xx * zz
+        explained = xy**2 * zz - 2.0 * xy * zy * xz + zy**2 * xx
+        share = explained / np.where(apart, determinant, np.inf)
+        left = 1.0 - share / max(float(self._y @ self._y), 1e-300)
+        residual: Array = np.where(apart, np.sqrt(np.maximum(left, 0.0)), 1.0)
+        return residual
+
+
+def _is_linear_in_values(formula: Formula) -> bool:
+    """Whether the weight is a sum of a part of the rewards and one of the values."""
+    of_values = formula.credit in USES_CRITIC or formula.baseline in _OF_VALUES
+    linear = formula.transform == "none" and formula.scale == "none"
+    return of_values and linear and formula.rewards == "raw"
+
 
 def _residuals(weights: NDArray[np.floating], folded: Array, y: Array) -> Array:
     x = (weights @ folded.astype(weights.dtype)).astype(np.float64)
@@ -706,6 +767,9 @@ class _Search:
         self.fits: list[Fit] = []
         self.best: Fit | None = None
         self._seen: set[Formula] = set()
+        # By what rewards are multiplied before they are compared with values.
+        self._reward_factor = 1.0
+        self._critic_unknown = False
 
     def run(self) -> Identification:
         """Searches level by level, until the time is used up."""
@@ -735,10 +799,22 @@ class _Search:
             if divides_by_single(frame, result.formula):
                 parts = (*result.parts, part_of("nan_deviation"))
                 result = replace(result, parts=parts)
+        if result.formula is not None and self._reward_factor != 1.0:
+            notes.append(
+                f"rewards are multiplied by {self._reward_factor:.4g} before the "
+                "critic learns from them"
+            )
+        if result.formula is not None and self._critic_unknown:
+            notes.append(
+                "no formula was found for the critic's gradient: whether its value "
+                "is detached in the actor's loss was not checked"
+            )
         return replace(
             result,
             notes=tuple(notes),
             n_candidates=self.budget.n_candidates,
+            critic_unknown=self._critic_unknown,
+            reward_factor=self._reward_factor,
         )
 
     def _run(self) -> None:
@@ -758,6 +834,9 @@ class _Search:
             if self.fits and self._fewest() <= 1:
                 break
             if not self.fits and not refine:
+                if self._reward_factor == 1.0 and self._rescale(mistakes):
+                    self._run()
+                    return
                 self._unknowns(mistakes)
             if self.fits and mistakes:
                 break
@@ -777,9 +856,74 @@ class _Search:
                     shapes += _leaking(shapes)
                 self._level(data, shapes, factors, refine)
 
+    def _rescale(self, mistakes: int) -> bool:
+        """Seeks a factor of the rewards, and divides the critic by it instead.
+
+        Returns:
+            Whether a formula fits with such a factor.
+        """
+        if not self.traits.critic:
+            return False
+        screen = Screen(self.frame("window", _SCREEN_ROWS, one=True))
+        found: list[tuple[float, Formula]] = []
+        for a in range(mistakes + 1):
+            shapes = [
+                f for f in advantage_options(self.traits, a) if _is_linear_in_values(f)
+            ]
+            left = mistakes - a
+            for factor in multiplier_options(self.traits, left, mistakes > 0):
+                found += self._scaled(screen, shapes, factor)
+        found.sort(key=lambda pair: pair[0])
+        frame = self.frame("window", _SCREEN_ROWS)
+        for _, formula in found[:_MAX_VERIFIED]:
+            self.budget.spend(1)
+            factor_, residual = fit_reward_factor(frame, formula)
+            known = abs(factor_ - 1.0) <= _SCREEN_RESIDUAL
+            if residual < MAX_RESIDUAL and factor_ > 0.0 and not known:
+                self._reward_factor = factor_
+                self.records = [
+                    r if r.values is None else replace(r, values=r.values / factor_)
+                    for r in self.records
+                ]
+                self._frames.clear()
+                vars(self).pop("_context", None)
+                return True
+        return False
+
+    def _scaled(
+        self, screen: Screen, shapes: Sequence[Formula], factor: Formula
+    ) -> list[tuple[float, Formula]]:
+        """Returns residuals of formulas that fit with some factor of the rewards."""
+        frame = screen.frame
+        vectors = directions(frame, factor.score)
+        self.budget.spend(len(shapes) * len(self.gammas))
+        with without_values(frame):
+            of_rewards = self._stack(screen, shapes)
+        with without_rewards(frame):
+            of_values = self._stack(screen, shapes)
+        found = []
+        for g, gamma in enumerate(self.gammas):
+            if factor.discount != "none" and gamma == 1.0:
+                continue
+            folded = screen.folded(factor, float(gamma), vectors)
+            residual = screen.pair_residuals(of_rewards[:, g], of_values[:, g], folded)
+            for i in np.flatnonzero(residual < _SCREEN_RESIDUAL).tolist():
+                formula = replace(
+                    shapes[i],
+                    discount=factor.discount,
+                    reduction=factor.reduction,
+                    steps=factor.steps,
+                    score=factor.score,
+                    gamma=float(gamma),
+                )
+                found.append((float(residual[i]), formula))
+        return found
+
     def _unknowns(self, mistakes: int) -> None:
         """Tries formulas with unknown numbers, on one record and then on all."""
-        frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
+        # Few updates of a Gaussian policy tell an action that was drawn again.
+        one = not self.traits.gaussian
+        frame = self.frame("window", _UNKNOWNS_ROWS, one=one)
         gammas = [float(g) for g in self.gammas[:7]]
         own = set(self.own_gammas.tolist())
         truncation = self.traits.truncation
@@ -810,7 +954,7 @@ class _Search:
             fit = kind(frame, formula)
             if fit is None or fit.residual > _SCREEN_RESIDUAL:
                 continue
-            if len(self.records) > 1:
+            if one and len(self.records) > 1:
                 fit = kind(self.frame("window", _UNKNOWNS_ROWS), formula)
             if fit is not None and fit.residual < MAX_RESIDUAL:
                 found = Fit(
@@ -826,10 +970,7 @@ class _Search:
 
     def _fewest(self) -> int:
         """Returns the fewest mistakes of a formula that fits."""
-        return min(
-            sum(p.kind in ("mistake", "no gradient") for p in self._parts(f))
-            for f in self.fits
-        )
+        return min(sum(p.kind in _NOT_RIGHT for p in self._parts(f)) for f in self.fits)
 
     def _parts(self, fit: Fit) -> tuple[Part, ...]:
         context = self._context
@@ -1051,7 +1192,7 @@ class _Search:
 
         def rank(fit: Fit) -> tuple[float, ...]:
             parts = self._parts(fit)
-            mistakes = sum(p.kind in ("mistake", "no gradient") for p in parts)
+            mistakes = sum(p.kind in _NOT_RIGHT for p in parts)
             unexplained = abs(abs(fit.factor) - 1.0) > 1e-3
             return (
                 mistakes,
@@ -1064,7 +1205,7 @@ class _Search:
         first = good[0]
         parts = self._parts(first)
         parts += self._value_parts(first)
-        mistakes = {p.key for p in parts if p.kind in ("mistake", "no gradient")}
+        mistakes = {p.key for p in parts if p.kind in _NOT_RIGHT}
         if len(mistakes - OF_VALUES) > _MAX_MISTAKES:
             # Many mistakes together explain anything.
             self.fits = []
@@ -1072,7 +1213,7 @@ class _Search:
         ties: list[tuple[Part, ...]] = []
         for fit in good[1:]:
             others = self._parts(fit)
-            keys = {p.key for p in others if p.kind in ("mistake", "no gradient")}
+            keys = {p.key for p in others if p.kind in _NOT_RIGHT}
             keys |= mistakes & OF_VALUES
             if len(keys) == len(mistakes) and keys != mistakes:
                 if others not in ties:
@@ -1089,8 +1230,22 @@ class _Search:
                 first, self.frame(first.formula.data, _VERIFY_ROWS)
             ),
             context=context,
-            values=first.values,
+            values=first.values or self._divided_values(),
+            same_mean=first.formula.reduction in _MEANS
+            and _MEANS
+            <= {
+                fit.formula.reduction
+                for fit in good
+                if replace(fit.formula, reduction="sum")
+                == replace(first.formula, reduction="sum")
+                and abs(fit.factor / first.factor - 1.0) < 1e-3
+            },
         )
+
+    def _divided_values(self) -> tuple[Array, ...] | None:
+        """Returns the critic that stands for the recorded one; None if it does."""
+        values = [r.values for r in self.records if r.values is not None]
+        return tuple(values) if self._reward_factor != 1.0 else None
 
     def _may_be_chance(self, fit: Fit) -> bool:
         """Whether one of as many wrong formulas could fit as well, to few numbers."""
@@ -1112,6 +1267,7 @@ class _Search:
         if frame.accumulated or fit.values is not None:
             return ()
         found = fit_value_output(frame, fit.formula, MAX_RESIDUAL)
+        self._critic_unknown = found is None and _critic_learns(self.records)
         return () if found is None else tuple(part_of(key) for key in found.keys)
 
     @cached_property
@@ -1126,6 +1282,7 @@ class _Search:
             has_unfinished=bool((~frame.finished).any()),
             one_episode=not self.traits.several_episodes,
             equal_steps=bool(np.ptp(steps) == 0),
+            equal_episodes=bool(frame.finished.all() and np.ptp(frame.n_parts) == 0),
             inexact_critic=any(not _critic_is_exact(r) for r in self.records),
         )
 
@@ -1140,6 +1297,9 @@ _WITHIN_WINDOW = (
     "next_states",
 )
 _NEAR = 0.1
+_MEANS = {"steps", "episodes"}
+# Kinds of parts that are counted, and of which formulas with the fewest are preferred.
+_NOT_RIGHT = ("mistake", "no gradient", "warning")
 # Mistakes in the gradient of the value output, which no formula has.
 OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
 _NO_CENTRING: dict[str, Any] = {
@@ -1148,6 +1308,18 @@ _NO_CENTRING: dict[str, Any] = {
     "ddof": 1,
     "transform": "none",
 }
+# Baselines that depend on the critic.
+_OF_VALUES = frozenset(
+    {
+        "value",
+        "next_value",
+        "action_value",
+        "value_mean",
+        "value_sum",
+        "credit_mean",
+        "product_of_advantages",
+    }
+)
 _MAX_SCREENED = 150
 _MAX_VERIFIED = 24
 _MAX_MISTAKES = 2
@@ -1225,6 +1397,16 @@ def complexity(formula: Formula) -> int:
     default = Formula()
     names = (*_FIELDS, "n")
     return sum(getattr(formula, n) != getattr(default, n) for n in names)
+
+
+def _critic_learns(records: Sequence[Record]) -> bool:
+    """Whether a value output receives a gradient that is more than rounding."""
+    return any(
+        update.value is not None
+        and np.abs(update.value).max() > 1e-4 * np.abs(update.outputs).max()
+        for record in records
+        for update in record.updates
+    )
 
 
 def _critic_is_exact(record: Record) -> bool:

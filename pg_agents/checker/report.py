@@ -134,6 +134,7 @@ class GradientReport:
         ties: titles of other explanations with the same gradients on all tasks.
         tasks: the result on each task; none if all gradients are NaN.
         notes: remarks, such as limits of the check.
+        caveats: what of the subject was not seen, and may change the verdict.
         seed: seed of the sampling.
         seconds: wall-clock time of the check.
         takes_episodes: whether the user chooses the number of episodes; a script has
@@ -157,6 +158,7 @@ class GradientReport:
     seconds: float
     takes_episodes: bool = True
     compared: Compared = "exact"
+    caveats: tuple[str, ...] = ()
 
     @property
     def right(self) -> bool:
@@ -261,6 +263,8 @@ class GradientReport:
         if self.right and any(f.key == "nan_deviation" for f in self.findings):
             meaning = f"after episodes of two or more steps {meaning}; {_NAN}"
         lines = _paragraph(f"{self.verdict.upper()}: {meaning}.")
+        for caveat in self.caveats:
+            lines += _paragraph(f"Seen in part: {caveat.rstrip('.')}.")
         if self.ties:
             ties = [*self.ties[:_MAX_TIES]]
             if len(self.ties) > _MAX_TIES:
@@ -314,8 +318,9 @@ class GradientReport:
         if self.formula is not None and not judged:
             remark += " The table is no verdict: departures count here, too."
         lines = _paragraph(
-            f"{compared} against the exact gradient, on small tasks (error: relative "
-            f"to the part along the exact one; length: of that part).{remark}"
+            f"{compared} against the exact gradient, on small tasks. Error: what is "
+            "not along the exact gradient, relative to what is; length: of what is, 1 "
+            f"like the exact one (a constant factor is one of the step size).{remark}"
         )
         heading = f"{'direction':11} " if judged else ""
         lines.append(

@@ -94,7 +94,8 @@ class Task:
         continuing = mdp.transition * ~mdp.terminal
         rewards = (mdp.transition * mdp.reward).sum(axis=-1)
         step = np.einsum("sa,sax->sx", policy, continuing)
-        gradient, visits = np.zeros_like(rewards), mdp.initial_distribution
+        visits = mdp.initial_distribution
+        gradient: Array = np.zeros(policy.shape)
         for later in self.values(policy)[1:]:
             gradient += visits[:, None] * (rewards + self.gamma * continuing @ later)
             visits = visits @ step

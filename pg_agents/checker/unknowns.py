@@ -9,6 +9,7 @@ decided row by row, and is tried for the usual credits only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,11 +27,13 @@ from pg_agents.checker.formula import (
     projected,
     score_table,
 )
-from pg_agents.checker.record import IntArray
+from pg_agents.checker.record import IntArray, Record
 from pg_agents.checker.task import Array
 
 # Equations per unknown without which a fit says nothing.
 _MIN_EQUATIONS = 2.0
+# Updates without which a new draw of continuous actions cannot be told.
+_MIN_UPDATES = 4
 # Single visits without which a new draw of the action cannot be told.
 _MIN_VISITS = 12
 # Largest share of actions drawn again that are those taken.
@@ -347,6 +350,55 @@ def _bounds_of(levels: Array, counted: Array) -> tuple[float, float] | None:
     return None if best is None else best[1:]
 
 
+@contextmanager
+def without_values(frame: Frame) -> Iterator[None]:
+    """Sets the critic to 0."""
+    known = [r.values for r in frame.records]
+    frame.use_values([None for _ in known])
+    try:
+        yield
+    finally:
+        frame.use_values(known)
+
+
+@contextmanager
+def without_rewards(frame: Frame) -> Iterator[None]:
+    """Sets the rewards to 0."""
+    known = frame.reward
+    frame.reward = np.zeros_like(known)
+    try:
+        yield
+    finally:
+        frame.reward = known
+
+
+def fit_reward_factor(frame: Frame, formula: Formula) -> tuple[float, float]:
+    """Fits a factor of the rewards, for a formula that is linear in rewards and values.
+
+    Returns:
+        The factor, and the residual on the worst record; infinite if rewards or values
+        alone explain the gradient.
+    """
+    with without_values(frame):
+        of_rewards = predicted(frame, _weights(frame, formula), formula.score)
+    with without_rewards(frame):
+        of_values = predicted(frame, _weights(frame, formula), formula.score)
+    best, residual = 1.0, np.inf
+    terms = entropy_columns(frame)
+    least = _MIN_SHARE * np.linalg.norm(frame.target)
+    for column in (None, terms["bonus_steps"], terms["bonus_sum"]):
+        columns = [of_rewards, of_values, *([] if column is None else [column])]
+        solved = _solve(frame, np.array(columns), frame.target)
+        if solved is None or solved[1] >= residual:
+            continue
+        c, d = solved[0][:2]
+        if min(np.linalg.norm(c * of_rewards), np.linalg.norm(d * of_values)) > least:
+            best, residual = float(c / d), solved[1]
+        if residual < _FITS:
+            break
+    return best, residual
+
+
 def fit_constants(frame: Frame, formula: Formula) -> UnknownFit | None:
     """Fits a constant baseline of each update.
 
@@ -493,9 +545,9 @@ def fit_resampled(frame: Frame, formula: Formula) -> UnknownFit | None:
 
     States that an update visits once show a single score, so the action can be read.
     """
-    if frame.records[0].family != "categorical":
-        return None
     weights = _weights(frame, formula)
+    if frame.records[0].family == "gaussian":
+        return _fit_resampled_gaussian(frame, formula, weights)
     cell = frame.update * frame.n_states + frame.state
     _, first, counts = np.unique(cell, return_index=True, return_counts=True)
     rows = first[counts == 1]
@@ -517,6 +569,67 @@ def fit_resampled(frame: Frame, formula: Formula) -> UnknownFit | None:
     if same.mean() > _MAX_SAME:
         return None
     return UnknownFit(replace(formula, score="resampled"), best, 0.0)
+
+
+def _fit_resampled_gaussian(
+    frame: Frame, formula: Formula, weights: Array
+) -> UnknownFit | None:
+    """Decides the same for Gaussian policies, whose actions are any numbers.
+
+    In an update that visits each state at most once, `y_k = c w_k z_k / std_k` at the
+    mean of step k, and `v = c sum_k w_k (z_k^2 - 1)` at the log deviations together,
+    whether they are shared or not. Without the unknown z_k this is a quadratic equation
+    for c, which must have the same solution in all updates.
+    """
+    roots, numbers = [], []
+    for u, window in enumerate(frame.picks):
+        rows = np.flatnonzero((frame.update == u) & (frame.times > 0))
+        record = frame.records[window.record]
+        n_states, n_outputs = record.policy.shape
+        n = n_outputs // 2
+        states, w = frame.local_state[rows], weights[rows, None]
+        once = len(np.unique(states)) == len(rows)
+        least = 1e-6 * np.abs(weights).max(initial=1e-300)
+        if not len(rows) or not once or np.abs(w).min() < least:
+            continue
+        if not _tells_means_and_sums(record):
+            return None
+        y = -frame.target[u, : n_states * n_outputs].reshape(n_states, n_outputs)
+        y = y / frame.scale[u]
+        std = np.exp(record.policy[states, n:])
+        of_mean = y[states, :n] * std
+        square, total, v = (of_mean**2 / w).sum(axis=0), w.sum(), y[:, n:].sum(axis=0)
+        root = np.sqrt(np.maximum(v**2 + 4.0 * total * square, 0.0))
+        roots.append(np.array([-v + root, -v - root]) / (2.0 * total))
+        z = (frame.action[rows].reshape(len(rows), n) - record.policy[states, :n]) / std
+        numbers.append((of_mean / w, z))
+    if len(roots) < _MIN_UPDATES:
+        return None
+    for c in roots[0].ravel():
+        near = [(np.abs(r - c) < 1e-3 * abs(c)).any(axis=0).all() for r in roots]
+        if np.mean(near) < 0.98:
+            continue
+        same = [np.abs(a / c - z) < 1e-3 for a, z in numbers]
+        if np.concatenate(same).mean() > _MAX_SAME:
+            return None
+        return UnknownFit(replace(formula, score="resampled"), float(c), 0.0)
+    return None
+
+
+def _tells_means_and_sums(record: Record) -> bool:
+    """Whether each mean, and the sum of each log deviation, can be decoded."""
+    if record.basis is None:
+        return True
+    n_states, n_outputs = record.policy.shape
+    n = n_outputs // 2
+    wanted = np.zeros((n_states * n + n, n_states, n_outputs))
+    for i in range(n_states * n):
+        wanted[i, i // n, i % n] = 1.0
+    for d in range(n):
+        wanted[n_states * n + d, :, n + d] = 1.0
+    flat = wanted.reshape(len(wanted), -1)
+    kept = (flat @ record.basis) @ record.basis.T
+    return bool(np.abs(kept - flat).max() < 1e-3)
 
 
 def _coefficients(frame: Frame, row: int, weight: float) -> Array:

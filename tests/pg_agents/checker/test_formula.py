@@ -98,6 +98,33 @@ def softmax_over_batch(steps: Steps) -> Tensor:
     return -(steps.to_go() * table[range(len(steps)), steps.action]).sum()
 
 
+def so_far(steps: Steps) -> Tensor:
+    """Returns all rewards up to the end of the episode, from a list never cleared."""
+    returns = torch.zeros(len(steps), dtype=torch.float64)
+    for rows in steps.parts():
+        rewards = steps.reward[: rows[-1] + 1]
+        returns[rows] = sum(GAMMA**k * r for k, r in enumerate(rewards))
+    return returns
+
+
+def to_go_with_one_discount(steps: Steps) -> Tensor:
+    returns = torch.zeros(len(steps), dtype=torch.float64)
+    for rows in steps.parts():
+        discount = 1.0
+        for k, i in enumerate(rows):
+            for j in rows[k:]:
+                returns[i] += discount * steps.reward[j]
+                discount *= GAMMA
+    return returns
+
+
+def without_last(steps: Steps) -> Steps:
+    """Returns steps whose last one has a temporal difference of 0."""
+    ends = [*steps.terminated[:-1], True]
+    reward = [*steps.reward[:-1], float(steps.v[-1].detach())]
+    return replace(steps, reward=reward, terminated=ends)
+
+
 EPISODES: dict[str, tuple[Loss, Formula]] = {
     "reward to go": (
         lambda s: weighted(gamma_t(s) * s.to_go(), s),
@@ -198,6 +225,20 @@ EPISODES: dict[str, tuple[Loss, Formula]] = {
     "softmax over the batch": (
         softmax_over_batch,
         Formula(score="softmax_over_batch"),
+    ),
+    "rewards of earlier episodes": (
+        lambda s: weighted(so_far(s), s),
+        Formula(credit="window_so_far"),
+    ),
+    "one discount for all returns": (
+        lambda s: weighted(to_go_with_one_discount(s), s),
+        Formula(discount="not_reset"),
+    ),
+    "last step of the window skipped": (
+        lambda s: weighted(
+            gae(without_last(s), 1.0) * (torch.arange(len(s)) < len(s) - 1), s
+        ),
+        Formula(credit="lambda", baseline="value", order="last_skipped"),
     ),
 }
 STEPS: dict[str, tuple[Loss, Formula]] = {

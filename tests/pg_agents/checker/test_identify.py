@@ -173,6 +173,18 @@ def test_a_target_that_is_not_detached_is_named() -> None:
     assert [part.key for part in found.mistakes] == ["next_value_not_detached"]
 
 
+@pytest.mark.parametrize(("power", "unknown"), [(2, False), (4, True)])
+def test_a_critic_with_another_loss_is_told(power: int, unknown: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        delta = gae(steps, 1.0) + steps.v.detach() - steps.v
+        return weighted(delta.detach(), steps) + (delta**power).sum()
+
+    found = identify(windows(loss))
+    assert found.named and not found.mistakes
+    assert found.critic_unknown == unknown
+    assert any("critic" in note for note in found.notes) == unknown
+
+
 def test_a_critic_that_is_not_recorded_is_fitted() -> None:
     def loss(steps: Steps) -> Tensor:
         going = ~torch.tensor(steps.done)
@@ -192,6 +204,52 @@ def test_a_critic_that_is_not_recorded_is_fitted() -> None:
     for fitted, value in zip(found.values, values, strict=True):
         seen = np.abs(fitted) > 1e-12
         assert np.allclose(fitted[seen], np.asarray(value)[seen], atol=1e-6)
+
+
+@pytest.mark.parametrize("leaks", [False, True])
+def test_rewards_that_are_scaled_for_the_critic_are_no_mistake(leaks: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        going = ~torch.tensor(steps.done)
+        after = steps.values.detach()[steps.next_state] * going
+        reward = 0.25 * torch.tensor(steps.reward, dtype=torch.float64)
+        advantage = reward + GAMMA * after - steps.v
+        actor = advantage if leaks else advantage.detach()
+        return weighted(actor, steps) + (advantage**2).sum()
+
+    records = windows(loss)
+    found = identify(records)
+    assert found.named
+    assert "rewards are multiplied by 0.25" in found.notes[0]
+    expected = ["value_not_detached"] if leaks else []
+    assert [part.key for part in found.mistakes] == expected
+    assert found.values is not None
+    for fitted, r in zip(found.values, records, strict=True):
+        np.testing.assert_allclose(fitted, np.asarray(r.values) / 0.25, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_mistake_is_named_although_rewards_are_scaled() -> None:
+    def loss(steps: Steps) -> Tensor:
+        reward = torch.tensor(steps.reward, dtype=torch.float64) / 10.0
+        after = GAMMA * steps.values.detach()[steps.next_state]
+        return weighted(reward + after - steps.v.detach(), steps)
+
+    assert "through_terminal" in keys(windows(loss))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "kind"),
+    [
+        ("rewards of earlier episodes", "earlier_rewards", "warning"),
+        ("one discount for all returns", "discount_not_reset", "mistake"),
+        ("last step of the window skipped", "last_step_lost", "mistake"),
+    ],
+)
+def test_loops_that_forget_a_line_are_named(name: str, key: str, kind: str) -> None:
+    found = identify(episodes(EPISODES[name][0]))
+    assert found.named
+    assert [p.kind for p in found.parts if p.key == key] == [kind]
+    assert [p.key for p in found.mistakes] == ([] if kind == "warning" else [key])
 
 
 def remembered(steps: Steps) -> tuple[Tensor, int]:

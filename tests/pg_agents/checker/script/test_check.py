@@ -61,6 +61,24 @@ def test_shifted_done_masks_of_vector_loops_are_named(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_an_unknown_loss_of_a_critic_with_a_shared_trunk_acquits_nothing(
+    tmp_path: Path,
+) -> None:
+    source = (SCRIPTS / "a2c_vector.py").read_text()
+    for old, new in (
+        ("(returns - values).pow(2)", "(returns - values).pow(4)"),
+        ("returns - values.detach()", "returns - values"),
+    ):
+        assert source.count(old) == 1, old
+        source = source.replace(old, new)
+    path = tmp_path / "train.py"
+    path.write_text(source)
+    report = check_script(path)
+    assert report.verdict == "undecided"
+    assert any("detached" in note for note in report.notes)
+
+
 def test_nan_after_episodes_of_one_step_is_a_warning(tmp_path: Path) -> None:
     report = checked("reinforce_one_file__standardized", tmp_path)
     kinds = {finding.key: finding.kind for finding in report.findings}
