@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -426,14 +427,15 @@ def _state_lines(task: str, table: StateTable) -> list[str]:
 
 
 def _code(name: str, text: str) -> list[str]:
-    """Returns lines of code, each under the one before."""
+    """Returns lines of code, each under the one before, not broken within an index."""
     lines = []
     for i, line in enumerate(text.splitlines()):
         first = f"    {name}: " if i == 0 else " " * 11
+        whole = re.sub(r"\[[^\[\]]*\]", lambda m: m[0].replace(" ", "\0"), line)
         lines += textwrap.wrap(
-            line, _WIDTH, initial_indent=first, subsequent_indent=" " * 13
+            whole, _WIDTH, initial_indent=first, subsequent_indent=" " * 13
         )
-    return lines
+    return [line.replace("\0", " ") for line in lines]
 
 
 def _paragraph(text: str) -> list[str]:

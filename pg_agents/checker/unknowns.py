@@ -339,10 +339,10 @@ def _bounds_of(levels: Array, counted: Array) -> tuple[float, float] | None:
         if not (
             np.all(np.abs(below - low) < tolerance)
             and np.all(np.abs(above - high) < tolerance)
-            and levels[: same[0]].max(initial=-np.inf) < low + tolerance
+            and levels[: same[0]].max(initial=-np.inf) <= low + tolerance
             and low < levels[same[0]] + tolerance
             and levels[same[-1]] < high + tolerance
-            and high < levels[same[-1] + 1 :].min(initial=np.inf) + tolerance
+            and high <= levels[same[-1] + 1 :].min(initial=np.inf) + tolerance
         ):
             continue
         if best is None or len(same) > best[0]:

@@ -551,3 +551,32 @@ def test_a_function_that_draws_noise_gets_the_whole_sample() -> None:
     assert report.formula is None
     assert min(task.n_episodes for task in report.tasks) >= 8_192
     assert not any("replay" in finding.key for finding in report.findings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "verdict", "compared", "said"),
+    [
+        ("right", "right", "exact", "the direction of the exact one."),
+        ("gamma_dropped", "right", "undiscounted", "exact one without gamma^t, which"),
+        ("off_by_one", "wrong", "both", "with gamma^t and without"),
+    ],
+)
+def test_without_a_formula_the_report_says_what_was_compared(
+    name: str, verdict: str, compared: str, said: str
+) -> None:
+    """Noise of mean 0 hides the formula; a right verdict has an error rate of 1e-4."""
+    loss = getattr(pitfalls, name)
+
+    def noisy(batch: EpisodeBatch, policy: Any) -> Tensor:
+        entropy = policy(batch.observations).entropy().mean()
+        noise: Tensor = (torch.rand(()) - 0.5) * entropy
+        return loss(batch, policy) + noise
+
+    report = quick(noisy, target="algorithm", n_episodes=8192)
+    assert report.formula is None
+    assert (report.verdict, report.compared) == (verdict, compared)
+    assert said in " ".join(str(report).split())
+    assert {f.key for f in report.findings} == (
+        {"gamma_dropped"} if compared == "undiscounted" else set()
+    )
