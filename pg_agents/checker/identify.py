@@ -870,9 +870,14 @@ class _Search:
             shapes = [
                 f for f in advantage_options(self.traits, a) if _is_linear_in_values(f)
             ]
+            with without_values(screen.frame):
+                of_rewards = self._stack(screen, shapes)
+            with without_rewards(screen.frame):
+                of_values = self._stack(screen, shapes)
+            stacks = of_rewards, of_values
             left = mistakes - a
             for factor in multiplier_options(self.traits, left, mistakes > 0):
-                found += self._scaled(screen, shapes, factor)
+                found += self._scaled(screen, shapes, stacks, factor)
         found.sort(key=lambda pair: pair[0])
         frame = self.frame("window", _SCREEN_ROWS)
         for _, formula in found[:_MAX_VERIFIED]:
@@ -891,16 +896,25 @@ class _Search:
         return False
 
     def _scaled(
-        self, screen: Screen, shapes: Sequence[Formula], factor: Formula
+        self,
+        screen: Screen,
+        shapes: Sequence[Formula],
+        stacks: tuple[NDArray[np.float32], NDArray[np.float32]],
+        factor: Formula,
     ) -> list[tuple[float, Formula]]:
-        """Returns residuals of formulas that fit with some factor of the rewards."""
+        """Returns residuals of formulas that fit with some factor of the rewards.
+
+        Args:
+            screen: the updates.
+            shapes: credits with their baselines.
+            stacks: their advantages by the rewards alone and by the values alone,
+                `[N, G, R]` each.
+            factor: discount, reduction, steps and score.
+        """
+        of_rewards, of_values = stacks
         frame = screen.frame
         vectors = directions(frame, factor.score)
         self.budget.spend(len(shapes) * len(self.gammas))
-        with without_values(frame):
-            of_rewards = self._stack(screen, shapes)
-        with without_rewards(frame):
-            of_values = self._stack(screen, shapes)
         found = []
         for g, gamma in enumerate(self.gammas):
             if factor.discount != "none" and gamma == 1.0:
