@@ -39,6 +39,7 @@ IN_SCRIPTS = (
     "action_not_detached",
     "clipped_action",
     "next_value_not_detached",
+    "rows_mixed_up",
     "actions_not_sampled",
     "truncation_ignored",
     "gradients_not_zeroed",

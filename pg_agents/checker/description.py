@@ -44,6 +44,7 @@ _BASELINES = {
     "next_value": "V(s_{t+1})",
     "next_value_always": "V(s_{t+1}), also after the end",
     "action_value": "Q(s_t, a_t)",
+    "action_value_fitted": "Q(s_t, a_t)",
     "value_mean": "mean of V",
     "value_sum": "mean of V, over pairs of steps",
     "window_mean": "mean of the update",
@@ -176,6 +177,8 @@ _OPTIONS = {
         "through_resets": "summed through the steps that only reset",
         "stale_rewards": "with rewards of earlier updates",
         "stale_actions": "with actions of earlier updates",
+        "mixed_up": "the steps of a mini-batch have the weights of the rollout's first "
+        "ones",
         "next_states": "states replaced by the next states",
         "accumulated": "added to the gradients of all updates before",
     },

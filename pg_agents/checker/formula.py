@@ -182,7 +182,8 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
             `"stale_rewards"`: rewards since the start, of which the first ones are
             paired with the window's actions; `"stale_actions"`: actions since the
             start, of which the first ones are paired with the window's returns;
-            `"next_states"`: with next states in the place of states.
+            `"mixed_up"`: the rows of a mini-batch are paired with the first steps of
+            the window; `"next_states"`: with next states in the place of states.
     """
     result = []
     reset = record.transitions.reset
@@ -228,6 +229,11 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
             edges = np.linspace(0, len(index), total + 1).astype(int)
             times = np.zeros(len(index))
             times[edges[j] : edges[j + 1]] = 1.0
+        elif data == "mixed_up" and update.rows is not None:
+            n_pairs = min(len(index), len(update.rows))
+            times = (np.arange(len(index)) < n_pairs).astype(np.float64)
+            scored = index.copy()
+            scored[:n_pairs] = update.rows[:n_pairs]
         elif update.rows is not None:
             times = _counts(update.rows, index)
         if data == "through_resets" and reset is not None:
@@ -794,8 +800,8 @@ def _standardized(groups: Groups, x: Array, ddof: int) -> Array:
 def subtracted(frame: Frame, x: Array, formula: Formula, gammas: Array) -> Array:
     """Returns credits minus the formula's baseline, `[G, K]`."""
     kind = formula.baseline
-    if kind in ("none", "update_constant"):
-        # The constant of each update is fitted.
+    if kind in ("none", "update_constant", "action_value_fitted"):
+        # The constant of each update is fitted, or the value of each action.
         return x
     if kind == "value":
         return x - frame.value
@@ -1067,7 +1073,7 @@ def entropy_columns(frame: Frame) -> dict[str, Array]:
     for i, record in enumerate(frame.records):
         rows = np.flatnonzero(frame.record == i)
         if len(rows):
-            gradient = entropy_gradient(record)[frame.local_state[rows]]
+            gradient = entropy_gradient(record)[frame.scored_state[rows]]
             state_gradient[rows, : gradient.shape[1]] = -gradient
     state_gradient *= (frame.times * frame.scale[frame.update])[:, None]
     columns = {

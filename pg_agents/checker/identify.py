@@ -38,6 +38,7 @@ from pg_agents.checker.task import Array
 from pg_agents.checker.unknowns import (
     UnknownFit,
     dimensions,
+    fit_action_values,
     fit_constants,
     fit_factors,
     fit_probabilities,
@@ -186,7 +187,7 @@ class Fit:
     keys: tuple[str, ...] = ()
 
 
-class _OutOfTimeError(Exception):
+class OutOfTimeError(Exception):
     """The search has used up its time."""
 
 
@@ -207,10 +208,10 @@ class _Budget:
         """Counts formulas that are evaluated next.
 
         Raises:
-            _OutOfTimeError: if the time has been used up.
+            OutOfTimeError: if the time has been used up.
         """
         if self._clock() >= self._end:
-            raise _OutOfTimeError
+            raise OutOfTimeError
         self.n_candidates += n_candidates
 
 
@@ -562,6 +563,8 @@ def data_options(traits: Traits) -> list[str]:
         options.append("chunks")
     if traits.old_rows:
         options.append("memory_rows")
+    if traits.rows:
+        options.append("mixed_up")
     options += ["accumulated", "memory"]
     options += [f"memory_{n}" for n in (2, 3, 4, 5, 8)]
     options += ["late", "stale_rewards", "stale_actions", "next_states"]
@@ -784,7 +787,7 @@ class _Search:
             )
         try:
             self._run()
-        except _OutOfTimeError:
+        except OutOfTimeError:
             notes.append(
                 "the search for a formula ended early, and "
                 + (
@@ -840,21 +843,39 @@ class _Search:
                 self._unknowns(mistakes)
             if self.fits and mistakes:
                 break
+        if not self.fits:
+            self._skipped()
+
+    def _skipped(self) -> None:
+        """Screens loops that skip the last step and run on through ends of episodes."""
+        shapes = [
+            replace(formula, order="last_skipped", ends="ignored", bootstrap=bootstrap)
+            for formula in advantage_options(self.traits, 0)
+            if formula.credit == "lambda" and formula.bootstrap == "both"
+            for bootstrap in ("both", "ignored")
+        ]
+        if shapes:
+            factors = multiplier_options(self.traits, 0, False)
+            self._level("window", shapes, factors, refine=False)
 
     def _search(self, kinds: Sequence[str], mistakes: int, refine: bool) -> None:
         """Screens all formulas with a number of mistakes."""
-        # There are more factors than advantages, and they are less likely wrong.
-        for a in range(mistakes, -1, -1):
-            for data in kinds:
-                left = mistakes - cost("data", data) - a
-                if left < 0 or (self.fits and self._fewest() <= 0):
-                    continue
-                shapes = list(advantage_options(self.traits, a))
-                factors = multiplier_options(self.traits, left, mistakes > 0)
-                if data.startswith(("memory", "stale")):
-                    # What is not cleared is often summed as one episode.
-                    shapes += _leaking(shapes)
-                self._level(data, shapes, factors, refine)
+        ways = []
+        for data in kinds:
+            rest = mistakes - cost("data", data)
+            ways += [(a, rest - a, data) for a in range(rest, -1, -1)]
+        # The fewest formulas first: there are more factors than advantages, and they
+        # are less likely wrong.
+        ways.sort(key=lambda way: (way[0] + way[1], way[1]))
+        for a, left, data in ways:
+            if self.fits and self._fewest() <= 0:
+                return
+            shapes = list(advantage_options(self.traits, a))
+            factors = multiplier_options(self.traits, left, mistakes > 0)
+            if data.startswith(("memory", "stale")):
+                # What is not cleared is often summed as one episode.
+                shapes += _leaking(shapes)
+            self._level(data, shapes, factors, refine)
 
     def _rescale(self, mistakes: int) -> bool:
         """Seeks a factor of the rewards, and divides the critic by it instead.
@@ -944,7 +965,7 @@ class _Search:
         kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
         kinds = [fit_constants, fit_factors]
         if mistakes:
-            kinds = [fit_probabilities, fit_resampled]
+            kinds = [fit_probabilities, fit_resampled, fit_action_values]
         tried = [
             (kind, f) for f in usual(frame, gammas, False, truncation) for kind in kinds
         ]
@@ -953,6 +974,12 @@ class _Search:
                 (kind, replace(f, baseline="value"))
                 for f in usual(frame, gammas, True, truncation)
                 for kind in kinds
+            ]
+        if mistakes:
+            tried += [
+                (fit_action_values, f)
+                for f in usual(frame, gammas, True, truncation)
+                if f.credit == "td"
             ]
         if not mistakes:
             tried += [(fit_values, f) for f in usual(frame, gammas, False, truncation)]
@@ -1278,7 +1305,8 @@ class _Search:
         if fit.keys:
             return tuple(part_of(key) for key in fit.keys)
         frame = self.frame(fit.formula.data, _UNKNOWNS_ROWS)
-        if frame.accumulated or fit.values is not None:
+        others = fit.formula.data == "mixed_up" or frame.accumulated
+        if others or fit.values is not None:
             return ()
         found = fit_value_output(frame, fit.formula, MAX_RESIDUAL)
         self._critic_unknown = found is None and _critic_learns(self.records)
@@ -1308,6 +1336,7 @@ _WITHIN_WINDOW = (
     "chunks",
     "resets",
     "stale_rewards",
+    "mixed_up",
     "next_states",
 )
 _NEAR = 0.1

@@ -680,6 +680,16 @@ CATALOGUE = (
         "weight each step by pi(a|s) / pi_old(a|s), or learn from new episodes only",
     ),
     Mistake(
+        "rows_mixed_up",
+        "advantages of other steps",
+        "A mini-batch is an index into the rollout, and every array of the loss must "
+        "be indexed with it. One that is not, or is cut to the same size, pairs each "
+        "action with the advantage of another step: they are independent, "
+        "and the expected gradient is close to zero.",
+        "loss = -(advantages[: len(batch)] * log_prob[batch]).mean()",
+        "loss = -(advantages[batch] * log_prob[batch]).mean()",
+    ),
+    Mistake(
         "actions_not_sampled",
         "actions not drawn from the policy",
         "The score function needs actions drawn from the policy. Greedy or "

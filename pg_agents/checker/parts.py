@@ -126,6 +126,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "value_sum": "broadcast_advantage",
         "credit_mean": "broadcast_advantage",
         "action_value": "action_value_baseline",
+        "action_value_fitted": "action_value_baseline",
         "product_of_sums": "all_pairs",
         "product_of_advantages": "all_pairs",
         "product_of_discounted_sums": "all_pairs",
@@ -203,6 +204,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "next_states": "next_state",
         "stale_rewards": "replay",
         "stale_actions": "replay",
+        "mixed_up": "rows_mixed_up",
         "resets": "reset_steps",
         "accumulated": "gradients_not_zeroed",
     },
@@ -282,6 +284,13 @@ def parts_of(
     if factor < 0:
         keys.append("sign_flipped")
     parts = tuple(part_of(key) for key in dict.fromkeys(keys))
+    if formula.baseline == "action_value_fitted":
+        parts = tuple(
+            replace(part, kind="mistake", explanation=_OF_LEARNED_ACTIONS)
+            if part.key == "action_value_baseline"
+            else part
+            for part in parts
+        )
     if context.equal_episodes:
         return parts
     return tuple(_of_long_episodes(p) if p.key in _ONE_OF_MANY else p for p in parts)
@@ -293,6 +302,13 @@ def _is_not_cleared(formula: Formula) -> bool:
 
 # Warnings that are mistakes where a number of steps ends the update.
 _ONE_OF_MANY = frozenset({"one_episode_only"})
+
+
+_OF_LEARNED_ACTIONS = (
+    "What is subtracted must not depend on the action. A learned action value takes "
+    "away what the action earns, the more the better it is learnt: the gradient is "
+    "that of its errors, and then nothing."
+)
 
 
 def _of_long_episodes(part: Part) -> Part:

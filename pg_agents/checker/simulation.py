@@ -86,6 +86,9 @@ def simulate(
     layout = _layout(record)
     if formula is None or layout is None or formula.data not in ("window", "late"):
         return None
+    if formula.baseline == "action_value_fitted":
+        # The values are not known where no action was taken.
+        return None
     rng = np.random.default_rng([*np.atleast_1d(seed), 5])
     per_chunk = min(n_steps, _CHUNK_ROWS)
     rows, controls, n_episodes = [], [], 0.0

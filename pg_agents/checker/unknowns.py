@@ -466,6 +466,51 @@ def _depend_on_steps(frame: Frame, formula: Formula, constants: Array) -> bool:
     return False
 
 
+def fit_action_values(frame: Frame, formula: Formula) -> UnknownFit | None:
+    """Fits an unknown value of each state and action, which is subtracted.
+
+    With the credit `"td"` the value of the next state is their mean by the policy. None
+    if the values do not depend on the action: then they are a baseline.
+    """
+    if frame.records[0].family != "categorical":
+        return None
+    gammas, lams = np.array([formula.gamma]), np.array([formula.lam])
+    scale = multiplier(frame, formula, formula.gamma)
+    going = formula.gamma * continues(frame, formula.bootstrap)
+    with without_values(frame):
+        credit = advantages(frame, replace(formula, baseline="none"), gammas, lams)[0]
+    x = predicted(frame, credit * scale, formula.score)
+    columns, pairs = [], []
+    for i, record in enumerate(frame.records):
+        mine = frame.record == i
+        for s, a in np.argwhere(record.policy > 0.0).tolist():
+            here = mine & (frame.local_state == s) & (frame.action == a)
+            weight = -here.astype(np.float64)
+            if formula.credit == "td":
+                after = mine & (frame.local_next == s)
+                weight += record.policy[s, a] * going * after
+            columns.append(predicted(frame, weight * scale, formula.score))
+            pairs.append((i, s, bool(here.any())))
+    solved = _solve(frame, np.array([x, *columns]), frame.target)
+    if solved is None or solved[1] > _CONSTANTS_FIT or solved[0][0] == 0.0:
+        return None
+    coefficients, residual = solved
+    of_values = np.einsum("q,qum->um", coefficients[1:], np.array(columns))
+    least = _MIN_SHARE * np.linalg.norm(frame.target)
+    if min(np.linalg.norm(coefficients[0] * x), np.linalg.norm(of_values)) < least:
+        return None
+    values = coefficients[1:] / coefficients[0]
+    of_state: dict[tuple[int, int], list[float]] = {}
+    for value, (i, s, seen) in zip(values.tolist(), pairs, strict=True):
+        if seen:
+            of_state.setdefault((i, s), []).append(value)
+    spread = max((max(group) - min(group) for group in of_state.values()), default=0.0)
+    if spread < _CONSTANTS_FIT * np.abs(values).max():
+        return None
+    fitted = replace(formula, baseline="action_value_fitted")
+    return UnknownFit(fitted, float(coefficients[0]), residual)
+
+
 def fit_factors(frame: Frame, formula: Formula) -> UnknownFit | None:
     """Fits a factor of each update, as clipping by norm gives."""
     x = predicted(frame, _weights(frame, formula), formula.score)

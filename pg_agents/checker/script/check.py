@@ -18,6 +18,7 @@ from pg_agents.checker.formula import USES_CRITIC
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
 from pg_agents.checker.identify import (
     Identification,
+    OutOfTimeError,
     identify,
     with_found_values,
 )
@@ -195,17 +196,14 @@ def _bypassing(record: Record) -> float:
     return max((update.residual for update in record.updates), default=0.0)
 
 
-class _TooLongError(Exception):
-    """The search has taken its time."""
-
-
 def _identified(
     records: Sequence[Record], gamma: float | None, seconds: float = _SEARCH_CPU_S
 ) -> Identification:
     """Returns the formula of records; none if the search takes too long."""
 
     def stop(*_: object) -> None:
-        raise _TooLongError
+        # The search ends with what it has found.
+        raise OutOfTimeError
 
     # Timers exist on Unix, and signals in the main thread alone.
     timed = hasattr(signal, "setitimer")
@@ -216,7 +214,7 @@ def _identified(
     signal.setitimer(signal.ITIMER_VIRTUAL, limit)
     try:
         return identify(records, known_gamma=gamma is not None, seconds=seconds)
-    except _TooLongError:
+    except OutOfTimeError:
         note = f"the search for a formula was stopped after {limit:g} s"
         return Identification(None, (), 0.0, 0.0, 1.0, notes=(note,))
     finally:
@@ -322,8 +320,11 @@ def _verdict(
         return "wrong"
     if found.formula is None:
         return worst(results)
-    if found.critic_unknown and any(record.shares_critic for record in records):
-        # What the policy receives through the parameters that it shares is not known.
+    shared = any(record.shares_critic for record in records)
+    bypassing = max(_bypassing(record) for record in records)
+    if (found.critic_unknown and shared) or bypassing > _MAX_UNEXPLAINED:
+        # What else the policy receives, or through the parameters that it shares, is
+        # not known.
         return "undecided"
     if target == "algorithm" or not found.parts:
         return "right"

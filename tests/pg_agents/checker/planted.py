@@ -1128,7 +1128,7 @@ CASES: tuple[Case, ...] = (
         ),
         _wrong(
             "advantages_of_other_rows",
-            "",
+            "rows_mixed_up",
             ("mb_adv = b_advantages[mb]", "mb_adv = b_advantages[: len(mb)]"),
         ),
         _wrong(

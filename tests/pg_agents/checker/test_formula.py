@@ -300,6 +300,18 @@ def test_memory_windows_reach_back() -> None:
     assert [len(w.index) for w in windows(rec, 0, "memory")] == sizes.tolist()
 
 
+def test_a_mini_batch_may_have_the_weights_of_the_first_steps() -> None:
+    rec = record(EPISODES["reward to go"][0], tasks()[0], n_updates=1, episodes=4)
+    n = len(rec.transitions)
+    rows = np.random.default_rng(0).permutation(n)[:3]
+    rec = replace(rec, updates=(replace(rec.updates[0], rows=rows),))
+    (window,) = windows(rec, 0, "mixed_up")
+    # Weights are those of the first steps, scores those of the mini-batch.
+    assert window.index.tolist() == list(range(n))
+    assert window.times.tolist() == [1.0] * 3 + [0.0] * (n - 3)
+    assert window.scored[:3].tolist() == rows.tolist()
+
+
 def test_groups_use_multiplicities() -> None:
     groups = Groups(np.array([0, 0, 1]), np.array([1.0, 3.0, 2.0]))
     x = np.array([[1.0, 5.0, 7.0]])

@@ -253,6 +253,23 @@ def test_loops_that_forget_a_line_are_named(name: str, key: str, kind: str) -> N
     assert [p.key for p in found.mistakes] == ([] if kind == "warning" else [key])
 
 
+@pytest.mark.parametrize("td", [True, False])
+def test_a_learned_action_value_as_baseline_is_named(td: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        q = torch.tensor(np.random.default_rng(8).normal(size=steps.logits.shape))
+        policy = torch.softmax(steps.logits.detach(), dim=-1)
+        after = (policy * q).sum(dim=-1)[steps.next_state] * ~torch.tensor(steps.done)
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        target = reward + GAMMA * after if td else steps.to_go()
+        return weighted(target - q[steps.state, steps.action], steps)
+
+    hidden = [replace(r, values=None) for r in episodes(loss)]
+    found = identify(hidden, known_gamma=False)
+    assert found.named
+    (part,) = found.mistakes
+    assert (part.key, part.kind) == ("action_value_baseline", "mistake")
+
+
 def remembered(steps: Steps) -> tuple[Tensor, int]:
     """Returns the loss of all steps since the start, summed, and their number."""
     memory = steps.carried.setdefault("memory", [])
