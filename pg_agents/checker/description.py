@@ -42,6 +42,7 @@ _CREDITS = {
 _BASELINES = {
     "value": "V(s_t)",
     "next_value": "V(s_{t+1})",
+    "next_value_always": "V(s_{t+1}), also after the end",
     "action_value": "Q(s_t, a_t)",
     "action_value_fitted": "Q(s_t, a_t)",
     "value_mean": "mean of V",
@@ -217,6 +218,9 @@ def described(formula: Formula, *, same_mean: bool = False) -> str:
         elif name == "data" and option.removeprefix("memory_").isdigit():
             number = option.removeprefix("memory_")
             parts.append(f"with the steps of the last {number} rollouts")
+        elif name == "rewards" and option.startswith("clipped_"):
+            low, high = (float(bound) for bound in option.split("_")[1:])
+            parts.append(f"rewards clipped to [{low:.3g}, {high:.3g}]")
         elif option != getattr(_USUAL, name):
             parts.append(words[option])
     if formula.entropy != "none":

@@ -612,6 +612,9 @@ def _rewards(frame: Frame, kind: str) -> Array:
         result = reward
     elif kind == "clipped":
         result = np.clip(reward, -1.0, 1.0)
+    elif kind.startswith("clipped_"):
+        low, high = (float(bound) for bound in kind.split("_")[1:])
+        result = np.clip(reward, low, high)
     elif kind == "sign":
         result = np.sign(reward)
     else:
@@ -805,6 +808,8 @@ def subtracted(frame: Frame, x: Array, formula: Formula, gammas: Array) -> Array
     if kind == "next_value":
         rest: Array = x - frame.next_value * ~frame.done
         return rest
+    if kind == "next_value_always":
+        return x - frame.next_value
     if kind == "value_mean":
         return x - frame.by_update.mean(frame.value[None])
     if kind == "value_sum":

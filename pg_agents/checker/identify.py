@@ -44,6 +44,8 @@ from pg_agents.checker.unknowns import (
     fit_probabilities,
     fit_resampled,
     fit_reward_factor,
+    fit_rewards,
+    fit_value_of_policy,
     fit_values,
     usual,
     without_rewards,
@@ -173,6 +175,7 @@ class Fit:
         residual: on the worst record.
         prediction: what it predicts, without factors.
         values: `[S]` for each record: values that were fitted; None if there are none.
+        keys: keys of mistakes that are not part of the formula.
     """
 
     formula: Formula
@@ -181,6 +184,7 @@ class Fit:
     residual: float
     prediction: Array
     values: tuple[Array, ...] | None = None
+    keys: tuple[str, ...] = ()
 
 
 class OutOfTimeError(Exception):
@@ -418,6 +422,7 @@ def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int,
         if credit.credit not in USES_CRITIC:
             # One reward and the next state's value, minus it, is one reward.
             yield "next_value", "none", 1, "none"
+            yield "next_value_always", "none", 1, "none"
         yield "action_value", "none", 1, "none"
     transforms = ["int", "round"] if not traits.integers or traits.critic else []
     for transform in transforms:
@@ -952,6 +957,7 @@ class _Search:
         """Tries formulas with unknown numbers, on one record and then on all."""
         frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
         gammas = [float(g) for g in self.gammas[:7]]
+        own = set(self.own_gammas.tolist())
         truncation = self.traits.truncation
         kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
         kinds = [fit_constants, fit_factors]
@@ -976,6 +982,11 @@ class _Search:
             tried += [(fit_values, f) for f in usual(frame, gammas, False, truncation)]
             # Also with a known critic: rewards may be scaled, and values not.
             tried += [(fit_values, f) for f in usual(frame, gammas, True, truncation)]
+            tried += [
+                (kind, f)
+                for f in usual(frame, [g for g in gammas if g in own], False, False)
+                for kind in (fit_value_of_policy, fit_rewards)
+            ]
         for kind, formula in tried:
             self.budget.spend(1)
             # Few updates of a Gaussian policy tell an action that was drawn again.
@@ -993,6 +1004,7 @@ class _Search:
                     fit.residual,
                     np.zeros(0),
                     values=fit.values,
+                    keys=fit.keys,
                 )
                 self.fits.append(found)
 
@@ -1288,7 +1300,9 @@ class _Search:
         return self.budget.n_candidates * by_chance > _CHANCE
 
     def _value_parts(self, fit: Fit) -> tuple[Part, ...]:
-        """Returns the mistakes in the gradient of the value output."""
+        """Returns the mistakes in the gradient of the values."""
+        if fit.keys:
+            return tuple(part_of(key) for key in fit.keys)
         frame = self.frame(fit.formula.data, _UNKNOWNS_ROWS)
         others = fit.formula.data == "mixed_up" or frame.accumulated
         if others or fit.values is not None:

@@ -121,6 +121,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "baseline": {
         "next_value": "next_value_baseline",
+        "next_value_always": "next_value_baseline",
         "value_mean": "broadcast_advantage",
         "value_sum": "broadcast_advantage",
         "credit_mean": "broadcast_advantage",
@@ -219,6 +220,8 @@ def key_of(field: str, option: str) -> str | None:
     """Returns the key of an option, None if it is right whatever the task."""
     if field == "steps" and option.startswith("first_finished"):
         return "first_finished"
+    if field == "rewards" and option.startswith("clipped"):
+        return "rewards_clipped"
     if field == "data" and option.startswith("memory"):
         return "replay"
     if field == "score" and option.startswith(("clamped", "smoothed")):

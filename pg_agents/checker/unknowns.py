@@ -24,6 +24,7 @@ from pg_agents.checker.formula import (
     entropy_columns,
     multiplier,
     predicted,
+    projected,
     score_table,
 )
 from pg_agents.checker.record import IntArray, Record
@@ -49,6 +50,9 @@ _DEPENDENT = 1e-3
 # Residual below which constants are looked at.
 _CONSTANTS_FIT = 2e-3
 _LAMBDAS = (0.95, 0.9)
+# Most different rewards that are fitted, and residual above which they do not explain
+# the gradients.
+_MAX_LEVELS, _SCREENED = 80, 2e-3
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class UnknownFit:
         values: `[S]` for each record: the critic that was fitted, or the baseline.
         factors: c of each update, if they differ.
         entropy: coefficient of the entropy term.
+        keys: keys of mistakes that are not part of the formula.
     """
 
     formula: Formula
@@ -70,6 +75,7 @@ class UnknownFit:
     values: tuple[Array, ...] | None = None
     factors: Array | None = None
     entropy: float = 0.0
+    keys: tuple[str, ...] = ()
 
 
 def usual(
@@ -95,9 +101,11 @@ def usual(
     reductions_ = ["sum", "steps"]
     if (frame.n_parts > 1).any():
         reductions_.append("episodes")
+    own = set(frame.task_gamma.tolist())
     for gamma in gammas:
+        discounted = gamma < 1.0 and (not critic or gamma in own)
         for credit in credits_:
-            for discount in ("none", "gamma_t")[: 1 + (gamma < 1.0 and not critic)]:
+            for discount in ("none", "gamma_t")[: 1 + discounted]:
                 for reduction in reductions_ if several else ("sum",):
                     yield replace(
                         credit, gamma=gamma, discount=discount, reduction=reduction
@@ -213,6 +221,133 @@ def fit_values(frame: Frame, formula: Formula) -> UnknownFit | None:
         entropy=entropy,
         values=tuple(np.split(values, edges)),
     )
+
+
+def fit_value_of_policy(frame: Frame, formula: Formula) -> UnknownFit | None:
+    """Fits a baseline that the policy's own outputs give, and that is not detached.
+
+    On a shared trunk the value V(s) has a derivative by the policy's outputs. If it is
+    not detached in the actor's loss, `log pi(a|s) dV(s)` is added to the score times
+    the advantage. V and its derivative are unknown in each state.
+
+    Args:
+        frame: the updates.
+        formula: with the credit `"to_go"`.
+    """
+    if frame.records[0].family != "categorical":
+        return None
+    rewards = predicted(frame, _weights(frame, formula), formula.score)
+    factors = multiplier(frame, formula, formula.gamma)
+    log_prob = np.zeros(len(frame))
+    for i, record in enumerate(frame.records):
+        rows = frame.record == i
+        table = np.log(np.maximum(record.policy, 1e-300))
+        action = frame.action[rows].astype(np.int64)
+        log_prob[rows] = table[frame.scored_state[rows], action]
+    baseline, leak = [], []
+    number = np.array([w.record for w in frame.picks])
+    for i, record in enumerate(frame.records):
+        for s in range(len(record.policy)):
+            here = (frame.record == i) & (frame.scored_state == s)
+            baseline.append(predicted(frame, -factors * here, formula.score))
+            sums = frame.by_update.sums((factors * log_prob * here)[None])[0]
+            n_outputs = record.policy.shape[1]
+            # The derivatives by the logits of a state sum to 0.
+            for output in range(n_outputs - 1):
+                own = np.zeros((1, record.policy.size))
+                own[0, s * n_outputs + output] = 1.0
+                own[0, s * n_outputs + n_outputs - 1] = -1.0
+                column = np.zeros_like(rewards)
+                column[:, : own.size] = projected(own, record)
+                column *= (sums * frame.scale * (number == i))[:, None]
+                leak.append(column)
+    columns = np.array([rewards, *baseline, *leak])
+    solved = _solve(frame, columns, frame.target)
+    if solved is None:
+        return None
+    coefficients, residual = solved
+    edges = 1, 1 + len(baseline)
+    shares = [
+        np.linalg.norm(np.einsum("q,qum->um", part, own))
+        for part, own in zip(
+            np.split(coefficients, edges), np.split(columns, edges), strict=True
+        )
+    ]
+    if min(shares) < _MIN_SHARE * np.linalg.norm(frame.target):
+        return None
+    sizes = np.cumsum([len(r.policy) for r in frame.records])[:-1]
+    values = coefficients[edges[0] : edges[1]] / coefficients[0]
+    return UnknownFit(
+        replace(formula, baseline="value"),
+        float(coefficients[0]),
+        residual,
+        values=tuple(np.split(values, sizes)),
+        keys=("value_not_detached",),
+    )
+
+
+def fit_rewards(frame: Frame, formula: Formula) -> UnknownFit | None:
+    """Fits what each reward counts, and decides whether rewards are clipped.
+
+    Args:
+        frame: the updates.
+        formula: with the credit `"to_go"`.
+    """
+    levels, index = np.unique(frame.reward, return_inverse=True)
+    if not 3 <= len(levels) <= _MAX_LEVELS:
+        return None
+    counted = np.equal.outer(np.arange(len(levels)), index).astype(np.float64)
+    keep = formula.gamma * continues(frame, formula.ends)
+    returns = frame.follow("chain").solve(counted, np.broadcast_to(keep, counted.shape))
+    factors = multiplier(frame, formula, formula.gamma)
+    columns = np.array(
+        [predicted(frame, factors * row, formula.score) for row in returns]
+    )
+    solved = _solve(frame, columns, frame.target)
+    if solved is None or solved[1] > _SCREENED:
+        return None
+    bounds = _bounds_of(levels, solved[0])
+    if bounds is None:
+        return None
+    # More digits than a bound has are rounding.
+    low, high = (f"{bound:.4g}" for bound in bounds)
+    fitted = replace(formula, rewards=f"clipped_{low}_{high}")
+    x = predicted(frame, _weights(frame, fitted), formula.score)
+    c = float(np.sum(x * frame.target) / max(float(np.sum(x**2)), 1e-300))
+    return UnknownFit(fitted, c, _residual(frame, frame.target - c * x))
+
+
+def _bounds_of(levels: Array, counted: Array) -> tuple[float, float] | None:
+    """Returns the bounds between which rewards count as they are; None if none.
+
+    Args:
+        levels: `[V]`, the rewards, in increasing order.
+        counted: `[V]`, what they count, up to a common factor.
+    """
+    tolerance = 1e-3 * float(np.abs(levels).max())
+    best: tuple[int, float, float] | None = None
+    for level, value in zip(levels, counted, strict=True):
+        if abs(level) <= tolerance or value == 0.0:
+            continue
+        as_they_count = counted * level / value
+        same = np.flatnonzero(np.abs(as_they_count - levels) < tolerance)
+        if len(same) < 2 or len(same) == len(levels) or np.ptp(same) >= len(same):
+            continue
+        below, above = as_they_count[: same[0]], as_they_count[same[-1] + 1 :]
+        low = float(below.mean()) if len(below) else -np.inf
+        high = float(above.mean()) if len(above) else np.inf
+        if not (
+            np.all(np.abs(below - low) < tolerance)
+            and np.all(np.abs(above - high) < tolerance)
+            and levels[: same[0]].max(initial=-np.inf) <= low + tolerance
+            and low < levels[same[0]] + tolerance
+            and levels[same[-1]] < high + tolerance
+            and high <= levels[same[-1] + 1 :].min(initial=np.inf) + tolerance
+        ):
+            continue
+        if best is None or len(same) > best[0]:
+            best = len(same), low, high
+    return None if best is None else best[1:]
 
 
 @contextmanager

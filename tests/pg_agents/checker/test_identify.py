@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -609,3 +610,72 @@ def test_the_deviation_of_a_single_return_is_named() -> None:
     assert [part.key for part in found.mistakes] == ["nan_deviation"]
     assert "standardized" in [part.key for part in found.departures]
     assert f"{sum(single)} of {len(single)} updates" in found.notes[0]
+
+
+def with_rewards(steps: Steps, change: Callable[[float], float]) -> Steps:
+    return replace(steps, reward=[change(r) for r in steps.reward])
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 0.5), (-np.inf, 0.6)])
+def test_bounds_of_clipped_rewards_are_found(low: float, high: float) -> None:
+    def loss(steps: Steps) -> Tensor:
+        clipped = with_rewards(steps, lambda r: min(max(r, low), high))
+        return weighted(gamma_t(steps) * 0.2 * clipped.to_go(), steps)
+
+    records = episodes(loss, n_updates=96)
+    assert keys(records) == ["rewards_clipped"]
+    formula = identify(records).formula
+    assert formula is not None
+    assert formula.rewards == f"clipped_{low:g}_{high:g}"
+
+
+@pytest.mark.parametrize("change", [np.tanh, lambda r: r + 0.1], ids=["tanh", "plus"])
+def test_other_changes_of_rewards_are_not_called_clipped(
+    change: Callable[[float], float],
+) -> None:
+    def loss(steps: Steps) -> Tensor:
+        changed = with_rewards(steps, change)
+        return weighted(gamma_t(steps) * changed.to_go(), steps)
+
+    assert identify(episodes(loss, n_updates=96)).formula is None
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_value_of_the_policys_own_outputs_may_leak(detached: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        probabilities = torch.softmax(steps.logits, dim=-1)
+        values = probabilities @ torch.linspace(-1.0, 1.0, 3, dtype=torch.float64)
+        values = values[steps.state]
+        advantage = steps.to_go() - (values.detach() if detached else values)
+        return weighted(gamma_t(steps) * advantage, steps)
+
+    found = identify(episodes(loss))
+    assert [p.key for p in found.mistakes] == [] if detached else ["value_not_detached"]
+    assert found.formula is not None and not found.ties
+    assert found.values is not None
+    for record_, fitted in zip(episodes(loss), found.values, strict=True):
+        expected = record_.policy @ np.linspace(-1.0, 1.0, 3)
+        visited = np.unique(record_.transitions.state)
+        np.testing.assert_allclose(fitted[visited], expected[visited], atol=1e-4)
+
+
+@pytest.mark.parametrize("after_ends", [False, True])
+def test_the_next_states_value_is_no_baseline(after_ends: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        following = steps.values.detach()[steps.next_state]
+        if not after_ends:
+            following = following * ~torch.tensor(steps.done)
+        return weighted(gamma_t(steps) * (steps.to_go() - following), steps)
+
+    assert keys(episodes(loss)) == ["next_value_baseline"]
+
+
+def test_an_inexact_critic_with_gamma_t_is_fitted() -> None:
+    def loss(steps: Steps) -> Tensor:
+        going = ~torch.tensor(steps.done)
+        after = 0.5 * steps.values.detach()[steps.next_state] * going
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        advantage = reward + GAMMA * after - 0.5 * steps.v.detach()
+        return weighted(gamma_t(steps) * advantage, steps)
+
+    assert keys(episodes(loss)) == ["learned_critic"]
