@@ -258,8 +258,10 @@ def fit_value_of_policy(frame: Frame, formula: Formula) -> UnknownFit | None:
                 own[0, s * n_outputs + output] = 1.0
                 own[0, s * n_outputs + n_outputs - 1] = -1.0
                 column = np.zeros_like(rewards)
-                column[:, : own.size] = projected(own, record)
-                column *= (sums * frame.scale * (number == i))[:, None]
+                if (number == i).any():
+                    # The frame is as wide as the records that it has rows of.
+                    column[:, : own.size] = projected(own, record)
+                    column *= (sums * frame.scale * (number == i))[:, None]
                 leak.append(column)
     columns = np.array([rewards, *baseline, *leak])
     solved = _solve(frame, columns, frame.target)

@@ -679,3 +679,13 @@ def test_an_inexact_critic_with_gamma_t_is_fitted() -> None:
         return weighted(gamma_t(steps) * advantage, steps)
 
     assert keys(episodes(loss)) == ["learned_critic"]
+
+
+def test_records_of_different_sizes_are_searched_in_any_order() -> None:
+    """The search begins with one record, which may have fewer states than others."""
+
+    def nonsense(steps: Steps) -> Tensor:
+        return weighted(torch.sin(3.0 * steps.to_go()), steps)
+
+    for records in itertools.permutations(episodes(nonsense)):
+        assert identify(records, seconds=1.0).formula is None
