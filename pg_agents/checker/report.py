@@ -319,9 +319,10 @@ class GradientReport:
         if self.formula is not None and not judged:
             remark += " The table is no verdict: departures count here, too."
         lines = _paragraph(
-            f"{compared} against the exact gradient, on small tasks. Error: what is "
-            "not along the exact gradient, relative to what is; length: of what is, 1 "
-            f"like the exact one (a constant factor is one of the step size).{remark}"
+            f"{compared} against the exact one, on small tasks. Error: its part across "
+            "the exact gradient, relative to its part along it; length: of the part "
+            "along it, in units of the exact gradient; it acts like a factor of the "
+            f"step size.{remark}"
         )
         heading = f"{'direction':11} " if judged else ""
         lines.append(

@@ -161,6 +161,9 @@ def judge_recording(
     found = _identified(whole, gamma)
     whole = [with_found_values(r, i, found) for i, r in enumerate(whole)]
     parts = list(found.parts)
+    if not time_limit_is_terminal:
+        # By default a limit only ends the data of a critic that bootstraps.
+        parts = [part for part in parts if part.key != "limit_bootstrapped"]
     notes = [*recording.notes, *found.notes]
     if found.formula is not None and 0 < len(limited) < len(records):
         notes += _at_limits(found, limited, parts, gamma, time_limit_is_terminal)
