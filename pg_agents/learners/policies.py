@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
+from pg_agents.common.memory import keep_freed_memory
 from pg_agents.learning import closed_form
 from pg_agents.learning.closed_form import Derivatives
 from pg_agents.learning.gradients import (
@@ -88,6 +89,7 @@ class Policies:
     """
 
     def __init__(self, policy: ActorCriticPolicy, n_learners: int) -> None:
+        keep_freed_memory()
         self._policy, self._optimizer = policy, policy.optimizer
         self._features = features_function(policy)
         self._parameters = parameters_of(policy)
