@@ -42,6 +42,16 @@ def namespace(values: Rows) -> Any:  # noqa: ANN401
     return torch if isinstance(values, Tensor) else np
 
 
+def zeros_like(values: Any) -> Any:  # noqa: ANN401
+    """Returns zeros of the shape and dtype of an array or a tensor.
+
+    For small arrays NumPy's own function takes several times as long.
+    """
+    if isinstance(values, Tensor):
+        return torch.zeros_like(values)
+    return np.zeros(values.shape, values.dtype)
+
+
 def to_float64(values: Any) -> Any:  # noqa: ANN401
     """Converts to float64, except on Apple's GPUs, which do not support it."""
     if isinstance(values, Tensor):
@@ -73,7 +83,18 @@ def flatten_time(observations: Observation) -> Observation:
 
 def select(observations: Observation, index: Any) -> Observation:  # noqa: ANN401
     """Returns `obs[index]` of each array; an index may be a mask."""
-    return tree_map(lambda obs: obs[index], observations)
+    return tree_map(lambda obs: take(obs, index), observations)
+
+
+def take(rows: Any, index: Any) -> Any:  # noqa: ANN401
+    """Returns `rows[index]` of an array or a tensor.
+
+    Several times as fast as indexing where both are arrays of NumPy.
+    """
+    if isinstance(rows, np.ndarray) and isinstance(index, np.ndarray):
+        if index.dtype.kind == "i":
+            return rows.take(index, axis=0)
+    return rows[index]
 
 
 def count(observations: Observation) -> int:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from pg_agents.algorithms.config import PolicyGradientConfig
 
 Array = NDArray[Any]
-# Rows from which on, and columns up to which, comparing columns is several times as fast
-# as NumPy's argmax of rows.
+# Rows from which on, and columns up to which, comparing columns is several times as
+# fast as NumPy's argmax of rows.
 _MIN_COLUMNWISE = 4096
 _MAX_COLUMNWISE = 16
 # Draws numbers of the standard "exponential", "uniform" or "normal" distribution.
@@ -93,12 +94,12 @@ class Linear:
         else:
             product(transposed, x, out=self._weight_gradient)
         if self._bias_gradient is not None:
-            # Of many rows, a product with ones is faster than a sum.
-            ones = np.ones(gradient.shape[-2], gradient.dtype)
+            # A product with ones is faster than a sum.
+            ones = _ones(gradient.shape[-2], gradient.dtype)
             if adds:
-                self._bias_gradient += np.matmul(ones, gradient)
+                self._bias_gradient += product(ones, gradient)
             else:
-                np.matmul(ones, gradient, out=self._bias_gradient)
+                product(ones, gradient, out=self._bias_gradient)
         return product(gradient, self.weight) if to_input else None
 
 
@@ -290,7 +291,7 @@ class Categorical:
         """See `Distribution`."""
         shape = actions.shape
         # One row for each action: NumPy reduces a long last axis faster.
-        log_p = np.ascontiguousarray(outputs.reshape(-1, outputs.shape[-1]).T)
+        log_p = outputs.reshape(-1, outputs.shape[-1]).T.copy()
         log_p -= np.maximum.reduce(log_p)
         p = np.exp(log_p)
         total = np.add.reduce(p)
@@ -437,6 +438,12 @@ class Gaussian:
             self._log_std_gradient += total[..., None]
         gradient: Array = weight * z / std
         return gradient
+
+
+@lru_cache(maxsize=256)
+def _ones(n: int, dtype: Any) -> Array:  # noqa: ANN401
+    """Returns `[n]` ones, which are not to be written to."""
+    return np.ones(n, dtype)
 
 
 def _argmax(values: Array) -> Array:

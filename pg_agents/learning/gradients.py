@@ -32,7 +32,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import Tensor, nn
 
 from pg_agents.common.memory import keep_freed_memory
-from pg_agents.common.tree import Observation, Rows, as_arrays, leaves
+from pg_agents.common.tree import Observation, Rows, as_arrays, leaves, zeros_like
 from pg_agents.learning import closed_form
 from pg_agents.learning.closed_form import Array, Derivatives, Layer, Network
 from pg_agents.learning.optimizers import FlatParameters
@@ -60,8 +60,9 @@ if TYPE_CHECKING:
 
 # Steps of a block: their activations fit the processor's cache.
 _BLOCK = 1024
-# Activations of more steps are computed again when they are needed.
-_MAX_KEPT = 65_536
+# Largest number of activations that a rollout keeps for its update, 1 GiB of float32.
+# If it has more, they are computed again.
+MAX_ACTIVATIONS = 2**28
 # Environments from which on the activations of acting serve the update. Fewer rows are
 # faster in one forward pass on the whole rollout.
 _MIN_REUSED = 256
@@ -386,7 +387,7 @@ class PolicyFunctions:
         body, actor = activations
         critic = self.critic.activations(body[-1]) if self.critic else []
         evaluation = self.distribution.evaluate(actor[-1], actions)
-        values = critic[-1][..., 0] if critic else _zeros(evaluation.log_prob)
+        values = critic[-1][..., 0] if critic else zeros_like(evaluation.log_prob)
         return Forward(values, evaluation, body, actor, critic)
 
     def backward(
@@ -460,11 +461,6 @@ def _distinct_steps(policy: ActorCriticPolicy) -> _DistinctSteps | None:
     # SB3's own policies count actions from 0.
     first: Any = getattr(policy.action_dist, "start", 0)
     return _DistinctSteps(observations, int(actions.n), int(first))
-
-
-def _zeros(like: Array) -> Array:
-    # np.zeros_like takes four times as long.
-    return np.zeros(like.shape, like.dtype)
 
 
 def _frozen(policy: ActorCriticPolicy) -> PolicyFunctions:
@@ -596,6 +592,8 @@ class ClosedForm:
             )
         ]
         self._learnt = list(policy.parameters())
+        # Of one step: the outputs of every linear layer.
+        self._n_activations = sum(p.shape[0] for p in self._learnt if p.dim() == 2)
         self._modules = modules
         self._forwards = [type(m).forward for m in modules]
         self._methods = methods_in_use(policy)
@@ -670,7 +668,7 @@ class ClosedForm:
         if not self._keeps:
             return self._act_and_evaluate(x)
         self._n_acted += len(x)
-        if len(x) < _MIN_REUSED or self._n_acted > _MAX_KEPT:
+        if len(x) < _MIN_REUSED or not self._can_keep(self._n_acted):
             outputs = policy.actor(policy.body(x))
         else:
             # A copy, to compare with what is recorded after callbacks have run.
@@ -691,7 +689,7 @@ class ClosedForm:
         outputs = policy.actor(body)
         actions = distribution.sample(outputs, self._draw)
         log_probs = distribution.evaluate(outputs, actions).log_prob
-        values = np.zeros_like(log_probs)
+        values = zeros_like(log_probs)
         if policy.critic is not None:
             values = policy.critic(body)[:, 0]
         return actions, torch.from_numpy(values), torch.from_numpy(log_probs)
@@ -763,6 +761,9 @@ class ClosedForm:
         values = self._parameters.values
         return math.sqrt(np.dot(values, values))
 
+    def _can_keep(self, n_steps: int) -> bool:
+        return n_steps * self._n_activations <= MAX_ACTIVATIONS
+
     def _weights(self) -> bytes:
         """Returns all weights, to compare; nothing if they can't have changed."""
         return self._parameters.values.tobytes() if self._weights_may_change else b""
@@ -800,7 +801,7 @@ class ClosedForm:
             forward = policy.forward(activations, steps[1])
             block = _Block(slice(None), forward, rows)
             return *block.numbers(), [block]
-        if len(actions) > _MAX_KEPT:
+        if not self._can_keep(len(actions)):
             parts = [block.numbers() for block in self._blocks(obs, actions)]
             blocks: Iterable[_Block] = self._blocks(obs, actions)
         else:

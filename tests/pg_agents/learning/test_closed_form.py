@@ -520,7 +520,8 @@ def test_a_softmax_takes_the_first_clock_to_ring(
         return times
 
     actions = numpy_distribution(spaces.Discrete(n_actions), ()).sample(outputs, draw)
-    assert (actions.shape, actions.dtype) == (shape, np.int64)
+    assert actions.shape == shape
+    assert actions.dtype == np.int64
     scores = outputs - np.log(times)
     expected = (scores == scores.max(-1, keepdims=True)).argmax(-1)
     np.testing.assert_array_equal(actions, expected)
