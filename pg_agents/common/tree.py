@@ -89,11 +89,16 @@ def select(observations: Observation, index: Any) -> Observation:  # noqa: ANN40
 def take(rows: Any, index: Any) -> Any:  # noqa: ANN401
     """Returns `rows[index]` of an array or a tensor.
 
-    Several times as fast as indexing where both are arrays of NumPy.
+    For arrays of NumPy `take` is several times as fast as an index, and has the same
+    result, in the same order of memory if that is C's.
     """
-    if isinstance(rows, np.ndarray) and isinstance(index, np.ndarray):
-        if index.dtype.kind == "i":
-            return rows.take(index, axis=0)
+    if (
+        isinstance(rows, np.ndarray)
+        and isinstance(index, np.ndarray)
+        and index.dtype.kind == "i"
+        and rows.flags.c_contiguous
+    ):
+        return rows.take(index, axis=0)
     return rows[index]
 
 
