@@ -585,8 +585,12 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             }
         )
 
+        n_envs, has_callback = env.num_envs, self._has_callback
+
         def on_step(variables: dict[str, Any]) -> bool:
-            self.num_timesteps += env.num_envs
+            self.num_timesteps += n_envs
+            if not has_callback:
+                return True
             callback.update_locals(variables)
             return callback.on_step()
 
@@ -601,16 +605,20 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             None if config.n_episodes is None else config.max_episode_steps,
             self.sde_sample_freq if self.use_sde else -1,
             gradients.uses_arrays,
+            has_callback,
         )
         limit = self.collector.limit
         if limit.reached:
             n_episodes = None
             if config.n_episodes is not None:
-                n_episodes = config.n_episodes * self.n_envs
-                if self.n_envs > 1:
+                n_episodes = config.n_episodes * n_envs
+                if n_envs > 1:
                     self.logger.record("rollout/idle_fraction", limit.idle_fraction)
             values = self.learner.complete(rollout_buffer, self._last_obs, n_episodes)
-            callback.update_locals({"values": values, "n_steps": len(rollout_buffer)})
+            if has_callback:
+                n_steps = len(rollout_buffer)
+                variables = {"values": torch.as_tensor(values), "n_steps": n_steps}
+                callback.update_locals(variables)
             callback.on_rollout_end()
         return continues
 
