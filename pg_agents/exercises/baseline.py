@@ -12,6 +12,7 @@ from pg_agents.checker.episodes import EpisodeBatch
 from pg_agents.exercises.answer import (
     Array,
     Function,
+    Together,
     check_numbers,
     numbers_of,
     run,
@@ -278,10 +279,52 @@ HINTS = {
 }
 
 
+_MEANS = (
+    "own_return",
+    "one_mean",
+    "divided_by_n",
+    "own_not_subtracted",
+    "sum_of_others",
+    "equal_left_out",
+    "median",
+    "median_of_all",
+    "earlier_only",
+    "running_mean",
+    "previous",
+    "previous_or_zero",
+    "best",
+    "best_other",
+    "worst",
+    "first_left_out",
+    "last_left_out",
+    "deviation",
+)
+
+
+def _composed(mean: Function, change: Function) -> Function:
+    return lambda returns: change(returns, np.asarray(mean(returns)))
+
+
+# Which mean, and what is done with it.
+TOGETHER = Together(
+    (
+        (("", _leave_one_out), *((key, HINTS[key].mistake) for key in _MEANS)),
+        (
+            ("", lambda returns, means: means),
+            ("advantages", lambda returns, means: returns - means),
+            ("negative", lambda returns, means: -means),
+        ),
+    ),
+    _composed,
+)
+
+
 def check(answer: Function) -> str:
     """Checks four batches, then a single episode."""
     integers = {"returns": np.array([1, 4, 6])}
-    found = check_numbers(answer, CASES, _leave_one_out, HINTS, integers=integers)
+    found = check_numbers(
+        answer, CASES, _leave_one_out, HINTS, TOGETHER, integers=integers
+    )
     single = np.array([5.0])
     try:
         baselines = show(numbers_of(answer, single))
