@@ -22,6 +22,9 @@ extensions = [
     "sphinx_design",
 ]
 
+# Files to download, not pages.
+exclude_patterns = ["downloads"]
+
 # Markdown, and notebooks in Markdown.
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
