@@ -313,6 +313,28 @@ def test_what_is_kept_between_calls_is_found() -> None:
     assert graded("returns", returns).hint == "second_call"
 
 
+def test_a_policy_that_is_never_sure_is_wrong() -> None:
+    """The probabilities of the first logits are within the bounds."""
+
+    def sample_action(logits: Any) -> Any:
+        probabilities = torch.softmax(logits, -1).clamp(0.05, 0.95)
+        action = torch.multinomial(probabilities.detach(), 1)
+        return action, probabilities[action].log()
+
+    result = graded("action_sampling", sample_action)
+    assert result.status == "wrong"
+    assert "draws" in result.seen and result.think
+
+
+def test_draws_and_log_probabilities_are_both_judged() -> None:
+    def sample_action(logits: Any) -> Any:
+        action = torch.randint(len(logits), ())
+        return action, torch.softmax(logits, -1)[action]
+
+    result = graded("action_sampling", sample_action)
+    assert (result.hint, result.others) == ("uniform", ("probability",))
+
+
 def test_an_exception_is_located() -> None:
     def returns(rewards: Any, gamma: float) -> Any:
         return rewards[len(rewards)]
