@@ -164,8 +164,8 @@ HINTS = {
     ),
     "float_action": Hint(
         "the action is a float",
-        "The number is a whole one and its type is not. Environments take integers, and "
-        "a float is no index into a tensor.",
+        "The number is a whole one, its type is not. Environments take integers, and a "
+        "float is no index into a tensor.",
         "Which dtype has the tensor that you return, and which call changed it?",
     ),
     "log_probs_as_weights": Hint(
