@@ -286,9 +286,12 @@ class LiveView(BaseCallback):
         self._is_learning = False
         # Of a rollout that was stopped.
         self._log.add_rows()
+        assert self._link is not None, "opened when training starts"
+        if self._policy[1] is not None:
+            # A gradient that waits for the viewer, and the weights before its update.
+            self._link.send(self._update())
         if isinstance(self.model.policy, ActorCriticPolicy):
             self._policy = self._copied_weights(), None
-        assert self._link is not None, "opened when training starts"
         self._link.send(self._update())
         self._say_state("stopped" if self.quit_requested else "ended")
 
