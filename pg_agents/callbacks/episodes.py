@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pg_agents.common.checks import check_weight
 
 
@@ -27,6 +29,10 @@ def finished_episodes(locals_: Mapping[str, Any]) -> list[FinishedEpisode]:
             ``"infos"``. Monitor and VecMonitor add the key ``"episode"`` to it when an
             episode ends.
     """
+    dones = locals_.get("dones")
+    # Most steps end no episode: then there may be no infos yet, see `LazyInfos`.
+    if dones is not None and not np.count_nonzero(dones):
+        return []
     reports = (info.get("episode") for info in locals_.get("infos", ()))
     return [
         FinishedEpisode(float(report["r"]), int(report["l"]))

@@ -83,6 +83,8 @@ class LiveView(BaseCallback):
         film: file of the film; None with a window.
     """
 
+    only_watches = True
+
     def __init__(
         self,
         *,
