@@ -45,7 +45,11 @@ from pg_agents.algorithms.config import (
     ReplayName,
 )
 from pg_agents.callbacks.progress import ProgressCallback
-from pg_agents.callbacks.watching import only_watches
+from pg_agents.callbacks.watching import (
+    Variables,
+    only_watches,
+    variables_read,
+)
 from pg_agents.checkpoint.state import (
     POSITION,
     TrainingState,
@@ -595,13 +599,15 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         )
 
         n_envs, has_callback = env.num_envs, self._has_callback
+        reads: Variables = "all"
+        if not is_users:
+            reads = variables_read(callback) if has_callback else "nothing"
 
         def on_step(variables: dict[str, Any]) -> bool:
             self.num_timesteps += n_envs
-            if not has_callback:
-                return True
-            callback.update_locals(variables)
-            return callback.on_step()
+            if variables:
+                callback.update_locals(variables)
+            return callback.on_step() if has_callback else True
 
         continues = self.collector.collect(
             env,
@@ -614,7 +620,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             None if config.n_episodes is None else config.max_episode_steps,
             self.sde_sample_freq if self.use_sde else -1,
             gradients.uses_arrays,
-            ("all" if is_users else "results") if has_callback else "nothing",
+            reads,
         )
         limit = self.collector.limit
         if limit.reached:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.rollout.buffer import TrajectoryBuffer
@@ -70,9 +71,9 @@ class EpisodeLog:
     """Follows the episodes of a training.
 
     Where a learner of this package steps a native vector environment, which reports no
-    infos, `add_rows` takes many steps at once from the rollout buffer: single steps
-    cost nothing, and a GPU is not waited for. Otherwise `add_step` reads the infos of
-    every step.
+    infos, or monitored environments in turn, `add_rows` takes many steps at once from
+    the rollout buffer: single steps cost nothing, and a GPU is not waited for.
+    Otherwise `add_step` reads the infos of every step.
 
     Attributes:
         reads_rows: whether the steps come from the rollout buffer.
@@ -102,11 +103,11 @@ class EpisodeLog:
         env, buffer = model.get_env(), getattr(model, "rollout_buffer", None)
         assert env is not None, "a model that learns has an environment"
         self._buffer = None
-        if isinstance(buffer, TrajectoryBuffer) and steps_natively(env):
+        statistics = _statistics(env)
+        if isinstance(buffer, TrajectoryBuffer) and statistics is not None:
             self._buffer = buffer
             if not self._clears:
-                returns, lengths = map(to_numpy, env.statistics)
-                self._sums = returns.astype(np.float64)
+                self._sums, lengths = statistics
                 if lengths[0] == 0:
                     self._rewards.clear()
         self.reads_rows = self._buffer is not None
@@ -200,6 +201,21 @@ class EpisodeLog:
             self._last, self._rewards = np.append(_numbers(before), own), []
             start = stop
         self._rewards += rewards[start:][recorded[start:]].tolist()
+
+
+def _statistics(env: VecEnv) -> tuple[Array, NDArray[np.int64]] | None:
+    """Returns return and length of each environment's present episode, `[N]` each.
+
+    None unless the rewards of its steps add up to the returns that are reported: a
+    wrapper around SB3's Monitor may change them.
+    """
+    if steps_natively(env):
+        returns, lengths = map(to_numpy, env.statistics)
+        return returns.astype(np.float64), lengths
+    if type(env) is not DummyVecEnv or any(type(e) is not Monitor for e in env.envs):
+        return None
+    rewards = [monitor.rewards for monitor in env.envs if isinstance(monitor, Monitor)]
+    return np.array([*map(sum, rewards)], np.float64), np.array([*map(len, rewards)])
 
 
 def finished_returns(

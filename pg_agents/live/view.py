@@ -84,6 +84,7 @@ class LiveView(BaseCallback):
     """
 
     only_watches = True
+    reads_steps = True
 
     def __init__(
         self,
@@ -238,7 +239,7 @@ class LiveView(BaseCallback):
             self._link, self._shown = Link(self._options), None
         self._normalize = self.model.get_vec_normalize_env()
         self._log.start(self.model)
-        self._reads_steps = not self._log.reads_rows
+        self.reads_steps = not self._log.reads_rows
         # Recipes that end with an episode pass a number without meaning.
         total = self.model._total_timesteps
         self._total_timesteps = total if total < 10**12 else None
@@ -271,7 +272,7 @@ class LiveView(BaseCallback):
 
     def _on_step(self) -> bool:
         # Steps can be short: most of them cost no more than this.
-        if self._reads_steps:
+        if self.reads_steps:
             self._log.add_step(self.locals, self.num_timesteps)
         self._n_until_look -= 1
         if self._n_until_look <= 0:

@@ -170,7 +170,7 @@ class Collector:
                     "dones": dones,
                     "infos": infos,
                 }
-            if isinstance(result.rewards, Tensor):
+            if variables and isinstance(result.rewards, Tensor):
                 variables = _for_callbacks(variables)
             continues = on_step(variables)
             n_steps += 1
@@ -254,7 +254,7 @@ def _for_callbacks(variables: dict[str, Any]) -> dict[str, Any]:
 
     Tensors on a GPU stay: copying them would synchronise.
     """
-    if not variables or variables["rewards"].device.type != "cpu":
+    if variables["rewards"].device.type != "cpu":
         return variables
     arrays = {
         name: tree_map(
