@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from torch import Tensor
 
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.rollout.buffer import TrajectoryBuffer
@@ -43,28 +44,19 @@ class EpisodeNews:
 
 
 class _Part(NamedTuple):
-    """Rows of a rollout, `[T, N]` arrays or tensors, of which the first were read.
+    """New rows of a rollout, `[T, N]` arrays or tensors.
 
     Attributes:
-        start: number of rows that were read before.
+        rewards: rewards.
+        terminated: steps that ended an episode by termination.
+        truncated: by truncation.
+        recorded: steps that are recorded; None for all.
     """
 
-    start: int
     rewards: Any
     terminated: Any
     truncated: Any
     recorded: Any
-
-    def new(self) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Returns rewards, ends and recorded steps of the others, `[T, N]` each."""
-        rewards = to_numpy(self.rewards)[self.start :]
-        terminated = to_numpy(self.terminated)[self.start :]
-        truncated = to_numpy(self.truncated)[self.start :]
-        if self.recorded is None:
-            recorded = np.ones_like(terminated)
-        else:
-            recorded = to_numpy(self.recorded)[self.start :]
-        return rewards, terminated | truncated, recorded
 
 
 class EpisodeLog:
@@ -151,11 +143,17 @@ class EpisodeLog:
         buffer, start = self._buffer, self._n_read
         if buffer is None or len(buffer) == start:
             return
-        rows, self._n_read = buffer.rows, len(buffer)
-        recorded = buffer.column("recorded") if buffer.has_masks else None
+        self._n_read = len(buffer)
+        recorded = buffer.column("recorded")[start:] if buffer.has_masks else None
         # A rollout's arrays stay valid after it: they are read once for many rollouts.
-        columns = rows("rewards"), rows("terminated"), rows("truncated")
-        self._parts.append(_Part(start, *columns, recorded))
+        self._parts.append(
+            _Part(
+                buffer.rows("rewards")[start:],
+                buffer.rows("terminated")[start:],
+                buffer.rows("truncated")[start:],
+                recorded,
+            )
+        )
 
     def news(self) -> EpisodeNews:
         """Returns what has ended since the last call."""
@@ -174,10 +172,20 @@ class EpisodeLog:
         parts, self._parts = self._parts, []
         if not parts:
             return
-        columns = zip(*(part.new() for part in parts), strict=True)
-        rewards, ended, recorded = map(np.concatenate, columns)
-        rewards = np.where(recorded, rewards.astype(np.float64), 0.0)
-        ended = ended & recorded
+        *given, masks = zip(*parts, strict=True)
+        if isinstance(parts[0].rewards, Tensor):
+            given = [tuple(map(to_numpy, column)) for column in given]
+        rewards, terminated, truncated = map(np.concatenate, given)
+        rewards, ended = rewards.astype(np.float64), terminated | truncated
+        recorded = np.ones_like(ended)
+        if any(mask is not None for mask in masks):
+            recorded = np.concatenate(
+                [
+                    np.ones(part.shape, np.bool_) if mask is None else to_numpy(mask)
+                    for part, mask in zip(given[0], masks, strict=True)
+                ]
+            )
+            rewards, ended = np.where(recorded, rewards, 0.0), ended & recorded
         rows, returns, self._sums = finished_returns(rewards, ended, self._sums)
         # As SB3's Monitor rounds them.
         self._returns += np.round(returns, 6).tolist()
