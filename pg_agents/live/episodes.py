@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from torch import Tensor
 
 from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.rollout.buffer import TrajectoryBuffer
@@ -42,37 +44,28 @@ class EpisodeNews:
 
 
 class _Part(NamedTuple):
-    """Rows of a rollout, `[T, N]` arrays or tensors, of which the first were read.
+    """New rows of a rollout, `[T, N]` arrays or tensors.
 
     Attributes:
-        start: number of rows that were read before.
+        rewards: rewards.
+        terminated: steps that ended an episode by termination.
+        truncated: by truncation.
+        recorded: steps that are recorded; None for all.
     """
 
-    start: int
     rewards: Any
     terminated: Any
     truncated: Any
     recorded: Any
-
-    def new(self) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Returns rewards, ends and recorded steps of the others, `[T, N]` each."""
-        rewards = to_numpy(self.rewards)[self.start :]
-        terminated = to_numpy(self.terminated)[self.start :]
-        truncated = to_numpy(self.truncated)[self.start :]
-        if self.recorded is None:
-            recorded = np.ones_like(terminated)
-        else:
-            recorded = to_numpy(self.recorded)[self.start :]
-        return rewards, terminated | truncated, recorded
 
 
 class EpisodeLog:
     """Follows the episodes of a training.
 
     Where a learner of this package steps a native vector environment, which reports no
-    infos, `add_rows` takes many steps at once from the rollout buffer: single steps
-    cost nothing, and a GPU is not waited for. Otherwise `add_step` reads the infos of
-    every step.
+    infos, or monitored environments in turn, `add_rows` takes many steps at once from
+    the rollout buffer: single steps cost nothing, and a GPU is not waited for.
+    Otherwise `add_step` reads the infos of every step.
 
     Attributes:
         reads_rows: whether the steps come from the rollout buffer.
@@ -102,11 +95,11 @@ class EpisodeLog:
         env, buffer = model.get_env(), getattr(model, "rollout_buffer", None)
         assert env is not None, "a model that learns has an environment"
         self._buffer = None
-        if isinstance(buffer, TrajectoryBuffer) and steps_natively(env):
+        statistics = _statistics(env)
+        if isinstance(buffer, TrajectoryBuffer) and statistics is not None:
             self._buffer = buffer
             if not self._clears:
-                returns, lengths = map(to_numpy, env.statistics)
-                self._sums = returns.astype(np.float64)
+                self._sums, lengths = statistics
                 if lengths[0] == 0:
                     self._rewards.clear()
         self.reads_rows = self._buffer is not None
@@ -150,11 +143,17 @@ class EpisodeLog:
         buffer, start = self._buffer, self._n_read
         if buffer is None or len(buffer) == start:
             return
-        rows, self._n_read = buffer.rows, len(buffer)
-        recorded = buffer.column("recorded") if buffer.has_masks else None
+        self._n_read = len(buffer)
+        recorded = buffer.column("recorded")[start:] if buffer.has_masks else None
         # A rollout's arrays stay valid after it: they are read once for many rollouts.
-        columns = rows("rewards"), rows("terminated"), rows("truncated")
-        self._parts.append(_Part(start, *columns, recorded))
+        self._parts.append(
+            _Part(
+                buffer.rows("rewards")[start:],
+                buffer.rows("terminated")[start:],
+                buffer.rows("truncated")[start:],
+                recorded,
+            )
+        )
 
     def news(self) -> EpisodeNews:
         """Returns what has ended since the last call."""
@@ -173,10 +172,20 @@ class EpisodeLog:
         parts, self._parts = self._parts, []
         if not parts:
             return
-        columns = zip(*(part.new() for part in parts), strict=True)
-        rewards, ended, recorded = map(np.concatenate, columns)
-        rewards = np.where(recorded, rewards.astype(np.float64), 0.0)
-        ended = ended & recorded
+        *given, masks = zip(*parts, strict=True)
+        if isinstance(parts[0].rewards, Tensor):
+            given = [tuple(map(to_numpy, column)) for column in given]
+        rewards, terminated, truncated = map(np.concatenate, given)
+        rewards, ended = rewards.astype(np.float64), terminated | truncated
+        recorded = np.ones_like(ended)
+        if any(mask is not None for mask in masks):
+            recorded = np.concatenate(
+                [
+                    np.ones(part.shape, np.bool_) if mask is None else to_numpy(mask)
+                    for part, mask in zip(given[0], masks, strict=True)
+                ]
+            )
+            rewards, ended = np.where(recorded, rewards, 0.0), ended & recorded
         rows, returns, self._sums = finished_returns(rewards, ended, self._sums)
         # As SB3's Monitor rounds them.
         self._returns += np.round(returns, 6).tolist()
@@ -200,6 +209,21 @@ class EpisodeLog:
             self._last, self._rewards = np.append(_numbers(before), own), []
             start = stop
         self._rewards += rewards[start:][recorded[start:]].tolist()
+
+
+def _statistics(env: VecEnv) -> tuple[Array, NDArray[np.int64]] | None:
+    """Returns return and length of each environment's present episode, `[N]` each.
+
+    None unless the rewards of its steps add up to the returns that are reported: a
+    wrapper around SB3's Monitor may change them.
+    """
+    if steps_natively(env):
+        returns, lengths = map(to_numpy, env.statistics)
+        return returns.astype(np.float64), lengths
+    if type(env) is not DummyVecEnv or any(type(e) is not Monitor for e in env.envs):
+        return None
+    rewards = [monitor.rewards for monitor in env.envs if isinstance(monitor, Monitor)]
+    return np.array([*map(sum, rewards)], np.float64), np.array([*map(len, rewards)])
 
 
 def finished_returns(

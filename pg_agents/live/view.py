@@ -83,6 +83,9 @@ class LiveView(BaseCallback):
         film: file of the film; None with a window.
     """
 
+    only_watches = True
+    reads_steps = True
+
     def __init__(
         self,
         *,
@@ -236,7 +239,7 @@ class LiveView(BaseCallback):
             self._link, self._shown = Link(self._options), None
         self._normalize = self.model.get_vec_normalize_env()
         self._log.start(self.model)
-        self._reads_steps = not self._log.reads_rows
+        self.reads_steps = not self._log.reads_rows
         # Recipes that end with an episode pass a number without meaning.
         total = self.model._total_timesteps
         self._total_timesteps = total if total < 10**12 else None
@@ -269,7 +272,7 @@ class LiveView(BaseCallback):
 
     def _on_step(self) -> bool:
         # Steps can be short: most of them cost no more than this.
-        if self._reads_steps:
+        if self.reads_steps:
             self._log.add_step(self.locals, self.num_timesteps)
         self._n_until_look -= 1
         if self._n_until_look <= 0:
@@ -286,9 +289,12 @@ class LiveView(BaseCallback):
         self._is_learning = False
         # Of a rollout that was stopped.
         self._log.add_rows()
+        assert self._link is not None, "opened when training starts"
+        if self._policy[1] is not None:
+            # A gradient that waits for the viewer, and the weights before its update.
+            self._link.send(self._update())
         if isinstance(self.model.policy, ActorCriticPolicy):
             self._policy = self._copied_weights(), None
-        assert self._link is not None, "opened when training starts"
         self._link.send(self._update())
         self._say_state("stopped" if self.quit_requested else "ended")
 

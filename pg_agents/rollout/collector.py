@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ class Collector:
         max_episode_steps: int | None = None,
         sde_sample_freq: int = -1,
         uses_arrays: bool = False,
-        has_callback: bool = True,
+        reads: Literal["all", "results", "nothing"] = "all",
     ) -> bool:
         """Steps the environments until the limit is reached or a callback stops.
 
@@ -111,8 +111,8 @@ class Collector:
             max_episode_steps: number of steps after which an episode is truncated.
             sde_sample_freq: steps between new gSDE noise; -1 for none here.
             uses_arrays: whether `act` takes and returns arrays, not tensors.
-            has_callback: whether `on_step` reads the local variables; if not, it gets
-                an empty dict.
+            reads: which local variables `on_step` gets; `"results"` are rewards, dones
+                and infos.
 
         Returns:
             False if `on_step` stopped the rollout.
@@ -155,7 +155,9 @@ class Collector:
             dones, infos = result.dones, result.infos
             if recorded is not None or result.capped is not None:
                 dones, infos = _recorded_ends(result, recorded)
-            if has_callback:
+            if reads == "results":
+                variables = {"rewards": result.rewards, "dones": dones, "infos": infos}
+            elif reads == "all":
                 variables = {
                     "n_steps": n_steps,
                     "obs_tensor": tree_map(to_tensor, policy_obs),
@@ -168,8 +170,8 @@ class Collector:
                     "dones": dones,
                     "infos": infos,
                 }
-                if isinstance(result.rewards, Tensor):
-                    variables = _for_callbacks(variables)
+            if variables and isinstance(result.rewards, Tensor):
+                variables = _for_callbacks(variables)
             continues = on_step(variables)
             n_steps += 1
             if stepper.has_episode_infos and np.count_nonzero(dones):
@@ -260,5 +262,6 @@ def _for_callbacks(variables: dict[str, Any]) -> dict[str, Any]:
             variables[name],
         )
         for name in _ARRAYS_FOR_CALLBACKS
+        if name in variables
     }
     return variables | arrays

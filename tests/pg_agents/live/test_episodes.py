@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import make_vec
+from gymnasium.wrappers import TransformReward
 from numpy.typing import NDArray
 from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
@@ -109,6 +110,10 @@ ENVS: dict[str, Callable[[], Any]] = {
     "dummy steps": lambda: make_vec("PGToy-Sequence-v0", 3, autoreset_mode="NextStep"),
     "a time limit": lambda: make_vec("PGToy-Pixelcopter-v0", 3, max_episode_steps=12),
     "CartPole": lambda: make_vec("CartPole-v1", 4),
+    "DummyVecEnv": lambda: make_vec_env("PGToy-Sequence-v0", 3),
+    "DummyVecEnv, a time limit": lambda: make_vec_env(
+        "PGToy-PixelcopterTimeLimit-v0", 2, env_kwargs={"max_episode_steps": 12}
+    ),
 }
 ROLLOUTS = {
     "one episode each": (REINFORCE, {}),
@@ -144,8 +149,15 @@ def test_the_buffer_tells_of_the_same_episodes_as_the_infos(
 @pytest.mark.parametrize("make", [REINFORCE, A2C])
 def test_other_environments_are_read_by_their_infos(make: Any, n_envs: int) -> None:
     venv = as_vec_env(make_vec("PGToy-Sequence-v0", n_envs))
-    # A learner of another package, and one of ours in single environments.
-    env = venv if make is A2C else make_vec_env("PGToy-Sequence-v0", n_envs)
+    # A learner of another package, and one of ours whose rewards are not reported.
+    wrapper: Any = TransformReward
+    doubled = make_vec_env(
+        "PGToy-Sequence-v0",
+        n_envs,
+        wrapper_class=wrapper,
+        wrapper_kwargs={"func": lambda reward: 2.0 * reward},
+    )
+    env = venv if make is A2C else doubled
     followed = Followed(3)
     make("MlpPolicy", env, seed=0, device="cpu").learn(200, callback=followed)
     assert not followed.log.reads_rows
