@@ -25,6 +25,7 @@ from pg_agents.checker import Episode, EpisodeBatch
 Policy = Callable[[Tensor], Categorical]
 
 IN_SCRIPTS = (
+    "earlier_rewards",
     "return_across_workers",
     "reset_steps",
     "one_environment_only",
@@ -34,9 +35,11 @@ IN_SCRIPTS = (
     "critic_sign_flipped",
     "gradient_clipped",
     "logit",
+    "other_deviation",
     "action_not_detached",
     "clipped_action",
     "next_value_not_detached",
+    "rows_mixed_up",
     "actions_not_sampled",
     "truncation_ignored",
     "gradients_not_zeroed",
@@ -357,6 +360,20 @@ def discount_across_episodes(batch: EpisodeBatch, policy: Policy) -> Tensor:
     """Counts the steps of the batch in place of those of the episode."""
     discounts = batch.gamma ** torch.arange(len(batch.time))
     return loss(discounts * all_returns(batch), batch, policy)
+
+
+def discount_not_reset(batch: EpisodeBatch, policy: Policy) -> Tensor:
+    """Sets the discount to 1 before the loop over the steps, not in it."""
+    returns = []
+    for episode in batch.rewards.split(batch.lengths):
+        discount = 1.0
+        for t in range(len(episode)):
+            total = 0.0
+            for reward in episode[t:].tolist():
+                total += discount * reward
+                discount *= batch.gamma
+            returns.append(total)
+    return loss(torch.tensor(returns), batch, policy)
 
 
 def rewards_clipped(batch: EpisodeBatch, policy: Policy) -> Tensor:

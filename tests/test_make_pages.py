@@ -430,13 +430,38 @@ def test_planted_mistakes_are_counted() -> None:
             "sign_flipped": loss_report("wrong", "sign_flipped"),
             "off_by_one": loss_report("wrong", "rounded"),
             "rounded": loss_report("right"),
+            "batch_mean_baseline": loss_report("right"),
             "replay": loss_report("wrong", "replay", ties=("another",)),
             "nan_deviation": ValueError("NaN"),
         }
     )
-    assert lines[0].startswith("1 of 5 are named, 1 get another name, 1 are called")
+    assert lines[0].startswith("1 of 6 are named, 1 get another name, 1 with a bias")
+    # A batch mean scales the gradient by 1 - 1/N.
+    assert "1 that leave the expected direction as it is: `batch_mean_b" in lines[0]
     assert "| `replay` | wrong | 0.500 | replay or another | 2.0 |" in lines
     assert "| `nan_deviation` | could not be checked | - | - | - |" in lines
+
+
+def test_stored_rows_are_reports() -> None:
+    assert isinstance(make_pages.report_of({"error": "NaN"}), ValueError)
+    row = {
+        "verdict": "wrong",
+        "name": "sign flipped",
+        "ties": [],
+        "findings": [{"key": "sign_flipped", "kind": "mistake"}],
+        "tasks": [
+            {"task": "fork", "gamma": 0.9, "cosine": 0.5},
+            {"task": "Sequence", "gamma": 0.9, "cosine": -1.0},
+        ],
+        "worst": 1,
+        "notes": ["a note"],
+        "seconds": 2.0,
+    }
+    report = make_pages.report_of(row)
+    assert make_pages.verdict_cells(report) == ["wrong", "-1.000"]
+    assert make_pages.finding_keys(report) == {"sign_flipped"}
+    assert make_pages.name_cell(report) == "sign flipped"
+    assert make_pages.slowest({"it": report}).startswith("2.0 s of CPU time")
 
 
 def test_held_out_losses_are_counted() -> None:

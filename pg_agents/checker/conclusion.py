@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-
 from pg_agents.checker.description import described
-from pg_agents.checker.geometry import Geometry
-from pg_agents.checker.identify import OF_VALUES, Identification, identify
+from pg_agents.checker.geometry import Geometry, undiscounted_outputs
+from pg_agents.checker.identify import (
+    OF_VALUES,
+    Identification,
+    identify,
+    with_found_values,
+)
 from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.record import Record
-from pg_agents.checker.report import Finding, GradientReport, Progress, Target
+from pg_agents.checker.report import (
+    Compared,
+    Finding,
+    GradientReport,
+    Progress,
+    Target,
+)
 from pg_agents.checker.simulation import simulate
-from pg_agents.checker.statistics import GradientSeries
+from pg_agents.checker.statistics import pooled
 from pg_agents.checker.task import Task
 from pg_agents.checker.verdict import Measurement, TaskResult, Verdict, judge, worst
 
@@ -25,11 +34,15 @@ _MAX_UNEXPLAINED = 1e-3
 # Transitions by which the expectation of a formula is estimated, and four times as many
 # unless its error is below a bound.
 _N_SIMULATED, _PRECISE = 300_000, 0.02
+# Transitions if the formula is right by itself, so that its expectation is known.
+_N_KNOWN = 100_000
 # Samples that are added to one that is too small to tell.
 _MAX_POOLED = 2
 # A rejection with a larger p-value than the first is repeated with another sample, at
 # the second level.
 _CERTAIN, _CONFIRMING_SIGNIFICANCE = 1e-8, 1e-3
+# p-value of a rejection by a small part of the sample that ends the check.
+_OBVIOUS = 1e-12
 
 
 class TaskSubject(Protocol):
@@ -63,8 +76,8 @@ class TaskSubject(Protocol):
     def record(self, progress: Progress) -> Record:
         """Returns a few decoded gradients, for the search of a formula."""
 
-    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
-        """Returns many gradients, for the estimate of their mean.
+    def measure(self, progress: Progress, repeat: int = 0) -> Iterator[Measurement]:
+        """Yields many gradients, for the estimate of their mean, and then more of them.
 
         Args:
             progress: progress bar.
@@ -91,13 +104,17 @@ def conclude(
     progress.start(sum(subject.n_recorded for subject in subjects))
     records = [subject.record(progress) for subject in subjects]
     found = _identified(records)
-    results, measured = _results(subjects, records, found, seed, progress)
+    results, measured, compared = _results(
+        subjects, records, found, target, seed, progress
+    )
     findings = _findings(found)
     ties: tuple[str, ...] = ()
     if found is not None:
         ties = tuple(" + ".join(p.title for p in tie) for tie in found.ties)
     elif any(m.stateful for m in measured):
         findings = (catalogue_finding("replay"),)
+    elif compared == "undiscounted":
+        findings = (catalogue_finding("gamma_dropped"),)
     elif worst(results) == "no gradient" and all(s.is_random for s in subjects):
         findings = (catalogue_finding("action_resampled"),)
     notes = [note for subject in subjects for note in subject.notes]
@@ -107,7 +124,9 @@ def conclude(
         subject=name,
         target=target,
         verdict=_verdict(results, found, target),
-        formula=described(found.formula) if found and found.formula else None,
+        formula=described(found.formula, same_mean=found.same_mean)
+        if found and found.formula
+        else None,
         residual=None if found is None else found.residual,
         findings=findings,
         ties=ties,
@@ -115,6 +134,7 @@ def conclude(
         notes=tuple(dict.fromkeys(notes)),
         seed=seed,
         seconds=0.0,
+        compared=compared,
     )
 
 
@@ -122,45 +142,114 @@ def _results(
     subjects: Sequence[TaskSubject],
     records: Sequence[Record],
     found: Identification | None,
+    target: Target,
     seed: int,
     progress: Progress,
-) -> tuple[tuple[TaskResult, ...], list[Measurement]]:
-    """Returns the results by the formula on each task or, without one, by the mean."""
+) -> tuple[tuple[TaskResult, ...], list[Measurement], Compared]:
+    """Returns the results by the formula on each task or, without one, by the mean.
+
+    If the mean has another direction than the exact gradient, and the target is the
+    algorithm, it is compared with the gradient without gamma^t, too.
+    """
     if found is not None:
         simulated = _simulated(subjects, records, found, seed)
         if simulated is not None:
-            return simulated, []
-    progress.start(sum(subject.n_measured for subject in subjects))
-    measured = [subject.measure(progress) for subject in subjects]
-    results = []
-    for subject, first in zip(subjects, measured, strict=True):
+            return simulated, [], "exact"
+    sampled = _Sampled(subjects, progress)
+    results = sampled.results()
+    if found is None and target == "algorithm" and worst(results) != "right":
+        undiscounted = sampled.results(_undiscounted)
+        if worst(undiscounted) == "right":
+            return undiscounted, sampled.measured, "undiscounted"
+        return results, sampled.measured, "both"
+    return results, sampled.measured, "exact"
 
-        def again(subject: TaskSubject = subject) -> Measurement:
-            return subject.measure(progress, repeat=1)
 
-        result, pooled = _confirmed(judge(first), again), first
+def _undiscounted(subject: TaskSubject, measured: Measurement) -> Measurement:
+    """Returns a measurement that is compared with the gradient without gamma^t."""
+    geometry = subject.geometry
+    outputs = undiscounted_outputs(subject.task, geometry.policy)
+    coordinates = geometry.coordinates(outputs)
+    # As far as the policy's gradient can be attributed to its outputs.
+    projected = (geometry.directions @ coordinates).reshape(outputs.shape)
+    return replace(measured, exact=coordinates, exact_outputs=projected)
+
+
+def _as_it_is(subject: TaskSubject, measured: Measurement) -> Measurement:
+    return measured
+
+
+class _Sampled:
+    """Samples of the gradients of subjects, which grow as results need them.
+
+    Args:
+        subjects: the subject on each task.
+        progress: progress bar.
+
+    Attributes:
+        measured: the sample on each task.
+    """
+
+    def __init__(self, subjects: Sequence[TaskSubject], progress: Progress) -> None:
+        progress.start(sum(subject.n_measured for subject in subjects))
+        self._subjects, self._progress = subjects, progress
+        self._samples = [subject.measure(progress) for subject in subjects]
+        self.measured = [next(sample) for sample in self._samples]
+
+    def results(
+        self, against: Callable[[TaskSubject, Measurement], Measurement] = _as_it_is
+    ) -> tuple[TaskResult, ...]:
+        """Returns the result on each task.
+
+        Args:
+            against: returns a measurement with the gradient that it is compared with.
+        """
+        pairs = list(zip(self._subjects, self.measured, strict=True))
+        seen = tuple(judge(against(*pair)) for pair in pairs)
+        if any(r.verdict == "wrong" and r.p_value < _OBVIOUS for r in seen):
+            # A larger sample does not change the verdict.
+            return seen
+        self.measured = [
+            _last(sample, measured)
+            for sample, measured in zip(self._samples, self.measured, strict=True)
+        ]
+        pairs = list(zip(self._subjects, self.measured, strict=True))
+        return tuple(self._result(subject, first, against) for subject, first in pairs)
+
+    def _result(
+        self,
+        subject: TaskSubject,
+        sample: Measurement,
+        against: Callable[[TaskSubject, Measurement], Measurement],
+    ) -> TaskResult:
+        """Returns the result by a whole sample, or by larger ones."""
+
+        def again() -> Measurement:
+            repeated = _last(subject.measure(self._progress, repeat=1))
+            return against(subject, repeated)
+
+        result = _confirmed(judge(against(subject, sample)), again)
         for repeat in range(2, 2 + _MAX_POOLED):
-            if result.verdict != "undecided" or not pooled.sample_is_sufficient:
+            if result.verdict != "undecided" or not sample.sample_is_sufficient:
                 break
-            pooled = _pooled(pooled, subject.measure(progress, repeat))
-            result = _confirmed(judge(pooled), again)
-        results.append(result)
-    return tuple(results), measured
+            more = _last(subject.measure(self._progress, repeat))
+            sample = replace(
+                sample,
+                series=pooled([sample.series, more.series]),
+                sample_is_sufficient=more.sample_is_sufficient,
+            )
+            result = _confirmed(judge(against(subject, sample)), again)
+        return result
 
 
-def _pooled(first: Measurement, second: Measurement) -> Measurement:
-    """Returns the gradients of two independent samples of the same subject."""
-    series = [first.series, second.series]
-    groups = [s.n_groups for s in series if s.n_groups is not None]
-    return replace(
-        first,
-        series=GradientSeries(
-            np.concatenate([s.gradients for s in series]),
-            np.concatenate([s.controls for s in series]),
-            sum(groups) if groups else None,
-        ),
-        sample_is_sufficient=second.sample_is_sufficient,
-    )
+def _last(
+    sample: Iterator[Measurement], measured: Measurement | None = None
+) -> Measurement:
+    """Returns the measurement of a whole sample; the given one if there is no other."""
+    for measured in sample:  # noqa: B007
+        pass
+    assert measured is not None
+    return measured
 
 
 def _simulated(
@@ -173,6 +262,7 @@ def _simulated(
 
     The samples are larger where a small error would not have been found on any task.
     """
+    records = [with_found_values(r, i, found) for i, r in enumerate(records)]
     pairs = list(zip(subjects, records, strict=True))
 
     def measured(i: int, n_steps: int, repeat: int = 0) -> Measurement | None:
@@ -191,7 +281,8 @@ def _simulated(
         )
 
     results: list[TaskResult] = []
-    for n_steps in (_N_SIMULATED, 4 * _N_SIMULATED):
+    sizes = (_N_SIMULATED, 4 * _N_SIMULATED) if found.parts else (_N_KNOWN,)
+    for n_steps in sizes:
         for i in range(len(pairs)):
             if len(results) == len(pairs) and _is_precise(results[i]):
                 continue
@@ -249,6 +340,8 @@ def _verdict(
     if any(part.key in OF_VALUES for part in found.mistakes):
         # What reaches the policy through the value is no part of the formula.
         return "wrong"
+    if target == "algorithm" and found.is_ambiguous:
+        return "undecided"
     if target == "algorithm" and exact != "no gradient":
         return "wrong" if found.mistakes else "right"
     if exact == "right" and not all(map(_is_precise, results)):
@@ -261,10 +354,12 @@ def _findings(found: Identification | None) -> tuple[Finding, ...]:
         return ()
     findings = []
     for part in found.parts:
-        if part.key in MISTAKES:
-            findings.append(catalogue_finding(part.key))
-        elif part.kind != "right":
-            findings.append(Finding(part.key, part.title, part.kind, part.explanation))
+        mistake = MISTAKES.get(part.key)
+        if part.kind != "right":
+            lines = ("", "") if mistake is None else (mistake.wrong, mistake.right)
+            findings.append(
+                Finding(part.key, part.title, part.kind, part.explanation, *lines)
+            )
     if found.explanation:
         findings.append(Finding("factor", "length", "factor", found.explanation))
     return tuple(findings)

@@ -21,6 +21,7 @@ _DISCOUNTS = {
     "task_gamma_t": "gamma^t (of the task) ",
     "gamma_2t": "gamma^(2t) ",
     "window": "gamma^(step of the update) ",
+    "not_reset": "gamma^(terms of the returns of earlier steps) ",
 }
 _CREDITS = {
     "to_go": "G_t",
@@ -30,6 +31,7 @@ _CREDITS = {
     "forward": "sum_{k<=t} gamma^(t-k) r_k",
     "cumulative": "sum_{k<=t} gamma^k r_k",
     "window": "return of the whole update",
+    "window_so_far": "rewards of the update up to the end of the episode",
     "td": "r_t + gamma V(s_{t+1})",
     "n_step": "{n}-step return",
     "lambda": "lambda-return",
@@ -40,7 +42,9 @@ _CREDITS = {
 _BASELINES = {
     "value": "V(s_t)",
     "next_value": "V(s_{t+1})",
+    "next_value_always": "V(s_{t+1}), also after the end",
     "action_value": "Q(s_t, a_t)",
+    "action_value_fitted": "Q(s_t, a_t)",
     "value_mean": "mean of V",
     "value_sum": "mean of V, over pairs of steps",
     "window_mean": "mean of the update",
@@ -93,6 +97,9 @@ _SCORES = {
     "softmax_over_batch": "grad log softmax over the update's rows",
     "softmax_over_batch_normalized": "grad log softmax of log pi over the rows",
     "clipped_action": "grad log pi(clipped a_t|s_t)",
+    "reparameterized": "grad log pi(a_t|s_t), through a_t as well,",
+    "variance": "grad log N(mean, variance in place of deviation)(a_t|s_t)",
+    "root": "grad log N(mean, root of the deviation)(a_t|s_t)",
     "resampled": "grad log pi(a'|s_t) with a' drawn again",
 }
 _FLAGS = {
@@ -141,6 +148,8 @@ _OPTIONS = {
         "next_discounted": "each step has gamma times the return of the next one",
         "previous": "each step has the return of the one before",
         "last_lost": "without the last reward of each episode",
+        "last_skipped": "the last step of each rollout has no advantage and no part in "
+        "those of others",
     },
     "transform": {
         "int": "returns cut to integers",
@@ -168,6 +177,8 @@ _OPTIONS = {
         "through_resets": "summed through the steps that only reset",
         "stale_rewards": "with rewards of earlier updates",
         "stale_actions": "with actions of earlier updates",
+        "mixed_up": "the steps of a mini-batch have the weights of the rollout's first "
+        "ones",
         "next_states": "states replaced by the next states",
         "accumulated": "added to the gradients of all updates before",
     },
@@ -179,13 +190,20 @@ _ENTROPIES = {
 }
 
 
-def described(formula: Formula) -> str:
+def described(formula: Formula, *, same_mean: bool = False) -> str:
     """Returns a formula in words: what multiplies what, and over what it is averaged.
 
     Usual options are not mentioned.
+
+    Args:
+        formula: the formula.
+        same_mean: whether a mean over steps and one over episodes are the same.
     """
     product = f"{_DISCOUNTS[formula.discount]}{_weight(formula)} {_score(formula)}"
-    parts = [f"{_REDUCTIONS[formula.reduction]} {' '.join(product.split())}"]
+    reduction = _REDUCTIONS[formula.reduction]
+    if same_mean:
+        reduction = "mean over steps (or over episodes, which is the same here) of"
+    parts = [f"{reduction} {' '.join(product.split())}"]
     parts.append(f"gamma = {float(formula.gamma):.4g}")
     if formula.credit == "lambda":
         parts.append(f"lambda = {float(formula.lam):.4g}")
@@ -200,6 +218,9 @@ def described(formula: Formula) -> str:
         elif name == "data" and option.removeprefix("memory_").isdigit():
             number = option.removeprefix("memory_")
             parts.append(f"with the steps of the last {number} rollouts")
+        elif name == "rewards" and option.startswith("clipped_"):
+            low, high = (float(bound) for bound in option.split("_")[1:])
+            parts.append(f"rewards clipped to [{low:.3g}, {high:.3g}]")
         elif option != getattr(_USUAL, name):
             parts.append(words[option])
     if formula.entropy != "none":

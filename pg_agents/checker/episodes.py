@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -180,7 +180,9 @@ class EpisodeBatch(StepColumns):
 
     def __iter__(self) -> Iterator[Episode]:
         """Iterates over the episodes."""
-        return (self[i] for i in range(len(self)))
+        parts = (getattr(self, name).split(self.lengths) for name in _COLUMNS)
+        for i, columns in enumerate(zip(*parts, strict=True)):
+            yield self._episode(i, columns)
 
     def __getitem__(self, index: int) -> Episode:
         """Returns one episode; its tensors are views."""
@@ -189,9 +191,11 @@ class EpisodeBatch(StepColumns):
         index %= len(self)
         start = sum(self.lengths[:index])
         cut = slice(start, start + self.lengths[index])
-        columns = {name: getattr(self, name)[cut] for name in _COLUMNS}
+        return self._episode(index, [getattr(self, name)[cut] for name in _COLUMNS])
+
+    def _episode(self, index: int, columns: Sequence[Tensor]) -> Episode:
         return Episode(
-            **columns,
+            **dict(zip(_COLUMNS, columns, strict=True)),
             env=index // (len(self) // self.n_envs),
             started=self.started[index],
             gamma=self.gamma,

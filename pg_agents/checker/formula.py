@@ -39,7 +39,8 @@ class Formula:
         rewards: what is done to rewards before they are summed.
         credit: the return: `"to_go"`, `"episode"`, `"immediate"`, `"forward"`,
             `"from_start"` (discounted from the start of the episode), `"cumulative"`,
-            `"window"`, `"td"`, `"n_step"`, `"lambda"`, `"bootstrapped"`
+            `"window"`, `"window_so_far"` (the rewards from the start of the window to
+            the end of the episode), `"td"`, `"n_step"`, `"lambda"`, `"bootstrapped"`
             (all rewards of the window and the critic after it), `"value"`, `"one"`.
         ends: which ends of episodes stop the sum.
         bootstrap: at which ends the next value is left out, for credits with a critic.
@@ -181,7 +182,8 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
             `"stale_rewards"`: rewards since the start, of which the first ones are
             paired with the window's actions; `"stale_actions"`: actions since the
             start, of which the first ones are paired with the window's returns;
-            `"next_states"`: with next states in the place of states.
+            `"mixed_up"`: the rows of a mini-batch are paired with the first steps of
+            the window; `"next_states"`: with next states in the place of states.
     """
     result = []
     reset = record.transitions.reset
@@ -227,6 +229,11 @@ def windows(record: Record, number: int, data: str = "window") -> list[Window]:
             edges = np.linspace(0, len(index), total + 1).astype(int)
             times = np.zeros(len(index))
             times[edges[j] : edges[j + 1]] = 1.0
+        elif data == "mixed_up" and update.rows is not None:
+            n_pairs = min(len(index), len(update.rows))
+            times = (np.arange(len(index)) < n_pairs).astype(np.float64)
+            scored = index.copy()
+            scored[:n_pairs] = update.rows[:n_pairs]
         elif update.rows is not None:
             times = _counts(update.rows, index)
         if data == "through_resets" and reset is not None:
@@ -574,6 +581,8 @@ def credits(frame: Frame, formula: Formula, gammas: Array, lams: Array) -> Array
     reward = _rewards(frame, formula.rewards)
     if formula.order == "last_lost":
         reward = np.where(frame.last_in_episode, 0.0, reward)
+    elif formula.order == "last_skipped":
+        reward = np.where(frame.last_in_chain, 0.0, reward)
     gamma = gammas[:, None]
     kind = formula.credit
     if kind in USES_CRITIC:
@@ -584,6 +593,8 @@ def credits(frame: Frame, formula: Formula, gammas: Array, lams: Array) -> Array
         x = np.broadcast_to(reward, (len(gammas), len(frame))).copy()
     elif kind in ("forward", "cumulative"):
         x = _forward(frame, formula, reward, gamma)
+    elif kind == "window_so_far":
+        x = _so_far(frame, reward, gamma)
     else:
         x = _to_go(frame, formula, reward, gamma)
         if kind == "from_start":
@@ -601,6 +612,9 @@ def _rewards(frame: Frame, kind: str) -> Array:
         result = reward
     elif kind == "clipped":
         result = np.clip(reward, -1.0, 1.0)
+    elif kind.startswith("clipped_"):
+        low, high = (float(bound) for bound in kind.split("_")[1:])
+        result = np.clip(reward, low, high)
     elif kind == "sign":
         result = np.sign(reward)
     else:
@@ -687,6 +701,17 @@ def _forward(frame: Frame, formula: Formula, reward: Array, gamma: Array) -> Arr
     return sequences.solve(a * gamma**frame.time, np.ones_like(gamma) * before)
 
 
+def _so_far(frame: Frame, reward: Array, gamma: Array) -> Array:
+    """Returns the rewards from the start of the window to the end of the episode."""
+    starts = np.flatnonzero(frame.first_in_chain)
+    step = np.arange(len(frame)) - starts[frame.chain]
+    total = np.cumsum(reward * gamma**step, axis=1)
+    before = np.concatenate([np.zeros((len(gamma), 1)), total], axis=1)[:, starts]
+    so_far = total[:, np.flatnonzero(frame.last_in_episode)[frame.episode]]
+    rewards: Array = so_far - before[:, frame.chain]
+    return rewards
+
+
 def _bootstrapped(
     frame: Frame, formula: Formula, reward: Array, gamma: Array, lam: Array
 ) -> Array:
@@ -703,6 +728,9 @@ def _bootstrapped(
         following = np.where(frame.last_in_chain, 0.0, following)
     bootstrap = following * continues(frame, formula.bootstrap)
     one_step = reward + gamma * bootstrap
+    if formula.order == "last_skipped":
+        # The loop starts at the last step but one: the last one has no advantage.
+        one_step = np.where(frame.last_in_chain, value, one_step)
     if formula.credit == "td":
         return one_step
     sequences = frame.follow(_along(formula.ends))
@@ -723,7 +751,7 @@ def _bootstrapped(
 
 
 def _ordered(frame: Frame, x: Array, order: str, gamma: Array) -> Array:
-    if order in ("kept", "last_lost"):
+    if order in ("kept", "last_lost", "last_skipped"):
         return x
     if order == "reversed_episode":
         return x[:, _reversed(frame.episode)]
@@ -772,14 +800,16 @@ def _standardized(groups: Groups, x: Array, ddof: int) -> Array:
 def subtracted(frame: Frame, x: Array, formula: Formula, gammas: Array) -> Array:
     """Returns credits minus the formula's baseline, `[G, K]`."""
     kind = formula.baseline
-    if kind in ("none", "update_constant"):
-        # The constant of each update is fitted.
+    if kind in ("none", "update_constant", "action_value_fitted"):
+        # The constant of each update is fitted, or the value of each action.
         return x
     if kind == "value":
         return x - frame.value
     if kind == "next_value":
         rest: Array = x - frame.next_value * ~frame.done
         return rest
+    if kind == "next_value_always":
+        return x - frame.next_value
     if kind == "value_mean":
         return x - frame.by_update.mean(frame.value[None])
     if kind == "value_sum":
@@ -892,6 +922,10 @@ def discounts(frame: Frame, kind: str, gamma: float) -> Array:
         time[order] = count
     else:
         time = frame.time.astype(np.float64)
+    if kind == "not_reset":
+        # T terms of the first step's return, T - 1 of the second one's, and so on.
+        lengths = frame.by_episode.counts[frame.episode]
+        time = time * lengths - time * (time - 1.0) / 2.0
     if kind == "task_gamma_t":
         of_task: Array = np.power(frame.task_gamma, time)
         return of_task
@@ -1039,7 +1073,7 @@ def entropy_columns(frame: Frame) -> dict[str, Array]:
     for i, record in enumerate(frame.records):
         rows = np.flatnonzero(frame.record == i)
         if len(rows):
-            gradient = entropy_gradient(record)[frame.local_state[rows]]
+            gradient = entropy_gradient(record)[frame.scored_state[rows]]
             state_gradient[rows, : gradient.shape[1]] = -gradient
     state_gradient *= (frame.times * frame.scale[frame.update])[:, None]
     columns = {
@@ -1220,8 +1254,15 @@ def _gaussian_scores(frame: Frame, record: Record, rows: IntArray, score: str) -
     action = frame.action[rows].reshape(len(rows), n_dims)
     if score == "clipped_action":
         action = frame.clipped[rows].reshape(len(rows), n_dims)
-    z = (action - mean[state]) / np.exp(log_std[state])
-    own = np.concatenate([z / np.exp(log_std[state]), z**2 - 1.0], axis=1)
+    # Exponent of the deviation that the log-probability is computed with.
+    power = {"variance": 2.0, "root": 0.5}.get(score, 1.0)
+    std = np.exp(power * log_std[state])
+    z = (action - mean[state]) / std
+    if score == "reparameterized":
+        # The gradient through the action cancels that of the mean.
+        own = np.concatenate([np.zeros_like(z), -np.ones_like(z)], axis=1)
+    else:
+        own = np.concatenate([z / std, power * (z**2 - 1.0)], axis=1)
     if score == "probability":
         log_density = -0.5 * z**2 - log_std[state] - 0.5 * np.log(2.0 * np.pi)
         own = own * np.exp(log_density.sum(axis=1, keepdims=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,17 +27,20 @@ from pg_agents.checker.geometry import (
     make_geometry,
     normalized_policy,
 )
+from pg_agents.checker.model_subject import preserve_random_state
 from pg_agents.checker.perturbation import PolicyPerturbation, is_stateful
 from pg_agents.checker.record import Record, Update
 from pg_agents.checker.report import Progress
 from pg_agents.checker.simulation import transitions_of
-from pg_agents.checker.statistics import GradientSeries
+from pg_agents.checker.statistics import GradientSeries, pooled
 from pg_agents.checker.task import Array, Task
 from pg_agents.checker.verdict import Measurement
 
 Subject = Callable[[EpisodeBatch, Any], Any]
 Critic = Callable[[Tensor], Tensor]
 
+# Batches of the first look at a mean: a large bias shows in them.
+_FIRST_LOOK = 256
 # Standard deviation of the logits: neither uniform, where some mistakes are a mere
 # factor, nor nearly deterministic.
 LOGIT_STD = 0.7
@@ -330,49 +334,105 @@ class FunctionSubject:
             value_basis=self._decoder.value_basis,
         )
 
-    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
-        """Estimates the mean gradient, also after calls with a perturbed policy.
+    def measure(self, progress: Progress, repeat: int = 0) -> Iterator[Measurement]:
+        """Estimates the mean gradient.
+
+        If the gradient of a batch is another one after calls with other batches and
+        another policy, the function keeps a state. Then the mean in calls that each
+        follow one with a perturbed policy is estimated, too.
 
         Args:
             progress: progress bar.
             repeat: number of the sample; each is independent.
+
+        Yields:
+            Measurements of growing parts of the sample; the last one is of all.
 
         Raises:
             CannotCheckError: if the function does not return a gradient.
         """
         plan, task, geometry = self._plan, self.task, self.geometry
         rng = np.random.default_rng([plan.seed, repeat])
-        n_perturbed = self._n_perturbed
-        steps = sample_episodes(task, geometry.policy, plan.n_episodes, rng)
-        series = self._series(steps, progress)
         perturbation = PolicyPerturbation(
             self._parameters, self._reader.log_probs, plan.seed
         )
-        perturbed = sample_episodes(task, perturbation.policy, n_perturbed, rng)
-        after = sample_episodes(task, geometry.policy, n_perturbed, rng)
+        first = min(_FIRST_LOOK * plan.batch_size, plan.n_episodes)
+        parts: list[GradientSeries] = []
+        keeps_state = False
+        for n_episodes in (first, plan.n_episodes - first):
+            if not n_episodes:
+                continue
+            steps = sample_episodes(task, geometry.policy, n_episodes, rng)
+            other = sample_episodes(task, perturbation.policy, plan.batch_size, rng)
+            before = self._probed(steps)
+            parts.append(self._series(steps, progress))
+            with perturbation:
+                self._gradient(next(self._batches(other, perturbation.policy)))
+            keeps_state = keeps_state or not torch.equal(before, self._probed(steps))
+            if not keeps_state:
+                notes = _truncation_notes(steps, task)
+                yield self._measurement(pooled(parts), notes=notes)
+        if not keeps_state:
+            return
+        series = pooled(parts)
+        later = self._series_after(perturbation, rng, progress)
+        # The second series is shorter and may be insufficient by itself.
+        stateful = sample_is_sufficient(later.controls, geometry.norm) and is_stateful(
+            series.mean(), later.mean(), geometry.norm
+        )
+        yield self._measurement(
+            # During training the policy has always just changed.
+            later if stateful else series,
+            stateful=stateful,
+            notes=_truncation_notes(steps, task),
+        )
+
+    def _measurement(
+        self,
+        series: GradientSeries,
+        *,
+        stateful: bool = False,
+        notes: tuple[str, ...] = (),
+    ) -> Measurement:
+        geometry = self.geometry
+        return Measurement(
+            self.task,
+            series,
+            geometry.exact,
+            geometry.directions,
+            geometry.exact_outputs,
+            episodes_per_gradient=self._plan.batch_size,
+            sample_is_sufficient=sample_is_sufficient(series.controls, geometry.norm),
+            stateful=stateful,
+            notes=notes,
+        )
+
+    def _probed(self, steps: Steps) -> Tensor:
+        """Returns the gradient of the first batch, with the same random numbers."""
+        with preserve_random_state():
+            random.seed(0)
+            np.random.seed(0)
+            torch.manual_seed(0)
+            return self._gradient(next(self._batches(steps, self.geometry.policy)))
+
+    def _series_after(
+        self,
+        perturbation: PolicyPerturbation,
+        rng: np.random.Generator,
+        progress: Progress,
+    ) -> GradientSeries:
+        """Returns gradients in calls that each follow one with a perturbed policy."""
+        plan, task = self._plan, self.task
+        n_episodes = max(1, plan.n_episodes // plan.batch_size // 4) * plan.batch_size
+        perturbed = sample_episodes(task, perturbation.policy, n_episodes, rng)
+        after = sample_episodes(task, self.geometry.policy, n_episodes, rng)
         perturbed_batches = self._batches(perturbed, perturbation.policy)
 
         def call_with_perturbed_policy() -> None:
             with perturbation:
                 self._gradient(next(perturbed_batches))
 
-        later = self._series(after, progress, call_with_perturbed_policy)
-        # The second series is shorter and may be insufficient by itself.
-        stateful = sample_is_sufficient(later.controls, geometry.norm) and is_stateful(
-            series.mean(), later.mean(), geometry.norm
-        )
-        return Measurement(
-            task,
-            # During training the policy has always just changed.
-            later if stateful else series,
-            geometry.exact,
-            geometry.directions,
-            geometry.exact_outputs,
-            episodes_per_gradient=plan.batch_size,
-            sample_is_sufficient=sample_is_sufficient(series.controls, geometry.norm),
-            stateful=stateful,
-            notes=_truncation_notes(steps, task),
-        )
+        return self._series(after, progress, call_with_perturbed_policy)
 
     @property
     def n_recorded(self) -> int:
@@ -382,12 +442,7 @@ class FunctionSubject:
     @property
     def n_measured(self) -> int:
         """Number of episodes that `measure` samples with the policy itself."""
-        return self._plan.n_episodes + self._n_perturbed
-
-    @property
-    def _n_perturbed(self) -> int:
-        size = self._plan.batch_size
-        return max(1, self._plan.n_episodes // size // 4) * size
+        return self._plan.n_episodes
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -183,12 +183,21 @@ class Geometry:
 
 
 def exact_outputs(task: Task, policy: Array) -> Array:
-    """Returns the derivative of the objective by each logit, `[S, A]`.
+    """Returns the derivative of the objective by each logit, `[S, A]`."""
+    return _by_logits(task.return_gradient(policy), policy)
+
+
+def undiscounted_outputs(task: Task, policy: Array) -> Array:
+    """Returns the gradient without the factors gamma^t by each logit, `[S, A]`."""
+    return _by_logits(task.undiscounted_gradient(policy), policy)
+
+
+def _by_logits(by_probability: Array, policy: Array) -> Array:
+    """Returns derivatives by logits from those by probabilities, `[S, A]`.
 
     `pi(a|s) (x(s, a) - sum_b pi(b|s) x(s, b))`, where x is the derivative by the
     probabilities.
     """
-    by_probability = task.return_gradient(policy)
     mean = (policy * by_probability).sum(axis=1, keepdims=True)
     outputs: Array = policy * (by_probability - mean)
     return outputs

@@ -38,12 +38,18 @@ from pg_agents.checker.task import Array
 from pg_agents.checker.unknowns import (
     UnknownFit,
     dimensions,
+    fit_action_values,
     fit_constants,
     fit_factors,
     fit_probabilities,
     fit_resampled,
+    fit_reward_factor,
+    fit_rewards,
+    fit_value_of_policy,
     fit_values,
     usual,
+    without_rewards,
+    without_values,
 )
 from pg_agents.checker.value_output import fit_value_output
 
@@ -97,8 +103,13 @@ class Identification:
         notes: remarks.
         context: what the formula was judged against.
         values: `[S]` for each record: the critic or the baseline of each state, if it
-            was fitted; they stand for `Record.values`.
+            was fitted, or divided by the factor of the rewards; they stand for
+            `Record.values`.
         n_candidates: number of formulas, with gamma and lambda, that were evaluated.
+        critic_unknown: whether the value output receives a gradient that no critic's
+            loss explains, so that a value that is not detached would not be seen.
+        reward_factor: by what rewards are multiplied before the critic learns them.
+        same_mean: whether a mean over steps and one over episodes are the same here.
     """
 
     formula: Formula | None
@@ -113,11 +124,21 @@ class Identification:
     context: Context = field(default_factory=Context)
     values: tuple[Array, ...] | None = None
     n_candidates: int = 0
+    critic_unknown: bool = False
+    reward_factor: float = 1.0
+    same_mean: bool = False
 
     @property
     def mistakes(self) -> tuple[Part, ...]:
         """The parts that are mistakes."""
         return tuple(p for p in self.parts if p.kind in ("mistake", "no gradient"))
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether a mistake and what is none fit equally well."""
+        kinds = [{part.kind for part in parts} for parts in (self.parts, *self.ties)]
+        wrong = [bool(k & {"mistake", "no gradient"}) for k in kinds]
+        return any(wrong) and not all(wrong)
 
     @property
     def departures(self) -> tuple[Part, ...]:
@@ -128,6 +149,19 @@ class Identification:
     def named(self) -> bool:
         """Whether a formula fits and no other one as well."""
         return self.formula is not None and not self.ties
+
+
+def with_found_values(record: Record, number: int, found: Identification) -> Record:
+    """Returns a record with the critic that was found in place of its own.
+
+    Args:
+        record: the record.
+        number: its index among those that were identified.
+        found: the identification.
+    """
+    if found.values is None:
+        return record
+    return replace(record, values=found.values[number])
 
 
 @dataclass(frozen=True)
@@ -141,6 +175,7 @@ class Fit:
         residual: on the worst record.
         prediction: what it predicts, without factors.
         values: `[S]` for each record: values that were fitted; None if there are none.
+        keys: keys of mistakes that are not part of the formula.
     """
 
     formula: Formula
@@ -149,9 +184,10 @@ class Fit:
     residual: float
     prediction: Array
     values: tuple[Array, ...] | None = None
+    keys: tuple[str, ...] = ()
 
 
-class _OutOfTimeError(Exception):
+class OutOfTimeError(Exception):
     """The search has used up its time."""
 
 
@@ -172,10 +208,10 @@ class _Budget:
         """Counts formulas that are evaluated next.
 
         Raises:
-            _OutOfTimeError: if the time has been used up.
+            OutOfTimeError: if the time has been used up.
         """
         if self._clock() >= self._end:
-            raise _OutOfTimeError
+            raise OutOfTimeError
         self.n_candidates += n_candidates
 
 
@@ -272,7 +308,8 @@ def advantage_options(traits: Traits, mistakes: int) -> tuple[Formula, ...]:
 
 def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
     """Yields what credits may be, up to a number of mistakes."""
-    orders = ["kept", "last_lost", "reversed_episode", "reversed_window"]
+    orders = ["kept", "last_lost", "last_skipped", "reversed_episode"]
+    orders += ["reversed_window"]
     orders += ["next", "next_discounted", "previous"]
     if traits.several_envs:
         orders.append("reversed_environment")
@@ -311,8 +348,10 @@ def _credits(traits: Traits, budget: int) -> Iterator[Formula]:
                         continue
                     if level(formula) <= budget:
                         yield formula
-    for kind in ("immediate", "window", "value", "one"):
+    for kind in ("immediate", "window", "window_so_far", "value", "one"):
         if kind == "value" and not traits.critic:
+            continue
+        if kind == "window_so_far" and not traits.several_episodes:
             continue
         formula = Formula(credit=kind)
         if level(formula) <= budget:
@@ -383,6 +422,7 @@ def _centrings(traits: Traits, credit: Formula) -> Iterator[tuple[str, str, int,
         if credit.credit not in USES_CRITIC:
             # One reward and the next state's value, minus it, is one reward.
             yield "next_value", "none", 1, "none"
+            yield "next_value_always", "none", 1, "none"
         yield "action_value", "none", 1, "none"
     transforms = ["int", "round"] if not traits.integers or traits.critic else []
     for transform in transforms:
@@ -451,12 +491,13 @@ def multiplier_options(
         mistakes: number of mistakes.
         pairs: whether a mean may be one over pairs of steps.
     """
-    discounts = ["none", "gamma_t", "task_gamma_t", "gamma_2t", "window"]
+    discounts = ["none", "gamma_t", "task_gamma_t", "gamma_2t", "window", "not_reset"]
     reductions_ = ["sum", "steps", "episodes"]
     if pairs:
         reductions_.append("steps_squared")
     steps = ["all"]
     scores = ["log_prob", "probability", "next_state", "clipped_action"]
+    scores += ["reparameterized", "variance", "root"]
     if not traits.one_step:
         reductions_ += ["own_steps", "own_steps_episodes"]
         steps += [
@@ -522,6 +563,8 @@ def data_options(traits: Traits) -> list[str]:
         options.append("chunks")
     if traits.old_rows:
         options.append("memory_rows")
+    if traits.rows:
+        options.append("mixed_up")
     options += ["accumulated", "memory"]
     options += [f"memory_{n}" for n in (2, 3, 4, 5, 8)]
     options += ["late", "stale_rewards", "stale_actions", "next_states"]
@@ -635,6 +678,32 @@ class Screen:
         residual[near] = _residuals(weights[near], folded, self._y)
         return residual
 
+    def pair_residuals(
+        self,
+        weights: NDArray[np.floating],
+        others: NDArray[np.floating],
+        folded: Array,
+    ) -> Array:
+        """Returns residuals of sums of two rows `[N, R]`, each with its own factor."""
+        x, z = weights @ folded, others @ folded
+        xx, zz = np.einsum("np,np->n", x, x), np.einsum("np,np->n", z, z)
+        xz, xy, zy = np.einsum("np,np->n", x, z), x @ self._y, z @ self._y
+        determinant = xx * zz - xz**2
+        # Without both, there is no factor between them.
+        apart = determinant > 1e-8 * xx * zz
+        explained = xy**2 * zz - 2.0 * xy * zy * xz + zy**2 * xx
+        share = explained / np.where(apart, determinant, np.inf)
+        left = 1.0 - share / max(float(self._y @ self._y), 1e-300)
+        residual: Array = np.where(apart, np.sqrt(np.maximum(left, 0.0)), 1.0)
+        return residual
+
+
+def _is_linear_in_values(formula: Formula) -> bool:
+    """Whether the weight is a sum of a part of the rewards and one of the values."""
+    of_values = formula.credit in USES_CRITIC or formula.baseline in _OF_VALUES
+    linear = formula.transform == "none" and formula.scale == "none"
+    return of_values and linear and formula.rewards == "raw"
+
 
 def _residuals(weights: NDArray[np.floating], folded: Array, y: Array) -> Array:
     x = (weights @ folded.astype(weights.dtype)).astype(np.float64)
@@ -701,6 +770,9 @@ class _Search:
         self.fits: list[Fit] = []
         self.best: Fit | None = None
         self._seen: set[Formula] = set()
+        # By what rewards are multiplied before they are compared with values.
+        self._reward_factor = 1.0
+        self._critic_unknown = False
 
     def run(self) -> Identification:
         """Searches level by level, until the time is used up."""
@@ -715,7 +787,7 @@ class _Search:
             )
         try:
             self._run()
-        except _OutOfTimeError:
+        except OutOfTimeError:
             notes.append(
                 "the search for a formula ended early, and "
                 + (
@@ -730,10 +802,22 @@ class _Search:
             if divides_by_single(frame, result.formula):
                 parts = (*result.parts, part_of("nan_deviation"))
                 result = replace(result, parts=parts)
+        if result.formula is not None and self._reward_factor != 1.0:
+            notes.append(
+                f"rewards are multiplied by {self._reward_factor:.4g} before the "
+                "critic learns from them"
+            )
+        if result.formula is not None and self._critic_unknown:
+            notes.append(
+                "no formula was found for the critic's gradient: whether its value "
+                "is detached in the actor's loss was not checked"
+            )
         return replace(
             result,
             notes=tuple(notes),
             n_candidates=self.budget.n_candidates,
+            critic_unknown=self._critic_unknown,
+            reward_factor=self._reward_factor,
         )
 
     def _run(self) -> None:
@@ -753,34 +837,135 @@ class _Search:
             if self.fits and self._fewest() <= 1:
                 break
             if not self.fits and not refine:
+                if self._reward_factor == 1.0 and self._rescale(mistakes):
+                    self._run()
+                    return
                 self._unknowns(mistakes)
             if self.fits and mistakes:
                 break
+        if not self.fits:
+            self._skipped()
+
+    def _skipped(self) -> None:
+        """Screens loops that skip the last step and run on through ends of episodes."""
+        shapes = [
+            replace(formula, order="last_skipped", ends="ignored", bootstrap=bootstrap)
+            for formula in advantage_options(self.traits, 0)
+            if formula.credit == "lambda" and formula.bootstrap == "both"
+            for bootstrap in ("both", "ignored")
+        ]
+        if shapes:
+            factors = multiplier_options(self.traits, 0, False)
+            self._level("window", shapes, factors, refine=False)
 
     def _search(self, kinds: Sequence[str], mistakes: int, refine: bool) -> None:
         """Screens all formulas with a number of mistakes."""
-        # There are more factors than advantages, and they are less likely wrong.
-        for a in range(mistakes, -1, -1):
-            for data in kinds:
-                left = mistakes - cost("data", data) - a
-                if left < 0 or (self.fits and self._fewest() <= 0):
-                    continue
-                shapes = list(advantage_options(self.traits, a))
-                factors = multiplier_options(self.traits, left, mistakes > 0)
-                if data.startswith(("memory", "stale")):
-                    # What is not cleared is often summed as one episode.
-                    shapes += _leaking(shapes)
-                self._level(data, shapes, factors, refine)
+        ways = []
+        for data in kinds:
+            rest = mistakes - cost("data", data)
+            ways += [(a, rest - a, data) for a in range(rest, -1, -1)]
+        # The fewest formulas first: there are more factors than advantages, and they
+        # are less likely wrong.
+        ways.sort(key=lambda way: (way[0] + way[1], way[1]))
+        for a, left, data in ways:
+            if self.fits and self._fewest() <= 0:
+                return
+            shapes = list(advantage_options(self.traits, a))
+            factors = multiplier_options(self.traits, left, mistakes > 0)
+            if data.startswith(("memory", "stale")):
+                # What is not cleared is often summed as one episode.
+                shapes += _leaking(shapes)
+            self._level(data, shapes, factors, refine)
+
+    def _rescale(self, mistakes: int) -> bool:
+        """Seeks a factor of the rewards, and divides the critic by it instead.
+
+        Returns:
+            Whether a formula fits with such a factor.
+        """
+        if not self.traits.critic:
+            return False
+        screen = Screen(self.frame("window", _SCREEN_ROWS, one=True))
+        found: list[tuple[float, Formula]] = []
+        for a in range(mistakes + 1):
+            shapes = [
+                f for f in advantage_options(self.traits, a) if _is_linear_in_values(f)
+            ]
+            with without_values(screen.frame):
+                of_rewards = self._stack(screen, shapes)
+            with without_rewards(screen.frame):
+                of_values = self._stack(screen, shapes)
+            stacks = of_rewards, of_values
+            left = mistakes - a
+            for factor in multiplier_options(self.traits, left, mistakes > 0):
+                found += self._scaled(screen, shapes, stacks, factor)
+        found.sort(key=lambda pair: pair[0])
+        frame = self.frame("window", _SCREEN_ROWS)
+        for _, formula in found[:_MAX_VERIFIED]:
+            self.budget.spend(1)
+            factor_, residual = fit_reward_factor(frame, formula)
+            known = abs(factor_ - 1.0) <= _SCREEN_RESIDUAL
+            if residual < MAX_RESIDUAL and factor_ > 0.0 and not known:
+                self._reward_factor = factor_
+                self.records = [
+                    r if r.values is None else replace(r, values=r.values / factor_)
+                    for r in self.records
+                ]
+                self._frames.clear()
+                vars(self).pop("_context", None)
+                return True
+        return False
+
+    def _scaled(
+        self,
+        screen: Screen,
+        shapes: Sequence[Formula],
+        stacks: tuple[NDArray[np.float32], NDArray[np.float32]],
+        factor: Formula,
+    ) -> list[tuple[float, Formula]]:
+        """Returns residuals of formulas that fit with some factor of the rewards.
+
+        Args:
+            screen: the updates.
+            shapes: credits with their baselines.
+            stacks: their advantages by the rewards alone and by the values alone,
+                `[N, G, R]` each.
+            factor: discount, reduction, steps and score.
+        """
+        of_rewards, of_values = stacks
+        frame = screen.frame
+        vectors = directions(frame, factor.score)
+        self.budget.spend(len(shapes) * len(self.gammas))
+        found = []
+        for g, gamma in enumerate(self.gammas):
+            if factor.discount != "none" and gamma == 1.0:
+                continue
+            folded = screen.folded(factor, float(gamma), vectors)
+            residual = screen.pair_residuals(of_rewards[:, g], of_values[:, g], folded)
+            for i in np.flatnonzero(residual < _SCREEN_RESIDUAL).tolist():
+                formula = replace(
+                    shapes[i],
+                    discount=factor.discount,
+                    reduction=factor.reduction,
+                    steps=factor.steps,
+                    score=factor.score,
+                    gamma=float(gamma),
+                )
+                found.append((float(residual[i]), formula))
+        return found
 
     def _unknowns(self, mistakes: int) -> None:
         """Tries formulas with unknown numbers, on one record and then on all."""
-        frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
+        # Few updates of a Gaussian policy tell an action that was drawn again.
+        one = not self.traits.gaussian
+        frame = self.frame("window", _UNKNOWNS_ROWS, one=one)
         gammas = [float(g) for g in self.gammas[:7]]
+        own = set(self.own_gammas.tolist())
         truncation = self.traits.truncation
         kinds: list[Callable[[Frame, Formula], UnknownFit | None]]
         kinds = [fit_constants, fit_factors]
         if mistakes:
-            kinds = [fit_probabilities, fit_resampled]
+            kinds = [fit_probabilities, fit_resampled, fit_action_values]
         tried = [
             (kind, f) for f in usual(frame, gammas, False, truncation) for kind in kinds
         ]
@@ -790,16 +975,27 @@ class _Search:
                 for f in usual(frame, gammas, True, truncation)
                 for kind in kinds
             ]
+        if mistakes:
+            tried += [
+                (fit_action_values, f)
+                for f in usual(frame, gammas, True, truncation)
+                if f.credit == "td"
+            ]
         if not mistakes:
             tried += [(fit_values, f) for f in usual(frame, gammas, False, truncation)]
             # Also with a known critic: rewards may be scaled, and values not.
             tried += [(fit_values, f) for f in usual(frame, gammas, True, truncation)]
+            tried += [
+                (kind, f)
+                for f in usual(frame, [g for g in gammas if g in own], False, False)
+                for kind in (fit_value_of_policy, fit_rewards)
+            ]
         for kind, formula in tried:
             self.budget.spend(1)
             fit = kind(frame, formula)
             if fit is None or fit.residual > _SCREEN_RESIDUAL:
                 continue
-            if len(self.records) > 1:
+            if one and len(self.records) > 1:
                 fit = kind(self.frame("window", _UNKNOWNS_ROWS), formula)
             if fit is not None and fit.residual < MAX_RESIDUAL:
                 found = Fit(
@@ -809,15 +1005,13 @@ class _Search:
                     fit.residual,
                     np.zeros(0),
                     values=fit.values,
+                    keys=fit.keys,
                 )
                 self.fits.append(found)
 
     def _fewest(self) -> int:
         """Returns the fewest mistakes of a formula that fits."""
-        return min(
-            sum(p.kind in ("mistake", "no gradient") for p in self._parts(f))
-            for f in self.fits
-        )
+        return min(sum(p.kind in _NOT_RIGHT for p in self._parts(f)) for f in self.fits)
 
     def _parts(self, fit: Fit) -> tuple[Part, ...]:
         context = self._context
@@ -1039,7 +1233,7 @@ class _Search:
 
         def rank(fit: Fit) -> tuple[float, ...]:
             parts = self._parts(fit)
-            mistakes = sum(p.kind in ("mistake", "no gradient") for p in parts)
+            mistakes = sum(p.kind in _NOT_RIGHT for p in parts)
             unexplained = abs(abs(fit.factor) - 1.0) > 1e-3
             return (
                 mistakes,
@@ -1052,7 +1246,7 @@ class _Search:
         first = good[0]
         parts = self._parts(first)
         parts += self._value_parts(first)
-        mistakes = {p.key for p in parts if p.kind in ("mistake", "no gradient")}
+        mistakes = {p.key for p in parts if p.kind in _NOT_RIGHT}
         if len(mistakes - OF_VALUES) > _MAX_MISTAKES:
             # Many mistakes together explain anything.
             self.fits = []
@@ -1060,7 +1254,7 @@ class _Search:
         ties: list[tuple[Part, ...]] = []
         for fit in good[1:]:
             others = self._parts(fit)
-            keys = {p.key for p in others if p.kind in ("mistake", "no gradient")}
+            keys = {p.key for p in others if p.kind in _NOT_RIGHT}
             keys |= mistakes & OF_VALUES
             if len(keys) == len(mistakes) and keys != mistakes:
                 if others not in ties:
@@ -1077,8 +1271,22 @@ class _Search:
                 first, self.frame(first.formula.data, _VERIFY_ROWS)
             ),
             context=context,
-            values=first.values,
+            values=first.values or self._divided_values(),
+            same_mean=first.formula.reduction in _MEANS
+            and _MEANS
+            <= {
+                fit.formula.reduction
+                for fit in good
+                if replace(fit.formula, reduction="sum")
+                == replace(first.formula, reduction="sum")
+                and abs(fit.factor / first.factor - 1.0) < 1e-3
+            },
         )
+
+    def _divided_values(self) -> tuple[Array, ...] | None:
+        """Returns the critic that stands for the recorded one; None if it does."""
+        values = [r.values for r in self.records if r.values is not None]
+        return tuple(values) if self._reward_factor != 1.0 else None
 
     def _may_be_chance(self, fit: Fit) -> bool:
         """Whether one of as many wrong formulas could fit as well, to few numbers."""
@@ -1093,11 +1301,15 @@ class _Search:
         return self.budget.n_candidates * by_chance > _CHANCE
 
     def _value_parts(self, fit: Fit) -> tuple[Part, ...]:
-        """Returns the mistakes in the gradient of the value output."""
+        """Returns the mistakes in the gradient of the values."""
+        if fit.keys:
+            return tuple(part_of(key) for key in fit.keys)
         frame = self.frame(fit.formula.data, _UNKNOWNS_ROWS)
-        if frame.accumulated or fit.values is not None:
+        others = fit.formula.data == "mixed_up" or frame.accumulated
+        if others or fit.values is not None:
             return ()
         found = fit_value_output(frame, fit.formula, MAX_RESIDUAL)
+        self._critic_unknown = found is None and _critic_learns(self.records)
         return () if found is None else tuple(part_of(key) for key in found.keys)
 
     @cached_property
@@ -1112,6 +1324,7 @@ class _Search:
             has_unfinished=bool((~frame.finished).any()),
             one_episode=not self.traits.several_episodes,
             equal_steps=bool(np.ptp(steps) == 0),
+            equal_episodes=bool(frame.finished.all() and np.ptp(frame.n_parts) == 0),
             inexact_critic=any(not _critic_is_exact(r) for r in self.records),
         )
 
@@ -1123,9 +1336,13 @@ _WITHIN_WINDOW = (
     "chunks",
     "resets",
     "stale_rewards",
+    "mixed_up",
     "next_states",
 )
 _NEAR = 0.1
+_MEANS = {"steps", "episodes"}
+# Kinds of parts that are counted, and of which formulas with the fewest are preferred.
+_NOT_RIGHT = ("mistake", "no gradient", "warning")
 # Mistakes in the gradient of the value output, which no formula has.
 OF_VALUES = {"value_not_detached", "next_value_not_detached", "critic_sign_flipped"}
 _NO_CENTRING: dict[str, Any] = {
@@ -1134,6 +1351,18 @@ _NO_CENTRING: dict[str, Any] = {
     "ddof": 1,
     "transform": "none",
 }
+# Baselines that depend on the critic.
+_OF_VALUES = frozenset(
+    {
+        "value",
+        "next_value",
+        "action_value",
+        "value_mean",
+        "value_sum",
+        "credit_mean",
+        "product_of_advantages",
+    }
+)
 _MAX_SCREENED = 150
 _MAX_VERIFIED = 24
 _MAX_MISTAKES = 2
@@ -1211,6 +1440,16 @@ def complexity(formula: Formula) -> int:
     default = Formula()
     names = (*_FIELDS, "n")
     return sum(getattr(formula, n) != getattr(default, n) for n in names)
+
+
+def _critic_learns(records: Sequence[Record]) -> bool:
+    """Whether a value output receives a gradient that is more than rounding."""
+    return any(
+        update.value is not None
+        and np.abs(update.value).max() > 1e-4 * np.abs(update.outputs).max()
+        for record in records
+        for update in record.updates
+    )
 
 
 def _critic_is_exact(record: Record) -> bool:

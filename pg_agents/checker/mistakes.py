@@ -19,7 +19,9 @@ class Mistake:
         at_truncation: whether it only has an effect if the time limit is not part of
             the task.
         kind: `"departure"` if it changes the gradient but common algorithms document
-            it, `"no gradient"` if the gradient is zero in expectation.
+            it, `"no gradient"` if the gradient is zero in expectation, `"warning"` if
+            the expectation keeps its direction, and only data are wasted or noise is
+            added.
     """
 
     key: str
@@ -28,7 +30,7 @@ class Mistake:
     wrong: str
     right: str
     at_truncation: bool = False
-    kind: Literal["mistake", "departure", "no gradient"] = "mistake"
+    kind: Literal["mistake", "departure", "no gradient", "warning"] = "mistake"
 
 
 CATALOGUE = (
@@ -169,6 +171,15 @@ CATALOGUE = (
         "action = dist.sample(); log_prob = dist.log_prob(action)",
     ),
     Mistake(
+        "other_deviation",
+        "log-probability with another deviation",
+        "The actions are drawn with one standard deviation, and their log-probability "
+        "is computed with another, such as the variance in its place. The score then "
+        "belongs to another distribution, and its mean is no longer 0.",
+        "log_prob = Normal(mean, std**2).log_prob(action)",
+        "log_prob = Normal(mean, std).log_prob(action)  # the one that acted",
+    ),
+    Mistake(
         "action_not_detached",
         "log-probability of an action that carries a gradient",
         "rsample() draws an action that depends on the parameters. The gradient of its "
@@ -235,6 +246,17 @@ CATALOGUE = (
         "for r, done in reversed(steps): G = r + gamma * G * (not done)",
     ),
     Mistake(
+        "earlier_rewards",
+        "rewards of earlier episodes in the return",
+        "The list of rewards is not cleared between the episodes of an update, so that "
+        "each episode's return contains those of the episodes before. Its actions "
+        "have no effect on them: the direction of the expected gradient stays, but "
+        "the noise grows with the number of episodes.",
+        "if done: weights += [sum(rewards)] * length",
+        "if done: weights += [sum(rewards)] * length; rewards = []",
+        kind="warning",
+    ),
+    Mistake(
         "return_across_workers",
         "returns summed across environments",
         "In a flattened rollout [T, N] consecutive rows belong to different "
@@ -272,10 +294,12 @@ CATALOGUE = (
     Mistake(
         "one_episode_only",
         "one episode of the update only",
-        "The loss is assigned in the loop over episodes instead of added up: the "
-        "gradient is right, and all but one episode are wasted.",
+        "The loss is assigned in the loop over episodes instead of added up, or the "
+        "gradients of the others are zeroed. The expected gradient has the right "
+        "direction, but all episodes of the update except one are wasted.",
         "for episode in batch: loss = loss_of(episode)",
         "for episode in batch: loss += loss_of(episode)",
+        kind="warning",
     ),
     Mistake(
         "one_environment_only",
@@ -284,7 +308,7 @@ CATALOGUE = (
         "others. The gradient is right, but costs N times as many steps.",
         "loss = -(advantage * log_prob)[:, 0].mean()",
         "loss = -(advantage * log_prob).mean()",
-        kind="departure",
+        kind="warning",
     ),
     Mistake(
         "unfinished_dropped",
@@ -349,6 +373,18 @@ CATALOGUE = (
         "about the episode, but most of the data is wasted.",
         "discounts = gamma ** torch.arange(n_steps_of_batch)",
         "discounts = gamma ** step_in_episode",
+        kind="warning",
+    ),
+    Mistake(
+        "discount_not_reset",
+        "discount not reset between returns",
+        "Each return starts with a discount of 1. If the factor keeps its value from "
+        "the return of the step before, later steps are weighted by gamma to the "
+        "number of all terms so far: after a few steps hardly anything is left.",
+        "discount = 1.0  # above the loop over t\n"
+        "for k in range(t, T): G[t] += discount * rewards[k]; discount *= gamma",
+        "discount = 1.0  # for each t\n"
+        "for k in range(t, T): G[t] += discount * rewards[k]; discount *= gamma",
     ),
     Mistake(
         "gamma_twice",
@@ -642,6 +678,16 @@ CATALOGUE = (
         "policies without importance weights gives a different gradient.",
         "loss = policy_gradient_loss(memory.sample(256))",
         "weight each step by pi(a|s) / pi_old(a|s), or learn from new episodes only",
+    ),
+    Mistake(
+        "rows_mixed_up",
+        "advantages of other steps",
+        "A mini-batch is an index into the rollout, and every array of the loss must "
+        "be indexed with it. One that is not, or is cut to the same size, pairs each "
+        "action with the advantage of another step: they are independent, "
+        "and the expected gradient is close to zero.",
+        "loss = -(advantages[: len(batch)] * log_prob[batch]).mean()",
+        "loss = -(advantages[batch] * log_prob[batch]).mean()",
     ),
     Mistake(
         "actions_not_sampled",

@@ -60,6 +60,8 @@ _N_EPISODES = 2_048
 _N_STEPS = 50_000
 # Steps, and fewest and most rollouts, that a formula is fitted to.
 _N_RECORDED_STEPS, _MIN_RECORDED, _MAX_RECORDED = 1_000, 4, 200
+# Updates of two rollouts that are enough: PPO has many in each.
+_ENOUGH_UPDATES = 100
 
 
 class ModelSubject:
@@ -136,7 +138,7 @@ class ModelSubject:
 
     def record(self, progress: Progress) -> Record:
         """Trains for a few rollouts and decodes the gradient of each update."""
-        rounds = self._train(self._plan.n_recorded, progress)
+        rounds = self._train(self._plan.n_recorded, progress, enough=_ENOUGH_UPDATES)
         columns: list[_Rollout] = []
         updates, first = [], 0
         for rollout, steps in rounds:
@@ -150,19 +152,22 @@ class ModelSubject:
         return Record(
             self.task,
             self.geometry.policy,
-            self._values().detach().double().numpy(),
+            self._recorded_values(),
             _transitions(columns),
             tuple(updates),
             basis=self._decoder.basis,
             value_basis=self._decoder.value_basis,
         )
 
-    def measure(self, progress: Progress, repeat: int = 0) -> Measurement:
+    def measure(self, progress: Progress, repeat: int = 0) -> Iterator[Measurement]:
         """Estimates the mean gradient, also after rollouts with a perturbed policy.
 
         Args:
             progress: progress bar.
             repeat: not used: the copy continues, so that each sample is independent.
+
+        Yields:
+            The measurement of the whole sample.
         """
         plan, geometry, task = self._plan, self.geometry, self.task
         centred_q = _centred_q_scores(task, geometry)
@@ -177,7 +182,7 @@ class ModelSubject:
             stateful = is_stateful(series.mean(), after.mean(), geometry.norm)
             # During training the policy has always just changed.
             series = after if stateful else series
-        return Measurement(
+        yield Measurement(
             task,
             series,
             geometry.exact,
@@ -206,8 +211,15 @@ class ModelSubject:
         n_rounds: int,
         progress: Progress,
         perturbation: PolicyPerturbation | None = None,
+        enough: float = math.inf,
     ) -> list[tuple[_Rollout, list[RecordedStep]]]:
         """Trains the copy, which does not change, for a number of rollouts.
+
+        Args:
+            n_rounds: number of rollouts.
+            progress: progress bar.
+            perturbation: of the policy in every other rollout.
+            enough: number of updates after which two rollouts are enough.
 
         Returns:
             The transitions of each rollout, and the steps of its optimisers.
@@ -220,6 +232,7 @@ class ModelSubject:
             n_rounds,
             self._plan,
             progress,
+            enough,
         )
         with record_gradients(self._parameters, self._recorder):
             restore = _record_trust_region(self._copy, self._recorder)
@@ -253,6 +266,13 @@ class ModelSubject:
         distribution: Any = self._copy.policy.get_distribution(self._observations)
         logits: Tensor = distribution.distribution.logits
         return logits
+
+    def _recorded_values(self) -> Array:
+        """Returns the values that its rollouts have, `[S]` float64."""
+        # Without gradients, as in a rollout, exact values take the critic's place.
+        with torch.no_grad():
+            values: Array = self._values().double().numpy()
+        return values
 
     def _values(self) -> Tensor:
         """Returns the critic's values of all states, `[S]`."""
@@ -433,8 +453,10 @@ class _Rounds(BaseCallback):
         n_rounds: int,
         plan: _RolloutPlan,
         progress: Progress,
+        enough: float,
     ) -> None:
         super().__init__()
+        self._enough = enough
         self._originals = [(p, p.detach().clone()) for p in parameters]
         self._env, self._recorder, self._perturbation = env, recorder, perturbation
         self._n_rounds, self._per_round = n_rounds, plan.episodes_per_round
@@ -452,7 +474,9 @@ class _Rounds(BaseCallback):
             self._perturbation.__enter__()
 
     def _on_step(self) -> bool:
-        return self._n_started <= self._n_rounds
+        n_updates = sum(len(steps) for _, steps in self.rounds)
+        is_enough = len(self.rounds) >= 2 and n_updates >= self._enough
+        return self._n_started <= self._n_rounds and not is_enough
 
     def _on_rollout_end(self) -> None:
         # Our own buffers mark the steps of environments that wait for others.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
 from pg_agents.checker.formula import USES_CRITIC, Formula
 from pg_agents.checker.mistakes import MISTAKES
 
-Kind = Literal["right", "departure", "mistake", "no gradient"]
+Kind = Literal["right", "departure", "warning", "mistake", "no gradient"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Part:
     Attributes:
         key: key of the mistake or departure in the catalogue, or of the part.
         kind: `"right"`; `"departure"`: what documented algorithms do, although it is
-            not the exact gradient; `"mistake"`; `"no gradient"`: a mistake because of
-            which the expected gradient is 0.
+            not the exact gradient; `"warning"`: what leaves the direction of the
+            expectation and wastes data or adds noise; `"mistake"`; `"no gradient"`: a
+            mistake because of which the expected gradient is 0.
         title: display name.
         explanation: one or two sentences.
     """
@@ -43,6 +44,7 @@ class Context:
         has_unfinished: whether a window ended within an episode.
         one_episode: whether each update has a single episode.
         equal_steps: whether all updates have the same number of steps.
+        equal_episodes: whether all updates have the same number of whole episodes.
         inexact_critic: whether the critic differs from the exact values.
     """
 
@@ -52,6 +54,7 @@ class Context:
     has_unfinished: bool = False
     one_episode: bool = False
     equal_steps: bool = False
+    equal_episodes: bool = False
     inexact_critic: bool = False
 
 
@@ -70,6 +73,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "forward": "returns_forward",
         "cumulative": "returns_forward",
         "window": "return_across_episodes",
+        "window_so_far": "earlier_rewards",
         "value": "state_value_weight",
         "one": "no_return",
     },
@@ -107,6 +111,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "next_discounted": "off_by_one",
         "previous": "off_by_one",
         "last_lost": "last_step_lost",
+        "last_skipped": "last_step_lost",
     },
     "transform": {
         "int": "rounded",
@@ -116,10 +121,12 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "baseline": {
         "next_value": "next_value_baseline",
+        "next_value_always": "next_value_baseline",
         "value_mean": "broadcast_advantage",
         "value_sum": "broadcast_advantage",
         "credit_mean": "broadcast_advantage",
         "action_value": "action_value_baseline",
+        "action_value_fitted": "action_value_baseline",
         "product_of_sums": "all_pairs",
         "product_of_advantages": "all_pairs",
         "product_of_discounted_sums": "all_pairs",
@@ -143,6 +150,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
     "discount": {
         "gamma_2t": "gamma_twice",
         "window": "discount_across_episodes",
+        "not_reset": "discount_not_reset",
     },
     "reduction": {
         "clipped": "gradient_clipped",
@@ -185,6 +193,9 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "softmax_over_batch": "softmax_over_batch",
         "softmax_over_batch_normalized": "softmax_over_batch",
         "clipped_action": "clipped_action",
+        "reparameterized": "action_not_detached",
+        "variance": "other_deviation",
+        "root": "other_deviation",
         "resampled": "action_resampled",
     },
     "data": {
@@ -193,6 +204,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "next_states": "next_state",
         "stale_rewards": "replay",
         "stale_actions": "replay",
+        "mixed_up": "rows_mixed_up",
         "resets": "reset_steps",
         "accumulated": "gradients_not_zeroed",
     },
@@ -208,6 +220,8 @@ def key_of(field: str, option: str) -> str | None:
     """Returns the key of an option, None if it is right whatever the task."""
     if field == "steps" and option.startswith("first_finished"):
         return "first_finished"
+    if field == "rewards" and option.startswith("clipped"):
+        return "rewards_clipped"
     if field == "data" and option.startswith("memory"):
         return "replay"
     if field == "score" and option.startswith(("clamped", "smoothed")):
@@ -223,9 +237,10 @@ def part_of(key: str) -> Part:
 
 @cache
 def cost(field: str, option: str) -> int:
-    """Returns 1 if the option is a mistake, 0 otherwise."""
+    """Returns 1 if the option is a mistake or a warning, 0 otherwise."""
     key = key_of(field, option)
-    return int(key is not None and part_of(key).kind in ("mistake", "no gradient"))
+    kinds = ("mistake", "no gradient", "warning")
+    return int(key is not None and part_of(key).kind in kinds)
 
 
 def parts_of(
@@ -249,7 +264,7 @@ def parts_of(
             and field == "scale"
         ):
             key = "advantages_standardized"
-        if field == "ends" and option == "ignored" and formula.data != "window":
+        if field == "ends" and option == "ignored" and _is_not_cleared(formula):
             # One mistake: what is not cleared is summed as one episode.
             key = None
         if (
@@ -268,7 +283,42 @@ def parts_of(
     keys += _context_keys(formula, entropy, context)
     if factor < 0:
         keys.append("sign_flipped")
-    return tuple(part_of(key) for key in dict.fromkeys(keys))
+    parts = tuple(part_of(key) for key in dict.fromkeys(keys))
+    if formula.baseline == "action_value_fitted":
+        parts = tuple(
+            replace(part, kind="mistake", explanation=_OF_LEARNED_ACTIONS)
+            if part.key == "action_value_baseline"
+            else part
+            for part in parts
+        )
+    if context.equal_episodes:
+        return parts
+    return tuple(_of_long_episodes(p) if p.key in _ONE_OF_MANY else p for p in parts)
+
+
+def _is_not_cleared(formula: Formula) -> bool:
+    return key_of("data", formula.data) == "replay"
+
+
+# Warnings that are mistakes where a number of steps ends the update.
+_ONE_OF_MANY = frozenset({"one_episode_only"})
+
+
+_OF_LEARNED_ACTIONS = (
+    "What is subtracted must not depend on the action. A learned action value takes "
+    "away what the action earns, the more the better it is learnt: the gradient is "
+    "that of its errors, and then nothing."
+)
+
+
+def _of_long_episodes(part: Part) -> Part:
+    return replace(
+        part,
+        kind="mistake",
+        explanation="Each update has a number of steps, not of episodes, and learns "
+        "from one of its episodes alone. The first and the last one are no sample of "
+        "all: a long episode is more likely to be the one with which an update ends.",
+    )
 
 
 def _context_keys(formula: Formula, entropy: float, context: Context) -> list[str]:
@@ -278,6 +328,7 @@ def _context_keys(formula: Formula, entropy: float, context: Context) -> list[st
         "from_start",
         "cumulative",
         "window",
+        "window_so_far",
         "one",
         "value",
     )
@@ -300,7 +351,7 @@ def _context_keys(formula: Formula, entropy: float, context: Context) -> list[st
             keys.append("no_bootstrap_at_truncation")
         if formula.bootstrap == "terminated" and context.limit_is_task:
             keys.append("limit_bootstrapped")
-    sums = formula.credit in ("to_go", "episode", "window")
+    sums = formula.credit in ("to_go", "episode", "window", "window_so_far")
     if (
         sums
         and formula.steps != "finished"

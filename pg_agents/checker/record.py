@@ -130,6 +130,7 @@ class Record:
             `outputs` are then a projection on it. None if all can be.
         value_basis: `[S, D]`, the same for the values.
         notes: remarks for the report.
+        shares_critic: whether policy and critic have parameters in common.
     """
 
     task: Task
@@ -142,6 +143,7 @@ class Record:
     basis: Array | None = None
     value_basis: Array | None = None
     notes: tuple[str, ...] = ()
+    shares_critic: bool = False
 
     def __post_init__(self) -> None:
         """Checks shapes and windows.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Target = Literal["exact", "algorithm"]
+Compared = Literal["exact", "undiscounted", "both"]
 Kind = Literal["mistake", "departure", "no gradient", "factor", "warning"]
 
 EXIT_STATUS: dict[Verdict, int] = {
@@ -43,6 +45,22 @@ _MEANING = {
     ("wrong", "algorithm"): "the gradient is not the one that the algorithm documents",
     ("no gradient", ""): "the expected gradient is zero: nothing is learnt from it",
     ("undecided", ""): "the sample is too small to tell",
+}
+# What a mean says about an algorithm, if no formula gives the gradients.
+_NEITHER = (
+    "no known formula gives the gradients, and their mean has another direction than "
+    "the exact gradient"
+)
+_COMPARED = {
+    ("right", "exact"): "the expected gradient has the direction of the exact one",
+    ("right", "both"): "the expected gradient has the direction of the exact one",
+    (
+        "right",
+        "undiscounted",
+    ): "the expected gradient has the direction of the exact one without gamma^t, "
+    "which the algorithm documents",
+    ("wrong", "exact"): _NEITHER,
+    ("wrong", "both"): f"{_NEITHER}, with gamma^t and without",
 }
 _NAN = "after one of a single step it is NaN, and all is lost"
 # The verdict on a task in words that fit both targets.
@@ -117,10 +135,15 @@ class GradientReport:
         ties: titles of other explanations with the same gradients on all tasks.
         tasks: the result on each task; none if all gradients are NaN.
         notes: remarks, such as limits of the check.
+        caveats: what of the subject was not seen, and may change the verdict.
         seed: seed of the sampling.
         seconds: wall-clock time of the check.
         takes_episodes: whether the user chooses the number of episodes; a script has
             its own.
+        compared: without a formula, what the mean was compared with: the `"exact"`
+            gradient, or also the one without gamma^t, which documented algorithms
+            follow (`"both"`). `"undiscounted"`: the results on the tasks are against
+            the latter, as the mean has its direction.
     """
 
     subject: str
@@ -135,6 +158,8 @@ class GradientReport:
     seed: int
     seconds: float
     takes_episodes: bool = True
+    compared: Compared = "exact"
+    caveats: tuple[str, ...] = ()
 
     @property
     def right(self) -> bool:
@@ -234,9 +259,13 @@ class GradientReport:
     def _verdict_lines(self) -> list[str]:
         meaning = _MEANING.get((self.verdict, self.target))
         meaning = meaning or _MEANING[(self.verdict, "")]
+        if self.target == "algorithm" and not self._is_explained:
+            meaning = _COMPARED.get((self.verdict, self.compared), meaning)
         if self.right and any(f.key == "nan_deviation" for f in self.findings):
             meaning = f"after episodes of two or more steps {meaning}; {_NAN}"
         lines = _paragraph(f"{self.verdict.upper()}: {meaning}.")
+        for caveat in self.caveats:
+            lines += _paragraph(f"Seen in part: {caveat.rstrip('.')}.")
         if self.ties:
             ties = [*self.ties[:_MAX_TIES]]
             if len(self.ties) > _MAX_TIES:
@@ -280,6 +309,8 @@ class GradientReport:
             return []
         mistakes = {f.key for f in self.findings if f.kind == "mistake"}
         compared, remark = "The expected gradient", ""
+        if self.compared == "undiscounted":
+            remark = " Exact is here the gradient without gamma^t."
         if self.formula is not None and mistakes and mistakes <= _NOT_IN_FORMULA:
             compared = "The formula"
             remark = " What is wrong is not part of the formula."
@@ -288,8 +319,9 @@ class GradientReport:
         if self.formula is not None and not judged:
             remark += " The table is no verdict: departures count here, too."
         lines = _paragraph(
-            f"{compared} against the exact gradient, on small tasks (error: relative "
-            f"to the part along the exact one; length: of that part).{remark}"
+            f"{compared} against the exact gradient, on small tasks. Error: what is "
+            "not along the exact gradient, relative to what is; length: of what is, 1 "
+            f"like the exact one (a constant factor is one of the step size).{remark}"
         )
         heading = f"{'direction':11} " if judged else ""
         lines.append(
@@ -395,14 +427,15 @@ def _state_lines(task: str, table: StateTable) -> list[str]:
 
 
 def _code(name: str, text: str) -> list[str]:
-    """Returns lines of code, each under the one before."""
+    """Returns lines of code, each under the one before, not broken within an index."""
     lines = []
     for i, line in enumerate(text.splitlines()):
         first = f"    {name}: " if i == 0 else " " * 11
+        whole = re.sub(r"\[[^\[\]]*\]", lambda m: m[0].replace(" ", "\0"), line)
         lines += textwrap.wrap(
-            line, _WIDTH, initial_indent=first, subsequent_indent=" " * 13
+            whole, _WIDTH, initial_indent=first, subsequent_indent=" " * 13
         )
-    return lines
+    return [line.replace("\0", " ") for line in lines]
 
 
 def _paragraph(text: str) -> list[str]:

@@ -10,12 +10,15 @@ import numpy as np
 
 from pg_agents.checker.episodes import Steps, sample_episodes
 from pg_agents.checker.formula import (
+    TABLE_SCORES,
     Formula,
     Frame,
+    Window,
     advantages,
     directions,
     entropy_columns,
     multiplier,
+    scaled,
     windows,
 )
 from pg_agents.checker.geometry import Geometry
@@ -83,6 +86,9 @@ def simulate(
     layout = _layout(record)
     if formula is None or layout is None or formula.data not in ("window", "late"):
         return None
+    if formula.baseline == "action_value_fitted":
+        # The values are not known where no action was taken.
+        return None
     rng = np.random.default_rng([*np.atleast_1d(seed), 5])
     per_chunk = min(n_steps, _CHUNK_ROWS)
     rows, controls, n_episodes = [], [], 0.0
@@ -101,9 +107,11 @@ def simulate(
 
 def _prediction(found: Identification, formula: Formula, record: Record) -> Array:
     """Returns the derivative of the loss by the outputs, `[U, S * O]`."""
-    frame = Frame([record], windows(record, 0, formula.data))
-    gamma, lam = np.array([formula.gamma]), np.array([formula.lam])
-    weight = advantages(frame, formula, gamma, lam)[0]
+    if _is_by_window(record, formula):
+        frame, weight = _of_mini_batches(formula, record)
+    else:
+        frame = Frame([record], windows(record, 0, formula.data))
+        weight = _advantages(frame, formula)
     weight = weight * multiplier(frame, formula, formula.gamma)
     vectors = directions(frame, formula.score)
     x = found.factor * frame.by_update.sums((weight[:, None] * vectors).T).T
@@ -111,6 +119,53 @@ def _prediction(found: Identification, formula: Formula, record: Record) -> Arra
         x = x + found.entropy * entropy_columns(frame)[formula.entropy]
     prediction: Array = x / frame.scale[:, None]
     return prediction
+
+
+def _advantages(frame: Frame, formula: Formula) -> Array:
+    gamma, lam = np.array([formula.gamma]), np.array([formula.lam])
+    row: Array = advantages(frame, formula, gamma, lam)[0]
+    return row
+
+
+def _is_by_window(record: Record, formula: Formula) -> bool:
+    """Whether mini-batches only select from the advantages of their window."""
+    return (
+        all(update.rows is not None for update in record.updates)
+        and formula.data == "window"
+        and formula.steps == "all"
+        and formula.reduction in ("sum", "steps", "clipped")
+        and formula.discount != "window"
+        and formula.score in TABLE_SCORES
+        and not formula.entropy.endswith("episodes")
+    )
+
+
+def _of_mini_batches(formula: Formula, record: Record) -> tuple[Frame, Array]:
+    """Returns the rows of the mini-batches, and the advantage of each.
+
+    The advantages are computed once for each window, not once for each mini-batch.
+    """
+    bounds = sorted({(u.first, u.last) for u in record.updates})
+    ones = np.ones(record.policy.shape)
+    whole = replace(record, updates=tuple(Update(a, b, ones) for a, b in bounds))
+    frame = Frame([whole], windows(whole, 0))
+    in_mini_batch = formula.scale == "mini_batch"
+    plain = replace(formula, scale="none") if in_mini_batch else formula
+    starts = np.array([first for first, _ in bounds])
+    by_transition = np.zeros(len(record.transitions))
+    by_transition[starts[frame.update] + frame.position] = _advantages(frame, plain)
+    picks = []
+    for number, update in enumerate(record.updates):
+        assert update.rows is not None
+        rows = np.sort(update.rows)
+        picks.append(Window(0, number, rows, np.ones(len(rows)), rows))
+    frame = Frame([record], picks)
+    index = np.concatenate([window.index for window in picks])
+    starts = np.cumsum([0, *(len(window.index) for window in picks[:-1])])
+    weight = by_transition[index[starts[frame.update] + frame.position]]
+    if in_mini_batch:
+        weight = scaled(frame, weight[None], formula)[0]
+    return frame, weight
 
 
 def _layout(record: Record) -> _Layout | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,18 @@ class GradientSeries:
             group_means(self.gradients, self.n_groups),
             group_means(self.controls, self.n_groups),
         )
+
+
+def pooled(series: Sequence[GradientSeries]) -> GradientSeries:
+    """Returns the rounds of independent series of the same subject as one."""
+    if len(series) == 1:
+        return series[0]
+    groups = [s.n_groups for s in series if s.n_groups is not None]
+    return GradientSeries(
+        np.concatenate([s.gradients for s in series]),
+        np.concatenate([s.controls for s in series]),
+        sum(groups) if groups else None,
+    )
 
 
 def control_variate_mean(samples: Array, controls: Array) -> MeanEstimate:

@@ -76,6 +76,31 @@ class Task:
         gradient: Array = visits[:, None] * q_values
         return gradient
 
+    def undiscounted_gradient(self, policy: Array) -> Array:
+        """Returns `return_gradient` without the factor gamma^t of each step.
+
+        `sum_{t < H} P(s_t = s) Q_t(s, a)`, Q_t discounted: what most implementations
+        follow in expectation, since they leave gamma^t out.
+
+        Reference: Thomas (2014), "Bias in natural actor-critic algorithms".
+
+        Args:
+            policy: `[S, A]`, pi(a|s).
+
+        Returns:
+            `[S, A]` float64, in units of reward.
+        """
+        mdp = self.mdp
+        continuing = mdp.transition * ~mdp.terminal
+        rewards = (mdp.transition * mdp.reward).sum(axis=-1)
+        step = np.einsum("sa,sax->sx", policy, continuing)
+        visits = mdp.initial_distribution
+        gradient: Array = np.zeros(policy.shape)
+        for later in self.values(policy)[1:]:
+            gradient += visits[:, None] * (rewards + self.gamma * continuing @ later)
+            visits = visits @ step
+        return gradient
+
     def mean_length(self, policy: Array) -> float:
         """Returns the expected number of steps of an episode."""
         return float(oracle.occupancy(self.mdp, policy, 1.0, self.horizon).sum())

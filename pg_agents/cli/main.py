@@ -150,6 +150,11 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
         action="store_true",
         help="the time limit is not part of the task: bootstrap there",
     )
+    add(
+        "--time-limit-is-terminal",
+        action="store_true",
+        help="of a script: the time limit is part of the task: do not bootstrap there",
+    )
     add("--episodes", type=int, help="per task (8192; 2048 or fewer for a model)")
     add("--batch-size", type=int, default=8, help="episodes per call (%(default)s)")
     add("--envs", type=int, default=4, help="environments they come from (%(default)s)")
@@ -214,6 +219,7 @@ def _check_script(options: argparse.Namespace) -> GradientReport:
         text=None if lines is None else "".join(f"{line}\n" for line in lines),
         timeout_s=options.timeout,
         seed=options.seed,
+        time_limit_is_terminal=options.time_limit_is_terminal,
     )
 
 

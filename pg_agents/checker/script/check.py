@@ -16,7 +16,12 @@ import numpy as np
 from pg_agents.checker.description import described
 from pg_agents.checker.formula import USES_CRITIC
 from pg_agents.checker.geometry import CannotCheckError, Geometry, make_geometry
-from pg_agents.checker.identify import Identification, identify
+from pg_agents.checker.identify import (
+    Identification,
+    OutOfTimeError,
+    identify,
+    with_found_values,
+)
 from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.parts import Part
 from pg_agents.checker.record import Record
@@ -54,6 +59,7 @@ def check_script(
     text: str | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     seed: int = 0,
+    time_limit_is_terminal: bool = False,
 ) -> GradientReport:
     """Checks a training script, without any edit.
 
@@ -75,6 +81,9 @@ def check_script(
         timeout_s: limit of the script's CPU time, in seconds, at least 10. On a busy
             machine four times as many seconds may pass.
         seed: seed of the tasks and of the random generators.
+        time_limit_is_terminal: whether a time limit belongs to the task, and nothing
+            follows it. A critic must not bootstrap there then. By default a limit only
+            ends the data for scripts with a critic that bootstraps.
 
     Raises:
         CannotCheckError: if the script cannot be checked; the message says why. It is a
@@ -102,7 +111,9 @@ def check_script(
     if recording.error is not None:
         trace = f"\n\n{recording.traceback}" if recording.traceback else ""
         raise CannotCheckError(f"{script.name}: {recording.error}{trace}")
-    report = judge_recording(recording, script.name, target, gamma, seed)
+    report = judge_recording(
+        recording, script.name, target, gamma, seed, time_limit_is_terminal
+    )
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -112,6 +123,7 @@ def judge_recording(
     target: Target = "algorithm",
     gamma: float | None = None,
     seed: int = 0,
+    time_limit_is_terminal: bool = False,
 ) -> GradientReport:
     """Returns the report on what a script did, without the time that it took.
 
@@ -121,6 +133,7 @@ def judge_recording(
         target: see `check_script`.
         gamma: discount factor that the script should use; None for its own.
         seed: of the checker's own episodes.
+        time_limit_is_terminal: see `check_script`.
     """
     records = [
         record if gamma is None else _with_gamma(record, gamma)
@@ -129,16 +142,28 @@ def judge_recording(
     own = findings_of(recording)
     if not records:
         return GradientReport(
-            name, target, "wrong", None, None, own, (), (), recording.notes, seed, 0.0
+            subject=name,
+            target=target,
+            verdict="wrong",
+            formula=None,
+            residual=None,
+            findings=own,
+            ties=(),
+            tasks=(),
+            notes=recording.notes,
+            seed=seed,
+            seconds=0.0,
+            caveats=recording.caveats,
         )
     limited = [r for r in records if r.task.name == SHORT_LIMIT_NAME]
     whole = [r for r in records if r.task.name != SHORT_LIMIT_NAME] or limited
     limited = [r for r in limited if _bypassing(r) <= _MAX_UNEXPLAINED]
     found = _identified(whole, gamma)
+    whole = [with_found_values(r, i, found) for i, r in enumerate(whole)]
     parts = list(found.parts)
     notes = [*recording.notes, *found.notes]
     if found.formula is not None and 0 < len(limited) < len(records):
-        notes += _at_limits(found, limited, parts, gamma)
+        notes += _at_limits(found, limited, parts, gamma, time_limit_is_terminal)
     findings = _merged(own, found, [_finding(part, recording) for part in parts])
     results = tuple(_result(record, found, seed) for record in _largest(whole))
     unexplained = max(_bypassing(record) for record in whole)
@@ -150,8 +175,10 @@ def judge_recording(
     return GradientReport(
         subject=name,
         target=target,
-        verdict=_verdict(found, findings, results, target),
-        formula=described(found.formula) if found.formula else None,
+        verdict=_verdict(whole, found, findings, results, target),
+        formula=described(found.formula, same_mean=found.same_mean)
+        if found.formula
+        else None,
         residual=found.residual,
         findings=tuple(findings),
         ties=tuple(" + ".join(part.title for part in tie) for tie in found.ties),
@@ -160,6 +187,7 @@ def judge_recording(
         seed=seed,
         seconds=recording.seconds,
         takes_episodes=False,
+        caveats=recording.caveats,
     )
 
 
@@ -168,17 +196,14 @@ def _bypassing(record: Record) -> float:
     return max((update.residual for update in record.updates), default=0.0)
 
 
-class _TooLongError(Exception):
-    """The search has taken its time."""
-
-
 def _identified(
     records: Sequence[Record], gamma: float | None, seconds: float = _SEARCH_CPU_S
 ) -> Identification:
     """Returns the formula of records; none if the search takes too long."""
 
     def stop(*_: object) -> None:
-        raise _TooLongError
+        # The search ends with what it has found.
+        raise OutOfTimeError
 
     # Timers exist on Unix, and signals in the main thread alone.
     timed = hasattr(signal, "setitimer")
@@ -189,7 +214,7 @@ def _identified(
     signal.setitimer(signal.ITIMER_VIRTUAL, limit)
     try:
         return identify(records, known_gamma=gamma is not None, seconds=seconds)
-    except _TooLongError:
+    except OutOfTimeError:
         note = f"the search for a formula was stopped after {limit:g} s"
         return Identification(None, (), 0.0, 0.0, 1.0, notes=(note,))
     finally:
@@ -206,17 +231,24 @@ def _at_limits(
     limited: Sequence[Record],
     parts: list[Part],
     gamma: float | None,
+    time_limit_is_terminal: bool,
 ) -> list[str]:
     """Adds mistakes at time limits to the parts, and returns notes.
 
-    With a critic that bootstraps, a limit only cuts the data; otherwise what follows is
-    not known, and the limit is part of the task.
+    With a critic that bootstraps, a limit only cuts the data unless the user says that
+    it is part of the task; otherwise what follows is not known, and the limit is.
     """
     assert found.formula is not None
-    if found.formula.credit in USES_CRITIC:
+    bootstraps = found.formula.credit in USES_CRITIC and not time_limit_is_terminal
+    if bootstraps:
         limited = [
             replace(record, task=replace(record.task, bootstrap=True))
             for record in limited
+        ]
+    if found.reward_factor != 1.0:
+        limited = [
+            r if r.values is None else replace(r, values=r.values / found.reward_factor)
+            for r in limited
         ]
     at_limits = _identified(limited, gamma, _LIMITS_CPU_S)
     if at_limits.formula is None:
@@ -229,7 +261,12 @@ def _at_limits(
     known = {part.key for part in parts}
     if not found.mistakes and not at_limits.ties:
         parts += [part for part in at_limits.mistakes if part.key not in known]
-    if found.formula.credit in USES_CRITIC or found.mistakes:
+        parts += [
+            part
+            for part in at_limits.departures
+            if part.key == "limit_bootstrapped" and part.key not in known
+        ]
+    if bootstraps or found.mistakes:
         return []
     return ["time limits were taken for ends that belong to the task"]
 
@@ -267,6 +304,7 @@ def _finding(part: Part, recording: Recording) -> Finding:
 
 
 def _verdict(
+    records: Sequence[Record],
     found: Identification,
     findings: Sequence[Finding],
     results: Sequence[TaskResult],
@@ -275,10 +313,19 @@ def _verdict(
     kinds = {finding.kind for finding in findings}
     if "no gradient" in kinds:
         return "no gradient"
+    sure = {f.kind for f in findings if f.key not in {p.key for p in found.parts}}
+    if found.is_ambiguous and "mistake" not in sure:
+        return "undecided"
     if "mistake" in kinds:
         return "wrong"
     if found.formula is None:
         return worst(results)
+    shared = any(record.shares_critic for record in records)
+    bypassing = max(_bypassing(record) for record in records)
+    if (found.critic_unknown and shared) or bypassing > _MAX_UNEXPLAINED:
+        # What else the policy receives, or through the parameters that it shares, is
+        # not known.
+        return "undecided"
     if target == "algorithm" or not found.parts:
         return "right"
     return worst(results)

@@ -20,6 +20,9 @@ from pg_agents.checker.task import Array, Task
 _ROUNDING = 1e-6
 _RELIABLE = 2e-3
 _CANCELLED = 1e-2
+# Share of a gradient that may bypass the logarithms of probabilities before the mean of
+# the logits is taken for an output, too.
+_MAX_BYPASSING = 1e-3
 
 
 class NotDecodableError(ValueError):
@@ -106,21 +109,32 @@ def decode(
     critic = _critic(critics, policy)
     decoder = _Decoder(policy, critic, table.shape, centred=not gaussian)
     steps = [step for step in steps if decoder.concerns(step)]
-    rows, position = _rows(log, phase, steps)
+    logits = None
+    if not gaussian and decoder.bypassing(steps) > _MAX_BYPASSING:
+        with_mean = _with_mean_logit(policy)
+        other = None
+        if with_mean is not None:
+            other = _Decoder(with_mean, critic, table.shape, centred=False)
+        if other is not None and other.bypassing(steps) <= _MAX_BYPASSING:
+            decoder, logits = other, np.log(table)
+            for state, outputs in policy.logits.items():
+                logits[state] = outputs
+    # Of the first update the window may have begun before the phase.
+    starts = _starts(steps, log_start if begins_clean else None)
+    # A vector environment takes up the task at its next reset only.
+    whole = [
+        start is not None
+        and all(row.phase == phase for row in log.rows[start : step.end])
+        for start, step in zip(starts, steps, strict=True)
+    ]
+    rows, position = _rows(log, phase, steps, whole)
     updates = []
-    # The window of the first update may have begun before the phase.
-    first, last = -1, 0 if begins_clean else -1
-    # In the log; a vector environment takes up the task at its next reset only.
-    begin, before = 0, log_start
-    is_whole = False
-    for step in steps:
-        end = int(position[step.end])
-        if end != last:
-            first, last = last, end
-        if step.end != before:
-            begin, before = before, step.end
-            is_whole = all(row.phase == phase for row in log.rows[begin : step.end])
-        if 0 <= first < last and is_whole and decoder.is_finite(step):
+    for step, start, is_whole in zip(steps, starts, whole, strict=True):
+        if not is_whole or not decoder.is_finite(step):
+            continue
+        assert start is not None
+        first, last = int(position[start]), int(position[step.end])
+        if first < last:
             used = _used(step, position, first, last)
             updates.append(decoder.update(step, first, last, used))
     values = None
@@ -135,10 +149,33 @@ def decode(
         _transitions(rows, log, task),
         tuple(updates),
         family="gaussian" if gaussian else "categorical",
+        logits=logits,
         basis=decoder.basis,
         value_basis=decoder.value_basis,
+        shares_critic=critic is not None
+        and not policy.parameters().isdisjoint(critic.parameters()),
     )
-    return record, _actions([log.rows[i] for i in rows])
+    learnt = np.zeros(len(rows), dtype=np.bool_)
+    for update in updates:
+        learnt[update.first : update.last] = True
+    return record, _actions([log.rows[rows[i]] for i in np.flatnonzero(learnt)])
+
+
+def _with_mean_logit(policy: Outputs) -> Outputs | None:
+    """Returns the outputs with derivatives of logits in place of their logarithms.
+
+    A loss of the logits themselves also moves their mean, on which no probability
+    depends. None if the logits are not known in all states.
+    """
+    if policy.jacobian.keys() != policy.mean_logit.keys():
+        return None
+    jacobian = {}
+    for state, parts in policy.jacobian.items():
+        mean = policy.mean_logit[state]
+        jacobian[state] = {
+            key: d - d.mean(axis=0) + mean.get(key, 0.0) for key, d in parts.items()
+        }
+    return Outputs(policy.table, jacobian)
 
 
 def _critic(critics: Mapping[int, Outputs], policy: Outputs) -> Outputs | None:
@@ -229,6 +266,15 @@ class _Decoder:
     def concerns(self, step: Step) -> bool:
         """Whether a step changes the policy."""
         return not self._keys.isdisjoint(step.gradients)
+
+    def bypassing(self, steps: Sequence[Step]) -> float:
+        """Returns the largest share of a gradient that the outputs do not explain."""
+        shares = [0.0]
+        for step in steps:
+            if self.is_finite(step):
+                shares.append(self.update(step, 0, 0, None).residual)
+        self._scale = 0.0
+        return max(shares)
 
     def is_finite(self, step: Step) -> bool:
         """Whether the gradient of the policy's parameters is finite."""
@@ -321,8 +367,19 @@ def _gradient(step: Step, order: dict[int, int]) -> Array:
     return gradient
 
 
+def _starts(steps: Sequence[Step], first: int | None) -> list[int | None]:
+    """Returns where the window of each step begins in the log, None if unknown."""
+    starts: list[int | None] = []
+    start, end = None, first
+    for step in steps:
+        if step.end != end:
+            start, end = end, step.end
+        starts.append(start)
+    return starts
+
+
 def _rows(
-    log: Log, phase: int, steps: Sequence[Step]
+    log: Log, phase: int, steps: Sequence[Step], whole: Sequence[bool]
 ) -> tuple[list[int], NDArray[np.int64]]:
     """Returns the transitions of a phase, and each count of the log as one of theirs.
 
@@ -332,11 +389,17 @@ def _rows(
     """
     in_phase = [i for i, row in enumerate(log.rows) if row.phase == phase]
     learnt = {log.rows[i].episode for i in in_phase if log.rows[i].graph}
-    if not learnt and steps and all(step.rows is not None for step in steps):
-        used = {i for step in steps if step.rows is not None for i in step.rows}
-        learnt = {log.rows[i].episode for i in used}
-        # Those after the last update may still be learnt from.
-        learnt |= {row.episode for row in log.rows[steps[-1].end :]}
+    used = [s.rows for s, is_whole in zip(steps, whole, strict=True) if is_whole]
+    if not learnt and used and all(rows is not None for rows in used):
+        learnt = {
+            log.rows[i].episode for rows in used if rows is not None for i in rows
+        }
+        # What came before the first of them, and what follows the last one, may be
+        # learnt from.
+        index = [i for i, is_whole in enumerate(whole) if is_whole]
+        before = steps[index[0] - 1].end if index[0] else 0
+        for part in (log.rows[:before], log.rows[steps[index[-1]].end :]):
+            learnt |= {row.episode for row in part}
     kept = [
         i
         for i in in_phase

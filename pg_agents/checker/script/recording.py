@@ -54,6 +54,7 @@ class Recording:
             could.
         traceback: of the script's own exception; None without one.
         notes: remarks for the report.
+        caveats: what of the script was not seen.
         seconds: time that the script ran.
         output: the end of what the script printed.
     """
@@ -70,6 +71,7 @@ class Recording:
     error: str | None = None
     traceback: str | None = None
     notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     seconds: float = 0.0
     output: str = ""
 
@@ -107,6 +109,7 @@ class Recorder:
         self._records: list[Record] = []
         self._actions: list[Actions] = []
         self._errors: list[str] = []
+        self._caveats: list[str] = []
         self.taps = Taps(stage, self._stepped, self._leaves_stage)
         stage.audience = self.taps
 
@@ -255,8 +258,8 @@ class Recorder:
         if found is None:
             found = self._recording(error, traceback)
         elif error is not None:
-            note = _left_note(error, found.n_updates)
-            found = replace(found, notes=(*found.notes, note))
+            caveat = _left_caveat(error, found.n_updates)
+            found = replace(found, caveats=(*found.caveats, caveat))
         self._finish(self._with_trainings(found, stopped=False))
 
     def _with_trainings(self, recording: Recording, *, stopped: bool) -> Recording:
@@ -265,17 +268,17 @@ class Recorder:
         refusal = trainings.refusal()
         if refusal is not None:
             return replace(recording, error=refusal, traceback=None)
-        notes = []
+        notes, caveats = list(recording.notes), list(recording.caveats)
         remark = trainings.remark()
         if remark is not None:
-            notes.append(remark)
+            notes.insert(0, remark)
         if stopped:
             made = "".join(f" of {origin}" for origin, _ in trainings.kinds())
-            notes.append(
-                f"the script was stopped after {trainings.n_steps()} updates{made}; "
+            caveats.append(
+                f"the script was stopped after {trainings.n_steps()} updates{made}: "
                 "what it does later, such as training another policy, was not seen"
             )
-        return replace(recording, notes=(*notes, *recording.notes))
+        return replace(recording, notes=tuple(notes), caveats=tuple(caveats))
 
     def _recording(
         self, error: str | None = None, traceback: str | None = None
@@ -285,7 +288,7 @@ class Recorder:
             self._decode()
         n_updates = sum(len(record.updates) for record in self._records)
         if n_updates >= _FEWEST_UPDATES and error is not None:
-            taps.notes.append(_left_note(error, n_updates))
+            self._caveats.append(_left_caveat(error, n_updates))
             error = None
         # Without a record there are mistakes that are seen.
         faults = taps.faults
@@ -305,6 +308,7 @@ class Recorder:
             error=error,
             traceback=traceback,
             notes=(*stage.notes, *taps.notes),
+            caveats=tuple(self._caveats),
             seconds=time.monotonic() - self._start,
         )
 
@@ -323,7 +327,7 @@ class Recorder:
         return "no update of the policy was recorded"
 
 
-def _left_note(error: str, n_updates: int) -> str:
+def _left_caveat(error: str, n_updates: int) -> str:
     return (
         f"{error}: {n_updates} updates before it were checked, what comes later was not"
     )

@@ -49,11 +49,15 @@ class Outputs:
     Attributes:
         table: state -> `[O]`, the outputs.
         jacobian: state -> parameter -> `[O, C]`, derivatives by its coordinates.
+        logits: state -> `[O]`, what is normalised to the outputs, where it is known.
+        mean_logit: state -> parameter -> `[1, C]`, derivatives of the mean of these.
         changed: largest difference of an output between two visits of a state.
     """
 
     table: dict[int, Array] = field(default_factory=dict)
     jacobian: dict[int, dict[int, Array]] = field(default_factory=dict)
+    logits: dict[int, Array] = field(default_factory=dict)
+    mean_logit: dict[int, dict[int, Array]] = field(default_factory=dict)
     changed: float = 0.0
 
     def see(self, state: int, values: Array) -> None:
@@ -146,6 +150,7 @@ class Distribution:
             means followed by log standard deviations.
         outputs_of: returns what is differentiated, of a row of `outputs`: logarithms of
             probabilities.
+        logits: `[N, O]`, what was normalised to probabilities; None if unknown.
 
     Attributes:
         table: `[N, O]` float64, the outputs.
@@ -156,9 +161,13 @@ class Distribution:
     """
 
     def __init__(
-        self, outputs: Tensor, outputs_of: Callable[[Tensor], Tensor] | None = None
+        self,
+        outputs: Tensor,
+        outputs_of: Callable[[Tensor], Tensor] | None = None,
+        logits: Tensor | None = None,
     ) -> None:
         self._outputs = outputs
+        self.logits = logits
         self._outputs_of = outputs_of
         self.graph = self.alive = outputs.requires_grad
         self.table: Array = outputs.detach().double().cpu().numpy()
@@ -263,8 +272,16 @@ class Taps:
 
     # What the script acts with.
 
-    def categorical(self, given: Tensor | None, *, is_log: bool) -> Distribution | None:
-        """Takes probabilities `[..., A]`, or their logarithms."""
+    def categorical(
+        self, given: Tensor | None, *, is_log: bool, logits: Tensor | None = None
+    ) -> Distribution | None:
+        """Takes probabilities `[..., A]`, or their logarithms.
+
+        Args:
+            given: the probabilities.
+            is_log: whether they are logarithms.
+            logits: `[..., A]`, what was normalised to them, if known.
+        """
         if self._quiet or given is None or given.dim() == 0:
             return None
         n_actions = given.shape[-1]
@@ -272,14 +289,18 @@ class Taps:
         if not known or not given.is_floating_point():
             return None
         rows = given.reshape(-1, n_actions)
-        found = Distribution(rows, None if is_log else torch.log)
+        if logits is not None and logits.shape == given.shape:
+            logits = logits.reshape(-1, n_actions)
+        else:
+            logits = None
+        found = Distribution(rows, None if is_log else torch.log, logits)
         if is_log:
             found.table = np.exp(found.table)
         return self._take(found)
 
-    def softmax(self, result: Tensor, dim: Any, *, is_log: bool) -> None:
+    def softmax(self, given: Tensor, result: Tensor, dim: Any, *, is_log: bool) -> None:
         """Takes the result of a softmax over a dimension."""
-        self.categorical(result, is_log=is_log)
+        self.categorical(result, is_log=is_log, logits=given)
         if self.passes_over:
             return
         self.faults.over_rows += (
@@ -454,6 +475,16 @@ class Taps:
         parts = self._derivatives(distribution.differentiable(row))
         if parts:
             self.policy.jacobian[state] = parts
+            if distribution.logits is not None:
+                self._add_logits(distribution.logits[row], state)
+
+    def _add_logits(self, logits: Tensor, state: int) -> None:
+        """Takes the logits `[O]` of a state, and the derivatives of their mean."""
+        if logits.requires_grad:
+            with torch.enable_grad():
+                parts = self._derivatives(logits.mean()[None])
+            self.policy.logits[state] = logits.detach().double().cpu().numpy()
+            self.policy.mean_logit[state] = parts
 
     def _derivatives(self, outputs: Tensor) -> dict[int, Array]:
         """Returns the derivatives `[O, C]` of outputs `[O]` by each parameter."""
@@ -600,6 +631,7 @@ class Taps:
                         derivatives = self._derivatives(log_probs)
                         if derivatives:
                             self.policy.jacobian[state] = derivatives
+                            self._add_logits(flat, state)
                         break
 
     # Gradients.
@@ -755,7 +787,8 @@ class Taps:
             or (
                 (rows is not None or last.rows is not None)
                 and not of_policy.isdisjoint(last.gradients)
-                and not of_policy.isdisjoint(held)
+                # The policy's next step, or the critic's that comes before it.
+                and not (of_policy | set(last.gradients)).isdisjoint(held)
             )
         ):
             self.steps.append(Step(end))
@@ -901,19 +934,22 @@ def install(taps: Taps) -> None:
 def _tap_distributions(taps: Taps) -> None:
     distributions = torch.distributions
 
-    def categorical(d: Any) -> Distribution | None:
+    def categorical(d: Any, logits: Any) -> Distribution | None:
         is_log = "probs" not in vars(d)
-        return taps.categorical(d.logits if is_log else d.probs, is_log=is_log)
+        given = logits if isinstance(logits, Tensor) else None
+        return taps.categorical(
+            d.logits if is_log else d.probs, is_log=is_log, logits=given
+        )
 
-    def normal(d: Any) -> Distribution | None:
+    def normal(d: Any, _: Any) -> Distribution | None:
         return taps.gaussian(d.loc, d.scale)
 
-    def multivariate(d: Any) -> Distribution | None:
+    def multivariate(d: Any, _: Any) -> Distribution | None:
         return taps.gaussian(d.loc, d.variance.sqrt())
 
     for kind, take in (
         (distributions.Categorical, categorical),
-        (distributions.Bernoulli, lambda d: taps.bernoulli(d.probs)),
+        (distributions.Bernoulli, lambda d, _: taps.bernoulli(d.probs)),
         (distributions.Normal, normal),
         (distributions.MultivariateNormal, multivariate),
     ):
@@ -953,16 +989,18 @@ def _tap_distributions(taps: Taps) -> None:
 def _tap_distribution(
     taps: Taps,
     kind: Any,
-    take: Callable[[Any], Distribution | None],
+    take: Callable[[Any, Any], Distribution | None],
 ) -> None:
+    """Taps a class; `take` is given the distribution and the logits it is made of."""
     original_init = kind.__init__
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         with taps.quiet():
             original_init(self, *args, **kwargs)
+        logits = kwargs.get("logits", args[1] if len(args) > 1 else None)
         if kind is torch.distributions.Categorical:
-            taps.logits(kwargs.get("logits", args[1] if len(args) > 1 else None))
-        self._pgtoy = take(self)
+            taps.logits(logits)
+        self._pgtoy = take(self, logits)
 
     kind.__init__ = init
     for name in ("sample", "rsample"):
@@ -1003,7 +1041,8 @@ def _tapped_softmax(
             result = original(*args, **kwargs)
         if not taps._quiet:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-            taps.softmax(result, dim, is_log=is_log)
+            given = kwargs.get("input", args[0] if args else result)
+            taps.softmax(given, result, dim, is_log=is_log)
         return result
 
     return run

@@ -270,7 +270,7 @@ CASES: tuple[Case, ...] = (
         ),
         _wrong(
             "discount_not_reset",
-            "",
+            "discount_not_reset",
             ("            discount = 1.0\n", ""),
             (
                 "        for t in range(len(self.reward_memory)):\n",
@@ -1128,7 +1128,7 @@ CASES: tuple[Case, ...] = (
         ),
         _wrong(
             "advantages_of_other_rows",
-            "",
+            "rows_mixed_up",
             ("mb_adv = b_advantages[mb]", "mb_adv = b_advantages[: len(mb)]"),
         ),
         _wrong(
@@ -1147,7 +1147,7 @@ CASES: tuple[Case, ...] = (
         ),
         _right(
             "only_last_episode",
-            "",
+            "one_episode_only",
             (
                 "        loss.backward()\n",
                 "        optimizer.zero_grad()\n        loss.backward()\n",
@@ -1311,9 +1311,10 @@ CASES: tuple[Case, ...] = (
                 "Categorical(logits=self.logits_net(obs).softmax(dim=-1))",
             ),
         ),
-        _wrong(
+        # What came before an episode does not depend on its actions.
+        _right(
             "rewards_not_reset",
-            "return_across_episodes",
+            "mean_over_steps earlier_rewards",
             (
                 "                ep_rews = []\n                obs, _",
                 "                obs, _",
@@ -1526,7 +1527,7 @@ CASES: tuple[Case, ...] = (
         ),
         _wrong(
             "variance_as_deviation",
-            "actions_not_sampled",
+            "other_deviation",
             ("Normal(mu, sigma).log_prob", "Normal(mu, sigma**2).log_prob"),
         ),
     ),

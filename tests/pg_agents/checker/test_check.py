@@ -413,10 +413,10 @@ def test_a_small_sample_is_undecided_and_says_how_many_more_episodes_would_do() 
 
 @pytest.mark.slow
 def test_a_sample_that_is_too_small_is_enlarged() -> None:
-    """Twice the gradient of half of the episodes, which no formula describes."""
+    """Three times the gradient of every third episode, which no formula describes."""
 
     def loss(batch: EpisodeBatch, policy: Any) -> Tensor:
-        kept = 2.0 * (batch.episode % 2 == 0)
+        kept = 3.0 * (batch.episode % 3 == 0)
         return loss_of(kept * discounted_to_go(batch), batch, policy)
 
     report = check_policy_gradient(loss)
@@ -512,3 +512,71 @@ def test_a_task_with_zero_gradient_is_rejected() -> None:
     nothing = sequence_mdp(step_cost=0.0, goal_reward=0.0)
     with pytest.raises(CannotCheckError, match="exact gradient is zero"):
         check_policy_gradient(pitfalls.right, nothing)
+
+
+def ranks(batch: EpisodeBatch, policy: Any) -> Tensor:
+    """Weights each step by the rank of its return: no formula gives it."""
+    rank = discounted_to_go(batch).argsort().argsort() / len(batch.rewards)
+    return -(rank * policy(batch.observations).log_prob(batch.actions)).sum()
+
+
+def test_a_large_bias_is_found_by_a_part_of_the_sample() -> None:
+    calls = 0
+
+    def counted(batch: EpisodeBatch, policy: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return ranks(batch, policy)
+
+    report = check_policy_gradient(counted, progress_bar=False)
+    assert report.verdict == "wrong"
+    assert report.formula is None
+    assert [task.n_episodes for task in report.tasks] == [2_048] * 3
+    # A quarter of the sample, and what is recorded for a formula.
+    assert calls < 3 * (256 + 110)
+
+
+@pytest.mark.slow
+def test_a_function_that_draws_noise_gets_the_whole_sample() -> None:
+    """Its expectation is right; the probability of another verdict is 1e-4 a task."""
+
+    def noisy(batch: EpisodeBatch, policy: Any) -> Tensor:
+        loss: Tensor = pitfalls.right(batch, policy)
+        return (
+            loss + (torch.rand(()) - 0.5) * policy(batch.observations).entropy().mean()
+        )
+
+    report = check_policy_gradient(noisy, progress_bar=False)
+    assert report.verdict == "right"
+    assert report.formula is None
+    assert min(task.n_episodes for task in report.tasks) >= 8_192
+    assert not any("replay" in finding.key for finding in report.findings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "verdict", "compared", "said"),
+    [
+        ("right", "right", "exact", "the direction of the exact one."),
+        ("gamma_dropped", "right", "undiscounted", "exact one without gamma^t, which"),
+        ("off_by_one", "wrong", "both", "with gamma^t and without"),
+    ],
+)
+def test_without_a_formula_the_report_says_what_was_compared(
+    name: str, verdict: str, compared: str, said: str
+) -> None:
+    """Noise of mean 0 hides the formula; a right verdict has an error rate of 1e-4."""
+    loss = getattr(pitfalls, name)
+
+    def noisy(batch: EpisodeBatch, policy: Any) -> Tensor:
+        entropy = policy(batch.observations).entropy().mean()
+        noise: Tensor = (torch.rand(()) - 0.5) * entropy
+        return loss(batch, policy) + noise
+
+    report = quick(noisy, target="algorithm", n_episodes=8192)
+    assert report.formula is None
+    assert (report.verdict, report.compared) == (verdict, compared)
+    assert said in " ".join(str(report).split())
+    assert {f.key for f in report.findings} == (
+        {"gamma_dropped"} if compared == "undiscounted" else set()
+    )

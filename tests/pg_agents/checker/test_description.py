@@ -82,3 +82,8 @@ def test_every_option_has_words_of_its_own() -> None:
 )
 def test_a_formula_in_words(formula: Formula, words: str) -> None:
     assert described(formula) == words
+
+
+def test_means_that_are_the_same_are_both_named() -> None:
+    text = described(Formula(reduction="episodes"), same_mean=True)
+    assert text.startswith("mean over steps (or over episodes, which is the same here)")

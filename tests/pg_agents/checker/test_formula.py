@@ -98,6 +98,33 @@ def softmax_over_batch(steps: Steps) -> Tensor:
     return -(steps.to_go() * table[range(len(steps)), steps.action]).sum()
 
 
+def so_far(steps: Steps) -> Tensor:
+    """Returns all rewards up to the end of the episode, from a list never cleared."""
+    returns = torch.zeros(len(steps), dtype=torch.float64)
+    for rows in steps.parts():
+        rewards = steps.reward[: rows[-1] + 1]
+        returns[rows] = sum(GAMMA**k * r for k, r in enumerate(rewards))
+    return returns
+
+
+def to_go_with_one_discount(steps: Steps) -> Tensor:
+    returns = torch.zeros(len(steps), dtype=torch.float64)
+    for rows in steps.parts():
+        discount = 1.0
+        for k, i in enumerate(rows):
+            for j in rows[k:]:
+                returns[i] += discount * steps.reward[j]
+                discount *= GAMMA
+    return returns
+
+
+def without_last(steps: Steps) -> Steps:
+    """Returns steps whose last one has a temporal difference of 0."""
+    ends = [*steps.terminated[:-1], True]
+    reward = [*steps.reward[:-1], float(steps.v[-1].detach())]
+    return replace(steps, reward=reward, terminated=ends)
+
+
 EPISODES: dict[str, tuple[Loss, Formula]] = {
     "reward to go": (
         lambda s: weighted(gamma_t(s) * s.to_go(), s),
@@ -199,6 +226,20 @@ EPISODES: dict[str, tuple[Loss, Formula]] = {
         softmax_over_batch,
         Formula(score="softmax_over_batch"),
     ),
+    "rewards of earlier episodes": (
+        lambda s: weighted(so_far(s), s),
+        Formula(credit="window_so_far"),
+    ),
+    "one discount for all returns": (
+        lambda s: weighted(to_go_with_one_discount(s), s),
+        Formula(discount="not_reset"),
+    ),
+    "last step of the window skipped": (
+        lambda s: weighted(
+            gae(without_last(s), 1.0) * (torch.arange(len(s)) < len(s) - 1), s
+        ),
+        Formula(credit="lambda", baseline="value", order="last_skipped"),
+    ),
 }
 STEPS: dict[str, tuple[Loss, Formula]] = {
     "GAE": (
@@ -257,6 +298,18 @@ def test_memory_windows_reach_back() -> None:
     rec = record(EPISODES["reward to go"][0], tasks()[0], n_updates=4, episodes=1)
     sizes = np.cumsum([u.last - u.first for u in rec.updates])
     assert [len(w.index) for w in windows(rec, 0, "memory")] == sizes.tolist()
+
+
+def test_a_mini_batch_may_have_the_weights_of_the_first_steps() -> None:
+    rec = record(EPISODES["reward to go"][0], tasks()[0], n_updates=1, episodes=4)
+    n = len(rec.transitions)
+    rows = np.random.default_rng(0).permutation(n)[:3]
+    rec = replace(rec, updates=(replace(rec.updates[0], rows=rows),))
+    (window,) = windows(rec, 0, "mixed_up")
+    # Weights are those of the first steps, scores those of the mini-batch.
+    assert window.index.tolist() == list(range(n))
+    assert window.times.tolist() == [1.0] * 3 + [0.0] * (n - 3)
+    assert window.scored[:3].tolist() == rows.tolist()
 
 
 def test_groups_use_multiplicities() -> None:

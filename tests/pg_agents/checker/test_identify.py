@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -173,6 +174,18 @@ def test_a_target_that_is_not_detached_is_named() -> None:
     assert [part.key for part in found.mistakes] == ["next_value_not_detached"]
 
 
+@pytest.mark.parametrize(("power", "unknown"), [(2, False), (4, True)])
+def test_a_critic_with_another_loss_is_told(power: int, unknown: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        delta = gae(steps, 1.0) + steps.v.detach() - steps.v
+        return weighted(delta.detach(), steps) + (delta**power).sum()
+
+    found = identify(windows(loss))
+    assert found.named and not found.mistakes
+    assert found.critic_unknown == unknown
+    assert any("critic" in note for note in found.notes) == unknown
+
+
 def test_a_critic_that_is_not_recorded_is_fitted() -> None:
     def loss(steps: Steps) -> Tensor:
         going = ~torch.tensor(steps.done)
@@ -192,6 +205,69 @@ def test_a_critic_that_is_not_recorded_is_fitted() -> None:
     for fitted, value in zip(found.values, values, strict=True):
         seen = np.abs(fitted) > 1e-12
         assert np.allclose(fitted[seen], np.asarray(value)[seen], atol=1e-6)
+
+
+@pytest.mark.parametrize("leaks", [False, True])
+def test_rewards_that_are_scaled_for_the_critic_are_no_mistake(leaks: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        going = ~torch.tensor(steps.done)
+        after = steps.values.detach()[steps.next_state] * going
+        reward = 0.25 * torch.tensor(steps.reward, dtype=torch.float64)
+        advantage = reward + GAMMA * after - steps.v
+        actor = advantage if leaks else advantage.detach()
+        return weighted(actor, steps) + (advantage**2).sum()
+
+    records = windows(loss)
+    found = identify(records)
+    assert found.named
+    assert "rewards are multiplied by 0.25" in found.notes[0]
+    expected = ["value_not_detached"] if leaks else []
+    assert [part.key for part in found.mistakes] == expected
+    assert found.values is not None
+    for fitted, r in zip(found.values, records, strict=True):
+        np.testing.assert_allclose(fitted, np.asarray(r.values) / 0.25, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_mistake_is_named_although_rewards_are_scaled() -> None:
+    def loss(steps: Steps) -> Tensor:
+        reward = torch.tensor(steps.reward, dtype=torch.float64) / 10.0
+        after = GAMMA * steps.values.detach()[steps.next_state]
+        return weighted(reward + after - steps.v.detach(), steps)
+
+    assert "through_terminal" in keys(windows(loss))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "kind"),
+    [
+        ("rewards of earlier episodes", "earlier_rewards", "warning"),
+        ("one discount for all returns", "discount_not_reset", "mistake"),
+        ("last step of the window skipped", "last_step_lost", "mistake"),
+    ],
+)
+def test_loops_that_forget_a_line_are_named(name: str, key: str, kind: str) -> None:
+    found = identify(episodes(EPISODES[name][0]))
+    assert found.named
+    assert [p.kind for p in found.parts if p.key == key] == [kind]
+    assert [p.key for p in found.mistakes] == ([] if kind == "warning" else [key])
+
+
+@pytest.mark.parametrize("td", [True, False])
+def test_a_learned_action_value_as_baseline_is_named(td: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        q = torch.tensor(np.random.default_rng(8).normal(size=steps.logits.shape))
+        policy = torch.softmax(steps.logits.detach(), dim=-1)
+        after = (policy * q).sum(dim=-1)[steps.next_state] * ~torch.tensor(steps.done)
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        target = reward + GAMMA * after if td else steps.to_go()
+        return weighted(target - q[steps.state, steps.action], steps)
+
+    hidden = [replace(r, values=None) for r in episodes(loss)]
+    found = identify(hidden, known_gamma=False)
+    assert found.named
+    (part,) = found.mistakes
+    assert (part.key, part.kind) == ("action_value_baseline", "mistake")
 
 
 def remembered(steps: Steps) -> tuple[Tensor, int]:
@@ -535,3 +611,72 @@ def test_the_deviation_of_a_single_return_is_named() -> None:
     assert [part.key for part in found.mistakes] == ["nan_deviation"]
     assert "standardized" in [part.key for part in found.departures]
     assert f"{sum(single)} of {len(single)} updates" in found.notes[0]
+
+
+def with_rewards(steps: Steps, change: Callable[[float], float]) -> Steps:
+    return replace(steps, reward=[change(r) for r in steps.reward])
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 0.5), (-np.inf, 0.6)])
+def test_bounds_of_clipped_rewards_are_found(low: float, high: float) -> None:
+    def loss(steps: Steps) -> Tensor:
+        clipped = with_rewards(steps, lambda r: min(max(r, low), high))
+        return weighted(gamma_t(steps) * 0.2 * clipped.to_go(), steps)
+
+    records = episodes(loss, n_updates=96)
+    assert keys(records) == ["rewards_clipped"]
+    formula = identify(records).formula
+    assert formula is not None
+    assert formula.rewards == f"clipped_{low:g}_{high:g}"
+
+
+@pytest.mark.parametrize("change", [np.tanh, lambda r: r + 0.1], ids=["tanh", "plus"])
+def test_other_changes_of_rewards_are_not_called_clipped(
+    change: Callable[[float], float],
+) -> None:
+    def loss(steps: Steps) -> Tensor:
+        changed = with_rewards(steps, change)
+        return weighted(gamma_t(steps) * changed.to_go(), steps)
+
+    assert identify(episodes(loss, n_updates=96)).formula is None
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_value_of_the_policys_own_outputs_may_leak(detached: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        probabilities = torch.softmax(steps.logits, dim=-1)
+        values = probabilities @ torch.linspace(-1.0, 1.0, 3, dtype=torch.float64)
+        values = values[steps.state]
+        advantage = steps.to_go() - (values.detach() if detached else values)
+        return weighted(gamma_t(steps) * advantage, steps)
+
+    found = identify(episodes(loss))
+    assert [p.key for p in found.mistakes] == [] if detached else ["value_not_detached"]
+    assert found.formula is not None and not found.ties
+    assert found.values is not None
+    for record_, fitted in zip(episodes(loss), found.values, strict=True):
+        expected = record_.policy @ np.linspace(-1.0, 1.0, 3)
+        visited = np.unique(record_.transitions.state)
+        np.testing.assert_allclose(fitted[visited], expected[visited], atol=1e-4)
+
+
+@pytest.mark.parametrize("after_ends", [False, True])
+def test_the_next_states_value_is_no_baseline(after_ends: bool) -> None:
+    def loss(steps: Steps) -> Tensor:
+        following = steps.values.detach()[steps.next_state]
+        if not after_ends:
+            following = following * ~torch.tensor(steps.done)
+        return weighted(gamma_t(steps) * (steps.to_go() - following), steps)
+
+    assert keys(episodes(loss)) == ["next_value_baseline"]
+
+
+def test_an_inexact_critic_with_gamma_t_is_fitted() -> None:
+    def loss(steps: Steps) -> Tensor:
+        going = ~torch.tensor(steps.done)
+        after = 0.5 * steps.values.detach()[steps.next_state] * going
+        reward = torch.tensor(steps.reward, dtype=torch.float64)
+        advantage = reward + GAMMA * after - 0.5 * steps.v.detach()
+        return weighted(gamma_t(steps) * advantage, steps)
+
+    assert keys(episodes(loss)) == ["learned_critic"]

@@ -186,6 +186,14 @@ def test_undecided_says_how_many_more_episodes_would_do() -> None:
     assert "130,000 more episodes" in script and "--episodes" not in script
 
 
+def test_what_was_not_seen_stands_below_the_verdict() -> None:
+    caveat = "the script was stopped after 12 updates"
+    lines = str(report(caveats=(caveat,), notes=("a remark",))).splitlines()
+    (verdict,) = (i for i, line in enumerate(lines) if "WRONG" in line)
+    assert lines[verdict + 1] == f"  Seen in part: {caveat}."
+    assert json.loads(report(caveats=(caveat,)).to_json())["caveats"] == [caveat]
+
+
 def test_right_says_that_short_episodes_give_nan() -> None:
     warning = Finding("nan_deviation", "deviation of a single return", "warning", LONG)
     page = " ".join(

@@ -121,3 +121,32 @@ def test_the_mean_length_is_undiscounted() -> None:
     for bootstrap in (False, True):
         length = Task(mdp, "", 0.3, horizon, bootstrap).mean_length(policy)
         assert length == pytest.approx((1.0 - (1.0 - q) ** horizon) / q)
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_the_undiscounted_gradient_weights_every_step_alike(bootstrap: bool) -> None:
+    """`sum_t P(s_t = s) Q_t(s, a)`, by loops over time, states and actions."""
+    for task in tasks(bootstrap):
+        policy = random_policy(task.mdp)
+        mdp, horizon = task.mdp, task.horizon
+        rewards, step = under(mdp, policy)
+        endless = endless_values(task, policy)
+        behind = endless if bootstrap else np.zeros_like(endless)
+        values = [behind]
+        for _ in range(horizon):
+            later = endless if bootstrap else rewards + task.gamma * step @ values[0]
+            values.insert(0, later)
+        expected, visits = np.zeros_like(policy), mdp.initial_distribution
+        for t in range(horizon):
+            for s, a, later in np.ndindex(mdp.transition.shape):
+                going = 0.0 if mdp.terminal[s, a, later] else task.gamma
+                target = mdp.reward[s, a, later] + going * values[t + 1][later]
+                expected[s, a] += visits[s] * mdp.transition[s, a, later] * target
+            visits = visits @ step
+        found = task.undiscounted_gradient(policy)
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+        whole = Task(mdp, "", 1.0, horizon, False)
+        if not bootstrap:
+            np.testing.assert_allclose(
+                whole.undiscounted_gradient(policy), whole.return_gradient(policy)
+            )

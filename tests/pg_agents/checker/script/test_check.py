@@ -1,11 +1,15 @@
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pg_agents.checker import CannotCheckError, GradientReport, check_script
+from pg_agents.checker.script.check import judge_recording
+from pg_agents.checker.script.recording import Recording
 from pg_agents.cli.main import main
 from tests.pg_agents.checker.planted import CASES
+from tests.pg_agents.checker.synthetic import record, tasks
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 EXAMPLES = Path(__file__).parent / "examples"
@@ -35,6 +39,22 @@ def test_a_right_script_is_right_for_its_algorithm(
     assert len(lines) <= 40 and max(map(len, lines)) <= 80
 
 
+@pytest.mark.parametrize(
+    ("bypassing", "verdict"), [(1e-6, "right"), (0.01, "undecided")]
+)
+def test_a_gradient_that_is_explained_in_part_is_not_acquitted(
+    bypassing: float, verdict: str
+) -> None:
+    records = []
+    for task in tasks():
+        seen = record(lambda s: -(s.to_go() * s.log_probs).sum(), task)
+        updates = tuple(replace(u, residual=bypassing) for u in seen.updates)
+        records.append(replace(seen, updates=updates))
+    report = judge_recording(Recording(tuple(records)), "train.py")
+    assert report.verdict == verdict
+    assert any("bypasses" in note for note in report.notes) == (verdict != "right")
+
+
 @pytest.mark.slow
 def test_a_mistake_is_named(tmp_path: Path) -> None:
     source = (SCRIPTS / "reinforce_one_file.py").read_text()
@@ -61,6 +81,75 @@ def test_shifted_done_masks_of_vector_loops_are_named(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ppo_minibatch__across_episodes",
+        "ppo_minibatch__advantages_of_other_rows",
+        "gae_actor_critic__last_step_lost",
+        "gaussian_actor_critic__value_not_detached",
+        "gaussian_actor_critic__bootstrap_from_wrong_state",
+        "reinforce_module_level__binary_cross_entropy",
+        "reinforce_module_level__logit",
+    ],
+)
+def test_mistakes_that_hide_behind_something_right_are_named(
+    name: str, tmp_path: Path
+) -> None:
+    (case,) = (case for case in CASES if case.name == name)
+    report = checked(name, tmp_path)
+    mistakes = {f.key for f in report.findings if f.kind == "mistake"}
+    assert report.verdict == "wrong" and not report.ties
+    assert len(mistakes) == 1 and mistakes <= set(case.keys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("sequential_softmax__only_last_episode", "one_episode_only"),
+        ("trainer_class__rewards_not_reset", "earlier_rewards"),
+    ],
+)
+def test_what_wastes_data_is_a_warning(name: str, warning: str, tmp_path: Path) -> None:
+    report = checked(name, tmp_path)
+    assert report.right
+    assert [f.key for f in report.findings if f.kind == "warning"] == [warning]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("terminal", "verdict"), [(False, "wrong"), (True, "right")])
+def test_a_time_limit_may_belong_to_the_task(
+    terminal: bool, verdict: str, tmp_path: Path
+) -> None:
+    (case,) = (
+        case
+        for case in CASES
+        if case.name == "actor_critic_two_networks__no_bootstrap_at_truncation"
+    )
+    path = case.write(tmp_path)
+    assert check_script(path, time_limit_is_terminal=terminal).verdict == verdict
+
+
+@pytest.mark.slow
+def test_an_unknown_loss_of_a_critic_with_a_shared_trunk_acquits_nothing(
+    tmp_path: Path,
+) -> None:
+    source = (SCRIPTS / "a2c_vector.py").read_text()
+    for old, new in (
+        ("(returns - values).pow(2)", "(returns - values).pow(4)"),
+        ("returns - values.detach()", "returns - values"),
+    ):
+        assert source.count(old) == 1, old
+        source = source.replace(old, new)
+    path = tmp_path / "train.py"
+    path.write_text(source)
+    report = check_script(path)
+    assert report.verdict == "undecided"
+    assert any("detached" in note for note in report.notes)
+
+
 def test_nan_after_episodes_of_one_step_is_a_warning(tmp_path: Path) -> None:
     report = checked("reinforce_one_file__standardized", tmp_path)
     kinds = {finding.key: finding.kind for finding in report.findings}

@@ -158,6 +158,65 @@ def test_test_episodes_are_left_out() -> None:
     assert (record.updates[0].first, record.updates[0].last) == (0, 9)
 
 
+def test_actions_that_are_not_learnt_from_are_not_counted() -> None:
+    policy, _ = networks({POLICY: P}, {})
+    log = transitions(15)
+    # Drawn are the actions of the first two episodes. Of the others, which no update
+    # uses, one lies between the updates and one after them.
+    for i in range(15):
+        drawn = np.array([0]) if i < 3 or 6 <= i < 9 else None
+        row = log.rows[i]
+        log.rows[i] = row._replace(graph=False, drawn=drawn, sent=0)
+    rng = np.random.default_rng(0)
+    steps = [
+        Step(9, np.array([0, 1, 2]), gradient(policy, None, centred(rng), np.zeros(S))),
+        Step(9, np.array([6, 7, 8]), gradient(policy, None, centred(rng), np.zeros(S))),
+    ]
+    record, actions = decode(TASK, 0, log, policy, {}, steps, begins_clean=True)
+    assert record.transitions.episode.tolist() == [0] * 3 + [2] * 3 + [3] * 3 + [4] * 3
+    assert (actions.drawn, actions.replaced, actions.other) == (6, 0, 0)
+
+
+def test_a_window_of_two_tasks_hides_no_test_episode() -> None:
+    # It names no transitions, for its observations are of two tasks.
+    policy, _ = networks({POLICY: P}, {})
+    log = transitions(15)
+    for i in range(15):
+        log.rows[i] = log.rows[i]._replace(graph=False, phase=int(i >= 3))
+    parts = [
+        gradient(policy, None, centred(np.random.default_rng(i)), np.zeros(S))
+        for i in range(2)
+    ]
+    steps = [Step(6, None, parts[0]), Step(12, np.array([6, 7, 8]), parts[1])]
+    record, _ = decode(TASK, 1, log, policy, {}, steps, begins_clean=False)
+    assert record.transitions.episode.tolist() == [1] * 3 + [2] * 3 + [4] * 3
+    assert [(u.first, u.last) for u in record.updates] == [(3, 6)]
+
+
+def test_a_loss_of_logits_is_decoded_with_their_mean() -> None:
+    policy, _ = networks({POLICY: 4 * P}, {})
+    rng = np.random.default_rng(4)
+    for state in range(S):
+        policy.logits[state] = np.log(policy.table[state]) + 0.5
+        policy.mean_logit[state] = {POLICY: rng.normal(size=(1, 4 * P))}
+    # Derivatives by the logits, which do not sum to 0 in a state.
+    outputs = rng.normal(size=(S, A))
+    total = gradient(policy, None, outputs - outputs.mean(1)[:, None], np.zeros(S))
+    for state in range(S):
+        total[POLICY] += outputs[state].sum() * policy.mean_logit[state][POLICY][0]
+    steps = [Step(6, gradients=total)]
+    record, _ = decode(TASK, 0, transitions(6), policy, {}, steps, begins_clean=True)
+    (update,) = record.updates
+    assert update.residual < 1e-9
+    np.testing.assert_allclose(update.outputs, outputs, atol=1e-9)
+    assert record.logits is not None
+    np.testing.assert_allclose(record.logits, np.log(record.policy) + 0.5)
+    # Unknown logits leave their part unexplained.
+    policy.mean_logit.clear()
+    record, _ = decode(TASK, 0, transitions(6), policy, {}, steps, begins_clean=True)
+    assert record.updates[0].residual > 0.01 and record.logits is None
+
+
 def test_mini_batches_name_their_transitions() -> None:
     policy, _ = networks({POLICY: P}, {})
     rng = np.random.default_rng(0)
