@@ -837,9 +837,8 @@ class _Search:
             if self.fits and self._fewest() <= 1:
                 break
             if not self.fits and not refine:
-                if self._reward_factor == 1.0 and self._rescale(mistakes):
-                    self._run()
-                    return
+                if self._reward_factor == 1.0 and self._rescale(kinds, mistakes):
+                    break
                 self._unknowns(mistakes)
             if self.fits and mistakes:
                 break
@@ -877,7 +876,7 @@ class _Search:
                 shapes += _leaking(shapes)
             self._level(data, shapes, factors, refine)
 
-    def _rescale(self, mistakes: int) -> bool:
+    def _rescale(self, kinds: Sequence[str], mistakes: int) -> bool:
         """Seeks a factor of the rewards, and divides the critic by it instead.
 
         Returns:
@@ -891,74 +890,72 @@ class _Search:
             shapes = [
                 f for f in advantage_options(self.traits, a) if _is_linear_in_values(f)
             ]
-            with without_values(screen.frame):
-                of_rewards = self._stack(screen, shapes)
-            with without_rewards(screen.frame):
-                of_values = self._stack(screen, shapes)
-            stacks = of_rewards, of_values
-            left = mistakes - a
-            for factor in multiplier_options(self.traits, left, mistakes > 0):
-                found += self._scaled(screen, shapes, stacks, factor)
+            factors = multiplier_options(self.traits, mistakes - a, mistakes > 0)
+            found += self._scaled(screen, shapes, factors)
         found.sort(key=lambda pair: pair[0])
         frame = self.frame("window", _SCREEN_ROWS)
         for _, formula in found[:_MAX_VERIFIED]:
             self.budget.spend(1)
-            factor_, residual = fit_reward_factor(frame, formula)
-            known = abs(factor_ - 1.0) <= _SCREEN_RESIDUAL
-            if residual < MAX_RESIDUAL and factor_ > 0.0 and not known:
-                self._reward_factor = factor_
-                self.records = [
-                    r if r.values is None else replace(r, values=r.values / factor_)
-                    for r in self.records
-                ]
-                self._frames.clear()
-                vars(self).pop("_context", None)
-                return True
+            factor, residual = fit_reward_factor(frame, formula)
+            known = abs(factor - 1.0) <= _SCREEN_RESIDUAL
+            if residual < MAX_RESIDUAL and factor > 0.0 and not known:
+                self._divide_values(factor)
+                self._search(kinds, 0, refine=False)
+                if not self.fits:
+                    self._verify_all("window", [f for _, f in found])
+                return bool(self.fits)
         return False
 
-    def _scaled(
-        self,
-        screen: Screen,
-        shapes: Sequence[Formula],
-        stacks: tuple[NDArray[np.float32], NDArray[np.float32]],
-        factor: Formula,
-    ) -> list[tuple[float, Formula]]:
-        """Returns residuals of formulas that fit with some factor of the rewards.
+    def _divide_values(self, factor: float) -> None:
+        self._reward_factor = factor
+        self.records = [
+            r if r.values is None else replace(r, values=r.values / factor)
+            for r in self.records
+        ]
+        self._frames.clear()
+        vars(self).pop("_context", None)
 
-        Args:
-            screen: the updates.
-            shapes: credits with their baselines.
-            stacks: their advantages by the rewards alone and by the values alone,
-                `[N, G, R]` each.
-            factor: discount, reduction, steps and score.
-        """
-        of_rewards, of_values = stacks
+    def _scaled(
+        self, screen: Screen, shapes: Sequence[Formula], factors: Sequence[Formula]
+    ) -> list[tuple[float, Formula]]:
+        """Returns residuals of formulas that fit with some factor of the rewards."""
         frame = screen.frame
-        vectors = directions(frame, factor.score)
-        self.budget.spend(len(shapes) * len(self.gammas))
+        with without_values(frame):
+            of_rewards = self._stack(screen, shapes)
+        with without_rewards(frame):
+            of_values = self._stack(screen, shapes)
         found = []
-        for g, gamma in enumerate(self.gammas):
-            if factor.discount != "none" and gamma == 1.0:
-                continue
-            folded = screen.folded(factor, float(gamma), vectors)
-            residual = screen.pair_residuals(of_rewards[:, g], of_values[:, g], folded)
-            for i in np.flatnonzero(residual < _SCREEN_RESIDUAL).tolist():
-                formula = replace(
-                    shapes[i],
-                    discount=factor.discount,
-                    reduction=factor.reduction,
-                    steps=factor.steps,
-                    score=factor.score,
-                    gamma=float(gamma),
+        for group in _proportional(screen, factors):
+            factor = group[0]
+            vectors = directions(frame, factor.score)
+            self.budget.spend(len(group) * len(shapes) * len(self.gammas))
+            for g, gamma in enumerate(self.gammas):
+                if factor.discount != "none" and gamma == 1.0:
+                    continue
+                folded = screen.folded(factor, float(gamma), vectors)
+                residual = screen.pair_residuals(
+                    of_rewards[:, g], of_values[:, g], folded
                 )
-                found.append((float(residual[i]), formula))
+                for i in np.flatnonzero(residual < _SCREEN_RESIDUAL).tolist():
+                    found += [
+                        (
+                            float(residual[i]),
+                            replace(
+                                shapes[i],
+                                discount=same.discount,
+                                reduction=same.reduction,
+                                steps=same.steps,
+                                score=same.score,
+                                gamma=float(gamma),
+                            ),
+                        )
+                        for same in group
+                    ]
         return found
 
     def _unknowns(self, mistakes: int) -> None:
         """Tries formulas with unknown numbers, on one record and then on all."""
-        # Few updates of a Gaussian policy tell an action that was drawn again.
-        one = not self.traits.gaussian
-        frame = self.frame("window", _UNKNOWNS_ROWS, one=one)
+        frame = self.frame("window", _UNKNOWNS_ROWS, one=True)
         gammas = [float(g) for g in self.gammas[:7]]
         own = set(self.own_gammas.tolist())
         truncation = self.traits.truncation
@@ -992,10 +989,12 @@ class _Search:
             ]
         for kind, formula in tried:
             self.budget.spend(1)
-            fit = kind(frame, formula)
-            if fit is None or fit.residual > _SCREEN_RESIDUAL:
+            # Few updates of a Gaussian policy tell an action that was drawn again.
+            all_at_once = kind is fit_resampled and self.traits.gaussian
+            fit = None if all_at_once else kind(frame, formula)
+            if not all_at_once and (fit is None or fit.residual > _SCREEN_RESIDUAL):
                 continue
-            if one and len(self.records) > 1:
+            if all_at_once or len(self.records) > 1:
                 fit = kind(self.frame("window", _UNKNOWNS_ROWS), formula)
             if fit is not None and fit.residual < MAX_RESIDUAL:
                 found = Fit(

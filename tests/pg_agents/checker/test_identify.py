@@ -228,7 +228,6 @@ def test_rewards_that_are_scaled_for_the_critic_are_no_mistake(leaks: bool) -> N
         np.testing.assert_allclose(fitted, np.asarray(r.values) / 0.25, rtol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_mistake_is_named_although_rewards_are_scaled() -> None:
     def loss(steps: Steps) -> Tensor:
         reward = torch.tensor(steps.reward, dtype=torch.float64) / 10.0
