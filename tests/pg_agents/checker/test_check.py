@@ -523,7 +523,7 @@ def ranks(batch: EpisodeBatch, policy: Any) -> Any:
 def test_a_large_bias_is_found_by_a_part_of_the_sample() -> None:
     calls = 0
 
-    def counted(batch: EpisodeBatch, policy: Any) -> Tensor:
+    def counted(batch: EpisodeBatch, policy: Any) -> Any:
         nonlocal calls
         calls += 1
         return ranks(batch, policy)
