@@ -105,7 +105,8 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The site of the documentation, in out/site; a warning is an error.
+# The site of the documentation, in out/site; a warning is an error. PROJECT_URL=... is
+# the address that readers clone from.
 site: $(SITE_INSTALLED)
 	$(BIN)/python docs/make_site.py
 

@@ -1,7 +1,8 @@
 """How much the live view slows training down, and how many frames it draws.
 
-One process trains a model in turns: some seconds with the view, some without, in the
-order ABBA. Without it, the viewer's process is stopped, so that it draws nothing.
+One process trains a model in turns: some seconds with the view, some without any
+callback, in the order ABBA. Without it, the viewer's process is stopped and draws
+nothing.
 
     python -m bench.live_view            # on a screen, or under xvfb-run
 """
@@ -19,7 +20,6 @@ import gymnasium
 import numpy as np
 import torch
 from stable_baselines3 import A2C
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 import pg_envs  # noqa: F401 - registers the environments
@@ -71,33 +71,6 @@ class Slowdown:
     fps: float
 
 
-class _Turn(BaseCallback):
-    """Ends `learn` after some seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
-
-    def _on_training_start(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Starts the clocks."""
-        self._steps = self.model.num_timesteps
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def _on_step(self) -> bool:
-        return time.perf_counter() - self._wall < self.seconds
-
-    def times(self) -> tuple[float, float]:
-        """Returns wall-clock and processor time of a step, in seconds."""
-        n = self.model.num_timesteps - self._steps
-        return (
-            (time.perf_counter() - self._wall) / n,
-            (time.process_time() - self._cpu) / n,
-        )
-
-
 def _turns(n_pairs: int) -> Iterator[bool]:
     """Yields whether the view is on: on, off, off, on, on, off, ..."""
     for i in range(n_pairs):
@@ -117,17 +90,18 @@ def measure(
     model = make_model()
     view, times = LiveView(verbose=0), {True: [], False: []}  # type: ignore[var-annotated]
     # Opens the window, and takes what is done once out of the measurement.
-    model.learn(10**9, callback=[view, _Turn(3.0)])
+    model.learn(1000, callback=view)
+    steps = 1000
+    while (wall := _times(model, None, steps)[0] * steps) < 0.3 * seconds:
+        steps *= 2
+    steps = round(steps * seconds / wall)
     pid = view.viewer_pid
     assert pid is not None, "the view is open"
     n_frames, shown = view.count_frames(), 0.0
     for is_on in _turns(n_pairs):
         os.kill(pid, signal.SIGCONT if is_on else signal.SIGSTOP)
-        turn = _Turn(seconds)
-        callbacks = [view, turn] if is_on else [turn]
         before = time.perf_counter()
-        model.learn(10**9, callback=callbacks, reset_num_timesteps=False)  # type: ignore[arg-type]
-        times[is_on].append(turn.times())
+        times[is_on].append(_times(model, view if is_on else None, steps))
         shown += (time.perf_counter() - before) * is_on
     os.kill(pid, signal.SIGCONT)
     n_frames = view.count_frames() - n_frames
@@ -141,6 +115,18 @@ def measure(
         steps_per_second=float(1 / np.median(off[:, 0])),
         fps=n_frames / shown,
     )
+
+
+def _times(
+    model: OnPolicyAlgorithm, view: LiveView | None, n_steps: int
+) -> tuple[float, float]:
+    """Trains; returns wall-clock and processor time of a step, in seconds."""
+    before = model.num_timesteps
+    wall, cpu = time.perf_counter(), time.process_time()
+    model.learn(n_steps, callback=view, reset_num_timesteps=False)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    n = model.num_timesteps - before
+    return wall / n, cpu / n
 
 
 def main() -> None:

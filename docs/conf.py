@@ -22,6 +22,9 @@ extensions = [
     "sphinx_design",
 ]
 
+# Files to download, not pages.
+exclude_patterns = ["downloads"]
+
 # Markdown, and notebooks in Markdown.
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -30,6 +33,8 @@ nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_code_prompt_show = "Show the {type}"
+nb_code_prompt_hide = "Hide the {type}"
 
 # The API reference. In the docstrings single backticks stand around code.
 default_role = "code"

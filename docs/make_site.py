@@ -2,6 +2,8 @@
 
     python docs/make_site.py [--out out/site] [--builder html|linkcheck]
 
+PROJECT_URL in the environment is the address of the repository, for those who clone it.
+
 Pages are those of docs/ and notebooks/, and CONTRIBUTING.md and CHANGELOG.md. They are
 copied into out/site-source, where links between them are those of the site; nothing is
 written beside them. Notebooks are executed, and again only after they or the packages
@@ -20,7 +22,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +36,8 @@ from pg_envs.rendering.themes import DARK
 SOURCE = ROOT / "out/site-source"
 DOCTREES = ROOT / "out/site-doctrees"
 CACHE = ROOT / "out/site-notebooks"
+# Where install.md on the site says how to get the source.
+SOURCE_MARK = "<!-- source -->"
 
 # The menu: captions, and pages as they are called on the site.
 MENU = {
@@ -135,6 +141,55 @@ def gather(source: Path) -> None:
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, place)
+
+
+def write_downloads(source: Path) -> None:
+    """Writes what the site offers as downloads, and links to it.
+
+    These are each notebook for Jupyter, and the files that Git tracks as one archive;
+    there is no archive without a clone.
+    """
+    import jupytext  # of the extra `site`
+
+    folder = source / "downloads"
+    folder.mkdir()
+    for path in sorted(ROOT.glob("notebooks/[0-9]*.md")):
+        notebook = jupytext.read(path)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                # Alone, a notebook has no neighbours to link to.
+                link = r"\[([^\[\]]*)\]\((?![a-z]+:)[^()\s]+\)"
+                cell.source = re.sub(link, r"\1", cell.source)
+        jupytext.write(notebook, folder / f"{path.stem}.ipynb")
+        page = source / "notebooks" / path.name
+        link = f"{{download}}`Jupyter notebook <../downloads/{path.stem}.ipynb>`"
+        download = f"*Download this page as a {link}; it needs [pgtoy](../install.md).*"
+        text = page.read_text(encoding="utf-8")
+        # Below the title.
+        text = re.sub(
+            r"^# .*$", rf"\g<0>\n\n{download}", text, count=1, flags=re.MULTILINE
+        )
+        page.write_text(text, encoding="utf-8")
+    ways = []
+    if (ROOT / ".git").exists():
+        name = f"pgtoy-{version('pgtoy')}"
+        command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+        listed = subprocess.run(command, check=True, capture_output=True, text=True)
+        with tarfile.open(folder / f"{name}.tar.gz", "w:gz") as archive:
+            for file in filter(None, listed.stdout.split("\0")):
+                if (ROOT / file).exists():
+                    archive.add(ROOT / file, f"{name}/{file}")
+        ways.append(
+            f"download {{download}}`{name}.tar.gz <downloads/{name}.tar.gz>`, of the "
+            f"version that this site describes, and unpack it: `tar xf {name}.tar.gz`"
+        )
+    if url := os.environ.get("PROJECT_URL"):
+        ways.append(f"clone the repository: `git clone {url}`")
+    if ways:
+        page = source / "install.md"
+        text = page.read_text(encoding="utf-8")
+        how = f"To get the source, {'; or '.join(ways)}."
+        page.write_text(text.replace(SOURCE_MARK, how), encoding="utf-8")
 
 
 def write_environments(source: Path) -> None:
@@ -242,6 +297,7 @@ def build(out: Path, builder: str = "html") -> int:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     gather(SOURCE)
+    write_downloads(SOURCE)
     write_environments(SOURCE)
     make_pictures.film(SOURCE / "pictures/learning-dark.gif", DARK)
     write_api(SOURCE)

@@ -69,6 +69,8 @@ def execute(name: str, timeout: int = 3600) -> Execution:
         client = NotebookClient(
             notebook,
             timeout=timeout,
+            # Of the kernel; its default of 60 s is too short on a busy machine.
+            startup_timeout=timeout,
             resources={"metadata": {"path": folder}},
             # Errors only: it warns that its sockets are not encrypted.
             extra_arguments=["--log-level=40"],

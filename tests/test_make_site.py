@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 from pathlib import Path
 
 import gymnasium
@@ -174,6 +175,25 @@ def test_links_are_rewritten(page: str, link: str, expected: str) -> None:
 def test_a_link_to_a_missing_file_is_an_error() -> None:
     with pytest.raises(FileNotFoundError, match=r"docs/a\.md links to nowhere\.md"):
         make_site.relinked("[it](nowhere.md)", "docs/a.md")
+
+
+def test_the_page_on_installing_says_how_to_get_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jupytext")
+    monkeypatch.setenv("PROJECT_URL", "https://example.org/pgtoy")
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    shutil.copy(ROOT / "docs/install.md", tmp_path)
+    make_site.write_downloads(tmp_path)
+    text = (tmp_path / "install.md").read_text(encoding="utf-8")
+    assert "`git clone https://example.org/pgtoy`" in text
+    assert make_site.SOURCE_MARK not in text
+    for place in re.findall(r"<(downloads/.*?)>", text):
+        assert (tmp_path / place).is_file()
+    for page in tmp_path.glob("notebooks/[0-9]*.md"):
+        lines = page.read_text(encoding="utf-8").split("\n# ", 1)[1].splitlines()
+        assert f"<../downloads/{page.stem}.ipynb>" in lines[2]
+        assert (tmp_path / f"downloads/{page.stem}.ipynb").is_file()
 
 
 def test_pictures_of_diagrams_are_those_of_the_script() -> None:

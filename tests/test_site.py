@@ -11,6 +11,7 @@ import http.server
 import importlib.util
 import json
 import shutil
+import tarfile
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -29,7 +30,7 @@ CHROMIUM = next(
 )
 MISSING = [
     name
-    for name in ("sphinx", "furo", "myst_nb", "playwright")
+    for name in ("sphinx", "furo", "myst_nb", "jupytext", "playwright")
     if importlib.util.find_spec(name) is None
 ]
 pytestmark = [
@@ -78,6 +79,24 @@ class Links(HTMLParser):
         values = {name: value or "" for name, value in attrs}
         self.ids |= {values[name] for name in ("id", "name") if name in values}
         self.addresses |= {values[name] for name in ("href", "src") if name in values}
+
+
+def test_notebooks_and_source_are_downloads(site: Path) -> None:
+    names = {path.name: path for path in site.glob("_downloads/*/*")}
+    for page in make_site.ROOT.glob("notebooks/[0-9]*.md"):
+        notebook = json.loads(names[f"{page.stem}.ipynb"].read_text(encoding="utf-8"))
+        cells = notebook["cells"]
+        text = page.read_text(encoding="utf-8")
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        assert len(code) == text.count("```{code-cell} python")
+        # They lead to pages of the site, and a file that is downloaded has none.
+        prose = ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
+        assert not any(".md)" in source for source in prose)
+    if (make_site.ROOT / ".git").exists():
+        (archive,) = [path for name, path in names.items() if name.endswith(".tar.gz")]
+        with tarfile.open(archive) as files:
+            inside = {name.partition("/")[2] for name in files.getnames()}
+        assert {"pyproject.toml", "pg_envs/__init__.py", "Makefile"} <= inside
 
 
 def test_every_page_of_the_menu_is_there(site: Path) -> None:
@@ -172,18 +191,26 @@ async () => {
   return broken;
 }
 """
-# The widest region that scrolls sideways and is neither code, table, formula nor output
-# of a notebook; then the sizes of the diagrams' text.
+# The widest region that scrolls sideways and is neither code, table nor output of a
+# notebook; how many of those scroll without a shadow that shows it; the sizes of the
+# diagrams' text.
 WIDTHS = """
-() => [
-  Math.max(...[...document.querySelectorAll("html, body, article, article *")]
-    .filter(e => e.matches("html, body, article")
-      || getComputedStyle(e).overflowX !== "visible")
-    .filter(e => !e.closest("pre, .table-wrapper, .math, .cell_output"))
-    .map(e => e.scrollWidth > e.clientWidth + 1 ? e.scrollWidth : 0)),
-  ...[...document.querySelectorAll("svg.diagram")].map(
-    e => 15 * e.getBoundingClientRect().width / e.viewBox.baseVal.width),
-]
+() => {
+  const scrolling = "pre, .table-wrapper, .cell_output";
+  const wide = e => e.scrollWidth > e.clientWidth + 1;
+  return [
+    Math.max(...[...document.querySelectorAll("html, body, article, article *")]
+      .filter(e => e.matches("html, body, article")
+        || getComputedStyle(e).overflowX !== "visible")
+      .filter(e => !e.closest(scrolling))
+      .map(e => wide(e) ? e.scrollWidth : 0)),
+    [...document.querySelectorAll(scrolling)].filter(e => wide(e)
+      && getComputedStyle(e).overflowX === "auto"
+      && !getComputedStyle(e).backgroundAttachment.includes("local")).length,
+    ...[...document.querySelectorAll("svg.diagram")].map(
+      e => 15 * e.getBoundingClientRect().width / e.viewBox.baseVal.width),
+  ];
+}
 """
 
 
@@ -231,9 +258,11 @@ def problems_of(tab: Any, url: str, page: str) -> Iterator[str]:
         found = tab.evaluate(CONTRAST_SCRIPT, least)
         yield from (f"{scheme}: contrast of {text}" for text in found)
     tab.set_viewport_size({"width": TELEPHONE, "height": 700})
-    width, *sizes = tab.evaluate(WIDTHS)
+    width, unmarked, *sizes = tab.evaluate(WIDTHS)
     if width > TELEPHONE:
         yield f"{width} pixels wide on a telephone"
+    if unmarked:
+        yield f"{unmarked} regions scroll and do not show it"
     yield from (f"text of {size:.1f} pixels" for size in sizes if size < TEXT_SIZE)
     yield from (f"console or foreign request: {text}" for text in said)
 

@@ -45,6 +45,11 @@ from pg_agents.algorithms.config import (
     ReplayName,
 )
 from pg_agents.callbacks.progress import ProgressCallback
+from pg_agents.callbacks.watching import (
+    Variables,
+    only_watches,
+    variables_read,
+)
 from pg_agents.checkpoint.state import (
     POSITION,
     TrainingState,
@@ -196,8 +201,9 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
     collector: Collector
     learner: Learner
     training_state: TrainingState | None = None
-    # Whether a callback may change model, policy and buffer in mid-training.
-    _has_callback = True
+    # Whether there is a callback, and whether one may change model, policy and buffer
+    # in mid-training.
+    _has_callback = _has_users_callback = True
     # Seeds that the environment had when it was passed to load().
     seeds_at_load: tuple[int | None, ...] = ()
 
@@ -426,7 +432,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             current: the source so far, which is returned if it still applies.
         """
         if isinstance(current, ClosedForm) and (
-            not self._has_callback
+            not self._has_users_callback
             or (current.applies_to(self.policy) and self._why_autograd_here() is None)
         ):
             return current
@@ -516,23 +522,29 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         iteration, continues = 0, True
         callback.on_training_start(locals(), globals())
         assert self.env is not None
-        while continues and self.num_timesteps < total_timesteps:
-            continues = self.collect_rollouts(
-                self.env, callback, self.rollout_buffer, self.n_steps
-            )
-            if not self.rollout_buffer.full:
-                break
-            iteration += 1
-            self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-            # The last rollout can overrun; schedules are defined in [0, 1].
-            progress = min(max(self._current_progress_remaining, 0.0), 1.0)
-            self._current_progress_remaining = progress
-            if log_interval is not None and iteration % log_interval == 0:
-                self.dump_logs(iteration)
-            self.train()
-            self.learner.check_weights(self.rollout_buffer)
+        try:
+            while continues and self.num_timesteps < total_timesteps:
+                continues = self.collect_rollouts(
+                    self.env, callback, self.rollout_buffer, self.n_steps
+                )
+                if not self.rollout_buffer.full:
+                    break
+                iteration += 1
+                self._update_current_progress_remaining(
+                    self.num_timesteps, total_timesteps
+                )
+                # The last rollout can overrun; schedules are defined in [0, 1].
+                progress = min(max(self._current_progress_remaining, 0.0), 1.0)
+                self._current_progress_remaining = progress
+                if log_interval is not None and iteration % log_interval == 0:
+                    self.dump_logs(iteration)
+                self.train()
+                self.learner.check_weights(self.rollout_buffer)
+        finally:
+            # Whatever is called outside of `learn` can be the user's.
+            self._has_callback = self._has_users_callback = True
         # The model can be saved even if learning stopped within a rollout.
-        self.collector.in_rollout, self._has_callback = False, True
+        self.collector.in_rollout = False
         callback.on_training_end()
         if log_interval is not None:
             self._dump_last_logs(iteration)
@@ -574,7 +586,8 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         if self.policy.training or not gradients.uses_arrays:
             self.policy.set_training_mode(False)
         rollout_buffer.uses_arrays = gradients.uses_arrays
-        gradients.begin_rollout(self.config.updates_whole_rollouts, self._has_callback)
+        is_whole, is_users = config.updates_whole_rollouts, self._has_users_callback
+        gradients.begin_rollout(is_whole, is_users)
         callback.update_locals(
             {
                 "self": self,
@@ -585,10 +598,16 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             }
         )
 
+        n_envs, has_callback = env.num_envs, self._has_callback
+        reads: Variables = "all"
+        if not is_users:
+            reads = variables_read(callback) if has_callback else "nothing"
+
         def on_step(variables: dict[str, Any]) -> bool:
-            self.num_timesteps += env.num_envs
-            callback.update_locals(variables)
-            return callback.on_step()
+            self.num_timesteps += n_envs
+            if variables:
+                callback.update_locals(variables)
+            return callback.on_step() if has_callback else True
 
         continues = self.collector.collect(
             env,
@@ -601,16 +620,20 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             None if config.n_episodes is None else config.max_episode_steps,
             self.sde_sample_freq if self.use_sde else -1,
             gradients.uses_arrays,
+            reads,
         )
         limit = self.collector.limit
         if limit.reached:
             n_episodes = None
             if config.n_episodes is not None:
-                n_episodes = config.n_episodes * self.n_envs
-                if self.n_envs > 1:
+                n_episodes = config.n_episodes * n_envs
+                if n_envs > 1:
                     self.logger.record("rollout/idle_fraction", limit.idle_fraction)
             values = self.learner.complete(rollout_buffer, self._last_obs, n_episodes)
-            callback.update_locals({"values": values, "n_steps": len(rollout_buffer)})
+            if has_callback:
+                n_steps = len(rollout_buffer)
+                variables = {"values": torch.as_tensor(values), "n_steps": n_steps}
+                callback.update_locals(variables)
             callback.on_rollout_end()
         return continues
 
@@ -639,7 +662,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
             self.policy.optimizer.param_groups[-1]["lr"] = rate
             record(f"train/{name}", rate)
         # Callbacks may have replaced parameters since the rollout began.
-        if self._has_callback and not self.learner.gradients.is_bound():
+        if self._has_users_callback and not self.learner.gradients.is_bound():
             self.learner.gradients = self._gradient_source(None)
         self._n_updates, logs = self.learner.update(
             self.rollout_buffer,
@@ -692,16 +715,18 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
         restore_training_state(self, reset_num_timesteps)
         # The user may have replaced the policy.
         self.learner.policy = self.policy
-        self._has_callback = True
+        self._has_callback = self._has_users_callback = True
         self.learner.gradients = self._gradient_source(self.learner.gradients)
-        # Without one, no user's code runs between rollouts that could change the rule.
-        self._has_callback = callback is not None
         if reset_num_timesteps or self._last_obs is None:
             # SB3 resets the environments in these cases.
             self.collector.restart(self.n_envs)
-        return super()._setup_learn(
+        total_timesteps, made = super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        self._has_callback = callback is not None
+        # Without one, no user's code runs between rollouts that could change the rule.
+        self._has_users_callback = self._has_callback and not only_watches(made)
+        return total_timesteps, made
 
     def save(
         self,

@@ -56,6 +56,8 @@ class KeepCheckpoints(BaseCallback):
         saved: path of the last checkpoint; None before the first.
     """
 
+    only_watches = True
+
     def __init__(
         self,
         save_freq: int,

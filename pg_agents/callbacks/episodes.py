@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pg_agents.common.checks import check_weight
 
 
@@ -27,6 +29,10 @@ def finished_episodes(locals_: Mapping[str, Any]) -> list[FinishedEpisode]:
             ``"infos"``. Monitor and VecMonitor add the key ``"episode"`` to it when an
             episode ends.
     """
+    dones = locals_.get("dones")
+    # Most steps end no episode: then there may be no infos yet, see `LazyInfos`.
+    if dones is not None and not np.count_nonzero(dones):
+        return []
     reports = (info.get("episode") for info in locals_.get("infos", ()))
     return [
         FinishedEpisode(float(report["r"]), int(report["l"]))
@@ -41,14 +47,14 @@ class RunningReward:
     With the factor :math:`f` and the return :math:`G_n` of episode :math:`n`:
 
     .. math::
-        m_n = (1 - f) m_{n-1} + f G_n, \quad m_0 = 0, \qquad
-        \mathrm{value}_n = \frac{m_n}{1 - (1 - f)^n}
+        m_n &= (1 - f) m_{n-1} + f G_n, \quad m_0 = 0, \\
+        \mathrm{value}_n &= \frac{m_n}{1 - (1 - f)^n}
 
     so that the weights of the returns sum to 1 after every episode. It is computed as
 
     .. math::
-        \mathrm{value}_n = \mathrm{value}_{n-1}
-            + \frac{f}{1 - (1 - f)^n} (G_n - \mathrm{value}_{n-1})
+        \mathrm{value}_n = {} & \mathrm{value}_{n-1} \\
+            & + \frac{f}{1 - (1 - f)^n} (G_n - \mathrm{value}_{n-1})
 
     which leaves the average of equal returns exactly at that return.
 

@@ -23,6 +23,8 @@ class ProgressCallback(BaseCallback):
     or the next ``learn`` then closes the bar.
     """
 
+    only_watches = True
+
     def __init__(
         self,
         factor: float = 0.05,

@@ -84,6 +84,8 @@ class Recorder(BaseCallback):
     starts a new one.
     """
 
+    only_watches = True
+
     def __init__(
         self, observations: NDArray[np.generic] | None = None, every: int = 1
     ) -> None:

@@ -39,6 +39,8 @@ class StopOnInterrupt(BaseCallback):
         interrupted: whether the last training was interrupted.
     """
 
+    only_watches = True
+
     def __init__(self, verbose: int = 1) -> None:
         """Initialises the callback.
 
@@ -105,6 +107,8 @@ class StopWhenSolved(BaseCallback):
     Attributes:
         solved: whether the threshold was reached.
     """
+
+    only_watches = True
 
     def __init__(
         self,

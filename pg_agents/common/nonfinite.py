@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pg_agents.common.tree import Observation, leaves, select
+from pg_agents.common.tree import Observation, leaves, select, tree_map
 
 if TYPE_CHECKING:
     from pg_agents.rollout.data import Rollout
@@ -128,8 +128,9 @@ def bad_observation(observations: Observation) -> str | None:
     """Describes the first observation that is not finite; None without one.
 
     Args:
-        observations: `[N, *obs_shape]`, or a dict of such tensors.
+        observations: `[N, *obs_shape]`, an array, a tensor or a dict of these.
     """
+    observations = tree_map(torch.as_tensor, observations)
     finite = [part.isfinite().flatten(1).all(1) for part in leaves(observations)]
     envs = (~torch.stack(finite).all(0)).nonzero().flatten().tolist()
     if not envs:
@@ -145,7 +146,7 @@ def acting_error(error: Exception, observations: Observation) -> Exception:
 
     Args:
         error: the policy's exception, returned if all observations are finite.
-        observations: `[N, *obs_shape]`, or a dict of such tensors.
+        observations: `[N, *obs_shape]`, an array, a tensor or a dict of these.
     """
     bad = bad_observation(observations)
     return error if bad is None else NonFiniteError(f"the policy can't act: {bad}")
@@ -156,7 +157,7 @@ def check_actions(actions: Any, observations: Observation) -> None:  # noqa: ANN
 
     Args:
         actions: `[N, *action_shape]`, an array or a tensor on the CPU.
-        observations: `[N, *obs_shape]`, the policy's inputs, as tensors.
+        observations: `[N, *obs_shape]`, the policy's inputs.
     """
     finite = np.isfinite(np.asarray(actions))
     if finite.all():

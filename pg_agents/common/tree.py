@@ -42,6 +42,16 @@ def namespace(values: Rows) -> Any:  # noqa: ANN401
     return torch if isinstance(values, Tensor) else np
 
 
+def zeros_like(values: Any) -> Any:  # noqa: ANN401
+    """Returns zeros of the shape and dtype of an array or a tensor.
+
+    For small arrays NumPy's own function takes several times as long.
+    """
+    if isinstance(values, Tensor):
+        return torch.zeros_like(values)
+    return np.zeros(values.shape, values.dtype)
+
+
 def to_float64(values: Any) -> Any:  # noqa: ANN401
     """Converts to float64, except on Apple's GPUs, which do not support it."""
     if isinstance(values, Tensor):
@@ -73,7 +83,23 @@ def flatten_time(observations: Observation) -> Observation:
 
 def select(observations: Observation, index: Any) -> Observation:  # noqa: ANN401
     """Returns `obs[index]` of each array; an index may be a mask."""
-    return tree_map(lambda obs: obs[index], observations)
+    return tree_map(lambda obs: take(obs, index), observations)
+
+
+def take(rows: Any, index: Any) -> Any:  # noqa: ANN401
+    """Returns `rows[index]` of an array or a tensor.
+
+    For arrays of NumPy `take` is several times as fast as an index, and has the same
+    result, in the same order of memory if that is C's.
+    """
+    if (
+        isinstance(rows, np.ndarray)
+        and isinstance(index, np.ndarray)
+        and index.dtype.kind == "i"
+        and rows.flags.c_contiguous
+    ):
+        return rows.take(index, axis=0)
+    return rows[index]
 
 
 def count(observations: Observation) -> int:

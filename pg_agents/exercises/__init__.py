@@ -1,4 +1,4 @@
-"""Exercises of the course: what to write, and a checker that says what is wrong.
+"""Exercises on policy gradients: what to write, and a checker that says what is wrong.
 
 >>> from pg_agents.exercises import check
 >>> check("returns", my_function)  # doctest: +SKIP

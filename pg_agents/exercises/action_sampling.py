@@ -11,6 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from pg_agents.exercises.answer import (
+    BY_HAND,
     Array,
     Function,
     agree,
@@ -54,7 +55,8 @@ SOLUTION = STUB.replace(
 """,
 )
 
-LOGITS = ([1.2, -0.4, 0.3], [-0.5, 1.0, 0.2, -1.4])
+# The last action of the second is rare: 1.1 %.
+LOGITS = ([1.2, -0.4, 0.3], [-0.5, 1.0, 0.2, -3.0])
 N_DRAWS = 2_000
 # Probability that a right answer is found wrong, for each of the two policies: that of
 # a chi-squared test.
@@ -84,6 +86,7 @@ _DISTRIBUTIONS: dict[str, Callable[[Array], Array]] = {
         np.clip(logits, 0.0, None) / np.clip(logits, 0.0, None).sum()
     ),
     "squared": lambda logits: _softmax(2.0 * logits),
+    "flattened": lambda logits: _softmax(0.5 * logits),
     "log_probs_as_weights": lambda logits: (
         np.log(_softmax(logits)) / np.log(_softmax(logits)).sum()
     ),
@@ -152,6 +155,18 @@ HINTS = {
         "The frequencies are those of a softmax of twice the logits: likely actions "
         "are too frequent.",
         "By what are the logits multiplied or divided, and how often?",
+    ),
+    "flattened": Hint(
+        "the policy is flatter than its softmax",
+        "The frequencies are those of a softmax of half the logits, a temperature of "
+        "2: unlikely actions are too frequent.",
+        "By what are the logits multiplied or divided before the softmax?",
+    ),
+    "float_action": Hint(
+        "the action is a float",
+        "The number is a whole one, its type is not. Environments take integers, and a "
+        "float is no index into a tensor.",
+        "Which dtype has the tensor that you return, and which call changed it?",
     ),
     "log_probs_as_weights": Hint(
         "drawn with log-probabilities as weights",
@@ -340,6 +355,10 @@ def _action(action: Any, log_prob: Any, logits: Tensor) -> int:  # noqa: ANN401
     """
     number = _number(action)
     if number is not None and number.is_integer():
+        kind = str(getattr(action, "dtype", type(action)))
+        if "float" in kind:
+            seen = f"{_seen(logits, action, log_prob)}\nThe action's type is {kind}."
+            raise WrongError("float_action", seen)
         return int(number)
     seen, numbers = _seen(logits, action, log_prob), as_array(action)
     if numbers is None:
@@ -401,7 +420,9 @@ def _check_log_probs(draws: list[tuple[int, Tensor]], logits: Tensor) -> None:
         if all(others):
             same = len(set(np.round(found, 5))) == 1
             raise WrongError("log_prob_of_first" if same else "another_action", seen)
-        raise WrongError(None, seen, title="another log-probability than expected")
+        raise WrongError(
+            None, seen, title="another log-probability than expected", think=BY_HAND
+        )
     for action, log_prob in draws[:20]:
         seen = (
             f"given     logits {show(x)}\n"
@@ -451,7 +472,13 @@ def _check_frequencies(counted: list[tuple[Array, Array]], answer: Function) -> 
             raise WrongError(key, seen)
     if any((counts == 0).any() for _, counts in counted):
         raise WrongError("never_drawn", seen)
-    raise WrongError(None, seen, title="other frequencies than expected")
+    raise WrongError(
+        None,
+        seen,
+        title="other frequencies than expected",
+        think="From which probabilities does your code draw? Print them for the first "
+        "logits, and compare.",
+    )
 
 
 def _is_greedy(answer: Function) -> bool:
@@ -499,9 +526,22 @@ def check(answer: Function) -> str:
             )
         counted.append((np.array(values), counts[:-1]))
         drawn.append((draws, logits))
-    _check_frequencies(counted, answer)
-    for draws, logits in drawn:
-        _check_log_probs(draws, logits)
+    mistakes = []
+    try:
+        _check_frequencies(counted, answer)
+    except WrongError as error:
+        mistakes.append(error)
+    try:
+        for draws, logits in drawn:
+            _check_log_probs(draws, logits)
+    except WrongError as error:
+        mistakes.append(error)
+    if mistakes:
+        # First one with a hint.
+        first, *others = sorted(mistakes, key=lambda error: error.hint is None)
+        first.seen = "\n".join(error.seen for error in mistakes)
+        first.others = tuple(error.hint for error in others if error.hint)
+        raise first
     return (
         f"Log-probabilities and gradients agree, and the frequencies of {N_DRAWS} "
         "draws from each of two policies are theirs."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,14 @@ Case = Mapping[str, Any]
 # Relative to the largest number that is expected, or to 1.
 TOLERANCE = 1e-5
 _MAX_SHOWN = 8
+_MOST_TOGETHER = 4
 _PACKAGE = str(Path(__file__).parent)
 
+# For mistakes that are none of the typical ones.
+BY_HAND = (
+    "Take the smallest input, and work the result out by hand from the equation: which "
+    "term does your code compute differently?"
+)
 COMMON_HINTS: Mapping[str, Hint] = {
     "nothing": Hint(
         "it returns nothing",
@@ -231,11 +238,40 @@ def agree(found: Array, expected: Array) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Together:
+    """Mistakes that can be made together, each in another stage of the computation.
+
+    Attributes:
+        stages: for each stage its variants, as pairs of the key of a mistake and what
+            `compose` needs of it; the right one has the key `""`.
+        compose: makes a function like the answer from a variant of each stage.
+    """
+
+    stages: Sequence[Sequence[tuple[str, Any]]]
+    compose: Callable[..., Function]
+
+    def mistakes(self) -> Iterator[tuple[tuple[str, ...], Function]]:
+        """Yields the keys of up to four mistakes, and a function that makes them.
+
+        The fewest mistakes come first.
+        """
+        chosen: dict[int, list[tuple[tuple[str, Any], ...]]] = {}
+        for variants in itertools.product(*self.stages):
+            n_mistakes = sum(key != "" for key, _ in variants)
+            chosen.setdefault(n_mistakes, []).append(variants)
+        for n_mistakes in range(1, _MOST_TOGETHER + 1):
+            for variants in chosen.get(n_mistakes, ()):
+                keys = tuple(key for key, _ in variants if key)
+                yield keys, self.compose(*(variant for _, variant in variants))
+
+
 def check_numbers(
     function: Function,
     cases: Sequence[Case],
     expected: Function,
     hints: Mapping[str, Hint],
+    together: Together,
     *,
     integers: Case,
     may_change: bool = False,
@@ -250,6 +286,7 @@ def check_numbers(
         cases: arguments by name, arrays as NumPy arrays.
         expected: the right function, of NumPy arrays.
         hints: typical mistakes, whose results are compared with the answer's.
+        together: several of them at once, likewise.
         integers: another case, whose arrays hold integers.
         may_change: whether an answer may write to its input.
 
@@ -290,6 +327,12 @@ def check_numbers(
                 i = right.index(False)
                 seen = _difference(outcomes[i], cases[i], expected)
                 raise WrongError(key, seen)
+    for outcomes, right in ran:
+        for (first, *others), mistakes in together.mistakes():
+            if _makes(outcomes, cases, mistakes):
+                i = right.index(False)
+                seen = _difference(outcomes[i], cases[i], expected)
+                raise WrongError(first, seen, others=others)
     # No typical mistake: that with the fewest exceptions is described.
     outcomes, right = min(ran, key=lambda a: sum(o.failure is not None for o in a[0]))
     wrong = [i for i, r in enumerate(right) if not r]
@@ -320,7 +363,8 @@ def check_numbers(
     if not np.isfinite(values).all():
         raise WrongError("not_finite", seen)
     found = [as_array(o.value) for o in outcomes]
-    raise WrongError(None, f"{seen}\n{_pattern(found, cases, expected)}".strip())
+    pattern = _pattern(found, cases, expected)
+    raise WrongError(None, f"{seen}\n{pattern}".strip(), think=BY_HAND)
 
 
 def _check_integers(function: Function, case: Case, expected: Function) -> None:

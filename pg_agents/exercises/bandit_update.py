@@ -10,7 +10,13 @@ from torch import Tensor
 
 from pg_agents.checker.episodes import EpisodeBatch
 from pg_agents.checker.function_subject import TablePolicy
-from pg_agents.exercises.answer import Array, Function, check_numbers, numbers_of
+from pg_agents.exercises.answer import (
+    Array,
+    Function,
+    Together,
+    check_numbers,
+    numbers_of,
+)
 from pg_agents.exercises.data import Exercise, Hint
 from pg_agents.exercises.gradient import exact_weights
 
@@ -288,11 +294,66 @@ HINTS = {
 }
 
 
+def _composed(
+    derivative: Function, weight: Function, scale: Function, add: Function
+) -> Function:
+    return lambda logits, action, reward, step_size: add(
+        logits, scale(step_size) * weight(reward) * derivative(logits, action)
+    )
+
+
+# The derivative, its weight, the step size, and where the step goes.
+TOGETHER = Together(
+    (
+        (
+            ("", _score),
+            ("only_taken", _taken),
+            ("others_kept", lambda logits, a: _taken(logits, a) * _score(logits, a)),
+            ("taken_kept", lambda logits, a: -_policy(logits)),
+            ("all_up", lambda logits, a: 1.0 - _policy(logits)),
+            ("others_up", lambda logits, a: np.abs(_score(logits, a))),
+            (
+                "pulled_probability",
+                lambda logits, a: _taken(logits, a) - _policy(logits)[a],
+            ),
+            ("probability", lambda logits, a: _policy(logits)[a] * _score(logits, a)),
+            ("logits_as_policy", lambda logits, a: _taken(logits, a) - logits),
+            ("uniform", lambda logits, a: _taken(logits, a) - 1.0 / len(logits)),
+            (
+                "softmax_unnormalized",
+                lambda logits, a: _taken(logits, a) - np.exp(logits),
+            ),
+            (
+                "toward_log_policy",
+                lambda logits, a: _taken(logits, a) * np.log(_policy(logits)[a]),
+            ),
+            ("log_policy_everywhere", lambda logits, a: np.log(_policy(logits)[a])),
+        ),
+        (
+            ("", lambda reward: reward),
+            ("descent", lambda reward: -reward),
+            ("no_reward", lambda reward: 1.0),
+        ),
+        (
+            ("", lambda step_size: step_size),
+            ("no_step_size", lambda step_size: 1.0),
+        ),
+        (
+            ("", lambda logits, step: logits + step),
+            ("step_only", lambda logits, step: step + 0.0 * logits),
+            ("probabilities_returned", lambda logits, step: _policy(logits + step)),
+            ("probabilities_moved", lambda logits, step: _policy(logits) + step),
+        ),
+    ),
+    _composed,
+)
+
+
 def check(answer: Function) -> str:
     """Checks the new tables of five pulls."""
     integers = {**CASES[0], "logits": np.array([1, 0, 2])}
     return check_numbers(
-        answer, CASES, _updated, HINTS, integers=integers, may_change=True
+        answer, CASES, _updated, HINTS, TOGETHER, integers=integers, may_change=True
     )
 
 

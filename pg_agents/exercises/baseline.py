@@ -12,6 +12,7 @@ from pg_agents.checker.episodes import EpisodeBatch
 from pg_agents.exercises.answer import (
     Array,
     Function,
+    Together,
     check_numbers,
     numbers_of,
     run,
@@ -208,6 +209,36 @@ HINTS = {
         "Over which j does the sum run?",
         lambda returns: np.append(0.0, _so_far(returns)[:-1]),
     ),
+    "later_only": Hint(
+        "the mean of later episodes only",
+        "The last episode has none, and the one before it a single return. The others "
+        "are also those that came earlier.",
+        "Over which j does the sum run?",
+        lambda returns: [
+            returns[i + 1 :].mean() if i + 1 < len(returns) else 0.0
+            for i in range(len(returns))
+        ],
+    ),
+    "rounded": Hint(
+        "rounded down to whole numbers",
+        "The digits after the point are lost: `//` and integer types divide so.",
+        "Which operation of your code gives whole numbers?",
+        lambda returns: np.floor(_leave_one_out(returns)),
+    ),
+    "scaled": Hint(
+        "divided by the standard deviation",
+        "The baseline is subtracted from returns that are not divided: it has to be of "
+        "their size.",
+        "Where does the equation have a deviation?",
+        lambda returns: _leave_one_out(returns) / (returns.std() + 1e-8),
+    ),
+    "shifted": Hint(
+        "the baseline of the episode before",
+        "The numbers are right, and each stands one place too far: every episode has "
+        "its neighbour's baseline, which holds its own return.",
+        "Which episode does your first number belong to?",
+        lambda returns: np.roll(_leave_one_out(returns), 1),
+    ),
     "running_mean": Hint(
         "a running mean with the episode's own return",
         "The mean of all returns so far contains R_i itself, of the first episode "
@@ -278,10 +309,58 @@ HINTS = {
 }
 
 
+_MEANS = (
+    "own_return",
+    "one_mean",
+    "divided_by_n",
+    "own_not_subtracted",
+    "sum_of_others",
+    "equal_left_out",
+    "median",
+    "median_of_all",
+    "earlier_only",
+    "later_only",
+    "running_mean",
+    "previous",
+    "previous_or_zero",
+    "best",
+    "best_other",
+    "worst",
+    "first_left_out",
+    "last_left_out",
+    "deviation",
+)
+
+
+def _composed(mean: Function, use: Function, change: Function) -> Function:
+    return lambda returns: change(use(returns, np.asarray(mean(returns))), returns)
+
+
+# Which mean, how it is used, and what is done with the result.
+TOGETHER = Together(
+    (
+        (("", _leave_one_out), *((key, HINTS[key].mistake) for key in _MEANS)),
+        (
+            ("", lambda returns, means: means),
+            ("advantages", lambda returns, means: returns - means),
+        ),
+        (
+            ("", lambda values, returns: values),
+            ("negative", lambda values, returns: -values),
+            ("rounded", lambda values, returns: np.floor(values)),
+            ("scaled", lambda values, returns: values / (returns.std() + 1e-8)),
+        ),
+    ),
+    _composed,
+)
+
+
 def check(answer: Function) -> str:
     """Checks four batches, then a single episode."""
     integers = {"returns": np.array([1, 4, 6])}
-    found = check_numbers(answer, CASES, _leave_one_out, HINTS, integers=integers)
+    found = check_numbers(
+        answer, CASES, _leave_one_out, HINTS, TOGETHER, integers=integers
+    )
     single = np.array([5.0])
     try:
         baselines = show(numbers_of(answer, single))

@@ -1,4 +1,4 @@
-"""All exercises, in the order of the course."""
+"""All exercises, in the order in which they build on each other."""
 
 from __future__ import annotations
 

@@ -183,6 +183,7 @@ def _results(file: Path) -> tuple[dict[str, Result], str | None]:
         row = json.loads(line)
         begun = row["exercise"]
         if "status" in row:
+            row["others"] = tuple(row["others"])
             results[begun] = Result(**{k: v for k, v in row.items() if k in names})
             begun = None
     return results, begun

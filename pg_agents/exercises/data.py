@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ class Hint:
 
 @dataclass(frozen=True)
 class Exercise:
-    """A blank of the course.
+    """An exercise: a function or class to write.
 
     Attributes:
         name: such as `"returns"`; also that of its module.
@@ -81,6 +81,7 @@ class Result:
         why: why it is wrong.
         think: what to think about.
         hint: key of the typical mistake; None if it is none of these.
+        others: keys of the typical mistakes made together with it.
         gradient: what the gradient checker says of it; empty if it was not asked.
         printed: what the code printed.
     """
@@ -92,6 +93,7 @@ class Result:
     why: str = ""
     think: str = ""
     hint: str | None = None
+    others: tuple[str, ...] = ()
     gradient: str = ""
     printed: str = ""
 
@@ -144,6 +146,7 @@ class WrongError(Exception):
     Args:
         hint: key of the mistake in the exercise's hints; None if it is none of these.
         seen: what was given, returned and expected.
+        others: keys of the mistakes made together with it.
         title: what is wrong, for mistakes without a hint of their own.
         why: why, likewise.
         think: what to think about, likewise.
@@ -154,12 +157,13 @@ class WrongError(Exception):
         hint: str | None,
         seen: str,
         *,
+        others: Sequence[str] = (),
         title: str = "another result than expected",
         why: str = "",
         think: str = "",
     ) -> None:
         super().__init__(seen)
-        self.hint, self.seen = hint, seen
+        self.hint, self.seen, self.others = hint, seen, tuple(others)
         self.title, self.why, self.think = title, why, think
 
 

@@ -34,15 +34,21 @@ def grade(exercise: Exercise, answer: Callable[..., Any]) -> Result:
             return Result(
                 exercise.name, "wrong", error.title, error.seen, error.why, error.think
             )
-        hint = exercise.hints.get(error.hint) or COMMON_HINTS[error.hint]
+        hints = {**COMMON_HINTS, **exercise.hints}
+        hint, seen = hints[error.hint], error.seen
+        if error.others:
+            also = "; ".join(hints[key].title for key in error.others)
+            n = len(error.others) + 1
+            seen += f"\n{n} mistakes together give these numbers. Besides: {also}."
         return Result(
             exercise.name,
             "wrong",
             hint.title,
-            error.seen,
+            seen,
             hint.why,
             hint.think,
             error.hint,
+            error.others,
         )
     return Result(exercise.name, "right", seen=seen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,12 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from pg_agents.exercises.answer import (
+    BY_HAND,
     TOLERANCE,
     Array,
     Case,
     Function,
+    Together,
     agree,
     as_array,
     describe_case,
@@ -330,8 +333,9 @@ HINTS = {
         "the advantages carry a gradient",
         "In the actor's loss they are weights. With a graph, the actor's loss also "
         "moves the critic: it can be lowered by changing the values in place of the "
-        "probabilities.",
-        "Which of the two results is differentiated by the values?",
+        "probabilities. The critic's loss is another matter: it needs the graph.",
+        "Both results are made of delta_t. For which of them has the graph to be cut, "
+        "and where, so that the other one keeps it?",
     ),
     "loss_detached": Hint(
         "no gradient reaches the values",
@@ -359,23 +363,95 @@ HINTS = {
 }
 
 
+def _composed(
+    target: Function,
+    reward: Function,
+    discount: Function,
+    cut: Function,
+    sign: float,
+    advantage: Function,
+    loss: Function,
+) -> Function:
+    def critic(
+        r: Tensor, v: Tensor, n: Tensor, e: Tensor, c: Tensor, g: float
+    ) -> tuple[Tensor, Tensor]:
+        goal, value = cut(target(reward(r, g), discount(g) * n, e, c), v)
+        delta = sign * (goal - value)
+        return advantage(delta, goal).detach(), loss(delta)
+
+    return critic
+
+
+# The target of a reward x and a discounted next value y, reward, discount, what is
+# detached, the sign, the advantages and the loss.
+TOGETHER = Together(
+    (
+        (
+            ("", lambda x, y, e, c: x + y * ~e),
+            ("through_terminal", lambda x, y, e, c: x + y),
+            ("truncated_as_terminated", lambda x, y, e, c: x + y * ~(e | c)),
+            ("only_truncated", lambda x, y, e, c: x + y * ~c),
+            ("mask_inverted", lambda x, y, e, c: x + y * e),
+            ("reward_masked", lambda x, y, e, c: (x + y) * ~e),
+            ("no_bootstrap", lambda x, y, e, c: x + 0.0 * y),
+        ),
+        (
+            ("", lambda r, g: r),
+            ("gamma_on_all", lambda r, g: g * r),
+            ("no_reward", lambda r, g: 0.0 * r),
+        ),
+        (
+            ("", lambda g: g),
+            ("no_gamma", lambda g: 1.0),
+            ("gamma_squared", lambda g: g * g),
+        ),
+        (
+            ("", lambda goal, value: (goal.detach(), value)),
+            ("target_not_detached", lambda goal, value: (goal, value)),
+            ("value_detached", lambda goal, value: (goal, value.detach())),
+        ),
+        (("", 1.0), ("sign_flipped", -1.0)),
+        (
+            ("", lambda delta, goal: delta),
+            ("target_as_advantage", lambda delta, goal: goal),
+            ("standardized", lambda delta, goal: _standardized(delta)),
+        ),
+        (
+            ("", lambda delta: (delta**2).mean()),
+            ("summed", lambda delta: (delta**2).sum()),
+            ("half", lambda delta: (delta**2).mean() / 2.0),
+            ("not_squared", torch.mean),
+            ("absolute", lambda delta: delta.abs().mean()),
+            ("smooth_l1", lambda delta: smooth_l1_loss(delta, torch.zeros_like(delta))),
+            ("square_of_mean", lambda delta: delta.mean() ** 2),
+            ("loss_negative", lambda delta: -(delta**2).mean()),
+        ),
+    ),
+    _composed,
+)
+
+
 def _measured(result: tuple[Tensor, Tensor], v: Tensor, n: Tensor) -> _Critic:
+    """Returns what is compared; gradients are zero where there is no graph."""
     advantages, loss = result
     numbers = [as_array(advantages), as_array(loss.reshape(()))]
-    for gradient, by in zip(
-        torch.autograd.grad(loss.sum(), (v, n), allow_unused=True), (v, n), strict=True
-    ):
+    gradients = (
+        torch.autograd.grad(loss.sum(), (v, n), allow_unused=True)
+        if loss.requires_grad
+        else (None, None)
+    )
+    for gradient, by in zip(gradients, (v, n), strict=True):
         numbers.append(as_array(torch.zeros_like(by) if gradient is None else gradient))
     return _Critic(*(number for number in numbers if number is not None))
 
 
-def _equal(one: _Critic, other: _Critic) -> bool:
-    return (
-        agree(one.advantages, other.advantages)
-        and agree(one.loss, other.loss)
-        and agree(one.by_values, other.by_values)
-        and agree(one.by_next_values, other.by_next_values)
-    )
+def _equal(one: _Critic, other: _Critic, gradients: bool = True) -> bool:
+    """Whether two results agree, with or without the loss's gradients."""
+    pairs = [(one.advantages, other.advantages), (one.loss, other.loss)]
+    if gradients:
+        pairs.append((one.by_values, other.by_values))
+        pairs.append((one.by_next_values, other.by_next_values))
+    return all(agree(x, y) for x, y in pairs)
 
 
 def _called(function: Function, case: Case) -> tuple[Any, Tensor, Tensor]:
@@ -392,11 +468,11 @@ def _called(function: Function, case: Case) -> tuple[Any, Tensor, Tensor]:
     return returned(call, case), v, n
 
 
-def _answered(answer: Function, case: Case) -> _Critic:
-    """Returns what an answer gives.
+def _answered(answer: Function, case: Case) -> tuple[_Critic, tuple[str, ...]]:
+    """Returns what an answer gives, and the keys of its mistakes with the graph.
 
     Raises:
-        WrongError: if it is not two tensors, a vector and a loss with a graph.
+        WrongError: if it is not two results, a vector and a loss.
     """
     result, v, n = _called(answer, case)
     given = f"given     {describe_case(case)}\n"
@@ -420,29 +496,46 @@ def _answered(answer: Function, case: Case) -> _Critic:
         raise WrongError("loss_per_step", seen)
     if shapes[1] not in ((), (1,)):
         raise WrongError("shape", f"{seen}\ncritic_loss of shape {shapes[1]}")
-    graphs = (
-        torch.autograd.grad(loss.sum(), (v, n), allow_unused=True, retain_graph=True)
-        if isinstance(loss, Tensor) and loss.requires_grad
-        else (None, None)
-    )
-    if graphs == (None, None):
-        raise WrongError("loss_detached", f"{seen}, without a graph to the values")
+    graphs: tuple[Tensor | None, ...] = ()
+    if isinstance(loss, Tensor) and loss.requires_grad:
+        graphs = torch.autograd.grad(
+            loss.sum(), (v, n), allow_unused=True, retain_graph=True
+        )
+    else:
+        loss = torch.tensor(float(loss))
+    mistakes = []
     if isinstance(advantages, Tensor) and advantages.requires_grad:
-        raise WrongError("advantage_not_detached", f"{seen}\nadvantages have a graph")
-    return _measured((advantages, loss), v, n)
+        mistakes.append("advantage_not_detached")
+    if all(graph is None for graph in graphs):
+        mistakes.append("loss_detached")
+    return _measured((advantages, loss), v, n), tuple(mistakes)
+
+
+def _mistakes(found: list[_Critic], gradients: bool) -> tuple[str, ...]:
+    """Returns the keys of the mistakes that give these results; empty if unknown."""
+    single = (((key,), hint.mistake) for key, hint in HINTS.items())
+    for keys, mistake in itertools.chain(single, TOGETHER.mistakes()):
+        if mistake is not None and all(
+            _equal(f, _measured(*_called(mistake, case)), gradients)
+            for f, case in zip(found, CASES, strict=True)
+        ):
+            return keys
+    return ()
 
 
 def check(answer: Function) -> str:
     """Checks advantages, loss and the loss's gradients of three batches."""
-    found = [_answered(answer, case) for case in CASES]
+    answers = [_answered(answer, case) for case in CASES]
+    found, of_graph = [one for one, _ in answers], answers[0][1]
+    gradients = "loss_detached" not in of_graph
     wanted = [_measured(*_called(_right, case)) for case in CASES]
-    right = [_equal(f, w) for f, w in zip(found, wanted, strict=True)]
-    if all(right):
+    right = [_equal(f, w, gradients) for f, w in zip(found, wanted, strict=True)]
+    if all(right) and not of_graph:
         return (
             f"Advantages, loss and gradients agree for {len(CASES)} of {len(CASES)} "
             f"batches (tolerance {TOLERANCE:g})."
         )
-    i = right.index(False)
+    i = 0 if all(right) else right.index(False)
     f, w = found[i], wanted[i]
     lines = [f"given  {describe_case(CASES[i])}"]
     for name, got, want in (
@@ -451,15 +544,18 @@ def check(answer: Function) -> str:
         ("d loss / d values", f.by_values, w.by_values),
         ("d loss / d next_values", f.by_next_values, w.by_next_values),
     ):
-        if not agree(got, want):
+        if not name.startswith("d loss"):
+            difference = "" if agree(got, want) else f", expected {show(want)}"
+            lines.append(f"{name}: {show(got)}{difference}")
+        elif gradients and not agree(got, want):
             lines.append(f"{name}: {show(got)}, expected {show(want)}")
-    seen = "\n".join(lines)
-    for key, hint in HINTS.items():
-        if hint.mistake is not None:
-            made = [_measured(*_called(hint.mistake, case)) for case in CASES]
-            if all(_equal(f, m) for f, m in zip(found, made, strict=True)):
-                raise WrongError(key, seen)
-    raise WrongError(None, seen)
+    if "advantage_not_detached" in of_graph:
+        lines.append("advantages have a graph to the values, expected none")
+    if not gradients:
+        lines.append("critic_loss has no graph to the values, expected one")
+    keys = of_graph if all(right) else of_graph + _mistakes(found, gradients)
+    first, others = (keys[0], keys[1:]) if keys else (None, ())
+    raise WrongError(first, "\n".join(lines), others=others, think=BY_HAND)
 
 
 EXERCISE = Exercise("one_step_critic", "one_step_critic", STUB, SOLUTION, HINTS, check)

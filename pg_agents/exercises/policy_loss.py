@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +20,12 @@ from torch.nn.functional import (
 
 from pg_agents.checker.episodes import EpisodeBatch
 from pg_agents.exercises.answer import (
+    BY_HAND,
     TOLERANCE,
     Array,
     Case,
     Function,
+    Together,
     agree,
     as_array,
     describe_case,
@@ -95,8 +99,10 @@ def _loss(logits: Tensor, actions: Tensor, returns: Tensor) -> Tensor:
     return -(returns * _taken(logits, actions)).sum()
 
 
-def _standardized(returns: Tensor) -> Tensor:
-    deviation = returns.std() if len(returns) > 1 else torch.tensor(0.0)
+def _standardized(returns: Tensor, correction: int = 1) -> Tensor:
+    deviation = (
+        returns.std(correction=correction) if len(returns) > 1 else torch.tensor(0.0)
+    )
     return (returns - returns.mean()) / (deviation + 1e-8)
 
 
@@ -364,6 +370,64 @@ HINTS = {
 }
 
 
+def _composed(
+    join: Function, log: Function, pick: Function, weight: Function, sign: float
+) -> Function:
+    return lambda logits, actions, returns: (
+        sign * join(weight(returns), pick(log(logits), actions))
+    )
+
+
+# How weights and log-probabilities are joined, the logarithm, which entry of each row
+# is taken, the weight, and the sign.
+TOGETHER = Together(
+    (
+        (
+            ("", lambda weights, logs: (weights * logs).sum()),
+            ("mean", lambda weights, logs: (weights * logs).mean()),
+            ("all_pairs", lambda weights, logs: weights.sum() * logs.sum()),
+            ("all_pairs_mean", lambda weights, logs: weights.sum() * logs.mean()),
+            ("both_means", lambda weights, logs: weights.mean() * logs.mean()),
+            ("half", lambda weights, logs: (weights * logs).sum() / 2.0),
+        ),
+        (
+            ("", lambda logits: log_softmax(logits, -1)),
+            ("wrong_axis", lambda logits: log_softmax(logits, 0)),
+            ("probability", lambda logits: softmax(logits, -1)),
+            ("logits", lambda logits: logits),
+            ("log_logits", torch.log),
+            ("softmax_twice", lambda logits: log_softmax(softmax(logits, -1), -1)),
+            ("base_10", lambda logits: log_softmax(logits, -1) / math.log(10.0)),
+        ),
+        (
+            ("", _picked),
+            ("all_actions", lambda logs, actions: logs.sum(-1)),
+            ("all_actions_mean", lambda logs, actions: logs.mean(-1)),
+            ("greedy_action", lambda logs, actions: logs.max(-1).values),
+            ("columns_for_all", lambda logs, actions: logs[:, actions]),
+        ),
+        (
+            ("", lambda returns: returns),
+            ("standardized", _standardized),
+            # Of one return, the deviation with N - 1 is NaN.
+            (
+                "standardized",
+                lambda returns: (
+                    returns * math.nan if len(returns) == 1 else _standardized(returns)
+                ),
+            ),
+            ("standardized", lambda returns: _standardized(returns, 0)),
+            ("centred", lambda returns: returns - returns.mean()),
+            ("no_returns", torch.ones_like),
+            ("first_return", lambda returns: returns[0].expand_as(returns)),
+            ("clipped_negative", torch.abs),
+        ),
+        (("", -1.0), ("sign_flipped", 1.0)),
+    ),
+    _composed,
+)
+
+
 @dataclass(frozen=True)
 class _Loss:
     """Value and gradient, `[T, A]`, of a loss."""
@@ -396,6 +460,18 @@ def _equal(one: _Loss, other: _Loss) -> bool:
     return agree(one.value, other.value) and agree(one.gradient, other.gradient)
 
 
+def _makes(mistake: Function, found: Sequence[_Loss]) -> bool:
+    """Whether a mistake gives values and gradients of all cases."""
+    for one, case in zip(found, CASES, strict=True):
+        with torch.no_grad():
+            value = as_array(mistake(**case).reshape(()))
+        # The gradient takes longer.
+        if value is None or not agree(one.value, value):
+            return False
+    made = [_made(mistake, case) for case in CASES]
+    return all(_equal(f, m) for f, m in zip(found, made, strict=True))
+
+
 def _answered(answer: Function, case: Case) -> _Loss:
     """Returns value and gradient of an answer.
 
@@ -410,27 +486,29 @@ def _answered(answer: Function, case: Case) -> _Loss:
 
     loss = returned(call, case)
     seen = f"given     {describe_case(case)}\nreturned  {show(loss)}"
+    expected = f"\nexpected  {show(_loss(**case))}, a tensor with a graph"
     if logits.grad is not None:
-        raise WrongError("backward_called", seen)
+        raise WrongError("backward_called", seen + expected)
     if not isinstance(loss, Tensor):
         numbers = as_array(loss)
         if numbers is not None and numbers.size == 1:
-            raise WrongError("number", f"{seen}, a {type(loss).__name__}")
+            raise WrongError("number", f"{seen}, a {type(loss).__name__}{expected}")
         if numbers is not None and numbers.size == len(case["actions"]):
-            raise WrongError("not_reduced", seen)
+            raise WrongError("not_reduced", seen + expected)
         raise WrongError(
             None,
-            seen,
+            seen + expected,
             title=f"it returns a {type(loss).__name__}",
             think="The docstring says what the result is.",
         )
     if loss.numel() != 1:
         steps = len(case["actions"])
         seen += f" of shape {list(loss.shape)}"
-        raise WrongError("not_reduced" if loss.numel() == steps else "shape", seen)
+        key = "not_reduced" if loss.numel() == steps else "shape"
+        raise WrongError(key, seen + expected)
     measured = _measured(loss, logits)
     if measured is None:
-        raise WrongError("detached", f"{seen}, without a graph to the logits")
+        raise WrongError("detached", f"{seen}, without a graph to the logits{expected}")
     return measured
 
 
@@ -453,17 +531,18 @@ def check(answer: Function) -> str:
         f"expected                            {show(wanted[i].gradient[0])}"
     )
     for key, hint in HINTS.items():
-        if hint.mistake is not None:
-            made = [_made(hint.mistake, case) for case in CASES]
-            if all(_equal(f, m) for f, m in zip(found, made, strict=True)):
-                raise WrongError(key, seen)
+        if hint.mistake is not None and _makes(hint.mistake, found):
+            raise WrongError(key, seen)
+    for (first, *others), mistakes in TOGETHER.mistakes():
+        if _makes(mistakes, found):
+            raise WrongError(first, seen, others=others)
     title = "another loss than expected"
     pairs = list(zip(found, wanted, strict=True))
     if all(agree(f.gradient, w.gradient) for f, w in pairs):
         title = "the right gradient, but another value"
     elif all(agree(f.value, w.value) for f, w in pairs):
         title = "the right value, but another gradient"
-    raise WrongError(None, seen, title=title)
+    raise WrongError(None, seen, title=title, think=BY_HAND)
 
 
 def subject(answer: Function) -> Any:  # noqa: ANN401

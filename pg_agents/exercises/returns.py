@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pg_agents.exercises.answer import Array, Function, check_numbers
+from pg_agents.exercises.answer import Array, Function, Together, check_numbers
 from pg_agents.exercises.data import Exercise, Hint
 
 STUB = '''\
@@ -254,15 +254,68 @@ HINTS = {
 }
 
 
-def _standardized(values: Array) -> Array:
-    result: Array = (values - values.mean()) / (values.std() + 1e-8)
+def _standardized(values: Array, ddof: int = 0) -> Array:
+    # Of one value, the deviation with N - 1 is NaN.
+    deviation = values.std(ddof=ddof) if len(values) > ddof else np.nan
+    result: Array = (values - values.mean()) / (deviation + 1e-8)
     return result
+
+
+_SUMS = (
+    "undiscounted",
+    "immediate_reward",
+    "total",
+    "rewards_so_far",
+    "recursion_forward",
+    "discounted_so_far",
+    "last_reward_lost",
+    "two_steps",
+    "gamma_not_raised",
+    "gamma_squared",
+    "own_gamma",
+    "discounted_from_end",
+    "not_summed",
+)
+
+
+def _composed(
+    total: Function, of_step: Function, order: Function, change: Function
+) -> Function:
+    return lambda rewards, gamma: change(
+        order(of_step(total(rewards, gamma), _powers(rewards, gamma)))
+    )
+
+
+# What is summed, for which step, in which order, and what is done with it.
+TOGETHER = Together(
+    (
+        (("", _returns), *((key, HINTS[key].mistake) for key in _SUMS)),
+        (
+            ("", lambda values, powers: values),
+            ("off_by_one", lambda values, powers: _next(values)),
+            ("discounted_from_start", lambda values, powers: powers * values),
+        ),
+        (
+            ("", lambda values: values),
+            ("reversed", lambda values: values[::-1]),
+        ),
+        (
+            ("", lambda values: values),
+            ("standardized", _standardized),
+            ("standardized", lambda values: _standardized(values, 1)),
+            ("averaged", lambda values: values / np.arange(len(values), 0, -1)),
+            ("rounded", np.trunc),
+            ("rounded_decimals", lambda values: np.round(values, 2)),
+        ),
+    ),
+    _composed,
+)
 
 
 def check(answer: Function) -> str:
     """Checks the numbers of five episodes."""
     integers = {"rewards": np.array([1, 2, 3, 4]), "gamma": 0.99}
-    return check_numbers(answer, CASES, _returns, HINTS, integers=integers)
+    return check_numbers(answer, CASES, _returns, HINTS, TOGETHER, integers=integers)
 
 
 EXERCISE = Exercise("returns", "returns", STUB, SOLUTION, HINTS, check)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pg_agents.exercises.answer import Array, Function, check_numbers
+from pg_agents.exercises.answer import Array, Function, Together, check_numbers
 from pg_agents.exercises.data import Exercise, Hint
 
 STUB = '''\
@@ -212,10 +212,59 @@ HINTS = {
 }
 
 
+def _composed(
+    log: Function, weight: Function, join: Function, change: Function
+) -> Function:
+    return lambda probabilities, returns: change(
+        join(weight(returns), log(probabilities))
+    )
+
+
+# The logarithm, the weight, how both are joined, and what is done with the terms.
+TOGETHER = Together(
+    (
+        (
+            ("", np.log),
+            ("probability", lambda p: p),
+            ("base_10", np.log10),
+            ("base_2", np.log2),
+            ("other_action", lambda p: np.log(1.0 - p)),
+            ("p_log_p", lambda p: p * np.log(p)),
+            ("log1p", np.log1p),
+            ("softmax", lambda p: np.log(_softmax(p))),
+            ("cumulative", lambda p: np.cumsum(np.log(p))),
+            ("exponential", np.exp),
+        ),
+        (
+            ("", lambda returns: returns),
+            ("rounded", np.trunc),
+            (
+                "standardized",
+                lambda returns: (returns - returns.mean()) / (returns.std() + 1e-8),
+            ),
+        ),
+        (
+            ("", lambda returns, logs: returns * logs),
+            ("no_return", lambda returns, logs: logs),
+            ("added", lambda returns, logs: returns + logs),
+            ("all_pairs", lambda returns, logs: np.outer(logs, returns)),
+            ("divided_by_return", lambda returns, logs: logs / returns),
+        ),
+        (
+            ("", lambda terms: terms),
+            ("sign_flipped", np.negative),
+            ("summed", np.sum),
+            ("averaged", np.mean),
+        ),
+    ),
+    _composed,
+)
+
+
 def check(answer: Function) -> str:
     """Checks the numbers of three cases."""
     integers = {"probabilities": np.array([0.5, 0.2]), "returns": np.array([3, -2])}
-    return check_numbers(answer, CASES, _weighted, HINTS, integers=integers)
+    return check_numbers(answer, CASES, _weighted, HINTS, TOGETHER, integers=integers)
 
 
 EXERCISE = Exercise(

@@ -39,6 +39,7 @@ from pg_agents.common.files import write_file, write_whole
 from pg_agents.common.nonfinite import NonFiniteError
 from pg_agents.common.progress import Bar, advance, bar_format, tqdm
 from pg_agents.common.spaces import nearest_actions
+from pg_agents.common.tree import zeros_like
 from pg_agents.learners.lanes import make_env, make_lanes
 from pg_agents.learners.policies import Networks, Policies, Rows
 from pg_agents.learners.rollouts import ActionNumbers, RolloutStore, generator
@@ -201,7 +202,7 @@ class LearnerBatch:
         self._episode_returns = np.zeros(shape)
         # Episodes that are missing in the rollout.
         self._n_left = np.zeros(shape, np.int64)
-        # Finished episodes, `[k, 5]`: learner, return, length, steps and seconds.
+        # Finished episodes, `[5, k]`: learner, return, length, steps and seconds.
         self._finished: list[Array] = []
         self._models: _Models | None = None
 
@@ -251,7 +252,9 @@ class LearnerBatch:
         everyone = len(self.seeds)
         bar = self._progress() if progress_bar else None
         try:
-            while self._active.any():
+            # At least the length of the longest episode in progress.
+            self._max_episode_steps = int(self._episode_steps.max())
+            while np.count_nonzero(self._active):
                 self.seconds = time.perf_counter() - started_at
                 self._step()
                 if bar is not None:
@@ -407,7 +410,7 @@ class LearnerBatch:
         for name, moment in state["moments"].items():
             policies.moments[name][:] = moment
         policies.n_steps[:] = state["n_steps"]
-        batch._finished = [state["finished"]]
+        batch._finished = [state["finished"].T]
         if state["lanes"] is not None:
             batch._lanes.set_state(state["lanes"])
         return batch
@@ -479,7 +482,10 @@ class LearnerBatch:
         if config.n_episodes is not None:
             if self._shape[1] > 1:
                 recorded = self._n_left > 0
-            if self._episode_steps.max() + 1 >= config.max_episode_steps:
+            self._max_episode_steps += 1
+            if self._max_episode_steps >= config.max_episode_steps:
+                self._max_episode_steps = int(self._episode_steps.max()) + 1
+            if self._max_episode_steps >= config.max_episode_steps:
                 capped = self._capped(ended, recorded)
                 truncated, ended = truncated | capped, ended | capped
                 final_obs = step.obs if final_obs is None else final_obs.copy()
@@ -499,7 +505,7 @@ class LearnerBatch:
         self.num_timesteps = self.num_timesteps + self._shape[1] * active
         self._episode_returns += step.rewards
         self._episode_steps = self._episode_steps + 1
-        has_ended = ended.any()
+        has_ended = np.count_nonzero(ended) > 0
         if has_ended:
             counted = ended & active[:, None]
             if recorded is not None:
@@ -509,12 +515,12 @@ class LearnerBatch:
             self._episode_steps[ended] = 0
             if config.n_episodes is not None:
                 self._n_left -= counted
-        self.stepped, self.updated = active, np.zeros_like(active)
+        self.stepped, self.updated = active, zeros_like(active)
         if config.n_steps is not None:
             self.updated = active & (store.n_rows == config.n_steps)
         elif has_ended:
             self.updated = active & ~self._n_left.any(1)
-        if self.updated.any():
+        if np.count_nonzero(self.updated):
             with np.errstate(all="ignore"):
                 self._update(np.flatnonzero(self.updated))
             # As single models: only a complete rollout ends the training.
@@ -540,7 +546,7 @@ class LearnerBatch:
 
     def _restart_lanes(self, ready: Mask, capped: Mask | None) -> None:
         """Restarts capped lanes, and those that idled in the middle of an episode."""
-        if ready.any():
+        if np.count_nonzero(ready):
             self._n_left[ready] = self.config.n_episodes  # type: ignore[assignment]
         if self._shape[1] == 1 and capped is None:
             return
@@ -555,19 +561,20 @@ class LearnerBatch:
     def _finish(self, ended: Mask) -> None:
         """Stores the results of episodes `[R, N]` that have ended."""
         learners, lanes = np.nonzero(ended)
-        table = np.empty((len(learners), 5))
-        table[:, 0] = learners
-        table[:, 1] = np.round(self._episode_returns[learners, lanes], 6)
-        table[:, 2] = self._episode_steps[learners, lanes]
-        table[:, 3] = self.num_timesteps[learners]
-        table[:, 4] = self.seconds
+        table = np.empty((5, len(learners)))
+        table[0] = learners
+        table[1] = self._episode_returns[learners, lanes]
+        table[2] = self._episode_steps[learners, lanes]
+        table[3] = self.num_timesteps[learners]
+        table[4] = self.seconds
         self._finished.append(table)
-        self.n_episodes = self.n_episodes + ended.sum(1)
+        self.n_episodes = self.n_episodes + np.count_nonzero(ended, axis=1)
 
     def _episode_table(self) -> Array:
-        table = np.concatenate([np.empty((0, 5)), *self._finished])
+        table = np.concatenate([np.empty((5, 0)), *self._finished], axis=1)
+        table[1] = table[1].round(6)
         self._finished = [table]
-        return table
+        return table.T
 
     def _update(self, learners: Indices) -> None:
         """Updates learners, those together whose rollouts have a similar length."""
@@ -586,10 +593,10 @@ class LearnerBatch:
         else:
             lengths = [sizes, n_steps]
         scheduled = [c for c in coefficients.values() if isinstance(c, np.ndarray)]
-        keys = np.stack([*lengths, *scheduled], 1)
+        keys = [*lengths, *scheduled]
         groups = [np.arange(len(learners))]
-        if (keys != keys[0]).any():
-            _, group = np.unique(keys, axis=0, return_inverse=True)
+        if any(np.count_nonzero(key != key[0]) for key in keys):
+            _, group = np.unique(np.stack(keys, 1), axis=0, return_inverse=True)
             groups = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
         for members in groups:
             # Activations should fit the processor's cache.
@@ -639,7 +646,7 @@ class LearnerBatch:
         shape = len(learners), table[1] * table[2]
         # Of B steps, those of shorter rollouts and of idle lanes do not count.
         mask = recorded = columns.pop("recorded", None)
-        if (n_steps < shape[1]).any():
+        if np.count_nonzero(n_steps < shape[1]):
             mask = np.arange(table[1])[:, None] < n_rows[:, None, None]
             mask = np.broadcast_to(mask, table) if recorded is None else mask & recorded
         else:
@@ -831,7 +838,7 @@ class LearnerBatch:
             gradients *= scale[:, None].astype(gradients.dtype)
 
     def _check_finite(self, learners: Indices, what: str, numbers: Array) -> None:
-        if math.isfinite(numbers.sum()):
+        if math.isfinite(np.add.reduce(numbers)):
             return
         for i, number in zip(learners.tolist(), numbers.tolist(), strict=True):
             if not math.isfinite(number):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor
 
+from pg_agents.common.memory import keep_freed_memory
 from pg_agents.learning import closed_form
 from pg_agents.learning.closed_form import Derivatives
 from pg_agents.learning.gradients import (
@@ -26,6 +27,9 @@ from pg_agents.policies.tabular import TabularPolicy
 Array = NDArray[Any]
 # The values and the gradient of a parameter.
 Pair = tuple[Array, Array]
+# Learners up to which networks with copies of their parameters are kept: making them
+# takes as long as a small update.
+_MAX_COPIES = 16
 # Rows of `[R, ...]`; a slice where they are consecutive, which needs no copy.
 Rows = slice | NDArray[np.int64]
 
@@ -88,6 +92,7 @@ class Policies:
     """
 
     def __init__(self, policy: ActorCriticPolicy, n_learners: int) -> None:
+        keep_freed_memory()
         self._policy, self._optimizer = policy, policy.optimizer
         self._features = features_function(policy)
         self._parameters = parameters_of(policy)
@@ -120,6 +125,8 @@ class Policies:
         self._work = self._array(n_learners), self._array(n_learners)
         self._gradients = self._array(n_learners)
         self._bound: dict[tuple[int, int, int], tuple[Networks, Array]] = {}
+        # Networks with copies of parameters and gradients, by number of learners.
+        self._copies: dict[int, tuple[Networks, Array, Array]] = {}
         self.networks, _ = self.at(slice(None))
         # A table of logits is clamped after every step.
         self._clamped = slice(0, 0)
@@ -141,7 +148,7 @@ class Policies:
         """Returns networks of some learners, and their gradients `[K, P]`, which are 0.
 
         The networks have the parameters of now: those of rows that are no slice do not
-        follow a step.
+        follow a step, and the next call for K such rows can overwrite them.
         """
         if isinstance(rows, slice):
             # Views, which are the same every time.
@@ -152,9 +159,17 @@ class Policies:
             networks, gradients = self._bound[key]
             gradients[:] = 0.0
             return networks, gradients
-        values = self.values[rows]
-        gradients = self._array(len(values))
-        return self._bind(values, gradients), gradients
+        n_rows = len(rows)
+        copies = self._copies.get(n_rows)
+        if copies is None:
+            values, gradients = self._array(n_rows), self._array(n_rows)
+            copies = self._bind(values, gradients), values, gradients
+            if n_rows <= _MAX_COPIES:
+                self._copies[n_rows] = copies
+        networks, values, gradients = copies
+        values[:] = self.values[rows]
+        gradients[:] = 0.0
+        return networks, gradients
 
     def step(
         self, rows: Rows, gradients: Array, rates: Sequence[float | Array]

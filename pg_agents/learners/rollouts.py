@@ -50,7 +50,7 @@ class ActionNumbers:
         """Takes the numbers of the next step of the active learners."""
         n_ahead = self._ahead.shape[1]
         is_empty = self._used == n_ahead
-        if is_empty.any():
+        if np.count_nonzero(is_empty):
             for i in np.flatnonzero(is_empty).tolist():
                 draw = getattr(self._generators[i], self._kind)
                 draw(dtype=np.float32, out=self._ahead[i])
@@ -88,6 +88,7 @@ class RolloutStore:
     ) -> None:
         self.n_rows = np.zeros(shape[0], np.int64)
         self.finals: list[list[tuple[int, int, Array]]] = [[] for _ in range(shape[0])]
+        self._has_finals = False
         self._n_lanes = shape[1]
         self._first = np.arange(shape[0])
         start = shape[0], n_steps or _FIRST_CAPACITY, shape[1]
@@ -119,20 +120,24 @@ class RolloutStore:
             **columns: `[R, N, ...]` each.
         """
         n_rows = self.n_rows
-        last = int(n_rows.max())
+        last = int(np.maximum.reduce(n_rows))
         if last == self._columns["rewards"].shape[1]:
             self._columns = {
                 name: np.concatenate([column, column], 1)
                 for name, column in self._columns.items()
             }
-        capacity = self._columns["rewards"].shape[1]
-        learners: Any = slice(None) if active.all() else np.flatnonzero(active)
-        # One index for two axes is faster.
-        rows = (self._first * capacity + n_rows)[learners]
-        for name, column in self._columns.items():
-            values = columns[name]
-            assert values is not None
-            column.reshape(-1, *column.shape[2:])[rows] = values[learners]
+        are_all_active = np.count_nonzero(active) == len(active)
+        if are_all_active and np.count_nonzero(n_rows == last) == len(active):
+            for name, column in self._columns.items():
+                column[:, last] = columns[name]
+        else:
+            capacity = self._columns["rewards"].shape[1]
+            learners: Any = slice(None) if are_all_active else np.flatnonzero(active)
+            # One index for two axes is faster.
+            rows = (self._first * capacity + n_rows)[learners]
+            for name, column in self._columns.items():
+                values: Any = columns[name]
+                column.reshape(-1, *column.shape[2:])[rows] = values[learners]
         if final_obs is not None:
             truncated: Any = columns["truncated"]
             recorded = columns["recorded"]
@@ -140,6 +145,7 @@ class RolloutStore:
                 truncated = truncated & recorded
             for i, n in np.argwhere(truncated & active[:, None]).tolist():
                 self.finals[i].append((int(n_rows[i]), n, final_obs[i, n]))
+                self._has_finals = True
         self.n_rows = n_rows + active
 
     def n_recorded(self, learners: Indices) -> Indices:
@@ -158,9 +164,10 @@ class RolloutStore:
     def clear(self, learners: Indices) -> None:
         """Starts new rollouts."""
         self.n_rows[learners] = 0
-        for i in learners.tolist():
-            if self.finals[i]:
+        if self._has_finals:
+            for i in learners.tolist():
                 self.finals[i] = []
+            self._has_finals = any(self.finals)
 
 
 def generator(seed: int, purpose: int) -> np.random.Generator:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pg_agents.common.tree import cast, namespace
+from pg_agents.common.tree import cast, zeros_like
 from pg_agents.learning.baselines import (
     leave_one_out_baseline,
     mean_baseline,
@@ -64,7 +64,7 @@ def effective_ends(
     """Returns the steps that count as terminated, and as truncated, `[T, N]` bool."""
     if config.bootstrap_truncated:
         return rollout.terminated, rollout.truncated
-    never = namespace(rollout.truncated).zeros_like(rollout.truncated)
+    never = zeros_like(rollout.truncated)
     return rollout.terminated | rollout.truncated, never
 
 

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from operator import is_
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,7 +31,8 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import Tensor, nn
 
-from pg_agents.common.tree import Observation, Rows, as_arrays, leaves
+from pg_agents.common.memory import keep_freed_memory
+from pg_agents.common.tree import Observation, Rows, as_arrays, leaves, zeros_like
 from pg_agents.learning import closed_form
 from pg_agents.learning.closed_form import Array, Derivatives, Layer, Network
 from pg_agents.learning.optimizers import FlatParameters
@@ -58,11 +60,17 @@ if TYPE_CHECKING:
 
 # Steps of a block: their activations fit the processor's cache.
 _BLOCK = 1024
-# Activations of more steps are computed again when they are needed.
-_MAX_KEPT = 65_536
+# Largest number of activations that a rollout keeps for its update, 1 GiB of float32.
+# If it has more, they are computed again.
+MAX_ACTIVATIONS = 2**28
 # Environments from which on the activations of acting serve the update. Fewer rows are
 # faster in one forward pass on the whole rollout.
 _MIN_REUSED = 256
+# Steps for each pair of observation and action from which on the pairs are evaluated in
+# place of the steps, where both are discrete.
+_MIN_STEPS_A_PAIR = 8
+# Exponential numbers from which on NumPy's logarithm is faster than torch's.
+_MIN_LOGARITHMS = 128
 _INPUT_SPACES = (
     spaces.Box,
     spaces.Discrete,
@@ -379,7 +387,7 @@ class PolicyFunctions:
         body, actor = activations
         critic = self.critic.activations(body[-1]) if self.critic else []
         evaluation = self.distribution.evaluate(actor[-1], actions)
-        values = critic[-1][..., 0] if critic else _zeros(evaluation.log_prob)
+        values = critic[-1][..., 0] if critic else zeros_like(evaluation.log_prob)
         return Forward(values, evaluation, body, actor, critic)
 
     def backward(
@@ -442,9 +450,17 @@ class PolicyFunctions:
         return closed_form.Gaussian(self._pair(log_std), space.shape)  # type: ignore[arg-type]
 
 
-def _zeros(like: Array) -> Array:
-    # np.zeros_like takes four times as long.
-    return np.zeros(like.shape, like.dtype)
+def _distinct_steps(policy: ActorCriticPolicy) -> _DistinctSteps | None:
+    """Returns the pairs of observation and action of a policy with finite spaces."""
+    observations, actions = policy.observation_space, policy.action_space
+    if not (
+        isinstance(observations, spaces.Discrete)
+        and isinstance(actions, spaces.Discrete)
+    ):
+        return None
+    # SB3's own policies count actions from 0.
+    first: Any = getattr(policy.action_dist, "start", 0)
+    return _DistinctSteps(observations, int(actions.n), int(first))
 
 
 def _frozen(policy: ActorCriticPolicy) -> PolicyFunctions:
@@ -454,16 +470,89 @@ def _frozen(policy: ActorCriticPolicy) -> PolicyFunctions:
     )
 
 
-# Consecutive steps, and the forward pass on them.
-_Block = tuple[slice, Forward]
+@dataclass
+class _Block:
+    """A forward pass on steps of a batch.
+
+    Attributes:
+        steps: the steps, consecutive ones of the batch.
+        forward: the forward pass.
+        rows: `[B]`, each step's row of the forward pass, if several share one; None if
+            each has its own.
+    """
+
+    steps: slice
+    forward: Forward
+    rows: Array | None = None
+
+    def numbers(self) -> tuple[Array, Array, Array]:
+        """Returns values, log-probabilities and entropies of the steps."""
+        values, evaluation = self.forward.values, self.forward.evaluation
+        log_prob, entropy, rows = evaluation.log_prob, evaluation.entropy, self.rows
+        if rows is None:
+            return values, log_prob, entropy
+        # `take` is several times as fast as an index.
+        return values.take(rows), log_prob.take(rows), entropy.take(rows)
+
+    def derivatives(self, of_batch: Derivatives) -> Derivatives:
+        """Returns those of the forward pass's rows: sums over the steps of each row."""
+        log_prob = of_batch.log_prob[self.steps]
+        entropy, values = of_batch.entropy, of_batch.values
+        values = None if values is None else values[self.steps]
+        if self.rows is None:
+            return Derivatives(log_prob, entropy, values)
+        if entropy is not None:
+            entropy = self._sums(np.full(len(log_prob), entropy, log_prob.dtype))
+        values = None if values is None else self._sums(values)
+        return Derivatives(self._sums(log_prob), entropy, values)
+
+    def _sums(self, of_steps: Array) -> Array:
+        rows: Any = self.rows
+        sums = np.bincount(rows, of_steps, len(self.forward.values))
+        return sums.astype(of_steps.dtype)
+
+
 # Values, log-probabilities and entropies `[B]`, and the blocks of steps.
 _Forwarded = tuple[Array, Array, Array, Iterable[_Block]]
 
 
-def _numbers(block: _Block) -> tuple[Array, Array, Array]:
-    """Returns values, log-probabilities and entropies of a block."""
-    _, forward = block
-    return forward.values, forward.evaluation.log_prob, forward.evaluation.entropy
+class _DistinctSteps:
+    """The S x A pairs of an observation and an action, where both are Discrete.
+
+    Many steps share few pairs: a forward pass on the pairs serves all of them.
+
+    Args:
+        space: the observation space, of S observations.
+        n_actions: A.
+        first_action: the action that the policy's first output belongs to.
+
+    Attributes:
+        states: `[S]`, all observations.
+        steps: observations and actions of the pairs, `[S * A]`.
+    """
+
+    def __init__(
+        self, space: spaces.Discrete, n_actions: int, first_action: int
+    ) -> None:
+        self._n_actions, self._first = n_actions, int(space.start)
+        self._first_action = first_action
+        self.states: Array = np.arange(space.n) + self._first
+        actions = np.tile(np.arange(n_actions) + first_action, len(self.states))
+        self.steps = np.repeat(self.states, n_actions), actions
+
+    def serve(self, n_steps: int) -> bool:
+        """Whether a forward pass on the pairs is faster than one on the steps."""
+        return n_steps >= _MIN_STEPS_A_PAIR * len(self.states) * self._n_actions
+
+    def state_rows(self, observations: Observation) -> Array:
+        """Returns the index in `states` of observations `[B]`."""
+        rows: Array = np.asarray(observations).reshape(-1) - self._first
+        return rows
+
+    def rows(self, observations: Observation, actions: Array) -> Array:
+        """Returns the index of pairs `[B]`."""
+        rows: Array = self.state_rows(observations) * self._n_actions
+        return rows + (actions.reshape(-1) - self._first_action)
 
 
 class ClosedForm:
@@ -480,6 +569,7 @@ class ClosedForm:
     uses_arrays = True
 
     def __init__(self, policy: ActorCriticPolicy) -> None:
+        keep_freed_memory()
         self.policy = policy
         self._parameters = FlatParameters(policy.optimizer)
         # What `applies_to` compares, with callbacks before every rollout.
@@ -502,6 +592,8 @@ class ClosedForm:
             )
         ]
         self._learnt = list(policy.parameters())
+        # Of one step: the outputs of every linear layer.
+        self._n_activations = sum(p.shape[0] for p in self._learnt if p.dim() == 2)
         self._modules = modules
         self._forwards = [type(m).forward for m in modules]
         self._methods = methods_in_use(policy)
@@ -510,6 +602,7 @@ class ClosedForm:
         self._functions = PolicyFunctions(
             policy, lambda p: (flat.value(p), flat.gradient(p))
         )
+        self._distinct = _distinct_steps(policy)
         self._draw = TorchDraws()
         # Observations, actions, weights and the forward pass on them.
         self._kept: tuple[Observation, Array, bytes, _Forwarded] | None = None
@@ -566,12 +659,16 @@ class ClosedForm:
     @np.errstate(all="ignore")
     def act(self, obs: Observation) -> Actions:
         """See `GradientSource`."""
-        policy = self._functions
+        policy, distinct = self._functions, self._distinct
+        if self._keeps and distinct is not None and distinct.serve(len(obs)):
+            table = policy.actor(policy.body(policy.features(distinct.states)))
+            outputs = table.take(distinct.state_rows(obs), axis=0)
+            return policy.distribution.sample(outputs, self._draw), None, None
         x = policy.features(obs)
         if not self._keeps:
             return self._act_and_evaluate(x)
         self._n_acted += len(x)
-        if len(x) < _MIN_REUSED or self._n_acted > _MAX_KEPT:
+        if len(x) < _MIN_REUSED or not self._can_keep(self._n_acted):
             outputs = policy.actor(policy.body(x))
         else:
             # A copy, to compare with what is recorded after callbacks have run.
@@ -592,7 +689,7 @@ class ClosedForm:
         outputs = policy.actor(body)
         actions = distribution.sample(outputs, self._draw)
         log_probs = distribution.evaluate(outputs, actions).log_prob
-        values = np.zeros_like(log_probs)
+        values = zeros_like(log_probs)
         if policy.critic is not None:
             values = policy.critic(body)[:, 0]
         return actions, torch.from_numpy(values), torch.from_numpy(log_probs)
@@ -600,7 +697,10 @@ class ClosedForm:
     def values(self, policy: ActorCriticPolicy, obs: Observation) -> Rows:
         """See `GradientSource`."""
         functions = self._functions if policy is self.policy else _frozen(policy)
-        return functions.values(obs)
+        distinct = self._distinct
+        if distinct is None or not distinct.serve(len(obs)):
+            return functions.values(obs)
+        return functions.values(distinct.states).take(distinct.state_rows(obs))
 
     def evaluate_rollout(
         self, buffer: TrajectoryBuffer
@@ -640,13 +740,9 @@ class ClosedForm:
             batch, log_prob, entropy, values, config, coefficients
         )
         self._parameters.gradients.fill(0.0)
-        for i, (steps, forward) in enumerate(blocks):
-            part = Derivatives(
-                derivatives.log_prob[steps],
-                derivatives.entropy,
-                None if derivatives.values is None else derivatives.values[steps],
-            )
-            self._functions.backward(forward, part, adds=i > 0)
+        for i, block in enumerate(blocks):
+            part = block.derivatives(derivatives)
+            self._functions.backward(block.forward, part, adds=i > 0)
         if not self._is_verified:
             self._parameters.attach_gradients()
         return terms
@@ -664,6 +760,9 @@ class ClosedForm:
         """See `GradientSource`."""
         values = self._parameters.values
         return math.sqrt(np.dot(values, values))
+
+    def _can_keep(self, n_steps: int) -> bool:
+        return n_steps * self._n_activations <= MAX_ACTIVATIONS
 
     def _weights(self) -> bytes:
         """Returns all weights, to compare; nothing if they can't have changed."""
@@ -693,17 +792,21 @@ class ClosedForm:
             actions: `[B, *action_shape]`.
             acted: activations of body and actor of all steps, if they are known.
         """
-        if len(actions) > _MAX_KEPT:
-            parts = [_numbers(block) for block in self._blocks(obs, actions)]
+        policy, distinct, steps = self._functions, self._distinct, (obs, actions)
+        rows = None
+        if distinct is not None and distinct.serve(len(actions)):
+            rows, steps = distinct.rows(*steps), distinct.steps
+        if rows is not None or (len(actions) <= _BLOCK and not acted):
+            activations = policy.activations(policy.features(steps[0]))
+            forward = policy.forward(activations, steps[1])
+            block = _Block(slice(None), forward, rows)
+            return *block.numbers(), [block]
+        if not self._can_keep(len(actions)):
+            parts = [block.numbers() for block in self._blocks(obs, actions)]
             blocks: Iterable[_Block] = self._blocks(obs, actions)
-        elif len(actions) > _BLOCK or acted:
-            blocks = list(self._blocks(obs, actions, acted))
-            parts = [_numbers(block) for block in blocks]
         else:
-            policy = self._functions
-            activations = policy.activations(policy.features(obs))
-            block = slice(None), policy.forward(activations, actions)
-            return *_numbers(block), [block]
+            blocks = list(self._blocks(obs, actions, acted))
+            parts = [block.numbers() for block in blocks]
         values, log_prob, entropy = (
             np.concatenate(p) for p in zip(*parts, strict=True)
         )
@@ -725,7 +828,7 @@ class ClosedForm:
             x = policy.features(obs[steps])
             known = acted and np.array_equal(acted[i][0][0], x)
             activations = acted[i] if known else policy.activations(x)
-            yield steps, policy.forward(activations, actions[steps])
+            yield _Block(steps, policy.forward(activations, actions[steps]))
 
 
 def why_autograd(policy: ActorCriticPolicy) -> str | None:
@@ -860,7 +963,12 @@ class TorchDraws:
     """Draws numbers from torch's generator, as torch's distributions do."""
 
     def __init__(self) -> None:
-        self._numbers = torch.empty(0)
+        self._resize((0,))
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        self._numbers = torch.empty(shape)
+        self._array: Array = self._numbers.numpy()
+        self._uniform = torch.empty(shape, dtype=torch.float64)
 
     def __call__(self, kind: str, shape: tuple[int, ...]) -> Array:
         """Returns numbers, in an array that the next call overwrites.
@@ -869,16 +977,35 @@ class TorchDraws:
             kind: `"exponential"`, `"uniform"` or `"normal"`.
             shape: shape of the array, float32.
         """
-        if self._numbers.shape != shape:
-            self._numbers = torch.empty(shape)
-        if kind == "exponential":
-            self._numbers.exponential_()
-        elif kind == "normal":
-            self._numbers.normal_()
+        numbers, array = self._numbers, self._array
+        if array.shape != shape:
+            self._resize(shape)
+            numbers, array = self._numbers, self._array
+        if kind == "normal":
+            numbers.normal_()
+        elif kind == "uniform":
+            numbers.uniform_()
+        elif array.size >= _MIN_LOGARITHMS and exponentials_are_logarithms():
+            # torch computes one logarithm at a time, NumPy several.
+            uniform: Array = self._uniform.uniform_().numpy()
+            logarithms = np.log1p(np.negative(uniform, out=uniform), out=uniform)
+            np.negative(logarithms, out=array, casting="same_kind")
         else:
-            self._numbers.uniform_()
-        drawn: Array = self._numbers.numpy()
-        return drawn
+            numbers.exponential_()
+        return array
+
+
+@cache
+def exponentials_are_logarithms() -> bool:
+    """Whether torch's exponential numbers are `-log(1 - u)` of its uniform ones u.
+
+    They are not where torch was built with another library's generator.
+    """
+    pairs = [torch.Generator().manual_seed(0) for _ in range(2)]
+    drawn = torch.empty(_MIN_LOGARITHMS).exponential_(generator=pairs[0])
+    uniform = torch.empty(_MIN_LOGARITHMS, dtype=torch.float64)
+    logarithms = np.log1p(-uniform.uniform_(generator=pairs[1]).numpy())
+    return np.array_equal(drawn.numpy(), -logarithms.astype(np.float32))
 
 
 def evaluate_actions(

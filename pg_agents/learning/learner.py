@@ -116,7 +116,7 @@ class Learner:
     @np.errstate(all="ignore")
     def complete(
         self, buffer: TrajectoryBuffer, last_obs: Observation, n_episodes: int | None
-    ) -> Tensor:
+    ) -> Rows:
         """Computes values, returns and advantages of a rollout into its buffer.
 
         Args:
@@ -132,7 +132,7 @@ class Learner:
         rollout = buffer.collected(states, n_episodes, values, log_probs)
         n_envs = rollout.recorded.shape[1]
         if not self.config.bootstraps:
-            last_values = torch.zeros((n_envs, 1), device=self.device)
+            last_values: Rows = torch.zeros((n_envs, 1), device=self.device)
         else:
             # One forward pass for all truncated and all unfinished episodes.
             bootstrap_values = self._successor_values(states.observations)
@@ -142,7 +142,7 @@ class Learner:
                 values = self._successor_values(obs).reshape(values.shape)
             next_values = states.successor_values(values, bootstrap_values)
             rollout.next_values = next_values
-            last_values = torch.as_tensor(bootstrap_values[:n_envs, None])
+            last_values = bootstrap_values[:n_envs, None]
         buffer.complete(rollout, *estimate_advantages(rollout, self.config))
         return last_values
 

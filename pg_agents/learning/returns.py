@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pg_agents.common.tree import cast, namespace, to_float64
+from pg_agents.common.tree import cast, namespace, to_float64, zeros_like
 
 __all__ = [
     "full_return",
@@ -169,7 +169,7 @@ def generalized_advantage(
         rewards, terminated, truncated, next_values, values=values
     )
     delta = rewards + gamma * bootstrap - values
-    after_last = namespace(rewards).zeros_like(rewards[0])
+    after_last = zeros_like(rewards[0])
     return _discounted_sum(delta, gamma * gae_lambda, continues, after_last)
 
 
@@ -230,7 +230,7 @@ def continuation(
     if terminated is None:
         terminated = xp.zeros_like(rewards, dtype=xp.bool)
     if next_values is None:
-        bootstrap = xp.zeros_like(rewards)
+        bootstrap = zeros_like(rewards)
     else:
         bootstrap = xp.where(terminated, 0.0, next_values)
     return ~(terminated if truncated is None else terminated | truncated), bootstrap

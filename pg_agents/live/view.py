@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import cloudpickle  # type: ignore[import-untyped]
-import numpy as np
-from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -28,9 +26,9 @@ from stable_baselines3.common.vec_env import (
 )
 from tqdm import tqdm
 
-from pg_agents.callbacks.episodes import finished_episodes
 from pg_agents.common.checks import check_choice, check_integer, check_positive
 from pg_agents.common.files import check_folder, check_writable
+from pg_agents.live.episodes import EpisodeLog
 from pg_agents.live.link import Link, Options
 from pg_agents.live.messages import CountFrames, Parameters, Setup, State, Update
 from pg_agents.live.player import make_env, make_policy
@@ -45,8 +43,9 @@ SPEEDS: tuple[float | None, ...] = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, Non
 # gradients. What the viewer's own process takes comes on top where all cores are busy.
 _MAX_SHARE = 0.003
 _READY_SECONDS = 60.0
-# Of an episode that goes on and on, at most so many rewards are sent.
-_MAX_RUNNING = 1000
+# The callback looks at clock and keys about so often, and at most so many steps apart.
+_LOOK_SECONDS = 0.005
+_MAX_STEPS_APART = 100
 # Weights are sent at most so often.
 _POLICY_SECONDS = 0.1
 
@@ -65,8 +64,8 @@ class LiveView(BaseCallback):
 
     Keys: space pauses the training and goes on; the right arrow makes one update; the
     down and up arrows limit the speed and lift the limit; S saves a picture; T changes
-    between light and dark; Q, Escape or the close button stop the training after the
-    current step, and `learn` returns the model.
+    between light and dark; Q, Escape or the close button stop the training, and
+    `learn` returns the model.
 
     Works with the agents of this package and Stable-Baselines3's A2C and PPO. Other
     algorithms are shown without policy and picture.
@@ -78,11 +77,14 @@ class LiveView(BaseCallback):
 
     Attributes:
         quit_requested: whether the user has asked to stop.
-        stops_training: whether that ends `learn` after the current step; False leaves
-            it to code that reads `quit_requested`.
+        stops_training: whether that ends `learn`; False leaves it to code that reads
+            `quit_requested`.
         stop_asked: asked while the training is paused; it goes on once this is true.
         film: file of the film; None with a window.
     """
+
+    only_watches = True
+    reads_steps = True
 
     def __init__(
         self,
@@ -213,18 +215,18 @@ class LiveView(BaseCallback):
         self.close()
 
     def _begin(self) -> None:
-        self._returns: list[float] = []
-        self._return_timesteps: list[int] = []
-        self._rewards: list[Any] = []
+        self._log = EpisodeLog()
         self._total_timesteps: int | None = None
-        self._last_rewards: NDArray[np.float64] | None = None
-        self._has_ended = False
         self._updates = 0
         self._is_learning = False
         # Weights before an update, which wait for its gradient; and both of them.
         self._weights: Parameters | None = None
         self._policy: tuple[Parameters | None, Parameters | None] = (None, None)
         self._due = self._policy_due = self._update_due = 0.0
+        # Steps until the next look at clock and keys, and at the last one its time and
+        # the steps until it.
+        self._n_until_look = self._n_apart = 0
+        self._looked = time.perf_counter()
 
     def _on_training_start(self) -> None:
         if self.model.num_timesteps == 0 or self._shown is not self.model:
@@ -236,7 +238,8 @@ class LiveView(BaseCallback):
         if self._link is None:
             self._link, self._shown = Link(self._options), None
         self._normalize = self.model.get_vec_normalize_env()
-        self._clears = getattr(self.model, "n_episodes", None) is not None
+        self._log.start(self.model)
+        self.reads_steps = not self._log.reads_rows
         # Recipes that end with an episode pass a number without meaning.
         total = self.model._total_timesteps
         self._total_timesteps = total if total < 10**12 else None
@@ -253,56 +256,60 @@ class LiveView(BaseCallback):
         # train() precedes, and has no hook of its own.
         if self._is_learning:
             self._updates += 1
-            self._after_update()
+            if self._weights is not None:
+                self._after_update()
         self._is_learning, self._is_stepping = True, False
-        if self._clears:
-            # An episode that the last rollout has left is not continued.
-            self._rewards.clear()
-        self._hold()
+        self._log.start_rollout(self.num_timesteps)
+        if self._speed is not None or self._is_paused:
+            self._hold()
         now = time.perf_counter()
         # The last ones have been sent.
         is_wanted = self._weights is None and self._policy[0] is None
-        if is_wanted and now >= self._policy_due:
+        if now >= self._policy_due and is_wanted:
             self._weights = self._copied_weights()
             cost = time.perf_counter() - now
             self._policy_due = now + max(_POLICY_SECONDS, cost / _MAX_SHARE)
 
     def _on_step(self) -> bool:
-        values = self.locals
-        normalize = self._normalize
-        if normalize is None or not normalize.norm_reward:
-            self._rewards.append(values["rewards"][0])
-        else:
-            self._rewards.append(normalize.old_reward[0])
-        dones = values["dones"]
-        if not isinstance(dones, np.ndarray) or np.count_nonzero(dones):
-            self._note_episodes(values)
-        if time.perf_counter() >= self._due:
-            self._report()
-        if self._is_paused and not self._is_stepping:
-            self._hold()
+        # Steps can be short: most of them cost no more than this.
+        if self.reads_steps:
+            self._log.add_step(self.locals, self.num_timesteps)
+        self._n_until_look -= 1
+        if self._n_until_look <= 0:
+            self._look()
         return not (self.quit_requested and self.stops_training)
+
+    def _on_rollout_end(self) -> None:
+        self._log.add_rows()
 
     def _on_training_end(self) -> None:
         if self._is_learning:
             self._updates += 1
             self._after_update()
         self._is_learning = False
+        # Of a rollout that was stopped.
+        self._log.add_rows()
+        assert self._link is not None, "opened when training starts"
+        if self._policy[1] is not None:
+            # A gradient that waits for the viewer, and the weights before its update.
+            self._link.send(self._update())
         if isinstance(self.model.policy, ActorCriticPolicy):
             self._policy = self._copied_weights(), None
-        assert self._link is not None, "opened when training starts"
         self._link.send(self._update())
         self._say_state("stopped" if self.quit_requested else "ended")
 
-    def _note_episodes(self, values: dict[str, Any]) -> None:
-        episodes = finished_episodes(values)
-        for episode in episodes:
-            self._returns.append(episode.episode_return)
-            self._return_timesteps.append(self.num_timesteps)
-        self._has_ended = self._has_ended or bool(episodes)
-        if values["dones"][0]:
-            rewards, self._rewards = self._rewards, []
-            self._last_rewards = np.array([float(reward) for reward in rewards])
+    def _look(self) -> None:
+        """Looks at clock and keys, and sets after how many steps to look again."""
+        now = time.perf_counter()
+        wanted = _LOOK_SECONDS / max(now - self._looked, 1e-6) * self._n_apart
+        # Steps that get slower are noticed late: the number grows slowly.
+        steps = min(int(wanted), 2 * self._n_apart + 1, _MAX_STEPS_APART)
+        self._n_until_look = self._n_apart = max(steps, 1)
+        self._looked = now
+        if now >= self._due:
+            self._report()
+        if self._is_paused and not self._is_stepping:
+            self._hold()
 
     def _after_update(self) -> None:
         """Takes the gradient that the update has left, with the weights before it."""
@@ -331,6 +338,7 @@ class LiveView(BaseCallback):
         link, began = self._link, time.perf_counter()
         assert link is not None, "opened when training starts"
         self._obey()
+        self._log.add_rows()
         if not link.is_alive or link.is_busy:
             self._due = began + 0.5 / self._options.fps
             return
@@ -347,26 +355,21 @@ class LiveView(BaseCallback):
             if not isinstance(rms, dict):
                 numbers = rms.mean.copy(), rms.var.copy()
                 observations = *numbers, normalize.epsilon, normalize.clip_obs
+        episodes = self._log.news()
         update = Update(
             timesteps=self.model.num_timesteps,
             updates=self._updates,
             total_timesteps=self._total_timesteps,
-            returns=np.array(self._returns, np.float64),
-            return_timesteps=np.array(self._return_timesteps, np.int64),
-            rewards=self._last_rewards,
-            running_rewards=None if self._has_ended else self._so_far(),
+            returns=episodes.returns,
+            return_timesteps=episodes.timesteps,
+            rewards=episodes.rewards,
+            running_rewards=episodes.running_rewards,
             parameters=weights,
             gradients=gradients,
             observations=observations,
         )
-        self._returns, self._return_timesteps = [], []
-        self._last_rewards, self._policy = None, (None, None)
+        self._policy = None, None
         return update
-
-    def _so_far(self) -> NDArray[np.float64]:
-        """Rewards of the present episode of the first environment."""
-        rewards = self._rewards[:_MAX_RUNNING]
-        return np.array([float(reward) for reward in rewards])
 
     def _hold(self) -> None:
         """Waits while the training is paused, or ahead of its speed limit."""

@@ -23,6 +23,7 @@ from pg_agents.common.tree import (
     namespace,
     select,
     tree_map,
+    zeros_like,
 )
 from pg_agents.rollout.data import (
     Batch,
@@ -198,28 +199,35 @@ class TrajectoryBuffer:
             self._final_obs[len(self)] = final_obs
         if recorded is not None:
             self._masks[len(self)] = recorded
-        columns: dict[str, Any] = {
-            "observations": observations,
-            "actions": actions,
-            "rewards": rewards,
-            "terminated": terminated,
-            "truncated": truncated,
-            "episode_steps": episode_steps,
-        }
-        if values is not None:
-            columns["values"] = values
-        if log_probs is not None:
-            columns["log_probs"] = log_probs
         row = self._n_rows
         if row == self._capacity:
-            self._grow(columns)
+            columns: dict[str, Any] = {
+                "observations": observations,
+                "actions": actions,
+                "rewards": rewards,
+                "terminated": terminated,
+                "truncated": truncated,
+                "episode_steps": episode_steps,
+                "values": values,
+                "log_probs": log_probs,
+            }
+            known = {k: rows for k, rows in columns.items() if rows is not None}
+            self._grow(known)
         memory = self._memory
-        for name, rows in columns.items():
-            if isinstance(rows, dict):
-                for key, part in rows.items():
-                    memory[name][key][row] = part
-            else:
-                memory[name][row] = rows
+        if isinstance(observations, dict):
+            for key, part in observations.items():
+                memory["observations"][key][row] = part
+        else:
+            memory["observations"][row] = observations
+        memory["actions"][row] = actions
+        memory["rewards"][row] = rewards
+        memory["terminated"][row] = terminated
+        memory["truncated"][row] = truncated
+        memory["episode_steps"][row] = episode_steps
+        if values is not None:
+            memory["values"][row] = values
+        if log_probs is not None:
+            memory["log_probs"][row] = log_probs
         self._n_rows = row + 1
 
     def _grow(self, columns: dict[str, Any]) -> None:
@@ -289,9 +297,9 @@ class TrajectoryBuffer:
             values: `[B]`, V of the recorded observations, unless `add` got them.
             log_probs: `[B]`, log-probabilities of the recorded actions, likewise.
         """
-        columns = {name: self.column(name) for name in self._memory}
+        columns = {name: self._stored(name) for name in self._memory}
         recorded = self.column("recorded")
-        zeros = namespace(columns["rewards"]).zeros_like(columns["rewards"])
+        zeros = zeros_like(columns["rewards"])
         for name, known in (("values", values), ("log_probs", log_probs)):
             if known is not None:
                 columns[name] = unflat(known, recorded, all_recorded=not self._masks)
@@ -437,7 +445,7 @@ class TrajectoryBuffer:
         """
         if name == "recorded" and self._memory:
             terminated = self._convert(self.rows("terminated"))
-            recorded = namespace(terminated).ones_like(terminated)
+            recorded = ~zeros_like(terminated)
             for row, mask in self._masks.items():
                 recorded[row] = self._convert(mask)
             return recorded
@@ -445,6 +453,9 @@ class TrajectoryBuffer:
             name in ("values", "log_probs") or name in self._arrays
         ):
             return getattr(self.stored_rollout, name)
+        return self._stored(name)
+
+    def _stored(self, name: str) -> Any:  # noqa: ANN401
         rows = self.rows(name)
         if self.uses_arrays and isinstance(rows, np.ndarray):
             return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -93,6 +93,7 @@ class Collector:
         max_episode_steps: int | None = None,
         sde_sample_freq: int = -1,
         uses_arrays: bool = False,
+        reads: Literal["all", "results", "nothing"] = "all",
     ) -> bool:
         """Steps the environments until the limit is reached or a callback stops.
 
@@ -110,6 +111,8 @@ class Collector:
             max_episode_steps: number of steps after which an episode is truncated.
             sde_sample_freq: steps between new gSDE noise; -1 for none here.
             uses_arrays: whether `act` takes and returns arrays, not tensors.
+            reads: which local variables `on_step` gets; `"results"` are rewards, dones
+                and infos.
 
         Returns:
             False if `on_step` stopped the rollout.
@@ -119,26 +122,28 @@ class Collector:
         stepper = make_stepper(env, self.device, self.episode_steps, as_tensors)
         self.obs = stepper.begin(self.obs)
         to_tensor = partial(torch.as_tensor, device=self.device)
+        limit = self.limit
         n_steps, continues = 0, True
-        while continues and not self.limit.reached:
-            if self.limit.needs_reset:
+        variables: dict[str, Any] = {}
+        while continues and not limit.reached:
+            if limit.needs_reset:
                 self.reset(env)
                 stepper.reset()
-                self.limit.reset()
+                limit.reset()
             if sde_sample_freq > 0 and n_steps % sde_sample_freq == 0:
                 policy.reset_noise(env.num_envs)  # type: ignore[operator]
-            obs = self.obs
-            is_dict = isinstance(obs, dict)
-            obs_tensor = tree_map(to_tensor, obs) if is_dict else to_tensor(obs)
+            obs = policy_obs = self.obs
+            if not uses_arrays:
+                policy_obs = tree_map(to_tensor, obs)
             try:
-                drawn, values, log_probs = act(obs if uses_arrays else obs_tensor)
+                drawn, values, log_probs = act(policy_obs)
             except (ValueError, RuntimeError) as error:
                 # torch refuses distribution parameters that are not finite.
-                raise acting_error(error, obs_tensor) from error
+                raise acting_error(error, policy_obs) from error
             actions = drawn if uses_arrays else stepper.to_env(drawn)
-            clipped_actions = self._within_space(policy, actions, obs_tensor)
+            clipped_actions = self._within_space(policy, actions, policy_obs)
             result = stepper.step(clipped_actions)
-            recorded: Any = self.limit.recorded
+            recorded: Any = limit.recorded
             if result.dummy is not None:
                 is_real = ~result.dummy
                 recorded = is_real if recorded is None else recorded & is_real
@@ -150,19 +155,22 @@ class Collector:
             dones, infos = result.dones, result.infos
             if recorded is not None or result.capped is not None:
                 dones, infos = _recorded_ends(result, recorded)
-            variables = {
-                "n_steps": n_steps,
-                "obs_tensor": obs_tensor,
-                "actions": actions,
-                "values": values,
-                "log_probs": log_probs,
-                "clipped_actions": clipped_actions,
-                "new_obs": result.obs,
-                "rewards": result.rewards,
-                "dones": dones,
-                "infos": infos,
-            }
-            if isinstance(result.rewards, Tensor):
+            if reads == "results":
+                variables = {"rewards": result.rewards, "dones": dones, "infos": infos}
+            elif reads == "all":
+                variables = {
+                    "n_steps": n_steps,
+                    "obs_tensor": tree_map(to_tensor, policy_obs),
+                    "actions": actions,
+                    "values": values,
+                    "log_probs": log_probs,
+                    "clipped_actions": clipped_actions,
+                    "new_obs": result.obs,
+                    "rewards": result.rewards,
+                    "dones": dones,
+                    "infos": infos,
+                }
+            if variables and isinstance(result.rewards, Tensor):
                 variables = _for_callbacks(variables)
             continues = on_step(variables)
             n_steps += 1
@@ -180,7 +188,7 @@ class Collector:
                 log_probs=log_probs,
                 final_obs=result.final_obs,
             )
-            self.limit.update(dones, result.dones)
+            limit.update(dones, result.dones)
             self.obs, self.episode_starts = result.obs, result.dones
             self.episode_steps = stepper.episode_steps
         if isinstance(stepper, NativeStepper):
@@ -254,5 +262,6 @@ def _for_callbacks(variables: dict[str, Any]) -> dict[str, Any]:
             variables[name],
         )
         for name in _ARRAYS_FOR_CALLBACKS
+        if name in variables
     }
     return variables | arrays

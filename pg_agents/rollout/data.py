@@ -19,6 +19,7 @@ from pg_agents.common.tree import (
     as_tensors,
     namespace,
     select,
+    take,
     tree_map,
 )
 
@@ -186,14 +187,14 @@ class Batch:
 
     def take(self, index: Rows | slice) -> Batch:
         """Returns the steps at `index`, `[B']` int64, or of a slice."""
-        actions = self.actions[index]
+        actions = take(self.actions, index)
         return Batch(
             observations=select(self.observations, index),
             actions=actions,
-            advantages=self.advantages[index],
-            returns=self.returns[index],
-            old_values=self.old_values[index],
-            old_log_prob=self.old_log_prob[index],
+            advantages=take(self.advantages, index),
+            returns=take(self.returns, index),
+            old_values=take(self.old_values, index),
+            old_log_prob=take(self.old_log_prob, index),
             n_samples=self.n_samples * len(actions) / len(self),
         )
 
@@ -257,5 +258,5 @@ def shuffled_indices(rollout: Rollout, n_steps: int) -> Column:
         order, indices = (torch.as_tensor(x, device=device) for x in (order, indices))
     indices = rollout.unflat(indices).T
     if rollout.all_recorded:
-        return indices.reshape(-1)[order]
+        return take(indices.reshape(-1), order)
     return indices[rollout.recorded.T][order]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -274,10 +274,15 @@ def make_stepper(
         episode_steps: `[N]` int64, actions taken in each environment's episode so far.
         as_tensors: see `NativeStepper`.
     """
-    # A subclass of the adapter may override `step`.
-    if type(env) is VectorEnvAdapter and env.steps_arrays:
+    if steps_natively(env):
         return NativeStepper(env, device, as_tensors)
     return VecEnvStepper(env, episode_steps)
+
+
+def steps_natively(env: VecEnv) -> TypeGuard[VectorEnvAdapter]:
+    """Returns whether a collector steps an environment in native arrays."""
+    # A subclass of the adapter may override `step`.
+    return type(env) is VectorEnvAdapter and env.steps_arrays
 
 
 def truncate(

@@ -1,5 +1,6 @@
 """Draws scenes with pygame; the only module of this package that imports it."""
 
+import math
 import os
 from dataclasses import replace
 from functools import lru_cache
@@ -241,8 +242,12 @@ def _draw_rectangle(surface: pygame.Surface, shape: Rectangle, scale: int) -> No
             max(shape.corner_radius - inset, 0),
         )
         # At least one pixel: pygame draws an empty rectangle as a stray line.
-        box = pygame.Rect(left, top, max(right - left, 1), max(bottom - top, 1))
-        pygame.draw.rect(surface, colour, box, border_radius=radius)
+        box = (left, top, max(right - left, 1), max(bottom - top, 1))
+        if radius == 0:
+            # Half the time, which counts: most shapes of the live view are bars.
+            surface.fill(colour, box)
+        else:
+            pygame.draw.rect(surface, colour, box, border_radius=radius)
 
     if shape.outline is None:
         fill(shape.fill, 0)
@@ -266,15 +271,14 @@ def _draw_line(surface: pygame.Surface, shape: Line, scale: int) -> None:
 
     pygame ends its thick lines along the axes, not at a right angle to the line.
     """
-    start = pygame.Vector2(shape.start) * scale
-    end = pygame.Vector2(shape.end) * scale
+    x0, y0, x1, y1 = (scale * part for part in (*shape.start, *shape.end))
     radius = shape.width * scale / 2
-    for centre in (start, end):
+    for centre in ((x0, y0), (x1, y1)):
         pygame.draw.circle(surface, shape.colour, centre, radius)
-    if start != end:
-        side = (end - start).rotate(90)
-        side.scale_to_length(radius)
-        corners = (start + side, end + side, end - side, start - side)
+    length = math.hypot(x1 - x0, y1 - y0)
+    if length > 0:
+        x, y = (y0 - y1) * radius / length, (x1 - x0) * radius / length
+        corners = (x0 + x, y0 + y), (x1 + x, y1 + y), (x1 - x, y1 - y), (x0 - x, y0 - y)
         pygame.draw.polygon(surface, shape.colour, corners)
 
 

@@ -249,18 +249,17 @@ def percentages(probabilities: Sequence[float]) -> list[str]:
 
     Whole ones; of more than 20 actions with one decimal, as "3.3%". All are rounded
     down, and those with the largest remainders up again until the sum is 100 (the
-    method of Hamilton). A rare but possible action is "<1%", counted as 0; a likely
-    but not certain one ">99%", counted as 100.
+    method of Hamilton). Where that would show a difference between probabilities that
+    are almost equal, such as three of 1/3, all have one decimal and are rounded to the
+    nearest, as "33.3%". A rare but possible action is "<1%", counted as 0; a likely but
+    not certain one ">99%", counted as 100.
     """
     digits = 0 if len(probabilities) <= 20 else 1
+    whole = _hamilton(probabilities, 100 * 10**digits)
     unit = 10**digits
-    # Without it 0.29 would be 28.999999999999996 %.
-    exact = [round(100 * unit * p, 6) for p in probabilities]
-    whole = [math.floor(x) for x in exact]
-    n_missing = round(sum(exact)) - sum(whole)
-    by_remainder = sorted(range(len(exact)), key=lambda i: whole[i] - exact[i])
-    for i in by_remainder[:n_missing]:
-        whole[i] += 1
+    pairs = itertools.pairwise(sorted(zip(probabilities, whole, strict=True)))
+    if any(m != n and 100 * unit * (q - p) < 0.25 for (p, m), (q, n) in pairs):
+        digits, unit, whole = 1, 10, [round(1000 * p) for p in probabilities]
     texts = []
     for p, n in zip(probabilities, whole, strict=True):
         rare, likely = n == 0 and p > 0, n == 100 * unit and p < 1 - 1e-6
@@ -271,6 +270,18 @@ def percentages(probabilities: Sequence[float]) -> list[str]:
         else:
             texts.append(f"{n / unit:.{digits}f}%")
     return texts
+
+
+def _hamilton(shares: Sequence[float], total: int) -> list[int]:
+    """Divides a total into whole parts, by largest remainders."""
+    # Without it 29 % of 100 would be 28.999999999999996.
+    exact = [round(total * share, 6) for share in shares]
+    parts = [math.floor(x) for x in exact]
+    n_missing = round(sum(exact)) - sum(parts)
+    by_remainder = sorted(range(len(exact)), key=lambda i: parts[i] - exact[i])
+    for i in by_remainder[:n_missing]:
+        parts[i] += 1
+    return parts
 
 
 def label_stride(pitch: float, room: float = 26.0) -> int:

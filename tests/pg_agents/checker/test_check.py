@@ -514,7 +514,7 @@ def test_a_task_with_zero_gradient_is_rejected() -> None:
         check_policy_gradient(pitfalls.right, nothing)
 
 
-def ranks(batch: EpisodeBatch, policy: Any) -> Tensor:
+def ranks(batch: EpisodeBatch, policy: Any) -> Any:
     """Weights each step by the rank of its return: no formula gives it."""
     rank = discounted_to_go(batch).argsort().argsort() / len(batch.rewards)
     return -(rank * policy(batch.observations).log_prob(batch.actions)).sum()
@@ -523,7 +523,7 @@ def ranks(batch: EpisodeBatch, policy: Any) -> Tensor:
 def test_a_large_bias_is_found_by_a_part_of_the_sample() -> None:
     calls = 0
 
-    def counted(batch: EpisodeBatch, policy: Any) -> Tensor:
+    def counted(batch: EpisodeBatch, policy: Any) -> Any:
         nonlocal calls
         calls += 1
         return ranks(batch, policy)
@@ -540,7 +540,7 @@ def test_a_large_bias_is_found_by_a_part_of_the_sample() -> None:
 def test_a_function_that_draws_noise_gets_the_whole_sample() -> None:
     """Its expectation is right; the probability of another verdict is 1e-4 a task."""
 
-    def noisy(batch: EpisodeBatch, policy: Any) -> Tensor:
+    def noisy(batch: EpisodeBatch, policy: Any) -> Any:
         loss: Tensor = pitfalls.right(batch, policy)
         return (
             loss + (torch.rand(()) - 0.5) * policy(batch.observations).entropy().mean()
@@ -568,7 +568,7 @@ def test_without_a_formula_the_report_says_what_was_compared(
     """Noise of mean 0 hides the formula; a right verdict has an error rate of 1e-4."""
     loss = getattr(pitfalls, name)
 
-    def noisy(batch: EpisodeBatch, policy: Any) -> Tensor:
+    def noisy(batch: EpisodeBatch, policy: Any) -> Any:
         entropy = policy(batch.observations).entropy().mean()
         noise: Tensor = (torch.rand(()) - 0.5) * entropy
         return loss(batch, policy) + noise

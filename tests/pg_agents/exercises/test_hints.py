@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from pg_agents.exercises import EXERCISES, Exercise, Result, exercise
-from pg_agents.exercises.answer import COMMON_HINTS
+from pg_agents.exercises.answer import COMMON_HINTS, Together
 from pg_agents.exercises.grading import grade, with_gradient
 from tests.pg_agents.exercises import unseen_answers as unseen
 
@@ -116,6 +117,126 @@ def test_ten_mistakes_are_known_and_half_are_of_another_author(one: Exercise) ->
     assert len(ours) >= 5
 
 
+def module_of(name: str) -> Any:
+    return importlib.import_module(f"pg_agents.exercises.{name}")
+
+
+IN_STAGES = [one.name for one in EXERCISES if hasattr(module_of(one.name), "TOGETHER")]
+
+
+def pairs_of(together: Together) -> Iterator[tuple[set[str], Callable[..., Any]]]:
+    """Every pair of mistakes in two stages, and a function that makes both."""
+    right = [stage[0][1] for stage in together.stages]
+    for (i, first), (j, second) in itertools.combinations(
+        enumerate(together.stages), 2
+    ):
+        for one, other in itertools.product(first[1:], second[1:]):
+            variants = list(right)
+            variants[i], variants[j] = one[1], other[1]
+            yield {one[0], other[0]}, together.compose(*variants)
+
+
+def check_pairs(name: str, step: int) -> None:
+    """Grades every `step`-th pair: both are told, or what gives the same numbers."""
+    together = module_of(name).TOGETHER
+    by_keys = {frozenset(keys): made for keys, made in together.mistakes()}
+    for keys, answer in itertools.islice(pairs_of(together), 0, None, step):
+        result = graded(name, answer)
+        if result.right:
+            # Two minuses, say.
+            continue
+        assert result.hint is not None, (keys, result)
+        told = {result.hint, *result.others}
+        if told != keys:
+            assert len(told) <= 2
+            mistake = exercise(name).hints[result.hint].mistake
+            same = by_keys.get(frozenset(told), mistake)
+            assert same is not None
+            assert (
+                graded(name, same).seen.split("\n2 mistakes")[0]
+                == (result.seen.split("\n2 mistakes")[0])
+            ), (keys, told)
+
+
+def test_the_stages_without_a_mistake_are_right() -> None:
+    for name in IN_STAGES:
+        together = module_of(name).TOGETHER
+        right = [stage[0] for stage in together.stages]
+        assert {key for key, _ in right} == {""}
+        assert graded(name, together.compose(*(variant for _, variant in right)))
+
+
+def test_two_mistakes_are_both_told() -> None:
+    for name in IN_STAGES:
+        check_pairs(name, step=23)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_STAGES)
+def test_all_pairs_of_mistakes_are_told(name: str) -> None:
+    check_pairs(name, step=1)
+
+
+def zero_loss(logits: Any, actions: Any, returns: Any) -> Any:
+    """A column times a row, whose mean is 0: what else is wrong can't be seen."""
+    returns = (returns - returns.mean()) / (returns.std(correction=0) + 1e-8)
+    log_probs = torch.log_softmax(logits, dim=0).gather(1, actions[:, None])
+    return -(log_probs * returns).mean()
+
+
+def three_slips(logits: Any, actions: Any, returns: Any) -> Any:
+    probabilities = torch.softmax(logits, dim=-1)
+    rows = torch.nn.functional.cross_entropy(probabilities, actions, reduction="none")
+    return -(rows * (returns - returns.mean())).mean()
+
+
+def masked_with_graph(r: Any, v: Any, n: Any, e: Any, c: Any, gamma: float) -> Any:
+    delta = r + gamma * n.detach() * ~(e | c) - v
+    return delta, (delta**2).mean()
+
+
+def masked_without_graph(r: Any, v: Any, n: Any, e: Any, c: Any, gamma: float) -> Any:
+    delta = (r + gamma * n * ~(e | c) - v).detach()
+    return delta, (delta**2).mean()
+
+
+def undiscounted_reversed(rewards: Any, gamma: float) -> Any:
+    total, result = 0.0, []
+    for reward in rewards[::-1]:
+        total += reward
+        result.append(total)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "keys"),
+    [
+        ("policy_loss", zero_loss, ["all_pairs", "standardized"]),
+        ("policy_loss", three_slips, "mean softmax_twice centred sign_flipped".split()),
+        (
+            "one_step_critic",
+            masked_with_graph,
+            ["advantage_not_detached", "truncated_as_terminated"],
+        ),
+        (
+            "one_step_critic",
+            masked_without_graph,
+            ["loss_detached", "truncated_as_terminated"],
+        ),
+        ("returns", undiscounted_reversed, ["undiscounted", "reversed"]),
+    ],
+)
+def test_several_slips_of_a_student_are_told(
+    name: str, answer: Callable[..., Any], keys: list[str]
+) -> None:
+    result = graded(name, answer)
+    assert [result.hint, *result.others] == keys, result
+    titles = {key: hint.title for key, hint in exercise(name).hints.items()}
+    assert result.title == titles[keys[0]]
+    assert all(titles[key] in " ".join(result.seen.split()) for key in keys[1:])
+    assert "expected" in result.seen and result.why and result.think
+
+
 @pytest.mark.parametrize("one", EXERCISES, ids=lambda one: one.name)
 def test_hints_do_not_give_the_line_away(one: Exercise) -> None:
     written = set(one.solution.splitlines()) - set(one.stub.splitlines())
@@ -152,6 +273,7 @@ def test_an_unknown_mistake_is_wrong_and_its_numbers_are_shown() -> None:
     assert "returned  [10.7816, " in result.seen
     assert "expected  [9.8015, " in result.seen
     assert "1.1 times" in result.seen
+    assert "by hand" in result.think
 
     def last_only(rewards: Any, gamma: float) -> Any:
         return np.where(np.arange(len(rewards)) == len(rewards) - 1, rewards, 0.5)
@@ -189,6 +311,28 @@ def test_what_is_kept_between_calls_is_found() -> None:
         return right(rewards, gamma) + (len(calls) > 5)
 
     assert graded("returns", returns).hint == "second_call"
+
+
+def test_a_policy_that_is_never_sure_is_wrong() -> None:
+    """The probabilities of the first logits are within the bounds."""
+
+    def sample_action(logits: Any) -> Any:
+        probabilities = torch.softmax(logits, -1).clamp(0.05, 0.95)
+        action = torch.multinomial(probabilities.detach(), 1)
+        return action, probabilities[action].log()
+
+    result = graded("action_sampling", sample_action)
+    assert result.status == "wrong"
+    assert "draws" in result.seen and result.think
+
+
+def test_draws_and_log_probabilities_are_both_judged() -> None:
+    def sample_action(logits: Any) -> Any:
+        action = torch.randint(len(logits), ())
+        return action, torch.softmax(logits, -1)[action]
+
+    result = graded("action_sampling", sample_action)
+    assert (result.hint, result.others) == ("uniform", ("probability",))
 
 
 def test_an_exception_is_located() -> None:

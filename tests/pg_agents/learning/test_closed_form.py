@@ -504,6 +504,29 @@ def test_each_learner_has_its_weight_of_the_entropy(action: str) -> None:
         np.testing.assert_allclose(gradient[r], own, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("n_actions", [1, 2, 3, 16, 17])
+@pytest.mark.parametrize("shape", [(9,), (5000,), (2, 5000)])
+def test_a_softmax_takes_the_first_clock_to_ring(
+    shape: tuple[int, ...], n_actions: int
+) -> None:
+    """That of the smallest time over its rate; of equal ones, the first."""
+    rng = np.random.default_rng(n_actions)
+    # Powers of two make many exact ties.
+    outputs = np.log(2.0) * rng.integers(-1, 2, (*shape, n_actions))
+    times = 2.0 ** rng.integers(-1, 2, outputs.shape)
+
+    def draw(kind: str, shape: Any) -> Any:
+        assert (kind, shape) == ("exponential", times.shape)
+        return times
+
+    actions = numpy_distribution(spaces.Discrete(n_actions), ()).sample(outputs, draw)
+    assert actions.shape == shape
+    assert actions.dtype == np.int64
+    scores = outputs - np.log(times)
+    expected = (scores == scores.max(-1, keepdims=True)).argmax(-1)
+    np.testing.assert_array_equal(actions, expected)
+
+
 def test_leading_axes_of_samples_are_separate_learners() -> None:
     """Each takes its own draws."""
     rng, n, size = np.random.default_rng(0), 3, 6

@@ -39,6 +39,8 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 from pg_agents import REINFORCE, ActorCritic, TrajectoryBuffer
 from pg_agents.algorithms.base import PolicyGradientAlgorithm
 from pg_agents.common.nonfinite import NonFiniteError
+from pg_agents.learning import gradients as gradients_module
+from pg_agents.learning.gradients import TorchDraws
 from pg_agents.policies.distributions import ShiftedCategorical, for_space
 from pg_agents.policies.features import ScaledExtractor
 from pg_agents.policies.policies import MlpPolicy
@@ -472,9 +474,13 @@ def test_trainings_in_many_environments_are_equal(
     assert_same_runs(*found)
 
 
-@pytest.mark.parametrize("n_envs", [4000, 4200])
-def test_trainings_on_tens_of_thousands_of_steps_are_equal(n_envs: int) -> None:
-    """The larger one is more than is stored of a forward pass."""
+@pytest.mark.parametrize("max_activations", [10**6, 10**4])
+def test_trainings_on_tens_of_thousands_of_steps_are_equal(
+    max_activations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the lower limit, activations are computed again for the update."""
+    monkeypatch.setattr(gradients_module, "MAX_ACTIVATIONS", max_activations)
+    n_envs = 4000
     found = [
         run(
             gradients,
@@ -488,6 +494,51 @@ def test_trainings_on_tens_of_thousands_of_steps_are_equal(n_envs: int) -> None:
         for gradients in ("closed_form", "autograd")
     ]
     assert_same_runs(*found)
+
+
+@pytest.mark.parametrize("policy", ["MlpPolicy", "TabularPolicy"])
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        (REINFORCE, {"n_episodes": 1, "baseline": "leave_one_out"}),
+        (ActorCritic, {"n_steps": 6, "ent_coef": 0.1, "critic_loss": "huber"}),
+        (ActorCritic, {"n_steps": 6, "clip_range": 0.1, "n_epochs": 2}),
+        (ActorCritic, {"n_steps": 6, "target_update_interval": 2}),
+    ],
+)
+def test_trainings_whose_steps_share_few_states_are_equal(
+    algorithm: Any, settings: Any, policy: str
+) -> None:
+    """The pairs of state and action are evaluated in place of the steps."""
+    observations, actions = spaces.Discrete(3, start=2), spaces.Discrete(3, start=-1)
+
+    def make_env() -> Any:
+        def make(i: int) -> Any:
+            lengths = [1 + i % 5, 4, 6]
+            return Monitor(SampleEnv(observations, actions, lengths, truncates=i > 50))
+
+        return DummyVecEnv([functools.partial(make, i) for i in range(100)])
+
+    options = sgd() if policy == "TabularPolicy" else sgd(net_arch=[6])
+    check_equal_trainings(
+        algorithm, make_env, 1800, policy=policy, **options, **settings
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (40, 3), (5000, 3), (3, 700, 2)])
+@pytest.mark.parametrize("kind", ["exponential", "uniform", "normal"])
+def test_draws_are_those_of_torch(kind: str, shape: tuple[int, ...]) -> None:
+    """The same numbers, bit for bit, from the same state of the generator."""
+    draw = TorchDraws()
+    torch.manual_seed(7)
+    found = [draw(kind, shape).copy() for _ in range(3)]
+    last = torch.rand(3)
+    torch.manual_seed(7)
+    for each in found:
+        expected = torch.empty(shape)
+        getattr(expected, f"{kind}_")()
+        np.testing.assert_array_equal(each, expected.numpy())
+    assert torch.equal(last, torch.rand(3))
 
 
 # What leads to autograd.

@@ -144,6 +144,18 @@ def gradient(logits):
     return action, torch.log(policy[action])
 
 
+def flattened(logits):
+    policy = Categorical(logits=logits / 2.0)
+    action = policy.sample()
+    return action, policy.log_prob(action)
+
+
+def float_action(logits):
+    probabilities = torch.softmax(logits, -1)
+    action = torch.multinomial(probabilities.detach(), 1).float()
+    return action, probabilities[int(action)].log()
+
+
 RIGHT = [
     distribution,
     tensor_action,
@@ -153,6 +165,8 @@ RIGHT = [
     column,
 ]
 WRONG = {
+    "flattened": flattened,
+    "float_action": float_action,
     "greedy": greedy,
     "uniform": uniform,
     "softmax_twice": softmax_twice,
