@@ -281,7 +281,8 @@ def _simulated(
         )
 
     results: list[TaskResult] = []
-    sizes = (_N_SIMULATED, 4 * _N_SIMULATED) if found.parts else (_N_KNOWN,)
+    known = _has_exact_direction(found)
+    sizes = (_N_KNOWN,) if known else (_N_SIMULATED, 4 * _N_SIMULATED)
     for n_steps in sizes:
         for i in range(len(pairs)):
             if len(results) == len(pairs) and _is_precise(results[i]):
@@ -328,14 +329,21 @@ def _identified(records: Sequence[Record]) -> Identification | None:
     return None if found.formula is None else found
 
 
+def _has_exact_direction(found: Identification) -> bool:
+    """Whether the parts of a formula waste data or add noise, and nothing else."""
+    return all(part.kind == "warning" for part in found.parts)
+
+
 def _verdict(
     results: tuple[TaskResult, ...], found: Identification | None, target: Target
 ) -> Verdict:
     exact = worst(results)
     if found is None:
         return exact
-    if not found.parts:
-        # Its expectation is known to be the exact gradient.
+    if not found.parts or (
+        _has_exact_direction(found) and exact in ("right", "undecided")
+    ):
+        # Its expectation is known to have the direction of the exact gradient.
         return "right"
     if any(part.key in OF_VALUES for part in found.mistakes):
         # What reaches the policy through the value is no part of the formula.
