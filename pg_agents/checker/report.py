@@ -44,7 +44,10 @@ _MEANING = {
     ("no gradient", ""): "the expected gradient is zero: nothing is learnt from it",
     ("undecided", ""): "the sample is too small to tell",
 }
-_NAN = "after one of a single step it is NaN, and all is lost"
+_NAN = (
+    "after an episode of a single step the gradient is NaN, and from then on every "
+    "weight is. Tasks without such episodes, such as CartPole, never show it"
+)
 # The verdict on a task in words that fit both targets.
 _DIRECTION: dict[Verdict, str] = {
     "right": "exact",
@@ -234,9 +237,9 @@ class GradientReport:
     def _verdict_lines(self) -> list[str]:
         meaning = _MEANING.get((self.verdict, self.target))
         meaning = meaning or _MEANING[(self.verdict, "")]
-        if self.right and any(f.key == "nan_deviation" for f in self.findings):
-            meaning = f"after episodes of two or more steps {meaning}; {_NAN}"
         lines = _paragraph(f"{self.verdict.upper()}: {meaning}.")
+        if self.right and any(f.key == "nan_deviation" for f in self.findings):
+            lines += _paragraph(f"WARNING: {_NAN}.")
         if self.ties:
             ties = [*self.ties[:_MAX_TIES]]
             if len(self.ties) > _MAX_TIES:
