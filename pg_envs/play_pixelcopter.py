@@ -1,7 +1,7 @@
 """Pixelcopter by hand: `python -m pg_envs.play_pixelcopter`.
 
-Hold the up arrow, w or the space bar to climb; release it to fall. Escape or the close
-button ends the program.
+Hold the up arrow, w or the space bar to climb; release it to fall. Escape, Q or the
+close button ends the program.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
 
     Attributes:
         mdp: the tables.
+        player: who acts, as pictures name it: "agent".
 
     Raises:
         ValueError: if `render_mode` is unknown.
@@ -71,6 +72,7 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
         self._snapshot: Snapshot | None = None
         self._action_probabilities: NDArray[np.float64] | None = None
         self._caption = ""
+        self.player = "agent"
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -233,7 +235,7 @@ class TabularEnv(RenderedEnv[Observation, np.int64]):
         snapshot = self._snapshot
         if snapshot is None:
             return None
-        snapshot = snapshot._replace(caption=self._caption)
+        snapshot = snapshot._replace(caption=self._caption, player=self.player)
         if self._action_probabilities is not None:
             row = self._action_probabilities[snapshot.state]
             snapshot = snapshot._replace(action_probabilities=tuple(row.tolist()))

@@ -169,7 +169,11 @@ def table(summaries: Sequence[Summary], unit: Unit = "steps") -> str:
         unit: as given to it.
     """
     header = ["score", "runs", "iqm", "95 % interval", "median", "P(better)", "95 %"]
-    lines = _aligned([header, *map(_score_cells, summaries)])
+    rows = [header, *map(_score_cells, summaries)]
+    if len(summaries) == 1:
+        # There is nothing to be better than.
+        rows = [row[:-2] for row in rows]
+    lines = _aligned(rows)
     first = summaries[0].speed
     if first is not None:
         header = ["speed", "solved", "reached", unit, "stay", "time above"]
@@ -179,7 +183,9 @@ def table(summaries: Sequence[Summary], unit: Unit = "steps") -> str:
             "",
             solved_criterion(first),
             reached_criterion(first),
-            f"{unit}: until then, median over the runs; stay, time above: from then on",
+            f"{unit}: until then, median over the runs",
+            "stay: share of the runs that reached it whose mean never falls below it",
+            "time above: share of their later episodes in which the mean is not below",
         ]
     return "\n".join(lines)
 

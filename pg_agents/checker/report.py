@@ -62,7 +62,10 @@ _COMPARED = {
     ("wrong", "exact"): _NEITHER,
     ("wrong", "both"): f"{_NEITHER}, with gamma^t and without",
 }
-_NAN = "after one of a single step it is NaN, and all is lost"
+_NAN = (
+    "after an episode of a single step the gradient is NaN, and from then on every "
+    "weight is. Tasks without such episodes, such as CartPole, never show it"
+)
 # The verdict on a task in words that fit both targets.
 _DIRECTION: dict[Verdict, str] = {
     "right": "exact",
@@ -261,11 +264,11 @@ class GradientReport:
         meaning = meaning or _MEANING[(self.verdict, "")]
         if self.target == "algorithm" and not self._is_explained:
             meaning = _COMPARED.get((self.verdict, self.compared), meaning)
-        if self.right and any(f.key == "nan_deviation" for f in self.findings):
-            meaning = f"after episodes of two or more steps {meaning}; {_NAN}"
         lines = _paragraph(f"{self.verdict.upper()}: {meaning}.")
         for caveat in self.caveats:
             lines += _paragraph(f"Seen in part: {caveat.rstrip('.')}.")
+        if self.right and any(f.key == "nan_deviation" for f in self.findings):
+            lines += _paragraph(f"WARNING: {_NAN}.")
         if self.ties:
             ties = [*self.ties[:_MAX_TIES]]
             if len(self.ties) > _MAX_TIES:

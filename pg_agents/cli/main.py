@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
 _PICTURES = (".png", ".pdf", ".svg")
 
+# Commands of RL Zoo and of others, and ours that do the same.
+_ELSEWHERE = {"enjoy": "watch", "train": "run", "list": "recipes", "tune": "sweep"}
 _EXAMPLES = """\
 examples:
   pgtoy check train.py                        is this script's gradient right?
@@ -66,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # argparse would mix them with the command's own.
         end = arguments.index("--")
         arguments, script_arguments = arguments[:end], arguments[end + 1 :]
-    parser = _parser()
+    parser, commands = _parser()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+        parser.error(_unknown_command(arguments[0], commands))
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
@@ -87,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """Returns the parser and the names of its commands."""
     # They import NumPy, for which the number of threads is set before.
     from pg_agents.cli import exercise, run, sweep
     from pg_agents.cli.plot import add_compare_parser, add_plot_parser
@@ -106,7 +111,16 @@ def _parser() -> argparse.ArgumentParser:
     exercise.add_command(commands)
     add_plot_parser(commands)
     add_compare_parser(commands)
-    return parser
+    return parser, list(commands.choices)
+
+
+def _unknown_command(name: str, commands: list[str]) -> str:
+    from pg_agents.experiments.settings import suggestion
+
+    hint = suggestion(name, commands)
+    if name in _ELSEWHERE:
+        hint = f"did you mean {_ELSEWHERE[name]}?"
+    return f"there is no command {name!r}: {hint}"
 
 
 def _add_check(commands: Any) -> None:  # noqa: ANN401

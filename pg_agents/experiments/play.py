@@ -100,7 +100,6 @@ class Learning:
         self._env = env
         self._model: REINFORCE | None = None
         self._n_pulls = 0
-        self._before = 0.0
 
     @property
     def env(self) -> RenderedEnv[Any, Any]:
@@ -120,7 +119,8 @@ class Learning:
         self._model.set_logger(Logger(folder=None, output_formats=[]))
         # It resets the environment, so that there is a picture before the first pull.
         self._env.reset(seed=seed)
-        self._n_pulls, self._before = 0, 0.0
+        self._n_pulls = 0
+        self._show_probabilities()
 
     def step(self) -> tuple[float, bool]:
         """See `Rival`."""
@@ -135,7 +135,15 @@ class Learning:
 
         model.learn(1, note, log_interval=None, reset_num_timesteps=is_first)
         self._n_pulls += 1
+        self._show_probabilities()
         return rewards[0], self._n_pulls >= _PULLS
+
+    def _show_probabilities(self) -> None:
+        """Shows what it has learnt: from pulls that the person has seen, too."""
+        env: Any = self._env.unwrapped
+        assert self._model is not None, "made by reset()"
+        probabilities = action_probabilities(self._model, env.mdp.observations)
+        env.set_action_probabilities(probabilities)
 
 
 @dataclass
@@ -225,6 +233,9 @@ class Match:
         """
         if self.game == "bandit":
             self._make_bandits(seed)
+        person = self._person.unwrapped
+        if isinstance(person, TabularEnv):
+            person.player = "you"
         self._person.reset(seed=seed)
         self._rival.reset(seed)
         for side in self.sides:
@@ -240,7 +251,7 @@ class Match:
             self._show_means(True)
         self.canvas.pressed_keys()
         while not self._pressed() & _NEXT:
-            self._show(f"{outcome}. Enter starts the next game, Escape ends")
+            self._show(f"{outcome}. Enter starts the next game, Escape or Q ends")
 
     def _make_trained(self) -> None:
         folder = find_pretrained(AGENTS[self.game])

@@ -248,7 +248,9 @@ def summary_text(
         lines = _finished_lines(recipe, config, folders)
     else:
         lines = [f"{config.name}: no run has finished"]
-    lines.append(f"reported by its source: {recipe.reported.text}")
+    if recipe.reported != Reported():
+        text = recipe.reported.text
+        lines.append(f"for comparison, the recipe's course notebook reports: {text}")
     n_failed = len(reports) - len(folders)
     if n_failed:
         lines.append(f"{n_failed} of {len(reports)} runs failed")

@@ -230,7 +230,8 @@ class _Painter:
     def header(self, data: Dashboard, width: int) -> list[Shape]:
         k, theme = self.scale, self.theme
         done = f"{data.timesteps:,}"
-        if data.total_timesteps is not None:
+        # A training that ends with a whole rollout or episode may make a few more.
+        if data.total_timesteps is not None and data.timesteps <= data.total_timesteps:
             done += f" of {data.total_timesteps:,}"
         parts = [
             f"step {done}",

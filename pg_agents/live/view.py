@@ -37,6 +37,8 @@ from pg_agents.live.screen import has_screen, notebook_display
 FORMATS = (".gif", ".mp4", ".png")
 SIZES = (480, 320), (3840, 2160)
 MAX_FPS = 30
+# By default on one or two cores: each frame takes time from the training.
+_FPS_ON_FEW_CORES = 12
 # Speeds that the keys step through, in updates per second; None for no limit.
 SPEEDS: tuple[float | None, ...] = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, None)
 # Share of the training's time for messages, and the same for copies of weights and
@@ -105,7 +107,7 @@ class LiveView(BaseCallback):
                 or ``live.gif`` in the folder `pictures` where there is no screen.
             theme: "light" or "dark".
             size: width and height in pixels, from 480 x 320 to 3840 x 2160.
-            fps: largest number of frames per second, from 1 to 30. None for 30, or 15
+            fps: largest number of frames per second, from 1 to 30. None for 30, or 12
                 on one or two cores, which the viewer shares with the training.
             updates_per_second: speed limit of the training at its start; None for none.
             pictures: existing folder for saved pictures.
@@ -118,7 +120,7 @@ class LiveView(BaseCallback):
         super().__init__(verbose)
         check_choice("theme", theme, ("light", "dark"))
         if fps is None:
-            fps = MAX_FPS if (os.cpu_count() or 1) > 2 else MAX_FPS // 2
+            fps = MAX_FPS if (os.cpu_count() or 1) > 2 else _FPS_ON_FEW_CORES
         fps = check_integer("fps", fps, 1)
         if fps > MAX_FPS:
             raise ValueError(f"fps must be at most {MAX_FPS}, got {fps}")

@@ -424,8 +424,6 @@ class _Process:
             self._save_picture()
         elif key == "t":
             self._viewer.theme = "dark" if self._viewer.theme == "light" else "light"
-        elif key == "q":
-            raise WindowClosed("The user has asked to quit.")
 
     def _save_picture(self) -> None:
         self._pictures += 1

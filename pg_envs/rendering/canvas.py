@@ -100,17 +100,18 @@ class Canvas:
         """Shows a scene in the window, opened on first use, and limits the pace.
 
         Raises:
-            WindowClosed: If the user has closed the window or pressed Escape. The
+            WindowClosed: If the user has closed the window or pressed Escape or Q. The
                 window is gone by then; the next `show` opens a new one.
             RuntimeError: If there is no display.
         """
         window = self._open_window((scene.width, scene.height))
         for event in pygame.event.get():
-            escape = event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE
-            if event.type == pygame.QUIT or escape:
+            is_key = event.type == pygame.KEYDOWN
+            ends = is_key and event.key in (pygame.K_ESCAPE, pygame.K_q)
+            if event.type == pygame.QUIT or ends:
                 self.close()
                 raise WindowClosed("The window was closed.")
-            if event.type == pygame.KEYDOWN:
+            if is_key:
                 self._held.add(pygame.key.name(event.key))
                 self._pressed.append(pygame.key.name(event.key))
             elif event.type == pygame.KEYUP:

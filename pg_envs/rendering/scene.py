@@ -15,7 +15,7 @@ Point: TypeAlias = tuple[float, float]
 
 
 class WindowClosed(Exception):  # noqa: N818 - closing a window is not an error
-    """The user has closed the window or pressed Escape."""
+    """The user has closed the window or pressed Escape or Q."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ class Snapshot(NamedTuple):
             [n_actions], each in 0..1; None without a policy.
         previous_state: Index of the state in which `action` was taken; None if unknown.
         caption: A few words of the program that shows it, such as "episode 2 of 4".
+        player: Who acts, as the picture names it before the first action.
     """
 
     state: int
@@ -161,3 +162,4 @@ class Snapshot(NamedTuple):
     action_probabilities: tuple[float, ...] | None = None
     previous_state: int | None = None
     caption: str = ""
+    player: str = "agent"

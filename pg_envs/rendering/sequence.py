@@ -206,7 +206,7 @@ def _action_mark(
     action = snapshot.action
     previous = _previous_state(snapshot, n_states)
     if action is None:
-        text = "agent"
+        text = snapshot.player
     elif previous is None:
         text = f"chose {action_names[action]}"
     else:

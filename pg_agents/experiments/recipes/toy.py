@@ -24,8 +24,8 @@ RECIPES = (
         title="REINFORCE with a linear policy on three states in a row",
         # The best return is -0.05 - 0.05 + 1.
         reported=Reported(
-            text="9 of 10 runs find right, right, centre (trained on the probability, "
-            "not its logarithm); the best return is 0.90"
+            text="9 of 10 runs find right, right, centre (it trains on the "
+            "probability, pgtoy on its logarithm); the best return is 0.90"
         ),
         variants={"notebook": _sequence([])},
     ),

@@ -65,11 +65,17 @@ def test_the_table_is_aligned_and_complete(folders: list[Path]) -> None:
     assert scores.splitlines()[1].split()[:3] == ["good", "3", "25.7"]
     assert good.split() == "good 3 of 3 3 of 3 7 100% 100%".split()
     assert poor.split() == "poor 1 of 2 1 of 2 never 0% 40%".split()
-    solved, reached, _ = notes.splitlines()
+    solved, reached, *_ = notes.splitlines()
     assert solved == "solved: the mean evaluation return is at least 10"
     assert reached == "reached: the mean of 3 training episodes is at least 10"
     without = table(summarise(read_groups(folders)))
     assert "reached" not in without and len(without.splitlines()) == 3
+
+
+def test_a_single_group_is_better_than_none(folders: list[Path]) -> None:
+    scores, speeds, _ = table(summarise(read_groups(folders[:1]), 10.0)).split("\n\n")
+    assert scores.splitlines()[0].split()[-4:] == ["95", "%", "interval", "median"]
+    assert "stay" in speeds
 
 
 def test_a_threshold_that_no_run_reaches(folders: list[Path]) -> None:

@@ -196,19 +196,22 @@ def test_what_was_not_seen_stands_below_the_verdict() -> None:
 
 def test_right_says_that_short_episodes_give_nan() -> None:
     warning = Finding("nan_deviation", "deviation of a single return", "warning", LONG)
-    page = " ".join(
-        str(
-            report(
-                verdict="right",
-                target="algorithm",
-                formula="G_t",
-                residual=1e-7,
-                findings=(warning,),
-            )
-        ).split()
+    text = str(
+        report(
+            verdict="right",
+            target="algorithm",
+            formula="G_t",
+            residual=1e-7,
+            findings=(warning,),
+        )
     )
-    assert "RIGHT: after episodes of two or more steps" in page
-    assert "after one of a single step it is NaN" in page
+    lines = [line.strip() for line in text.splitlines()]
+    verdict = lines.index(
+        "RIGHT: the gradient is the one that the algorithm documents."
+    )
+    assert lines[verdict + 1].startswith("WARNING: after an episode of a single step")
+    page = " ".join(text.split())
+    assert "the gradient is NaN, and from then on every weight is." in page
     assert "Deviation of a single return: One sentence" in page
     # It is none of the departures.
     assert "Departures" not in page and "is wrong" not in page

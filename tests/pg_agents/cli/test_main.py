@@ -197,3 +197,30 @@ def test_without_a_command_the_help_is_printed(
     said = capsys.readouterr().out
     assert "usage: pgtoy" in said
     assert "pgtoy check my_reinforce.py:loss" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("enjoy", "did you mean watch?"),
+        ("train", "did you mean run?"),
+        ("recipe", "did you mean recipes?"),
+        ("chek", "did you mean check?"),
+        ("xyzzy", "there are check, recipes, run, play, watch, record,"),
+    ],
+)
+def test_an_unknown_command_hints_at_a_known_one(
+    name: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "pixelcopter-mc"])
+    assert ended.value.code == 2
+    assert f"there is no command {name!r}: {hint}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["pg_agents", "pg_agents.cli"])
+def test_python_runs_the_package_as_the_command(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (0, "pgtoy")

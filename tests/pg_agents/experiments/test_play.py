@@ -71,6 +71,9 @@ def test_the_agents_policy_is_shown_on_its_side_alone() -> None:
         match.play(0)
     assert shown[-1].count("What the actions do") == 1
     assert shown[-1].count("Policy in state 0, for the next action") == 1
+    # The figure of each side is that of its player.
+    lines = shown[-1].split("\n")
+    assert (lines.count("you"), lines.count("agent")) == (1, 1)
 
 
 def test_thirty_pulls_against_an_agent_that_learns() -> None:
@@ -88,6 +91,11 @@ def test_thirty_pulls_against_an_agent_that_learns() -> None:
     assert agent == int(agent) and 0 <= agent <= 30
     assert "mean ?" in shown[1].split("\n")
     assert "?" not in shown[-1]
+    # What the agent has learnt, on its side alone: uniform before the first pull.
+    lines = shown[1].split("\n")
+    assert lines.count("Policy for the next pull: probability of each arm") == 1
+    assert lines.count("25%") == 4
+    assert shown[-1].split("\n").count("25%") < 4
 
 
 def test_pixelcopter_without_a_key_crashes_before_the_agent() -> None:

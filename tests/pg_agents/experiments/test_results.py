@@ -216,11 +216,14 @@ def test_the_summary_has_a_line_per_seed_and_per_metric(tmp_path: Path) -> None:
         "  average of 10 at episode 10  3 [3, 3]; notebook 2: reached",
         "  evaluation                   6 [4, 8]; notebook 5.5: reached",
     ]
-    assert lines[-2:] == ["reported by its source: t", "1 of 3 runs failed"]
+    assert lines[-2:] == [
+        "for comparison, the recipe's course notebook reports: t",
+        "1 of 3 runs failed",
+    ]
     none = summary_text(tiny, tiny.config(), reports[:1]).splitlines()
     assert none == [
         "r: no run has finished",
-        "reported by its source: t",
+        "for comparison, the recipe's course notebook reports: t",
         "1 of 1 runs failed",
     ]
 

@@ -68,6 +68,15 @@ def test_everything_lies_within_the_window(
     assert outside == []
 
 
+def test_steps_beyond_the_number_that_was_asked_for_are_counted_alone() -> None:
+    """The last episode is finished: "step 1,501 of 1,500" reads like a mistake."""
+    last, over = (
+        replace(dashboard(), timesteps=n, total_timesteps=1500) for n in (1500, 1501)
+    )
+    assert "step 1,500 of 1,500   update" in texts(dashboard_scene(last, 1280, 720))
+    assert "step 1,501   update" in texts(dashboard_scene(over, 1280, 720))
+
+
 def test_it_shows_the_numbers_of_the_training() -> None:
     shown = texts(dashboard_scene(dashboard(), 1280, 720))
     for text in (

@@ -151,6 +151,7 @@ def test_show_puts_the_scene_into_a_window() -> None:
     [
         pygame.event.Event(pygame.QUIT),
         pygame.event.Event(pygame.KEYDOWN, key=pygame.K_ESCAPE),
+        pygame.event.Event(pygame.KEYDOWN, key=pygame.K_q),
     ],
 )
 def test_closing_the_window_raises_and_closes(event: pygame.event.Event) -> None:
