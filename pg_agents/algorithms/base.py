@@ -630,7 +630,7 @@ class PolicyGradientAlgorithm(OnPolicyAlgorithm):
                 if n_envs > 1:
                     self.logger.record("rollout/idle_fraction", limit.idle_fraction)
             values = self.learner.complete(rollout_buffer, self._last_obs, n_episodes)
-            if has_callback:
+            if reads == "all":
                 n_steps = len(rollout_buffer)
                 variables = {"values": torch.as_tensor(values), "n_steps": n_steps}
                 callback.update_locals(variables)
