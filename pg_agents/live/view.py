@@ -32,7 +32,7 @@ from pg_agents.live.episodes import EpisodeLog
 from pg_agents.live.link import Link, Options
 from pg_agents.live.messages import CountFrames, Parameters, Setup, State, Update
 from pg_agents.live.player import make_env, make_policy
-from pg_agents.live.screen import has_screen, notebook_display
+from pg_agents.live.screen import has_screen, notebook_display, shows_windows
 
 FORMATS = (".gif", ".mp4", ".png")
 SIZES = (480, 320), (3840, 2160)
@@ -209,8 +209,12 @@ class LiveView(BaseCallback):
         self._link, self._is_ready = None, False
 
     def wait(self) -> None:
-        """Waits until the user closes the window; without one it closes the view."""
-        if self._link is not None and self.film is None and self._display is None:
+        """Waits until the user closes the window; without one it closes the view.
+
+        A window that SDL draws into memory is none: no user can close it.
+        """
+        is_window = self.film is None and self._display is None and shows_windows()
+        if self._link is not None and is_window:
             while self._link.is_alive:
                 # Short waits, so that Ctrl-C is noticed on Windows, too.
                 self._obey(0.2)

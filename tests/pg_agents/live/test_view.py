@@ -295,3 +295,24 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> Non
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no folder"):
         LiveView(film=tmp_path / "none" / "live.gif")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", ["dummy", "offscreen"])
+def test_wait_closes_a_window_that_is_drawn_into_memory(
+    no_screen: None, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", driver)
+    view = LiveView(verbose=0)
+    make_model().learn(20, callback=view)
+    viewer = view.viewer_pid
+    assert view.is_open and view.film is None and viewer is not None
+    waiting = threading.Thread(target=view.wait)
+    waiting.start()
+    waiting.join(120)
+    has_ended = not waiting.is_alive()
+    if not has_ended:
+        # A wait without end fails the test, and does not hang it.
+        os.kill(viewer, 9)
+        waiting.join()
+    assert has_ended and not view.is_open
