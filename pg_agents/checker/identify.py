@@ -810,7 +810,8 @@ class _Search:
         if result.formula is not None and self._critic_unknown:
             notes.append(
                 "no formula was found for the critic's gradient: whether its value "
-                "is detached in the actor's loss was not checked"
+                "is detached in the actor's loss was not checked (fix what is named, "
+                "and check again)"
             )
         return replace(
             result,

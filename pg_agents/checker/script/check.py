@@ -271,7 +271,10 @@ def _at_limits(
         ]
     if bootstraps or found.mistakes:
         return []
-    return ["time limits were taken for ends that belong to the task"]
+    return [
+        "time limits were taken for ends that belong to the task, since nothing values "
+        "the state after them; there is nothing to change"
+    ]
 
 
 def _merged(
