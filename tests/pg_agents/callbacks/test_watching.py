@@ -40,7 +40,7 @@ def trained(algorithm: Any, env: Any, callback: Any) -> tuple[Tensor, list[Any]]
     return weights.detach().clone(), [episode["r"] for episode in model.ep_info_buffer]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["dummy", "next_step"])
 @pytest.mark.parametrize("algorithm", [REINFORCE, ActorCritic])
 @pytest.mark.parametrize("name", STOCK)
 def test_stock_callbacks_leave_the_training_as_it_is(

@@ -629,7 +629,11 @@ def test_bounds_of_clipped_rewards_are_found(low: float, high: float) -> None:
     assert formula.rewards == f"clipped_{low:g}_{high:g}"
 
 
-@pytest.mark.parametrize("change", [np.tanh, lambda r: r + 0.1], ids=["tanh", "plus"])
+@pytest.mark.parametrize(
+    "change",
+    [pytest.param(np.tanh, marks=pytest.mark.slow), lambda r: r + 0.1],
+    ids=["tanh", "plus"],
+)
 def test_other_changes_of_rewards_are_not_called_clipped(
     change: Callable[[float], float],
 ) -> None:
