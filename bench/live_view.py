@@ -1,8 +1,8 @@
 """How much the live view slows training down, and how many frames it draws.
 
-One process trains a model in turns: some seconds with the view, some without any
-callback, in the order ABBA. Without it, the viewer's process is stopped and draws
-nothing.
+One process trains the same model from the same seed in turns, with the view and without
+any callback, in the order ABBA: the steps of all turns are the same. Without the view,
+its process is stopped and draws nothing.
 
     python -m bench.live_view            # on a screen, or under xvfb-run
 """
@@ -87,24 +87,24 @@ def measure(
         n_pairs: turns with the view, and as many without.
         seconds: duration of each.
     """
-    model = make_model()
     view, times = LiveView(verbose=0), {True: [], False: []}  # type: ignore[var-annotated]
-    # Opens the window, and takes what is done once out of the measurement.
-    model.learn(1000, callback=view)
     steps = 1000
-    while (wall := _times(model, None, steps)[0] * steps) < 0.3 * seconds:
+    while (wall := _turn(make_model, view, steps)[0] * steps) < 0.3 * seconds:
         steps *= 2
     steps = round(steps * seconds / wall)
     pid = view.viewer_pid
     assert pid is not None, "the view is open"
-    n_frames, shown = view.count_frames(), 0.0
+    n_frames, shown = 0, 0.0
     for is_on in _turns(n_pairs):
         os.kill(pid, signal.SIGCONT if is_on else signal.SIGSTOP)
-        before = time.perf_counter()
-        times[is_on].append(_times(model, view if is_on else None, steps))
-        shown += (time.perf_counter() - before) * is_on
+        if not is_on:
+            times[False].append(_turn(make_model, None, steps))
+            continue
+        before, start = view.count_frames(), time.perf_counter()
+        times[True].append(_turn(make_model, view, steps))
+        shown += time.perf_counter() - start
+        n_frames += view.count_frames() - before
     os.kill(pid, signal.SIGCONT)
-    n_frames = view.count_frames() - n_frames
     view.close()
     on, off = np.array(times[True]), np.array(times[False])
     ratios = on / off
@@ -117,10 +117,17 @@ def measure(
     )
 
 
-def _times(
-    model: OnPolicyAlgorithm, view: LiveView | None, n_steps: int
+def _turn(
+    make_model: Callable[[], OnPolicyAlgorithm], view: LiveView | None, n_steps: int
 ) -> tuple[float, float]:
-    """Trains; returns wall-clock and processor time of a step, in seconds."""
+    """Trains a new model, with the same steps in each turn.
+
+    Returns:
+        Wall-clock and processor time of a step, in seconds.
+    """
+    model = make_model()
+    # Opens the window, and takes what is done once out of the measurement.
+    model.learn(1000, callback=view)
     before = model.num_timesteps
     wall, cpu = time.perf_counter(), time.process_time()
     model.learn(n_steps, callback=view, reset_num_timesteps=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import Tensor
 
 from pg_agents.callbacks.episodes import finished_episodes
-from pg_agents.rollout.buffer import TrajectoryBuffer
+from pg_agents.rollout.buffer import Outcomes, TrajectoryBuffer
 from pg_agents.rollout.steppers import steps_natively
 from pg_agents.vec_env.arrays import to_numpy
 
@@ -41,22 +41,6 @@ class EpisodeNews:
     timesteps: NDArray[np.int64]
     rewards: Array | None
     running_rewards: Array | None
-
-
-class _Part(NamedTuple):
-    """New rows of a rollout, `[T, N]` arrays or tensors.
-
-    Attributes:
-        rewards: rewards.
-        terminated: steps that ended an episode by termination.
-        truncated: by truncation.
-        recorded: steps that are recorded; None for all.
-    """
-
-    rewards: Any
-    terminated: Any
-    truncated: Any
-    recorded: Any
 
 
 class EpisodeLog:
@@ -88,7 +72,7 @@ class EpisodeLog:
         if self._clears:
             self._rewards.clear()
         # Rows of rollouts that were not read yet, and timesteps before the first one.
-        self._parts: list[_Part] = []
+        self._parts: list[Outcomes] = []
         self._first_timestep = self._n_read = 0
         # Sums of the rewards of the present episodes.
         self._sums: Array = np.zeros(model.n_envs)
@@ -144,16 +128,8 @@ class EpisodeLog:
         if buffer is None or len(buffer) == start:
             return
         self._n_read = len(buffer)
-        recorded = buffer.column("recorded")[start:] if buffer.has_masks else None
         # A rollout's arrays stay valid after it: they are read once for many rollouts.
-        self._parts.append(
-            _Part(
-                buffer.rows("rewards")[start:],
-                buffer.rows("terminated")[start:],
-                buffer.rows("truncated")[start:],
-                recorded,
-            )
-        )
+        self._parts.append(buffer.outcomes(start))
 
     def news(self) -> EpisodeNews:
         """Returns what has ended since the last call."""
@@ -173,7 +149,7 @@ class EpisodeLog:
         if not parts:
             return
         *given, masks = zip(*parts, strict=True)
-        if isinstance(parts[0].rewards, Tensor):
+        if isinstance(parts[0][0], Tensor):
             given = [tuple(map(to_numpy, column)) for column in given]
         rewards, terminated, truncated = map(np.concatenate, given)
         rewards, ended = rewards.astype(np.float64), terminated | truncated

@@ -345,6 +345,9 @@ class LiveView(BaseCallback):
         assert link is not None, "opened when training starts"
         self._obey()
         self._log.add_rows()
+        if not link.is_alive:
+            # Nothing will show them: they would be kept until the training ends.
+            self._log.news()
         if not link.is_alive or link.is_busy:
             self._due = began + 0.5 / self._options.fps
             return

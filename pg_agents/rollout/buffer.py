@@ -34,6 +34,9 @@ from pg_agents.rollout.data import (
     unflat,
 )
 
+# Rewards, terminated, truncated and recorded (None for all) of steps, `[T, N]` each.
+Outcomes = tuple[Rows, Rows, Rows, Rows | None]
+
 _FIRST_CAPACITY = 16
 # Columns that can be written to. The others describe how steps follow one another.
 _WRITABLE = (
@@ -253,6 +256,21 @@ class TrajectoryBuffer:
         if isinstance(memory, dict):
             return {key: part[:n_rows] for key, part in memory.items()}
         return memory[:n_rows]
+
+    def outcomes(self, start: int) -> Outcomes:
+        """Returns rewards and ends of the steps from row `start` on, as `add` got them.
+
+        They share memory with the buffer.
+        """
+        # One call, since the live view makes it after each episode.
+        memory, new = self._memory, slice(start, self._n_rows)
+        recorded = self.column("recorded")[new] if self._masks else None
+        return (
+            memory["rewards"][new],
+            memory["terminated"][new],
+            memory["truncated"][new],
+            recorded,
+        )
 
     def bootstrap_states(self, last_obs: Observation) -> BootstrapStates:
         """Returns the observations that successor values are computed from.
