@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import linecache
-import pickle
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,13 +16,12 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from pg_agents.common.checks import check_positive
-from pg_agents.common.child import child_environment
+from pg_agents.common.child import ChildEnd, run_child
 from pg_agents.exercises.catalogue import exercise
 from pg_agents.exercises.child import Job
 from pg_agents.exercises.data import Result
 
 TIMEOUT_S = 10.0
-_KEPT_OUTPUT = 4_000
 _PACKAGE = str(Path(__file__).parent)
 
 
@@ -146,29 +143,14 @@ def _run(make_job: Callable[[Path], Job]) -> tuple[Result, ...]:
     with tempfile.TemporaryDirectory(prefix="pgtoy-exercise-") as path:
         folder = Path(path)
         job = make_job(folder)
-        job_file, output = folder / "job", folder / "output"
-        job_file.write_bytes(pickle.dumps(job))
-        with output.open("wb") as sink:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pg_agents.exercises.child", str(job_file)],
-                env=child_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                # It ends itself when the time is over.
-                process.wait()
-            finally:
-                process.kill()
-                process.wait()
-        printed = output.read_text(encoding="utf-8", errors="replace")[-_KEPT_OUTPUT:]
+        # It ends itself when the time is over.
+        end = run_child("pg_agents.exercises.child", job, folder)
         results, unfinished = _results(job.results)
         if unfinished is not None or not results:
             name = unfinished or job.name or ""
-            results[name] = _stopped(name, job, process.returncode, printed)
+            results[name] = _stopped(name, job, end)
     *others, last = results.values()
-    return (*others, replace(last, printed=printed))
+    return (*others, replace(last, printed=end.printed))
 
 
 def _results(file: Path) -> tuple[dict[str, Result], str | None]:
@@ -189,16 +171,16 @@ def _results(file: Path) -> tuple[dict[str, Result], str | None]:
     return results, begun
 
 
-def _stopped(name: str, job: Job, status: int, printed: str) -> Result:
+def _stopped(name: str, job: Job, end: ChildEnd) -> Result:
     """Returns the result of an answer whose process ended."""
     traceback = job.traceback.read_text() if job.traceback.exists() else ""
     if not traceback:
-        last = printed.strip().rpartition("\n")[2]
+        last = end.printed.strip().rpartition("\n")[2]
         return Result(
             name,
             "not checked",
             "its process ended",
-            f"status {status}" + (f": {last}" if last else ""),
+            f"status {end.status}" + (f": {last}" if last else ""),
             think="Does the code call exit(), or use much memory?",
         )
     seen = f"No result after {job.timeout_s:g} s of computing time."

@@ -6,22 +6,18 @@ the way, and is no protection against malicious code.
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pg_agents.checker.script.recording import PATIENCE, Recording
-from pg_agents.common.child import child_environment
+from pg_agents.common.child import run_child
 
 # CPU time for the start of the interpreter and for the last decoding.
 _GRACE_S = 6.0
-_KEPT_OUTPUT = 4000
 # Ends a process that exceeds its CPU time; 0 where there is no such signal.
 _SIGXCPU = int(getattr(signal, "SIGXCPU", 0))
 
@@ -89,55 +85,28 @@ def run(
             seed=seed,
             result=result,
         )
-        job_file, output = Path(folder, "job.pickle"), Path(folder, "output.txt")
-        job_file.write_bytes(pickle.dumps(job))
-        with output.open("wb") as sink:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pg_agents.checker.script.child", str(job_file)],
-                cwd=work,
-                env=_environment(folder),
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            timed_out = False
-            try:
-                process.wait(PATIENCE * timeout_s)
-            except subprocess.TimeoutExpired:
-                timed_out = True
-            finally:
-                _kill_group(process)
-        printed = output.read_text(encoding="utf-8", errors="replace")[-_KEPT_OUTPUT:]
+        # Never a window, a sound, a GPU or an upload.
+        end = run_child(
+            "pg_agents.checker.script.child",
+            job,
+            Path(folder),
+            cwd=work,
+            timeout_s=PATIENCE * timeout_s,
+            TMPDIR=folder,
+            SDL_VIDEODRIVER="dummy",
+            SDL_AUDIODRIVER="dummy",
+            CUDA_VISIBLE_DEVICES="",
+            WANDB_MODE="disabled",
+        )
         if result.exists():
             recording: Recording = pickle.loads(result.read_bytes())
-            return replace(recording, output=printed)
-    if timed_out or (_SIGXCPU and process.returncode == -_SIGXCPU):
+            return replace(recording, output=end.printed)
+    if end.status is None or (_SIGXCPU and end.status == -_SIGXCPU):
         error = (
             f"the script did no update of its policy in {timeout_s:g} s; give it more "
             "time, or arguments with which it updates more often"
         )
     else:
-        last = printed.strip().rpartition("\n")[2]
-        error = f"its process ended with status {process.returncode}: {last}"
-    return Recording(error=error, output=printed)
-
-
-def _environment(folder: str) -> dict[str, str]:
-    """Returns the environment variables of the child."""
-    return child_environment(
-        TMPDIR=folder,
-        SDL_VIDEODRIVER="dummy",
-        SDL_AUDIODRIVER="dummy",
-        CUDA_VISIBLE_DEVICES="",
-        WANDB_MODE="disabled",
-    )
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process and those that it has started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
-    process.wait()
+        last = end.printed.strip().rpartition("\n")[2]
+        error = f"its process ended with status {end.status}: {last}"
+    return Recording(error=error, output=end.printed)
