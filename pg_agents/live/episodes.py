@@ -107,6 +107,8 @@ class EpisodeLog:
             values: SB3's local variables.
             n_timesteps: steps of the training so far, this one included.
         """
+        if "rewards" not in values:
+            return  # ARS of sb3-contrib reports steps without them.
         normalize: VecNormalize | None = self._normalize
         if normalize is None or not normalize.norm_reward:
             self._rewards.append(values["rewards"][0])

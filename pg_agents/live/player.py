@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecTransposeImage
 from stable_baselines3.common.vec_env.stacked_observations import StackedObservations
 
@@ -80,8 +80,8 @@ def make_env(spec: Any) -> gymnasium.Env[Any, Any]:  # noqa: ANN401
 
 
 def make_policy(
-    policy_class: type[ActorCriticPolicy], arguments: dict[str, Any]
-) -> ActorCriticPolicy:
+    policy_class: type[BasePolicy], arguments: dict[str, Any]
+) -> BasePolicy:
     """Returns an untrained policy on the CPU, for inference."""
     policy = policy_class(**arguments)
     policy.set_training_mode(False)
@@ -101,7 +101,7 @@ class Player:
     def __init__(
         self,
         env: gymnasium.Env[Any, Any] | None,
-        policy: ActorCriticPolicy | None,
+        policy: BasePolicy | None,
         setup: Setup,
         message: str = "",
     ) -> None:
@@ -114,6 +114,12 @@ class Player:
             _stack(self, w) for w in setup.wrappers if w.startswith("stack")
         ]
         self._obs: Any = None
+        # Q-networks and deterministic policies have none, and that of a recurrent
+        # policy depends on more than the state.
+        self._has_distribution = isinstance(policy, ActorCriticPolicy) and not hasattr(
+            policy, "lstm_actor"
+        )
+        self._hidden: Any = None
         self._snapshot: Snapshot | None = None
         self._n_steps, self._return, self._is_over = 0, 0.0, True
         self.n_episodes = 0
@@ -144,7 +150,7 @@ class Player:
             return
         self._load(update.parameters)
         self._has_weights = True
-        if self.mdp is None:
+        if self.mdp is None or not self._has_distribution:
             return
         self._policy_table = self._table()
         if isinstance(self._inner, TabularEnv):
@@ -249,9 +255,12 @@ class Player:
             return scene
         try:
             frame: Any = self.env.render()  # type: ignore[union-attr]
+        except NotImplementedError:
+            self.message = f"{type(self._inner).__name__} has no picture"
+            return None
         # Errors of other libraries: a driver or a package that is missing.
         except Exception as error:
-            self.message = f"no picture: {error}"
+            self.message = f"no picture: {type(error).__name__}: {error}"
             return None
         if not isinstance(frame, np.ndarray) or frame.ndim != 3:
             self.message = "the environment draws no pictures"
@@ -276,7 +285,10 @@ class Player:
 
     def _act(self) -> Any:  # noqa: ANN401
         assert self.policy is not None, "checked by `step`"
-        action, _ = self.policy.predict(self._seen(self._obs))
+        is_first = np.array([self._n_steps == 0])
+        action, self._hidden = self.policy.predict(
+            self._seen(self._obs), None if is_first else self._hidden, is_first
+        )
         is_discrete = isinstance(self.policy.action_space, spaces.Discrete)
         return int(action) if is_discrete else action
 
@@ -284,11 +296,13 @@ class Player:
         self,
     ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
         """Returns probabilities of the actions, or means and deviations."""
-        assert self.policy is not None, "checked by `playing`"
+        policy: Any = self.policy
+        if not self._has_distribution:
+            return None, None
         with torch.no_grad():
-            obs, _ = self.policy.obs_to_tensor(self._seen(self._obs))
+            obs, _ = policy.obs_to_tensor(self._seen(self._obs))
             try:
-                found: Any = self.policy.get_distribution(obs).distribution
+                found = policy.get_distribution(obs).distribution
             except (AttributeError, NotImplementedError):
                 return None, None
         if isinstance(found, torch.distributions.Categorical):
@@ -311,11 +325,11 @@ class Player:
 
     def _probabilities(self) -> torch.Tensor:
         """Probabilities of the actions in every state, `[S, A]`, with gradient."""
-        assert self.policy is not None and self.mdp is not None, "checked by `take`"
+        assert self.mdp is not None, "checked by `take`"
+        policy: Any = self.policy
         seen = np.stack([self._seen(obs) for obs in self.mdp.observations])
-        obs, _ = self.policy.obs_to_tensor(seen)
-        distribution: Any = self.policy.get_distribution(obs).distribution
-        probabilities: torch.Tensor = distribution.probs
+        obs, _ = policy.obs_to_tensor(seen)
+        probabilities: torch.Tensor = policy.get_distribution(obs).distribution.probs
         return probabilities
 
     def _compare(self, gradients: Parameters) -> None:

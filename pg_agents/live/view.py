@@ -13,7 +13,6 @@ from typing import Any, Self
 import cloudpickle  # type: ignore[import-untyped]
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     VecCheckNan,
@@ -69,8 +68,8 @@ class LiveView(BaseCallback):
     between light and dark; Q, Escape or the close button stop the training, and
     `learn` returns the model.
 
-    Works with the agents of this package and Stable-Baselines3's A2C and PPO. Other
-    algorithms are shown without policy and picture.
+    Works with the agents of this package and Stable-Baselines3's algorithms; policies
+    without probabilities, such as DQN's, are shown by the episodes that they play.
 
     Example:
         >>> from pg_agents import REINFORCE, LiveView
@@ -253,8 +252,7 @@ class LiveView(BaseCallback):
             self._link.send(self._setup())
             self._shown = self.model
         self._say_state("running")
-        if isinstance(self.model.policy, ActorCriticPolicy):
-            self._policy = self._copied_weights(), None
+        self._policy = self._copied_weights(), None
         self._report()
         self._wait_for_viewer()
 
@@ -299,8 +297,7 @@ class LiveView(BaseCallback):
         if self._policy[1] is not None:
             # A gradient that waits for the viewer, and the weights before its update.
             self._link.send(self._update())
-        if isinstance(self.model.policy, ActorCriticPolicy):
-            self._policy = self._copied_weights(), None
+        self._policy = self._copied_weights(), None
         self._link.send(self._update())
         self._say_state("stopped" if self.quit_requested else "ended")
 
@@ -330,13 +327,10 @@ class LiveView(BaseCallback):
         self._policy, self._weights = (self._weights, gradients), None
         self._policy_due += (time.perf_counter() - began) / _MAX_SHARE
 
-    def _copied_weights(self) -> Parameters | None:
-        policy = self.model.policy
-        if not isinstance(policy, ActorCriticPolicy):
-            return None
+    def _copied_weights(self) -> Parameters:
         return {
             name: tensor.detach().cpu().numpy().copy()
-            for name, tensor in policy.state_dict().items()
+            for name, tensor in self.model.policy.state_dict().items()
         }
 
     def _report(self) -> None:
@@ -463,21 +457,18 @@ class LiveView(BaseCallback):
             )
 
     def _setup(self) -> Setup:
-        env, policy = self.model.get_env(), None
+        env = self.model.get_env()
         assert env is not None, "a model that learns has an environment"
         wrappers, problem = _wrappers(env)
         factory, name = None, ""
         if not problem:
             factory, name, problem = _env_factory(env)
-        if isinstance(self.model.policy, ActorCriticPolicy):
-            parameters = self.model.policy._get_constructor_parameters()
-            build = partial(make_policy, type(self.model.policy), parameters)
-            policy = _pickled(build)
+        parameters = self.model.policy._get_constructor_parameters()
+        policy = _pickled(partial(make_policy, type(self.model.policy), parameters))
         if policy is None:
             factory = None
-            problem = problem or (
-                f"{type(self.model).__name__} has no policy that can be shown here"
-            )
+            name_of_policy = type(self.model.policy).__name__
+            problem = problem or f"no picture: a {name_of_policy} can't be copied"
         algorithm = type(self.model).__name__
         return Setup(
             title=f"{algorithm} on {name}" if name else algorithm,
@@ -485,7 +476,7 @@ class LiveView(BaseCallback):
             no_env=problem,
             policy=policy,
             wrappers=wrappers,
-            gamma=float(self.model.gamma),  # type: ignore[attr-defined]
+            gamma=float(getattr(self.model, "gamma", 1.0)),
             n_timesteps=self.model.num_timesteps,
         )
 

@@ -171,3 +171,11 @@ def test_an_episode_without_end_is_followed_by_its_rewards() -> None:
     followed = Followed(10**9)
     model.learn(4, callback=followed)
     assert followed.running == pytest.approx(followed.rewards)
+
+
+def test_steps_without_rewards_leave_the_log_empty() -> None:
+    log = EpisodeLog()
+    log.start(A2C("MlpPolicy", "CartPole-v1", device="cpu"))
+    log.add_step({"model": None}, 1)
+    news = log.news()
+    assert len(news.returns) == 0 and news.rewards is None

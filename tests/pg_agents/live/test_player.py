@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import A2C
+from stable_baselines3 import A2C, DQN
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 import pg_envs
-from pg_agents import REINFORCE, LiveView
+from pg_agents import REINFORCE, LiveView, RandomAgent
 from pg_agents.live.messages import Setup, Update
 from pg_agents.live.player import Player, cosine, make_env
 from pg_agents.live.viewer import running_mean
@@ -248,6 +249,77 @@ def test_an_environment_without_pictures_says_so() -> None:
     player.step()
     assert player.playing().message == "TabularEnv has no picture"
     assert player.tables() is not None
+
+
+class Counter(gymnasium.Env[Any, Any]):
+    """Ends after three steps, and can't draw."""
+
+    observation_space = gymnasium.spaces.Box(0, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, **_: Any) -> Any:
+        self.t = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        return np.zeros(2, np.float32), 1.0, self.t == 3, False, {}
+
+
+def test_an_environment_without_a_render_method_says_so() -> None:
+    model = REINFORCE("MlpPolicy", Counter(), seed=0)
+    player = player_of(model)
+    player.take(update(model))
+    player.step()
+    assert player.playing().message == "Counter has no picture"
+
+
+def recurrent(env: str) -> Any:
+    contrib = pytest.importorskip("sb3_contrib")
+    return contrib.RecurrentPPO("MlpLstmPolicy", env, n_steps=16, device="cpu")
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "PGToy-Sequence-v0"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda env: DQN("MlpPolicy", env, device="cpu"),
+        lambda env: RandomAgent("RandomPolicy", env),
+        recurrent,
+    ],
+    ids=["DQN", "RandomAgent", "RecurrentPPO"],
+)
+def test_policies_without_probabilities_are_shown_by_what_they_play(
+    make: Any, env: str
+) -> None:
+    model = make(env)
+    player = player_of(model)
+    player.take(update(model))
+    while player.n_episodes < 2:
+        player.step()
+        playing = player.playing()
+        assert playing.picture is not None and playing.message == ""
+        assert playing.probabilities is None and playing.deviations is None
+    assert player.tables() is None
+
+
+def test_a_recurrent_policy_plays_with_its_hidden_state() -> None:
+    model = recurrent("CartPole-v1")
+    player, seen = player_of(model), []
+    player.take(update(model))
+    predict = player.policy.predict  # type: ignore[union-attr]
+
+    def recorded(obs: Any, state: Any, is_first: Any) -> Any:
+        action, after = predict(obs, state, is_first)
+        seen.append((state, bool(is_first[0]), after))
+        return action, after
+
+    player.policy.predict = recorded  # type: ignore[union-attr, method-assign]
+    while player.n_episodes < 3:
+        player.step()
+    for (_, _, before), (state, is_first, _) in pairwise(seen):
+        assert state is (None if is_first else before)
+    assert sum(is_first for _, is_first, _ in seen) == 2
 
 
 def test_a_wrapper_that_is_unknown_leaves_the_picture_out() -> None:
