@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
 
 from pg_agents.common.checks import check_weight
 
@@ -39,6 +40,20 @@ def finished_episodes(locals_: Mapping[str, Any]) -> list[FinishedEpisode]:
         for report in reports
         if report is not None
     ]
+
+
+def step_variable(callback: BaseCallback, name: str) -> Any:  # noqa: ANN401
+    """Returns a local variable of the last step, such as `"rewards"`.
+
+    Raises:
+        TypeError: if the algorithm does not pass it to callbacks, as ARS does not.
+    """
+    if name not in callback.locals:
+        raise TypeError(
+            f"{type(callback).__name__} needs the {name} of each step, which "
+            f"{type(callback.model).__name__} does not pass to callbacks"
+        )
+    return callback.locals[name]
 
 
 class RunningReward:

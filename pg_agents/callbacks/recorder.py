@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from pg_agents.callbacks.episodes import finished_episodes
+from pg_agents.callbacks.episodes import finished_episodes, step_variable
 from pg_agents.common.checks import check_count
 
 # Logged by A2C and the agents of pg_agents, and by PPO.
@@ -146,7 +146,7 @@ class Recorder(BaseCallback):
         self._record_probabilities()
 
     def _on_step(self) -> bool:
-        rewards = self.locals["rewards"]
+        rewards = step_variable(self, "rewards")
         if isinstance(rewards, torch.Tensor):
             rewards = rewards.cpu().numpy()
         self._rewards.append(float(np.mean(rewards, dtype=np.float64)))

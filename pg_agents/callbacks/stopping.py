@@ -8,7 +8,11 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from pg_agents.callbacks.episodes import RunningReward, finished_episodes
+from pg_agents.callbacks.episodes import (
+    RunningReward,
+    finished_episodes,
+    step_variable,
+)
 from pg_agents.common.checks import check_count, check_number
 from pg_agents.common.progress import tqdm
 
@@ -210,7 +214,7 @@ class StopWhenSolved(BaseCallback):
         return reached and self.n_episodes >= self.min_episodes
 
     def _check_that_returns_are_reported(self) -> None:
-        self._n_episodes_without_return += int(sum(self.locals["dones"]))
+        self._n_episodes_without_return += int(sum(step_variable(self, "dones")))
         allowed = _MAX_EPISODES_WITHOUT_RETURN * self.training_env.num_envs
         if self._n_episodes_without_return >= allowed:
             raise ValueError(

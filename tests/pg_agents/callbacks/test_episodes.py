@@ -1,11 +1,13 @@
 """The running average of returns, and finished episodes."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
+from stable_baselines3 import A2C
 
-from pg_agents.callbacks import RunningReward
+from pg_agents.callbacks import Recorder, RunningReward, StopWhenSolved
 from pg_agents.callbacks.episodes import finished_episodes
 
 
@@ -38,3 +40,19 @@ def test_finished_episodes_are_read_from_infos() -> None:
     infos = [{}, {"episode": {"r": 2.5, "l": 7}}, {"episode": {"r": -1, "l": 1}}]
     assert finished_episodes({"infos": infos}) == [(2.5, 7), (-1.0, 1)]
     assert finished_episodes({}) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "variable"),
+    [
+        (Recorder, "rewards"),
+        (lambda: StopWhenSolved(reward_threshold=400), "dones"),
+    ],
+)
+def test_algorithms_that_report_no_steps_are_named(make: Any, variable: str) -> None:
+    callback = make()
+    callback.model = A2C("MlpPolicy", "CartPole-v1", device="cpu")
+    name = type(callback).__name__
+    message = f"{name} needs the {variable} of each step, which A2C does not pass"
+    with pytest.raises(TypeError, match=message):
+        callback._on_step()
