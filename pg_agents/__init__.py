@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pg_agents.algorithms.random_agent import RandomAgent
     from pg_agents.algorithms.reinforce import REINFORCE
     from pg_agents.checker.check import check_policy_gradient
+    from pg_agents.checker.script.check import check_script
     from pg_agents.checkpoint.weights import load_weights, save_weights
     from pg_agents.cloning.clone import clone_behaviour
     from pg_agents.cloning.demonstrations import Demonstrations, record_demonstrations
@@ -41,6 +42,7 @@ __all__ = [
     "TrajectoryBuffer",
     "as_vec_env",
     "check_policy_gradient",
+    "check_script",
     "clone_behaviour",
     "load_weights",
     "record_demonstrations",
@@ -65,6 +67,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "algorithms.random_agent": ["RandomAgent"],
         "algorithms.reinforce": ["REINFORCE"],
         "checker.check": ["check_policy_gradient"],
+        "checker.script.check": ["check_script"],
         "checkpoint.weights": ["load_weights", "save_weights"],
         "cloning.clone": ["clone_behaviour"],
         "cloning.demonstrations": ["Demonstrations", "record_demonstrations"],

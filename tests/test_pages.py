@@ -16,23 +16,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
-# Pages whose blocks are run.
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+# Those that show code.
 GUIDES = [
-    DOCS / f"{name}.md"
-    for name in (
-        "agents",
-        "agents/actor-critic",
-        "agents/random-agent",
-        "agents/reinforce",
-        "environments",
-        "index",
-        "install",
-        "live",
-        "recipes",
-        "resume",
-        "scale",
-        "your-environment",
-    )
+    page for page in PAGES[1:] if "\n```python\n" in page.read_text(encoding="utf-8")
 ]
 # Without a screen, on a thread; the blocks import the packages of this checkout.
 ENVIRONMENT = {
@@ -102,7 +89,7 @@ def test_python_blocks_of_the_guides_run(page: Path, tmp_path: Path) -> None:
         run_python(block, tmp_path)
 
 
-@pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_make_targets_and_files_of_commands_exist(page: Path) -> None:
     lines = commands(page) + "\n".join(blocks(page, "text")).splitlines()
     for line in lines:
@@ -166,9 +153,7 @@ def test_pictures_and_links_have_addresses_on_a_package_index() -> None:
     assert kinds == {"raw": {".gif", ".png"}, "blob": {".md"}}
 
 
-@pytest.mark.parametrize(
-    "page", [README, ROOT / "CONTRIBUTING.md", *GUIDES], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_and_pictures_of_a_page_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):

@@ -55,6 +55,10 @@ class TablePolicy(nn.Module):
         observations: `[S, *obs_shape]`, all observations; equal ones share logits.
         n_actions: number of actions, A.
         seed: seed of the logits, which are normal with a standard deviation of 0.7.
+
+    Attributes:
+        observations: `[K, *obs_shape]`, the distinct ones.
+        logits: `[K, A]`, the only parameter.
     """
 
     observations: Tensor
@@ -80,6 +84,18 @@ class TablePolicy(nn.Module):
         Raises:
             ValueError: if an observation is not in the table.
         """
+        logits = self.logits[self.rows(observations)]
+        return Categorical(logits=logits, validate_args=False)
+
+    def rows(self, observations: Tensor) -> Tensor:
+        """Returns the row of logits of each observation, `[...]` int64.
+
+        Args:
+            observations: `[..., *obs_shape]`.
+
+        Raises:
+            ValueError: if an observation is not in the table.
+        """
         obs_shape = self.observations.shape[1:]
         n_leading = observations.dim() - len(obs_shape)
         if n_leading < 0 or observations.shape[n_leading:] != obs_shape:
@@ -97,8 +113,7 @@ class TablePolicy(nn.Module):
             )
         # argmax of bool is not defined on all devices.
         rows = matches.float().argmax(-1)
-        logits = self.logits[rows].reshape(*observations.shape[:n_leading], -1)
-        return Categorical(logits=logits, validate_args=False)
+        return rows.reshape(observations.shape[:n_leading])
 
 
 @dataclass(frozen=True)
@@ -588,6 +603,9 @@ def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # n
     if isinstance(result, Tensor) and result.numel() == 1 and size > 1:
         return _gradient_of_loss(result, parameters)
     if isinstance(result, Tensor):
+        if [result.shape] == [p.shape for p in parameters]:
+            # Of the only parameter, such as a table of logits.
+            result = result.flatten()
         if result.shape != (size,):
             raise CannotCheckError(
                 f"the function returned a tensor of shape {list(result.shape)}; "

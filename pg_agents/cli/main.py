@@ -38,6 +38,7 @@ examples:
 _EPILOG = """\
 examples:
   pgtoy check train.py -- --num-envs 4
+  pgtoy check train.ipynb --cells 1-4,7
   pgtoy check my_reinforce.py:loss
   pgtoy check my_package.losses:actor_loss --policy my_package.nets:Actor --gamma 0.99
   pgtoy check my_reinforce.py:loss --target algorithm --plot check.png
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if _is_refusal(error) and ours:
             print(f"pgtoy: error: {error}", file=sys.stderr)
         else:
-            traceback.print_exc()
+            traceback.print_exception(_within_subject(error))
         return 2
     except KeyboardInterrupt:
         print("pgtoy: interrupted", file=sys.stderr)
@@ -138,8 +139,8 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
     add(
         "subject",
         metavar="train.py | module:object",
-        help="a training script, which runs unchanged with the arguments after --; or "
-        "a loss or a model in a module or a .py file",
+        help="a training script or notebook (.ipynb), which runs unchanged with the "
+        "arguments after --; or a loss or a model in a module or a .py file",
     )
     add(
         "--target",
@@ -175,6 +176,12 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
     add("--seed", type=int, default=0, help="of the sampling (%(default)s)")
     add("--entry", metavar="module:function", help="what to call in a script's folder")
     add(
+        "--cells",
+        metavar="1-4,7",
+        type=_numbers,
+        help="code cells of a notebook to run, counted from 1 (all)",
+    )
+    add(
         "--input",
         metavar="LINE",
         action="append",
@@ -202,12 +209,12 @@ def _check(options: argparse.Namespace) -> int:
             endings = ", ".join(_PICTURES)
             raise ValueError(f"--plot must end in {endings}, got {options.plot}")
         check_writable(options.plot)
-    if options.subject.endswith(".py"):
+    if options.subject.endswith((".py", ".ipynb")):
         report = _check_script(options)
     elif options.script_arguments:
         raise ValueError(
-            "arguments after -- are those of a script: the subject must be a .py file "
-            f"without an object, got {options.subject!r}"
+            "arguments after -- are those of a script: the subject must be a .py or "
+            f".ipynb file without an object, got {options.subject!r}"
         )
     else:
         report = _check_object(options)
@@ -228,6 +235,7 @@ def _check_script(options: argparse.Namespace) -> GradientReport:
         options.subject,
         options.script_arguments,
         entry=options.entry,
+        cells=options.cells,
         target=options.target or "algorithm",
         gamma=options.gamma,
         text=None if lines is None else "".join(f"{line}\n" for line in lines),
@@ -235,6 +243,19 @@ def _check_script(options: argparse.Namespace) -> GradientReport:
         seed=options.seed,
         time_limit_is_terminal=options.time_limit_is_terminal,
     )
+
+
+def _numbers(text: str) -> list[int]:
+    """Returns the numbers of a list such as "1-4,7"."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, is_range, last = part.partition("-")
+        if not first.isdigit() or (is_range and not last.isdigit()):
+            raise argparse.ArgumentTypeError(
+                f"must be numbers and ranges such as 1-4,7, got {text!r}"
+            )
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
 
 
 def _check_object(options: argparse.Namespace) -> GradientReport:
@@ -326,6 +347,15 @@ def _is_refusal(error: Exception) -> bool:
     from gymnasium.error import Error
 
     return isinstance(error, (*_REFUSALS, Error))
+
+
+def _within_subject(error: BaseException) -> BaseException:
+    """Returns an error without the frames of pgtoy that lead to the subject's first."""
+    folder, trace = str(Path(__file__).parents[1]), error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(folder):
+        trace = trace.tb_next
+    # All of them, where there is none of the subject.
+    return error.with_traceback(trace or error.__traceback__)
 
 
 def _raised_here(error: BaseException) -> bool:

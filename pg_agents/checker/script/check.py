@@ -54,6 +54,7 @@ def check_script(
     args: Sequence[str] = (),
     *,
     entry: str | None = None,
+    cells: Sequence[int] | None = None,
     target: Target = "algorithm",
     gamma: float | None = None,
     text: str | None = None,
@@ -69,10 +70,13 @@ def check_script(
     sought.
 
     Args:
-        path: the script.
+        path: the script, or a Jupyter notebook (.ipynb), whose code cells are run in
+            order; magics and shell commands are left out.
         args: its command-line arguments.
         entry: `module:function`, which is called instead of running the script as a
             program; the module is imported from the script's folder.
+        cells: code cells of a notebook to run, counted from 1; None for all. Where a
+            notebook trains several policies, those that belong to one.
         target: `"algorithm"`: right is the gradient that a documented algorithm has;
             the report lists each departure from the exact one. `"exact"`: right is the
             gradient of the expected discounted return, up to a positive factor.
@@ -104,9 +108,23 @@ def check_script(
         )
     if entry is not None and not all(entry.partition(":")):
         raise ValueError(f"entry must have the form module:function, got {entry!r}")
+    is_notebook = script.suffix == ".ipynb"
+    if entry is not None and is_notebook:
+        raise ValueError(f"entry is for scripts, {script} is a notebook")
+    if cells is not None and not (is_notebook and cells):
+        raise ValueError(
+            "cells must be numbers of code cells of a notebook (.ipynb), got "
+            f"{cells!r} for {script}"
+        )
     started = time.perf_counter()
     recording = sandbox.run(
-        script, args, entry=entry, text=text, timeout_s=timeout_s, seed=seed
+        script,
+        args,
+        entry=entry,
+        cells=cells,
+        text=text,
+        timeout_s=timeout_s,
+        seed=seed,
     )
     if recording.error is not None:
         trace = f"\n\n{recording.traceback}" if recording.traceback else ""

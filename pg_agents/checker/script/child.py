@@ -24,6 +24,7 @@ from pg_agents.checker.battery import battery
 from pg_agents.checker.script import handover, stubs, vector
 from pg_agents.checker.script import taps as taps_module
 from pg_agents.checker.script.box_task import box_task
+from pg_agents.checker.script.notebook import run_notebook
 from pg_agents.checker.script.recording import (
     LOOK_AHEAD_S,
     SHORT_LIMIT_NAME,
@@ -113,9 +114,18 @@ def main(job_file: str) -> NoReturn:
             error = f"the script has ended itself with the status {leaving.code!r}"
     except BaseException as failure:
         error = f"the script fails: {type(failure).__name__}: {failure}"
-        trace = traceback.format_exc()
+        trace = "".join(traceback.format_exception(_within_script(failure)))
     recorder.finish(error, trace)
     raise AssertionError("finish() ends the process")
+
+
+def _within_script(error: BaseException) -> BaseException:
+    """Returns an error without the frames that lead to the script's first one."""
+    trace = error.__traceback__
+    ours = (str(Path(__file__).parent), "<frozen runpy>")
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(ours):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
 
 
 def _limit_cpu(seconds: float) -> None:
@@ -137,6 +147,9 @@ def _run(job: Job) -> None:
     sys.argv = [str(job.script), *job.args]
     if job.input is not None:
         sys.stdin = io.StringIO(job.input)
+    if job.script.suffix == ".ipynb":
+        run_notebook(job.script, job.cells)
+        return
     if job.entry is None:
         runpy.run_path(str(job.script), run_name="__main__")
         return

@@ -32,6 +32,11 @@ _FEWEST_UPDATES = 3
 LOOK_AHEAD_S = 3.0
 # How many seconds may pass for each second of CPU time: the machine may be busy.
 PATIENCE = 4.0
+# What else can be done about a script that can't be checked.
+_LOSS_ALONE = (
+    "its loss, or a gradient in NumPy, can be checked as a function: "
+    "pgtoy check FILE.py:FUNCTION"
+)
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,20 @@ class Recorder:
         self.taps = Taps(stage, self._stepped, self._leaves_stage)
         stage.audience = self.taps
 
+    @property
+    def _has_updates(self) -> bool:
+        """Whether there are updates since the task began.
+
+        Updates before the first environment are those of other models.
+        """
+        return bool(self._stage.available and self.taps.steps)
+
     def _stepped(self) -> None:
         elapsed = self._elapsed()
+        if not self._stage.available:
+            if elapsed > self._seconds:
+                self.stop()
+            return
         n_kinds = len(self.taps.trainings.kinds())
         if self._kept is not None:
             # Not the time that passed: a busy machine must not hide a training.
@@ -162,7 +179,7 @@ class Recorder:
         It runs again on the same task until that was seen enough, and then on the next.
         """
         self.taps.undo_own_step()
-        if self._kept is not None or not self.taps.steps:
+        if self._kept is not None or not self._has_updates:
             return False
         enough = self._is_enough()
         self._end_phase()
@@ -194,7 +211,7 @@ class Recorder:
 
     def _decode(self) -> None:
         stage, taps = self._stage, self.taps
-        if not taps.steps:
+        if not self._has_updates:
             return
         taps.fill()
         try:
@@ -316,14 +333,17 @@ class Recorder:
         if not self._stage.available:
             return (
                 "the script has made no environment with gymnasium.make, make_vec or "
-                "a vector environment of gymnasium"
+                f"a vector environment of gymnasium; {_LOSS_ALONE}"
             )
         if not len(self._stage.log):
             return "the script has taken no step in its environment"
         if self._errors:
             return self._errors[0]
         if not self.taps.faults.n_steps:
-            return "the script has called no step() of an optimiser of torch"
+            return (
+                "the script has called no step() of an optimiser of torch: updates by "
+                f"other libraries, or by hand, are not seen; {_LOSS_ALONE}"
+            )
         return "no update of the policy was recorded"
 
 

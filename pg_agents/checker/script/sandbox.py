@@ -30,6 +30,7 @@ class Job:
         script: path of the script.
         args: its arguments.
         entry: `module:function` to call instead of running the script as a program.
+        cells: code cells of a notebook to run, counted from 1; None for all.
         input: what `input()` reads; None if it must not be called.
         seconds: CPU time to record.
         limit: CPU time after which the process is ended.
@@ -40,6 +41,7 @@ class Job:
     script: Path
     args: tuple[str, ...]
     entry: str | None
+    cells: tuple[int, ...] | None
     input: str | None
     seconds: float
     limit: float
@@ -52,6 +54,7 @@ def run(
     args: Sequence[str] = (),
     *,
     entry: str | None = None,
+    cells: Sequence[int] | None = None,
     text: str | None = None,
     timeout_s: float = 20.0,
     seed: int = 0,
@@ -66,6 +69,7 @@ def run(
         script: path of the script.
         args: its arguments.
         entry: `module:function` to call instead of running the script as a program.
+        cells: code cells of a notebook to run, counted from 1; None for all.
         text: what the script reads from its standard input.
         timeout_s: limit of the CPU time in seconds. On a busy machine `PATIENCE` times
             as many seconds may pass.
@@ -79,6 +83,7 @@ def run(
             script.resolve(),
             tuple(args),
             entry,
+            None if cells is None else tuple(cells),
             text,
             seconds=seconds,
             limit=timeout_s,

@@ -157,7 +157,8 @@ class Trainings:
         return (
             f"the script trains {len(origins)} policies: {_listed(origins)}; check "
             "one at a time: put each training into a function of its own and name it "
-            "with --entry module:function"
+            "with --entry module:function; of a notebook, name the cells that belong "
+            "to one with --cells 1-4,7"
         )
 
     def remark(self) -> str | None:

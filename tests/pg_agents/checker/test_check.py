@@ -193,6 +193,9 @@ def test_gradients_may_come_in_several_forms() -> None:
     def numpy(batch: EpisodeBatch, policy: nn.Module) -> np.ndarray[Any, Any]:
         return flat(batch, policy).numpy()
 
+    def table(batch: EpisodeBatch, policy: nn.Module) -> np.ndarray[Any, Any]:
+        return numpy(batch, policy).reshape(3, 3)
+
     def in_grad(batch: EpisodeBatch, policy: nn.Module) -> float:
         loss = pitfalls.right(batch, policy)
         loss.backward()
@@ -201,7 +204,7 @@ def test_gradients_may_come_in_several_forms() -> None:
     def first_of_a_tuple(batch: EpisodeBatch, policy: nn.Module) -> Any:
         return pitfalls.right(batch, policy), {"what": "is logged"}
 
-    for form in (flat, in_parts, numpy, in_grad, first_of_a_tuple):
+    for form in (flat, in_parts, numpy, table, in_grad, first_of_a_tuple):
         assert quick(form).right
 
 

@@ -161,6 +161,17 @@ def test_the_limit_is_one_of_cpu_time(
         ("input('Train? ')", "asks for input ('Train? ')"),
         ("import os\nos.makedirs('a')\n1 / 0", "the script fails: ZeroDivisionError"),
         ("x = 1", "has made no environment with gymnasium.make"),
+        (
+            """
+            import torch
+            weight = torch.nn.Parameter(torch.ones(2))
+            optimizer = torch.optim.Adam([weight])
+            for _ in range(5):
+                weight.square().sum().backward()
+                optimizer.step()
+            """,
+            "has made no environment with gymnasium.make",
+        ),
         pytest.param(
             "import sys\nsys.exit('no data')",
             "status 'no data'",
