@@ -78,7 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     options.script_arguments = script_arguments
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader, such as `head`, has enough; Python would flush once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
     except Exception as error:
         # Errors of the code that the user checks are shown with their traceback.
         ours = options.command != "check" or _raised_here(error)

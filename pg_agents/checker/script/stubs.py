@@ -23,8 +23,10 @@ _IGNORABLE = frozenset(
     "matplotlib seaborn plotly bokeh pyglet imageio cv2 moviepy PIL skvideo pygame "
     "IPython ipywidgets tqdm rich termcolor colorama colorlog loguru livelossplot "
     "pyvirtualdisplay google torchsummary torchinfo torchviz graphviz pandas "
-    "tabulate prettytable icecream".split()
+    "tabulate prettytable icecream huggingface_hub huggingface_sb3".split()
 )
+# Replaced even if they are installed: they write a file per event, or upload models.
+_REPLACED = ("torch.utils.tensorboard", "huggingface_hub", "huggingface_sb3")
 
 
 class Anything(types.ModuleType):
@@ -78,10 +80,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
         """Returns a specification for ignorable packages."""
-        if (
-            fullname.split(".")[0] in _IGNORABLE
-            or fullname == "torch.utils.tensorboard"
-        ):
+        if fullname.split(".")[0] in _IGNORABLE:
             return importlib.util.spec_from_loader(fullname, self, is_package=True)
         return None
 
@@ -102,8 +101,7 @@ def install(finish: Callable[[str], None], text: str | None) -> None:
     """
     # The last finder: packages that are installed are used.
     sys.meta_path.append(_Finder())
-    # It writes a file per event; its package may be missing too.
-    sys.modules["torch.utils.tensorboard"] = Anything("torch.utils.tensorboard")
+    sys.modules.update({name: Anything(name) for name in _REPLACED})
     sys.meta_path.insert(0, _PyplotFinder())
     _make_folders()
     # Scripts wait while they show something.

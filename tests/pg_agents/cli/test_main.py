@@ -171,6 +171,20 @@ def test_an_error_of_the_subject_is_shown_with_its_traceback(
     ]
 
 
+def test_a_reader_that_has_enough_ends_the_output() -> None:
+    program = "import sys; from pg_agents.cli.main import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "exercise", "show", "returns"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    # As the shell reports SIGPIPE.
+    assert process.returncode == 141
+
+
 def test_blas_has_one_thread_unless_the_user_says_otherwise(tmp_path: Path) -> None:
     """BLAS reads the variables when NumPy is imported."""
     file = tmp_path / "mine.py"

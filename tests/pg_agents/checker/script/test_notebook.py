@@ -18,7 +18,9 @@ IMPORTS = """%matplotlib inline
 !pip install gymnasium
 import gymnasium as gym, torch
 from torch.distributions import Categorical
+from huggingface_hub import notebook_login
 from IPython.display import clear_output
+notebook_login()
 """
 NETWORK = """policy = torch.nn.Linear(4, 2)
 optimizer = torch.optim.Adam(policy.parameters())
