@@ -32,11 +32,6 @@ _FEWEST_UPDATES = 3
 LOOK_AHEAD_S = 3.0
 # How many seconds may pass for each second of CPU time: the machine may be busy.
 PATIENCE = 4.0
-# What else can be done about a script that can't be checked.
-_LOSS_ALONE = (
-    "its loss, or a gradient in NumPy, can be checked as a function: "
-    "pgtoy check FILE.py:FUNCTION"
-)
 
 
 @dataclass(frozen=True)
@@ -333,7 +328,8 @@ class Recorder:
         if not self._stage.available:
             return (
                 "the script has made no environment with gymnasium.make, make_vec or "
-                f"a vector environment of gymnasium; {_LOSS_ALONE}"
+                "a vector environment of gymnasium; its loss alone can be checked by "
+                "pgtoy check FILE.py:FUNCTION"
             )
         if not len(self._stage.log):
             return "the script has taken no step in its environment"
@@ -341,8 +337,9 @@ class Recorder:
             return self._errors[0]
         if not self.taps.faults.n_steps:
             return (
-                "the script has called no step() of an optimiser of torch: updates by "
-                f"other libraries, or by hand, are not seen; {_LOSS_ALONE}"
+                "the script has called no step() of an optimiser of torch: one in "
+                "NumPy, JAX or Keras calls pg_agents.checker.script.hand_in at each "
+                "update (docs/check-your-script.md)"
             )
         return "no update of the policy was recorded"
 

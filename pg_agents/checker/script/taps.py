@@ -663,6 +663,17 @@ class Taps:
                 lambda p, o: _log_softmax(outputs(p, o)), parameters, observations, kept
             )
             self._keep(self.policy, np.exp(table), jacobian, keys)
+            means, jacobian = differentiate(
+                lambda p, o: np.mean(outputs(p, o), axis=1, keepdims=True),
+                parameters,
+                observations,
+                kept,
+            )
+            for state, mean in enumerate(means):
+                self.policy.logits[state] = table[state] - table[state].mean() + mean
+                self.policy.mean_logit[state] = {
+                    key: part[state] for key, part in zip(keys, jacobian, strict=True)
+                }
             if values is not None:
                 critic = self.critics.setdefault(_HANDED_IN + 1, Outputs())
                 shape = (len(observations), 1)

@@ -1,9 +1,11 @@
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pg_agents.checker.script import hand_in
+from pg_agents.checker.script import check_script, hand_in
 from pg_agents.checker.script.taps import differentiate
 
 
@@ -44,3 +46,25 @@ def test_numerical_derivatives_are_those_of_calculus(
         exact = np.zeros((5, 2))
         exact[:, j] = hidden[:, i]
         np.testing.assert_allclose(by_v[..., column], exact, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("score", "mistakes"),
+    [
+        ("np.eye(2)[action] - pi", []),
+        # That of the logit, which also moves their mean.
+        pytest.param("np.eye(2)[action]", ["logit"], marks=pytest.mark.slow),
+        pytest.param("pi - np.eye(2)[action]", ["sign_flipped"], marks=pytest.mark.slow),
+    ],
+)
+def test_the_script_of_the_guide_is_checked(
+    score: str, mistakes: list[str], tmp_path: Path
+) -> None:
+    page = Path(__file__).parents[4] / "docs" / "check-your-script.md"
+    found = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    (block,) = [text for text in found if "hand_in(" in text]
+    script = tmp_path / "train.py"
+    script.write_text(block.replace("np.eye(2)[action] - pi", score))
+    report = check_script(script)
+    assert [f.key for f in report.findings if f.kind == "mistake"] == mistakes
+    assert report.right == (not mistakes)
