@@ -337,9 +337,10 @@ class Recorder:
             return self._errors[0]
         if not self.taps.faults.n_steps:
             return (
-                "the script has called no step() of an optimiser of torch: one in "
-                "NumPy, JAX or Keras calls pg_agents.checker.script.hand_in at each "
-                "update (docs/check-your-script.md)"
+                "the script has called no step() of an optimiser of torch, and no "
+                "backward(). Put gradients of torch.autograd.grad into parameters' "
+                "grad; a script in NumPy, JAX or Keras calls "
+                "pg_agents.checker.script.hand_in (docs/check-your-script.md)"
             )
         return "no update of the policy was recorded"
 
