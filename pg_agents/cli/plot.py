@@ -151,6 +151,7 @@ def compare(options: argparse.Namespace) -> int:
             {s.name: s.speed for s in summaries if s.speed is not None},
             _AXIS_LABELS[options.x],
             options.window,
+            _title(groups),
         )
         save_figure(figure, options.to)
         print(f"plot: {options.to}")
@@ -158,7 +159,9 @@ def compare(options: argparse.Namespace) -> int:
         if threshold is None:
             raise ValueError("--grid needs a threshold: set one with --threshold")
         grid = network_grid(groups, threshold, options.window, options.x)
-        save_figure(plot_network_grid(grid, threshold, options.x), options.grid)
+        figure = plot_network_grid(grid, threshold, options.x)
+        figure.suptitle(_title(groups), fontsize="medium")
+        save_figure(figure, options.grid)
         print(f"plot: {options.grid}")
     return 0
 
