@@ -244,12 +244,12 @@ def environments() -> None:
     sequence, bandit = "PGToy-Sequence-v0", "PGToy-Bandit-v0"
     learnt = [[0.06, 0.12, 0.82], [0.09, 0.2, 0.71], [0.05, 0.83, 0.12]]
     env = _frame("sequence-frame", sequence, [2, 2], learnt)
-    _close_up("sequence", env, (158, 124, 484, 204), learnt[2])
+    _close_up("sequence", env, (158, 124, 484, 204), "policy in state 2", learnt[2])
     _frame("sequence-end", sequence, [2, 2, 1], learnt)
     _frame("sequence-30-states", sequence, [2] * 13, [0.1, 0.2, 0.7], n_states=30)
     pulls = [0.72, 0.11, 0.17]
     env = _frame("bandit-frame", bandit, [0], pulls)
-    _close_up("bandit", env, (158, 124, 484, 206), pulls)
+    _close_up("bandit", env, (158, 124, 484, 206), "policy", pulls)
     policy = np.exp(3 * np.array(arms)) / np.exp(3 * np.array(arms)).sum()
     noisy = {"arm_rewards": arms, "reward_noise": "gaussian"}
     _frame("bandit-12-arms", bandit, [9], policy, **noisy)
@@ -284,6 +284,7 @@ def _close_up(
     name: str,
     env: Any,  # noqa: ANN401
     part: tuple[int, int, int, int],
+    title: str,
     policy: Sequence[float],
 ) -> None:
     """Writes a part (x, y, width, height) of a frame, and the policy below it."""
@@ -292,7 +293,6 @@ def _close_up(
     shapes = placed(scene, -x, -y, scene.width, scene.height)
     shapes.append(Rectangle(0, height, width, 150, CARD))
     shares = percentages(policy)
-    title = "policy" if env.mdp.n_states == 1 else f"policy in state {int(env.mdp.observations.shape[0]) - 1}"
     shapes.append(Text(title, 20, height + 18, 18, MUTED, "left"))
     for action, action_name in enumerate(env.mdp.action_names):
         middle = height + 54 + 36 * action
