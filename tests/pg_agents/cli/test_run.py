@@ -155,6 +155,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["run", "tiny", "--variant", "beast"], "recipe tiny has no variant 'beast'"),
     (["run", "tiny", "--seeds", "0"], "--seeds must be at least 1, got 0"),
     (["run", "tiny", "--seeds", "1", "1"], "seeds must be different integers"),
+    (["run", "tiny", "--live-speed", "0"], "--live-speed must be"),
     (["run", "tiny", "--jobs", "0"], "jobs must be an integer >= 1, got 0"),
     (["run", "tiny", "--set", "gamma"], "--set must read KEY=VALUE, got 'gamma'"),
     (["run", "tiny", "--set", "gama=1"], "no argument 'gama': did you mean gamma?"),
