@@ -121,7 +121,8 @@ def live_view(options: argparse.Namespace) -> Iterator[LiveView | None]:
         return
     with view:
         yield view
-        if view.is_open and view.film is None:
+        # A window that was closed a moment ago may still count as open.
+        if view.is_open and view.film is None and not view.quit_requested:
             print("the training has ended: close the window to go on")
         view.wait()
 

@@ -240,7 +240,7 @@ class _Painter:
         ]
         if math.isfinite(data.steps_per_second):
             parts.append(f"{data.steps_per_second:,.0f} steps/s")
-        pill_width = max(92.0, 9.0 * len(data.state) + 26) * k
+        pill_width = max(92.0, 8.0 * len(data.state) + 26) * k
         right = width - 16 * k
         is_running = data.state.startswith("running")
         fill = theme.main if is_running else theme.second
@@ -248,10 +248,15 @@ class _Painter:
         x = right - pill_width / 2
         label = Text(data.state, x, 29 * k, 15 * k, theme.card, "centre", pill_width)
         room = (right - pill_width - 32 * k) / 2
+        # Narrow windows leave out the last numbers, rather than shrink all of them.
+        while len(parts) > 1 and 6.5 * k * len("   ".join(parts)) > room:
+            parts.pop()
+        numbers = "   ".join(parts)
+        title_room = 2 * room - min(room, 7.8 * k * len(numbers)) - 10 * k
         return [
-            self.text(data.title, 16 * k, 29 * k, 20, room=room - 10 * k),
+            self.text(data.title, 16 * k, 29 * k, 20, room=title_room),
             self.text(
-                "   ".join(parts),
+                numbers,
                 right - pill_width - 16 * k,
                 29 * k,
                 15,
@@ -425,7 +430,7 @@ class _Painter:
         single = "single episodes"
         shapes = self.card(box, "Episode returns", aside)
         plot = _Box(
-            box.x + 62 * k, box.y + 38 * k, box.width - 78 * k, box.height - 66 * k
+            box.x + 62 * k, box.y + 45 * k, box.width - 78 * k, box.height - 73 * k
         )
         if not len(data.returns):
             rewards = data.running_rewards
@@ -482,12 +487,10 @@ class _Painter:
         for name, value in lines:
             y = y_of(value)
             shapes += self.dashes(plot.x, plot.right, y)
-            above = y - 10 * k > box.y + 34 * k
-            middle = y - 10 * k if above else y + 11 * k
             what = f"{name}: {short_number(value)}"
             # Points behind it would make it hard to read.
-            width = 7.2 * k * len(what)
-            left, height = plot.right - width, 14 * k
+            width, height, middle = 7.2 * k * len(what), 14 * k, y - 10 * k
+            left = plot.right - width
             shapes += [
                 Rectangle(left, middle - height / 2, width, height, theme.card),
                 self.text(what, plot.right, middle, 13, "good", "right", width),

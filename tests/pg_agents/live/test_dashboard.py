@@ -20,7 +20,7 @@ from pg_envs import BanditEnv, SequenceEnv
 from pg_envs.rendering import Image, Line, Rectangle, Scene, Snapshot, Text
 from pg_envs.rendering.canvas import Canvas
 from pg_envs.rendering.themes import THEMES
-from tests.pg_envs.rendering.geometry import box, inside
+from tests.pg_envs.rendering.geometry import box, inside, text_size
 
 ACTIONS = ("left", "centre", "right")
 POLICY = np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8], [0.0, 1.0, 0.0]])
@@ -75,6 +75,22 @@ def test_steps_beyond_the_number_that_was_asked_for_are_counted_alone() -> None:
     )
     assert "step 1,500 of 1,500   update" in texts(dashboard_scene(last, 1280, 720))
     assert "step 1,501   update" in texts(dashboard_scene(over, 1280, 720))
+
+
+@pytest.mark.parametrize("width", [480, 640, 800, 1280])
+def test_numbers_of_the_header_are_left_out_rather_than_tiny(width: int) -> None:
+    """Steps remain; the text shrinks to four fifths at most."""
+    data = replace(dashboard(), state="running, 20 updates/s")
+    scene = dashboard_scene(data, width, 400)
+    (numbers,) = (
+        shape
+        for shape in scene.shapes
+        if isinstance(shape, Text) and shape.text.startswith("step 1,234 of 20,000")
+    )
+    natural, _ = text_size(replace(numbers, max_width=None))
+    assert numbers.max_width is not None
+    assert natural <= 1.25 * numbers.max_width or "update" not in numbers.text
+    assert ("steps/s" in numbers.text) == (width >= 800)
 
 
 def test_it_shows_the_numbers_of_the_training() -> None:
