@@ -1,17 +1,32 @@
-"""Pictures of the live view for `make pictures`: the last frame of a short training."""
+"""Pictures of the live view for `make pictures`: the end of a short training.
+
+In place of the viewer's process a `Viewer` in this one takes the messages, and a clock
+of its own counts the time, so that every run draws the same picture.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import gymnasium
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 import pg_envs  # noqa: F401 - registers the environments
 from pg_agents import REINFORCE, ActorCritic, LiveView
+from pg_agents.live.link import Options
+from pg_agents.live.messages import Command, Setup
+from pg_agents.live.viewer import Viewer
+from pg_envs.rendering.canvas import Canvas
+
+# How long a look at the clock takes: about as long as steps of small environments.
+_LOOK_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,7 @@ class Case:
         make_model: of the untrained agent.
         timesteps: steps to train for.
         updates_per_second: speed; None for no limit.
+        n_played: number of steps that the trained policy plays.
         theme: "light" or "dark".
         size: width and height in pixels.
     """
@@ -29,6 +45,7 @@ class Case:
     make_model: Callable[[], OnPolicyAlgorithm]
     timesteps: int
     updates_per_second: float | None = None
+    n_played: int = 2
     theme: str = "light"
     size: tuple[int, int] = (1280, 720)
 
@@ -90,35 +107,95 @@ def _pixelcopter() -> OnPolicyAlgorithm:
 
 CASES = {
     "sequence": Case(_sequence, 1500, 50),
-    "sequence-dark": Case(_sequence, 1500, 50, "dark"),
+    "sequence-dark": Case(_sequence, 1500, 50, theme="dark"),
     "sequence-small": Case(_sequence, 1500, 50, size=(700, 420)),
-    "sequence-smallest": Case(_sequence, 1500, 50, "dark", (480, 320)),
-    "sequence-30-states": Case(_long_sequence, 300_000, 20),
-    "bandit": Case(_bandit, 100, 20),
-    "bandit-12-arms": Case(lambda: _bandit(12), 300, 50, "dark"),
-    "cartpole": Case(_cartpole, 40_000),
-    "pixelcopter": Case(_pixelcopter, 20_000, theme="dark"),
-    "frozen-lake": Case(_frozen_lake, 60_000, 100),
+    "sequence-smallest": Case(_sequence, 1500, 50, theme="dark", size=(480, 320)),
+    "sequence-30-states": Case(_long_sequence, 300_000, 20, n_played=20),
+    "bandit": Case(_bandit, 100, 20, n_played=40),
+    "bandit-12-arms": Case(lambda: _bandit(12), 300, 50, n_played=40, theme="dark"),
+    "cartpole": Case(_cartpole, 40_000, n_played=40),
+    "pixelcopter": Case(_pixelcopter, 20_000, n_played=40, theme="dark"),
+    "frozen-lake": Case(_frozen_lake, 60_000, 100, n_played=4),
     "pendulum": Case(
-        lambda: ActorCritic("MlpPolicy", "Pendulum-v1", seed=0), 4000, 200
+        lambda: ActorCritic("MlpPolicy", "Pendulum-v1", seed=0), 4000, 200, n_played=30
     ),
 }
 
 
-def draw(name: str, path: Path) -> None:
-    """Trains a case and writes its picture; it opens no window.
+class _Clock:
+    """Time that passes with each look at it, in place of the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        """Returns the time in seconds."""
+        self.now += _LOOK_SECONDS
+        return self.now
+
+    monotonic = perf_counter
+
+
+class _Link:
+    """Shows a training in its own process, in place of `pg_agents.live.link.Link`."""
+
+    is_alive, is_busy = True, False
+
+    def __init__(self, clock: _Clock, options: Options) -> None:
+        self._clock, self.viewer = clock, Viewer(options)
+        # In the picture of a window.
+        self.viewer.has_keys = True
+        self._commands: list[Command] = []
+
+    def send(self, message: object) -> None:
+        """Takes a message at once."""
+        # The policy that plays draws random weights first: not from the training's.
+        with torch.random.fork_rng():
+            self.viewer.take(message)
+            if isinstance(message, Setup):
+                self.viewer.prepare()
+                self._commands.append(Command("ready"))
+
+    def commands(self, seconds: float = 0.0) -> list[Command]:
+        """Returns that the viewer is ready, and lets the time pass."""
+        self._clock.now += seconds
+        found, self._commands = self._commands, []
+        return found
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+def draw(name: str) -> NDArray[np.uint8]:
+    """Trains a case and returns its picture, `[H, W, 3]`; it opens no window.
 
     Args:
         name: one of `CASES`.
-        path: of the picture, .png.
     """
     torch.set_num_threads(1)
-    case = CASES[name]
-    with LiveView(
-        film=path,
-        theme=case.theme,
-        size=case.size,
-        updates_per_second=case.updates_per_second,
-        verbose=0,
-    ) as view:
+    # Of environments that draw with pygame, which would look for a screen.
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    case, clock, links = CASES[name], _Clock(), []
+
+    def link(options: Options) -> _Link:
+        links.append(_Link(clock, options))
+        return links[-1]
+
+    with mock.patch.multiple("pg_agents.live.view", Link=link, time=clock):
+        view = LiveView(
+            # No file is written; without a name it would look for a screen.
+            film=Path("live.png"),
+            theme=case.theme,
+            fps=30,
+            updates_per_second=case.updates_per_second,
+            verbose=0,
+        )
         case.make_model().learn(case.timesteps, callback=view)
+    viewer = links[0].viewer
+    assert viewer.player is not None and viewer.player.env is not None
+    torch.manual_seed(0)
+    viewer.player.env.reset(seed=0)
+    # The first step starts an episode.
+    for _ in range(case.n_played + 1):
+        viewer.play(0.0, at_once=True)
+    return Canvas("", 0, oversampling=2).rgb_array(viewer.scene(*case.size))

@@ -481,7 +481,7 @@ def draw_speed(runs: Mapping[str, Any], path: Path) -> None:
     axes.set_yscale("log")
     axes.set_xticks(N_ENVS, [f"{n:,}" for n in N_ENVS])
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(lambda value, _: figure(value))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel("number of environments (CartPole-v1)")
     axes.set_ylabel("steps per second of learn()")
     axes.legend(frameon=False, fontsize=9)

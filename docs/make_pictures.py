@@ -45,7 +45,16 @@ from pg_agents.experiments.play import Match
 from pg_agents.experiments.pretrained import find_pretrained
 from pg_envs import SequenceEnv
 from pg_envs.pixelcopter.game import UP
-from pg_envs.rendering import Line, Scene, Shape, Snapshot, Text, recoloured
+from pg_envs.rendering import (
+    Line,
+    Rectangle,
+    Scene,
+    Shape,
+    Snapshot,
+    Text,
+    placed,
+    recoloured,
+)
 from pg_envs.rendering.canvas import Canvas
 from pg_envs.rendering.scene import WindowClosed
 from pg_envs.rendering.sequence import sequence_task
@@ -54,6 +63,7 @@ from pg_envs.rendering.widgets import (
     ACCENT,
     BAR,
     BORDER,
+    CARD,
     INK,
     MUTED,
     TRACK,
@@ -225,14 +235,21 @@ def flight() -> None:
 
 
 def environments() -> None:
-    """Writes a frame of each environment, also with many states and arms."""
+    """Writes a frame of each environment, also with many states and arms.
+
+    The README shows bandit.png and sequence.png at a third of its width: they have the
+    middle of the frame alone, so that their text can be read there.
+    """
     arms = tuple(np.linspace(-1, 1, 12).round(2).tolist())
     sequence, bandit = "PGToy-Sequence-v0", "PGToy-Bandit-v0"
     learnt = [[0.06, 0.12, 0.82], [0.09, 0.2, 0.71], [0.05, 0.83, 0.12]]
-    _frame("sequence", sequence, [2, 2], learnt)
+    env = _frame("sequence-frame", sequence, [2, 2], learnt)
+    _close_up("sequence", env, (158, 124, 484, 204), "policy in state 2", learnt[2])
     _frame("sequence-end", sequence, [2, 2, 1], learnt)
     _frame("sequence-30-states", sequence, [2] * 13, [0.1, 0.2, 0.7], n_states=30)
-    _frame("bandit", bandit, [0], [0.72, 0.11, 0.17])
+    pulls = [0.72, 0.11, 0.17]
+    env = _frame("bandit-frame", bandit, [0], pulls)
+    _close_up("bandit", env, (158, 124, 484, 206), "policy", pulls)
     policy = np.exp(3 * np.array(arms)) / np.exp(3 * np.array(arms)).sum()
     noisy = {"arm_rewards": arms, "reward_noise": "gaussian"}
     _frame("bandit-12-arms", bandit, [9], policy, **noisy)
@@ -249,7 +266,8 @@ def _frame(
     actions: Sequence[int],
     policy: Any = None,  # noqa: ANN401
     **arguments: Any,
-) -> None:
+) -> Any:  # noqa: ANN401
+    """Writes the frame after some actions; returns the environment."""
     env = gymnasium.make(env_id, render_mode="rgb_array", **arguments)
     inner: Any = env.unwrapped
     if policy is not None:
@@ -259,6 +277,32 @@ def _frame(
         env.step(action)
     picture: Any = env.render()
     _save(Image.fromarray(picture), name)
+    return inner
+
+
+def _close_up(
+    name: str,
+    env: Any,  # noqa: ANN401
+    part: tuple[int, int, int, int],
+    title: str,
+    policy: Sequence[float],
+) -> None:
+    """Writes a part (x, y, width, height) of a frame, and the policy below it."""
+    scene: Scene = env.current_scene()
+    x, y, width, height = part
+    shapes = placed(scene, -x, -y, scene.width, scene.height)
+    shapes.append(Rectangle(0, height, width, 150, CARD))
+    shares = percentages(policy)
+    shapes.append(Text(title, 20, height + 18, 18, MUTED, "left"))
+    for action, action_name in enumerate(env.mdp.action_names):
+        middle = height + 54 + 36 * action
+        shapes.append(Text(action_name, 20, middle, 20, INK, "left"))
+        shapes += horizontal_bar(108, middle, width - 186, 20, policy[action])
+        shapes.append(Text(shares[action], width - 20, middle, 20, INK, "right"))
+    whole = Scene(width, height + 150, CARD, tuple(shapes))
+    size = round(1.5 * whole.width), round(1.5 * whole.height)
+    large = Scene(*size, CARD, tuple(placed(whole, 0, 0, *size)))
+    _save(Image.fromarray(Canvas("", 0).rgb_array(large)), name)
 
 
 def _flight(n_steps: int, seed: int) -> list[int]:
@@ -344,11 +388,8 @@ def _run(arguments: Sequence[str], folder: Path) -> str:
 
 def live() -> None:
     """Writes the live view of several trainings."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name in CASES:
-            path = Path(folder) / f"{name}.png"
-            draw(name, path)
-            _save(Image.open(path), f"live-{name}")
+    for name in CASES:
+        _save(Image.fromarray(draw(name)), f"live-{name}")
 
 
 def play() -> None:
@@ -395,11 +436,28 @@ class _Screen(Canvas):
         return set(self.pressed_keys())
 
 
+def _few_colours(picture: Image.Image) -> Image.Image:
+    """Returns a picture of 256 colours: exact ones of surfaces, near ones of edges."""
+    pixels = np.asarray(picture, np.int64)
+    # One number each, which sorts faster than three.
+    codes, inverse, counts = np.unique(
+        pixels @ [65536, 256, 1], return_inverse=True, return_counts=True
+    )
+    colours = codes[:, None] // [65536, 256, 1] % 256
+    frequent = colours[np.argsort(-counts, kind="stable")[:128]]
+    spread = picture.quantize(256 - len(frequent), Image.Quantize.MAXCOVERAGE)
+    rest = np.array(spread.getpalette()).reshape(-1, 3)
+    palette = np.concatenate([frequent, rest])[:256]
+    nearest = [np.abs(palette - colour).sum(axis=1).argmin() for colour in colours]
+    indices = np.array(nearest, np.uint8)[inverse.ravel()]
+    few = Image.fromarray(indices.reshape(pixels.shape[:2]))
+    few.putpalette(palette.ravel().tolist())
+    return few
+
+
 def _save(picture: Image.Image, name: str) -> None:
     path = PICTURES / f"{name}.png"
-    picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
-        path, optimize=True
-    )
+    _few_colours(picture.convert("RGB")).save(path, optimize=True)
     print(path.relative_to(ROOT))
 
 

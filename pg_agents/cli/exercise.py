@@ -15,8 +15,9 @@ examples:
   pgtoy exercise check returns.py         right, or what is wrong and why
   pgtoy exercise show returns --solution
 
-The exit status of check is 0 if all answers in the file are right, 1 if one is wrong,
-and 2 if one could not be checked, such as a stub that is not written yet.
+The exit status of check is 0 if all answers in the file are right, 1 if one is
+wrong, and 2 if one could not be checked, such as a stub that is not written
+yet.
 """
 
 

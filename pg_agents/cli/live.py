@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pg_agents.common.checks import check_positive
+
 if TYPE_CHECKING:
     from pg_agents.live.view import LiveView
 
@@ -60,6 +62,8 @@ def make_live_view(
     if film is None and not shows_windows():
         film = options.out / "live.gif"
     speed = options.live_speed
+    if speed is not None:
+        check_positive("--live-speed", speed)
     return LiveView(
         film=film,
         theme=options.live_theme or "light",

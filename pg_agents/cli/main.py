@@ -40,14 +40,15 @@ examples:
   pgtoy check train.py -- --num-envs 4
   pgtoy check train.ipynb --cells 1-4,7
   pgtoy check my_reinforce.py:loss
-  pgtoy check my_package.losses:actor_loss --policy my_package.nets:Actor --gamma 0.99
+  pgtoy check my_package.losses:actor_loss --policy my_package.nets:Actor
   pgtoy check my_reinforce.py:loss --target algorithm --plot check.png
   pgtoy check stable_baselines3:A2C --env FrozenLake-v1
 
 The object is a function (batch, policy) -> loss or gradient, a model with
-Stable-Baselines3's interface, or the class of one, which is made with "MlpPolicy" and
-its defaults. The exit status is 0 if the gradient is right for the target, 1 if it is
-not, 2 if it could not be checked, and 3 if the sample was too small to tell.
+Stable-Baselines3's interface, or the class of one, which is made with
+"MlpPolicy" and its defaults. The exit status is 0 if the gradient is right for
+the target, 1 if it is not, 2 if it could not be checked, and 3 if the sample
+was too small to tell.
 """
 
 

@@ -132,6 +132,13 @@ def compare(options: argparse.Namespace) -> int:
 
     _check_options(options, [p for p in (options.to, options.grid) if p is not None])
     groups = _read(options.folders)
+    env_ids = _env_ids(groups)
+    if len(env_ids) > 1:
+        print(
+            f"pgtoy: scores of different environments do not compare: "
+            f"{', '.join(env_ids)}",
+            file=sys.stderr,
+        )
     threshold = _threshold(options, groups)
     if threshold is not None:
         for group in groups:
@@ -151,6 +158,7 @@ def compare(options: argparse.Namespace) -> int:
             {s.name: s.speed for s in summaries if s.speed is not None},
             _AXIS_LABELS[options.x],
             options.window,
+            _title(groups),
         )
         save_figure(figure, options.to)
         print(f"plot: {options.to}")
@@ -158,7 +166,9 @@ def compare(options: argparse.Namespace) -> int:
         if threshold is None:
             raise ValueError("--grid needs a threshold: set one with --threshold")
         grid = network_grid(groups, threshold, options.window, options.x)
-        save_figure(plot_network_grid(grid, threshold, options.x), options.grid)
+        figure = plot_network_grid(grid, threshold, options.x)
+        figure.suptitle(_title(groups), fontsize="medium")
+        save_figure(figure, options.grid)
         print(f"plot: {options.grid}")
     return 0
 
@@ -184,11 +194,14 @@ def _figure(
 
 def _title(groups: list[RunGroup]) -> str:
     """Returns environments and the number of runs; the groups are named beside."""
-    env_ids = sorted({run.env_id for group in groups for run in group.runs})
     n_runs = sorted({len(group.runs) for group in groups})
     counts = " to ".join(map(str, dict.fromkeys((n_runs[0], n_runs[-1]))))
     of_each = " of each" if len(groups) > 1 else ""
-    return f"{', '.join(env_ids)}: {counts} runs{of_each}"
+    return f"{', '.join(_env_ids(groups))}: {counts} runs{of_each}"
+
+
+def _env_ids(groups: list[RunGroup]) -> list[str]:
+    return sorted({run.env_id for group in groups for run in group.runs})
 
 
 def _curves(

@@ -29,23 +29,24 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 _MAX_WIDTH = 100
 _RECIPES_NOTE = """
-time: of one run on one core, the median of those in docs/results.md; weights: `pgtoy
-watch NAME` shows a trained agent at once. `pgtoy run NAME [--variant ...]` trains."""
+time: of one run on one core, the median of those in docs/results.md
+weights: `pgtoy watch NAME` shows a trained agent at once
+`pgtoy run NAME [--variant ...]` trains"""
 GAMES = ("bandit", "sequence", "pixelcopter")
 _RUN_EPILOG = """\
 examples:
   pgtoy run cartpole-policy-network --seeds 10
-  pgtoy run sequence-reinforce --seeds 3 5 9 --set gamma=0.9 --out runs/gamma-0.9
+  pgtoy run sequence-reinforce --seeds 3 5 9 --set gamma=0.9 --out runs/gamma
   pgtoy run cartpole-policy-network --seed 0 --episodes 50 --out runs/short
   pgtoy run compare-networks --variant all --seeds 5
   pgtoy run known-values
   pgtoy run sequence-reinforce --live --live-speed 20
 
-An interrupted run is resumed, a finished one is left as it is. With the live view, one
-seed is trained after the other. --set takes any setting
-(n_envs=8, evaluation.n_episodes=10, policy_kwargs.net_arch=[64]) or argument of the
-algorithm (learning_rate=0.01). The exit status is 0 if all runs have finished and 1 if
-some have failed, or a recipe that checks something finds it wrong.
+An interrupted run is resumed, a finished one is left as it is. With the live
+view, one seed is trained after the other. --set takes any setting (n_envs=8,
+evaluation.n_episodes=10, policy_kwargs.net_arch=[64]) or argument of the
+algorithm (learning_rate=0.01). The exit status is 0 if all runs have finished
+and 1 if some have failed, or a recipe that checks something finds it wrong.
 """
 
 
@@ -120,7 +121,8 @@ def live_view(options: argparse.Namespace) -> Iterator[LiveView | None]:
         return
     with view:
         yield view
-        if view.is_open and view.film is None:
+        # A window that was closed a moment ago may still count as open.
+        if view.is_open and view.film is None and not view.quit_requested:
             print("the training has ended: close the window to go on")
         view.wait()
 

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   pgtoy sweep cartpole-mc --try learning_rate=log:1e-4:1e-1 --trials 20
-  pgtoy sweep cartpole-mc --try gamma=choice:[0.98,0.99,1.0] n_episodes=int:1:8 \\
-      --tuning-seeds 100 101 102 --test-seeds 0 1 2 3 4 --episodes 300
+  pgtoy sweep cartpole-mc --try gamma=choice:[0.98,0.99,1.0] \\
+      n_episodes=int:1:8 --tuning-seeds 100 101 102 \\
+      --test-seeds 0 1 2 3 4 --episodes 300
 
 --try takes KEY=float:LOW:HIGH, log:LOW:HIGH, int:LOW:HIGH, log_int:LOW:HIGH or
-choice:[JSON list]; KEY is anything that --set takes. The same command continues an
-interrupted sweep. The reported returns are those of the test seeds, which are not used
-to choose the settings.
+choice:[JSON list]; KEY is anything that --set takes. The same command continues
+an interrupted sweep. The reported returns are those of the test seeds, which
+are not used to choose the settings.
 """
 
 

@@ -39,7 +39,6 @@ def exercise(name: str) -> Exercise:
             return one
     names = [one.name for one in EXERCISES]
     close = difflib.get_close_matches(str(name), names, 1)
-    guess = f"did you mean {close[0]!r}? " if close else ""
-    raise ValueError(
-        f"there is no exercise {name!r}; {guess}The exercises are {', '.join(names)}"
-    )
+    known = f"the exercises are {', '.join(names)}"
+    guess = f"did you mean {close[0]}?" if close else known
+    raise ValueError(f"there is no exercise {name!r}: {guess}")

@@ -282,10 +282,21 @@ def is_schedule(value: Any) -> bool:  # noqa: ANN401
     return isinstance(value, str) and value.startswith("lin_")
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Returns the rest of a message about an unknown name."""
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+def suggestion(name: str, known: Iterable[str], listing: str = "") -> str:
+    """Returns the rest of a message about an unknown name.
+
+    Args:
+        name: the unknown one.
+        known: those that there are.
+        listing: what lists them, where they are too many for a message.
+    """
+    names = list(known)
+    close = difflib.get_close_matches(name, names, 1)
+    if close:
+        return f"did you mean {close[0]}?"
+    if listing:
+        return f"{listing} lists them"
+    return f"there {'is only' if len(names) == 1 else 'are'} {', '.join(names)}"
 
 
 def first_difference(

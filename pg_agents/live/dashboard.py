@@ -240,7 +240,7 @@ class _Painter:
         ]
         if math.isfinite(data.steps_per_second):
             parts.append(f"{data.steps_per_second:,.0f} steps/s")
-        pill_width = max(92.0, 9.0 * len(data.state) + 26) * k
+        pill_width = max(92.0, 8.0 * len(data.state) + 26) * k
         right = width - 16 * k
         is_running = data.state.startswith("running")
         fill = theme.main if is_running else theme.second
@@ -248,10 +248,15 @@ class _Painter:
         x = right - pill_width / 2
         label = Text(data.state, x, 29 * k, 15 * k, theme.card, "centre", pill_width)
         room = (right - pill_width - 32 * k) / 2
+        # Narrow windows leave out the last numbers, rather than shrink all of them.
+        while len(parts) > 1 and 6.5 * k * len("   ".join(parts)) > room:
+            parts.pop()
+        numbers = "   ".join(parts)
+        title_room = 2 * room - min(room, 7.8 * k * len(numbers)) - 10 * k
         return [
-            self.text(data.title, 16 * k, 29 * k, 20, room=room - 10 * k),
+            self.text(data.title, 16 * k, 29 * k, 20, room=title_room),
             self.text(
-                "   ".join(parts),
+                numbers,
                 right - pill_width - 16 * k,
                 29 * k,
                 15,
@@ -282,7 +287,15 @@ class _Painter:
             n_bars = len(playing.probabilities or ())
             bars = min(0.4 * box.height, (46 + 30 * n_bars) * k) if n_bars else 0.0
         # In a low window the picture needs the room, which shows the policy, too.
-        if bars == 0 or box.height < (440 if playing.shows_policy else 300) * k:
+        is_low = box.height < (440 if playing.shows_policy else 300) * k
+        if is_low and data.tables is not None and isinstance(playing.picture, Scene):
+            # One as wide as its panel loses little by it.
+            least = (62 + 18 * n_actions) * k
+            scale = (box.width - 16 * k) / playing.picture.width
+            room = box.height - gap - least - 42 * k
+            if room >= 0.85 * scale * playing.picture.height:
+                is_low, bars = False, least
+        if bars == 0 or is_low:
             return self.environment(playing, box)
         upper, lower = box.rows((box.height - gap - bars, bars), gap)
         if data.tables is not None:
@@ -417,7 +430,7 @@ class _Painter:
         single = "single episodes"
         shapes = self.card(box, "Episode returns", aside)
         plot = _Box(
-            box.x + 62 * k, box.y + 38 * k, box.width - 78 * k, box.height - 66 * k
+            box.x + 62 * k, box.y + 45 * k, box.width - 78 * k, box.height - 73 * k
         )
         if not len(data.returns):
             rewards = data.running_rewards
@@ -462,7 +475,9 @@ class _Painter:
         centres, lows, highs, means = thinned(
             data.return_timesteps, data.returns, data.running_mean, end
         )
-        mark = (4.0 if len(centres) < 120 else 3.0) * k
+        # The fewer they are, the larger.
+        n = len(centres)
+        mark = (6.0 if n < 40 else 4.0 if n < 120 else 3.0) * k
         for centre, *pair in zip(centres, lows, highs, strict=True):
             x = x_of(centre) - mark / 2
             shapes += [
@@ -472,12 +487,10 @@ class _Painter:
         for name, value in lines:
             y = y_of(value)
             shapes += self.dashes(plot.x, plot.right, y)
-            above = y - 10 * k > box.y + 34 * k
-            middle = y - 10 * k if above else y + 11 * k
             what = f"{name}: {short_number(value)}"
             # Points behind it would make it hard to read.
-            width = 7.2 * k * len(what)
-            left, height = plot.right - width, 14 * k
+            width, height, middle = 7.2 * k * len(what), 14 * k, y - 10 * k
+            left = plot.right - width
             shapes += [
                 Rectangle(left, middle - height / 2, width, height, theme.card),
                 self.text(what, plot.right, middle, 13, "good", "right", width),
@@ -552,28 +565,26 @@ class _Painter:
         if n_states == 1:
             aside = "one state"
         shapes = self.card(box, "Policy: probability of each action", aside)
-        cells = self.matrix(shown.shape, names, box)
+        cells = self.matrix(shown.shape, names, box, numbers=True)
         shapes += cells.frame
         for s, a in np.ndindex(shown.shape):
             x, y = cells.at(s, a)
-            share, width = float(shown[s, a]), cells.width
+            share, width, height = float(shown[s, a]), cells.width, cells.height
+            if cells.has_numbers:
+                number = percentages(shown[s].tolist())[a]
+                end, middle = x + width + 46 * self.scale, y + height / 2
+                shapes.append(
+                    self.text(number, end, middle, cells.text_size, anchor="right")
+                )
+            if share == 0:
+                continue
             # A bar from the left of its cell, or from the bottom of a narrow one.
-            if width >= 2 * cells.height:
-                room = width - 50 * self.scale if cells.has_numbers else width
-                bar = Rectangle(x, y, room * share, cells.height, self.theme.main)
-                if share > 0:
-                    shapes.append(bar)
-                if cells.has_numbers:
-                    number, end = (
-                        percentages(shown[s].tolist())[a],
-                        x + width - 4 * self.scale,
-                    )
-                    size, middle = cells.text_size, y + cells.height / 2
-                    shapes.append(self.text(number, end, middle, size, anchor="right"))
-            elif share > 0:
-                height = cells.height * share
-                top = y + cells.height - height
-                shapes.append(Rectangle(x, top, width, height, self.theme.main))
+            if cells.has_numbers or width >= 2 * height:
+                bar = Rectangle(x, y, width * share, height, self.theme.main)
+            else:
+                top = y + height * (1 - share)
+                bar = Rectangle(x, top, width, height * share, self.theme.main)
+            shapes.append(bar)
         return shapes
 
     def gradient(self, tables: Tables, names: Sequence[str], box: _Box) -> list[Shape]:
@@ -646,8 +657,18 @@ class _Painter:
         names: Sequence[str],
         box: _Box,
         legend: bool = False,
+        numbers: bool = False,
     ) -> _Cells:
-        """Lays out a table: actions as rows with names, states as columns."""
+        """Lays out a table: actions as rows with names, states as columns.
+
+        Args:
+            shape: numbers of states and actions.
+            names: of the actions.
+            box: the card around it.
+            legend: whether to leave room for a legend below.
+            numbers: whether to leave room for a number right of each cell, if there is
+                enough.
+        """
         k, (n_states, n_actions) = self.scale, shape
         label = min(92.0, 14 + 8.5 * max(map(len, names), default=1)) * k
         top = box.y + (52 if n_states > 1 else 36) * k
@@ -660,6 +681,10 @@ class _Painter:
         named = max(1, math.ceil(14 * k / pitch[1]))
         size = min(14.0, 0.8 * named * pitch[1] / k)
         number_size = min(14.0, 0.8 * pitch[1] / k)
+        has_numbers = numbers and width > 110 * k and number_size >= 9
+        if has_numbers:
+            # A full bar is one that fills its cell: the number stands beside it.
+            width -= 50 * k
         frame: list[Shape] = []
         for a in range(n_actions):
             y = top + (a + 0.5) * pitch[1]
@@ -678,7 +703,6 @@ class _Painter:
                 x = left + s * pitch[0] + width / 2
                 name = f"state {s}" if pitch[0] > 64 * k else str(s)
                 frame.append(self.text(name, x, top - 9 * k, 13, "muted", "centre"))
-        has_numbers = width > 110 * k and number_size >= 9
         return _Cells(frame, left, top, pitch, width, height, has_numbers, number_size)
 
     def legend(

@@ -119,6 +119,7 @@ def compare_runs(
     speeds: Mapping[str, Speed] | None,
     x_label: str,
     window: int,
+    title: str | None = None,
 ) -> Figure:
     """Plots groups of runs in one figure: learning, results, speed and stability.
 
@@ -128,6 +129,7 @@ def compare_runs(
         speeds: by the name of the group; None without a threshold.
         x_label: unit of the times.
         window: number of episodes in the running mean of the curves.
+        title: above the legend, such as environment and number of runs.
 
     Returns:
         A figure of three panels; four with a threshold.
@@ -158,12 +160,17 @@ def compare_runs(
     handles, labels = learning.get_legend_handles_labels()
     if speeds:
         figure.legend(
-            handles, labels, loc="outside upper center", ncols=4, frameon=False
+            handles,
+            labels,
+            loc="outside upper center",
+            ncols=4,
+            frameon=False,
+            title=title,
         )
     else:
         # The legend fills the place of the fourth panel.
         speed.set_axis_off()
-        speed.legend(handles, labels, loc="center", frameon=False)
+        speed.legend(handles, labels, loc="center", frameon=False, title=title)
     return figure
 
 
@@ -335,7 +342,8 @@ def _speed_text(grid: NetworkGrid, cell: tuple[int, ...]) -> str:
     time = grid.to_threshold[cell]
     if np.isnan(time):
         return "not run"
-    median = "never" if np.isinf(time) else f"{time:,.0f}"
+    # Of runs of which half or more never reach it.
+    median = "no median" if np.isinf(time) else f"{time:,.0f}"
     return f"{median}\n{grid.reached[cell]:.0%} reach it"
 
 

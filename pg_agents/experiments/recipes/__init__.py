@@ -35,7 +35,8 @@ def find_recipe(name: str) -> Recipe:
         ValueError: if there is none; the message suggests others.
     """
     if name not in recipes():
-        raise ValueError(f"there is no recipe {name!r}: {suggestion(name, recipes())}")
+        known = suggestion(name, recipes(), "`pgtoy recipes`")
+        raise ValueError(f"there is no recipe {name!r}: {known}")
     return recipes()[name]
 
 

@@ -24,6 +24,25 @@ def own_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "pitfalls", raising=False)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("", "run", "watch", "record", "play", "recipes", "sweep", "check", "plot"),
+        *("compare", "exercise", "exercise check", "exercise start"),
+    ],
+)
+def test_help_fits_a_terminal_of_80_columns(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 3
+    assert [line for line in lines if len(line) > 80] == []
+
+
 def test_a_right_gradient_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "pitfalls:right"]) == 0
     printed = capsys.readouterr().out

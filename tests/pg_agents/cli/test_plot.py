@@ -50,6 +50,23 @@ def test_the_title_names_environment_and_runs(
     (runs / "cartpole-1x16" / "seed-0002" / "result.json").unlink()
     assert main(["plot", str(runs), "--to", str(runs / "a.png")]) == 0
     assert figures[1].get_suptitle() == "CartPole-v1: 3 to 4 runs of each"
+    files = ["--to", str(runs / "a.png"), "--grid", str(runs / "b.png")]
+    assert main(["compare", str(runs), "--window", "20", *files]) == 0
+    compared, grid = figures[2:]
+    assert compared.legends[0].get_title().get_text() == figures[1].get_suptitle()
+    assert grid.get_suptitle() == figures[1].get_suptitle()
+
+
+def test_scores_of_different_environments_are_said_not_to_compare(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = "scores of different environments do not compare: CartPole-v1, Other-v1"
+    assert main(["compare", str(runs), "--window", "20"]) == 0
+    assert note not in capsys.readouterr().err
+    for path in (runs / "cartpole-1x64").glob("seed-*/*.json"):
+        path.write_text(path.read_text().replace("CartPole-v1", "Other-v1"))
+    assert main(["compare", str(runs), "--window", "20"]) == 0
+    assert note in capsys.readouterr().err
 
 
 def test_a_comparison_is_printed_and_drawn(

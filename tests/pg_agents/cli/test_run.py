@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import re
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from PIL import Image
 
 from pg_agents.cli.main import main
+from pg_agents.cli.run import live_view
 from pg_agents.common.extras import install_command
 from pg_agents.experiments import (
     Progress,
@@ -155,6 +158,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["run", "tiny", "--variant", "beast"], "recipe tiny has no variant 'beast'"),
     (["run", "tiny", "--seeds", "0"], "--seeds must be at least 1, got 0"),
     (["run", "tiny", "--seeds", "1", "1"], "seeds must be different integers"),
+    (["run", "tiny", "--live-speed", "0"], "--live-speed must be"),
     (["run", "tiny", "--jobs", "0"], "jobs must be an integer >= 1, got 0"),
     (["run", "tiny", "--set", "gamma"], "--set must read KEY=VALUE, got 'gamma'"),
     (["run", "tiny", "--set", "gama=1"], "no argument 'gama': did you mean gamma?"),
@@ -299,3 +303,24 @@ def test_live_says_where_nothing_is_trained(
     options = ["--out", str(tmp_path), "--live-film", film]
     assert main(["run", "known-values", *options]) == 0
     assert "there was nothing to show live" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_closed_window_is_not_asked_to_be_closed(
+    is_closed: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The viewer's process needs a moment to end after its window."""
+
+    class View(nullcontext[None]):
+        is_open, film, quit_requested = True, None, is_closed
+
+        def wait(self) -> None:
+            pass
+
+    monkeypatch.setattr("pg_agents.cli.run.make_live_view", lambda _: View())
+    with live_view(argparse.Namespace(out=tmp_path)):
+        pass
+    assert ("close the window" in capsys.readouterr().out) == (not is_closed)

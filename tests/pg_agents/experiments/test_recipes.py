@@ -116,7 +116,7 @@ def test_an_unknown_recipe_raises_with_the_nearest_name() -> None:
     nearest = "'cartpole-policy-netwrk': did you mean cartpole-policy-network"
     with pytest.raises(ValueError, match=f"there is no recipe {nearest}"):
         find_recipe("cartpole-policy-netwrk")
-    with pytest.raises(ValueError, match="'zzz': there are random-baseline, "):
+    with pytest.raises(ValueError, match="'zzz': `pgtoy recipes` lists them"):
         find_recipe("zzz")
 
 

@@ -20,7 +20,7 @@ from pg_envs import BanditEnv, SequenceEnv
 from pg_envs.rendering import Image, Line, Rectangle, Scene, Snapshot, Text
 from pg_envs.rendering.canvas import Canvas
 from pg_envs.rendering.themes import THEMES
-from tests.pg_envs.rendering.geometry import box, inside
+from tests.pg_envs.rendering.geometry import box, inside, text_size
 
 ACTIONS = ("left", "centre", "right")
 POLICY = np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8], [0.0, 1.0, 0.0]])
@@ -77,6 +77,22 @@ def test_steps_beyond_the_number_that_was_asked_for_are_counted_alone() -> None:
     assert "step 1,501   update" in texts(dashboard_scene(over, 1280, 720))
 
 
+@pytest.mark.parametrize("width", [480, 640, 800, 1280])
+def test_numbers_of_the_header_are_left_out_rather_than_tiny(width: int) -> None:
+    """Steps remain; the text shrinks to four fifths at most."""
+    data = replace(dashboard(), state="running, 20 updates/s")
+    scene = dashboard_scene(data, width, 400)
+    (numbers,) = (
+        shape
+        for shape in scene.shapes
+        if isinstance(shape, Text) and shape.text.startswith("step 1,234 of 20,000")
+    )
+    natural, _ = text_size(replace(numbers, max_width=None))
+    assert numbers.max_width is not None
+    assert natural <= 1.25 * numbers.max_width or "update" not in numbers.text
+    assert ("steps/s" in numbers.text) == (width >= 800)
+
+
 def test_it_shows_the_numbers_of_the_training() -> None:
     shown = texts(dashboard_scene(dashboard(), 1280, 720))
     for text in (
@@ -98,20 +114,62 @@ def test_films_explain_no_keys() -> None:
     assert "space: pause" not in texts(film)
 
 
-def test_bars_of_the_policy_are_as_long_as_its_probabilities() -> None:
-    """In units of the longest one, which has probability 1."""
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 720), (1920, 1080)])
+def test_bars_of_the_policy_fill_the_share_of_their_cells(
+    theme: str, size: tuple[int, int]
+) -> None:
+    """A bar of probability 1 is as long as its cell; numbers stand beside the cells."""
     data = replace(dashboard(), tables=Tables(POLICY))
-    scene = dashboard_scene(data, 1280, 720)
-    main = THEMES["light"].main
-    bars = [
+    scene = dashboard_scene(data, *size, theme)
+    colours = THEMES[theme]
+    # Rewards and curves lie in the right column, the picture above.
+    found = [
         shape
         for shape in scene.shapes
-        if isinstance(shape, Rectangle) and shape.fill == main and shape.y > 500
+        if isinstance(shape, Rectangle)
+        and shape.x < size[0] / 2
+        and shape.y > 0.7 * size[1]
     ]
-    # Bars of the rewards lie in the right column.
-    widths = np.array([bar.width for bar in bars if bar.x < 640])
-    expected = POLICY.T[POLICY.T > 0] if len(widths) == 7 else POLICY[POLICY > 0]
-    np.testing.assert_allclose(np.sort(widths / widths.max()), np.sort(expected))
+    cells = [shape for shape in found if shape.fill == colours.grid]
+    bars = {(b.x, b.y): b for b in found if b.fill == colours.main}
+    assert len(cells) == POLICY.size
+    # Row by row: the actions are rows, the states columns.
+    for cell, probability in zip(cells, POLICY.T.ravel(), strict=True):
+        bar = bars.get((cell.x, cell.y))
+        width = 0.0 if bar is None else bar.width
+        assert width == pytest.approx(probability * cell.width)
+    numbers = [
+        shape
+        for shape in scene.shapes
+        if isinstance(shape, Text)
+        and shape.text.endswith("%")
+        and shape.x < 0.56 * size[0]
+        and shape.y > 0.7 * size[1]
+    ]
+    assert len(numbers) == POLICY.size
+    for number in numbers:
+        left, top, right, bottom = box(number)
+        for cell in cells:
+            beside = right <= cell.x or left >= cell.x + cell.width
+            assert beside or bottom <= cell.y or top >= cell.y + cell.height
+
+
+def test_a_window_with_room_below_the_picture_shows_the_policy() -> None:
+    """The picture is as wide as its panel: without the policy there is empty space."""
+    playing = replace(dashboard().playing, probabilities=(0.2, 0.3, 0.5))
+    shown = {
+        size: "Policy: probability of each action"
+        in texts(dashboard_scene(replace(dashboard(), playing=playing), *size))
+        for size in ((480, 320), (640, 400), (700, 420), (700, 480), (1280, 720))
+    }
+    assert shown == {
+        (480, 320): False,
+        (640, 400): True,
+        (700, 420): True,
+        (700, 480): True,
+        (1280, 720): True,
+    }
 
 
 def test_positive_gradients_point_right_and_negative_ones_left() -> None:

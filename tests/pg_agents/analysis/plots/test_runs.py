@@ -129,7 +129,7 @@ def test_heat_maps_have_numbers_and_brightness_in_their_cells() -> None:
     assert [text.get_text() for text in speed.texts] == [
         "900\n80% reach it",
         "300\n100% reach it",
-        "never\n20% reach it",
+        "no median\n20% reach it",
         "not run",
     ]
     assert [text.get_text() for text in stability.texts] == [
