@@ -1,9 +1,10 @@
-"""The cells of course notebooks: the counterparts of our recipes of the same names.
+"""Plain training loops, as teaching notebooks have them: counterparts of recipes.
 
 Each cell is a `Task`: it makes an environment and fresh weights from a seed, and
 returns a run that learns for at least a given number of steps. A cell has the settings
-of its row in docs/notebooks.md and is written plainly: a Python loop over single steps,
-torch's layers, distributions and optimisers, and a graph kept until the update.
+of the recipe of its name (docs/notebooks.md) and is written plainly: a Python loop over
+single steps, torch's layers, distributions and optimisers, and a graph kept until the
+update.
 """
 
 from __future__ import annotations
