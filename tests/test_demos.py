@@ -275,7 +275,7 @@ def test_ctrl_c_stops_training_and_draws_the_runs_so_far(tmp_path: Path) -> None
         "steps, step = [], SequenceEnv.step\n"
         "def counted(self, action):\n"
         "    steps.append(action)\n"
-        "    if len(steps) == 20_000:\n"
+        "    if len(steps) == 2_000:\n"
         "        signal.raise_signal(signal.SIGINT)\n"
         "    return step(self, action)\n"
         "SequenceEnv.step = counted\n"
