@@ -1,9 +1,10 @@
-"""The cells of course notebooks: the counterparts of our recipes of the same names.
+"""Plain training loops, as teaching notebooks have them: counterparts of recipes.
 
 Each cell is a `Task`: it makes an environment and fresh weights from a seed, and
 returns a run that learns for at least a given number of steps. A cell has the settings
-of its row in docs/notebooks.md and is written plainly: a Python loop over single steps,
-torch's layers, distributions and optimisers, and a graph kept until the update.
+of the recipe of its name (docs/notebooks.md) and is written plainly: a Python loop over
+single steps, torch's layers, distributions and optimisers, and a graph kept until the
+update.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.distributions import Categorical
 
 from bench.protocol import Facts, Run, Task
 
-# Steps per second of the notebooks' own cells on a reference machine. The rates of the
+# Steps per second of the teaching notebooks' cells on a reference machine. The rates of the
 # cells below have the same ratios to one another, within 20 %.
 REFERENCE_RATES = {
     "bandit-table": 81_000.0,

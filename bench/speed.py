@@ -155,15 +155,11 @@ def recipe(name: str, variant: str | None = None) -> Side:
 
 
 def cell(name: str, target: float, n_steps: int | None) -> Comparison:
-    """Compares one training of a recipe with the notebook's cell."""
+    """Compares one training of a recipe with a plain loop of its settings."""
     return Comparison(
         f"cell-{name}",
         {"pgtoy": recipe(name), "cell": {"work": "cell", "cell": name}},
-        (
-            Row(
-                "One training, against a notebook's cell", name, "pgtoy", "cell", target
-            ),
-        ),
+        (Row("One training, against a plain loop", name, "pgtoy", "cell", target),),
         n_steps=n_steps,
     )
 
@@ -182,7 +178,7 @@ def batch(
         name: of the recipe.
         n_learners: number of runs.
         n_steps: steps of each.
-        cells: target against the notebook's cell; None not to compare with it.
+        cells: target against the recipe's cell; None not to compare with it.
         one_by_one: target against single models; None not to compare with them.
     """
     group = "All runs of an experiment as one batch of learners"
@@ -513,7 +509,7 @@ def best_rates(
 
 
 def cell_rates(runs: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
-    """Compares the cells' rates with those of the notebooks on a reference machine.
+    """Compares the cells' rates with those of their sources on a reference machine.
 
     Returns:
         Name, rate here, rate there, and the quotient divided by the median quotient,

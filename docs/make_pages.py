@@ -103,12 +103,12 @@ def provenance(*packages: str, commit: str = "") -> str:
 # docs/results.md ------------------------------------------------------------------
 
 RESULT_COLUMNS = (
-    "row | the notebook reports | here | seeds | steps | wall time | command"
+    "recipe | its source reports | here | seeds | steps | wall time | command"
 )
 
 
-def notebook_rows() -> dict[str, list[str]]:
-    """Returns the rows of each notebook, A to E, as docs/notebooks.md lists them."""
+def recipes_of_sources() -> dict[str, list[str]]:
+    """Returns the recipes of each source, A to E, as docs/notebooks.md lists them."""
     rows: dict[str, list[str]] = {}
     for line in (DOCS / "notebooks.md").read_text().splitlines():
         if heading := re.match(r"## ([A-Z])\. ", line):
@@ -159,26 +159,26 @@ def take_results(runs: Path, to: Path) -> list[str]:
 
 
 def results_parts(summaries: Path) -> dict[str, list[str]]:
-    """Returns the table of each notebook.
+    """Returns the table of each source.
 
     Args:
-        summaries: the folder with a file for each row and variant that was run.
+        summaries: the folder with a file for each recipe and variant that was run.
 
     Raises:
         ValueError: if a summary is damaged, has other settings than its recipe, or
-            belongs to no row.
+            belongs to no recipe.
     """
     unused = {path.stem for path in summaries.glob("*.json")}
     parts = {}
-    for notebook, names in notebook_rows().items():
+    for source, names in recipes_of_sources().items():
         rows = []
         for name in names:
             for summary, row in _result_rows(name, summaries):
                 unused.discard(summary)
                 rows.append(row)
-        parts[f"notebook {notebook}"] = table(RESULT_COLUMNS, rows)
+        parts[f"source {source}"] = table(RESULT_COLUMNS, rows)
     if unused:
-        raise ValueError(f"no row is called {sorted(unused)[0]}, in {summaries}")
+        raise ValueError(f"no recipe is called {sorted(unused)[0]}, in {summaries}")
     return parts
 
 
@@ -192,7 +192,7 @@ def write_run_seconds(summaries: Path, to: Path) -> None:
 
 
 def _result_rows(name: str, summaries: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yields the name of the summary and the cells of every variant of a row."""
+    """Yields the name of the summary and the cells of every variant of a recipe."""
     from pg_agents.experiments import find_recipe
     from pg_agents.experiments.demos import DemoRecord
     from pg_agents.experiments.results import RunsSummary, coverage

@@ -81,7 +81,7 @@ def main() -> None:
         "--reward-scheme",
         choices=sorted(CRASH_REWARD),
         default="original",
-        help="a crash costs 5, or 1 in the course's scheme; default: %(default)s",
+        help="a crash costs 5, or 1 (Hugging Face's course); default: %(default)s",
     )
     parser.add_argument(
         "--theme",

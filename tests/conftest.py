@@ -48,6 +48,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
+# `torch.manual_seed` also formats the stack once for each device that is not there.
+_seed_torch = (
+    torch.manual_seed
+    if torch.cuda.is_available()
+    else torch.default_generator.manual_seed
+)
+
 _np_random = seeding.np_random
 _unseeded = itertools.count()
 
@@ -74,7 +81,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     _unseeded = itertools.count()
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(0)
+    _seed_torch(0)
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +104,7 @@ def _others_see_no_change() -> Iterator[None]:
         ("modules", modules, sys.modules),
         ("Gymnasium's ids", ids, registration.registry),
     ):
-        replaced = {name for name in old if new.get(name) is not old[name]}
+        replaced = {name for name, value in old.items() if new.get(name) is not value}
         assert not replaced, f"the test has replaced {what}: {replaced}"
 
 
@@ -105,8 +112,10 @@ def _seen_by_all() -> dict[str, Any]:
     places = (gymnasium.wrappers, common, registration)
     pyplot: Any = sys.modules.get("matplotlib.pyplot")
     matplotlib: Any = sys.modules.get("matplotlib")
-    # Not where a test imports it first.
-    drawing = {"matplotlib's settings": dict(matplotlib.rcParams)} if matplotlib else {}
+    # Not where a test imports it first. `dict(...)` would sort and validate them.
+    drawing = (
+        {"matplotlib's settings": dict.copy(matplotlib.rcParams)} if matplotlib else {}
+    )
     return {
         **drawing,
         "the working directory": os.getcwd(),

@@ -17,7 +17,6 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 DEVICE = torch.device("meta")
 # Of tests that run on the stand-in and on a GPU, if there is one.
@@ -129,9 +128,7 @@ class StandIn(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name
-        tensors = [
-            x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)
-        ]
+        tensors = _tensors(args, kwargs)
         devices = [x.device.type for x in tensors]
         moves = name in ("aten::_to_copy", "aten::copy_")
         wanted = args[0].device if name == "aten::copy_" else kwargs.get("device")
@@ -147,7 +144,7 @@ class StandIn(TorchDispatchMode):
                     raise WrongDevice(f"{name} got tensors on {devices}")
             if name in WAITING or _indexes_with_a_mask(name, args):
                 self._wait(name)
-        results = func(*tree_map(_to_cpu, args), **tree_map(_to_cpu, dict(kwargs)))
+        results = func(*_mapped(_to_cpu, args), **_mapped(_to_cpu, dict(kwargs)))
         if not on_device:
             return results
         # An operator that writes to its operand returns it.
@@ -160,7 +157,7 @@ class StandIn(TorchDispatchMode):
                 return x
             return operands[id(x)] if id(x) in operands else DeviceTensor(x)
 
-        return tree_map(wrapped, results)
+        return _mapped(wrapped, results)
 
     def _wait(self, name: str) -> None:
         frame = sys._getframe()
@@ -173,8 +170,24 @@ class StandIn(TorchDispatchMode):
         self.waits.append(name)
 
 
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """As torch's `tree_map`, which would take half of the time of these tests."""
+    if isinstance(value, list | tuple):
+        return type(value)([_mapped(function, each) for each in value])
+    if isinstance(value, dict):
+        return {key: _mapped(function, each) for key, each in value.items()}
+    return function(value)
+
+
 def _tensors(*values: Any) -> list[torch.Tensor]:
-    return [x for x in tree_leaves(values) if isinstance(x, torch.Tensor)]
+    found: list[torch.Tensor] = []
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+
+    _mapped(add, values)
+    return found
 
 
 def _indexes_with_a_mask(name: str, args: tuple[Any, ...]) -> bool:
@@ -229,7 +242,7 @@ def _load(file: Any, map_location: Any = None, **settings: Any) -> Any:
     """Reads a file to the CPU and copies what it reads to the stand-in."""
     if map_location is None or torch.device(map_location) != DEVICE:
         return _TORCH_LOAD(file, map_location, **settings)
-    return tree_map(
+    return _mapped(
         lambda x: x.to(DEVICE) if isinstance(x, torch.Tensor) else x,
         _TORCH_LOAD(file, "cpu", **settings),
     )
@@ -256,14 +269,12 @@ class SameRandomNumbers(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        tensors = [
-            x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)
-        ]
+        tensors = _tensors(args, kwargs)
         device = kwargs.get("device") or (tensors[0].device if tensors else "cpu")
-        on_cpu = func(*tree_map(self._to_cpu, args), **tree_map(self._to_cpu, kwargs))
+        on_cpu = func(*_mapped(self._to_cpu, args), **_mapped(self._to_cpu, kwargs))
         if func._schema.is_mutable:
             return args[0].copy_(on_cpu)
-        return tree_map(lambda x: x.to(device), on_cpu)
+        return _mapped(lambda x: x.to(device), on_cpu)
 
     def _to_cpu(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):

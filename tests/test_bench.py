@@ -16,7 +16,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from bench import speed, worker
 from bench.cells import CELLS, returns_to_go
-from bench.protocol import Worker, calibrated
+from bench.protocol import Worker
 from pg_agents import REINFORCE, LearnerBatch
 from pg_agents.experiments import Settings
 from pg_agents.experiments.building import constructor_arguments
@@ -197,7 +197,7 @@ def test_training_stops_after_three_good_evaluations_in_a_row() -> None:
         # Steps per episode; at best 3, and 15 from equal probabilities.
         ("sequence-reinforce", 3_000, 3.0, 12.0),
         # A random policy's episodes have 22 steps.
-        ("one-step-actor-critic", 3_000, 30.0, 500.0),
+        ("one-step-actor-critic", 1_500, 30.0, 500.0),
         ("cartpole-mc", 2_500, 30.0, 500.0),
         ("reinforce-128", 2_500, 25.0, 500.0),
     ],
@@ -237,7 +237,7 @@ def test_torch_alone_computes_gradients_of_both_networks() -> None:
 @pytest.mark.parametrize("algorithm", ["ActorCritic", "A2C"])
 def test_a_side_learns_from_scratch_each_turn(algorithm: str, env: str) -> None:
     task = worker.learning(speed.learn(algorithm, env, 4))
-    assert calibrated(task, 1e-9)["steps"] == 20
+    assert task(1)(1) == {"steps": 20.0, "updates": 1.0}
     assert task(1)(40) == task(1)(40) == {"steps": 40.0, "updates": 2.0}
 
 

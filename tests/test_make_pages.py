@@ -67,15 +67,15 @@ def result_rows(summaries: Path) -> dict[str, str]:
     }
 
 
-def test_every_recipe_is_a_row_of_a_notebook_and_has_a_result(tmp_path: Path) -> None:
-    rows = [row for names in make_pages.notebook_rows().values() for row in names]
+def test_every_recipe_has_a_source_and_a_result(tmp_path: Path) -> None:
+    rows = [row for names in make_pages.recipes_of_sources().values() for row in names]
     assert sorted(rows) == sorted(recipes())
     lines = result_rows(tmp_path)
     assert set(rows) <= set(lines)
     assert all("not run yet" in line for line in lines.values())
 
 
-def test_a_run_stands_beside_the_notebooks_figure(tmp_path: Path) -> None:
+def test_a_run_stands_beside_the_reported_figure(tmp_path: Path) -> None:
     recipe = find_recipe("cartpole-mc")
     settings = recipe.config().settings
     folders = []
@@ -88,10 +88,10 @@ def test_a_run_stands_beside_the_notebooks_figure(tmp_path: Path) -> None:
         folders.append(RunFolder(folder.path))
     summarise_runs(recipe, folders).write(tmp_path)
     line = result_rows(tmp_path)["cartpole-mc"]
-    assert "average of 100 at episode 100: 30 [30, 30]; notebook 25.7: reached" in line
-    assert "at episode 200: 30 [30, 30]; notebook 76: **falls short**" in line
+    assert "average of 100 at episode 100: 30 [30, 30]; reported 25.7: reached" in line
+    assert "at episode 200: 30 [30, 30]; reported 76: **falls short**" in line
     # `run` writes evaluations of seed + 1.
-    assert "evaluation: 1.5 [1, 2]; notebook 1000: **falls short**" in line
+    assert "evaluation: 1.5 [1, 2]; reported 1000: **falls short**" in line
     assert "2; with so few seeds a 95 % interval holds in less than 75 %" in line
     assert "`pgtoy run cartpole-mc --seeds 2`" in line
 
@@ -110,7 +110,7 @@ def test_summaries_of_other_settings_or_rows_are_refused(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="was run with other settings"):
         make_pages.results_parts(tmp_path)
     (tmp_path / "cartpole-mc.json").rename(tmp_path / "cartpole-nc.json")
-    with pytest.raises(ValueError, match="no row is called cartpole-nc"):
+    with pytest.raises(ValueError, match="no recipe is called cartpole-nc"):
         make_pages.results_parts(tmp_path)
 
 

@@ -118,7 +118,9 @@ class Setting(Generic[Value]):
 
     def __set__(self, model: PolicyGradientAlgorithm, value: Value) -> None:
         """Replaces the config."""
-        model.change_settings(**{str(self._field): value})
+        # SB3's constructor assigns what the config holds.
+        if value is not getattr(model.config, str(self._field)):
+            model.change_settings(**{str(self._field): value})
 
 
 class Delegated:

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -49,10 +49,10 @@ def check_integer(name: str, value: object, lowest: int) -> int:
         "bool"
     )
     number = None
-    if isinstance(value, SupportsIndex) and not is_bool:
-        # Arrays and tensors raise a TypeError unless they hold a single integer.
+    if not is_bool:
+        # A TypeError of what is no integer, such as an array of several.
         with suppress(TypeError):
-            number = operator.index(value)
+            number = operator.index(value)  # type: ignore[arg-type]
     if number is None or number < lowest:
         raise ValueError(f"{name} must be an integer >= {lowest}, got {value!r}")
     return number

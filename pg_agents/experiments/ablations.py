@@ -1,8 +1,8 @@
-"""Mistakes of the notebooks, made on purpose to measure what correcting them changes.
+"""Common mistakes of tutorials, made on purpose to measure what each changes.
 
 Each is a `train` function for `Settings` and a callback that changes the advantages of
-a complete rollout before the update. The update is then exactly the notebook's, as
-long as each rollout gets one gradient step.
+a complete rollout before the update. The update is then exactly that of a
+plain loop with the mistake, as long as each rollout gets one gradient step.
 """
 
 from __future__ import annotations

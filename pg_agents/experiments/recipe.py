@@ -19,7 +19,7 @@ class Point:
     Attributes:
         episode: last episode of the average, counted from 1.
         window: number of episodes that are averaged.
-        value: the average that the notebook reports; None if it reports none.
+        value: the average that the recipe's source reports; None if it reports none.
     """
 
     episode: int
@@ -37,12 +37,12 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """What a course notebook reports of its own run.
+    """What the source of a recipe, a teaching notebook, reports of its own run.
 
     Attributes:
         text: the figure in words.
         value: mean return of its final evaluation; None if it has none.
-        solved: mean return from which the task counts as solved, if the notebook has
+        solved: mean return from which the task counts as solved, if the source has
             no figure.
         points: its averages during training.
         running_reward: running reward at which its training stops; None if it does not.
@@ -59,14 +59,14 @@ class Reported:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One row of the results: what is run, and the figure to compare it with.
+    """An experiment of docs/results.md: what is run, and the figure to compare it with.
 
     Attributes:
         name: as in ``pgtoy run NAME``: small letters, digits and hyphens.
         title: one line of description.
-        reported: the notebook's figure.
+        reported: the figure of the recipe's source, see docs/notebooks.md.
         variants: settings by name; the first is the default. By convention
-            ``"notebook"`` has the settings of the notebook and ``"best"`` ours.
+            ``"notebook"`` has the settings of the source and ``"best"`` ours.
         seeds: default number of seeds: 0, 1, 2 and so on.
         demo: ``"module:function"`` of a recipe without variants. `pgtoy run` calls it
             with a `DemoRequest`, and it returns a `DemoResult`, see

@@ -53,7 +53,7 @@ class Metric:
     name: str
     values: tuple[float, ...]
     reported: float | None = None
-    source: str = "notebook"
+    source: str = "reported"
 
     @property
     def iqm(self) -> float:
@@ -73,7 +73,7 @@ class Metric:
         return self.iqm >= self.reported - _ROUNDING * max(1.0, abs(self.reported))
 
     def __str__(self) -> str:
-        """Returns such as ``18.9 [17.2, 21.4]; notebook 18.5: reached``."""
+        """Returns such as ``18.9 [17.2, 21.4]; reported 18.5: reached``."""
         text = f"{self.iqm:.4g}"
         if len(self.values) > 1:
             text += f" [{self.interval.low:.4g}, {self.interval.high:.4g}]"
@@ -128,7 +128,7 @@ class RunsSummary:
 
     def metrics(self, reported: Reported) -> list[Metric]:
         """Returns the metrics, those of training first."""
-        # What a notebook reports of its training holds for its own settings alone.
+        # What is reported of a training holds for its own settings alone.
         is_notebook = self.variant == "notebook"
         metrics = []
         for point in reported.points:
@@ -145,7 +145,7 @@ class RunsSummary:
             name = f"success rate, {stage.replace('_', ' ')}"
             metrics.append(Metric(name, tuple(values)))
         if reported.solved is None:
-            goal, source = reported.value, "notebook"
+            goal, source = reported.value, "reported"
         else:
             goal, source = reported.solved, "solved at"
         metrics.append(Metric("evaluation", tuple(self.evaluation), goal, source))
@@ -250,7 +250,7 @@ def summary_text(
         lines = [f"{config.name}: no run has finished"]
     if recipe.reported != Reported():
         text = recipe.reported.text
-        lines.append(f"for comparison, the recipe's course notebook reports: {text}")
+        lines.append(f"for comparison, the source of this recipe reports: {text}")
     n_failed = len(reports) - len(folders)
     if n_failed:
         lines.append(f"{n_failed} of {len(reports)} runs failed")

@@ -1,7 +1,7 @@
 """Replay memory: earlier rollouts, and batches from them.
 
 Old rollouts were collected by old policies. `replay="returns"` ignores that, as many
-course notebooks do; the other two correct for it with ratios of probabilities, see
+tutorials do; the other two correct for it with ratios of probabilities, see
 `pg_agents.learning.off_policy`.
 """
 

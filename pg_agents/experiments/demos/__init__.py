@@ -56,7 +56,7 @@ from pg_agents.live.film import Film
 from pg_agents.live.screen import shows_windows
 from pg_agents.live.view import LiveView
 
-# Values that a notebook prints, in single precision.
+# Values that the source of the recipe prints, in single precision.
 KNOWN_VALUES: dict[str, tuple[float, ...]] = {
     "weighted log-probability": (-22.314354,),
     "returns": (9.801496, 8.8904, 6.96, 4.0),
@@ -210,7 +210,7 @@ def computed_values() -> dict[str, tuple[float, ...]]:
 
 
 def known_values(request: DemoRequest) -> DemoResult:
-    """Prints each value beside the notebook's; passes if all are equal."""
+    """Prints each value beside the known one; passes if all are equal."""
 
     def text(values: tuple[float, ...]) -> str:
         texts = [f"{value:.8g}" for value in values]
@@ -222,7 +222,7 @@ def known_values(request: DemoRequest) -> DemoResult:
         equal = np.allclose(ours, reported, rtol=_TOLERANCE, atol=0.0)
         passed = passed and equal
         verdict = "equal" if equal else "**different**"
-        lines.append(f"{name}: {text(ours)}; notebook {text(reported)}: {verdict}")
+        lines.append(f"{name}: {text(ours)}; known {text(reported)}: {verdict}")
     return DemoResult(tuple(lines), passed)
 
 

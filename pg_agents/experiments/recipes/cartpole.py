@@ -32,7 +32,7 @@ def _batched(
 
 
 def _network(*widths: int, **policy_kwargs: Any) -> dict[str, Any]:
-    """Returns the policy_kwargs of a network as the notebooks make it.
+    """Returns the policy_kwargs of a network as the sources make it.
 
     The initial weights are torch's and the epsilon Adam's, where SB3's policies have
     orthogonal weights and 1e-5.
@@ -87,9 +87,9 @@ BEST_ACTOR_CRITIC = _batched(
     n_envs=32,
 )
 
-# The notebooks' REINFORCE, on one environment.
+# The sources' REINFORCE, on one environment.
 _STANDARDIZED = {"gamma": 0.99, "standardize_returns": True}
-# The first notebook stops its training at this running reward.
+# Source A stops its training at this running reward.
 _UNTIL_SOLVED: dict[str, Any] = {
     "episodes": 2000,
     "stop_when_solved": {"reward_threshold": SOLVED},
@@ -118,7 +118,7 @@ _ABLATIONS = "pg_agents.experiments.ablations"
 
 
 def _improved(policy_kwargs: dict[str, Any], **arguments: Any) -> Settings:
-    """Returns an actor-critic with GAE, the first improvement of the last notebook."""
+    """Returns an actor-critic with GAE, the first improvement of source E."""
     return _batched(
         "ActorCritic",
         {
@@ -185,7 +185,7 @@ RECIPES = (
                     "learning_rate": 5e-3,
                     "baseline": "value",
                     "critic_loss": "huber",
-                    # The notebook adds both losses without a weight.
+                    # The source adds both losses without a weight.
                     "vf_coef": 1.0,
                 },
                 policy_kwargs=_network(128, critic="shared"),
@@ -240,7 +240,7 @@ RECIPES = (
             "notebook": _cartpole(
                 "REINFORCE",
                 {**_STANDARDIZED, "learning_rate": 1e-3},
-                # The notebook's initial weights are not known. With torch's, seeds 10
+                # The source's initial weights are not known. With torch's, seeds 10
                 # to 19 averaged 88, 249 and 188 at episodes 100, 200 and 220; with
                 # these, Keras' default, 166, 381 and 389.
                 policy_kwargs=_network(128, 128, glorot_init=True),

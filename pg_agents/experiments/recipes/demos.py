@@ -33,7 +33,7 @@ RECIPES = (
     _demo("gpu", "the same training on cuda, if there is one", ":gpu"),
     _demo(
         "known-values",
-        "three numbers that a course checks its exercises by",
+        "three numbers of exercises, with their known values",
         ":known_values",
         "-22.314354; [9.801496, 8.8904, 6.96, 4.0]; 3.1326165",
     ),

@@ -1,7 +1,7 @@
 """PGToy-Pixelcopter-v0: a helicopter in an endless cave.
 
 A return is the score of the original game: 1 for each block or column passed, -5 for a
-crash. A crash costs 1 in the course's environment, so a flight scores 4 more there.
+crash. A crash costs 1 in Hugging Face's course, so a flight scores 4 more there.
 """
 
 from dataclasses import replace
@@ -82,7 +82,7 @@ RECIPES = (
             tenth=True,
         ),
         variants={
-            # One environment: the notebook makes an update after each episode.
+            # One environment: the source makes an update after each episode.
             "notebook": Settings(
                 algorithm="REINFORCE",
                 env_id="PGToy-Pixelcopter-v0",

@@ -19,6 +19,7 @@ from torch import nn
 
 import pg_envs  # noqa: F401, registers the ids
 from pg_agents import MlpPolicy, RandomPolicy, TabularPolicy, TrajectoryBuffer
+from pg_agents.learning.returns import reward_to_go
 
 # Argument -> values that are accepted, alone or with the right others; values refused.
 Examples = dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]
@@ -264,3 +265,10 @@ def arguments_of(algorithm: Callable[..., Any]) -> Examples:
     """Returns the examples of an algorithm, without policy, env and policy_kwargs."""
     own = {"REINFORCE": REINFORCE_ONLY, "ActorCritic": ACTOR_CRITIC_ONLY}
     return COMMON | own[algorithm.__name__]
+
+
+def reinforce_loss(batch: Any, policy: Any) -> torch.Tensor:
+    """A right loss for the gradient checker, which then searches for no mistake."""
+    returns = torch.cat([reward_to_go(e.rewards, e.gamma) for e in batch])
+    log_prob = policy(batch.observations).log_prob(batch.actions)
+    return -(batch.gamma**batch.time * returns * log_prob).sum() / len(batch)

@@ -25,6 +25,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from pg_agents import (
     REINFORCE,
     ActorCritic,
+    MlpPolicy,
     RandomAgent,
     as_vec_env,
     check_policy_gradient,
@@ -225,23 +226,46 @@ INDEPENDENT = {
 
 def accepted_values(algorithm: Any) -> dict[str, list[Any]]:
     """Returns accepted values of each argument, without its default."""
-    parameters = inspect.signature(algorithm).parameters
-    values = {
-        name: [value for value in accepted if value is not parameters[name].default]
-        for name, (accepted, _) in examples.arguments_of(algorithm).items()
-        if name not in INDEPENDENT
+    values = without_defaults(examples.arguments_of(algorithm), algorithm)
+    of_policy = without_defaults(examples.POLICY_KWARGS, ActorCriticPolicy, MlpPolicy)
+    return {
+        **{name: found for name, found in values.items() if name not in INDEPENDENT},
+        "policy_kwargs": [
+            {name: value} for name, found in of_policy.items() for value in found
+        ],
     }
-    values["policy_kwargs"] = [
-        {name: value}
-        for name, (accepted, _) in examples.POLICY_KWARGS.items()
-        for value in accepted
-    ]
-    return values
 
 
-def pairs_with(algorithm: Any, name: str) -> Iterator[dict[str, Any]]:
+def without_defaults(table: examples.Examples, *calls: Any) -> dict[str, list[Any]]:
+    defaults = {
+        name: repr(parameter.default)
+        for call in calls
+        for name, parameter in inspect.signature(call).parameters.items()
+    }
+    return {
+        name: [value for value in accepted if repr(value) != defaults.get(name)]
+        for name, (accepted, _) in table.items()
+    }
+
+
+def kind_of(value: Any) -> Any:
+    """Returns the same for numbers between the same bounds, and for all schedules."""
+    if isinstance(value, type):
+        return value
+    if isinstance(value, bool | np.bool_ | int | float | np.number):
+        return bool(value < 0), bool(value > 0), bool(value >= 1), bool(value > 1)
+    return "schedule" if callable(value) else repr(value)
+
+
+def one_of_each_kind(values: list[Any]) -> list[Any]:
+    return list({kind_of(value): value for value in values}.values())
+
+
+def pairs_with(
+    algorithm: Any, name: str, choose: Callable[[list[Any]], list[Any]]
+) -> Iterator[dict[str, Any]]:
     """Yields two arguments each, the first of which is `name`."""
-    values = accepted_values(algorithm)
+    values = {k: choose(v) for k, v in accepted_values(algorithm).items()}
     for other in list(values)[list(values).index(name) + 1 :]:
         for one in values[name]:
             for two in values[other]:
@@ -256,14 +280,22 @@ def pairs_with(algorithm: Any, name: str) -> Iterator[dict[str, Any]]:
         for name in accepted_values(algorithm)
     ],
 )
+@pytest.mark.parametrize(
+    "choose",
+    [
+        one_of_each_kind,
+        # Numbers of other types and sizes.
+        pytest.param(list, marks=pytest.mark.slow),
+    ],
+)
 def test_a_pair_of_arguments_makes_a_model_or_is_refused_by_name(
-    algorithm: Any, name: str
+    algorithm: Any, name: str, choose: Callable[[list[Any]], list[Any]]
 ) -> None:
     """The message names an argument that was passed, and none of the other class."""
     env = examples.make_env("box actions", 1)
     own = set(inspect.signature(algorithm).parameters)
     foreign = {n for each in LEARNERS for n in inspect.signature(each).parameters} - own
-    for arguments in pairs_with(algorithm, name):
+    for arguments in pairs_with(algorithm, name, choose):
         try:
             algorithm("MlpPolicy", env, **arguments)
         except (ValueError, TypeError) as error:
@@ -313,10 +345,6 @@ def resumed(env: Any, folder: Path) -> Any:
     return resume(REINFORCE, folder, env)
 
 
-def loss(batch: Any, policy: Any) -> Any:
-    return -policy(batch.observations).log_prob(batch.actions).mean()
-
-
 # Functions that take an environment, called with one and an empty folder.
 TAKE_AN_ENV: dict[str, Callable[[Any, Path], Any]] = {
     "resume": resumed,
@@ -325,7 +353,7 @@ TAKE_AN_ENV: dict[str, Callable[[Any, Path], Any]] = {
         env, lambda obs: 0, n_steps=1
     ),
     "check_policy_gradient": lambda env, _: check_policy_gradient(
-        loss, env, n_episodes=256
+        examples.reinforce_loss, env, n_episodes=256
     ),
     "mdp_from_env": lambda env, _: mdp_from_env(env),
     **{a.__name__: partial(construct, a) for a in AGENTS},

@@ -93,7 +93,7 @@ def test_the_result_is_printed_beside_the_notebook_s(
     lines = printed.out.splitlines()
     low, mean, high = min(means), sum(means) / 2, max(means)
     assert f"  evaluation  {mean:.4g} [{low:.4g}, {high:.4g}]" in lines
-    assert "for comparison, the recipe's course notebook reports: 0.5 ± 0.1" in lines
+    assert "for comparison, the source of this recipe reports: 0.5 ± 0.1" in lines
     assert "100%" in printed.err and "2 of 2 runs done" in printed.err
 
 

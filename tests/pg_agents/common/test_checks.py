@@ -34,13 +34,10 @@ from tests.pg_agents.algorithms.argument_examples import (
     NAN,
     NO_BOOLS,
     NO_WHOLE_NUMBERS,
+    reinforce_loss,
 )
 
 ID = "pg_envs:PGToy-Sequence-v0"
-
-
-def loss(batch: Any, policy: Any) -> Any:
-    return -policy(batch.observations).log_prob(batch.actions).mean()
 
 
 def run_one_seed(**arguments: Any) -> None:
@@ -65,7 +62,7 @@ def clone(**arguments: Any) -> Any:
 
 def check(**arguments: Any) -> Any:
     few: Any = {"n_episodes": 256, "n_envs": 1, **arguments}
-    return check_policy_gradient(loss, ID, **few)
+    return check_policy_gradient(reinforce_loss, ID, **few)
 
 
 def keep_checkpoints(**arguments: Any) -> Any:
@@ -103,7 +100,6 @@ def test_bad_counts_are_refused_by_name(function: str, name: str, value: Any) ->
         call(**{name: value})
 
 
-@pytest.mark.parametrize("value", [2, np.int64(2), np.uint8(2)], ids=repr)
 @pytest.mark.parametrize(
     ("function", "name"),
     [
@@ -114,9 +110,10 @@ def test_bad_counts_are_refused_by_name(function: str, name: str, value: Any) ->
         and name not in ("n_envs", "horizon", "max_episode_steps")
     ],
 )
-def test_numpy_integers_are_counts(function: str, name: str, value: Any) -> None:
+def test_numpy_integers_are_counts(function: str, name: str) -> None:
+    """Of 8 bits, which overflow first."""
     call, _ = COUNTS[function]
-    call(**{name: value})
+    call(**{name: np.uint8(2)})
 
 
 SEEDED: dict[str, Callable[..., Any]] = {

@@ -102,7 +102,7 @@ def test_a_threshold_applies_to_every_variant_and_training_results_to_one(
     summary = summary_of(tmp_path, [1.0] * 30, **reported)
     running, evaluation = summary.metrics(recipe(**reported).reported)
     assert str(evaluation) == "3; solved at 2.5: reached"
-    assert str(running) == "1; notebook 0.5: reached"
+    assert str(running) == "1; reported 0.5: reached"
     # The notebook's training results are those of its own settings.
     best = replace(summary, variant="best")
     running, evaluation = best.metrics(recipe(**reported).reported)
@@ -175,7 +175,7 @@ def test_a_metric_is_the_mean_of_the_middle_half() -> None:
     assert metric.iqm == 3.5 and metric.reached
     low, high = metric.interval
     assert low < 3.5 < high
-    assert str(metric) == f"3.5 [{low:.4g}, {high:.4g}]; notebook 3.5: reached"
+    assert str(metric) == f"3.5 [{low:.4g}, {high:.4g}]; reported 3.5: reached"
     short = replace(metric, reported=3.6)
     assert not short.reached
     assert "**falls short** (within the interval)" in str(short)
@@ -213,17 +213,17 @@ def test_the_summary_has_a_line_per_seed_and_per_metric(tmp_path: Path) -> None:
     # Of two seeds the middle half are both: (8 + 4) / 2.
     assert lines[4:7] == [
         f"r: interquartile means over 2 seeds{coverage(2)}",
-        "  average of 10 at episode 10  3 [3, 3]; notebook 2: reached",
-        "  evaluation                   6 [4, 8]; notebook 5.5: reached",
+        "  average of 10 at episode 10  3 [3, 3]; reported 2: reached",
+        "  evaluation                   6 [4, 8]; reported 5.5: reached",
     ]
     assert lines[-2:] == [
-        "for comparison, the recipe's course notebook reports: t",
+        "for comparison, the source of this recipe reports: t",
         "1 of 3 runs failed",
     ]
     none = summary_text(tiny, tiny.config(), reports[:1]).splitlines()
     assert none == [
         "r: no run has finished",
-        "for comparison, the recipe's course notebook reports: t",
+        "for comparison, the source of this recipe reports: t",
         "1 of 1 runs failed",
     ]
 

@@ -118,6 +118,8 @@ def dask_executor(tmp_path: Path) -> Iterator[Executor]:
         yield client.get_executor()
 
 
+# `test_a_run_whose_worker_dies_is_submitted_again_so_many_times` is its fast half.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_dask_goes_on_after_a_worker_was_killed(
     dask_executor: Executor, tmp_path: Path, expected: Any

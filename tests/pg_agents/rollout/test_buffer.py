@@ -350,10 +350,25 @@ AGENTS: dict[str, tuple[type[Any], dict[str, Any]]] = {
 SIZES = [*((kind, N_ENVS) for kind in KINDS), ("same_step", 512), ("torch", 512)]
 
 
-@pytest.mark.parametrize("way", ["=", "[:]"])
-@pytest.mark.parametrize("name", BATCH_FIELDS)
-@pytest.mark.parametrize(("kind", "n_envs"), SIZES)
-@pytest.mark.parametrize("agent", AGENTS)
+# Half of the grid is slow: the other half has every combination of three of agent,
+# environments, column and way.
+WRITTEN = [
+    pytest.param(
+        *(agent, kind, n_envs, name, way),
+        marks=pytest.mark.slow if n % 2 else (),
+        id=f"{agent}-{kind}-{n_envs}-{name}-{way}",
+    )
+    for n, agent, (kind, n_envs), name, way in (
+        (a + s + c + w, agent, size, name, way)
+        for a, agent in enumerate(AGENTS)
+        for s, size in enumerate(SIZES)
+        for c, name in enumerate(BATCH_FIELDS)
+        for w, way in enumerate(("=", "[:]"))
+    )
+]
+
+
+@pytest.mark.parametrize(("agent", "kind", "n_envs", "name", "way"), WRITTEN)
 def test_the_loss_gets_what_a_callback_has_written(
     agent: str, kind: str, n_envs: int, name: str, way: str
 ) -> None:
