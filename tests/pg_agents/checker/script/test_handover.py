@@ -54,7 +54,9 @@ def test_numerical_derivatives_are_those_of_calculus(
         ("np.eye(2)[action] - pi", []),
         # That of the logit, which also moves their mean.
         pytest.param("np.eye(2)[action]", ["logit"], marks=pytest.mark.slow),
-        pytest.param("pi - np.eye(2)[action]", ["sign_flipped"], marks=pytest.mark.slow),
+        pytest.param(
+            "pi - np.eye(2)[action]", ["sign_flipped"], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_script_of_the_guide_is_checked(
