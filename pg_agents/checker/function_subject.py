@@ -309,7 +309,13 @@ class FunctionSubject:
     def places(self) -> Places:
         """The lines of the loss, after `record`."""
         policy, critic = leaves(self.logits), self._of_values
-        return locate(self._tracer.graphs, set(map(id, policy)), set(map(id, critic)))
+        code = getattr(self._function, "__code__", None)
+        return locate(
+            self._tracer.graphs,
+            set(map(id, policy)),
+            set(map(id, critic)),
+            None if code is None else code.co_name,
+        )
 
     def record(self, progress: Progress) -> Record:
         """Calls the function on a few batches and decodes the gradients."""

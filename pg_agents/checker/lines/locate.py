@@ -53,7 +53,10 @@ class Places:
 
 
 def locate(
-    graphs: Sequence[LossGraph], policy: Collection[int], critics: Collection[int]
+    graphs: Sequence[LossGraph],
+    policy: Collection[int],
+    critics: Collection[int],
+    function: str | None = None,
 ) -> Places:
     """Returns the places of a policy's loss.
 
@@ -62,6 +65,8 @@ def locate(
         policy: identities of the parameters that the policy depends on; none if they
             are not known. Then a loss has a place if it is the only one.
         critics: the same of the critic.
+        function: name of the function whose lines build the loss; None for the one that
+            makes its last node.
     """
     graphs = [graph for graph in graphs if graph.nodes]
     if not policy and len({graph.call[:1] for graph in graphs}) == 1:
@@ -79,18 +84,19 @@ def locate(
         if len(places) == 1:
             (mistakes[key],) = places
     same = [view.graph for view in of_policy if view.graph.call[:1] == call]
-    return Places(place_of(call[0]) if call else None, _loss_lines(same), mistakes)
+    return Places(place_of(call[0]) if call else None, _loss_lines(same, function), mistakes)
 
 
-def _loss_lines(graphs: Sequence[LossGraph]) -> Place | None:
-    """Returns the lines of the function that makes the loss, without its steps.
+def _loss_lines(graphs: Sequence[LossGraph], function: str | None) -> Place | None:
+    """Returns the lines of a function that make the loss, without its steps.
 
     These are lines with nodes after the last step of an environment and none before.
     """
     last = next((node for node in reversed(graphs[0].nodes) if node.stack), None)
     if last is None:
         return None
-    of_loss = last.stack[0]
+    named = [frame for frame in last.stack if frame.function == function]
+    of_loss = named[0] if named else last.stack[0]
     lines: dict[bool, set[int]] = {False: set(), True: set()}
     for node in graphs[0].nodes + graphs[-1].nodes:
         for frame in node.stack:
