@@ -84,7 +84,9 @@ def locate(
         if len(places) == 1:
             (mistakes[key],) = places
     same = [view.graph for view in of_policy if view.graph.call[:1] == call]
-    return Places(place_of(call[0]) if call else None, _loss_lines(same, function), mistakes)
+    return Places(
+        place_of(call[0]) if call else None, _loss_lines(same, function), mistakes
+    )
 
 
 def _loss_lines(graphs: Sequence[LossGraph], function: str | None) -> Place | None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from pg_agents.checker.lines.place import Frame, frames, is_library, is_of_check
 
 # Losses whose graphs are recorded, and nodes of all after which no more are.
-_MAX_GRAPHS, _MAX_NODES = 8, 2_500
+_MAX_GRAPHS, _MAX_NODES = 8, 1_500
 # Results of operators that are kept, to find them in the graph.
 _MAX_KEPT = 64
 _FRAME = re.compile(r'  File "(.+)", line (\d+), in (.+)\n')
