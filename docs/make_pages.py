@@ -1035,12 +1035,18 @@ SCRIPT_FIXES = (
     ),
 )
 
+# Number of episodes -> number of runs that the page shows the scores of.
+SCRIPT_RUNS = {300: 5, 1000: 3}
 
-def check_your_script_parts(n_seeds: int = 5) -> dict[str, list[str]]:
+
+def check_your_script_parts(
+    n_seeds: Mapping[int, int] = SCRIPT_RUNS,
+) -> dict[str, list[str]]:
     """Runs demos/train_cartpole.py and checks it, with and without its mistakes.
 
     Args:
-        n_seeds: number of runs of each version that the scores are taken from.
+        n_seeds: number of episodes of a run -> number of such runs of each version, of
+            which the scores are shown.
 
     Raises:
         ValueError: if the checks do not find both mistakes, or a fixed script is not
@@ -1055,30 +1061,30 @@ def check_your_script_parts(n_seeds: int = 5) -> dict[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "demos", "train_cartpole.py")
         script.parent.mkdir()
-        scores = []
+        rows = []
         for text in texts:
             script.write_text(text)
             check = ("-m", "pg_agents.cli.main", "check", "demos/train_cartpole.py")
             status, output = run_python(folder, *check)
             checks.append(output)
             statuses.append(status)
-            if text != texts[1]:
-                seeds = [str(seed) for seed in range(n_seeds)]
+            if text == texts[1]:
+                continue
+            row = ["with both mistakes fixed" if rows else "as it is"]
+            for episodes, n in n_seeds.items():
+                length = ("--episodes", str(episodes))
                 runs = [
-                    run_python(folder, str(script), "--seed", seed) for seed in seeds
+                    run_python(folder, str(script), *length, "--seed", str(seed))
+                    for seed in range(n)
                 ]
-                scores.append([int(output.rpartition(" ")[2]) for _, output in runs])
+                scores = sorted(int(out.rpartition(" ")[2]) for _, out in runs)
+                row.append(", ".join(map(str, scores)))
+            rows.append(row)
     if statuses != [1, 1, 0]:
         raise ValueError(f"the exit statuses must be 1, 1, 0, got {statuses}")
-    wrong, right = (f"{', '.join(map(str, sorted(s)))}" for s in scores)
+    lengths = [f"{e:,} episodes, seeds 0 to {n - 1}" for e, n in n_seeds.items()]
     return {
-        "scores": [
-            "| demos/train_cartpole.py | mean score of the last 50 of 300 episodes, "
-            f"seeds 0 to {n_seeds - 1}, sorted |",
-            "| --- | --- |",
-            f"| as it is | {wrong} |",
-            f"| with both mistakes fixed | {right} |",
-        ],
+        "scores": table(" | ".join(["demos/train_cartpole.py", *lengths]), rows),
         **{
             f"{name} check": ["```text", *output.splitlines(), "```"]
             for name, output in zip(("first", "second", "third"), checks, strict=True)

@@ -386,15 +386,18 @@ def test_the_page_fixes_lines_of_the_script_it_shows(
         runs.append(arguments)
         if "check" in arguments:
             return int(fixed < 2), f"{fixed} fixed"
-        return 0, f"mean score: {100 + fixed}"
+        episodes = arguments[arguments.index("--episodes") + 1]
+        return 0, f"mean score: {int(episodes) + fixed - int(arguments[-1])}"
 
     monkeypatch.setattr(make_pages, "run_python", run)
-    parts = make_pages.check_your_script_parts(n_seeds=2)
+    parts = make_pages.check_your_script_parts(n_seeds={300: 2, 1000: 1})
     checks = [parts[f"{name} check"][1] for name in ("first", "second", "third")]
     assert checks == ["0 fixed", "1 fixed", "2 fixed"]
-    assert parts["scores"][2:] == [
-        "| as it is | 100, 100 |",
-        "| with both mistakes fixed | 102, 102 |",
+    heading, _, *rows = parts["scores"]
+    assert "300 episodes, seeds 0 to 1 | 1,000 episodes, seeds 0 to 0 |" in heading
+    assert rows == [
+        "| as it is | 299, 300 | 1000 |",
+        "| with both mistakes fixed | 301, 302 | 1002 |",
     ]
     page = (make_pages.DOCS / "check-your-script.md").read_text()
     assert "advantages.detach()" in make_pages.fill(page, parts)
@@ -405,7 +408,7 @@ def test_a_page_whose_text_does_not_hold_is_not_written(
 ) -> None:
     monkeypatch.setattr(make_pages, "run_python", lambda *arguments: (0, "right 1"))
     with pytest.raises(ValueError, match=r"must be 1, 1, 0, got \[0, 0, 0\]"):
-        make_pages.check_your_script_parts(n_seeds=1)
+        make_pages.check_your_script_parts(n_seeds={300: 1})
 
 
 def loss_report(verdict: str, *keys: str, ties: tuple[str, ...] = ()) -> Any:

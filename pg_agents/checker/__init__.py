@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pg_agents.checker.check import assert_policy_gradient, check_policy_gradient
     from pg_agents.checker.episodes import Episode, EpisodeBatch
     from pg_agents.checker.geometry import CannotCheckError
+    from pg_agents.checker.lines.place import Place
     from pg_agents.checker.mistakes import CATALOGUE, Mistake
     from pg_agents.checker.report import Finding, GradientReport
     from pg_agents.checker.script.check import check_script
@@ -25,6 +26,7 @@ __all__ = [
     "Finding",
     "GradientReport",
     "Mistake",
+    "Place",
     "StateTable",
     "TaskResult",
     "assert_policy_gradient",
@@ -38,6 +40,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "check": ["assert_policy_gradient", "check_policy_gradient"],
         "episodes": ["Episode", "EpisodeBatch"],
         "geometry": ["CannotCheckError"],
+        "lines.place": ["Place"],
         "mistakes": ["CATALOGUE", "Mistake"],
         "report": ["Finding", "GradientReport"],
         "script.check": ["check_script"],

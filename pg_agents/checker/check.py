@@ -7,6 +7,7 @@ import operator
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
@@ -30,7 +31,7 @@ from pg_agents.checker.function_subject import (
 )
 from pg_agents.checker.geometry import CannotCheckError
 from pg_agents.checker.model_subject import ModelSubject, preserve_random_state
-from pg_agents.checker.report import GradientReport, Target
+from pg_agents.checker.report import GradientReport, Target, placed
 from pg_agents.checker.report import progress_bar as show_progress
 from pg_agents.checker.task import Task, resolve_task
 from pg_agents.common.checks import (
@@ -193,7 +194,13 @@ def check_policy_gradient(
                 for task in tasks
             ]
         report = conclude(subjects, _name(subject), target, seed, progress)
-    return replace(report, seconds=time.perf_counter() - started)
+    report = replace(report, seconds=time.perf_counter() - started)
+    first = subjects[0]
+    if isinstance(first, ModelSubject):
+        return report
+    places = first.places.renamed(_shown)
+    known = {} if report.ties else places.mistakes
+    return replace(report, findings=placed(report.findings, known), loss=places.loss)
 
 
 def assert_policy_gradient(
@@ -316,6 +323,12 @@ def _check_subject(subject: object) -> None:
     except ValueError:
         # Some callables have no signature.
         return
+
+
+def _shown(file: str) -> str:
+    """Returns a file's path from the working folder, if it lies there."""
+    path, folder = Path(file), Path.cwd()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _name(subject: object) -> str:

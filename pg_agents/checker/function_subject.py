@@ -27,6 +27,8 @@ from pg_agents.checker.geometry import (
     make_geometry,
     normalized_policy,
 )
+from pg_agents.checker.lines.locate import Places, locate
+from pg_agents.checker.lines.tracer import Tracer, leaves
 from pg_agents.checker.model_subject import preserve_random_state
 from pg_agents.checker.perturbation import PolicyPerturbation, is_stateful
 from pg_agents.checker.record import Record, Update
@@ -315,6 +317,20 @@ class FunctionSubject:
         check_uses_observations(table, self._decoder, task)
         self.geometry = make_geometry(task, table, self._decoder.basis)
         self._values = _value_table(critic, values, observations)
+        self._tracer = Tracer()
+        self._of_values = [] if values is None else leaves(values)
+
+    @property
+    def places(self) -> Places:
+        """The lines of the loss, after `record`."""
+        policy, critic = leaves(self.logits), self._of_values
+        code = getattr(self._function, "__code__", None)
+        return locate(
+            self._tracer.graphs,
+            set(map(id, policy)),
+            set(map(id, critic)),
+            None if code is None else code.co_name,
+        )
 
     def record(self, progress: Progress) -> Record:
         """Calls the function on a few batches and decodes the gradients."""
@@ -322,7 +338,8 @@ class FunctionSubject:
         rng = np.random.default_rng([plan.seed, 4])
         steps = sample_episodes(task, self.geometry.policy, self.n_recorded, rng)
         updates, first = [], 0
-        self._find_randomness(steps)
+        with self._tracer.tracing():
+            self._find_randomness(steps)
         for batch in self._batches(steps, self.geometry.policy):
             gradient = self._gradient(batch)
             outputs, value, unexplained = self._decoder.decode(-gradient)
@@ -516,6 +533,7 @@ class FunctionSubject:
         for parameter in self._parameters:
             parameter.grad = None
         result = self._function(batch, self._policy)
+        self._tracer.differentiates(loss_in(result))
         if not all(map(torch.equal, self._parameters, before)):
             with torch.no_grad():
                 for parameter, value in zip(self._parameters, before, strict=True):
@@ -571,6 +589,14 @@ def _truncation_notes(steps: Steps, task: Task) -> tuple[str, ...]:
         f"the time limit truncated {share:.0%} of the episodes of {task.name}. It is "
         "treated as part of the task; pass bootstrap=True (--bootstrap) if it is not",
     )
+
+
+def loss_in(result: Any) -> Tensor | None:  # noqa: ANN401
+    """Returns the loss in the result of a function; None if it returns none."""
+    if isinstance(result, list | tuple) and result:
+        result = result[0]
+    is_loss = isinstance(result, Tensor) and result.numel() == 1
+    return result if is_loss and result.requires_grad else None
 
 
 def as_gradient(result: Any, parameters: Sequence[nn.Parameter]) -> Tensor:  # noqa: ANN401

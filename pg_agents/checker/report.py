@@ -7,14 +7,15 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Never
 
 import numpy as np
 from tqdm import tqdm
 
+from pg_agents.checker.lines.place import Place
 from pg_agents.checker.verdict import StateTable, TaskResult, Verdict
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ _MAX_ROWS, _MAX_EXPLAINED, _MAX_TIES = 10, 2, 3
 # Findings in this order.
 _ORDER: tuple[Kind, ...] = ("mistake", "no gradient", "warning", "departure", "factor")
 _MAX_BARS = 24
+# Characters of the user's source within a sentence.
+_MAX_CODE = 60
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class Finding:
         explanation: its effect.
         wrong: code that has it; empty if there is none.
         right: code that has not.
+        place: the line of the user's source that has it; None where no line is certain.
     """
 
     key: str
@@ -119,6 +123,7 @@ class Finding:
     explanation: str
     wrong: str = ""
     right: str = ""
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,9 @@ class GradientReport:
             gradient, or also the one without gamma^t, which documented algorithms
             follow (`"both"`). `"undiscounted"`: the results on the tasks are against
             the latter, as the mean has its direction.
+        backward: where the user's source differentiates the loss of the policy; None if
+            it is not known.
+        loss: the lines that build this loss; None if they are not known.
     """
 
     subject: str
@@ -163,6 +171,8 @@ class GradientReport:
     takes_episodes: bool = True
     compared: Compared = "exact"
     caveats: tuple[str, ...] = ()
+    backward: Place | None = None
+    loss: Place | None = None
 
     @property
     def right(self) -> bool:
@@ -177,8 +187,12 @@ class GradientReport:
     @property
     def name(self) -> str:
         """What the gradient is, in words; empty if it is the exact one or unknown."""
-        named = [f for f in self._sorted if f.kind != "factor"]
-        return " + ".join(finding.title for finding in named)
+        return self.named("mistake", "no gradient", "warning", "departure")
+
+    def named(self, *kinds: Kind) -> str:
+        """Returns the titles of the findings of some kinds; empty if there are none."""
+        titles = [finding.title for finding in self._sorted if finding.kind in kinds]
+        return " + ".join(titles)
 
     @property
     def worst(self) -> TaskResult:
@@ -281,15 +295,32 @@ class GradientReport:
             lines += self._named_lines()
         if self.formula is not None:
             lines += _paragraph(f"Gradient: {self.formula}")
-        return lines
+        return lines + self._where_lines()
+
+    def _where_lines(self) -> list[str]:
+        """Returns where the loss stands in the user's source."""
+        backward, loss = self.backward, self.loss
+        if backward is None:
+            return [] if loss is None else _paragraph(f"Where: the loss of {loss}.")
+        where = f"Where: {backward}, {_shortened(backward.code)}"
+        if loss is not None and loss.file != backward.file:
+            where += f", of the loss in {loss}"
+        elif loss is not None and loss.line != backward.line:
+            where += f", of the loss in {loss.lines}"
+        return _paragraph(f"{where}.")
 
     def _named_lines(self) -> list[str]:
         """Returns what it is: mistakes, and apart from them what is allowed."""
-        mistakes = self._titles("mistake", "no gradient")
-        departures = self._titles("departure")
+        mistakes = [
+            f.title if f.place is None else f"{f.title}, {f.place}"
+            for f in self._sorted
+            if f.kind in ("mistake", "no gradient")
+        ]
+        departures = self.named("departure")
         lines: list[str] = []
         if mistakes:
-            lines += _paragraph(f"It is: {mistakes}.")
+            plural = "s" if len(mistakes) > 1 else ""
+            lines += _paragraph(f"Mistake{plural}: {'; '.join(mistakes)}.")
         elif not self.right and self.verdict != "undecided" and not self._is_explained:
             lines += _paragraph("It is none of the mistakes that are known here.")
         if departures and self.right and self.target == "exact":
@@ -298,13 +329,9 @@ class GradientReport:
             )
         elif departures:
             lines += _paragraph(f"Departures from the exact gradient: {departures}.")
-        if warnings := self._titles("warning"):
+        if warnings := self.named("warning"):
             lines += _paragraph(f"Warning: {warnings}.")
         return lines
-
-    def _titles(self, *kinds: Kind) -> str:
-        titles = [finding.title for finding in self._sorted if finding.kind in kinds]
-        return " + ".join(titles)
 
     def _results_lines(self) -> list[str]:
         """Returns the table of tasks, and what it compares."""
@@ -367,6 +394,8 @@ class GradientReport:
                 title += " (as documented algorithms do)"
             text = f"{finding.explanation[0].upper()}{finding.explanation[1:]}"
             block = _paragraph(f"{title}: {text.rstrip('.')}.")
+            if finding.place is not None:
+                block += _code(finding.place.lines, finding.place.code)
             departs = finding.kind == "departure"
             shown = finding in mistakes or (i == 0 and departs)
             if finding.wrong and shown and not self.right and self._is_explained:
@@ -396,6 +425,21 @@ class GradientReport:
 
     def _sampled(self) -> int:
         return max(task.n_episodes for task in self.tasks)
+
+
+def placed(
+    findings: Iterable[Finding], places: Mapping[str, Place]
+) -> tuple[Finding, ...]:
+    """Returns findings with their lines, as far as these are known.
+
+    Departures, which documented algorithms make, need no line.
+    """
+    return tuple(
+        replace(finding, place=places.get(finding.key))
+        if finding.kind in ("mistake", "no gradient", "warning")
+        else finding
+        for finding in findings
+    )
 
 
 def _distance(task: TaskResult) -> float:
@@ -443,7 +487,18 @@ def _code(name: str, text: str) -> list[str]:
 
 
 def _paragraph(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        # A path stays whole.
+        break_on_hyphens=False,
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_CODE else f"{text[: _MAX_CODE - 3]}..."
 
 
 def draw_report(report: GradientReport) -> Figure:

@@ -64,4 +64,6 @@ def in_words(report: GradientReport) -> str:
     text = "Its expected gradient has another direction than the exact one"
     if task.cosine is not None:
         text += f" (cosine {task.cosine:.3f}, where 1 is right)"
-    return f"{text}. It is: {report.name}." if report.name else f"{text}."
+    if mistakes := report.named("mistake", "no gradient"):
+        return f"{text}. Mistake: {mistakes}."
+    return f"{text}. Departure: {report.name}." if report.name else f"{text}."

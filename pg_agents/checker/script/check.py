@@ -25,7 +25,7 @@ from pg_agents.checker.identify import (
 from pg_agents.checker.mistakes import MISTAKES
 from pg_agents.checker.parts import Part
 from pg_agents.checker.record import Record
-from pg_agents.checker.report import Finding, GradientReport, Target
+from pg_agents.checker.report import Finding, GradientReport, Target, placed
 from pg_agents.checker.script import sandbox
 from pg_agents.checker.script.box_task import BoxTask
 from pg_agents.checker.script.findings import findings_of
@@ -129,8 +129,14 @@ def check_script(
     if recording.error is not None:
         trace = f"\n\n{recording.traceback}" if recording.traceback else ""
         raise CannotCheckError(f"{script.name}: {recording.error}{trace}")
+    places = recording.places.renamed(lambda file: _shown(file, script))
     report = judge_recording(
-        recording, script.name, target, gamma, seed, time_limit_is_terminal
+        replace(recording, places=places),
+        script.name,
+        target,
+        gamma,
+        seed,
+        time_limit_is_terminal,
     )
     return replace(report, seconds=time.perf_counter() - started)
 
@@ -157,7 +163,7 @@ def judge_recording(
         record if gamma is None else _with_gamma(record, gamma)
         for record in recording.records
     ]
-    own = findings_of(recording)
+    own = placed(findings_of(recording), recording.places.mistakes)
     if not records:
         return GradientReport(
             subject=name,
@@ -172,6 +178,8 @@ def judge_recording(
             seed=seed,
             seconds=0.0,
             caveats=recording.caveats,
+            backward=recording.places.backward,
+            loss=recording.places.loss,
         )
     limited = [r for r in records if r.task.name == SHORT_LIMIT_NAME]
     whole = [r for r in records if r.task.name != SHORT_LIMIT_NAME] or limited
@@ -186,6 +194,8 @@ def judge_recording(
     if found.formula is not None and 0 < len(limited) < len(records):
         notes += _at_limits(found, limited, parts, gamma, time_limit_is_terminal)
     findings = _merged(own, found, [_finding(part, recording) for part in parts])
+    if not found.ties:
+        findings = list(placed(findings, recording.places.mistakes))
     results = tuple(_result(record, found, seed) for record in _largest(whole))
     unexplained = max(_bypassing(record) for record in whole)
     if unexplained > _MAX_UNEXPLAINED:
@@ -209,6 +219,19 @@ def judge_recording(
         seconds=recording.seconds,
         takes_episodes=False,
         caveats=recording.caveats,
+        backward=recording.places.backward,
+        loss=recording.places.loss,
+    )
+
+
+def _shown(file: str, script: Path) -> str:
+    """Returns a file's path, from the same folder as the script's."""
+    folder = script.resolve().parent
+    path = Path(file)
+    return str(
+        script.parent / path.relative_to(folder)
+        if path.is_relative_to(folder)
+        else path
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from pg_agents.checker.lines.locate import Places
 from pg_agents.checker.record import Record
 from pg_agents.checker.script.decode import Actions, NotDecodableError, decode
 from pg_agents.checker.script.stage import Stage
@@ -57,6 +58,7 @@ class Recording:
         caveats: what of the script was not seen.
         seconds: time that the script ran.
         output: the end of what the script printed.
+        places: where the loss stands in the script, with absolute paths.
     """
 
     records: tuple[Record, ...] = ()
@@ -74,6 +76,7 @@ class Recording:
     caveats: tuple[str, ...] = ()
     seconds: float = 0.0
     output: str = ""
+    places: Places = field(default_factory=Places)
 
 
 class Recorder:
@@ -110,6 +113,7 @@ class Recorder:
         self._actions: list[Actions] = []
         self._errors: list[str] = []
         self._caveats: list[str] = []
+        self._places = Places()
         self.taps = Taps(stage, self._stepped, self._leaves_stage)
         stage.audience = self.taps
 
@@ -209,6 +213,9 @@ class Recorder:
         if not self._has_updates:
             return
         taps.fill()
+        if self._places.backward is None:
+            # While the policy's parameters are known, before the next task.
+            self._places = taps.places()
         try:
             record, actions = decode(
                 stage.tasks[stage.phase],
@@ -249,6 +256,7 @@ class Recorder:
         # What the script does from here on is no fault of what was recorded.
         self._kept = replace(recording, faults=copy.deepcopy(recording.faults))
         self.taps.passes_over = True
+        self.taps.tracer.stop()
         self._seconds = time.process_time() + LOOK_AHEAD_S
         leave_learn_early(self.taps.trainings)
         self._keep(self._with_trainings(self._kept, stopped=True))
@@ -321,6 +329,7 @@ class Recorder:
             traceback=traceback,
             notes=(*stage.notes, *taps.notes),
             caveats=tuple(self._caveats),
+            places=self._places,
             seconds=time.monotonic() - self._start,
         )
 

@@ -18,6 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pg_agents.checker.lines.locate import Places, locate
+from pg_agents.checker.lines.place import place_of
+from pg_agents.checker.lines.tracer import Tracer, leaves
 from pg_agents.checker.script.box_task import BoxTask
 from pg_agents.checker.script.stage import Acted, Stage, StageEnv
 from pg_agents.checker.script.trainings import Trainings
@@ -181,7 +184,7 @@ class Distribution:
 
     def leaves(self) -> list[Tensor]:
         """Returns the parameters that the outputs depend on."""
-        return _leaves(self._outputs)
+        return leaves(self._outputs)
 
     def differentiable(self, row: int) -> Tensor:
         """Returns what is differentiated in a row, `[O]`."""
@@ -201,6 +204,7 @@ class Taps:
 
     Attributes:
         trainings: the policies that the script trains.
+        tracer: records the graphs of the first losses.
         passes_over: whether enough was recorded; then only further policies are noted.
     """
 
@@ -212,6 +216,7 @@ class Taps:
     ) -> None:
         self.leaves_stage = leaves_stage
         self.trainings = Trainings()
+        self.tracer = Tracer()
         self.passes_over = False
         self._stage = stage
         self._stepped = stepped
@@ -433,6 +438,7 @@ class Taps:
 
     def stepped(self) -> None:
         """Forgets distributions that were computed before the last transition."""
+        self.tracer.stepped()
         if self._over:
             self._input = None
             self._inputs = []
@@ -488,18 +494,18 @@ class Taps:
 
     def _derivatives(self, outputs: Tensor) -> dict[int, Array]:
         """Returns the derivatives `[O, C]` of outputs `[O]` by each parameter."""
-        leaves = _leaves(outputs)
+        parameters = leaves(outputs)
         held = {
             id(p) for o in self._optimizers for g in o.param_groups for p in g["params"]
         }
-        if held and not any(id(leaf) in held for leaf in leaves):
+        if held and not any(id(leaf) in held for leaf in parameters):
             return {}
         rows: dict[int, list[Array]] = {}
         for i in range(len(outputs)):
             gradients = torch.autograd.grad(
-                outputs[i], leaves, retain_graph=True, allow_unused=True
+                outputs[i], parameters, retain_graph=True, allow_unused=True
             )
-            for leaf, gradient in zip(leaves, gradients, strict=True):
+            for leaf, gradient in zip(parameters, gradients, strict=True):
                 rows.setdefault(self._key(leaf), []).append(self._cut(leaf, gradient))
         return {
             key: np.stack(parts)
@@ -634,6 +640,17 @@ class Taps:
                             self._add_logits(flat, state)
                         break
 
+    def places(self) -> Places:
+        """Returns the lines of the policy's loss, from what was recorded so far."""
+        if self.tracer.handed_in:
+            return Places(place_of(self.tracer.handed_in[0]))
+        policy = self.policy.parameters()
+        critics: set[int] = set()
+        for weight, critic in self.critics.items():
+            if weight not in policy:
+                critics |= {weight, *critic.parameters()}
+        return locate(self.tracer.graphs, policy, critics)
+
     # Gradients.
 
     def optimizer(self, optimizer: torch.optim.Optimizer) -> None:
@@ -652,6 +669,7 @@ class Taps:
         if not self._stage.tasks:
             return
         self.trainings.handed_in()
+        self.tracer.takes()
         if self.passes_over:
             return
         end = len(self._stage.log)
@@ -914,22 +932,6 @@ def differentiate(
     return table, jacobian
 
 
-def _leaves(outputs: Tensor) -> list[Tensor]:
-    """Returns the parameters that a tensor depends on."""
-    found: dict[int, Tensor] = {}
-    stack, seen = [outputs.grad_fn], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        variable = getattr(node, "variable", None)
-        if variable is not None:
-            found[id(variable)] = variable
-        stack.extend(parent for parent, _ in node.next_functions)
-    return list(found.values())
-
-
 def install(taps: Taps) -> None:
     """Taps torch's distributions, softmax functions, modules, losses and optimisers."""
     _tap_distributions(taps)
@@ -940,6 +942,7 @@ def install(taps: Taps) -> None:
     _hold_optimizers(taps)
     _hold_clipping(taps)
     _switch_dropout_off(taps)
+    taps.tracer.start()
 
 
 def _tap_distributions(taps: Taps) -> None:

@@ -9,7 +9,6 @@ the same policy if they share a parameter, or if probabilities depend on both.
 from __future__ import annotations
 
 import sys
-import sysconfig
 import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,13 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Frames of these folders are no lines of the script.
-_LIBRARIES = (
-    sysconfig.get_path("stdlib"),
-    sysconfig.get_path("purelib"),
-    sysconfig.get_path("platlib"),
-    str(Path(__file__).resolve().parents[2]),
-)
+from pg_agents.checker.lines.place import is_library
+
 # The outermost frame of a script, see `child.py`.
 _CHILD = str(Path(__file__).with_name("child.py"))
 
@@ -198,17 +192,13 @@ def _origin(frame: types.FrameType | None, kind: str) -> Origin:
         name = "" if owner is None else type(owner).__name__
         calls.append((frame.f_code.co_filename, frame.f_lineno, name))
         frame = frame.f_back
-    own = [i for i, (file, _, _) in enumerate(calls) if not _is_library(file)]
+    own = [i for i, (file, _, _) in enumerate(calls) if not is_library(file)]
     at = own[0] if own else 0
     file, line, _ = calls[at]
     # What the script has called: the optimiser itself, or a model that makes one.
     called = calls[at - 1][2] if at else ""
     owner = f" of {called}" if called and called != kind else ""
     return Origin(tuple(calls), f"{kind}{owner}", f"{Path(file).name}:{line}")
-
-
-def _is_library(file: str) -> bool:
-    return file.startswith(("<", *_LIBRARIES))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -81,6 +83,28 @@ def test_planted_mistakes_are_identified_on_the_battery(key: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("broadcast_advantage", "all_returns(batch) - batch.values[:, None]"),
+        ("probability", "probs = log_probs(batch, policy).exp()"),
+        ("double_softmax", "functional.cross_entropy(probs, batch.actions"),
+        ("sign_flipped", ""),
+    ],
+)
+def test_a_functions_report_says_where_in_its_file(key: str, text: str) -> None:
+    subject = planted(key)
+    lines, first = inspect.getsourcelines(subject)
+    report = quick(subject)
+    (mistake,) = (f for f in report.findings if f.key == key)
+    assert report.backward is None and report.loss is not None
+    for place in (report.loss, mistake.place or report.loss):
+        assert Path(place.file).name == "pitfalls.py"
+        assert first <= place.line <= place.end_line < first + len(lines)
+    assert (mistake.place is not None) == bool(text)
+    assert mistake.place is None or text in mistake.place.code
+
+
 def test_no_action_of_the_batch_is_no_gradient() -> None:
     report = quick(pitfalls.action_resampled, n_episodes=8192)
     assert report.verdict == "no gradient" and report.exit_status == 1

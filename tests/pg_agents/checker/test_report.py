@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pg_agents.checker.lines.place import Place
 from pg_agents.checker.report import (
     Finding,
     GradientReport,
     draw_report,
+    placed,
     progress_bar,
 )
 from pg_agents.checker.verdict import StateTable, TaskResult
@@ -144,9 +146,57 @@ def test_the_exit_status_follows_the_verdict(verdict: Any, status: int) -> None:
 
 def test_a_mistake_is_named_and_explained_with_its_lines() -> None:
     page = str(REPORTS["one mistake"])
-    for words in ("It is: the mistake.", "One sentence", "wrong: wrong = code()"):
+    for words in ("Mistake: the mistake.", "One sentence", "wrong: wrong = code()"):
         assert words in page
     assert "state" not in page
+
+
+LINE = Place("demos/train.py", 71, "advantage = returns - value", 71)
+LOSS = Place("demos/train.py", 70, "a = 1\nloss = a", 74)
+CALL = Place("demos/train.py", 77, "loss.backward()", 77)
+
+
+def test_a_mistake_has_its_line_where_that_is_certain() -> None:
+    found = replace(
+        REPORTS["one mistake"], findings=placed([MISTAKE, DEPARTURE], {"a": LINE})
+    )
+    page = str(found)
+    assert "  Mistake: the mistake, demos/train.py:71.\n" in page
+    assert "    line 71: advantage = returns - value\n    wrong: wrong = code()" in page
+    plain = json.loads(found.to_json())
+    assert [f["place"] for f in plain["findings"]] == [
+        {"file": "demos/train.py", "line": 71, "text": LINE.text, "end_line": 71},
+        None,
+    ]
+    long = replace(LINE, text=f"{'x = [1] ; ' * 20}\n{'y' * 30}", end_line=72)
+    page = str(replace(found, findings=placed([MISTAKE], {"a": long})))
+    assert "demos/train.py:71-72." in page and "    lines 71-72: x = [1]" in page
+    assert max(map(len, page.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("backward", "loss", "where"),
+    [
+        (None, None, ""),
+        (None, LOSS, "Where: the loss of demos/train.py:70-74."),
+        (CALL, None, "Where: demos/train.py:77, loss.backward()."),
+        (CALL, LOSS, "demos/train.py:77, loss.backward(), of the loss in lines 70-74."),
+        (CALL, LINE, "demos/train.py:77, loss.backward(), of the loss in line 71."),
+        (LINE, LINE, "Where: demos/train.py:71, advantage = returns - value."),
+        (CALL, replace(LOSS, file="demos/a.py"), "of the loss in demos/a.py:70-74."),
+        (replace(CALL, text="x" * 90), None, f"demos/train.py:77, {'x' * 57}...."),
+    ],
+)
+@pytest.mark.parametrize("verdict", ["wrong", "right"])
+def test_it_says_where_the_loss_is(
+    backward: Place | None, loss: Place | None, where: str, verdict: Any
+) -> None:
+    found = report(verdict=verdict, backward=backward, loss=loss)
+    page = " ".join(str(found).split())
+    assert ("Where: " in page) == bool(where) and where in page
+    plain = json.loads(found.to_json())
+    assert (plain["backward"] or {}).get("line") == (backward and backward.line)
+    assert (plain["loss"] or {}).get("end_line") == (loss and loss.end_line)
 
 
 def test_without_a_name_it_shows_where_the_gradient_is_off() -> None:
@@ -167,7 +217,7 @@ def test_without_a_name_it_shows_where_the_gradient_is_off() -> None:
 def test_ties_are_reported_and_not_asserted() -> None:
     page = " ".join(str(REPORTS["ties"]).split())
     assert "It is one of these" in page and "another; a third" in page
-    assert "It is: " not in page
+    assert "Mistake" not in page
 
 
 def test_no_cosine_is_printed_where_the_gradient_may_be_zero() -> None:
@@ -222,7 +272,7 @@ def test_mistakes_and_departures_are_told_apart() -> None:
     second = replace(MISTAKE, key="d", title="the second", right="right = 2")
     found = replace(found, findings=(*found.findings, second), target="algorithm")
     page = " ".join(str(found).split())
-    assert "It is: the mistake + the mistake + the second." in page
+    assert "Mistakes: the mistake; the mistake; the second." in page
     assert "Departures from the exact gradient: the departure + the departure." in page
     # Each mistake has its lines; what is left out is said.
     assert page.count("right: right =") == 3 and "right: right = 2" in page

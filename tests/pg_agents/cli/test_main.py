@@ -57,7 +57,7 @@ def test_a_wrong_gradient_exits_with_1_and_the_mistake_is_named(
 ) -> None:
     assert main(["check", f"{PITFALLS}:sign_flipped", *ONE_TASK]) == 1
     printed = capsys.readouterr().out
-    assert "WRONG" in printed and "It is: sign flipped." in printed
+    assert "WRONG" in printed and "Mistake: sign flipped." in printed
 
 
 def test_a_departure_exits_with_0_for_the_algorithm() -> None:

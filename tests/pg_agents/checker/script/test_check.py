@@ -39,6 +39,32 @@ def test_a_right_script_is_right_for_its_algorithm(
     assert len(lines) <= 40 and max(map(len, lines)) <= 80
 
 
+def test_a_report_says_where_in_the_users_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths start as the user has named the script; its modules are in the same way."""
+    loss = (
+        "def loss_of(log_probs, returns):\n"
+        "    return -(log_probs[:, None] * returns).sum()\n"
+    )
+    source = (SCRIPTS / "reinforce_one_file.py").read_text()
+    source = source.replace("loss = -(log_probs * returns).sum()", "loss = LOSS")
+    source = source.replace("LOSS", "losses.loss_of(log_probs, returns)")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "losses.py").write_text(loss)
+    (tmp_path / "code" / "train.py").write_text(f"import losses\n{source}")
+    monkeypatch.chdir(tmp_path)
+    report = check_script("code/train.py")
+    (mistake,) = (f for f in report.findings if f.kind == "mistake")
+    assert mistake.key == "all_pairs" and mistake.place is not None
+    assert report.backward is not None and report.loss is not None
+    assert str(mistake.place) == "code/losses.py:2" == str(report.loss)
+    assert mistake.place.text == "return -(log_probs[:, None] * returns).sum()"
+    assert report.backward.file == "code/train.py"
+    assert report.backward.text == "loss.backward()"
+    assert "Mistake: every log-probability times every return, code/" in str(report)
+
+
 @pytest.mark.parametrize(
     ("bypassing", "verdict"), [(1e-6, "right"), (0.01, "undecided")]
 )
