@@ -131,8 +131,8 @@ DIAGRAMS = {
             ),
             Box("Baseline  [T, N]", ("Aₜ = Gₜ − bₜ",)),
             Box("Batch  [B]", ("observations, actions, advantages",)),
-            Box("Loss", ("−1/E  Σ  Aₜ log π(aₜ | sₜ; θ)",)),
-            Box("Adam", ("θ  ←  θ + step along −∇ loss",)),
+            Box("Loss", ("−1/E  Σ  Aₜ log π(aₜ | sₜ; θ),  E episodes",)),
+            Box("Adam", ("θ: step along −∇ loss",)),
         ],
     ),
     "actor-critic": diagram(
@@ -155,7 +155,7 @@ DIAGRAMS = {
             ),
             Box("Batch  [B]", ("observations, actions, advantages, R",)),
             Box("Loss", ("mean of  −A log π  −  c₁ entropy  +  c₂ (R − V)²",)),
-            Box("RMSprop", ("θ, w  ←  step along −∇ loss, norm ≤ 0.5",)),
+            Box("RMSprop", ("θ, w: step along −∇ loss, norm ≤ 0.5",)),
         ],
     ),
     "random-agent": diagram(

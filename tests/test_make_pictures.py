@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from docs import make_pictures
+from docs import live_pictures, make_pictures
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,6 +48,25 @@ def test_frames_and_film_are_those_of_the_pages(
     assert reports == {f"terminal-{name}" for name in [*pictures.REPORTS, "compare"]}
     shown = {name for name in other if name.startswith("live-")}
     assert shown == {f"live-{name}" for name in pictures.CASES}
+
+
+def test_the_live_view_is_the_same_picture_every_time() -> None:
+    """Whatever the speed of the machine, and after other random numbers."""
+    first = live_pictures.draw("sequence-small")
+    torch.rand(3)
+    time.sleep(0.3)
+    np.testing.assert_array_equal(first, live_pictures.draw("sequence-small"))
+
+
+def test_pictures_keep_the_colours_of_their_surfaces(pictures: ModuleType) -> None:
+    """Also of small ones, beside the many shades of edges."""
+    shades = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    shades[:32] = 243, 244, 248
+    shades[40:44, 40:44] = 14, 122, 82
+    kept = np.asarray(pictures._few_colours(Image.fromarray(shades)).convert("RGB"))
+    np.testing.assert_array_equal(kept[:32], shades[:32])
+    np.testing.assert_array_equal(kept[40:44, 40:44], shades[40:44, 40:44])
+    assert len(np.unique(kept.reshape(-1, 3), axis=0)) <= 256
 
 
 def test_the_film_ends_with_right_right_centre(pictures: ModuleType) -> None:

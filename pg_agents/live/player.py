@@ -222,7 +222,8 @@ class Player:
         if self.env is None or self.policy is None:
             return Playing(None, self.message or "no picture")
         if not self._has_weights or self.n_episodes == 0:
-            return Playing(None, "waiting for the first weights")
+            message = "waiting for the first weights"
+            return Playing(None, message, action_names=self.action_names)
         if self._is_stale:
             self._frame = self._draw()
             self._is_stale = False

@@ -134,7 +134,10 @@ class Viewer:
             at_once: whether a step is due whatever the time, as in a film.
         """
         player = self.player
-        if player is None or self.state.name == "paused":
+        if player is None:
+            return
+        # A training that is paused at once still shows where an episode starts.
+        if self.state.name == "paused" and player.n_episodes > 0:
             return
         if at_once:
             player.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -16,9 +17,10 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 import pg_envs
 from pg_agents import REINFORCE, LiveView, RandomAgent
-from pg_agents.live.messages import Setup, Update
+from pg_agents.live.link import Options
+from pg_agents.live.messages import Setup, State, Update
 from pg_agents.live.player import Player, cosine, make_env
-from pg_agents.live.viewer import running_mean
+from pg_agents.live.viewer import Viewer, running_mean
 from pg_envs import oracle
 
 GAMMA = 0.6
@@ -150,6 +152,25 @@ def test_the_best_possible_return(
 ) -> None:
     model = REINFORCE("MlpPolicy", gymnasium.make(env_id, **arguments), seed=0)
     assert player_of(model).best() == pytest.approx(best)
+
+
+def test_a_training_that_is_paused_at_once_shows_names_and_a_start() -> None:
+    """Before the first step; while it is paused, no further step is played."""
+    model, folder = make_table(), Path()
+    viewer = Viewer(Options((640, 400), "light", 12, Path("a.png"), folder, folder))
+    viewer.take(setup_of(model))
+    viewer.prepare()
+    viewer.take(State("paused"))
+    viewer.play(0.0)
+    playing = viewer.dashboard().playing
+    assert playing.picture is None
+    assert playing.action_names == ("left", "centre", "right")
+    viewer.take(update(model))
+    for now in (1.0, 2.0, 3.0):
+        viewer.play(now)
+        playing = viewer.dashboard().playing
+        assert playing.picture is not None
+        assert playing.caption == "episode 1, step 0: return 0"
 
 
 def test_it_plays_episodes_to_their_end_and_shows_the_last_picture() -> None:
