@@ -50,6 +50,17 @@ class Steps:
         return np.bincount(self.episode)
 
 
+def joined(parts: Sequence[Steps]) -> Steps:
+    """Returns the episodes of several samples, one after the other."""
+    columns = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(Steps)
+    }
+    starts = np.cumsum([0, *(part.n_episodes for part in parts[:-1])])
+    columns["episode"] += np.repeat(starts, [len(part.episode) for part in parts])
+    return Steps(**columns)
+
+
 def sample_episodes(
     task: Task, policy: Array, n_episodes: int, rng: np.random.Generator
 ) -> Steps:

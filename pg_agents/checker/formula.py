@@ -389,7 +389,8 @@ class Frame:
             outputs = record.updates[window.update].outputs.ravel()
             if accumulated and window.update > 0:
                 outputs = outputs - record.updates[window.update - 1].outputs.ravel()
-            row[: len(outputs)] = outputs
+            # On a trunk that it shares, the critic's part leaks into the rest.
+            row[: len(outputs)] = projected(outputs[None], record)[0]
         number = np.array([w.record for w in self.picks])
         scale = np.zeros(len(self.picks))
         for i in range(len(self.records)):
@@ -924,7 +925,13 @@ def discounts(frame: Frame, kind: str, gamma: float) -> Array:
         time = frame.time.astype(np.float64)
     if kind == "not_reset":
         # T terms of the first step's return, T - 1 of the second one's, and so on.
-        lengths = frame.by_episode.counts[frame.episode]
+        # Of an episode that began before the window, counted from its first row there.
+        first = np.full(frame.by_episode.n, np.inf)
+        last = np.zeros(frame.by_episode.n)
+        np.minimum.at(first, frame.episode, time)
+        np.maximum.at(last, frame.episode, time)
+        lengths = (last - first + 1.0)[frame.episode]
+        time = time - first[frame.episode]
         time = time * lengths - time * (time - 1.0) / 2.0
     if kind == "task_gamma_t":
         of_task: Array = np.power(frame.task_gamma, time)

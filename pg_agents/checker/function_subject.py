@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from pg_agents.checker.episodes import EpisodeBatch, Steps, batches, sample_episodes
+from pg_agents.checker.episodes import (
+    EpisodeBatch,
+    Steps,
+    batches,
+    joined,
+    sample_episodes,
+)
 from pg_agents.checker.estimators import (
     Sample,
     control_variates,
@@ -43,6 +49,10 @@ Critic = Callable[[Tensor], Tensor]
 
 # Batches of the first look at a mean: a large bias shows in them.
 _FIRST_LOOK = 256
+# Where rewards are rare, as in FrozenLake, most gradients are zero: the sample whose
+# gradients are recorded is repeated until so many are not, and at most so often.
+_FEWEST_INFORMATIVE = 24
+_MOST_PARTS = 8
 # Standard deviation of the logits: neither uniform, where some mistakes are a mere
 # factor, nor nearly deterministic.
 LOGIT_STD = 0.7
@@ -336,17 +346,24 @@ class FunctionSubject:
         """Calls the function on a few batches and decodes the gradients."""
         plan, task = self._plan, self.task
         rng = np.random.default_rng([plan.seed, 4])
-        steps = sample_episodes(task, self.geometry.policy, self.n_recorded, rng)
-        updates, first = [], 0
-        with self._tracer.tracing():
-            self._find_randomness(steps)
-        for batch in self._batches(steps, self.geometry.policy):
-            gradient = self._gradient(batch)
-            outputs, value, unexplained = self._decoder.decode(-gradient)
-            last = first + len(batch.rewards)
-            updates.append(Update(first, last, outputs, value, unexplained))
-            first = last
-            progress.advance(len(batch))
+        parts: list[Steps] = []
+        updates: list[Update] = []
+        first = n_informative = 0
+        while n_informative < _FEWEST_INFORMATIVE and len(parts) < _MOST_PARTS:
+            part = sample_episodes(task, self.geometry.policy, self.n_recorded, rng)
+            if not parts:
+                with self._tracer.tracing():
+                    self._find_randomness(part)
+            for batch in self._batches(part, self.geometry.policy):
+                gradient = self._gradient(batch)
+                outputs, value, unexplained = self._decoder.decode(-gradient)
+                last = first + len(batch.rewards)
+                updates.append(Update(first, last, outputs, value, unexplained))
+                first = last
+                n_informative += bool(outputs.any())
+                progress.advance(len(batch))
+            parts.append(part)
+        steps = joined(parts)
         per_env = plan.batch_size // plan.n_envs
         env = steps.episode % plan.batch_size // per_env
         # Rewards as the function sees them.

@@ -114,7 +114,7 @@ def _value_target(frame: Frame) -> Array | None:
         if value is None or not np.isfinite(value).all():
             return None
         row[: len(value)] = value
-    return target * _scales(frame)[:, None]
+    return _projected(frame, target)
 
 
 def _scales(frame: Frame) -> Array:
