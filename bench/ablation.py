@@ -179,7 +179,7 @@ SETTINGS: dict[str, Arguments] = {
     ),
 }
 
-# REINFORCE, one episode per update: row reinforce-memory and its correction.
+# REINFORCE, one episode per update: reinforce-memory and its correction.
 MEMORIES: dict[str, Arguments] = {
     "no memory": {},
     "memory of transitions": {
@@ -217,7 +217,7 @@ def run(task: tuple[str, int]) -> tuple[str, int, list[float]]:
     torch.set_num_threads(1)
     callback = EpisodeReturns()
     if name in MEMORIES:
-        # Networks and step size of row reinforce-memory.
+        # Networks and step size of recipe reinforce-memory.
         model: REINFORCE | ActorCritic = REINFORCE(
             "MlpPolicy",
             "CartPole-v1",

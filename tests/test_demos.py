@@ -52,7 +52,7 @@ def is_picture(path: Path) -> bool:
 
 @pytest.mark.parametrize("n_runs", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_every_run_learns_the_sequence(n_runs: int) -> None:
-    """Row sequence-reinforce. Fixed seeds: no false alarms on the pinned versions."""
+    """As sequence-reinforce. Fixed seeds: no false alarms on the pinned versions."""
     runs = sequence.make_runs(n_runs, n_episodes=500, seed=0)
     assert [len(run.record.episode_returns) for run in runs] == [500] * n_runs
     greedy = [run.probabilities.argmax(axis=1).tolist() for run in runs]
@@ -60,7 +60,7 @@ def test_every_run_learns_the_sequence(n_runs: int) -> None:
 
 
 def test_bandit_table_finds_the_paying_arm() -> None:
-    """Row bandit-table: at least 0.95 after 500 pulls in at least 99 of 100 runs."""
+    """As bandit-table: at least 0.95 after 500 pulls in at least 99 of 100 runs."""
     records, _ = bandit.make_runs(bandit.make_tables, 100, n_pulls=500, seed=0)
     final = bandit.final_probabilities(records)
     assert final.shape == (100,)
@@ -81,7 +81,7 @@ def test_bandit_table_follows_the_gradient_by_hand() -> None:
 
 
 def test_bandit_network_finds_the_paying_arm() -> None:
-    """Row bandit-network."""
+    """As bandit-network."""
     records, _ = bandit.make_runs(bandit.make_networks, n_runs=50, n_pulls=100, seed=0)
     assert (bandit.final_probabilities(records) > 0.99).all()
 
