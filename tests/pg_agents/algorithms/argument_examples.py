@@ -271,4 +271,6 @@ def reinforce_loss(batch: Any, policy: Any) -> torch.Tensor:
     """A right loss for the gradient checker, which then searches for no mistake."""
     returns = torch.cat([reward_to_go(e.rewards, e.gamma) for e in batch])
     log_prob = policy(batch.observations).log_prob(batch.actions)
-    return -(batch.gamma**batch.time * returns * log_prob).sum() / len(batch)
+    weights = batch.gamma**batch.time * returns
+    loss: torch.Tensor = -(weights * log_prob).sum() / len(batch)
+    return loss
