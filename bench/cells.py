@@ -19,8 +19,8 @@ from torch.distributions import Categorical
 
 from bench.protocol import Facts, Run, Task
 
-# Steps per second of the teaching notebooks' cells on a reference machine. The rates of
-# the cells below have the same ratios to one another, within 20 %.
+# Steps per second of the teaching notebooks' cells on a reference machine. Rates of the
+# cells below have the same ratios to one another, within 20 %.
 REFERENCE_RATES = {
     "bandit-table": 81_000.0,
     "bandit-network": 4_600.0,
