@@ -1061,7 +1061,7 @@ def check_your_script_parts(
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "demos", "train_cartpole.py")
         script.parent.mkdir()
-        rows = []
+        rows: list[list[str]] = []
         for text in texts:
             script.write_text(text)
             check = ("-m", "pg_agents.cli.main", "check", "demos/train_cartpole.py")
