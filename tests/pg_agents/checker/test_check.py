@@ -82,7 +82,6 @@ def test_planted_mistakes_are_identified_on_the_battery(key: str) -> None:
     assert named(report) == {key}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "text"),
     [
@@ -105,6 +104,7 @@ def test_a_functions_report_says_where_in_its_file(key: str, text: str) -> None:
     assert mistake.place is None or text in mistake.place.code
 
 
+@pytest.mark.slow
 def test_no_action_of_the_batch_is_no_gradient() -> None:
     report = quick(pitfalls.action_resampled, n_episodes=8192)
     assert report.verdict == "no gradient" and report.exit_status == 1

@@ -118,6 +118,19 @@ def test_errors_are_those_of_the_script() -> None:
     assert state() == before and str(traced.value) == str(plain.value)
 
 
+def test_nothing_is_traced_while_a_loss_is_differentiated() -> None:
+    """Anomaly mode would print a warning at each error there."""
+    modes: list[bool] = []
+    with Tracer().tracing():
+        weight = torch.ones(2, requires_grad=True)
+        weight.register_hook(lambda _: modes.append(torch._C.is_anomaly_enabled()))
+        modes.append(torch._C.is_anomaly_enabled())
+        weight.exp().sum().backward()
+        torch.autograd.grad(weight.exp().sum(), weight)
+        modes.append(torch._C.is_anomaly_enabled())
+    assert modes == [True, False, False, True]
+
+
 def test_a_loss_may_be_nan() -> None:
     """The check has a finding of its own about it."""
     tracer = Tracer()
