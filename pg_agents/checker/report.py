@@ -47,6 +47,9 @@ _MEANING = {
     ("no gradient", ""): "the expected gradient is zero: nothing is learnt from it",
     ("undecided", ""): "the sample is too small to tell",
 }
+# Where a formula was found.
+_SEVERAL = "several formulas give these gradients, and not all of them are right"
+_IN_PART = "not all that reaches the policy is explained by the formula; see the note"
 # What a mean says about an algorithm, if no formula gives the gradients.
 _NEITHER = (
     "no known formula gives the gradients, and their mean has another direction than "
@@ -134,7 +137,8 @@ class GradientReport:
         subject: name of the subject.
         target: what it is compared with, see `check_policy_gradient`.
         verdict: `"right"` for the target, `"wrong"`, `"no gradient"` if the expected
-            gradient is zero, or `"undecided"` if the sample is too small.
+            gradient is zero, or `"undecided"` if the sample is too small or the
+            formula does not tell.
         formula: the formula that reproduces every recorded gradient on every task; None
             if none does. Then the mean of many gradients was compared.
         residual: largest relative difference between recorded gradients and formula, or
@@ -278,6 +282,12 @@ class GradientReport:
         meaning = meaning or _MEANING[(self.verdict, "")]
         if self.target == "algorithm" and not self._is_explained:
             meaning = _COMPARED.get((self.verdict, self.compared), meaning)
+        if self.verdict == "undecided" and self.formula is not None:
+            # More episodes of a script change nothing then.
+            if self.ties:
+                meaning = _SEVERAL
+            elif not self.takes_episodes:
+                meaning = _IN_PART
         lines = _paragraph(f"{self.verdict.upper()}: {meaning}.")
         for caveat in self.caveats:
             lines += _paragraph(f"Seen in part: {caveat.rstrip('.')}.")

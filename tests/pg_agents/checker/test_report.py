@@ -227,6 +227,15 @@ def test_no_cosine_is_printed_where_the_gradient_may_be_zero() -> None:
     assert row.split()[2:5] == ["-", "-", "-"]
 
 
+def test_undecided_between_formulas_does_not_ask_for_a_larger_sample() -> None:
+    between = replace(
+        REPORTS["undecided"], formula="G_t", residual=1e-7, ties=("sign flipped",)
+    )
+    page = " ".join(str(between).split())
+    assert "UNDECIDED: several formulas give these gradients" in page
+    assert "too small" not in page
+
+
 def test_undecided_says_how_many_more_episodes_would_do() -> None:
     page = " ".join(str(REPORTS["undecided"]).split())
     assert "About 130,000 more episodes per task would do" in page
