@@ -81,6 +81,14 @@ class Formula:
     lam: float = 1.0
     n: int = 1
 
+    @property
+    def standardises(self) -> bool:
+        """Whether something is divided by a standard deviation."""
+        if self.scale not in ("none", "square", "absolute", "largest"):
+            return True
+        options = self.transform, self.rewards
+        return any(option.startswith("standardized") for option in options)
+
 
 # Scores that depend on a state and an action alone.
 TABLE_SCORES = frozenset(
@@ -889,12 +897,12 @@ def _scale_groups(frame: Frame, scale: str) -> Groups:
 
 def deviation_groups(frame: Frame, formula: Formula) -> Groups | None:
     """Returns the rows by whose deviation the formula divides; None if by none."""
-    if formula.scale not in ("none", "square", "absolute", "largest"):
-        return _scale_groups(frame, formula.scale)
+    if not formula.standardises:
+        return None
     for option in (formula.transform, formula.rewards):
         if option.startswith("standardized"):
             return frame.by_episode if "episode" in option else frame.by_update
-    return None
+    return _scale_groups(frame, formula.scale)
 
 
 def multiplier(frame: Frame, formula: Formula, gamma: float) -> Array:

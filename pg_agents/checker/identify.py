@@ -241,7 +241,38 @@ def identify(
         # Every formula would fit, with a factor of 0.
         return Identification(None, (), 0.0, 0.0, 0.0)
     limit = MAX_SECONDS if seconds is None else seconds
-    return _Search(records, known_gamma, _Budget(limit, clock)).run()
+    found = _Search(records, known_gamma, _Budget(limit, clock)).run()
+    if found.formula is not None:
+        return found
+    longer = _without_single_steps(records)
+    if longer is None:
+        return found
+    # Code that standardises often leaves a single number as it is.
+    of_longer = _Search(longer, known_gamma, _Budget(0.5 * limit, clock)).run()
+    if of_longer.formula is None or not of_longer.formula.standardises:
+        return found
+    note = (
+        "updates of a single step were left out: they follow another rule, such as one "
+        "number not being standardised"
+    )
+    return replace(of_longer, notes=(*of_longer.notes, note))
+
+
+def _without_single_steps(records: Sequence[Record]) -> list[Record] | None:
+    """Returns the records without updates of a single step; None if there are none."""
+    longer = [
+        replace(
+            record,
+            updates=tuple(u for u in record.updates if u.last - u.first > 1),
+        )
+        for record in records
+    ]
+    if not all(record.updates for record in longer) or all(
+        len(one.updates) == len(other.updates)
+        for one, other in zip(records, longer, strict=True)
+    ):
+        return None
+    return longer
 
 
 # Options

@@ -763,7 +763,7 @@ class Taps:
                 base = self._base.get(key)
                 total = gradient if base is None else gradient - base
                 self._pending[key] = self._cut(parameter, total)
-            elif not torch.equal(gradient, before):
+            elif not _are_same(gradient, before):
                 stale = True
                 self._base[key] = before
                 self._pending[key] = self._cut(parameter, gradient - before)
@@ -872,6 +872,11 @@ class Taps:
                 if any(id(p) in of_policy for p in given.module.parameters()):
                     found.append(given.transitions)
         return np.concatenate(found) if found else None
+
+
+def _are_same(one: Tensor, other: Tensor) -> bool:
+    """Whether all elements are equal, where NaN equals NaN."""
+    return bool(torch.isclose(one, other, rtol=0.0, atol=0.0, equal_nan=True).all())
 
 
 def _kept_coordinates(n: int, most: int) -> NDArray[np.int64]:

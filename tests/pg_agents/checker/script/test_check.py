@@ -222,3 +222,60 @@ def test_gradients_of_other_frameworks_can_be_handed_in(framework: str) -> None:
     assert report.verdict == "right"
     assert [finding.key for finding in report.findings] == ["gamma_dropped"]
     assert report.tasks[0].gamma == pytest.approx(0.95)
+
+
+# Two networks whose gradients are zeroed right before each backward pass.
+STANDARDISED = """
+import gymnasium as gym
+import torch
+
+env = gym.make("CartPole-v1")
+policy, value = torch.nn.Linear(4, 2), torch.nn.Linear(4, 1)
+actor = torch.optim.Adam(policy.parameters())
+critic = torch.optim.Adam(value.parameters())
+for episode in range(300):
+    obs, _ = env.reset()
+    observations, log_probs, rewards, done = [], [], [], False
+    while not done:
+        observations.append(torch.as_tensor(obs))
+        dist = torch.distributions.Categorical(logits=policy(observations[-1]))
+        action = dist.sample()
+        log_probs.append(dist.log_prob(action))
+        obs, reward, terminated, truncated, _ = env.step(action.item())
+        rewards.append(reward)
+        done = terminated or truncated
+    returns, ret = [], 0.0
+    for reward in reversed(rewards):
+        ret = reward + 0.99 * ret
+        returns.insert(0, ret)
+    values = value(torch.stack(observations)).squeeze(-1)
+    advantages = torch.tensor(returns) - values.detach()
+    if GUARD:
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    actor.zero_grad()
+    (-torch.stack(log_probs) * advantages).sum().backward()
+    actor.step()
+    critic.zero_grad()
+    torch.nn.functional.mse_loss(values, torch.tensor(returns)).backward()
+    critic.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("guard", "warnings", "note"),
+    [
+        # A gradient that stays NaN until it is zeroed is not one that was added to.
+        ("True", ["nan_deviation"], "time limits"),
+        pytest.param("len(rewards) > 1", [], "single step", marks=pytest.mark.slow),
+    ],
+)
+def test_standardising_each_episode_is_right(
+    guard: str, warnings: list[str], note: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(STANDARDISED.replace("GUARD", guard))
+    report = check_script(script)
+    assert report.verdict == "right"
+    assert [f.key for f in report.findings if f.kind == "warning"] == warnings
+    assert not any(f.kind == "mistake" for f in report.findings)
+    assert any(note in text for text in report.notes)
