@@ -339,6 +339,10 @@ class Stage:
                     f"the environment {name} cannot be made here, so its spaces are "
                     f"not known: {error}"
                 ) from error
+            reason = str(error).splitlines()[0].rstrip(".")
+            note = f"{name} cannot be made here ({reason}): the spaces of {base} were taken"
+            if note not in self.notes:
+                self.notes.append(note)
             return *known, _spec(name, None)
         try:
             found = env.observation_space, env.action_space
