@@ -407,8 +407,9 @@ class GradientReport:
             if finding.place is not None:
                 block += _code(finding.place.lines, finding.place.code)
             departs = finding.kind == "departure"
-            shown = finding in mistakes or (i == 0 and departs)
-            if finding.wrong and shown and not self.right and self._is_explained:
+            is_named = finding in mistakes or (i == 0 and departs)
+            shown = is_named and not self.right and self._is_explained
+            if finding.wrong and (shown or finding.kind == "warning"):
                 block += _code("found" if departs else "wrong", finding.wrong)
                 block += _code("exact" if departs else "right", finding.right)
             blocks.append(block)

@@ -277,5 +277,7 @@ def test_standardising_each_episode_is_right(
     report = check_script(script)
     assert report.verdict == "right"
     assert [f.key for f in report.findings if f.kind == "warning"] == warnings
+    # A warning has its fix, also where the gradient is right.
+    assert ("right: if len(returns) > 1" in str(report)) == bool(warnings)
     assert not any(f.kind == "mistake" for f in report.findings)
     assert any(note in text for text in report.notes)
