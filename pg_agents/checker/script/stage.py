@@ -340,7 +340,8 @@ class Stage:
                     f"not known: {error}"
                 ) from error
             reason = str(error).splitlines()[0].rstrip(".")
-            note = f"{name} cannot be made here ({reason}): the spaces of {base} were taken"
+            taken = f"the spaces of {base} were taken"
+            note = f"{name} cannot be made here ({reason}): {taken}"
             if note not in self.notes:
                 self.notes.append(note)
             return *known, _spec(name, None)
