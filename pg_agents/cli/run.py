@@ -458,6 +458,14 @@ def _find_run(options: argparse.Namespace) -> RunFolder:
     for name, value in (("--episodes", options.episodes), ("--steps", options.steps)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    name = options.recipe
+    if name not in recipes() and (name.endswith(".zip") or Path(name).exists()):
+        raise ValueError(
+            f"{options.command} shows runs of recipes, as `pgtoy recipes` lists them, "
+            f"got {name}. For an agent of your own: "
+            "pg_agents.live.film_episode(model, env_id) makes a film, and "
+            'model.predict plays in gymnasium.make(env_id, render_mode="human")'
+        )
     config = find_recipe(options.recipe).config(options.variant)
     pretrained = None
     if options.seed is None:

@@ -181,6 +181,12 @@ REFUSED: list[tuple[list[str], str]] = [
     ),
     (["record", "tiny", "--to", "x.gif"], "there is no finished run of tiny in OUT"),
     (["record", "tiny", "--to", "x.gif", "--steps", "0"], "--steps must be at least 1"),
+    (["watch", "mine.zip"], "watch shows runs of recipes"),
+    (["watch", __file__], "model.predict plays in gymnasium.make"),
+    (
+        ["record", "mine.zip", "--to", "x.gif"],
+        "own: pg_agents.live.film_episode(model, env_id) makes a film",
+    ),
 ]
 
 
