@@ -20,6 +20,25 @@ if TYPE_CHECKING:
     from pg_agents.checker.report import GradientReport
 
 _REFUSALS = (ValueError, TypeError, ImportError, AttributeError, OSError)
+# Options of `check` for functions and models alone, and for scripts alone: what they
+# are if they are not given, which the parser leaves None.
+_OBJECT_OPTIONS: dict[str, Any] = {
+    "episodes": None,
+    "batch_size": 8,
+    "envs": 4,
+    "horizon": None,
+    "env": None,
+    "policy": None,
+    "critic": "own",
+    "bootstrap": False,
+}
+_SCRIPT_OPTIONS: dict[str, Any] = {
+    "entry": None,
+    "cells": None,
+    "input": None,
+    "timeout": 20.0,
+    "time_limit_is_terminal": False,
+}
 _PICTURES = (".png", ".pdf", ".svg")
 
 # Commands of RL Zoo and of others, and ours that do the same.
@@ -161,7 +180,6 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
     add(
         "--critic",
         metavar="own|exact|module:object",
-        default="own",
         help="exact: replace the model's critic by exact values; module:object, for "
         "functions: what fills batch.values (exact values, or those of the policy)",
     )
@@ -170,16 +188,18 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
     add(
         "--bootstrap",
         action="store_true",
+        default=None,
         help="the time limit is not part of the task: bootstrap there",
     )
     add(
         "--time-limit-is-terminal",
         action="store_true",
+        default=None,
         help="of a script: the time limit is part of the task: do not bootstrap there",
     )
     add("--episodes", type=int, help="per task (8192; 2048 or fewer for a model)")
-    add("--batch-size", type=int, default=8, help="episodes per call (%(default)s)")
-    add("--envs", type=int, default=4, help="environments they come from (%(default)s)")
+    add("--batch-size", type=int, help="episodes per call (8)")
+    add("--envs", type=int, help="environments they come from (4)")
     add("--seed", type=int, default=0, help="of the sampling (%(default)s)")
     add("--entry", metavar="module:function", help="what to call in a script's folder")
     add(
@@ -197,8 +217,7 @@ def _add_check(commands: Any) -> None:  # noqa: ANN401
     add(
         "--timeout",
         type=float,
-        default=20.0,
-        help="CPU time of a script, in s (%(default)g)",
+        help="CPU time of a script, in s (20)",
     )
     add("--plot", type=Path, metavar="FILE", help="draw the gradient (png, pdf, svg)")
     add("--json", action="store_true", help="print the report as JSON")
@@ -216,7 +235,9 @@ def _check(options: argparse.Namespace) -> int:
             endings = ", ".join(_PICTURES)
             raise ValueError(f"--plot must end in {endings}, got {options.plot}")
         check_writable(options.plot)
-    if options.subject.endswith((".py", ".ipynb")):
+    is_script = options.subject.endswith((".py", ".ipynb"))
+    _refuse_options_of_others(options, is_script)
+    if is_script:
         report = _check_script(options)
     elif options.script_arguments:
         raise ValueError(
@@ -234,9 +255,40 @@ def _check(options: argparse.Namespace) -> int:
     return report.exit_status
 
 
+def _refuse_options_of_others(options: argparse.Namespace, is_script: bool) -> None:
+    """Refuses options that the subject would not get, and sets those not given.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    for name in _OBJECT_OPTIONS if is_script else _SCRIPT_OPTIONS:
+        value = getattr(options, name)
+        if value is None:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if not is_script:
+            raise ValueError(
+                f"{option} is for scripts and notebooks, got {options.subject}"
+            )
+        given = option if value is True else f"{option} {value}"
+        raise ValueError(
+            f"{option} is for functions and models, got {options.subject}; if it is "
+            f"an argument of the script: pgtoy check {options.subject} -- {given}"
+        )
+    for name, default in (_OBJECT_OPTIONS | _SCRIPT_OPTIONS).items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+
+
 def _check_script(options: argparse.Namespace) -> GradientReport:
     from pg_agents.checker.script.check import check_script
 
+    if sys.stderr.isatty() and Path(options.subject).is_file():
+        print(
+            f"running {options.subject} on small tasks (at most "
+            f"{options.timeout:g} s of processor time) ...",
+            file=sys.stderr,
+        )
     lines = options.input
     return check_script(
         options.subject,

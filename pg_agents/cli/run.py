@@ -9,6 +9,7 @@ import argparse
 import atexit
 import gc
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 _MAX_WIDTH = 100
+# A training that takes less time, in seconds, begins at this speed in a window.
+_SHORT_SECONDS = 10.0
+_SHORT_SPEED = 20.0
 _RECIPES_NOTE = """
 time: of one run on one core, the median of those in docs/results.md
 weights: `pgtoy watch NAME` shows a trained agent at once
@@ -110,12 +114,18 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def live_view(options: argparse.Namespace) -> Iterator[LiveView | None]:
+def live_view(
+    options: argparse.Namespace, updates_per_second: float | None = None
+) -> Iterator[LiveView | None]:
     """Yields the view that the options ask for; None for none.
 
     At the end it waits until the user has closed the window, or writes the film.
+
+    Args:
+        options: those of `make_live_view`.
+        updates_per_second: speed at first without `--live-speed`; None for no limit.
     """
-    view = make_live_view(options)
+    view = make_live_view(options, updates_per_second)
     if view is None:
         yield None
         return
@@ -243,9 +253,11 @@ def _run(options: argparse.Namespace) -> int:
         return _run_demo(recipe, options)
     all_variants = options.variant == "all"
     status = 0
-    with live_view(options) as view:
-        for variant in list(recipe.variants) if all_variants else [options.variant]:
-            status = max(status, _train(recipe, variant, options, view))
+    variants = list(recipe.variants) if all_variants else [options.variant]
+    configs = [config_of(recipe, variant, options) for variant in variants]
+    with live_view(options, _first_speed(recipe, configs, options)) as view:
+        for config in configs:
+            status = max(status, _train(recipe, config, options, view))
             if status == INTERRUPTED:
                 break
     return status
@@ -270,7 +282,7 @@ def _run_demo(recipe: Recipe, options: argparse.Namespace) -> int:
 
 def _train(
     recipe: Recipe,
-    variant: str | None,
+    config: RunConfig,
     options: argparse.Namespace,
     view: LiveView | None,
 ) -> int:
@@ -279,13 +291,13 @@ def _train(
     from pg_agents.experiments.results import summary_text
     from pg_agents.experiments.seeds import RunsBar, run_seeds
 
-    config = config_of(recipe, variant, options)
     require_extra(config.settings.extra, f"recipe {recipe.name}")
     # Once, instead of once per seed.
     check_buildable(config.settings)
     folder = options.out / config.name
     check_folder(folder)
     seeds = _seeds(options, recipe.seeds)
+    finished = _finished(config, seeds, options)
     try:
         with _dask(options.dask) as executor, RunsBar(config.name, len(seeds)) as bar:
             reports = run_seeds(
@@ -300,15 +312,67 @@ def _train(
     except KeyboardInterrupt:
         print("pgtoy: interrupted; the same command goes on", file=sys.stderr)
         return INTERRUPTED
+    failed = [report for report in reports if report.error is not None]
+    # A folder may hold a run with other settings, whose report is an error.
+    left = [seed for seed in finished if seed not in {r.seed for r in failed}]
+    if left:
+        print(_left_line(left, len(seeds)), file=sys.stderr)
     print(summary_text(recipe, config, reports))
     print(f"folder: {folder}")
-    failed = [report for report in reports if report.error is not None]
     for report in failed:
         print(
             f"pgtoy: seed {report.seed} failed: {report.error} [{report.folder}]",
             file=sys.stderr,
         )
     return 1 if failed else 0
+
+
+def _finished(
+    config: RunConfig, seeds: list[int], options: argparse.Namespace
+) -> list[int]:
+    """Returns the seeds whose folders hold a result, which is written last."""
+    from pg_agents.experiments.folder import RunFolder
+
+    paths = {seed: RunFolder.path_of(options.out, config, seed) for seed in seeds}
+    return [seed for seed, path in paths.items() if (path / "result.json").exists()]
+
+
+def _left_line(seeds: list[int], n_seeds: int) -> str:
+    which = "all runs" if len(seeds) == n_seeds > 1 else f"seed {seeds[0]}"
+    if 1 < len(seeds) < n_seeds:
+        which = f"seeds {', '.join(map(str, seeds))}"
+    verb = "is" if which.startswith("seed ") else "are"
+    return (
+        f"pgtoy: {which} had finished before and {verb} left as before; to train anew, "
+        "name another folder with --out FOLDER"
+    )
+
+
+def _first_speed(
+    recipe: Recipe, configs: list[RunConfig], options: argparse.Namespace
+) -> float | None:
+    """Returns the updates per second with which a window begins; None for no limit.
+
+    A short training would end before the eye can follow. A film is left alone: keys
+    cannot change its speed.
+    """
+    from pg_agents.experiments.recipes import run_seconds
+    from pg_agents.live.screen import shows_windows
+
+    opens_window = options.live or options.live_theme is not None
+    if not opens_window or options.live_film is not None or not shows_windows():
+        return None
+    expected = [run_seconds().get(config.name, math.inf) for config in configs]
+    if options.live_speed is not None or max(expected) >= _SHORT_SECONDS:
+        return None
+    seeds = _seeds(options, recipe.seeds)
+    if all(len(_finished(config, seeds, options)) == len(seeds) for config in configs):
+        return None
+    print(
+        f"live view: {_SHORT_SPEED:g} updates per second; the up arrow makes it faster",
+        file=sys.stderr,
+    )
+    return _SHORT_SPEED
 
 
 def _seeds(options: argparse.Namespace, default: int) -> list[int]:
@@ -394,6 +458,14 @@ def _find_run(options: argparse.Namespace) -> RunFolder:
     for name, value in (("--episodes", options.episodes), ("--steps", options.steps)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    name = options.recipe
+    if name not in recipes() and (name.endswith(".zip") or Path(name).exists()):
+        raise ValueError(
+            f"{options.command} shows runs of recipes, as `pgtoy recipes` lists them, "
+            f"got {name}. For an agent of your own: "
+            "pg_agents.live.film_episode(model, env_id) makes a film, and "
+            'model.predict plays in gymnasium.make(env_id, render_mode="human")'
+        )
     config = find_recipe(options.recipe).config(options.variant)
     pretrained = None
     if options.seed is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import io
@@ -84,7 +85,7 @@ def main(job_file: str) -> NoReturn:
         _limit_cpu(min(job.limit, time.process_time() + LOOK_AHEAD_S + 1.0))
 
     def finish(recording: Recording) -> NoReturn:
-        write(recording)
+        write(dataclasses.replace(recording, exits=exits))
         sys.stdout.flush()
         # An exception would pass through a bare `except:` of the script.
         os._exit(0)
@@ -94,12 +95,13 @@ def main(job_file: str) -> NoReturn:
     torch.manual_seed(job.seed)
     torch.set_num_threads(1)
     stage = Stage(make_tasks, job.seed)
-    recorder = Recorder(stage, job.seconds, keep, finish)
+    recorder = Recorder(stage, job.seconds, keep, finish, _uncalled(job))
     taps_module.install(recorder.taps)
     handover.receive(recorder.taps.handed_in)
     vector.install(stage, job.script)
     stubs.install(recorder.finish, job.input)
     error = trace = None
+    exits = False
     try:
         _run(job)
         # A script that ends early runs again, on the next task.
@@ -110,6 +112,7 @@ def main(job_file: str) -> NoReturn:
     except RefusedError as refusal:
         error = str(refusal)
     except SystemExit as leaving:
+        exits = True
         if leaving.code not in (None, 0):
             error = f"the script has ended itself with the status {leaving.code!r}"
     except BaseException as failure:
@@ -117,6 +120,30 @@ def main(job_file: str) -> NoReturn:
         trace = "".join(traceback.format_exception(_within_script(failure)))
     recorder.finish(error, trace)
     raise AssertionError("finish() ends the process")
+
+
+def _uncalled(job: Job) -> str | None:
+    """Returns `module:function` of a function that the script defines and never calls.
+
+    That is `main`, or else the only such function that needs no arguments.
+    """
+    if job.entry is not None or job.script.suffix != ".py":
+        return None
+    try:
+        tree = ast.parse(job.script.read_bytes())
+    except (SyntaxError, ValueError):
+        return None
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    found = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and node.name not in used
+        and len(node.args.posonlyargs + node.args.args) == len(node.args.defaults)
+        and None not in node.args.kw_defaults
+    ]
+    name = "main" if "main" in found else found[0] if len(found) == 1 else None
+    return None if name is None else f"{job.script.stem}:{name}"
 
 
 def _within_script(error: BaseException) -> BaseException:

@@ -22,7 +22,8 @@ class Cell(NamedTuple):
     """A code cell.
 
     Attributes:
-        name: file name for tracebacks, such as "train.ipynb, cell 3" with its folder.
+        name: file name for tracebacks, such as "train.ipynb, code cell 3" with its
+            folder.
         source: its Python code, line by line as in the notebook.
     """
 
@@ -53,7 +54,7 @@ def read_cells(path: Path) -> list[Cell]:
     if not sources:
         raise RefusedError("the notebook has no code cells")
     return [
-        Cell(f"{path}, cell {i}", python_of(source))
+        Cell(f"{path}, code cell {i}", python_of(source))
         for i, source in enumerate(sources, start=1)
     ]
 
@@ -96,7 +97,7 @@ def run_notebook(path: Path, numbers: Sequence[int] | None = None) -> None:
         unknown = [n for n in numbers if not 1 <= n <= len(cells)]
         if unknown:
             raise RefusedError(
-                f"the notebook has code cells 1 to {len(cells)}, got cell {unknown[0]}"
+                f"the notebook has code cells 1 to {len(cells)}, got {unknown[0]}"
             )
         cells = [cells[n - 1] for n in sorted(set(numbers))]
     module = types.ModuleType("__main__")

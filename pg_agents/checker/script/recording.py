@@ -54,6 +54,7 @@ class Recording:
         error: one sentence that says why the script could not be checked; None if it
             could.
         traceback: of the script's own exception; None without one.
+        exits: whether the script has ended itself with an exit status.
         notes: remarks for the report.
         caveats: what of the script was not seen.
         seconds: time that the script ran.
@@ -72,6 +73,7 @@ class Recording:
     hides_limits: bool = False
     error: str | None = None
     traceback: str | None = None
+    exits: bool = False
     notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -88,6 +90,8 @@ class Recorder:
         keep: is called with the recording after the last task. The script then goes on
             for `LOOK_AHEAD_S`, and the process may be ended.
         finish: is called with the final recording, and ends the process.
+        uncalled: `module:function` of a function that could train, and that the script
+            never calls; None for none.
     """
 
     def __init__(
@@ -96,8 +100,10 @@ class Recorder:
         seconds: float,
         keep: Callable[[Recording], None],
         finish: Callable[[Recording], None],
+        uncalled: str | None = None,
     ) -> None:
         self._stage = stage
+        self._uncalled = uncalled
         self._keep, self._finish = keep, finish
         self._kept: Recording | None = None
         self._n_kinds = 1
@@ -335,10 +341,17 @@ class Recorder:
 
     def _reason(self) -> str:
         if not self._stage.available:
+            call = ""
+            if self._uncalled is not None:
+                _, _, function = self._uncalled.partition(":")
+                call = (
+                    f"; it defines {function}() and never calls it, which --entry "
+                    f"{self._uncalled} does"
+                )
             return (
                 "the script has made no environment with gymnasium.make, make_vec or "
-                "a vector environment of gymnasium; its loss alone can be checked by "
-                "pgtoy check FILE.py:FUNCTION"
+                f"a vector environment of gymnasium{call}; its loss alone can be "
+                "checked by pgtoy check FILE.py:FUNCTION"
             )
         if not len(self._stage.log):
             return "the script has taken no step in its environment"

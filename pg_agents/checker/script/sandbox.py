@@ -105,13 +105,21 @@ def run(
         )
         if result.exists():
             recording: Recording = pickle.loads(result.read_bytes())
-            return replace(recording, output=end.printed)
+            error, last = recording.error, _last_line(end.printed)
+            if error is not None and recording.exits and last:
+                # Such as argparse's message.
+                error = f"{error}; the last line that it printed: {last}"
+            return replace(recording, error=error, output=end.printed)
     if end.status is None or (_SIGXCPU and end.status == -_SIGXCPU):
         error = (
             f"the script did no update of its policy in {timeout_s:g} s; give it more "
             "time, or arguments with which it updates more often"
         )
     else:
-        last = end.printed.strip().rpartition("\n")[2]
+        last = _last_line(end.printed)
         error = f"its process ended with status {end.status}: {last}"
     return Recording(error=error, output=end.printed)
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]

@@ -176,6 +176,67 @@ def test_bad_input_exits_with_2_and_one_message(
     assert printed.err.startswith("pgtoy: error: ") and message in printed.err
 
 
+@pytest.mark.parametrize(
+    ("subject", "option", "message"),
+    [
+        *(
+            (
+                "train.py",
+                option,
+                f"{option[0]} is for functions and models, got train.py; if it is an "
+                f"argument of the script: pgtoy check train.py -- {' '.join(option)}",
+            )
+            for option in (
+                ["--episodes", "5"],
+                ["--batch-size", "8"],
+                ["--envs", "4"],
+                ["--horizon", "5"],
+                ["--env", "CartPole-v1"],
+                ["--policy", "nets:Actor"],
+                ["--critic", "own"],
+                ["--bootstrap"],
+            )
+        ),
+        ("train.ipynb", ["--episodes", "5"], "-- --episodes 5"),
+        *(
+            ("pitfalls:right", option, f"{option[0]} is for scripts and notebooks")
+            for option in (
+                ["--entry", "train:main"],
+                ["--cells", "1-4"],
+                ["--input", "yes"],
+                ["--timeout", "20"],
+                ["--time-limit-is-terminal"],
+            )
+        ),
+    ],
+)
+def test_options_that_the_subject_would_not_get_are_refused(
+    subject: str,
+    option: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check", subject, *option]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("pgtoy: error: ") and message in error
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_hears_that_a_script_runs(
+    is_terminal: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    script = tmp_path / "train.py"
+    script.touch()
+    # So short that it does not run.
+    assert main(["check", str(script), "--timeout", "5"]) == 2
+    line = f"running {script} on small tasks (at most 5 s of processor time) ..."
+    assert (line in capsys.readouterr().err.splitlines()) == is_terminal
+
+
 def test_an_error_of_the_subject_is_shown_with_its_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

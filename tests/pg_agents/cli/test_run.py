@@ -181,6 +181,12 @@ REFUSED: list[tuple[list[str], str]] = [
     ),
     (["record", "tiny", "--to", "x.gif"], "there is no finished run of tiny in OUT"),
     (["record", "tiny", "--to", "x.gif", "--steps", "0"], "--steps must be at least 1"),
+    (["watch", "mine.zip"], "watch shows runs of recipes"),
+    (["watch", __file__], "model.predict plays in gymnasium.make"),
+    (
+        ["record", "mine.zip", "--to", "x.gif"],
+        "own: pg_agents.live.film_episode(model, env_id) makes a film",
+    ),
 ]
 
 
@@ -320,7 +326,66 @@ def test_a_closed_window_is_not_asked_to_be_closed(
         def wait(self) -> None:
             pass
 
-    monkeypatch.setattr("pg_agents.cli.run.make_live_view", lambda _: View())
+    monkeypatch.setattr("pg_agents.cli.run.make_live_view", lambda *_: View())
     with live_view(argparse.Namespace(out=tmp_path)):
         pass
     assert ("close the window" in capsys.readouterr().out) == (not is_closed)
+
+
+def test_finished_runs_are_named_and_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "--seed", "0") == 0
+    assert "finished before" not in capsys.readouterr().err
+    expected = "had finished before and {} left as before; to train anew, name another"
+    for options, which in (
+        (("--seed", "0"), f"seed 0 {expected.format('is')}"),
+        (("--seeds", "2"), f"seed 0 {expected.format('is')}"),
+        (("--seeds", "3"), f"seeds 0, 1 {expected.format('are')}"),
+        (("--seeds", "3"), f"all runs {expected.format('are')}"),
+    ):
+        assert run(tmp_path, *options) == 0
+        assert f"pgtoy: {which} folder with --out FOLDER" in capsys.readouterr().err
+    # Of other settings: an error.
+    assert run(tmp_path, "--seed", "0", "--episodes", "5") == 1
+    assert "finished before" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "options", "has_screen", "speed"),
+    [
+        (9.0, ["--live"], True, 20.0),
+        (9.0, ["--live-theme", "dark"], True, 20.0),
+        (10.0, ["--live"], True, None),
+        (None, ["--live"], True, None),
+        (9.0, ["--live"], False, None),
+        (9.0, ["--live", "--live-speed", "5"], True, None),
+        (9.0, ["--live", "--live-film", "film.gif"], True, None),
+        (9.0, [], True, None),
+    ],
+)
+def test_a_window_of_a_short_training_begins_slowly(
+    seconds: float | None,
+    options: list[str],
+    has_screen: bool,
+    speed: float | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = {} if seconds is None else {"tiny": seconds}
+    speeds: list[float | None] = []
+
+    def make_view(_: argparse.Namespace, updates_per_second: float | None) -> None:
+        speeds.append(updates_per_second)
+
+    module = importlib.import_module("pg_agents.experiments.recipes")
+    monkeypatch.setattr(module, "run_seconds", lambda: known)
+    monkeypatch.setattr("pg_agents.live.screen.shows_windows", lambda: has_screen)
+    monkeypatch.setattr("pg_agents.cli.run.make_live_view", make_view)
+    line = "live view: 20 updates per second; the up arrow makes it faster"
+    for expected in (speed, None):
+        # The second time there is nothing to train.
+        assert run(tmp_path, "--seed", "0", *options) == 0
+        assert (line in capsys.readouterr().err.splitlines()) == (expected is not None)
+    assert speeds == [speed, None]

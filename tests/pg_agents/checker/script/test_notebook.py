@@ -82,8 +82,8 @@ def test_magics_are_left_out(source: str, expected: str) -> None:
 def test_code_cells_are_counted_from_1(tmp_path: Path) -> None:
     path = write(tmp_path, "x = 1\n", "y = 2")
     assert read_cells(path) == [
-        (f"{path}, cell 1", "x = 1\n"),
-        (f"{path}, cell 2", "y = 2"),
+        (f"{path}, code cell 1", "x = 1\n"),
+        (f"{path}, code cell 2", "y = 2"),
     ]
 
 
@@ -125,7 +125,7 @@ def test_an_error_names_cell_and_line(tmp_path: Path) -> None:
     assert recording.traceback is not None
     trace = recording.traceback.splitlines()
     assert trace[1:3] == [
-        f'  File "{path}, cell 2", line 2, in <module>',
+        f'  File "{path}, code cell 2", line 2, in <module>',
         "    y = x / 0",
     ]
 
@@ -136,7 +136,7 @@ def test_named_cells_alone_run(tmp_path: Path) -> None:
     assert recording.error is not None and "NameError: name 'y'" in recording.error
     assert recording.output.split() == ["a", "c"]
     missing = sandbox.run(path, cells=[2, 5])
-    assert missing.error == "the notebook has code cells 1 to 4, got cell 5"
+    assert missing.error == "the notebook has code cells 1 to 4, got 5"
 
 
 def test_cells_are_those_of_notebooks(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_notebook_with_two_trainings_is_checked_by_its_cells(tmp_path: Path) -
     message = str(refused.value)
     assert "trains 2 policies" in message and "--cells 1-4,7" in message
     # Where each of them is made.
-    assert "cell 2:2" in message and "cell 4:2" in message
+    assert "code cell 2:2" in message and "code cell 4:2" in message
     assert (
         check_script(path, cells=[1, 4, 5]).formula
         == check_script(path, cells=[1, 2, 3]).formula

@@ -206,6 +206,49 @@ def test_refusals_are_sentences(tmp_path: Path, source: str, sentence: str) -> N
     assert recording.records == ()
 
 
+def test_the_last_words_of_a_script_that_exits_are_in_the_error(
+    tmp_path: Path,
+) -> None:
+    source = """
+        import argparse
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--episodes", type=int)
+        print("begins")
+        parser.parse_args()
+        """
+    recording = run_source(tmp_path, source, args=["--epsiodes", "5"])
+    assert recording.error is not None
+    assert "ended itself with the status 2; the last line that" in recording.error
+    assert "error: unrecognized arguments: --epsiodes 5" in recording.error
+
+
+UNCALLED = "def main(lr=1, *, seed=0):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "function"),
+    [
+        (f"def helper():\n    pass\n{UNCALLED}", "main"),
+        ("def train():\n    pass\nprint('done')", "train"),
+        # Which of the two, with what arguments, or called already.
+        ("def one():\n    pass\ndef two():\n    pass", None),
+        ("def main(args):\n    pass", None),
+        ("def main(*, args):\n    pass", None),
+        (f"{UNCALLED}main()", None),
+    ],
+)
+def test_a_function_that_is_never_called_is_named(
+    tmp_path: Path, source: str, function: str | None
+) -> None:
+    error = run_source(tmp_path, source).error
+    assert error is not None and "has made no environment" in error
+    if function is None:
+        assert "--entry" not in error
+    else:
+        assert f"defines {function}() and never calls it" in error
+        assert f"--entry train:{function} does" in error
+
+
 @pytest.mark.slow
 def test_a_script_that_hangs_is_ended(tmp_path: Path) -> None:
     recording = run_source(
