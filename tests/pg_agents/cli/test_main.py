@@ -251,6 +251,7 @@ def test_an_error_of_the_subject_is_shown_with_its_traceback(
     ]
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_ends_the_output() -> None:
     program = "import sys; from pg_agents.cli.main import main; sys.exit(main())"
     with subprocess.Popen(

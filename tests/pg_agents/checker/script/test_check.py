@@ -39,6 +39,7 @@ def test_a_right_script_is_right_for_its_algorithm(
     assert len(lines) <= 40 and max(map(len, lines)) <= 80
 
 
+@pytest.mark.slow
 def test_a_report_says_where_in_the_users_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +181,7 @@ def test_an_unknown_loss_of_a_critic_with_a_shared_trunk_acquits_nothing(
     assert any("detached" in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_nan_after_episodes_of_one_step_is_a_warning(tmp_path: Path) -> None:
     report = checked("reinforce_one_file__standardized", tmp_path)
     kinds = {finding.key: finding.kind for finding in report.findings}

@@ -130,6 +130,7 @@ def test_an_error_names_cell_and_line(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_named_cells_alone_run(tmp_path: Path) -> None:
     path = write(tmp_path, "print('a')", "print('b')\n1 / 0", "print('c')", "x = y")
     recording = sandbox.run(path, cells=[3, 1, 4])

@@ -229,12 +229,17 @@ UNCALLED = "def main(lr=1, *, seed=0):\n    pass\n"
     ("source", "function"),
     [
         (f"def helper():\n    pass\n{UNCALLED}", "main"),
-        ("def train():\n    pass\nprint('done')", "train"),
-        # Which of the two, with what arguments, or called already.
-        ("def one():\n    pass\ndef two():\n    pass", None),
         ("def main(args):\n    pass", None),
-        ("def main(*, args):\n    pass", None),
-        (f"{UNCALLED}main()", None),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("def train():\n    pass\nprint('done')", "train"),
+                # Which of the two, with what arguments, or called already.
+                ("def one():\n    pass\ndef two():\n    pass", None),
+                ("def main(*, args):\n    pass", None),
+                (f"{UNCALLED}main()", None),
+            )
+        ),
     ],
 )
 def test_a_function_that_is_never_called_is_named(
