@@ -66,8 +66,8 @@ examples:
 The object is a function (batch, policy) -> loss or gradient, a model with
 Stable-Baselines3's interface, or the class of one, which is made with
 "MlpPolicy" and its defaults. The exit status is 0 if the gradient is right for
-the target, 1 if it is not, 2 if it could not be checked, and 3 if the sample
-was too small to tell.
+the target, 1 if it is not, 2 if it could not be checked, and 3 if it is
+undecided.
 """
 
 
@@ -111,7 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if _is_refusal(error) and ours:
             print(f"pgtoy: error: {error}", file=sys.stderr)
         else:
-            traceback.print_exception(_within_subject(error))
+            from pg_agents.checker.lines.place import users_traceback
+
+            # All of it, where pgtoy itself has failed.
+            trace = users_traceback(error) or error.__traceback__
+            traceback.print_exception(error.with_traceback(trace))
         return 2
     except KeyboardInterrupt:
         print("pgtoy: interrupted", file=sys.stderr)
@@ -406,15 +410,6 @@ def _is_refusal(error: Exception) -> bool:
     from gymnasium.error import Error
 
     return isinstance(error, (*_REFUSALS, Error))
-
-
-def _within_subject(error: BaseException) -> BaseException:
-    """Returns an error without the frames of pgtoy that lead to the subject's first."""
-    folder, trace = str(Path(__file__).parents[1]), error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(folder):
-        trace = trace.tb_next
-    # All of them, where there is none of the subject.
-    return error.with_traceback(trace or error.__traceback__)
 
 
 def _raised_here(error: BaseException) -> bool:

@@ -84,6 +84,15 @@ def is_of_check(file: str) -> bool:
     return file.startswith(_PACKAGE)
 
 
+def users_traceback(error: BaseException) -> types.TracebackType | None:
+    """Returns a traceback from the user's first frame on; None without such a frame."""
+    trace = error.__traceback__
+    own = (_PACKAGE, "<frozen runpy>")
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(own):
+        trace = trace.tb_next
+    return trace
+
+
 def frames(frame: types.FrameType | None) -> Iterator[Frame]:
     """Yields the calls that lead to a frame, innermost first."""
     while frame is not None:

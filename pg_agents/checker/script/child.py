@@ -22,6 +22,7 @@ import torch
 from gymnasium import spaces
 
 from pg_agents.checker.battery import battery
+from pg_agents.checker.lines.place import users_traceback
 from pg_agents.checker.script import handover, stubs, vector
 from pg_agents.checker.script import taps as taps_module
 from pg_agents.checker.script.box_task import box_task
@@ -117,7 +118,8 @@ def main(job_file: str) -> NoReturn:
             error = f"the script has ended itself with the status {leaving.code!r}"
     except BaseException as failure:
         error = f"the script fails: {type(failure).__name__}: {failure}"
-        trace = "".join(traceback.format_exception(_within_script(failure)))
+        failure = failure.with_traceback(users_traceback(failure))
+        trace = "".join(traceback.format_exception(failure))
     recorder.finish(error, trace)
     raise AssertionError("finish() ends the process")
 
@@ -144,15 +146,6 @@ def _uncalled(job: Job) -> str | None:
     ]
     name = "main" if "main" in found else found[0] if len(found) == 1 else None
     return None if name is None else f"{job.script.stem}:{name}"
-
-
-def _within_script(error: BaseException) -> BaseException:
-    """Returns an error without the frames that lead to the script's first one."""
-    trace = error.__traceback__
-    ours = (str(Path(__file__).parent), "<frozen runpy>")
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(ours):
-        trace = trace.tb_next
-    return error.with_traceback(trace)
 
 
 def _limit_cpu(seconds: float) -> None:
